@@ -299,7 +299,7 @@ mod tests {
         assert!(is_evicted(&greedy[0]) && greedy[0].evicted().now_or_never().is_some());
         assert!(![&modest, &greedy[1], &greedy[2], &next].into_iter().any(|open| is_evicted(open)));
         let _more: Vec<_> = (0..20).map(|_| all.enter(address(2)).unwrap()).collect();
-        assert!(!is_evicted(&modest) && !is_evicted(&next), "it closes its own");
+        assert!(!is_evicted(&modest) && !is_evicted(&next), "the client closes only its own connections");
         assert!(modest.is_unauthenticated() && !greedy[0].is_unauthenticated());
     }
 
@@ -322,7 +322,10 @@ mod tests {
         assert!(all.enter(address(2)).is_none(), "the only unauthenticated connection waits");
         drop(requests);
         drop(waiting.await.unwrap());
-        assert!(is_evicted(&known) && !is_evicted(&busy), "the one that waited longest for its next request");
+        assert!(
+            is_evicted(&known) && !is_evicted(&busy),
+            "the connection that was idle for the longest time is closed"
+        );
     }
 
     #[tokio::test]
@@ -335,7 +338,7 @@ mod tests {
         let next = all.enter(address(1)).unwrap();
         let _request = next.accept().await.unwrap();
         assert_eq!(open.each_ref().map(|open| is_evicted(open)), [false, true]);
-        assert!(open[1].accept().await.is_err(), "it is being closed");
+        assert!(open[1].accept().await.is_err(), "the connection is being closed");
         drop((open, next));
     }
 
@@ -345,7 +348,7 @@ mod tests {
         let connection = all.enter(address(1)).unwrap();
         let request = connection.accept().await.unwrap();
         drop(connection);
-        assert_eq!(all.lock().open.len(), 1, "the answer is not out yet");
+        assert_eq!(all.lock().open.len(), 1, "the response has not been sent yet");
         drop(request);
         assert!(all.lock().open.is_empty());
     }

@@ -42,7 +42,7 @@ impl Client {
         path: String,
         question: &impl Serialize,
     ) -> Result<A, ClientError> {
-        let text = serde_json::to_vec(question).expect("a question is plain data");
+        let text = serde_json::to_vec(question).expect("a request is plain data");
         self.ask(method, path, Some("application/json"), Full::new(Bytes::from(text)).boxed_unsync()).await
     }
 
@@ -103,7 +103,7 @@ impl Client {
         if let Some(media_type) = media_type {
             request = request.header(CONTENT_TYPE, media_type);
         }
-        let request = request.body(body).expect("paths are made of checked names");
+        let request = request.body(body).expect("a path consists of a route and checked names");
         let response = async {
             match &self.node {
                 NodeAddress::Tcp(authority) => {

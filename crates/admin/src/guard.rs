@@ -188,7 +188,11 @@ mod tests {
             assert_eq!(check(&[host, ("authorization", wrong)]), Err(ProblemKind::Unauthorized), "{wrong}");
         }
         assert_eq!(check(&[host]), Err(ProblemKind::Unauthorized));
-        assert_eq!(with_token(&[host, ("authorization", "Bearer x")]), Err(ProblemKind::Unauthorized), "two of them");
+        assert_eq!(
+            with_token(&[host, ("authorization", "Bearer x")]),
+            Err(ProblemKind::Unauthorized),
+            "two headers `Host`"
+        );
         assert_eq!(check(&[host, ("cookie", &format!("token={digits}"))]), Err(ProblemKind::Unauthorized));
     }
 

@@ -192,7 +192,7 @@ mod tests {
     async fn refused(address: &AdminAddress) -> ListenError {
         match Listener::open(address, false).await {
             Err(error) => error,
-            Ok(_) => panic!("it listens"),
+            Ok(_) => panic!("the listener was opened"),
         }
     }
 

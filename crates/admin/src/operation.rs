@@ -272,7 +272,7 @@ pub(crate) fn document(id: &'static str, path: &'static str, about: &'static str
 
 fn work<A: Serialize + 'static>(reply: AdminReply<A>, details: Value) -> PreparedOperation {
     let answer = reply.map(|given| {
-        let value = serde_json::to_value(given?).expect("what a node answers is plain data");
+        let value = serde_json::to_value(given?).expect("the result of an operation is plain data");
         Ok(OperationResult::Json(value))
     });
     PreparedOperation { details, answer: answer.boxed() }

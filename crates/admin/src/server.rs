@@ -63,7 +63,7 @@ const UNAUTHENTICATED_MAX: usize = 64;
 /// new connection.
 const EVICTED_MAX: Duration = Duration::from_secs(1);
 
-const _: () = assert!(REQUESTS_OF_TENANTS_MAX < CONNECTIONS_MAX, "the node's admins have connections left");
+const _: () = assert!(REQUESTS_OF_TENANTS_MAX < CONNECTIONS_MAX, "connections are reserved for the node's admins");
 
 impl Default for AdminLimits {
     fn default() -> Self {

@@ -69,7 +69,7 @@ pub(crate) struct Service {
 /// The maximum number of actions that run at the same time. Further actions wait for a permit.
 pub(crate) const ACTIONS_MAX: usize = 64;
 
-const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "permits are left for the node's administrators");
+const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "permits are reserved for the node's admins");
 
 /// The interval at which a response that follows a log checks whether its token was revoked or has expired. Without
 /// this check, a response without new lines would never end, and would use one of the tenant's permits for requests.

@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(of_acme.len(), 16);
         let held = (takes(&rival), takes(&third));
         let of_late = takes(&late);
-        assert!(!of_late.is_empty(), "three others leave it some");
+        assert!(!of_late.is_empty(), "three other tenants leave some permits");
         let mut waiting = pin!(acme.action());
         assert!((&mut waiting).now_or_never().is_none());
         // After one permit is released, the tenant may still not get another one: twice its permits are not less than
@@ -364,7 +364,7 @@ mod tests {
         let [deploys, asks] =
             [RequestKind::Change, RequestKind::Read].map(|asks| all.enter(&token("acme", 1), asks).unwrap());
         let large = deploys.acquire_exclusive(true, false).await;
-        assert!(deploys.acquire_exclusive(false, false).now_or_never().is_some(), "a small one does not wait");
+        assert!(deploys.acquire_exclusive(false, false).now_or_never().is_some(), "a small body does not wait");
         assert!(deploys.acquire_exclusive(true, false).now_or_never().is_none());
         let small = asks.acquire_exclusive(false, true).await;
         assert!(asks.acquire_exclusive(false, true).now_or_never().is_none());

@@ -88,7 +88,7 @@ impl TokenError {
         match self {
             Self::Io { .. } | Self::Random => None,
             Self::Open { path, .. } => Some(format!(
-                "remove the file, because other users may have read the token; the node then creates a new one. If you cannot remove the file, run: chmod 600 {}",
+                "remove the file, because other users may have read the token, and the node creates a new one; if you cannot remove the file, run: chmod 600 {}",
                 path.display()
             )),
             Self::Foreign { .. } => Some("run the node as the user who owns the node's data directory".to_owned()),
@@ -257,7 +257,8 @@ impl Token {
     /// Never, because hexadecimal digits are valid in a header.
     #[must_use]
     pub fn header(&self) -> http::HeaderValue {
-        let mut value = http::HeaderValue::try_from(format!("Bearer {}", self.0)).expect("digits are fit for a header");
+        let mut value = http::HeaderValue::try_from(format!("Bearer {}", self.0))
+            .expect("hexadecimal digits are valid in a header");
         value.set_sensitive(true);
         value
     }
@@ -307,7 +308,7 @@ mod tests {
         let path = data.path().join(TOKEN_FILE);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(Token::of_node(data.path()).unwrap(), first);
-        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1, "the folder has no other file");
         let other = tempfile::tempdir().unwrap();
         assert_ne!(Token::of_node(other.path()).unwrap(), first);
         assert_eq!(format!("{first:?}"), "Token(…)");
@@ -385,7 +386,7 @@ mod tests {
         let (token, _) = Token::of_tenant().unwrap();
         token.write_new(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert!(matches!(token.write_new(&path), Err(TokenError::Io { .. })), "nothing is written over");
+        assert!(matches!(token.write_new(&path), Err(TokenError::Io { .. })), "an existing file is not overwritten");
         assert_eq!(Token::read(&path).unwrap(), token);
         assert!(matches!(Token::of_node(data.path()), Err(TokenError::Malformed { .. })));
         assert_eq!(Token::read_from(token.reveal().as_bytes()).unwrap(), token);

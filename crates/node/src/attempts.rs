@@ -72,7 +72,7 @@ mod tests {
         let other = attempts.begin(&ReleaseDigest::from([2; 16]));
         let mut removed = 0;
         first.end(|_| removed += 1);
-        assert_eq!(removed, 0, "another one needs it");
+        assert_eq!(removed, 0, "another deployment needs the files");
         second.end(|_| removed += 1);
         assert_eq!(removed, 1);
         drop(other);

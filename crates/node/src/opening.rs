@@ -48,7 +48,7 @@ impl Node {
         let is_new = !dir.state().exists();
         let state = Arc::new(NodeState::open_over(&dir.state(), storage(&dir.state()))?);
         if is_new {
-            let default = TenantName::DEFAULT.parse().expect("it is a name");
+            let default = TenantName::DEFAULT.parse().expect("`default` is a valid name");
             state.set_tenant(&default, TenantChange::default())?;
         }
         removals::recover(&dir, &state);

@@ -198,8 +198,8 @@ mod tests {
             intents(&dir).write(&subject, "").unwrap();
         }
         recover(&dir, &state);
-        assert!(dir.app("here", "other").is_dir(), "the tenant is there");
-        assert!(!dir.app("here", "shop").exists(), "the app is not");
+        assert!(dir.app("here", "other").is_dir(), "the tenant exists");
+        assert!(!dir.app("here", "shop").exists(), "the app does not exist");
         assert!(!dir.tenant("removed").exists());
         assert_eq!(pending(&dir), []);
         assert_eq!(fs::read_dir(dir.trash()).unwrap().count(), 2);
@@ -222,7 +222,7 @@ mod tests {
         fs::write(dir.trash(), "").unwrap();
         recover(&dir, &state);
         assert_eq!(pending(&dir), subjects);
-        assert!(clean(&dir), "something is left");
+        assert!(clean(&dir), "the trash is not empty");
         assert!(dir.tenant("first").exists() && dir.tenant("second").exists());
         fs::remove_file(dir.trash()).unwrap();
         fs::create_dir(dir.trash()).unwrap();

@@ -194,17 +194,17 @@ mod tests {
         let (uploads, acme, rival) = (Uploads::default(), "acme".parse().unwrap(), "rival".parse().unwrap());
         let mut pending = uploads.begin(&acme).unwrap();
         pending.add(7).unwrap();
-        assert!(!uploads.has(&acme, &digest(1)), "it is not whole yet");
+        assert!(!uploads.has(&acme, &digest(1)), "the upload is not complete yet");
         pending.complete(digest(1));
         assert!(uploads.has(&acme, &digest(1)) && !uploads.has(&rival, &digest(1)));
         uploads.deployed(&acme, [digest(1)].iter());
-        assert!(!uploads.has(&acme, &digest(1)), "its revision has it");
+        assert!(!uploads.has(&acme, &digest(1)), "a revision refers to the part");
         uploads.begin(&acme).unwrap().complete(digest(2));
         uploads.forget(&acme);
         assert!(!uploads.has(&acme, &digest(2)));
         uploads.begin(&acme).unwrap().complete(digest(3));
         drop(uploads.begin_at(&rival, Instant::now() + UNUSED_MAX).unwrap());
-        assert_eq!(lock(&uploads.0).tenants.len(), 1, "nothing is kept of a tenant that has nothing left");
+        assert_eq!(lock(&uploads.0).tenants.len(), 1, "a tenant without uploads has no entry");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Test of all data of a node while files cannot grow: acknowledged data is kept, and everything works again as soon as
-//! there is space, without and after a restart.
+//! A test of all data of a node while files cannot grow. Acknowledged data is kept, and everything works again as soon
+//! as there is space, with and without a restart.
 //!
-//! A limit on the size of files (`RLIMIT_FSIZE`) replaces a full disk. It can be set and removed without root, and
-//! applies to real files, so each storage engine gets its real error at any point of its work. The limit applies to the
-//! whole process, so this test is a separate program.
+//! A limit on the size of files (`RLIMIT_FSIZE`) simulates a full disk. The test can set and remove the limit without
+//! root. The limit applies to real files, so each storage engine gets a real error from the kernel, at any point of its
+//! work. It also applies to the whole process, so this test is a separate program.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "faults/node_data.rs"]
@@ -19,11 +19,11 @@ const SEED: u64 = 0x00d1_5c00;
 const ROUNDS: u64 = 10;
 const TRIES: u64 = 6;
 
-/// The minimum size at which files stop growing. It must be large enough for this test's own output, which may also be
-/// a file.
+/// The minimum size in bytes at which files stop growing. It must leave room for this test's own output, which may also
+/// be a file.
 const SIZE_MIN: u64 = 96 << 10;
 
-/// Limits how long a test waits. The limit is only reached by a test that hangs.
+/// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn limit_files(bytes: Option<u64>) {
@@ -33,7 +33,8 @@ fn limit_files(bytes: Option<u64>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart() {
-    // With a handler for this signal, the write fails; without a handler, the signal would end the process.
+    // With a handler for SIGXFSZ, a write beyond the limit fails with an error. Without a handler, the signal would end
+    // the process.
     let xfsz = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     let _handled = tokio::signal::unix::signal(xfsz).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -75,7 +76,7 @@ async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart()
         data.check(&at, dir.path(), &acknowledged).await;
     }
     for what in ["state", "audit", "kv", "sql"] {
-        assert!(acknowledged.refused.get(what).is_some_and(|times| *times > 0), "{what} never met the limit");
+        assert!(acknowledged.refused.get(what).is_some_and(|times| *times > 0), "{what} never reached the limit");
     }
     drop(data);
     NodeData::open(dir.path()).await.unwrap().check("after a restart", dir.path(), &acknowledged).await;

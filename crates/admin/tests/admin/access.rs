@@ -1,4 +1,4 @@
-//! Authentication.
+//! Tests of authentication.
 
 use isomer_admin::{Client, ClientError, NodeAddress, Token};
 use isomer_api::ProblemKind;
@@ -23,7 +23,7 @@ async fn requests_without_the_token_are_refused() {
     assert_eq!(served.fake.asked(), Vec::<String>::new());
 }
 
-/// A client without a token does not learn which paths exist, either.
+/// A client without a token does not learn which paths exist.
 #[tokio::test]
 async fn a_client_without_a_token_does_not_learn_what_exists() {
     let served = Served::tcp().await;
@@ -64,7 +64,7 @@ async fn browsers_and_rebound_names_are_refused_even_with_the_token() {
     assert_eq!(served.fake.asked().len(), 2);
 }
 
-/// A page can send a form without a preflight request. The test assumes that it has guessed the token.
+/// A web page can send a form without a preflight request. The test assumes that the page has guessed the token.
 #[tokio::test]
 async fn a_form_does_nothing() {
     let served = Served::tcp().await;

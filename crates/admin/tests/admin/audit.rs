@@ -1,4 +1,4 @@
-//! The lines of the audit log.
+//! Tests of the lines in the audit log.
 
 use std::process::Command;
 
@@ -73,7 +73,7 @@ async fn failures_and_refusals_are_recorded() {
 #[tokio::test]
 async fn an_action_that_cannot_be_recorded_does_not_start() {
     let data = tempfile::tempdir().unwrap();
-    // A pipe is opened like a file, but cannot be synced.
+    // Create a named pipe as the audit log: it can be opened like a file, but cannot be synced.
     assert!(Command::new("mkfifo").arg(data.path().join(AUDIT_FILE)).status().unwrap().success());
     let served = Served::over(data).await;
     for (method, path, body) in [

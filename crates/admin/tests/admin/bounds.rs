@@ -1,4 +1,4 @@
-//! Requests that are too large, too slow or too many.
+//! Tests of requests that are too large, too slow or too many.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn bodies_that_are_too_large_are_refused() {
     let served = Served::tcp().await;
     let token = served.token_text();
     let head = format!("host: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n");
-    // A body that is announced as too large is not read.
+    // If the announced length is too large, the body is not read.
     let cases = [
         ("PUT", "/v1/tenants/acme".to_owned(), 256 << 10),
         ("POST", "/v1/missing".to_owned(), 16 << 20),
@@ -32,7 +32,7 @@ async fn bodies_that_are_too_large_are_refused() {
         let answered = served.send(method, path, &headers, "").await;
         assert_eq!((answered.status, answered.json()["type"].clone()), (413, "too-large".into()), "{path}");
     }
-    // A body without an announced length.
+    // The body has no announced length.
     let chunk = format!("{:x}\r\n{}\r\n0\r\n\r\n", (64 << 10) + 1, "x".repeat((64 << 10) + 1));
     let headers = format!("{head}transfer-encoding: chunked\r\n");
     let answered = served.send("PUT", "/v1/tenants/acme/secrets/key", &headers, &chunk).await;
@@ -57,7 +57,7 @@ async fn a_slow_client_is_disconnected() {
     let limits = AdminLimits { connections_max: 1, ..quick() };
     let served = Served::with_limits(limits).await;
     let token = served.token_text();
-    // Nothing; a head that does not end; a body that does not arrive; an upload that stops.
+    // The client sends nothing, an incomplete head, no body, or a part of an upload.
     let upload = format!("PUT /v1/blobs/{} HTTP/1.1\r\n", "0".repeat(64));
     let starts = [
         String::new(),
@@ -70,7 +70,7 @@ async fn a_slow_client_is_disconnected() {
     for start in starts {
         let mut slow = served.connect().await;
         slow.write_all(start.as_bytes()).await.unwrap();
-        // The slow client has the only connection until it is closed.
+        // The slow client has the only permitted connection until the server closes it.
         assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200, "{start}");
         let mut said = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut said)).await.unwrap();
@@ -98,19 +98,19 @@ async fn a_client_that_does_not_read_is_cut_off() {
         let fake = served.fake.clone();
         async move {
             let text = "x".repeat(100_000);
-            // Writes lines until the node no longer has a follower of the log.
+            // Write lines until no response follows the log any more.
             while fake.lines.send(line(&text)).is_ok() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     });
-    // The only connection is free again.
+    // The only permitted connection is available again.
     assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
     tokio::time::timeout(PATIENCE, flood).await.unwrap().unwrap();
     drop(deaf);
 }
 
-/// Sends a request over a new connection, and returns it when the response begins.
+/// Sends a request over a new connection, and returns the connection as soon as the response begins.
 async fn after(served: &Served, token: &str, method_and_path: &str) -> TcpStream {
     let mut stream = served.connect().await;
     let request = format!("{method_and_path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
@@ -120,23 +120,23 @@ async fn after(served: &Served, token: &str, method_and_path: &str) -> TcpStream
     stream
 }
 
-/// The request of a log that is followed.
+/// A request that follows a log.
 const FOLLOW: &str = "GET /v1/tenants/acme/apps/shop/logs?lines=0&follow=true";
 
-/// Asserts that a connection on which a log is followed still gets its lines.
+/// Checks that a response that follows a log still gets new lines.
 async fn assert_still_followed(served: &Served, mut followed: TcpStream) {
     served.fake.lines.send(line("still here")).unwrap();
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains("still here") {
         let read = tokio::time::timeout(PATIENCE, followed.read_buf(&mut seen)).await.unwrap().unwrap();
-        assert_ne!(read, 0, "it was closed");
+        assert_ne!(read, 0, "the connection was closed");
     }
 }
 
 async fn read_to_its_end(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // The connection may be reset.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it is closed");
+    // Ignore an error, because the server may reset the connection.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection is closed");
     bytes
 }
 
@@ -151,7 +151,7 @@ async fn a_request_waits_while_all_connections_have_one() {
         "GET /v1/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
     );
     waits.write_all(request.as_bytes()).await.unwrap();
-    // Both connections are in use, so the request can only be served after one of them has ended.
+    // Both permitted connections are in use, so this request can be served only after one of them is closed.
     let mut byte = [0];
     let early = tokio::time::timeout(Duration::from_millis(100), waits.peek(&mut byte)).await;
     assert!(early.is_err() && served.fake.asked().is_empty());
@@ -164,7 +164,7 @@ async fn connections_without_a_request_keep_no_client_out() {
     let limits = AdminLimits {
         connections_max: 2,
         unauthenticated_max: 4,
-        // No timeout ends a connection.
+        // This timeout is so long that no connection is closed because of it.
         unauthenticated_timeout: PATIENCE * 10,
         head_timeout: PATIENCE * 10,
         ..AdminLimits::default()
@@ -174,7 +174,8 @@ async fn connections_without_a_request_keep_no_client_out() {
     let followed = after(&served, &token, FOLLOW).await;
     let mut idle = Vec::new();
     for _ in 0..20 {
-        // Nothing; half a head; an invalid token.
+        // Three kinds of unauthenticated clients: one sends nothing, one sends half of a head, and one sends an invalid
+        // token.
         idle.push(served.connect().await);
         let mut half = served.connect().await;
         half.write_all(b"GET /v1/status HTTP/1.1\r\n").await.unwrap();
@@ -182,15 +183,15 @@ async fn connections_without_a_request_keep_no_client_out() {
         idle.push(after(&served, "none", "GET /v1/status").await);
     }
     assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
-    // The same holds for connections that had a request and are idle.
+    // Idle connections that had a request before are closed in the same way.
     for _ in 0..5 {
         idle.push(after(&served, &token, "GET /v1/status").await);
         assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
     }
     read_to_its_end(idle.swap_remove(0)).await;
     let had_one = read_to_its_end(idle.pop().unwrap()).await;
-    assert!(!had_one.is_empty(), "its answer was written first");
-    // A connection with a request in progress is not closed.
+    assert!(!had_one.is_empty(), "the response was written first");
+    // The connection with a request in progress stays open.
     assert_still_followed(&served, followed).await;
 }
 
@@ -219,7 +220,7 @@ async fn an_upload_that_is_too_slow_is_ended() {
     );
     slow.write_all(head.as_bytes()).await.unwrap();
     let (mut reads, mut writes) = slow.into_split();
-    // Each byte arrives long before its timeout.
+    // The client sends single bytes, each long before the timeout.
     let dripping = tokio::spawn(async move {
         while writes.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,4 +1,5 @@
-//! The document describes what is served, and is served; and all of its paths are in `isomer_api::routes`.
+//! Tests of the OpenAPI document: it describes all operations that are served, the server returns it, and all its paths
+//! are in `isomer_api::routes`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,12 +11,12 @@ use crate::served::Served;
 
 const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
 
-/// Returns all methods and paths of the document.
+/// Returns the method and path of each operation in the OpenAPI document.
 pub(crate) fn operations() -> Vec<(String, String)> {
     with_ids().into_iter().map(|(_, method, path)| (method, path)).collect()
 }
 
-/// Returns the names, methods and paths of all operations.
+/// Returns the name, method and path of each operation in the OpenAPI document.
 pub(crate) fn with_ids() -> Vec<(String, String, String)> {
     let document = isomer_admin::openapi::document();
     let mut operations = Vec::new();
@@ -43,7 +44,7 @@ fn the_generated_pages_are_up_to_date() {
     }
 }
 
-/// Returns the table of all operations, as a page of the documentation.
+/// Returns the documentation page with the table of all operations.
 fn operations_page() -> String {
     let document = isomer_admin::openapi::document();
     let mut page = "# Admin API operations\n\nGenerated from the [OpenAPI document](admin-api.openapi.json), which has all parameters \
@@ -59,7 +60,7 @@ fn operations_page() -> String {
     page
 }
 
-/// Returns the routes from the source of `isomer_api::routes`: path, and the methods in its comment.
+/// Returns each route in the source of `isomer_api::routes`: its path, and the methods in its comment.
 fn routes() -> Vec<(String, BTreeSet<String>)> {
     let source = include_str!("../../../api/src/routes.rs");
     let mut routes = Vec::new();
@@ -93,12 +94,12 @@ fn the_document_has_every_route_and_no_other() {
     assert_eq!(operations().into_iter().collect::<BTreeSet<_>>(), agreed);
 }
 
-/// Every documented operation is served: the response is not that of a path or method that does not exist.
+/// Every operation in the document is served: the server does not respond that the path or method does not exist.
 #[tokio::test]
 async fn every_documented_operation_is_served() {
     let served = Served::tcp().await;
     for (method, path) in operations() {
-        // An invalid name, which the operation itself refuses.
+        // The names in this path are invalid, so the operation itself refuses the request.
         let asked = path.replace("{digest}", "x").replace(['{', '}'], "%20");
         let answered = served.ask(&method, &asked, "").await;
         let title = answered.body;
@@ -138,5 +139,5 @@ fn every_reference_is_defined() {
                 .filter_map(move |path| path[*method]["operationId"].as_str())
         })
         .collect();
-    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "each has a name of its own: {ids:?}");
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "two operations have the same name: {ids:?}");
 }

@@ -1,5 +1,5 @@
-//! A fake node that records its calls and returns fixed results. The tests of the command line also use it.
-#![allow(dead_code, reason = "either of the two does not need all of it")]
+//! A fake node that records its calls and returns fixed results. The tests of the command line use it, too.
+#![allow(dead_code, reason = "neither of the two test programs uses all functions")]
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -16,17 +16,17 @@ use isomer_ids::{AppName, Digest, ReleaseDigest, SecretName, TenantName, TokenId
 use tokio::sync::{Notify, broadcast};
 
 pub(crate) struct Fake {
-    /// The calls, as text.
+    /// The recorded calls, as text.
     asked: Mutex<Vec<String>>,
-    /// The last release that was deployed.
+    /// The release of the last deployment.
     release: Mutex<Option<Release>>,
-    /// The stored tokens of tenants.
+    /// The stored forms of the tenants' tokens.
     tokens: Mutex<Vec<StoredToken>>,
-    /// Lines for clients that follow a log.
+    /// The channel of new log lines for responses that follow a log.
     pub(crate) lines: broadcast::Sender<LogLine>,
-    /// Releases deployments of `slow`.
+    /// Notified by a test to let a deployment of the app `slow` continue.
     pub(crate) go_on: Notify,
-    /// Notified when a deployment of `slow` starts.
+    /// Notified when a deployment of the app `slow` starts.
     pub(crate) started: Notify,
 }
 
@@ -46,7 +46,7 @@ impl Fake {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Returns the calls since the last time.
+    /// Returns the calls since the last call of this function.
     pub(crate) fn take_asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
@@ -55,7 +55,7 @@ impl Fake {
         self.release.lock().unwrap().clone()
     }
 
-    /// Returns the stored tokens of tenants.
+    /// Returns the stored forms of the tenants' tokens.
     pub(crate) fn kept_tokens(&self) -> Vec<StoredToken> {
         self.tokens.lock().unwrap().clone()
     }
@@ -64,7 +64,7 @@ impl Fake {
         self.asked.lock().unwrap().push(asked.into());
     }
 
-    /// Like a node, it starts nothing before the first poll.
+    /// Records a call and returns `answer`. Like a node, does nothing before the first poll.
     fn answer<T: Send + 'static>(self: Arc<Self>, asked: impl Into<String>, answer: T) -> AdminReply<T> {
         let asked = asked.into();
         async move {
@@ -115,7 +115,7 @@ fn app_info(tenant: TenantName, name: AppName, state: AppState) -> AppInfo {
     }
 }
 
-/// Returns the origin of a revision that was swapped, of one that was deployed, and of one of an earlier version.
+/// Returns one of three origins of a revision: a swap, a deployment, or a deployment by an earlier version.
 fn origin(digit: u8) -> Option<RevisionOrigin> {
     let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [7; 8].into() };
     let first = RevisionOrigin { how: RevisionOperation::Deploy, by: Actor::Node, message: None, changes: None };

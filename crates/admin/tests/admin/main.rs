@@ -1,5 +1,5 @@
-//! The admin API over real sockets, with a fake node.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Tests of the admin API over real sockets, with a fake node.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod access;
 mod audit;

@@ -1,4 +1,4 @@
-//! Every operation of the API, called by the client; and invalid requests.
+//! Tests of the client: it calls every operation of the API. Also tests of invalid requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -218,7 +218,7 @@ async fn an_action_continues_when_its_client_disconnects() {
     served.fake.go_on.notify_one();
     let deadline = std::time::Instant::now() + crate::served::PATIENCE;
     while served.audit().len() < 2 {
-        assert!(std::time::Instant::now() < deadline, "its end is not told");
+        assert!(std::time::Instant::now() < deadline, "the end of the action is not in the audit log");
         tokio::task::yield_now().await;
     }
     assert_eq!(served.fake.asked().last().unwrap(), "deployed slow");

@@ -1,5 +1,5 @@
-//! Tokens of tenants: which operations each role may call, of which tenant. Each kind of token is tried with each
-//! operation of the API.
+//! Tests of tenants' tokens: which operations each role may call, for which tenant. Each kind of token is tested with
+//! each operation of the API.
 
 use futures::stream::StreamExt as _;
 use isomer_api::{LogQuery, TokenRole};
@@ -10,19 +10,19 @@ use crate::fake::line;
 use crate::operations::release;
 use crate::served::{Served, answer_of};
 
-/// Who may call an operation, in addition to the holder of the node's token.
+/// The callers that may call an operation, in addition to the holder of the node's token.
 #[derive(Clone, Copy)]
 enum Who {
-    /// No holder of a tenant's token.
+    /// No tenant's token.
     NoTenant,
-    /// The tenant in the path, with at least this role.
+    /// Tokens of the tenant in the path, with at least this role.
     Tenant(TokenRole),
-    /// Any tenant, with at least this role, about its own objects.
+    /// Tokens of any tenant, with at least this role, for objects of that tenant.
     Any(TokenRole),
 }
 
-/// The rules are listed here a second time by hand: an operation that is missing here fails the test, whatever its rule
-/// is.
+/// Returns the rule of an operation. All rules are listed here a second time, independently of the implementation. An
+/// operation that is missing here fails the test.
 fn rule_of(operation: &str) -> Who {
     match operation {
         "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
@@ -33,11 +33,13 @@ fn rule_of(operation: &str) -> Who {
         "set-secret" | "remove-secret" | "remove" | "tokens" | "create-token" | "revoke-token" => {
             Who::Tenant(TokenRole::Admin)
         }
-        other => panic!("who may ask for `{other}`? Say it here, and in the table of operations"),
+        other => {
+            panic!("operation `{other}` has no rule in this test: add the rule here and in the table of operations")
+        }
     }
 }
 
-/// Returns a valid body for the operation.
+/// Returns a valid request body for the operation.
 fn body_of(operation: &str) -> String {
     match operation {
         "missing" | "deploy" => serde_json::to_string(&release()).unwrap(),
@@ -49,8 +51,8 @@ fn body_of(operation: &str) -> String {
     }
 }
 
-/// Returns the path for objects of `acme`. The path of the operation that revokes a token names a token that the test
-/// does not use.
+/// Returns the path of an operation, with the names of objects of `acme`. The token in the path of `revoke-token` is
+/// one that the test does not use.
 fn path_of(path: &str) -> String {
     let path = path.replace("{tenant}", "acme").replace("{app}", "shop").replace("{secret}", "key");
     path.replace("{digest}", &"0".repeat(64)).replace("{token}", "other")
@@ -128,11 +130,11 @@ async fn a_revoked_token_is_refused_and_ends_its_followed_logs() {
     served.fake.lines.send(line("before")).unwrap();
     assert_eq!(lines.next().await.unwrap().unwrap().text, "before");
     let mut silent = client.logs(&acme, &"silent".parse().unwrap(), &query).await.unwrap();
-    // The holder of a token may revoke it.
+    // The holder of a token may revoke this token.
     client.revoke_token(&acme, &"desk".parse().unwrap()).await.unwrap();
     served.fake.lines.send(line("after")).unwrap();
     assert!(lines.next().await.is_none());
-    // The log ends even if no line is written: otherwise it would use up one of the tenant's requests forever.
+    // The response ends even if the log has no new line. Otherwise, it would use one of the tenant's permits forever.
     assert!(silent.next().await.is_none());
     for path in ["/v1/apps", "/v1/tenants/acme", "/v1/openapi.json"] {
         assert_eq!(served.ask_with(&token, "GET", path, "").await.status, 401, "{path}");
@@ -157,7 +159,11 @@ async fn an_expired_token_is_refused_and_creates_no_successor() {
     let (token, expires_at, made_at) = make(None, "for-an-hour", Some(3600)).await;
     assert_eq!((expires_at, opens(&token).await), (Some(made_at + 3600), 200));
     for (name, asked) in [("without-end", None), ("longer", Some(7200))] {
-        assert_eq!(make(Some(&token), name, asked).await.1, expires_at, "it ends with the token that made it");
+        assert_eq!(
+            make(Some(&token), name, asked).await.1,
+            expires_at,
+            "the new token expires with the token that created it"
+        );
     }
     assert!(make(Some(&token), "shorter", Some(60)).await.1 < expires_at);
     let (token, _, _) = make(None, "over", Some(0)).await;
@@ -166,10 +172,10 @@ async fn an_expired_token_is_refused_and_creates_no_successor() {
     assert_eq!((expires_at, opens(&token).await), (Some(u64::MAX), 200));
     assert_eq!(make(None, "unsaid", None).await.1, None);
     let kept = served.ask("GET", "/v1/tenants/acme/tokens", "").await.json();
-    assert_eq!(kept.as_array().unwrap().len(), 7, "it is listed until it is revoked");
+    assert_eq!(kept.as_array().unwrap().len(), 7, "an expired token is listed until it is revoked");
 }
 
-/// A token that is revoked while its request arrives does nothing, however long that takes.
+/// If a token is revoked while a request arrives, the request has no effect, no matter how long it takes to arrive.
 #[tokio::test]
 async fn a_token_that_is_revoked_before_the_body_has_arrived_does_nothing() {
     use tokio::io::AsyncWriteExt as _;
@@ -181,7 +187,7 @@ async fn a_token_that_is_revoked_before_the_body_has_arrived_does_nothing() {
         expect: 100-continue\r\ncontent-length: 4\r\n\r\n"
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    // The request was accepted: the server requests the body.
+    // The server has accepted the head of the request: it requests the body.
     let mut asked = [0; 25];
     tokio::io::AsyncReadExt::read_exact(&mut slow, &mut asked).await.unwrap();
     assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -219,7 +225,7 @@ async fn the_audit_log_names_the_token() {
     let shop = "/v1/tenants/acme/apps/shop";
     assert_eq!(served.ask_with(&token, "POST", &format!("{shop}/stop"), "").await.status, 200);
     assert_eq!(served.ask_with(&token, "DELETE", shop, "").await.status, 403);
-    // A read of another tenant's object is audited.
+    // A request to read another tenant's object has a line in the audit log.
     assert_eq!(served.ask_with(&token, "GET", shop, "").await.status, 200);
     assert_eq!(served.ask_with(&token, "GET", "/v1/tenants/rival/apps/shop/logs", "").await.status, 403);
     let lines = served.audit();
@@ -272,7 +278,7 @@ async fn a_tenant_leaves_others_their_share_of_the_api() {
     }
     let refused = acme.tenant(&tenant).await.unwrap_err();
     assert!(refused.to_string().contains("token `ci` of tenant `acme` has 12 requests"), "{refused}");
-    // With another token, the token that holds these requests can be revoked.
+    // The tenant can revoke the token of these requests with another token.
     let desk = served.client_with(&served.tenant_token("acme", "desk", TokenRole::Admin).await);
     for _ in 0..4 {
         followed.push(desk.logs(&tenant, &shop, &query).await.unwrap());
@@ -282,7 +288,7 @@ async fn a_tenant_leaves_others_their_share_of_the_api() {
     drop(followed.pop());
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while let Err(refused) = desk.revoke_token(&tenant, &"ci".parse().unwrap()).await {
-        // The end of the request is noticed a moment later.
+        // The server notices the end of a request a moment later.
         assert!(std::time::Instant::now() < until, "{refused}");
         tokio::task::yield_now().await;
     }
@@ -302,6 +308,6 @@ async fn a_tenant_does_not_see_files_of_the_node() {
     let path = "/v1/tenants/acme/apps/disk/deploy";
     let answered = served.ask_with(&token, "POST", path, &body).await;
     assert!(answered.status == 500 && !answered.body.contains("/var"), "{answered:?}");
-    assert!(served.ask("POST", path, &body).await.body.contains("/var/lib/isomer"), "its admin is");
+    assert!(served.ask("POST", path, &body).await.body.contains("/var/lib/isomer"), "the node's admin sees the path");
     assert!(served.audit().iter().any(|line| line["problem"].as_str().is_some_and(|it| it.contains("/var"))));
 }

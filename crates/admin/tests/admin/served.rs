@@ -1,4 +1,4 @@
-//! A running admin API, and requests to it as bytes.
+//! A running admin API with a fake node, and functions that send requests to it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::fake::Fake;
 
-/// The maximum wait of a test. Reaching it is a failure, not a measurement.
+/// The maximum time that a test waits. Only a test that hangs waits that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Served {
@@ -27,7 +27,7 @@ pub(crate) struct Served {
     serving: Option<JoinHandle<()>>,
 }
 
-/// A response.
+/// A response as a test sees it.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) status: u16,
@@ -46,7 +46,7 @@ impl Served {
         Self::with_limits(AdminLimits::default()).await
     }
 
-    /// Starts with this data directory.
+    /// Starts an admin API with the given data directory.
     pub(crate) async fn over(data: TempDir) -> Self {
         Self::open(&"127.0.0.1:0".parse().unwrap(), data, AdminLimits::default()).await
     }
@@ -86,12 +86,12 @@ impl Served {
         Client::new(NodeAddress::from(&self.address), Token::of_node(self.data.path()).unwrap())
     }
 
-    /// Returns a client with another token.
+    /// Returns a client that sends the given token.
     pub(crate) fn client_with(&self, token: &str) -> Client {
         Client::new(NodeAddress::from(&self.address), Token::parse(token).unwrap())
     }
 
-    /// Creates a token of a tenant, using the node's token.
+    /// Creates a token of a tenant with the node's token, and returns the new token.
     pub(crate) async fn tenant_token(&self, tenant: &str, name: &str, role: TokenRole) -> String {
         let new = TokenRequest { name: name.parse().unwrap(), role, expires_in_s: None };
         self.client().create_token(&tenant.parse().unwrap(), &new).await.unwrap().token
@@ -101,7 +101,7 @@ impl Served {
         self.data.path().join("admin.sock")
     }
 
-    /// Stops the server, and waits for its end.
+    /// Stops the server, and waits until it has ended.
     pub(crate) async fn stop(&mut self) {
         self.tell_to_stop();
         tokio::time::timeout(PATIENCE, self.serving.take().unwrap()).await.unwrap().unwrap();
@@ -121,7 +121,7 @@ impl Served {
         self.ask_with(&self.token_text(), method, path, body).await
     }
 
-    /// Sends a request with another token.
+    /// Sends a request with the given token.
     pub(crate) async fn ask_with(&self, token: &str, method: &str, path: &str, body: &str) -> Answered {
         let more = format!(
             "host: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
@@ -130,7 +130,7 @@ impl Served {
         self.send(method, path, &more, body).await
     }
 
-    /// Sends these bytes. The connection ends with the response.
+    /// Sends a request with the given header lines over a new connection, which the server closes after the response.
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answered {
         let mut stream = self.connect().await;
         let request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n{body}");
@@ -138,20 +138,20 @@ impl Served {
         answer_of(stream).await
     }
 
-    /// Returns the lines of the audit log.
+    /// Returns the parsed lines of the audit log.
     pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.data.path().join("audit.log")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// Returns all bytes until the connection is closed.
+/// Reads a response until the server closes the connection.
 pub(crate) async fn answer_of(mut stream: TcpStream) -> Answered {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap();
     assert!(read.is_ok() || !bytes.is_empty(), "{read:?}");
     let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answered { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }

@@ -70,7 +70,7 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     // At the soft limit, the kernel sends SIGXCPU, which ends the process and tells the node the reason. At the hard
     // limit, the kernel kills a process that ignores SIGXCPU.
     set(Resource::Cpu, limits.cpu_s, limits.cpu_s + 5)?;
-    // The child writes no files.
+    // The child must not write files, so the maximum size of a file is 0.
     set(Resource::Fsize, 0, 0)?;
     set(Resource::Nofile, limits.files, limits.files)?;
     setpriority_process(None, NICENESS)?;

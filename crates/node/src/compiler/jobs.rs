@@ -367,7 +367,11 @@ mod tests {
         let mut next = Box::pin(fixture.join(LOAD, 7, Ok(2)));
         assert!((&mut next).now_or_never().is_none());
         compiler.go.add_permits(1);
-        assert_eq!((next.await, compiler.started()), (Ok(1), 2), "the one that was late is used");
+        assert_eq!(
+            (next.await, compiler.started()),
+            (Ok(1), 2),
+            "the result of the job without waiting requests is used"
+        );
     }
 
     #[tokio::test]
@@ -381,7 +385,7 @@ mod tests {
         compiler.go.add_permits(1);
         assert_eq!(fixture.join(DEPLOYMENT, 7, Ok(2)).await, Ok(2));
         compiler.go.add_permits(1);
-        assert_eq!(fixture.join(LOAD, 7, Ok(3)).await, Ok(3), "it is forgotten");
+        assert_eq!(fixture.join(LOAD, 7, Ok(3)).await, Ok(3), "the error is no longer stored");
         // A failure of the node itself must not be stored as an error of the release.
         let failed = ApiProblem::new(ProblemKind::Failed, "no descriptors");
         compiler.go.add_permits(1);
@@ -424,7 +428,7 @@ mod tests {
         busy.take();
         // The first permit goes to the greedy tenant's queue, and the second permit to the other tenant.
         let mut queue = queue.into_iter();
-        drop(queue.next().unwrap().granted().now_or_never().expect("it is granted in the order of tenants"));
+        drop(queue.next().unwrap().granted().now_or_never().expect("permits are granted to tenants in turn"));
         // The job starts with the other tenant's permit, although nine requests still wait in the greedy tenant's
         // queue.
         compiler.have_started(1).await;
@@ -433,7 +437,7 @@ mod tests {
         drop(queue);
         assert!(
             fixture.request_permit("greedy").unwrap().granted().now_or_never().is_some(),
-            "nothing holds the permit"
+            "the permit was released"
         );
     }
 

@@ -107,7 +107,7 @@ mod tests {
             let contents = Contents { package, blobs: [part.digest.clone()].into(), ..Contents::default() };
             bytes_of(release, check_tree(release, &BTreeSet::new()).unwrap(), &contents)
         };
-        assert!(taken(&release(100, ".html")) < UNCHARGED_BYTES_MAX, "what is usual is not charged");
+        assert!(taken(&release(100, ".html")) < UNCHARGED_BYTES_MAX, "a usual release is not charged");
         let long = format!("/{}/{}", "x".repeat(250), "y".repeat(250));
         assert!(taken(&release(4000, &long)) > 4000 * (500 + 2 * FOLDER_BYTES));
     }

@@ -385,7 +385,11 @@ mod tests {
         assert_eq!(hints, ["isomer secrets set key --tenant acme"]);
         assert_eq!(lacks(&release, &["other", "key"]), None);
         assert_eq!(lacks(&release, &[]).unwrap().len(), 2);
-        assert_eq!(lacks(&self::release(secrets, &["keys/other"]), &["key"]), None, "it is a file of the release");
+        assert_eq!(
+            lacks(&self::release(secrets, &["keys/other"]), &["key"]),
+            None,
+            "the secret is a file of the release"
+        );
     }
 
     #[test]
@@ -448,7 +452,7 @@ mod tests {
         fs::create_dir_all(left.join("files")).unwrap();
         let later = SystemTime::now() + Duration::from_secs(60);
         sweep_unfinished(&revisions, later, Duration::from_secs(3600));
-        assert!(left.exists(), "it may be under way");
+        assert!(left.exists(), "the deployment may be in progress");
         sweep_unfinished(&revisions, later, Duration::from_secs(1));
         assert!(!left.exists());
     }

@@ -71,7 +71,7 @@ pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
 /// Writes the description of the snapshot in `folder`, and syncs the file.
 pub(crate) fn write_description(folder: &Path, about: &SnapshotDescription) -> io::Result<()> {
     let path = folder.join(ABOUT);
-    fs::write(&path, serde_json::to_vec(about).expect("it is plain data"))?;
+    fs::write(&path, serde_json::to_vec(about).expect("a description is plain data"))?;
     File::open(&path)?.sync_all()?;
     File::open(folder)?.sync_all()
 }
@@ -185,13 +185,13 @@ mod tests {
                 (1 << 20) - account.used_in(data) + account.used_in(&made[3]) + account.used_in(&made[4])
             );
         }
-        assert!(remove_for_space(data, &account, &[]).unwrap().is_empty(), "there is room");
+        assert!(remove_for_space(data, &account, &[]).unwrap().is_empty(), "the quota is not exceeded");
         account.set_limit(account.used() - 1);
         assert_eq!(remove_for_space(data, &account, &[&made[2]]).unwrap(), [7]);
         assert_eq!(
             (all(data).len(), made[2].exists(), made[3].exists()),
             (2, true, false),
-            "the oldest but for those kept"
+            "the oldest snapshots, except the kept ones, are removed"
         );
         assert_eq!(sweep(data, &account, SystemTime::now(), Duration::ZERO).unwrap(), 2);
         account.set_limit(0);

@@ -1,6 +1,6 @@
-//! The program that tests start as child processes. `child LIMITS…` runs the product's compiling child. `probe LAYERS
-//! DIR PORT PID` applies some layers of its sandbox, tries what an attacker who controls a child would try, and prints
-//! the results.
+//! The program that the tests start as a child process. `child LIMITS…` runs the compiler's child process as in the
+//! product. `probe LAYERS DIR PORT PID` applies some layers of the sandbox, then tries what an attacker who controls a
+//! child would try, and prints the results.
 #![allow(clippy::unwrap_used, unsafe_code, reason = "a probe calls the system as an attacker would")]
 
 use std::collections::BTreeMap;
@@ -42,11 +42,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The results, which the test reads.
+/// The results of the program `probe`, as JSON for the test.
 #[derive(Serialize)]
 struct Report {
     confinement: Confinement,
-    /// The error of each attempt; null if it succeeded.
+    /// The error of each attempt; `None` if the attempt succeeded.
     tried: BTreeMap<&'static str, Option<String>>,
 }
 

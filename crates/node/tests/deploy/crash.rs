@@ -1,8 +1,8 @@
-//! `kill -9` at every step of a change of an app: afterwards the app serves either the old revision or the new one,
-//! complete.
+//! Tests with `kill -9` after every step of a change of an app: afterwards, the app serves either the complete old
+//! revision or the complete new one.
 //!
-//! The test runs itself as a child process that opens the node, makes one change, and kills itself after one step of
-//! the change. The parent then opens the data directory.
+//! The test runs itself as a child process, which opens the node, makes one change, and kills itself after one step of
+//! the change. Then the parent opens the data directory.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -20,7 +20,7 @@ use crate::node::{TestNode, Watch, custom, keep, release, shop, tenant};
 const VARIABLE: &str = "ISOMER_TEST_CRASH";
 const SIGKILL: i32 = 9;
 
-/// A change of an app that serves `two` and served `one` before.
+/// A change of the test's app, whose current revision is `two` and whose previous revision is `one`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AppChange {
     Deploy,
@@ -28,7 +28,7 @@ enum AppChange {
     Rollback,
     Swap,
     Stop,
-    /// A start of an app that was stopped.
+    /// Start the app, which was stopped.
     Start,
     Remove,
 }
@@ -92,7 +92,8 @@ impl AppChange {
     }
 }
 
-/// Runs in the child process. Without the environment variable, as when the harness runs it, this does nothing.
+/// Runs in the child process. Does nothing without the environment variable, that is, when the test harness runs this
+/// test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_child() {
     let Ok(child_task) = std::env::var(VARIABLE) else { return };
@@ -115,7 +116,7 @@ async fn crash_child() {
         }
         None => ALL.into_iter().find(|one| format!("{one:?}") == change).unwrap().run(&node).await,
     }
-    panic!("it never came to {last:?}");
+    panic!("the change did not reach {last:?}");
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {
@@ -150,7 +151,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
     let data = base.join("tenants/default/apps/shop/kv");
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("cart"), "data").unwrap();
-    // Compiles the code in advance, so that no step waits for the compiler.
+    // Compile the code in advance, so that no step waits for the compiler.
     node.deploy_as(&shop().0, &"hello".parse().unwrap(), &{
         let mut made = custom("http-hello", "", "");
         made.release.hosts = None;
@@ -170,7 +171,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
         let base = if change == AppChange::Start { stopped.clone() } else { base.clone() };
         let steps = steps_of(change, &base, &folder.path().join(format!("{change:?}"))).await;
         assert!(steps.len() >= 2, "{change:?}: {steps:?}");
-        // The change is recorded at this step; a kill before it leaves the old revision.
+        // At this step, the change is recorded. A kill before this step leaves the old revision.
         let counts = if change == AppChange::Remove { ChangeStep::Forgotten } else { ChangeStep::Recorded };
         let counts = steps.iter().position(|step| *step == counts).unwrap();
         for (index, step) in steps.iter().enumerate() {
@@ -185,7 +186,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
             let kept = dir.join("tenants/default/apps/shop/kv/cart").exists();
             assert_eq!(kept, !(is_new && change == AppChange::Remove), "{at}: data");
             if !is_new {
-                // The change can be made again.
+                // After the restart, the change can be made again.
                 change.run(&node).await;
                 check_response(&node, change.response(), &at).await;
             }
@@ -194,13 +195,13 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
             covered.insert(*step);
         }
     }
-    // Changes that replace stores have their own test.
+    // These steps occur only in changes that replace stores, which have a test of their own.
     let replacing = [ChangeStep::Held, ChangeStep::Noted, ChangeStep::Staged, ChangeStep::Switched];
     let all: Vec<_> = ChangeStep::ALL.into_iter().filter(|step| !replacing.contains(step)).collect();
-    assert_eq!(covered.into_iter().collect::<Vec<_>>(), all, "every step is one that a process was killed at");
+    assert_eq!(covered.into_iter().collect::<Vec<_>>(), all, "a process was killed after every step");
 }
 
-/// The recorded secrets and tenants.
+/// A change of a tenant or a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StateChange {
     SetSecret,

@@ -1,4 +1,5 @@
-//! Tests of what a deployment, a rollback, a swap and a removal change, and of what they leave unchanged.
+//! Tests of the effects of a deployment, a rollback, a swap and a removal, and of everything that they must leave
+//! unchanged.
 //!
 //! The file is long because each kind of change has its cases here.
 
@@ -95,7 +96,7 @@ async fn deploying_the_same_release_changes_host_names_only() {
     assert_eq!(
         node.deploy(&without_hosts).await.unwrap().hosts,
         moved.hosts,
-        "without hosts in the release, they stay the same"
+        "a release without host names keeps the app's host names"
     );
     assert_eq!(node.node.compilers_started(), started + 1);
 }
@@ -129,15 +130,15 @@ async fn an_invalid_release_changes_nothing() {
         assert_eq!(node.node.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
         assert_eq!(node.serving().await, "one", "{title}");
     }
-    // Parts that were never uploaded.
+    // The parts of this release are not uploaded.
     let two = release("two");
     let missing = custom("http-hello", "", "");
     let reply = node.node.clone().deploy(Caller::Node, tenant.clone(), app.clone(), missing.release);
     refused(reply, ProblemKind::Conflict).await;
-    // The uploaded bytes have another digest than the announced one.
+    // The digest of the uploaded bytes differs from the announced digest.
     let digest = two.release.components["it"].digest.clone();
     refused(node.upload(&digest, b"other bytes".to_vec()), ProblemKind::BadRequest).await;
-    // A tenant that does not exist.
+    // The tenant does not exist.
     let missing = self::tenant("missing");
     refused(node.deploy_as(&missing, &app, &two), ProblemKind::NotFound).await;
     assert_eq!(node.serving().await, "one");
@@ -147,7 +148,7 @@ async fn an_invalid_release_changes_nothing() {
 async fn a_failed_health_check_refuses_the_deployment() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
-    // Without a grant, the guest responds with 403.
+    // Without a grant for the secret, the guest responds with 403.
     let problem = refused(node.deploy(&custom("secret-probe", "", "").healthy_at("/")), ProblemKind::Refused).await;
     assert!(problem.detail.unwrap().contains("with 403"));
     node.deploy(&custom("http-hello", "", "").healthy_at("/well")).await.unwrap();
@@ -226,7 +227,7 @@ async fn no_request_fails_during_deployments() {
     for round in 1..=5 {
         node.deploy(&release(&round.to_string())).await.unwrap();
         api().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
-        // The swapped component has one more custom section: other bytes and the same behaviour.
+        // The swapped component has an additional custom section, so its bytes differ but it behaves the same.
         let mut other = release("swapped");
         let mut bytes = isomer_test_guests::bytes("env-print");
         bytes.extend([0, 2, 1, b'0' + round]);
@@ -263,11 +264,11 @@ async fn apps_are_stopped_started_and_removed_with_or_without_data() {
     assert_eq!(node.get("/").await.0, 404);
     refused(api().app(tenant.clone(), app.clone()), ProblemKind::NotFound).await;
     node.deploy(&made).await.unwrap();
-    assert_eq!(node.get("/list?path=/notes").await.1, "mine\n", "its data was kept");
+    assert_eq!(node.get("/list?path=/notes").await.1, "mine\n", "the app's data was kept");
     refused(api().remove_tenant(tenant.clone()), ProblemKind::Conflict).await;
     api().remove(tenant.clone(), app.clone(), true).await.unwrap();
     node.deploy(&made).await.unwrap();
-    assert_eq!(node.get("/list?path=/notes").await, (200, String::new()), "its data is gone");
+    assert_eq!(node.get("/list?path=/notes").await, (200, String::new()), "the app's data was removed");
     api().remove(tenant.clone(), app.clone(), true).await.unwrap();
     api().remove_tenant(tenant.clone()).await.unwrap();
     assert!(!folder.path().join("tenants/default").exists());
@@ -287,7 +288,7 @@ async fn secrets_belong_to_tenants_and_logs_to_apps() {
     node.deploy(&secret).await.unwrap();
     assert_eq!(node.get("/print?name=key").await, (200, "sesame".to_owned()));
     api().set_secret(tenant.clone(), "key".parse().unwrap(), b"changed".to_vec()).await.unwrap();
-    assert_eq!(node.get("/?name=key").await, (200, "changed".to_owned()), "seen from the next request on");
+    assert_eq!(node.get("/?name=key").await, (200, "changed".to_owned()), "the next request has the new value");
     let query = LogQuery { lines: Some(10), follow: true, access: false };
     let mut lines = api().logs(tenant.clone(), app.clone(), query).await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(60), lines.next()).await.unwrap().unwrap();
@@ -338,7 +339,7 @@ async fn tenants_have_host_names_quotas_and_shared_code() {
         statuses.push(client.get("small.example", "/").await.0);
     }
     assert_eq!(statuses, [200, 200, 429, 429]);
-    assert_eq!(client.get("shop.acme.example", "/").await.0, 200, "others are not concerned");
+    assert_eq!(client.get("shop.acme.example", "/").await.0, 200, "other apps are not affected");
     let usage = api().tenant(tenant("small")).await.unwrap().usage;
     assert_eq!(usage.refused.get(&Quota::RequestRate), Some(&2));
     assert_eq!(usage.refused.get(&Quota::Apps), Some(&1));
@@ -368,12 +369,12 @@ async fn unreferenced_files_are_removed_and_lost_code_is_compiled_again() {
         .unwrap();
     assert_eq!((count("blobs"), count("revisions")), (3, 1));
     let none = node.node.sweep(Duration::from_secs(3600)).await.unwrap();
-    assert_eq!((none.blobs, none.revisions), (0, 0), "all was used just now");
+    assert_eq!((none.blobs, none.revisions), (0, 0), "all files were used just now");
     let swept = node.node.sweep(Duration::ZERO).await.unwrap();
     assert_eq!((swept.blobs, swept.revisions), (1, 0));
     assert_eq!((count("cache"), node.serving().await.as_str()), (1, "one"));
     node.stop().await;
-    // The code is lost, or changed by another process that may write there.
+    // The cached code is lost, or another process has changed it.
     let changes: [fn(&Path); 2] = [
         |path| std::fs::remove_file(path).unwrap(),
         |path| {
@@ -390,11 +391,11 @@ async fn unreferenced_files_are_removed_and_lost_code_is_compiled_again() {
         }
         let node = TestNode::open(folder.path()).await;
         assert_eq!(node.serving().await, "one");
-        assert_eq!((node.node.compilers_started(), count("cache")), (2, 1), "one composes, one compiles");
+        assert_eq!((node.node.compilers_started(), count("cache")), (2, 1), "one child composes, one child compiles");
         node.stop().await;
     }
     let node = TestNode::open(folder.path()).await;
-    assert_eq!((node.serving().await.as_str(), node.node.compilers_started()), ("one", 0), "it is kept");
+    assert_eq!((node.serving().await.as_str(), node.node.compilers_started()), ("one", 0), "the compiled code is kept");
     let (tenant, app) = shop();
     node.node.clone().remove(tenant, app, true).await.unwrap();
     node.node.sweep(Duration::ZERO).await.unwrap();
@@ -422,7 +423,7 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
-    // The release has many files with the same content and with long paths.
+    // The release has many files with the same content and long paths.
     let long = |revision: &str| {
         let mut made = release(revision).file("a", "text");
         let part = made.release.files.values().next().unwrap().clone();
@@ -436,13 +437,13 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     keep(folder.path());
     let before = usage(&node).await.storage_bytes;
     node.deploy(&release("two").file("static/page.html", "text")).await.unwrap();
-    assert_eq!(usage(&node).await.storage_bytes, before, "what is usual is not charged");
+    assert_eq!(usage(&node).await.storage_bytes, before, "a usual release is not charged");
     node.deploy(&long("three")).await.unwrap();
     let charged = usage(&node).await.storage_bytes - before;
     assert!(charged > 1 << 20, "{charged}");
     node.stop().await;
     node = TestNode::open(folder.path()).await;
-    assert_eq!(usage(&node).await.storage_bytes, before + charged, "it is known after a restart");
+    assert_eq!(usage(&node).await.storage_bytes, before + charged, "the charge is the same after a restart");
     let quotas = QuotaChange { storage_bytes: Some(before + charged + charged / 2), ..QuotaChange::default() };
     let change = TenantChange { quotas, ..TenantChange::default() };
     node.node.clone().set_tenant(tenant.clone(), change).await.unwrap();
@@ -450,15 +451,19 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     let laid_out = count();
     let problem = refused(node.deploy(&long("four")), ProblemKind::Quota).await;
     assert!(problem.title.contains("of its storage"), "{problem:?}");
-    assert_eq!((count(), node.serving().await.as_str()), (laid_out, "three"), "nothing of it was made");
+    assert_eq!(
+        (count(), node.serving().await.as_str()),
+        (laid_out, "three"),
+        "no file of the refused revision was made"
+    );
     let now = usage(&node).await;
     assert_eq!((now.storage_bytes, now.refused.get(&Quota::Storage)), (before + charged, Some(&1)));
-    // A rollback to a stored revision works, and so does a small deployment.
+    // A rollback to a stored revision and a small deployment succeed, although the tenant's storage is exhausted.
     node.node.clone().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     node.deploy(&release("five")).await.unwrap();
     assert_eq!(usage(&node).await.storage_bytes, before + charged);
     node.node.clone().remove(tenant, app, true).await.unwrap();
-    assert_eq!(usage(&node).await.storage_bytes, 0, "it is given back");
+    assert_eq!(usage(&node).await.storage_bytes, 0, "the charge was released");
     node.stop().await;
 }
 
@@ -472,7 +477,7 @@ async fn new_revisions_leave_the_reserve_free_and_existing_ones_need_no_room() {
     keep(folder.path());
     node.stop().await;
     let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
-    // All parts of the release are stored, and nothing has to be compiled.
+    // All parts of the release are stored already, and nothing must be compiled.
     let problem = refused(node.deploy(&release("three")), ProblemKind::Failed).await;
     assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
     assert_eq!(node.serving().await, "two");

@@ -1,4 +1,4 @@
-//! Tests of writable folders while a revision is a candidate: it does not write to them before it has taken over.
+//! Tests of writable folders of a candidate: a revision must not write to the app's folders before it takes over.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use isomer_node::ChangeStep;
 use crate::migration::{data, refused, same};
 use crate::node::{TestNode, TestRelease, Watch, custom, keep, shop, warm};
 
-/// Returns a release of the app with a writable folder. The app responds with `round`.
+/// Returns a release of an app with a writable folder, whose responses contain `round`.
 fn with_folder(round: &str) -> TestRelease {
     let lines = format!(
         "grants.dirs = [{{ host = \"notes\", guest = \"/notes\", write = true }}]\ngrants.config = {{ R = \"{round}\" }}"
@@ -25,7 +25,7 @@ async fn mine(node: &TestNode) -> String {
     body
 }
 
-/// Returns a counter of how often a revision was started as a candidate.
+/// Returns a counter of the starts of candidates, and a callback for the node that increments the counter.
 fn counting() -> (Arc<AtomicUsize>, Watch) {
     let started = Arc::new(AtomicUsize::new(0));
     let counter = started.clone();
@@ -42,7 +42,7 @@ async fn writes_of_a_candidate_are_discarded() {
     let folder = tempfile::tempdir().unwrap();
     warm(folder.path());
     let node = TestNode::open(folder.path()).await;
-    // The folder does not exist yet, so the health check writes to another folder.
+    // The app's folder does not exist yet, so the health check writes to a folder of the candidate.
     node.deploy(&with_folder("0").healthy_at("/check/append/notes/mine")).await.unwrap();
     assert_eq!(node.get("/list?path=/notes").await, (200, String::new()));
     assert_eq!(node.get("/append?path=/notes/mine").await.0, 200);
@@ -54,9 +54,9 @@ async fn writes_of_a_candidate_are_discarded() {
     let (started, watch) = counting();
     let node = TestNode::watched(folder.path(), Some(watch)).await;
     let rounds = [
-        // The health check only reads, and the revision is started once.
+        // The health check only reads, so the candidate is started once.
         ("1", "/check/read/notes/mine", 1),
-        // The health check writes, and the revision is started again with a copy.
+        // The health check writes, so the candidate is started again with a copy of the folder.
         ("2", "/check/append/notes/mine", 2),
         ("3", "/check/append/notes/deep/other", 2),
         ("4", "/check/append/notes/link", 2),
@@ -70,7 +70,7 @@ async fn writes_of_a_candidate_are_discarded() {
     let problem = refused(node.deploy(&fails), ProblemKind::Refused).await;
     assert!(problem.title.contains("not healthy") && problem.detail.unwrap().contains("500"));
     assert_eq!(mine(&node).await, "");
-    // The revision has one more folder, in which its health check creates a file.
+    // The revision has an additional folder, in which its health check creates a file.
     let lines = "grants.dirs = [{ host = \"new\", guest = \"/new\", write = true }, { host = \"notes\", guest = \"/notes\", write = true }]";
     let more = custom("dirs-probe", lines, "").healthy_at("/check/append-and-fail/new/mine");
     refused(node.deploy(&more), ProblemKind::Refused).await;

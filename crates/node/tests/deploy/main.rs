@@ -1,10 +1,10 @@
-//! Tests of deployments to a node: which input a compiling child accepts, what a deployment changes, and what remains
-//! when the process is killed.
+//! Tests of deployments to a node: the input that the compiler accepts, the effects of a deployment, and the state
+//! after the process is killed.
 //!
-//! The compiling child is a separate program, `child_program.rs`, because it must have one thread when it confines
-//! itself. The guests are only payload: any guest toolchain will do.
+//! The compiler's child process is a separate program, `child_program.rs`, because it must have a single thread when it
+//! enters its sandbox. Guests built with any guest toolchain are sufficient for these tests.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![allow(clippy::print_stderr, reason = "what could not be checked is printed")]
+#![allow(clippy::print_stderr, reason = "the tests print which checks the system does not support")]
 
 mod compiler;
 mod crash;
@@ -22,10 +22,10 @@ mod unknown_outcome;
 
 use isomer_node::compiler::{ChildLimits, ChildProgram, CompilerOptions};
 
-/// The program of `child_program.rs`.
+/// The path of the program that `child_program.rs` is compiled to.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_isomer-test-compile-child");
 
-/// Starts children of this program.
+/// Returns options for a compiler whose child processes run [`PROGRAM`].
 fn compiler(limits: ChildLimits) -> CompilerOptions {
     let ChildLimits { memory_bytes, cpu_s, file_bytes, files } = limits;
     let numbers = [memory_bytes, cpu_s, file_bytes, files].map(|number| number.to_string());

@@ -1,5 +1,5 @@
 //! Tests of deployments that change the schema of a store: the data after a refused, killed or successful deployment,
-//! and rollbacks.
+//! and after rollbacks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +16,8 @@ use isomer_node::revisions::snapshots::SNAPSHOTS_MAX;
 use crate::crash::{copy, kill_at};
 use crate::node::{Client, POLL_INTERVAL, TestNode, TestRelease, Watch, custom, keep, shop};
 
-/// Returns a release with this number of migrations of the store `default`. The first migration creates the table
-/// `note`, and each further one adds a column to this table.
+/// Returns a release with `count` migrations of the store `default`. The first migration creates the table `note`, and
+/// each further migration adds a column to this table.
 pub(crate) fn with_migrations(count: usize) -> TestRelease {
     let lines = format!("grants.sql = [\"default\"]\ngrants.config = {{ MIGRATIONS = \"{count}\" }}");
     let mut release = custom("sql-probe", &lines, "[sql.default]\nmigrations = \"sql\"")
@@ -54,8 +54,8 @@ pub(crate) async fn columns(node: &TestNode) -> usize {
     run(node, "query", "SELECT name FROM pragma_table_info('note')").await.lines().count() - 1
 }
 
-/// Returns all files of the app's data except its log, with their content. Files that SQLite keeps next to an open
-/// store are left out if they are empty.
+/// Returns the paths and contents of all files in the app's data, except its log. Leaves out empty files that SQLite
+/// keeps next to an open store.
 pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.join("tenants"), dir.join("trials"), dir.join("takeovers")];
@@ -66,7 +66,7 @@ pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else if name.ends_with("-shm") || (name.ends_with("-wal") && fs::metadata(&path).unwrap().len() == 0) {
-                // A process that was killed can leave this file.
+                // A killed process may leave these files.
             } else if !path.parent().unwrap().ends_with("log") {
                 found.insert(path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).unwrap());
             }
@@ -115,7 +115,7 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
         tells_no_path(folder.path(), &problem);
         node.stop().await;
         same(&before, &data(folder.path()), title);
-        // This also holds while the node serves.
+        // The refusal also leaves the store unchanged while the node serves.
         let node = TestNode::open(folder.path()).await;
         assert_eq!(notes(&node).await, ["first", "second"]);
         refused(node.deploy(&release), ProblemKind::Refused).await;
@@ -125,11 +125,11 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
     }
     let node = TestNode::open(folder.path()).await;
     node.deploy(&with_migrations(2).healthy_at("/check/insert/note/c2")).await.unwrap();
-    assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2), "what the check wrote is dropped");
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2), "writes of the health check are dropped");
 }
 
-/// Checks that the detail of a problem does not show a tenant the folder of the node's data. The app's files appear
-/// with the names that the app's author knows.
+/// Checks that a problem does not contain the path of the node's data directory. Files of the app must have the paths
+/// that the app's author knows.
 fn tells_no_path(data: &Path, problem: &ApiProblem) {
     let text = format!("{} {:?} {:?}", problem.title, problem.detail, problem.hints);
     assert!(!text.contains(data.to_str().unwrap()), "{text}");
@@ -182,7 +182,7 @@ async fn writes_of_a_health_check_are_discarded() {
         node.deploy(&kv(round)).await.unwrap();
         assert_eq!(node.get("/increment").await, (200, format!("{}\n", round + 1)), "the checks counted elsewhere");
     }
-    assert!(fs::read_dir(folder.path().join("trials")).into_iter().flatten().next().is_none(), "nothing is left");
+    assert!(fs::read_dir(folder.path().join("trials")).into_iter().flatten().next().is_none(), "no file is left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,7 +200,7 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     assert_eq!(columns(&node).await, 3);
     let revisions = api(&node).revisions(tenant.clone(), app.clone()).await.unwrap();
     assert!(revisions[0].snapshot.is_none() && revisions[1].snapshot.as_ref().unwrap().stores[0].store == "default");
-    // The rollback changes neither the schema nor the data.
+    // A rollback without a snapshot changes neither the schema nor the data.
     let back =
         api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     assert_eq!(back.revision, one.revision);
@@ -210,8 +210,8 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     keep(folder.path());
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
-    assert_eq!(notes(&node).await.len(), 4, "it is loaded after a restart");
-    // This rollback also restores the data.
+    assert_eq!(notes(&node).await.len(), 4, "the revision is loaded after a restart");
+    // A rollback to a snapshot also restores the data.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     let restored = api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert!(restored.stores[0].restored_to.is_some() && restored.stores[0].snapshot, "{:?}", restored.stores);
@@ -219,8 +219,8 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
-    // This rollback can be rolled back as well: the data that it replaced belongs to the revision that served, which is
-    // the same revision.
+    // The rollback to a snapshot can itself be rolled back. The data that it replaced is the snapshot of the revision
+    // that was in service, which is the same revision.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));
@@ -296,7 +296,7 @@ async fn copies_need_room_in_the_tenants_storage() {
     let after = node.node.clone().tenant(tenant.clone()).await.unwrap().usage;
     assert!(after.refused.contains_key(&Quota::Storage), "{after:?}");
     assert!(after.storage_bytes < used + 100_000, "copies are not counted any more: {after:?}");
-    // There is room for one snapshot.
+    // The quota has room for one snapshot.
     node.node.clone().set_tenant(tenant.clone(), quota(used * 2 + 1_000_000)).await.unwrap();
     let kept = async || {
         let revisions = node.node.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
@@ -304,7 +304,7 @@ async fn copies_need_room_in_the_tenants_storage() {
     };
     assert_eq!(node.deploy(&with_migrations(2)).await.unwrap().warnings, [""; 0]);
     assert_eq!(kept().await, [false, true]);
-    // A refused deployment does not remove the snapshot, however much space it needs for its copies.
+    // A refused deployment does not remove the snapshot, no matter how much space its copies need.
     for release in [
         with_migrations(3).healthy_at("/check/insert/nowhere/text"),
         with_migrations(2).healthy_at("/check/insert/nowhere/text"),
@@ -313,17 +313,16 @@ async fn copies_need_room_in_the_tenants_storage() {
         refused(node.deploy(&release), ProblemKind::Refused).await;
         assert_eq!(kept().await, [false, true]);
     }
-    // A deployment that takes over removes the snapshot, and reports this.
+    // A deployment that takes over removes the oldest snapshot, and returns a warning about the removal.
     let warnings = node.deploy(&with_migrations(3).healthy_at("/check/insert/note/text")).await.unwrap().warnings;
     assert!(warnings.len() == 1 && warnings[0].contains("the oldest snapshot"), "{warnings:?}");
     assert_eq!(columns(&node).await, 3);
     assert_eq!(kept().await, [false, true, false]);
     let usage = node.node.clone().tenant(tenant.clone()).await.unwrap().usage;
-    assert!(usage.storage_bytes <= used * 2 + 1_000_000, "what was lent is given back: {usage:?}");
+    assert!(usage.storage_bytes <= used * 2 + 1_000_000, "the loan of storage was returned: {usage:?}");
 }
 
-/// A function that is called at each step. It sends the step without waiting: a test that waited here would wait for
-/// itself.
+/// A function that the node calls after each step. The test sets the function after the node is open.
 type AtStep = Arc<OnceLock<Box<dyn Fn(ChangeStep) + Send + Sync>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -345,9 +344,10 @@ async fn a_secret_changed_during_a_deployment_takes_effect() {
     let changing = Arc::new(Mutex::new(None::<(ChangeStep, &'static str)>));
     let (awaited, key) = (changing.clone(), tenant.clone());
     let change = move |step| {
-        // The lock is released before the next line, because setting a secret has steps as well.
-        let taken = awaited.lock().unwrap().take_if(|(at, _)| *at == step);
-        let Some((_, value)) = taken else { return };
+        // Release the lock before the next line, because setting the secret calls this function again for its own
+        // steps.
+        let change = awaited.lock().unwrap().take_if(|(at, _)| *at == step);
+        let Some((_, value)) = change else { return };
         let (api, tenant) = (api.upgrade().unwrap(), key.clone());
         tokio::task::block_in_place(|| {
             let set = api.set_secret(tenant, "key".parse().unwrap(), value.as_bytes().to_vec());
@@ -370,13 +370,13 @@ async fn a_secret_changed_during_a_deployment_takes_effect() {
         for release in [plain(value), with_store(value)] {
             *changing.lock().unwrap() = Some((step, value));
             node.deploy(&release).await.unwrap();
-            assert!(changing.lock().unwrap().is_none(), "it was changed");
+            assert!(changing.lock().unwrap().is_none(), "the secret was changed");
             assert_eq!(node.get("/?name=key").await, (200, value.to_owned()), "changed at {step:?}");
         }
     }
 }
 
-/// The change that is killed.
+/// The change during which the process is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MigratingChange {
     Deploy,
@@ -397,7 +397,7 @@ impl MigratingChange {
         }
     }
 
-    /// Returns the number of notes and of columns after the change.
+    /// Returns the number of notes, and the number of columns, after the change.
     fn outcome(self) -> (usize, usize) {
         match self {
             Self::Deploy => (3, 3),

@@ -1,4 +1,4 @@
-//! A node of the test, with its front door on a port that the system chose, and releases of the test guests.
+//! A node for tests, with its front door on a port that the system chooses, and releases of the test guests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -32,16 +32,16 @@ use tokio::task::JoinHandle;
 
 use crate::compiler;
 
-/// Limits how long a test waits. The limit is only reached by a test that hangs.
+/// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The interval at which a test checks a condition.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Called at each step.
+/// A function that the node calls after each step of a change.
 pub(crate) type Watch = Arc<dyn Fn(ChangeStep) + Send + Sync>;
 
-/// A running node.
+/// A running node of a test.
 pub(crate) struct TestNode {
     pub(crate) node: Arc<Node>,
     pub(crate) address: SocketAddr,
@@ -57,7 +57,7 @@ pub(crate) fn app(name: &str) -> AppName {
     name.parse().unwrap()
 }
 
-/// The app that tests deploy by default.
+/// Returns the tenant and the app that tests deploy to by default.
 pub(crate) fn shop() -> (TenantName, AppName) {
     (tenant("default"), app("shop"))
 }
@@ -67,7 +67,7 @@ impl TestNode {
         Self::watched(dir, None).await
     }
 
-    /// Opens a node with the compiled code of earlier tests, because few tests are about compiling.
+    /// Opens a node with the cached code of earlier tests, so that tests that are not about compiling run faster.
     pub(crate) async fn open_warm(dir: &Path) -> Self {
         warm(dir);
         Self::open(dir).await
@@ -77,12 +77,12 @@ impl TestNode {
         Self::over(dir, watch, FileStorage::new).await
     }
 
-    /// Opens a node whose state is in the test's storage.
+    /// Opens a node whose state is stored in the given storage.
     pub(crate) async fn over<S: Storage>(dir: &Path, watch: Option<Watch>, storage: impl Fn(&Path) -> S) -> Self {
         Self::reserving(dir, TenancyOptions::default().disk_reserve_bytes, watch, storage).await
     }
 
-    /// Opens a node that keeps this much of the disk free.
+    /// Opens a node that keeps the given number of bytes of its disk free.
     pub(crate) async fn reserving<S: Storage>(
         dir: &Path,
         disk_reserve_bytes: u64,
@@ -101,15 +101,16 @@ impl TestNode {
         let node = loop {
             match Node::open_over(options(), &storage) {
                 Ok(node) => break node,
-                // A child process of another test holds this process's locks until it executes another program. A task
-                // that waits to read the state holds the locks a moment longer than the node.
+                // The directory may still be locked for a moment. A child process of another test inherits this
+                // process's locks until it executes its program. A task that waits to read the state holds the locks a
+                // little longer than the node.
                 Err(NodeError::Dir(DataDirError::InUse { .. }) | NodeError::State(StateError::InUse { .. }))
                     if Instant::now() < until =>
                 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                // An engine reserves a quarter of the address space of a process. The process also has the nodes of
-                // other tests, and nodes that are shutting down.
+                // Each engine reserves a quarter of the address space of a process, and this process also has the nodes
+                // of other tests, including nodes that are shutting down.
                 Err(NodeError::Engine { .. }) if Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -124,7 +125,7 @@ impl TestNode {
         Self { node, address, stop: Some(stop), serving: Some(serving) }
     }
 
-    /// Uploads the parts that the node does not have, and deploys the release.
+    /// Uploads the parts of the release that the node lacks, and deploys the release.
     pub(crate) async fn deploy(&self, release: &TestRelease) -> Result<DeployReport, ApiProblem> {
         let (tenant, app) = shop();
         self.deploy_as(&tenant, &app, release).await
@@ -148,12 +149,12 @@ impl TestNode {
         self.node.clone().put_blob(Caller::Node, digest.clone(), Box::pin(futures::stream::iter(pieces))).await
     }
 
-    /// Sends a request to the shop over a new connection.
+    /// Sends a request to the app `shop` over a new connection.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         Client::connect(self.address).await.get("shop.example", path).await
     }
 
-    /// Returns the `REVISION` in the manifest of the revision that responds.
+    /// Returns the text `revision` of the release that is in service: see [`release`].
     pub(crate) async fn serving(&self) -> String {
         let (status, body) = self.get("/").await;
         assert_eq!(status, 200, "{body}");
@@ -166,13 +167,13 @@ impl TestNode {
     }
 }
 
-/// Returns the revision in a response of the guest of [`release`].
+/// Extracts the text `revision` from a response of the app of [`release`].
 pub(crate) fn revision_in(body: &str) -> &str {
     let line = body.lines().find_map(|line| line.strip_prefix("env=REVISION="));
     line.unwrap_or_else(|| panic!("no revision in {body:?}"))
 }
 
-/// A connection that is kept alive.
+/// An HTTP client with one connection, which is kept alive.
 pub(crate) struct Client(SendRequest<Empty<Bytes>>);
 
 impl Client {
@@ -193,20 +194,20 @@ impl Client {
     }
 }
 
-/// A release with the bytes of its parts.
+/// A release, with the bytes of all its parts.
 #[derive(Clone)]
 pub(crate) struct TestRelease {
     pub(crate) release: Release,
     pub(crate) bytes: BTreeMap<Digest, Vec<u8>>,
 }
 
-/// Returns a release of a shop that responds with `revision`, under `shop.example`.
+/// Returns a release of the app `shop` with the host name `shop.example`, whose responses contain `revision`.
 pub(crate) fn release(revision: &str) -> TestRelease {
     custom("env-print", &format!("grants.config = {{ REVISION = \"{revision}\" }}\n"), "")
 }
 
-/// Returns a release with one guest for all paths. `lines` are added to the manifest's lines of the component, and
-/// `end` to the end of the manifest.
+/// Returns a release with one guest for all paths. `lines` is added to the component's table in the manifest, and `end`
+/// to the end of the manifest.
 pub(crate) fn custom(guest: &str, lines: &str, end: &str) -> TestRelease {
     let manifest = format!(
         "[app]\nname = \"shop\"\nversion = \"1.0.0\"\n\n[components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\n{lines}\n{end}\n"
@@ -229,14 +230,14 @@ pub(crate) fn custom(guest: &str, lines: &str, end: &str) -> TestRelease {
 }
 
 impl TestRelease {
-    /// Adds a health check with this path.
+    /// Adds a health check with the given path to the manifest.
     pub(crate) fn healthy_at(mut self, path: &str) -> Self {
         let version = "version = \"1.0.0\"\n";
         self.release.manifest = self.release.manifest.replacen(version, &format!("{version}health = \"{path}\"\n"), 1);
         self
     }
 
-    /// Adds a file with these bytes, and returns the part.
+    /// Adds a part with the given bytes, and returns the reference to it.
     pub(crate) fn part(&mut self, bytes: Vec<u8>) -> ReleasePart {
         let digest = Digest::from(<[u8; 32]>::from(Sha256::digest(&bytes)));
         let part = ReleasePart { digest: digest.clone(), bytes: bytes.len() as u64 };
@@ -251,12 +252,12 @@ impl TestRelease {
     }
 }
 
-/// Returns the folder of compiled code that is stored between runs of the tests.
+/// Returns the folder in which compiled code is kept between test runs.
 fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept-code")
 }
 
-/// Copies the stored code, and the key that seals it, to a node's directory; see [`keep`].
+/// Copies the code that [`keep`] has stored, and the key with which it is sealed, to a node's data directory.
 pub(crate) fn warm(dir: &Path) {
     let cache = dir.join("cache");
     std::fs::create_dir_all(&cache).unwrap();
@@ -270,7 +271,7 @@ pub(crate) fn warm(dir: &Path) {
     }
 }
 
-/// Stores the code of a node's directory that [`warm`] prepared.
+/// Stores the compiled code of a node's data directory that [`warm`] has prepared.
 pub(crate) fn keep(dir: &Path) {
     for entry in std::fs::read_dir(dir.join("cache")).unwrap() {
         let path = entry.unwrap().path();

@@ -1,5 +1,5 @@
-//! Tests of replacements of stores that a killed process has left unfinished and that the next start cannot finish
-//! immediately; and of leftovers that must not be mistaken for those of a later replacement.
+//! Tests of replacements of stores that a killed process has left and that the next start cannot finish. Also tests
+//! that files of earlier replacements are not mistaken for those of a later one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use isomer_node::ChangeStep;
 pub(crate) const APP: &str = "tenants/default/apps/shop";
 pub(crate) const NOTE: &str = "takeovers/default.shop";
 
-/// Returns the directory of a node that was killed at `step` of a deployment with migrations.
+/// Returns the data directory of a node that was killed after `step` of a deployment with migrations.
 pub(crate) async fn killed_at(step: ChangeStep, folder: &Path) -> PathBuf {
     let base = folder.join("base");
     fs::create_dir(&base).unwrap();
     let node = TestNode::open_warm(&base).await;
     node.deploy(&with_migrations(1)).await.unwrap();
     write(&node, "under one").await;
-    // Compiles the code in advance, so that no start of the child has to compile.
+    // Compile the code in advance, so that the killed child need not compile.
     let mut other = with_migrations(3);
     other.release.hosts = None;
     node.deploy_as(&shop().0, &"other".parse().unwrap(), &other).await.unwrap();
@@ -40,8 +40,8 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         let folder = tempfile::tempdir().unwrap();
         let dir = killed_at(step, folder.path()).await;
         assert!(dir.join(NOTE).exists(), "{step:?}");
-        // The replacement can be neither finished nor undone: a path to which files are moved, or from which they are
-        // removed, is not a folder.
+        // The replacement can be neither finished nor undone, because the path to which files must be moved, or from
+        // which they must be removed, is not a folder.
         let (there, away) = match step {
             ChangeStep::Recorded => (dir.join(APP).join("sql"), dir.join(APP).join("sql-away")),
             _ => (dir.join(NOTE), dir.join("takeovers/away")),
@@ -51,7 +51,7 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         if step == ChangeStep::Recorded {
             fs::write(&there, "").unwrap();
         } else {
-            // The record cannot be read.
+            // The intent cannot be read.
             fs::create_dir(&there).unwrap();
             fs::write(there.join("in the way"), &id).unwrap();
         }
@@ -67,8 +67,8 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         let problem = refused(node.node.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
         assert_eq!(problem.title, title, "{step:?}");
         let problem = refused(node.deploy(&release("plain")), ProblemKind::Conflict).await;
-        assert_eq!(problem.title, title, "{step:?}: nor is it replaced by one without stores");
-        // Other apps are not affected.
+        assert_eq!(problem.title, title, "{step:?}: a revision without stores is refused as well");
+        // Other apps can be deployed.
         node.deploy_as(&tenant, &"hello".parse().unwrap(), &{
             let mut made = release("hello");
             made.release.hosts = Some(vec!["hello.example".parse().unwrap()]);
@@ -88,7 +88,11 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         assert!(!dir.join(NOTE).exists() && fs::read_dir(dir.join("takeovers")).unwrap().next().is_none());
         write(&node, "later").await;
         node.deploy(&with_migrations(4)).await.unwrap();
-        assert_eq!((notes(&node).await.len(), columns(&node).await), (3, 4), "{step:?}: nothing is in the way");
+        assert_eq!(
+            (notes(&node).await.len(), columns(&node).await),
+            (3, 4),
+            "{step:?}: the replacement can be finished"
+        );
         node.stop().await;
     }
 }
@@ -122,7 +126,7 @@ async fn obstacles_to_a_replacement_can_be_removed_while_the_node_runs() {
     }
 }
 
-/// The removal of the record was lost in a power failure, but the removal of the snapshot was not.
+/// A power failure undid the removal of the intent, but not the removal of the snapshot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leftover_intent_of_a_finished_replacement_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,7 +153,7 @@ async fn leftovers_of_earlier_candidates_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
-    // An earlier process leaves these folders if it cannot remove them.
+    // An earlier process that cannot remove these folders leaves them.
     for number in 0..500 {
         let sql = folder.path().join("trials").join(number.to_string()).join("sql");
         fs::create_dir_all(&sql).unwrap();
@@ -159,5 +163,8 @@ async fn leftovers_of_earlier_candidates_are_ignored() {
     assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 2));
     node.stop().await;
     TestNode::open(folder.path()).await.stop().await;
-    assert!(fs::read_dir(folder.path().join("trials")).into_iter().flatten().next().is_none(), "a start removes it");
+    assert!(
+        fs::read_dir(folder.path().join("trials")).into_iter().flatten().next().is_none(),
+        "a start removes the folder"
+    );
 }

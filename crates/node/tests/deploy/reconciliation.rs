@@ -1,5 +1,5 @@
-//! Tests of changes of tenants and secrets that fail while they are recorded: after the state can be read again, the
-//! node enforces and serves what is recorded.
+//! Tests of changes of tenants and secrets that fail while they are recorded. After the state can be read again, the
+//! node must enforce and serve the recorded state.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::crash::copy;
 use crate::node::{POLL_INTERVAL, TestNode, custom, keep, shop, tenant};
 use crate::unknown_outcome::{Failing, NEVER, PATIENCE};
 
-/// The number of the state's operations that are made to fail, one by one: more than a change has.
+/// The number of storage operations of the state that are made to fail, one by one. A change has fewer operations.
 const OPERATIONS: u64 = 24;
 
 impl Failing {
-    /// Waits until no change of the tenant is in progress and the state can be written: sets a secret, or changes
-    /// nothing, since the change that is tested must not be made here. Returns whether the tenant exists.
+    /// Waits until no change of the tenant is in progress and the state can be written. To find out, sets a secret, or
+    /// changes nothing: the change under test must not be made here. Returns whether the tenant exists.
     async fn has(&self, name: &str, by_secret: bool) -> bool {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -59,14 +59,14 @@ async fn the_served_secret_is_the_recorded_one_wherever_recording_fails() {
         assert!(failing.has("default", false).await);
         let (status, found) = served().await;
         assert_eq!(status, 200, "{left}: {found}");
-        // After a start, the app has the recorded secret.
+        // A restart of the app loads the recorded secret.
         api.clone().stop(tenant.clone(), app.clone()).await.unwrap();
         api.clone().start(tenant.clone(), app.clone()).await.unwrap();
         assert_eq!(served().await, (200, found.clone()), "{left}: {set:?}");
         assert!(found == value || (found == before && set.is_err()), "{left}: {set:?}, {found}");
         outcomes.insert((set.is_ok(), found == value));
     }
-    // The changes were not made, made with an unknown outcome, and made.
+    // All three outcomes occurred: reported as failed and not made, reported as failed but made, and reported as made.
     assert_eq!(outcomes, BTreeSet::from([(false, false), (false, true), (true, true)]));
 }
 
@@ -115,7 +115,7 @@ async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
         copy(&base, &dir);
         let failing = Failing::open(&dir, ChangeStep::RemovalNoted).await;
         let api = failing.node.node.clone();
-        // The tenant's use of storage is counted.
+        // The node has measured the tenant's storage.
         assert!(api.clone().tenant(tenant("guest")).await.unwrap().usage.storage_bytes > 0);
         failing.left.store(left, std::sync::atomic::Ordering::SeqCst);
         let removed = api.clone().remove_tenant(tenant("guest")).await;
@@ -124,8 +124,8 @@ async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
         let is_there = failing.has("guest", true).await;
         outcomes.insert((removed.is_ok(), is_there));
         assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}");
-        assert!(fs::read_dir(dir.join("removals")).unwrap().next().is_none(), "{left}: nothing is noted any more");
-        // A new tenant of the same name has nothing of its predecessor.
+        assert!(fs::read_dir(dir.join("removals")).unwrap().next().is_none(), "{left}: no intent is left");
+        // A new tenant of the same name has no data of the removed tenant.
         let made = api.clone().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
         assert_eq!(made.usage.storage_bytes > 0, is_there, "{left}: {removed:?}");
         failing.node.stop().await;

@@ -1,5 +1,5 @@
-//! Tests of the removal of apps and tenants while a change of them is unfinished: data that is to be kept is kept
-//! completely, data that is to be removed is removed, and neither affects a later app of the same name.
+//! Tests of the removal of apps and tenants that have an unfinished change. Data that must stay is kept completely,
+//! data that must be removed is removed, and neither affects a later app of the same name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use crate::migration::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, Watch, keep, shop, tenant};
 use crate::pending_replacements::{APP, NOTE, killed_at};
 
-/// Puts a file in place of a folder, so that nothing can be created in it or moved to it. This works even for root.
+/// A file in place of a folder, so that no file can be created in the folder or moved to it, even by root.
+/// [`InTheWay::remove`] restores the folder.
 struct InTheWay {
     folder: PathBuf,
     away: PathBuf,
@@ -34,7 +35,8 @@ impl InTheWay {
     }
 }
 
-/// A replacement that a disk error interrupted: the store is in the snapshot, and its replacement next to it.
+/// Changes the data of a stopped node as if a disk error had interrupted a replacement: the old file of the store is in
+/// the snapshot, and the new file next to it.
 fn half_switched(dir: &Path) {
     let snapshots = dir.join(APP).join("snapshots");
     let folder = fs::read_dir(snapshots).unwrap().next().unwrap().unwrap().path();
@@ -62,7 +64,7 @@ async fn removing_an_app_without_data_finishes_its_replacement() {
     node.stop().await;
 }
 
-/// The node does not know which apps have a pending replacement, so no app may write to its stores.
+/// The node cannot read which apps have an interrupted replacement, so no app may write to its stores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let folder = tempfile::tempdir().unwrap();
@@ -73,14 +75,14 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let query = async || node.get("/query?sql=SELECT%201").await.0;
     assert_eq!(query().await, 503);
     node.node.finish_intents().await;
-    assert_eq!(query().await, 503, "it cannot be read yet");
+    assert_eq!(query().await, 503, "the intents cannot be read yet");
     assert!(!dir.join(APP).join("sql/default.sqlite").exists());
     obstacle.remove();
     node.node.finish_intents().await;
     assert_eq!(query().await, 200);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
     node.stop().await;
-    // An app that an admin has stopped stays stopped.
+    // An app that an admin has stopped must stay stopped.
     let obstacle = InTheWay::of(&dir.join("takeovers"));
     let node = TestNode::open(&dir).await;
     let (tenant, app) = shop();
@@ -91,7 +93,7 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     node.stop().await;
 }
 
-/// Earlier versions removed apps like this.
+/// Earlier versions of the program could remove an app and leave this state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn started_replacements_of_a_removed_app_are_finished() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,7 +126,7 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let data = folder.path().join(APP);
-    // This happens when the disk fails between the record and the replacement.
+    // The disk fails after the revision is recorded and before the stores are replaced.
     let (is_failing, obstacle) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let watch: Watch = {
         let (sql, is_failing, obstacle) = (data.join("sql"), is_failing.clone(), obstacle.clone());
@@ -153,7 +155,7 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     obstacle.lock().unwrap().take().unwrap().remove();
     api().finish_intents().await;
     assert!(!folder.path().join(NOTE).exists());
-    // The app could not be loaded, and would be retried after a moment.
+    // The app cannot be loaded, and the node would try again after a moment.
     api().stop(tenant.clone(), app.clone()).await.unwrap();
     api().start(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2));
@@ -161,7 +163,7 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     api().remove(tenant, app, true).await.unwrap();
     assert!(!data.exists() && !folder.path().join(NOTE).exists());
     node.deploy(&with_migrations(1)).await.unwrap();
-    assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 1), "it is a new app");
+    assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 1), "the app is new");
     node.stop().await;
 }
 
@@ -179,7 +181,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
         refused(api().remove(default.clone(), app.clone(), true), ProblemKind::Failed).await;
         refused(node.deploy(&with_migrations(1)), ProblemKind::Conflict).await;
         api().finish_intents().await;
-        assert!(folder.path().join(APP).exists() && used().await > 0, "it cannot be moved yet");
+        assert!(folder.path().join(APP).exists() && used().await > 0, "the data cannot be moved yet");
         obstacle.remove();
         if by_deployment {
             node.deploy(&with_migrations(2)).await.unwrap();
@@ -191,7 +193,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
         }
         assert!(fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
     }
-    // The same for a tenant.
+    // The removal of a tenant behaves in the same way.
     api().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
     let data = folder.path().join("tenants/guest");
     fs::create_dir_all(data.join("apps/old/kv")).unwrap();
@@ -204,7 +206,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
     node.stop().await;
 }
 
-/// An intent of an earlier app is carried out once, and not for the app that has the name now.
+/// An intent to remove an earlier app is carried out once, and does not affect the current app of the same name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,7 +220,7 @@ async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     refused(node.node.clone().remove(tenant.clone(), app.clone(), true), ProblemKind::Failed).await;
     node.stop().await;
     obstacle.remove();
-    // Even a start cannot finish the removal: the path of the data is not a folder.
+    // A restart cannot finish the removal either, because the path of the data is not a folder.
     let obstacle = InTheWay::of(&base.join("tenants/default/apps"));
     let node = TestNode::open(&base).await;
     obstacle.remove();

@@ -1,5 +1,5 @@
-//! Tests of what a node reports of an app: how its revisions came into service, why it cannot be loaded, and why it is
-//! refused; and of the empty folders that an app finds.
+//! Tests of what a node reports about an app: the origin of its revisions, and why it cannot be loaded or is refused.
+//! Also tests of empty folders in a release.
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RollbackRequest, SwapRequest};
@@ -40,7 +40,7 @@ async fn revisions_list_changes_operation_actor_and_message() {
     assert_eq!(
         hows,
         [RevisionOperation::Rollback, RevisionOperation::Swap, RevisionOperation::Deploy],
-        "each revision as it came into service last"
+        "each revision has the origin of its last deployment"
     );
     let messages: Vec<_> = origins.iter().map(|origin| origin.message.as_ref().map(|it| it.as_str())).collect();
     assert_eq!(
@@ -54,7 +54,7 @@ async fn revisions_list_changes_operation_actor_and_message() {
     assert_eq!((changes(1).changed, changes(1).manifest, changes(1).files), (vec!["it".to_owned()], false, 0));
     assert_eq!((changes(2).changed.len(), changes(2).manifest, changes(2).files), (0, true, 1));
     let all = changes(0);
-    assert_eq!((all.changed.len(), all.manifest, all.files), (1, true, 1), "from what served before it");
+    assert_eq!((all.changed.len(), all.manifest, all.files), (1, true, 1), "the changes from the previous revision");
     keep(folder.path());
     node.stop().await;
     assert_eq!(origins_of(&TestNode::open(folder.path()).await).await, origins, "after a restart, too");
@@ -70,12 +70,12 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
     assert_eq!(node.get("/read?path=/static/a").await, (200, "text".to_owned()));
     keep(folder.path());
     node.stop().await;
-    // A disk may lose these files.
+    // Remove the files of the revision, as if the disk had lost them.
     std::fs::remove_dir_all(folder.path().join("revisions").join(deployed.revision.as_str()).join("files")).unwrap();
     let node = TestNode::open(folder.path()).await;
     let api = || node.node.clone();
     let info = async || api().app(tenant.clone(), app.clone()).await.unwrap();
-    assert_eq!((info().await.state, info().await.failure), (AppState::Idle, None), "there was no request for it");
+    assert_eq!((info().await.state, info().await.failure), (AppState::Idle, None), "no request has loaded the app");
     assert_eq!(node.get("/read?path=/static/a").await.0, 500);
     let failed = info().await;
     let failure = failed.failure.unwrap();
@@ -92,11 +92,11 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
         line.stream == "node" && line.text.contains("cannot be loaded") && line.text.contains("`static`"),
         "{line:?}"
     );
-    // The failure of the earlier revision is not reported for the new one.
+    // The node does not report the failure of the earlier revision for the new revision.
     node.deploy(&release("two")).await.unwrap();
     assert_eq!((info().await.state, info().await.failure), (AppState::Loaded, None));
     assert_eq!(node.serving().await, "two");
-    // A stop clears the failure.
+    // Stopping the app clears its failure.
     assert_eq!(api().stop(tenant.clone(), app.clone()).await.unwrap().failure, None);
 }
 
@@ -121,7 +121,7 @@ async fn without_an_access_log_it_cannot_be_read() {
     node.deploy(&release("one")).await.unwrap();
     let query = LogQuery { access: true, ..LogQuery::default() };
     let logs = node.node.clone().logs(tenant("default"), app("shop"), query);
-    let Err(problem) = logs.await else { panic!("it is shown") };
+    let Err(problem) = logs.await else { panic!("the request is not refused") };
     assert_eq!(problem.kind, ProblemKind::NotFound);
     assert!(
         problem.hints[0].contains("--access-log") && !folder.path().join("tenants/default/apps/shop/access").exists()
@@ -144,7 +144,7 @@ async fn empty_folders_exist_on_a_node() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(node.get("/list?path=/static/empty").await, (200, String::new()));
-    // If a release names a folder outside of the app, no folders are created.
+    // If a release names a folder outside of the app's folder, no folder is created.
     let mut outside = custom("dirs-probe", "", "");
     outside.release.manifest += "\n[components.it.grants]\ndirs = [{ host = \"../../x\", guest = \"/x\" }]\n";
     refused(node.deploy(&outside), ProblemKind::Refused).await;
@@ -154,7 +154,7 @@ async fn empty_folders_exist_on_a_node() {
 async fn a_refusal_is_returned_even_if_the_files_of_the_revision_stay() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
-    // Files of a refused revision are moved to the trash. Here, nothing can be moved there.
+    // The node moves the files of a refused revision to the trash. Here, the trash does not exist, so this fails.
     std::fs::remove_dir(folder.path().join("trash")).unwrap();
     std::fs::write(folder.path().join("trash"), "").unwrap();
     let problem = refused(node.deploy(&custom("http-trap", "", "").healthy_at("/trap")), ProblemKind::Refused).await;

@@ -1,5 +1,5 @@
-//! Tests that an attacker who controls a compiling child can reach nothing. Each layer of the sandbox is tested alone,
-//! then all together, by a process that applies them as the child does and then tries to escape.
+//! Tests that an attacker who controls a child process of the compiler can reach nothing. A test program applies each
+//! layer of the sandbox by itself, and then all layers together, as the child process does. Then it tries to escape.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,10 +31,11 @@ const FILES: [&str; 6] = [
 
 const NODE: [&str; 3] = ["look into the node's memory", "trace the node", "read the node's memory by a call"];
 
-/// Makes the program try to escape from `layers`, with a descriptor of the token left open by mistake.
+/// Runs the program that tries to escape from `layers`, and returns its report. As if by mistake, the program inherits
+/// an open descriptor of the token file.
 fn probe(dir: &Path, port: u16, layers: &[Layer]) -> Report {
     let mut command = Command::new("/bin/sh");
-    // The shell leaves the descriptor with the number 9 open in this way.
+    // The shell opens the descriptor 9, which the program inherits.
     let script = r#"exec 9<"$1"; shift; exec "$@""#;
     command.args(["-c", script, "sh"]).arg(dir.join("admin.token")).arg(PROGRAM).arg("probe");
     command.arg(serde_json::to_string(layers).unwrap()).arg(dir).arg(port.to_string());
@@ -56,7 +57,7 @@ fn a_child_reaches_no_file_no_network_and_no_process() {
     let port = listener.local_addr().unwrap().port();
     let _admin = UnixListener::bind(dir.join("admin.sock")).unwrap();
 
-    // The attempts succeed where no layer prevents them.
+    // Without any layer, the attempts must succeed.
     let open = probe(dir, port, &[]).tried;
     let network = ["connect over TCP", "connect over a Unix socket", "send over UDP"];
     let programs = ["start a program", "fork", "map executable memory", "make memory executable"];
@@ -84,7 +85,7 @@ fn a_child_reaches_no_file_no_network_and_no_process() {
         }
         let is_partial = confinement.held.values().any(|what| what.contains("; not "));
         if !confinement.missing.is_empty() || is_partial {
-            // A missing layer is printed, and is a failure where all of them must be available.
+            // Print a layer that the system does not support. If all layers must be available, this is a failure.
             eprintln!("NOT CHECKED as this system does not offer it: {confinement}");
             assert!(std::env::var_os("ISOMER_TEST_SANDBOX_REQUIRED").is_none(), "{confinement}");
             if layers.len() == 1 {
@@ -92,7 +93,7 @@ fn a_child_reaches_no_file_no_network_and_no_process() {
             }
         }
         for what in kept_out {
-            assert!(tried[&what].is_some(), "{what}, behind {confinement}");
+            assert!(tried[&what].is_some(), "{what}, with {confinement}");
         }
     }
     assert!(dir.join("removable").exists() && !dir.join("cache/written").exists());
@@ -103,5 +104,5 @@ async fn a_child_reports_its_confinement() {
     let compilers = Compilers::new(compiler(ChildLimits::default()));
     let confinement = compilers.confinement().await.unwrap();
     assert_eq!(confinement.held.len() + confinement.missing.len(), Layer::ALL.len(), "{confinement}");
-    assert_eq!(compilers.started(), 0, "it compiles nothing");
+    assert_eq!(compilers.started(), 0, "the child compiles nothing");
 }

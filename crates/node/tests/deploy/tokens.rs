@@ -1,4 +1,4 @@
-//! Tests of what the holder of a tenant's token may deploy, and of what the node records of tokens.
+//! Tests of what the holder of a tenant's token may deploy, and of the node's records about tokens.
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{ApiProblem, DeployReport, ProblemKind, StoredToken, SwapRequest, TenantChange, TokenInfo, TokenRole};
@@ -7,7 +7,7 @@ use isomer_ids::{AppName, Digest, TenantName};
 use crate::migration::refused;
 use crate::node::{TestNode, TestRelease, app, custom, release, shop, tenant};
 
-/// The holder of a token of the tenant, with the role `deploy`.
+/// Returns the holder of a token of `tenant` with the role `deploy`.
 pub(crate) fn holder(tenant: &TenantName) -> Caller {
     Caller::Tenant(info(tenant, "ci", 1))
 }
@@ -42,7 +42,7 @@ async fn deploy(
     node.node.clone().deploy(caller.clone(), tenant, app.clone(), release.release.clone()).await
 }
 
-/// Creates a tenant with its own host names.
+/// Creates a tenant with host names of its own.
 async fn make(node: &TestNode, name: &str) -> TenantName {
     let hosts = Some(vec![format!("*.{name}.example").parse().unwrap()]);
     node.node.clone().set_tenant(tenant(name), TenantChange { hosts, ..TenantChange::default() }).await.unwrap();
@@ -62,23 +62,23 @@ async fn a_tenant_deploys_its_own_uploads_and_sees_no_others() {
     let (acme, rival) = (holder(&make(&node, "acme").await), holder(&make(&node, "rival").await));
     let own = under(release("two"), &["shop.acme.example"]);
     let digest = own.release.components["it"].digest.clone();
-    assert!(missing(&node, &Caller::Node, &own).await.is_empty(), "the node has it");
+    assert!(missing(&node, &Caller::Node, &own).await.is_empty(), "the node has the part");
     assert_eq!(
         missing(&node, &acme, &own).await,
         vec![digest.clone()],
-        "a tenant that never sent it does not see that"
+        "a tenant that has not uploaded the part does not see it"
     );
-    // A digest does not give access to the bytes.
+    // Knowing the digest of a part does not give access to its bytes.
     refused(deploy(&node, &acme, &app("shop"), &own), ProblemKind::Conflict).await;
     refused(upload(&node, &acme, b"other bytes", &digest), ProblemKind::BadRequest).await;
     refused(deploy(&node, &acme, &app("shop"), &own), ProblemKind::Conflict).await;
     upload(&node, &acme, &own.bytes[&digest], &digest).await.unwrap();
     assert!(missing(&node, &acme, &own).await.is_empty());
-    assert_eq!(missing(&node, &rival, &own).await, vec![digest.clone()], "what acme sent is acme's");
+    assert_eq!(missing(&node, &rival, &own).await, vec![digest.clone()], "only acme has uploaded the part");
     deploy(&node, &acme, &app("shop"), &own).await.unwrap();
-    assert!(missing(&node, &acme, &own).await.is_empty(), "its revision has it");
+    assert!(missing(&node, &acme, &own).await.is_empty(), "a revision refers to the part");
     assert_eq!(missing(&node, &rival, &own).await, [digest]);
-    // A swap does not give access to the bytes either.
+    // A swap with a known digest does not give access to the bytes either.
     let mut other = custom("http-hello", "", "");
     let part = other.release.components.remove("it").unwrap();
     node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();
@@ -100,7 +100,7 @@ async fn the_parts_of_a_tenants_revisions_are_limited() {
     }
     let at = |release: &TestRelease| under(release.clone(), &["shop.acme.example"]);
     deploy(&node, &caller, &app("shop"), &at(&first)).await.unwrap();
-    // Extends the component's stored file, instead of building a large component.
+    // Make the stored file of the component larger, instead of building a large component.
     let digest = first.release.components["it"].digest.to_string();
     let path = folder.path().join("blobs").join(&digest[..2]).join(&digest);
     let blob = std::fs::File::options().write(true).open(path).unwrap();
@@ -111,9 +111,9 @@ async fn the_parts_of_a_tenants_revisions_are_limited() {
     upload(&node, &caller, &part, &other.release.components["it"].digest).await.unwrap();
     let problem = refused(deploy(&node, &caller, &app("shop"), &other), ProblemKind::Quota).await;
     assert!(problem.title.contains("would exceed 16 GiB"), "{problem:?}");
-    // The limit does not apply to the node's admins.
+    // The limit does not apply to admins of the node.
     node.deploy_as(&tenant("acme"), &app("other"), &under(other.clone(), &["other.acme.example"])).await.unwrap();
-    // A release without new parts needs no space.
+    // A release without new parts adds nothing to the total, so it is accepted.
     deploy(&node, &caller, &app("shop"), &other).await.unwrap();
 }
 
@@ -122,7 +122,7 @@ async fn a_tenant_deploys_under_its_own_host_names() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let acme = make(&node, "acme").await;
-    // The problem does not name the tenant that has the host name.
+    // The problem does not reveal which tenant has the host name.
     make(&node, "rival").await;
     let (caller, one) = (holder(&acme), release("one"));
     let digest = one.release.components["it"].digest.clone();
@@ -135,9 +135,10 @@ async fn a_tenant_deploys_under_its_own_host_names() {
     }
     let names = ["shop.acme.example", "*.eu.acme.example"];
     deploy(&node, &caller, &app("shop"), &under(one.clone(), &names)).await.unwrap();
-    // Deploying the same revision again would change only the host names. This is refused as well.
+    // A deployment of the current revision with a foreign host name would change only the host names. It is refused as
+    // well.
     refused(deploy(&node, &caller, &app("shop"), &under(one, &["bank.example"])), ProblemKind::Forbidden).await;
-    // A name that the node's admin gave to the app stays with the app.
+    // A host name that an admin of the node has assigned to the app stays with the app.
     node.deploy_as(&acme, &app("given"), &under(release("two"), &["given.example"])).await.unwrap();
     deploy(&node, &caller, &app("given"), &under(release("three"), &["given.example"])).await.unwrap();
     refused(

@@ -1,5 +1,5 @@
-//! Tests of changes that fail while they are recorded, as when the disk fails: a change that is reported as failed was
-//! not made. If the outcome is unknown, it is determined later, with or without a restart.
+//! Tests of changes that fail while they are recorded, for example because the disk fails. A change that is reported as
+//! failed was not made. If the outcome is unknown, the node determines it later, with or without a restart.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,18 +15,18 @@ use isomer_node::ChangeStep;
 use crate::migration::{columns, notes, with_migrations, write};
 use crate::node::{POLL_INTERVAL, TestNode, TestRelease, Watch, keep, release, shop};
 
-/// Limits how long a test waits. The limit is only reached by a test that hangs.
+/// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A node. The storage of its state begins to fail permanently at an operation after a step.
+/// A node whose state is in a storage that fails permanently, from a chosen operation after a chosen step.
 pub(crate) struct Failing {
     pub(crate) node: TestNode,
     pub(crate) faults: Faults,
     /// The number of operations that still succeed; [`NEVER`] if no operation is to fail.
     pub(crate) left: Arc<AtomicU64>,
-    /// The number of operations of the state from the step to the next one, if none failed.
+    /// The number of storage operations between the chosen step and the next step, if no operation fails.
     operations: Arc<AtomicU64>,
 }
 
@@ -55,7 +55,7 @@ impl Failing {
         Self { node, faults, left, operations }
     }
 
-    /// Deploys with the fault after `left` operations, and repairs the storage afterwards.
+    /// Deploys `release` while the storage fails after `left` operations, and then repairs the storage.
     async fn deploy(&self, release: &TestRelease, left: u64) -> Result<(), ApiProblem> {
         self.left.store(left, Ordering::SeqCst);
         let deployed = self.node.deploy(release).await;
@@ -64,17 +64,18 @@ impl Failing {
         deployed.map(drop)
     }
 
-    /// Waits until the state can be read and no outcome is unknown. Returns the revision in the state.
-    async fn settled(&self) -> String {
+    /// Waits until the state can be read and the outcome of each change is known. Returns the recorded revision.
+    async fn recorded_revision(&self) -> String {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;
-        // Waits for the settlement to finish the replacement. Otherwise the start of the app below would finish it.
+        // Wait until the node has finished the replacement by itself, because the start of the app below would finish
+        // it.
         while is_something_in(&self.node.node.dir().join("takeovers")) {
-            assert!(Instant::now() < until, "a take-over is not settled");
+            assert!(Instant::now() < until, "a replacement is not finished");
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         loop {
-            // The start is refused while another change is in progress or the state cannot be written.
+            // The start is refused while another change is in progress, or while the state cannot be written.
             let stopped = self.node.node.clone().start(tenant.clone(), app.clone()).await;
             match stopped {
                 Ok(info) => return info.revision.as_str().to_owned(),
@@ -96,7 +97,7 @@ async fn stores_and_revision_agree_wherever_recording_fails() {
     let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
     failing.node.deploy(&with_migrations(1)).await.unwrap();
     let second = failing.node.deploy(&with_migrations(2)).await.unwrap();
-    // The number of migrations, and the revision's name.
+    // The number of migrations and the name of the revision that serves.
     let mut serves = (2, second.revision.as_str().to_owned());
     keep(folder.path());
     let operations = failing.operations.load(Ordering::SeqCst);
@@ -109,9 +110,9 @@ async fn stores_and_revision_agree_wherever_recording_fails() {
         if let Err(problem) = &deployed {
             assert_eq!(problem.kind, ProblemKind::Failed, "{at}: {problem:?}");
         }
-        let revision = failing.settled().await;
+        let revision = failing.recorded_revision().await;
         let is_new = revision != serves.1;
-        assert!(is_new || deployed.is_err(), "{at}: it was acknowledged");
+        assert!(is_new || deployed.is_err(), "{at}: the deployment was acknowledged");
         outcomes.insert((deployed.is_ok(), is_new));
         if is_new {
             serves = (count, revision);
@@ -128,15 +129,15 @@ async fn stores_and_revision_agree_wherever_recording_fails() {
     failing.node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!((columns(&node).await, notes(&node).await.len()), (serves.0, written), "after a restart");
-    assert!(std::fs::read_dir(folder.path().join("takeovers")).unwrap().next().is_none(), "nothing is left open");
+    assert!(std::fs::read_dir(folder.path().join("takeovers")).unwrap().next().is_none(), "no intent is left");
     node.deploy(&with_migrations(serves.0 + 1)).await.unwrap();
-    // Some changes were reported as failed, because the outcome was unknown, and were made.
+    // Some changes were made although they were reported as failed, because their outcome was unknown.
     assert!(outcomes.contains(&(false, true)), "{outcomes:?}");
 }
 
-/// The process ends before the state can be read again: the next start settles the change.
+/// The process ends before the state can be read again, so the next start determines the outcome.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_start_settles_unknown_outcomes() {
+async fn the_next_start_determines_unknown_outcomes() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
@@ -145,13 +146,13 @@ async fn the_next_start_settles_unknown_outcomes() {
     keep(folder.path());
     let operations = failing.operations.load(Ordering::SeqCst);
     failing.node.stop().await;
-    // The operation that fails is the commit: without it, nothing of the transaction is stored.
+    // The operation that fails is the commit. Without the commit, nothing of the transaction is stored.
     let (mut count, mut unsettled) = (2, 0);
     for left in operations.saturating_sub(8)..operations {
         let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
         failing.left.store(left, Ordering::SeqCst);
         let deployed = failing.node.deploy(&with_migrations(count + 1)).await;
-        // The storage does not work again in this process.
+        // The storage is not repaired before the process ends.
         failing.node.stop().await;
         let node = TestNode::open(folder.path()).await;
         let (tenant, app) = shop();
@@ -161,11 +162,11 @@ async fn the_next_start_settles_unknown_outcomes() {
         unsettled += usize::from(found == count + 1 && deployed.is_err());
         let serving = &revisions[0];
         let again = node.deploy(&with_migrations(found)).await.unwrap();
-        assert_eq!(&again.revision, &serving.revision, "{left}: the schema is the one of the revision that serves");
+        assert_eq!(&again.revision, &serving.revision, "{left}: the schema is that of the revision in service");
         count = found;
         node.stop().await;
     }
-    assert!(unsettled > 0, "one was made although it was reported as failed");
+    assert!(unsettled > 0, "a change was made although it was reported as failed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,7 +181,7 @@ async fn the_serving_revision_is_the_recorded_one_wherever_recording_fails() {
     for left in 0..operations {
         let next = format!("after {left} operations");
         let deployed = failing.deploy(&release(&next), left).await;
-        let revision = failing.settled().await;
+        let revision = failing.recorded_revision().await;
         if revision != serves {
             (serves, name) = (revision, next);
         } else {
@@ -233,6 +234,7 @@ async fn app_and_data_exist_together_wherever_recording_a_removal_fails() {
         assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}, after a restart");
         node.stop().await;
     }
-    // The changes were not made, made with an unknown outcome, and made.
+    // All three outcomes occurred: the removal was reported as failed and not made, reported as failed but made, and
+    // reported as made.
     assert_eq!(outcomes, BTreeSet::from([(false, true), (false, false), (true, false)]));
 }

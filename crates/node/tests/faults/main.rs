@@ -1,7 +1,8 @@
-//! Tests of all data of a node while system calls fail, one at a time: acknowledged data is kept, and everything works
-//! again as soon as the system does, without and after a restart. The same holds if the process is killed at a call.
+//! Tests of all data of a node while system calls fail, one at a time. Acknowledged data is kept, and everything works
+//! again as soon as the system calls succeed again, with and without a restart. The same holds if the process is killed
+//! during a call.
 //!
-//! A few calls are tested for each kind of fault and data, selected by `ISOMER_SEED`; `ISOMER_LONG=1` tests all calls.
+//! For each kind of fault and data, the tests select a few calls by `ISOMER_SEED`. `ISOMER_LONG=1` tests all calls.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod node_data;
@@ -17,33 +18,34 @@ use isomer_telemetry::{Event, EventSink as _, StandardStream};
 use node_data::{ALL, Acknowledged, NodeData};
 use system::{Fault, Faults};
 
-/// The number of failing calls per kind of data, except in a long run.
+/// The number of calls that are tested per kind of data and fault, except in a long run.
 const PLACES: u64 = 4;
 
 /// The number of calls at which a process is killed, except in a long run.
 const KILLS: u64 = 24;
 
-/// The sizes in bytes of the writes that fail: some have several pages, and one has a single page.
+/// The sizes in bytes of the writes that may fail. Two of them have several pages, and one fits into a page.
 const SIZES: [usize; 3] = [60_000, 300, 20_000];
 
-/// Limits how long a test waits. The limit is only reached by a test that hangs.
+/// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The variable with the folder to which a child writes and, for the child that is killed, with the number of the call.
+/// The environment variable that names the folder to which a child writes. If the child is to be killed, the variable
+/// also contains the number of the call at which this happens.
 const FAILING_IN: &str = "ISOMER_TEST_FAILING_IN";
 const KILLED_IN: &str = "ISOMER_TEST_KILLED_IN";
 const KILLED_AT: &str = "ISOMER_TEST_KILLED_AT";
 
 type Test = fn();
 
-/// The tests of this program.
+/// The names and functions of the tests in this program.
 const TESTS: [(&str, Test); 2] = [
     ("failing_calls_lose_nothing_and_everything_recovers", failing_calls_lose_nothing_and_everything_recovers),
     ("a_killed_process_leaves_what_it_has_acknowledged", a_killed_process_leaves_what_it_has_acknowledged),
 ];
 
-/// Runs the tests, or one of the children that they start. A child must not share its process with other tests, and the
-/// test harness would list it as a test.
+/// Runs the tests, or one of the children that they start. This program has no test harness: a child must not share its
+/// process with other tests, and the harness would list the child as a test.
 #[allow(clippy::print_stdout, reason = "reports in the format of the test harness")]
 fn main() {
     let variable = |name| std::env::var_os(name);
@@ -85,8 +87,8 @@ impl Random {
         (self.0 >> 33) % bound.max(1)
     }
 
-    /// Returns which of the first `all` calls are tested: all in a long run, otherwise `few` of them, including the
-    /// first.
+    /// Returns the numbers of the calls to test, out of `all`: all of them in a long run, otherwise `few` of them,
+    /// including the first.
     fn places(&mut self, all: u64, few: u64) -> Vec<u64> {
         if std::env::var_os("ISOMER_LONG").is_some() || all <= few {
             return (0..all).collect();
@@ -107,7 +109,7 @@ struct Tried<'a> {
 }
 
 impl Tried<'_> {
-    /// Makes writes that may fail.
+    /// Makes some writes, which may fail.
     async fn write(&mut self, data: &NodeData, what: &'static str) {
         for bytes in SIZES {
             self.number += 1;
@@ -116,7 +118,7 @@ impl Tried<'_> {
         }
     }
 
-    /// Checks that the data recovers.
+    /// Waits until writes to the data succeed again, and checks the data.
     async fn recover(&mut self, at: &str, data: &NodeData, what: &'static str) {
         let until = Instant::now() + PATIENCE;
         if what == "log" {
@@ -151,7 +153,8 @@ fn recover_log(at: &str, log: &AppLog, output: &str, until: Instant) {
     assert!(last.iter().any(|line| line.text == output) && Instant::now() < until, "{at}: {last:?}");
 }
 
-/// Returns a command that runs this program as a child, because a filter of system calls stays until the process ends.
+/// Returns a command that runs this program as a child. The tests need children, because a filter of system calls
+/// cannot be removed from a process.
 fn child(variables: &[(&str, &std::ffi::OsStr)]) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.envs(variables.iter().copied());
@@ -166,7 +169,7 @@ fn failing_calls_lose_nothing_and_everything_recovers() {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&output));
 }
 
-/// Runs in the child whose system calls fail.
+/// Runs in a child: makes system calls fail and checks the data.
 fn run_with_failing_calls(dir: &Path) {
     let faults = Faults::install(dir);
     let mut random = Random::new();
@@ -176,20 +179,20 @@ fn run_with_failing_calls(dir: &Path) {
         let mut tried = Tried { dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
         for fault in Fault::ALL {
             for what in ALL {
-                // The number of calls that could fail.
+                // The number of calls to which the fault applies, counted without letting any of them fail.
                 let calls = tried.try_fault(&data, what, fault, u64::MAX, seed).await;
-                // Writing to an open file does not open it again, and other files that are opened are optional.
+                // A write to an open file opens no file. Files that are opened in addition are optional.
                 let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);
                 let syncs_nothing = fault == Fault::NotSynced && what == "log";
-                assert!(calls > 0 || opens_nothing || syncs_nothing, "{what} makes no call that {fault:?} concerns");
+                assert!(calls > 0 || opens_nothing || syncs_nothing, "{fault:?} applies to no call of {what}");
                 let before = tried.acknowledged.refused.get(what).copied().unwrap_or(0);
                 for place in random.places(calls, PLACES) {
                     tried.try_fault(&data, what, fault, place, seed).await;
                 }
                 let refused = tried.acknowledged.refused.get(what).copied().unwrap_or(0) - before;
-                assert!(refused > 0 || calls == 0 || opens_nothing, "{what} never met {fault:?}");
+                assert!(refused > 0 || calls == 0 || opens_nothing, "{fault:?} never occurred in {what}");
             }
-            // A start during the fault may fail; the next one finds all data.
+            // Opening the data may fail during the fault. Opening it afterwards must find all data.
             for place in random.places(40, PLACES) {
                 let at = format!("ISOMER_SEED={seed}: a start, {fault:?} at call {place}");
                 drop(data);
@@ -204,7 +207,7 @@ fn run_with_failing_calls(dir: &Path) {
     });
 }
 
-/// Runs in the child that is killed at its system call number `place`.
+/// Runs in a child: writes until the process is killed at its system call number `place`.
 fn run_until_killed(dir: &Path, place: u64) {
     let faults = Faults::install(dir);
     runtime().block_on(async {
@@ -224,7 +227,7 @@ fn run_until_killed(dir: &Path, place: u64) {
     });
 }
 
-/// Runs the child. Returns the parts of each line of its output, and whether it succeeded.
+/// Runs a child that is killed at call `place`. Returns the words of each line of its output, and whether it succeeded.
 fn run_child(dir: &Path, place: u64) -> (Vec<Vec<String>>, bool) {
     let place = place.to_string();
     let variables = [(KILLED_IN, dir.as_os_str()), (KILLED_AT, place.as_ref())];
@@ -245,7 +248,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
     let (mut acknowledged, mut killed) = (Acknowledged::default(), 0);
     for place in random.places(calls, KILLS) {
         let at = format!("ISOMER_SEED={seed}: killed at call {place}");
-        // Every second run uses the data of the previous run.
+        // Every second run continues with the data of the previous run.
         if place.is_multiple_of(2) {
             acknowledged = Acknowledged::default();
             std::fs::remove_dir_all(dir.path()).unwrap();

@@ -1,4 +1,4 @@
-//! All data of a node, opened in one folder, and a record of the writes that were acknowledged to a test.
+//! All data of a node, opened in one folder, and a list of the writes that were acknowledged to a test.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,13 +18,13 @@ use isomer_state::{Blobs, NodeState, Secret};
 use isomer_telemetry::{Event, EventSink as _, StandardStream};
 use sha2::{Digest as _, Sha256};
 
-/// The interval at which a test checks whether something has recovered.
+/// The interval at which a test checks whether the data has recovered.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// All kinds of data of a node.
+/// The names of all kinds of data of a node.
 pub(crate) const ALL: [&str; 7] = ["state", "blobs", "audit", "kv", "sql", "code", "log"];
 
-/// All data of a node, opened.
+/// All data of a node, opened in one folder.
 pub(crate) struct NodeData {
     state: NodeState,
     tenant: TenantName,
@@ -36,7 +36,7 @@ pub(crate) struct NodeData {
     pub(crate) log: AppLog,
 }
 
-/// The numbers and bytes of the acknowledged writes, by kind of data, and the number of refused writes.
+/// The numbers and sizes of the acknowledged writes, by kind of data, and the number of refused writes.
 #[derive(Default)]
 pub(crate) struct Acknowledged {
     pub(crate) of: BTreeMap<&'static str, Vec<(u64, usize)>>,
@@ -44,7 +44,7 @@ pub(crate) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Records how a write ended.
+    /// Adds the outcome of a write.
     pub(crate) fn note(&mut self, what: &'static str, number: u64, bytes: usize, written: &Result<(), String>) {
         match written {
             Ok(()) => self.of.entry(what).or_default().push((number, bytes)),
@@ -68,7 +68,7 @@ fn key(bytes: &[u8]) -> Key {
 }
 
 impl NodeData {
-    /// Opens the data as a start of a node does.
+    /// Opens the data in the same way as a node that starts.
     pub(crate) async fn open(dir: &Path) -> Result<Self, Box<dyn Error>> {
         let state = NodeState::open(&dir.join("state.redb"))?;
         let tenant: TenantName = "t".parse()?;
@@ -116,8 +116,8 @@ impl NodeData {
                 let line = vec![b'x'; bytes.min(4000)];
                 let stream = StandardStream::Stdout;
                 self.log.emit(Event::OutputLine { component: "c", stream, request: None, line: &line });
-                // Waits until the log line is written. A log line is not acknowledged: it may be lost, and the loss is
-                // logged.
+                // Wait until the log line is written. Log lines are not acknowledged: a line may be lost, and the log
+                // then records the loss.
                 let _ = self.log.last(1);
                 Err("not acknowledged".to_owned())
             }
@@ -125,7 +125,7 @@ impl NodeData {
         }
     }
 
-    /// Writes two rows in one transaction if the number is odd, and one row if it is even.
+    /// Writes rows in one transaction: two rows if `number` is odd, and one row if it is even.
     async fn write_rows(&self, number: u64, content: Vec<u8>) -> Result<(), isomer_capabilities::sql::SqlError> {
         let row = |half: u64, content| {
             let n = (2 * number + half).cast_signed();
@@ -141,7 +141,7 @@ impl NodeData {
         transaction.commit().await
     }
 
-    /// Checks that acknowledged writes are kept, and that no write was made in part.
+    /// Checks that all acknowledged writes are kept, and that each write was made completely or not at all.
     pub(crate) async fn check(&self, at: &str, dir: &Path, acknowledged: &Acknowledged) {
         let audit = std::fs::read_to_string(dir.join(AUDIT_FILE)).unwrap();
         let secrets = self.state.secrets(&self.tenant).unwrap();
@@ -168,7 +168,7 @@ impl NodeData {
         }
         let halves = "SELECT count(*) FROM t WHERE n / 2 % 2 = 1 AND n / 2 NOT IN (SELECT n / 2 FROM t WHERE half = 1)";
         let halves = self.sql.query(halves.to_owned(), vec![]).await.unwrap().rows;
-        assert_eq!(halves, [[Value::Integer(0)]], "{at}: half of a transaction is there");
+        assert_eq!(halves, [[Value::Integer(0)]], "{at}: only a part of a transaction was stored");
         let damage = self.sql.query("PRAGMA integrity_check".to_owned(), vec![]).await.unwrap().rows;
         assert_eq!(damage, [[Value::Text("ok".to_owned())]], "{at}");
     }

@@ -1,10 +1,10 @@
-//! System calls that fail when a test requests it: on real files, below the storage engines, in any part of the
-//! product.
+//! Makes system calls of this process fail when a test requests it: on real files, below the storage engines, in any
+//! part of the product.
 //!
 //! A seccomp filter passes the calls that open, change and sync files to a thread of this module
-//! (`SECCOMP_RET_USER_NOTIF`, see seccomp_unotify(2)). The thread lets a call continue, or responds in place of the
-//! kernel. The filter applies to the thread that installs it and to the threads that this thread starts. The faults
-//! apply to files below one folder.
+//! (`SECCOMP_RET_USER_NOTIF`, see seccomp_unotify(2)). This thread lets a call continue, or returns an error in place
+//! of the kernel. The filter applies to the thread that installs it, and to the threads that this thread starts later.
+//! Faults apply only to files below one folder.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -16,19 +16,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libc::{seccomp_notif, seccomp_notif_resp, sock_filter};
 
-/// A fault: which calls fail, and how.
+/// A kind of fault: the calls that fail, and their error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// No free space: a call that extends a file or creates a name fails with `ENOSPC`. A write fails after its first
-    /// half.
+    /// The disk is full: a call that extends a file or creates a name fails with `ENOSPC`. A write fails after it has
+    /// written its first half.
     NoSpace,
-    /// A broken device: every call fails with `EIO`. A write fails after its first half.
+    /// The disk is broken: every call fails with `EIO`. A write fails after it has written its first half.
     Broken,
-    /// A device that accepts writes but loses them: syncs fail with `EIO`.
+    /// The disk accepts writes but loses them: each sync fails with `EIO`.
     NotSynced,
-    /// No descriptors: no file can be opened (`EMFILE`).
+    /// The process has no descriptors left: opening a file fails with `EMFILE`.
     NoDescriptors,
-    /// The process is killed, in the middle of a write.
+    /// The process is killed, for example in the middle of a write.
     Killed,
 }
 
@@ -40,12 +40,12 @@ enum Call {
     Read,
     Write,
     Sync,
-    /// A name is created, moved or removed.
+    /// A call that creates, renames or removes a file name.
     Name,
 }
 
 impl Fault {
-    /// All kinds except the last.
+    /// All kinds of faults except `Killed`.
     pub(crate) const ALL: [Self; 4] = [Self::NoSpace, Self::Broken, Self::NotSynced, Self::NoDescriptors];
 
     fn concerns(self, call: Call) -> bool {
@@ -70,29 +70,31 @@ impl Fault {
 #[derive(Default)]
 struct Plan {
     fault: Option<Fault>,
-    /// The number of calls before the first call that fails.
+    /// The number of concerned calls that still succeed before the first call fails.
     left: u64,
-    /// The number of calls since the start of the fault to which the fault applies.
+    /// The number of calls to which the fault applies, since the start of the fault.
     concerned: u64,
 }
 
-/// Controls which calls fail. A filter cannot be removed, so a test that installs one is a separate program.
+/// Controls which calls fail. A test that installs the filter must be a separate program, because a filter cannot be
+/// removed.
 pub(crate) struct Faults(Arc<Mutex<Plan>>);
 
 impl Faults {
-    /// Installs the filter: calls of this thread and of the threads that it starts are filtered from now on if they are
-    /// for files below `root`.
+    /// Installs the filter for this thread and for all threads that it starts later. The filter concerns only files
+    /// below `root`.
     pub(crate) fn install(root: &Path) -> Self {
         let plan = Arc::new(Mutex::new(Plan::default()));
         let (listener, listens) = channel();
         let answering = (plan.clone(), root.canonicalize().unwrap());
-        // This thread is started before the filter is installed, so its calls are not filtered.
+        // The thread starts before the filter is installed, so its own calls are not filtered.
         std::thread::spawn(move || respond(&listens, &answering.0, &answering.1));
         listener.send(install_filter().unwrap()).unwrap();
         Self(plan)
     }
 
-    /// Starts a fault: after `left` more calls to which `fault` applies, all such calls fail until [`Faults::end`].
+    /// Starts a fault. The next `left` calls to which `fault` applies succeed. All later ones fail, until
+    /// [`Faults::end`].
     pub(crate) fn begin(&self, fault: Fault, left: u64) {
         *self.plan() = Plan { fault: Some(fault), left, concerned: 0 };
     }
@@ -109,7 +111,7 @@ impl Faults {
     }
 }
 
-/// The calls that are filtered.
+/// The numbers of the system calls that are filtered.
 const CALLS: &[libc::c_long] = &[
     libc::SYS_openat,
     libc::SYS_pread64,
@@ -139,7 +141,7 @@ const CALLS: &[libc::c_long] = &[
 
 fn install_filter() -> io::Result<OwnedFd> {
     let statement = |code: u32, k: u32| sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf: 0, k };
-    // Loads the number of the call, which is the first field of the filter's input.
+    // Load the number of the system call, which is the first field of the filter's input.
     let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
     for (index, call) in CALLS.iter().enumerate() {
         let to_the_end = u8::try_from(CALLS.len() - index).unwrap();
@@ -163,15 +165,15 @@ fn install_filter() -> io::Result<OwnedFd> {
     }
 }
 
-/// The main function of the thread that responds.
+/// Responds to filtered calls. This is the main function of the responding thread.
 fn respond(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
     let Ok(listener) = listens.recv() else { return };
     loop {
-        // SAFETY: the kernel wants it zeroed, and zeros are a valid value of it.
+        // SAFETY: the kernel requires a zeroed structure, and zero is a valid value for all of its fields.
         let mut notification: seccomp_notif = unsafe { std::mem::zeroed() };
-        // SAFETY: the argument is what this request takes.
+        // SAFETY: the argument has the type that this request of `ioctl` requires.
         if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notification) } != 0 {
-            // The calling thread, or all threads, have ended.
+            // The calling thread has ended, or all threads with the filter have ended.
             match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EINTR | libc::ENOENT) => continue,
                 _ => return,
@@ -182,12 +184,13 @@ fn respond(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
             None => response.flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap(),
             Some(error) => response.error = -error,
         }
-        // SAFETY: the argument is what this request takes. The calling thread may have ended.
+        // SAFETY: the argument has the type that this request of `ioctl` requires. If the calling thread has ended, the
+        // call fails.
         unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut response) };
     }
 }
 
-/// Returns the error if the call is to fail.
+/// Returns the error number with which the call must fail; `None` if the call continues.
 fn fails(notification: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Option<i32> {
     let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
     let fault = plan.fault?;
@@ -203,13 +206,13 @@ fn fails(notification: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Optio
         write_half(notification);
     }
     if fault == Fault::Killed {
-        // SAFETY: a plain system call, which does not return.
+        // SAFETY: the call takes numbers, and does not return.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     }
     Some(fault.error())
 }
 
-/// Returns the kind of a call and its file; `None` if the call is not for a file.
+/// Returns the kind and the file of a system call; `None` if the call does not concern a file.
 fn read(notification: &seccomp_notif) -> Option<(Call, PathBuf)> {
     let data = &notification.data;
     let [first, second, third, ..] = data.args;
@@ -254,7 +257,7 @@ fn path(at: u64) -> Option<PathBuf> {
     Some(path.to_str().ok()?.into())
 }
 
-/// Writes the first half of a write.
+/// Writes the first half of the bytes of a write call.
 fn write_half(notification: &seccomp_notif) {
     let [descriptor, from, bytes, offset, ..] = notification.data.args;
     let (Ok(descriptor), Ok(from), Ok(bytes)) =

@@ -115,7 +115,7 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     allow(libc::SYS_clone, is(0, THREAD | NO_THREAD, THREAD)?)?;
     // A process that panics aborts by sending a signal to itself.
     allow(libc::SYS_tgkill, whole(0, std::process::id())?)?;
-    // Threads set their names.
+    // A new thread sets its name.
     allow(libc::SYS_prctl, whole(0, libc::PR_SET_NAME.unsigned_abs())?)?;
     Ok(rules)
 }

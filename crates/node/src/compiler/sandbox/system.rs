@@ -1,5 +1,5 @@
 //! The system calls of the sandbox for which no library of the workspace has a safe function.
-#![allow(unsafe_code, reason = "system calls without a wrapper; each says why it is sound")]
+#![allow(unsafe_code, reason = "system calls without a safe wrapper; each has a SAFETY comment")]
 
 use std::ffi::CStr;
 use std::io;
