@@ -112,7 +112,10 @@ impl Console {
         match self.confirm(question) {
             Some(true) => Ok(()),
             Some(false) => Err(CliError::ExitCode(FAILED)),
-            None => Err(CliError::usage("removing data must be confirmed, and there is no terminal", command)),
+            None => Err(CliError::usage(
+                "cannot ask for confirmation to remove data, because there is no terminal",
+                command,
+            )),
         }
     }
 }

@@ -184,7 +184,7 @@ impl DevSession {
         let snapshot = SourceSnapshot::of(&app, components.clone());
         if self.served.as_ref() == Some(&snapshot) {
             if self.has_failed {
-                self.console.message("the sources equal those of the serving revision again");
+                self.console.message("the sources are the same as those of the serving revision again");
             }
             return Ok(());
         }
@@ -240,9 +240,9 @@ impl DevSession {
         match plan.processes().len() {
             0 | 1 => Ok(()),
             several => Err(CliError::usage(
-                format!("`isomer dev` serves from one process, and shape `{shape}` has {several}"),
+                format!("`isomer dev` serves from one process, but shape `{shape}` has {several}"),
                 format!(
-                    "develop in a shape of one process (without `--shape`: all components together), or run it: isomer run --shape {shape}"
+                    "develop in a shape of one process (without `--shape`: all components together), or run the shape: isomer run --shape {shape}"
                 ),
             )),
         }

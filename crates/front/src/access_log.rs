@@ -9,7 +9,8 @@ use isomer_telemetry::{AccessRecord, RequestId};
 
 use crate::site::SiteOwner;
 
-/// The access-log line of a request. The response's body holds the line, and dropping it writes it to the log.
+/// The access-log line of a request. The response's body holds this value, and the line is written to the log when the
+/// body is dropped.
 pub(crate) struct AccessLine {
     record: AccessRecord,
     start: Instant,

@@ -6,7 +6,7 @@ use isomer_api::Quota;
 /// kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The handler cannot process such a request.
+    /// The handler refused the request as invalid.
     InvalidRequest,
     /// The request's body is larger than the handler accepts.
     RequestBodyTooLarge,

@@ -1,18 +1,17 @@
-//! The open connections: how many are allowed in all and per client, and which one is closed to make room for a new
-//! one.
+//! The open connections: the maximum number in total and per client, and which connection is closed to make room.
 //!
-//! A new connection never waits for a permit. If no permit is left, the connection that has been idle for the longest
-//! time is closed. Half-open connections (with an incomplete handshake or head) count as idle. Connections of the
-//! clients with the most connections are closed first. So a client that keeps opening connections closes its own, and
-//! other clients keep theirs. A connection with a request in progress is never closed; if all have one, the new
-//! connection is refused.
+//! A new connection never waits for a permit. If no permit is left, the registry closes the connection that has been
+//! idle for the longest time, among the connections of the clients with the most connections. Half-open connections
+//! (with an incomplete handshake or head) are treated as idle. So a client that keeps opening connections loses its own
+//! connections and not those of other clients. A connection with a request in progress is never closed. If all
+//! connections have one, the new connection is refused.
 //!
 //! A client is a client network, or a single connection of a trusted proxy until the proxy has announced its client. So
 //! the behaviour of one client of a proxy does not affect the proxy's other clients.
 //!
 //! Requests do not touch the registry. The connections of a client are ordered by the last known time at which they
-//! became idle, which is a lower bound. Clients with the same number of connections are ordered by their first
-//! connection. The order is updated when the registry searches for a connection to close.
+//! became idle, which is a lower bound of the actual time. Clients with the same number of connections are ordered by
+//! this time of their first connection. The order is updated when the registry searches for a connection to close.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -28,7 +27,7 @@ use crate::activity::{Activity, now_ms};
 /// at all connections.
 const SEARCH_PAUSE_MS: u64 = 20;
 
-/// The numbers of a front door's connections since the front door was opened.
+/// Statistics of a front door's connections since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ConnectionCounts {
     /// The number of connections that are open now.
@@ -42,12 +41,12 @@ pub struct ConnectionCounts {
     pub refused: u64,
 }
 
-/// A handle to the numbers of a front door's connections.
+/// A handle to the statistics of a front door's connections.
 #[derive(Clone)]
 pub struct Connections(pub(crate) Arc<ConnectionRegistry>);
 
 impl Connections {
-    /// Returns the current numbers.
+    /// Returns the current statistics.
     #[must_use]
     pub fn counts(&self) -> ConnectionCounts {
         self.0.counts()

@@ -150,7 +150,7 @@ impl<H: Handler> Front<H> {
         self.listeners.addresses().collect()
     }
 
-    /// Returns a handle to the numbers of connections, which can be read while the front door serves and later.
+    /// Returns a handle to the statistics of connections, which can be read while the front door serves and later.
     pub fn connections(&self) -> Connections {
         Connections(self.registry.clone())
     }

@@ -12,11 +12,11 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The maximum length of a host name in bytes.
 const HOST_BYTES_MAX: usize = 253;
 
-/// The text as the user wrote it.
+/// A text that is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a valid address: {problem}")]
 pub struct InvalidLinkAddress {
-    /// The text.
+    /// The text as the user wrote it.
     pub text: String,
     /// What is wrong with the text.
     pub problem: &'static str,

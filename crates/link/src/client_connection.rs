@@ -68,7 +68,7 @@ impl ClientConnection {
             .initial_connection_window_size(http2::CONNECTION_WINDOW_BYTES)
             .max_frame_size(http2::FRAME_BYTES_MAX)
             .max_header_list_size(http2::HEADER_LIST_BYTES_MAX)
-            // Responses to cancelled calls still arrive.
+            // h2 must remember the streams of all cancelled calls, because their responses still arrive.
             .max_concurrent_reset_streams(http2::STREAMS_MAX as usize)
             .initial_max_send_streams(http2::STREAMS_MAX as usize);
         let (sender, mut connection) = builder.handshake(corked).await.map_err(|error| error.to_string())?;

@@ -68,7 +68,7 @@ impl WasmFile {
             )),
             Kind::Library => Err(CliError::usage(
                 format!("`{file}` is not a command: it does not export `wasi:cli/run`"),
-                "components that only export interfaces run as part of an app: see `isomer new`",
+                "run the component as part of an app: see `isomer new`",
             )),
         }
     }
@@ -89,7 +89,7 @@ impl WasmFile {
                 format!(
                     "`{file}` does not handle HTTP requests: it exports neither `wasi:http/handler` nor `wasi:http/incoming-handler`"
                 ),
-                "components that only export interfaces run as part of an app: see `isomer new`",
+                "run the component as part of an app: see `isomer new`",
             )),
         }
     }

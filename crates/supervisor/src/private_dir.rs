@@ -23,7 +23,7 @@ const TAIL_BYTES: usize = "/isomer-XXXXXX/0000.sock".len();
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateDirError {
     /// The path of every folder for temporary files is too long for a socket.
-    #[error("cannot create a private folder for sockets: `TMPDIR` is longer than a socket's path may be")]
+    #[error("cannot create a private folder for sockets: the path in `TMPDIR` is too long for a socket")]
     PathTooLong,
     /// No folder for temporary files is writable.
     #[error("cannot create a private folder for sockets in {}", .tried.join(" or "))]

@@ -54,7 +54,7 @@ impl ProcessEnd {
     pub fn describe(&self) -> String {
         match &self.status {
             Ok(status) => ProcessExit::from(*status).to_string(),
-            Err(error) => format!("ended in an unknown way ({error})"),
+            Err(error) => format!("ended with an unknown status ({error})"),
         }
     }
 }

@@ -60,12 +60,12 @@ pub struct ResourceShortage<F> {
     server: &'static str,
     /// Closes a connection that is not needed. Returns whether there was such a connection.
     close_one: F,
-    /// The earliest time at which connections are closed.
+    /// The earliest time at which `close_one` is called.
     from: Instant,
 }
 
 impl ResourceShortage<fn() -> bool> {
-    /// Creates a reaction that only waits until connections end by themselves.
+    /// Creates a reaction that closes no connection and only waits.
     #[must_use]
     pub fn waiting(server: &'static str) -> Self {
         Self { server, close_one: || false, from: Instant::now() }

@@ -41,7 +41,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine>
         let name = name.trim_end();
         if !is_environment_name(name) {
             return Err(invalid(
-                "the text before `=` is not the name of a variable: letters, digits and `_`, not starting with a digit"
+                "the text before `=` is not the name of a variable: it must have only letters, digits and `_`, and must not start with a digit"
                     .to_owned(),
             ));
         }
@@ -103,7 +103,7 @@ fn quoted(text: &str, quote: char) -> Result<(String, &str), &'static str> {
     let (after, below) = rest.as_str().split_once('\n').unwrap_or((rest.as_str(), ""));
     let after = after.trim();
     if !after.is_empty() && !after.starts_with('#') {
-        return Err("there is something after the closing quote");
+        return Err("unexpected text after the closing quote");
     }
     Ok((value, below))
 }

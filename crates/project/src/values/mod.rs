@@ -216,7 +216,9 @@ impl ConfigValue {
 
     fn checked(component: Option<String>, key: &str, value: String) -> Result<Self, String> {
         if !is_environment_name(key) {
-            return Err(format!("`{key}` is not a config key: letters, digits and `_`, not starting with a digit"));
+            return Err(format!(
+                "`{key}` is not a config key: it must have only letters, digits and `_`, and must not start with a digit"
+            ));
         }
         if value.contains('\0') {
             return Err(format!("the value of `{key}` contains a NUL character"));
@@ -234,7 +236,7 @@ fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) ->
             let names: Vec<&str> = app.components.keys().map(ComponentName::as_str).collect();
             CliError::usage(
                 format!("`{component}.{key}` names a component that the app does not have"),
-                format!("its components are: {}", names.join(", ")),
+                format!("the app's components are: {}", names.join(", ")),
             )
         })?;
         chosen.insert((known.clone(), key), value);
@@ -279,7 +281,7 @@ fn read_config(path: &Path) -> Result<Vec<ConfigValue>, CliError> {
             toml_to_json(&toml::Value::Table(table))
         }
     };
-    let serde_json::Value::Object(table) = table else { return Err(invalid("expected an object".to_owned())) };
+    let serde_json::Value::Object(table) = table else { return Err(invalid("expected a JSON object".to_owned())) };
     let mut values = Vec::new();
     for (name, value) in table {
         let serde_json::Value::Object(own) = value else {
@@ -315,7 +317,7 @@ fn config_text(key: &str, value: &serde_json::Value) -> Result<String, String> {
         serde_json::Value::String(text) => Ok(text.clone()),
         serde_json::Value::Number(number) => Ok(number.to_string()),
         serde_json::Value::Bool(is) => Ok(is.to_string()),
-        _ => Err(format!("`{key}` is not a text, number or truth value")),
+        _ => Err(format!("`{key}` is not a string, number or boolean")),
     }
 }
 
@@ -323,7 +325,7 @@ fn parse_variables(path: &Path, text: &str) -> Result<BTreeMap<String, String>, 
     dotenv::parse(text).map_err(|error| {
         CliError::failed(
             format!("`{}`, {error}", shown(path)),
-            "lines are `NAME=VALUE`; quote a value with blanks at its ends, `#` or several lines",
+            "write `NAME=VALUE` lines; quote a value that begins or ends with blanks, contains `#` or spans several lines",
         )
     })
 }
@@ -457,7 +459,7 @@ mod tests {
         case.flags.env_files = Vec::new();
         case.flags.config_files = vec![case.file("list.toml", "LEVEL = [1]\n")];
         std::fs::remove_file(case.dir.path().join(".env")).expect("removed");
-        assert!(message(&case.values().err().unwrap_or(CliError::ExitCode(0))).contains("`LEVEL` is not a text"));
+        assert!(message(&case.values().err().unwrap_or(CliError::ExitCode(0))).contains("`LEVEL` is not a string"));
     }
 
     #[test]
