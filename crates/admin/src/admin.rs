@@ -96,8 +96,8 @@ pub trait Admin: Send + Sync + 'static {
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo>;
     /// Starts serving a stopped app again.
     fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo>;
-    /// Removes an app. If `data` is true, also removes the app's data. If not, the next app with this name gets the
-    /// data.
+    /// Removes an app. If `data` is true, also removes the app's data. If `data` is false, the next app with this name
+    /// gets the data.
     fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> AdminReply<()>;
     /// Returns lines of an app's log, or of its access log if the query has `access`.
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines>;

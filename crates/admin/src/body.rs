@@ -63,7 +63,7 @@ pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Resu
 }
 
 /// The minimum average rate of an upload in bytes per second, apart from its first moments. Slower uploads are cut off,
-/// because each upload holds one of a few permits.
+/// because each upload holds a permit, and there are few permits.
 const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 
 /// Returns how long to wait for the next bytes of an upload. `bytes` have arrived so far, and the server has waited for

@@ -1,6 +1,6 @@
 //! A client of the admin API, with one method for each operation.
 //!
-//! The client opens a new connection for each request. Requests are rare, so keeping connections alive would not help.
+//! The client opens a new connection for each request, because requests are rare.
 
 use std::convert::Infallible;
 use std::io;

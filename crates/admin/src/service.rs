@@ -171,8 +171,7 @@ impl Service {
         let (work, overflow, permits) = match work {
             Ok(work) => work,
             Err(problem) => {
-                // If a tenant's token may not call the operation, this is recorded even for an operation without
-                // changes.
+                // A refusal because of the token's tenant or role is recorded, even for an operation without changes.
                 if operation.changes
                     || (problem.kind == ProblemKind::Forbidden && record.entry.who.tenant_token.is_some())
                 {
@@ -223,8 +222,8 @@ impl Service {
         }
     }
 
-    /// Reads the query and the body. If a tenant's request contains a release, waits until no other such request of the
-    /// tenant is in progress, and returns the permits for this.
+    /// Reads the query and the body. For a tenant's request with a release, first waits for the tenant's exclusive
+    /// permits, and returns the permits.
     async fn read_arguments_exclusively(
         &self,
         operation: &Operation,

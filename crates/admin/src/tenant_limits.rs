@@ -140,7 +140,7 @@ impl TenantLimits {
     /// Returns a permit for a request with a tenant's token.
     ///
     /// # Errors
-    /// If the request would exceed a limit.
+    /// If the token, the tenant, or all tenants together have reached a limit.
     pub(crate) fn enter(&self, token: &TokenInfo, kind: RequestKind) -> Result<RequestPermit, ApiProblem> {
         self.enter_at(token, kind, Instant::now())
     }

@@ -1,4 +1,4 @@
-//! Operations on apps: list them, stop and start them, remove them, and read their logs.
+//! Operations on apps: listing, stopping, starting and removing them, and reading their logs.
 
 use std::sync::Arc;
 use std::time::Duration;

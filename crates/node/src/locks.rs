@@ -45,7 +45,7 @@ impl Drop for AppLock {
 
 /// The locks on tenants. Changes of a tenant or of its secrets run one after another, so that the node's memory agrees
 /// with its recorded state. If a tenant is created again while it is being removed, the creation waits for the removal,
-/// which would remove the new tenant's data otherwise.
+/// because the removal would delete the new tenant's data.
 ///
 /// A single lock for all tenants was rejected: a removal waits for the tenant's requests in flight, and changes of
 /// other tenants must not wait for these requests.

@@ -19,8 +19,8 @@ use crate::{problems, removals, replacements, trash};
 /// The interval between two attempts to finish interrupted changes of data.
 const FINISH_EVERY: Duration = Duration::from_secs(60);
 
-/// The maximum number of interrupted removals and take-overs that are finished concurrently. They run concurrently, so
-/// that a removal that waits for requests does not delay the others.
+/// The maximum number of interrupted removals and take-overs that are finished concurrently. They run concurrently,
+/// because a removal may wait for requests in flight.
 const FINISHED_AT_ONCE_MAX: usize = 16;
 
 /// The interval between two removals of unreferenced files.

@@ -154,7 +154,7 @@ impl Node {
         }
     }
 
-    /// Returns the limit of free disk space that uploads and tenants' data must not use.
+    /// Returns the free disk space that uploads and tenants' data must not use.
     pub(crate) fn reserve(&self) -> &Arc<Reserve> {
         self.resources.reserve()
     }
@@ -165,7 +165,7 @@ impl Node {
     }
 
     /// Updates the charge to a tenant for its revisions. Must be called after each change of the tenant's revisions in
-    /// the state.
+    /// the node's state.
     pub(crate) fn charge(&self, tenant: &TenantName) {
         self.resources.charge(tenant, &self.state);
     }

@@ -39,7 +39,7 @@ impl Node {
     /// Like [`Node::open`], but stores the node's state in the given storage. For tests with a failing disk.
     ///
     /// # Errors
-    /// The errors of [`Node::open`].
+    /// The same errors as for [`Node::open`].
     pub fn open_over<S: Storage>(
         options: NodeOptions,
         storage: impl FnOnce(&Path) -> S,

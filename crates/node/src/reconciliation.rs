@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::problems;
 use crate::replacements;
 
-/// The interval between two attempts to read the state after a failure.
+/// The interval between two attempts to read the node's state from disk after a failure.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
 /// The reason why a change is not known to be recorded.
@@ -31,10 +31,10 @@ pub(crate) enum RecordError {
 }
 
 impl Node {
-    /// Runs `change`, which records a change in the state, on a blocking thread.
+    /// Runs `change` on a blocking thread. `change` records a change in the node's state.
     ///
     /// # Errors
-    /// If the change was not recorded, or if this is unknown. In the second case, the caller must call
+    /// If the change was not recorded, or if it is unknown whether it was. In the second case, the caller must call
     /// [`Node::reconcile_later`].
     pub(crate) async fn try_record<T: Send + 'static>(
         self: &Arc<Self>,
@@ -50,11 +50,12 @@ impl Node {
         }
     }
 
-    /// Runs `change`, which records a change of `subject` in the state. `lock` is the caller's lock on `subject`. If
-    /// the outcome is unknown, a background task determines the outcome, and holds the lock until then.
+    /// Runs `change`, which records a change of `subject` in the node's state. `lock` is the caller's lock on
+    /// `subject`. If it is unknown whether the change was recorded, a background task finds out, and holds the lock
+    /// until then.
     ///
     /// # Errors
-    /// If the change was not recorded, or if this is unknown.
+    /// If the change was not recorded, or if it is unknown whether it was.
     pub(crate) async fn record<T: Send + 'static, R: Send + Sync + 'static>(
         self: &Arc<Self>,
         subject: &ChangeTarget,
@@ -72,8 +73,8 @@ impl Node {
         })
     }
 
-    /// Starts a task that waits until the state can be read, calls `first` on a blocking thread, and brings the node's
-    /// memory in line with the state. Then the task drops `lock` and the result of `first`.
+    /// Starts a task that waits until the node's state can be read, calls `first` on a blocking thread, and brings the
+    /// node's memory in line with the state. Then the task drops `lock` and the result of `first`.
     pub(crate) fn reconcile_later<T: Send + 'static>(
         self: &Arc<Self>,
         subject: ChangeTarget,
@@ -160,7 +161,7 @@ async fn reconcile<T: Send + 'static>(
 ) {
     let node = loop {
         tokio::time::sleep(TRY_EVERY).await;
-        // If the node was dropped, the next process that opens the data directory reads the state.
+        // If the node was dropped, the next process that opens the data directory determines the outcome.
         let Some(node) = node.upgrade() else { return };
         let reading = node.clone();
         if node.blocking(move || Ok(reading.state.reread())).await.is_ok_and(|read| read.is_ok()) {

@@ -1,4 +1,4 @@
-//! Interrupted replacements of an app's stores, and the files on disk that they have left.
+//! Interrupted replacements of an app's stores, and the files that they have left on disk.
 //!
 //! The module [`crate::deployment::takeover`] describes how stores are replaced.
 
@@ -15,9 +15,9 @@ use isomer_state::NodeState;
 use crate::intents::{ChangeTarget, IntentLog};
 use crate::revisions::snapshots;
 
-/// Finishes or undoes the replacements that an earlier process has left. No store may be open. Returns the apps that
-/// must not serve, because their replacement could be neither finished nor undone. If the intents cannot be read,
-/// returns all apps. Blocks.
+/// Finishes or undoes the replacements that an earlier process has left unfinished. No store may be open. Returns the
+/// apps that must not serve, because their replacement could be neither finished nor undone. If the intents cannot be
+/// read, returns all apps. Blocks.
 pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "the files of earlier candidates cannot be removed");

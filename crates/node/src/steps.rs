@@ -22,7 +22,7 @@
 /// A completed step of a change of an app, a secret or a tenant. Tests kill the process after each step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeStep {
-    /// The checks of the release passed, before it is compiled.
+    /// The release has passed its checks, and is not compiled yet.
     Checked,
     /// The package of the release and its compiled code exist.
     Packed,
@@ -38,7 +38,8 @@ pub enum ChangeStep {
     Noted,
     /// The new files of the stores are made.
     Staged,
-    /// The change is recorded in the state: for example an app's revision, a secret's value, or a tenant's quotas.
+    /// The change is recorded in the node's state: for example an app's revision, a secret's value, or a tenant's
+    /// quotas.
     Recorded,
     /// The new files of the app's stores have replaced the previous ones.
     Switched,
@@ -46,7 +47,7 @@ pub enum ChangeStep {
     TookOver,
     /// The intent to remove an app's or a tenant's data is written.
     RemovalNoted,
-    /// The removal of the app or tenant is recorded in the state.
+    /// The removal of the app or tenant is recorded in the node's state.
     Forgotten,
     /// The app or tenant is removed from memory.
     Unloaded,

@@ -60,7 +60,7 @@ fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
 #[derive(Debug)]
 pub(crate) struct ResourcesByTenant {
     of_tenants: RwLock<HashMap<TenantName, Arc<TenantResources>>>,
-    /// The limit of free disk space that tenants' data must not use.
+    /// The free disk space that tenants' data must not use.
     reserve: Arc<Reserve>,
 }
 
@@ -69,7 +69,7 @@ impl ResourcesByTenant {
         Self { of_tenants: RwLock::default(), reserve: Arc::new(reserve) }
     }
 
-    /// Returns the limit of free disk space that tenants' data must not use.
+    /// Returns the free disk space that tenants' data must not use.
     pub(crate) fn reserve(&self) -> &Arc<Reserve> {
         &self.reserve
     }
@@ -89,7 +89,7 @@ impl ResourcesByTenant {
         self.of_tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
-    /// Updates the charge to a tenant for its revisions in the state.
+    /// Updates the charge to a tenant for its revisions in the node's state.
     pub(crate) fn charge(&self, tenant: &TenantName, state: &NodeState) {
         if let Some(resources) = self.get(tenant) {
             resources.storage.charge(|| state.charged(tenant));

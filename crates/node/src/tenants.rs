@@ -172,7 +172,7 @@ impl Node {
     /// checked. Returns the revisions that do not use the secret.
     ///
     /// # Errors
-    /// The components that use the secret.
+    /// If a revision uses the secret. The problem names the apps and components.
     fn check_unused(
         &self,
         tenant: &TenantName,

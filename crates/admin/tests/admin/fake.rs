@@ -1,4 +1,4 @@
-//! A fake node that records its calls and returns fixed results. The tests of the command line use it, too.
+//! A fake node that records its calls and returns fixed results. The tests of the crate `isomer` also use this file.
 #![allow(dead_code, reason = "neither of the two test programs uses all functions")]
 
 use std::collections::BTreeSet;

@@ -187,7 +187,7 @@ async fn a_token_that_is_revoked_before_the_body_has_arrived_does_nothing() {
         expect: 100-continue\r\ncontent-length: 4\r\n\r\n"
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    // The server has accepted the head of the request: it requests the body.
+    // The server has accepted the head of the request, and requests the body (`100 Continue`).
     let mut asked = [0; 25];
     tokio::io::AsyncReadExt::read_exact(&mut slow, &mut asked).await.unwrap();
     assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");

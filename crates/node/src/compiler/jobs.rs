@@ -73,7 +73,7 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     /// called in a tokio runtime.
     ///
     /// # Errors
-    /// The error of the compilation. If there is no job yet, also the error of `request_permit`.
+    /// If the compilation fails. If there is no job yet, also if `request_permit` fails.
     pub(crate) async fn join<F>(
         &self,
         revision: &ReleaseDigest,

@@ -59,7 +59,7 @@ impl Node {
         before: Option<&App>,
     ) -> Result<(), ApiProblem> {
         let Some(tenant) = caller.tenant() else { return Ok(()) };
-        // Recording the new revision will remove the app's oldest revision, so the parts of the oldest one are not
+        // Recording the new revision will remove the app's oldest revision, so the parts of that revision are not
         // counted.
         let last =
             before.filter(|before| before.history.len() >= REVISIONS_MAX).and_then(|before| before.history.last());
@@ -87,9 +87,9 @@ impl Node {
     }
 }
 
-/// Checks that the caller may use the host names `wanted`. A tenant's token may use only the host names that an admin
-/// assigned to the tenant (`own`), and those that the app already has (`served`). Without this check, a tenant's token
-/// would be sufficient to take any unused host name.
+/// Checks that the caller may use the host names `wanted`. With a tenant's token, only two kinds of host names are
+/// allowed: `own`, which an admin assigned to the tenant, and `served`, which the app already has. Without this check,
+/// a tenant's token would be sufficient to take any unused host name.
 pub(super) fn check_hosts(
     caller: &Caller,
     wanted: &[HostPattern],

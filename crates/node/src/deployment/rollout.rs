@@ -441,7 +441,7 @@ impl Node {
         }))
     }
 
-    /// Returns the recorded package if all its code is in the cache. If not, compiles the release.
+    /// Returns the recorded package, or compiles the release if the cache lacks some of the package's code.
     async fn prepare_package(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, ApiProblem> {
         let (node, revision, release) = (self.clone(), rollout.revision.clone(), rollout.release.clone());
         let known = self.blocking(move || node.known(&revision, &release)).await?;
@@ -454,8 +454,8 @@ impl Node {
         Ok((package.clone(), contents.clone(), *compiled, Some(warnings.clone())))
     }
 
-    /// Returns the recorded package of a revision, with its record, if the package can be started without compiling.
-    /// Returns `None` if not, or if no app has the revision. Blocks.
+    /// Returns the recorded package of a revision, with its record. Returns `None` if no app has the revision, or if
+    /// the package cannot be started without compiling. Blocks.
     fn known(&self, revision: &ReleaseDigest, release: &Release) -> Result<Option<(Package, Contents)>, ApiProblem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
         let Some(package) = self.repository.usable_package(&bytes)? else { return Ok(None) };

@@ -53,7 +53,7 @@ use crate::steps::ChangeStep;
 /// schema.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// The maximum time for making the new files if the app is in service, because its requests wait meanwhile.
+/// The maximum time for making the new files if the app is in service. The app's requests wait during this time.
 const HELD_MAX: Duration = Duration::from_secs(30);
 
 /// The maximum time for making the new files if the app is not in service.
@@ -80,12 +80,12 @@ pub(super) struct TakeoverOutcome {
     pub(super) changes: Vec<StoreChange>,
     /// Warnings for the client that requested the take-over.
     pub(super) warnings: Vec<String>,
-    /// The hold on the app's requests: requests wait until this is dropped. `None` if the app was not in service.
+    /// The hold on the app's requests: they wait until this value is dropped. `None` if the app was not in service.
     pub(super) held: Option<RequestHold>,
 }
 
-/// The new files of an app's stores. If the replacement is recorded, they replace the current files. If not, they are
-/// removed.
+/// The new files of an app's stores. They replace the current files if the replacement is recorded, and are removed if
+/// not.
 struct StagedStores {
     /// The node's data directory. Folders are synced up to here.
     top: PathBuf,
@@ -273,8 +273,8 @@ impl Takeover<'_> {
 }
 
 impl StagedStores {
-    /// Replaces the current files of all stores by the new files. If this fails for a store, continues with the next
-    /// store; the node later finishes the failed one because of the intent. Blocks.
+    /// Replaces the current files of all stores by the new files. If this fails for a store, still replaces the files
+    /// of the other stores. The intent then remains, and the node finishes the replacement later. Blocks.
     fn switch(mut self) -> io::Result<()> {
         let switched: Vec<_> = self.replacing.iter_mut().map(Replacing::switch).collect();
         let switched: io::Result<()> = switched.into_iter().collect();
@@ -294,7 +294,7 @@ async fn cleared(node: &Arc<Node>, staged: StagedStores) {
     let _ = node.blocking(move || staged.clear().map_err(|error| problems::failed(&error))).await;
 }
 
-/// Returns the newest snapshot of the data that `revision` last served with.
+/// Returns the newest snapshot of the app's stores that was taken while `revision` was in service.
 pub(super) fn snapshot_of(
     dir: &NodeDir,
     tenant: &TenantName,

@@ -65,7 +65,7 @@ pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &ReleasePart> {
 /// Parses a manifest. Returns the app, and the warnings as text for people.
 ///
 /// # Errors
-/// All errors in the manifest, as text for people.
+/// If the manifest is invalid. The problem contains all errors as text for people.
 pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem> {
     let render = Renderer::plain();
     match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
@@ -79,7 +79,8 @@ pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem
 /// Checks that all paths in the manifest are inside the app's folder.
 ///
 /// # Errors
-/// The lines of the manifest with a path outside of the folder.
+/// If a path is outside of the folder, or is not valid in a release. The problem contains the lines of the manifest
+/// with such paths.
 pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProblem> {
     let source = SourceFile::new("isomer.toml", release.manifest.as_str());
     let mut found = Vec::new();
@@ -154,10 +155,10 @@ pub(crate) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
     grants.dirs().filter(|grant| !grant.write).filter_map(|grant| inside(&grant.host)).collect()
 }
 
-/// Checks that the tenant has all secrets that the app needs, except those that are files of the release.
+/// Checks that the tenant has all secrets that the app needs, except the secrets that are files of the release.
 ///
 /// # Errors
-/// The missing secrets, and the commands that set them.
+/// If secrets are missing. The problem contains the commands that set them.
 pub(crate) fn check_secrets(
     app: &App,
     release: &Release,
@@ -176,7 +177,8 @@ pub(crate) fn check_secrets(
         .fold(problem, |problem, name| problem.hint(format!("isomer secrets set {name} --tenant {tenant}"))))
 }
 
-/// Returns the secrets in the manifest that the tenant must have: all except those that are files of the release.
+/// Returns the secrets in the manifest that the tenant must have: all secrets except those that are files of the
+/// release.
 pub(crate) fn secrets_needed<'a>(
     secrets: &'a BTreeMap<String, SecretSource>,
     release: &Release,

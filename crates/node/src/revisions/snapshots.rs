@@ -1,4 +1,5 @@
-//! Snapshots: the files of an app's SQL stores from before a take-over replaced them. A rollback can restore them.
+//! Snapshots. A snapshot contains the files that an app's SQL stores had before a take-over replaced them. A rollback
+//! can restore these files.
 //!
 //! Each snapshot is a folder `snapshots/ID/` in the app's data, with a description. Snapshots are charged to the
 //! tenant's quota `storage`. An app keeps its newest [`SNAPSHOTS_MAX`] snapshots, each for at most
@@ -135,7 +136,7 @@ pub(crate) fn remove_for_space(data: &Path, account: &StorageAccount, kept: &[&P
     Ok(removed)
 }
 
-/// Removes a folder with store files, and the charge for it.
+/// Removes a folder with files of stores, and releases the charge for the folder.
 pub(crate) fn remove(folder: &Path, account: &StorageAccount) -> io::Result<()> {
     // `tree::remove_if_there` also removes deeply nested folders, which a candidate may have created.
     let removed = tree::remove_if_there(folder);

@@ -193,7 +193,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
         }
         assert!(fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
     }
-    // The removal of a tenant behaves in the same way.
+    // The removal of a tenant is retried, too.
     api().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
     let data = folder.path().join("tenants/guest");
     fs::create_dir_all(data.join("apps/old/kv")).unwrap();

@@ -135,8 +135,8 @@ async fn a_tenant_deploys_under_its_own_host_names() {
     }
     let names = ["shop.acme.example", "*.eu.acme.example"];
     deploy(&node, &caller, &app("shop"), &under(one.clone(), &names)).await.unwrap();
-    // A deployment of the current revision with a foreign host name would change only the host names. It is refused as
-    // well.
+    // Deploying the current revision again with a foreign host name is refused as well, although it would change only
+    // the host names.
     refused(deploy(&node, &caller, &app("shop"), &under(one, &["bank.example"])), ProblemKind::Forbidden).await;
     // A host name that an admin of the node has assigned to the app stays with the app.
     node.deploy_as(&acme, &app("given"), &under(release("two"), &["given.example"])).await.unwrap();

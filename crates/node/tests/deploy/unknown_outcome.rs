@@ -64,7 +64,7 @@ impl Failing {
         deployed.map(drop)
     }
 
-    /// Waits until the state can be read and the outcome of each change is known. Returns the recorded revision.
+    /// Waits until the node's state can be read and the outcome of each change is known. Returns the recorded revision.
     async fn recorded_revision(&self) -> String {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;

@@ -179,7 +179,7 @@ fn run_with_failing_calls(dir: &Path) {
         let mut tried = Tried { dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
         for fault in Fault::ALL {
             for what in ALL {
-                // The number of calls to which the fault applies, counted without letting any of them fail.
+                // The number of calls to which the fault applies. None of them fails here.
                 let calls = tried.try_fault(&data, what, fault, u64::MAX, seed).await;
                 // A write to an open file opens no file. Files that are opened in addition are optional.
                 let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);

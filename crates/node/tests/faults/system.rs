@@ -70,7 +70,7 @@ impl Fault {
 #[derive(Default)]
 struct Plan {
     fault: Option<Fault>,
-    /// The number of concerned calls that still succeed before the first call fails.
+    /// The number of calls to which the fault applies and that still succeed before the first one fails.
     left: u64,
     /// The number of calls to which the fault applies, since the start of the fault.
     concerned: u64,
@@ -93,7 +93,7 @@ impl Faults {
         Self(plan)
     }
 
-    /// Starts a fault. The next `left` calls to which `fault` applies succeed. All later ones fail, until
+    /// Starts a fault. The next `left` calls to which `fault` applies succeed. All later such calls fail, until
     /// [`Faults::end`].
     pub(crate) fn begin(&self, fault: Fault, left: u64) {
         *self.plan() = Plan { fault: Some(fault), left, concerned: 0 };

@@ -25,7 +25,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// A layer of the sandbox. Each layer works without the others.
+/// A layer of the sandbox. Each layer has its effect even if other layers are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
