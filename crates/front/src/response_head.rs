@@ -36,9 +36,9 @@ impl ResponseHead {
         mut response: Response<ResponseBody<H>>,
         outcome: &BodyOutcome,
     ) -> Response<ResponseBody<H>> {
-        // The connection is closed after the response, because the bytes of the request's body could be mistaken for
-        // the next request: a client that did not get `100 (Continue)` may still send its body, and the end of a body
-        // with an unknown coding cannot be found.
+        // The connection is closed after the response, because the request's body could be mistaken for the next
+        // request. A client that did not get `100 (Continue)` may still send its body. The end of a body with an
+        // unknown coding cannot be found.
         if self.has_other_coding || (self.waits_to_send && outcome.is_unread()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -21,9 +21,9 @@
 //! of the static table. `GET /` is the health check.
 //!
 //! The HTTP/2 implementation is h2, used directly and not through hyper. hyper puts two tasks, two channels and its
-//! body types around each call, which cost more than the call. Without hyper, the task that reads a call writes the
-//! reply if the reply is available without waiting, one system call writes all output of a poll (`cork.rs`), and the
-//! reason why a stream ended is known exactly. This reason decides whether a call may have run.
+//! body types around each call, which cost more than the call. Without hyper, the task that reads a call also writes
+//! the reply if the callee returns without waiting. One system call writes all output of a poll (`cork.rs`). The reason
+//! why a stream ended is known exactly, and decides whether a call may have run.
 //!
 //! Frames are not read by a codec of `tokio-util`: an HTTP/2 stream carries one frame and ends with it, so there is
 //! nothing to delimit. The reader copies each piece once, into a buffer of the announced size. A codec would first

@@ -161,7 +161,7 @@ async fn read_frame(server: &CallServer, body: &mut RecvStream) -> Result<(Call,
     Ok((head.into_call(image, start.into_std()), image_permit))
 }
 
-/// Responds to a call for which there is no permit for the response's bytes.
+/// Sends the failure of a call that was not run. The response holds no permits.
 fn send(respond: &mut SendResponse<Payload>, result: CallResult) {
     let (reply, body) = ReplyHead::of(result);
     // Both operations fail only if the stream is closed.

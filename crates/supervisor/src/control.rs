@@ -56,9 +56,10 @@ pub struct ControlChannel {
 }
 
 impl ControlChannel {
-    /// Opens standard input as the control channel. Returns the channel, the member's order, and the front door's
-    /// socket if the member serves the front door. From this call on, a thread waits for the channel to close. It then
-    /// removes the supervisor's private folder, whose path `private_dir` reads from the order, and exits the process.
+    /// Opens standard input as the control channel. Returns the channel, the order (what the member runs), and the
+    /// front door's socket if the member serves the front door. From this call on, a thread waits for the channel to
+    /// close. The thread then removes the supervisor's private folder, whose path `private_dir` reads from the order,
+    /// and exits the process.
     ///
     /// # Errors
     /// If standard input is not a control channel.

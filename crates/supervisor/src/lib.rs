@@ -18,7 +18,8 @@
 //! - **Members ignore stop signals.** A terminal's Ctrl-C and a service manager's SIGTERM reach all processes. If members stopped
 //!   on them, requests would be lost that a graceful shutdown finishes. Only the supervisor's message stops a member.
 //!
-//! This crate does not know what a member does: the order of a member is any serializable value.
+//! This crate does not know what a member does. The order of a member, which describes what the member runs, is any
+//! serializable value.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,11 @@
 //! The messages between supervisor and member: one JSON object per line.
 //!
-//! The first line to a member is its order, which this crate forwards without parsing it.
+//! The first line to a member is its order: the description of what the member runs. This crate forwards the order
+//! without parsing it.
 
 use serde::{Deserialize, Serialize};
 
-/// A message to a member after its order.
+/// A message that the supervisor sends to a running member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SupervisorMessage {

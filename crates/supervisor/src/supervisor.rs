@@ -18,7 +18,7 @@ pub struct MemberSpec {
     pub name: String,
     /// The arguments of the member's command line.
     pub arguments: Vec<OsString>,
-    /// The first line that is sent to the member: JSON without a line ending.
+    /// What the member runs, as JSON without a line ending. Sent to the member as the first line.
     pub order: Vec<u8>,
     /// Whether the member gets the front door's listening socket. This member is stopped first, so that it can finish
     /// its requests while the others still run.

@@ -1,8 +1,8 @@
 //! Streams that fail when their peer does not read.
 //!
-//! A guest that writes a response runs only while the client reads, and a client can follow a log without end. So a
-//! peer that stops reading would hold the resources of its connection forever. To prevent this, a connection fails if
-//! no byte can be written for a while.
+//! A peer that stops reading would hold the resources of its connection forever: for example the guest, which runs only
+//! while its response is read, or a log that the peer follows. To prevent this, a connection fails if no byte can be
+//! written for a while.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -43,7 +43,7 @@ struct Control {
     recorded: Mutex<Vec<u8>>,
 }
 
-/// A proxy. Dropping it stops it.
+/// A running proxy. Dropping this value stops the proxy.
 pub struct Proxy {
     pub address: Address,
     control: Arc<Control>,
