@@ -1,4 +1,4 @@
-//! Addresses on which groups listen and are reached: `HOST:PORT`, or `unix:PATH`.
+//! The notation of socket addresses in a node file: `HOST:PORT`, or `unix:PATH`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,14 +7,14 @@ use std::str::FromStr;
 
 use isomer_ids::InvalidText;
 
-/// An address on which a group listens or is reached.
+/// The address of a group or of the admin API: a TCP address or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkAddress {
     /// A host (a name or an IP address, without brackets) and a port.
     Tcp {
-        /// The host.
+        /// The host name or IP address.
         host: String,
-        /// The port; 0 lets the system choose one.
+        /// The port. With 0, the system chooses a free port.
         port: u16,
     },
     /// The path of a Unix socket.
@@ -22,8 +22,8 @@ pub enum LinkAddress {
 }
 
 impl LinkAddress {
-    /// Returns whether the address certainly leads to this machine only. A name other than `localhost` may lead
-    /// anywhere.
+    /// Returns whether the address can only be on this machine: a Unix socket, a loopback address or `localhost`. Any
+    /// other name may resolve to another machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {

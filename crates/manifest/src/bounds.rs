@@ -1,26 +1,26 @@
-//! Limits of a file, so that reading it takes bounded time and memory, even if a hostile tenant wrote it.
+//! Limits of the contents of a file, so that checking it takes bounded time and memory.
 //!
-//! Each deployment brings a manifest, and tenants may be hostile. The admin API limits the size of the file. The limits
-//! here keep the work and the messages in proportion to that size: some checks compare each entry with all others, and
-//! a message repeats the names in question.
+//! Each deployment brings a manifest, and the tenant who wrote it may be hostile. The admin API limits the size of the
+//! file. These limits keep the work and the messages in proportion to this size, because some checks compare each entry
+//! with all others, and messages repeat the names that they are about.
 
 use toml::de::{DeTable, DeValue};
 
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 
-/// The maximum number of keys and list entries of a file, at all depths.
+/// The maximum number of keys and list entries in a file, at all depths.
 pub(crate) const ENTRIES_MAX: usize = 4096;
 
 /// The maximum length of a key in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 256;
 
-/// The maximum number of problems that are reported at once.
+/// The maximum number of problems that are reported for one file.
 pub(crate) const FINDINGS_MAX: usize = 100;
 
-/// Checks the number of entries and the length of keys.
+/// Checks the number of entries and the length of keys in a file.
 ///
 /// # Errors
-/// With the first place that exceeds a limit.
+/// If the file exceeds a limit: the first place that exceeds it.
 pub(crate) fn check(table: &DeTable<'_>) -> Result<(), Box<Diagnostic>> {
     Count { entries: 0 }.table(table)
 }
@@ -64,7 +64,7 @@ impl Count {
     }
 }
 
-/// The problems that were found, up to [`FINDINGS_MAX`]; further ones are only counted.
+/// The problems that were found, up to [`FINDINGS_MAX`]. Further problems are counted and not stored.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     diagnostics: Vec<Diagnostic>,
@@ -82,7 +82,8 @@ impl Findings {
         }
     }
 
-    /// Returns whether further problems are only counted, so that no hint has to be computed for them.
+    /// Returns whether the limit is reached. Further problems are only counted, so the caller can skip computing their
+    /// hints.
     pub(crate) fn is_full(&self) -> bool {
         self.diagnostics.len() >= FINDINGS_MAX
     }
@@ -91,15 +92,14 @@ impl Findings {
         self.diagnostics.iter()
     }
 
-    /// Adds the problems of a later check.
+    /// Adds the problems that a later check found.
     pub(crate) fn append(&mut self, later: Self) {
         later.diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
         self.left_out += later.left_out;
         self.is_error_left_out |= later.is_error_left_out;
     }
 
-    /// Returns all problems in the order of `source`, followed by one that gives the number of problems that are left
-    /// out.
+    /// Returns the stored problems in the order of `source`. If problems were left out, a last one gives their number.
     pub(crate) fn finish(self, source: &SourceFile) -> Vec<Diagnostic> {
         let mut all = self.diagnostics.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect::<Vec<_>>();
         all.sort_by_key(|diagnostic| diagnostic.label.as_ref().map(|label| label.span));
@@ -128,7 +128,7 @@ mod tests {
     use isomer_diagnostics::Renderer;
     use isomer_display::excerpt::TEXT_BYTES_MAX;
 
-    /// Returns the number of problems and their rendered text.
+    /// Returns the number of problems of the manifest `text`, and the rendered problems.
     fn answer(text: &str) -> (usize, String) {
         let found = parse(&SourceFile::new("isomer.toml", text)).expect_err("it is wrong");
         (found.len(), Renderer::plain().diagnostics(&found))

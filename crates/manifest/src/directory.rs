@@ -1,4 +1,4 @@
-//! The rules of a granted directory: a folder of the host, and the absolute path at which the guest sees it.
+//! The rules for a granted directory: a folder of the host, and the absolute path at which the guest sees this folder.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use isomer_ids::InvalidText;
 
 use crate::model::DirGrant;
 
-/// The beginning of a guest's path as a regular expression, for editors.
+/// A regular expression that matches the beginning of a guest path. Editors use it to check manifests.
 pub(crate) const GUEST_PATTERN: &str = "^/";
 
 impl DirGrant {
-    /// Checks a grant. A final `/` of the guest's path is removed.
+    /// Checks both paths of a grant and creates it. A final `/` of the guest path is removed.
     ///
     /// # Errors
-    /// With the rule that one of the paths breaks.
+    /// If a path breaks a rule: the rule and the path.
     pub fn new(host: impl Into<PathBuf>, guest: &str, write: bool) -> Result<Self, InvalidText> {
         let host = host.into();
         if host.as_os_str().is_empty() {

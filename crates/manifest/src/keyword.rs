@@ -1,4 +1,4 @@
-//! Values that are either a keyword or something longer: `isolate = "all"` or a list of names.
+//! Values that are either a keyword or a list or table: `isolate = "all"` or `isolate = ["cart"]`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,13 +9,13 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
-/// The keyword that a value may be.
+/// A keyword that can be written instead of a list or table.
 pub(crate) trait Keyword {
     const KEYWORD: &'static str;
 }
 
-/// A text, which must be the keyword, or the value. Other texts are refused when the manifest is lowered, where the
-/// message can suggest what was meant.
+/// Either a text, which must be the keyword of `W`, or a value. Deserializing accepts any text: lowering refuses wrong
+/// texts, because its message can suggest the intended keyword.
 #[derive(Debug)]
 pub(crate) enum KeywordOr<W, T> {
     Text(String, PhantomData<W>),
@@ -28,7 +28,7 @@ impl<W, T: Default> Default for KeywordOr<W, T> {
     }
 }
 
-/// Implemented by hand: an untagged enum would lose the place of the inner value in the file.
+/// Implemented by hand, because serde's untagged enums lose the location of the value in the file.
 impl<'de, W: Keyword, T: Deserialize<'de>> Deserialize<'de> for KeywordOr<W, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader<W, T>(PhantomData<(W, T)>);

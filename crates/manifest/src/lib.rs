@@ -1,11 +1,11 @@
-//! Reads and checks `isomer.toml`: text in, a typed [`App`] or [`Diagnostic`](isomer_diagnostics::Diagnostic)s out.
-//! Node files ([`NodeFile`]) are read the same way.
+//! Reads and checks `isomer.toml`: the input is text, the output is a typed [`App`] or
+//! [`Diagnostic`](isomer_diagnostics::Diagnostic)s. Node files ([`NodeFile`]) are read in the same steps.
 //!
 //! The crate is pure: it reads no file, no environment variable and no clock, and prints nothing.
 //!
-//! The keys exist in one place, the types of `raw.rs`. Their schema (made by `schemars`) drives the structural check of
-//! a manifest (`structure.rs`), is the JSON Schema for editors ([`schema_json`]) and is printed as the reference of all
-//! keys ([`reference_markdown`]), so these cannot disagree.
+//! The keys are defined in one place, the types of `raw.rs`. The schema of these types (made by `schemars`) drives the
+//! structural check of a manifest (`structure.rs`), is the JSON Schema for editors ([`schema_json`]) and is printed as
+//! the reference of all keys ([`reference_markdown`]). So check, schema and reference cannot disagree.
 
 #![forbid(unsafe_code)]
 

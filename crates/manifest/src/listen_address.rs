@@ -1,8 +1,8 @@
-//! Addresses to listen on, as people write them: `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000`, `3000`.
+//! Addresses to listen at, as users write them: `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000`, `3000`.
 //!
-//! Names are not resolved: an address of this machine is written as an IP address or `localhost`. Without a host, the
-//! address is the loopback address. Other machines reach a listener only if the manifest or flag asks for it
-//! (`0.0.0.0:3000`, `[::]:3000`).
+//! Host names other than `localhost` are refused, because an address to listen at must be an IP address of this
+//! machine. An address without a host is a loopback address. So other machines reach a listener only if the manifest or
+//! a flag says so (`0.0.0.0:3000`, `[::]:3000`).
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,23 +11,23 @@ use isomer_ids::InvalidText;
 
 use crate::address::LinkAddress;
 
-/// The host of an address without one.
+/// The host that is used if an address contains only a port.
 const LOCALHOST: &str = "localhost";
 
-/// The port that is suggested for an address without one.
+/// The port that an error suggests if an address has no port.
 const PORT: u16 = 8080;
 
 const KIND: &str = "an address of this machine";
 const EXAMPLE: &str = "127.0.0.1:8080";
 
-/// Parses `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000` or `3000`. The last three mean 127.0.0.1.
+/// Parses `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000` or `3000`. The host of the last three is 127.0.0.1.
 ///
 /// # Errors
-/// With the reason why the text is not an address.
+/// If the text is not an address: the reason.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     let invalid = |problem: &str| InvalidText::new(KIND, EXAMPLE, text, problem);
     let no_address = || {
-        // Users write `*` for all addresses.
+        // Users of other servers write `*` for all addresses.
         let suggestion =
             text.strip_prefix("*:").and_then(|port| Some(format!("0.0.0.0:{}", port.parse::<u16>().ok()?)));
         invalid("the host must be `localhost` or an IP address").suggest(suggestion)
@@ -45,8 +45,8 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
         }
         Ok(LinkAddress::Unix(_)) => Err(invalid("HTTP is served over TCP")),
         Err(error) => {
-            // The suggestion for a URL is kept. The suggestion for a missing port is replaced, since it has the port of
-            // links.
+            // The parser's suggestion for a URL is used as it is. Its suggestion for a missing port is replaced,
+            // because it contains the default port of links.
             let suggestion = if text.contains(':') { error.suggestion } else { Some(format!("{text}:{PORT}")) };
             let suggestion = suggestion.filter(|suggestion| parse_listen(suggestion).is_ok() && !text.is_empty());
             Err(invalid(&error.problem).suggest(suggestion))
@@ -54,7 +54,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     }
 }
 
-/// Returns the address with `localhost` as its host if it has none.
+/// Returns the address, with `localhost` as the host if it contains only a port.
 pub(crate) fn with_host(text: &str) -> Cow<'_, str> {
     let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.strip_prefix(':') {

@@ -1,6 +1,7 @@
-//! The typed manifest: the meaning of `isomer.toml` after it was read and checked.
+//! The typed manifest: the contents of `isomer.toml` after it was read and checked.
 //!
-//! Pure data. Paths are kept as written, relative to the manifest's folder; nothing here touches the file system.
+//! The types contain only data. Paths are stored as written, relative to the manifest's folder, and no function here
+//! accesses the file system.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::spanned::Spanned;
 
-/// The shape that every app has: all components in one group.
+/// The name of the shape that every app has. It has all components in one group.
 pub const MONOLITH: &str = "monolith";
 
 /// An app: its components and how they are connected.
@@ -22,23 +23,23 @@ pub struct App {
     pub name: String,
     /// The app's version: `[app] version`.
     pub version: semver::Version,
-    /// The path of the health check, `[app] health`: a new revision takes over after it answered a request for this
-    /// path with success.
+    /// The path of the health check, `[app] health`. A new revision takes over only after it responds to a request for
+    /// this path with a status of 200 to 299.
     pub health: Option<Spanned<String>>,
     /// The components by name: `[components.NAME]`.
     pub components: BTreeMap<ComponentName, Component>,
-    /// The shapes by name: `[shapes.NAME]`. `monolith` always exists, whether it is written or not.
+    /// The shapes by name: `[shapes.NAME]`. The shape `monolith` is always included.
     pub shapes: BTreeMap<String, Shape>,
-    /// The source of each secret's value: `[secrets]`.
+    /// The secrets by name, each with the source of its value: `[secrets]`.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// The settings of SQL stores: `[sql.NAME]`.
+    /// The SQL stores that have settings, by name: `[sql.NAME]`.
     pub sql: BTreeMap<StoreName, SqlStoreSettings>,
 }
 
 impl App {
-    /// Returns an app without a manifest: the single component in `wasm`, which serves every path and has these grants.
+    /// Returns an app that has no manifest: its only component is the file `wasm`, serves every path and has `grants`.
     ///
-    /// The app is named after the file, as far as the file's name is a valid name.
+    /// The app's name is the file's name in kebab case, or `app` if no name can be made from it.
     #[must_use]
     pub fn single(wasm: &Path, grants: Grants) -> Self {
         let stem = wasm.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -76,43 +77,45 @@ impl App {
 pub struct Component {
     /// The source of the component's bytes.
     pub source: Spanned<ComponentSource>,
-    /// The routes that its HTTP handler serves: `routes`.
+    /// The routes that the component's HTTP handler serves: `routes`.
     pub routes: Vec<Spanned<Route>>,
-    /// The component's access to anything outside of it: `grants`. Default: none.
+    /// The grants of the component: `grants`. Without a grant, a component can reach nothing outside of itself.
     pub grants: Grants,
-    /// The component's own limits: `limits`. Absent ones have the platform's defaults.
+    /// The component's own limits: `limits`. The platform's defaults apply to limits that are absent.
     pub limits: ComponentLimits,
-    /// The named links: for an import that several components export, the component to use: `links`.
+    /// For imports that several components export, the component that provides the import, by import: `links`.
     pub links: BTreeMap<String, Spanned<ComponentName>>,
-    /// Whether the component is never fused with another one: `isolate`.
+    /// Whether the component is never fused with other components: `isolate`.
     pub isolate: bool,
-    /// The exported interfaces, or functions of them (`INTERFACE.FUNCTION`), that are idempotent: calling one twice has
-    /// the same effect as calling it once. The planner checks whether the component exports them.
+    /// The idempotent functions that the component exports, as `INTERFACE.FUNCTION`, or `INTERFACE` for all functions
+    /// of an interface: `idempotent`. Calling an idempotent function twice has the same effect as calling it once. The
+    /// planner checks that the component exports the functions.
     pub idempotent: Vec<Spanned<String>>,
-    /// The number of requests that one instance may serve at once: `concurrency`. Default 1.
+    /// The maximum number of requests that one instance serves at the same time: `concurrency`. Default 1.
     pub concurrency: u32,
-    /// How many requests one instance may serve, one after another: `reuse`. The planner knows the default.
+    /// The maximum number of requests that one instance serves, one after another: `reuse`. If it is `None`, the
+    /// planner chooses the default.
     pub reuse: Option<Reuse>,
-    /// Whether the component's responses are compressed for clients that accept it: `compress`.
+    /// Whether responses of the component are compressed for clients that accept compression: `compress`.
     pub compress: bool,
-    /// The place of `[components.NAME]` in the manifest.
+    /// The location of `[components.NAME]` in the manifest.
     pub at: Spanned<()>,
 }
 
-/// The number of requests and calls that one instance may serve, one after another. Ordered from few to many.
+/// The maximum number of requests and calls that one instance serves, one after another. Smaller numbers sort first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reuse {
-    /// At most this number.
+    /// This number of requests and calls.
     Times(u32),
     /// As many requests and calls as the platform allows.
     Unbounded,
 }
 
 impl Reuse {
-    /// A new instance for every request.
+    /// A new instance for every request and call.
     pub const FRESH: Self = Self::Times(1);
 
-    /// Returns the number, if there is one.
+    /// Returns the number of requests and calls, or `None` if it is unbounded.
     #[must_use]
     pub fn times(self) -> Option<u32> {
         match self {
@@ -129,18 +132,19 @@ pub enum ComponentSource {
     Cargo(PathBuf),
     /// A component that is already built: `wasm = "FILE"`.
     Wasm(PathBuf),
-    /// A shell command, run in the app's folder, that makes the file: `command = "…"` with `wasm = "FILE"`.
+    /// A file that a shell command makes: `command = "…"` with `wasm = "FILE"`. The command runs in the app's folder.
     Command {
         /// The shell command.
         command: String,
         /// The file that the command makes.
         wasm: PathBuf,
-        /// The files that the command reads, as paths and patterns: `inputs`. `None` means every file of the app's folder.
+        /// The files that the command reads, as paths and patterns: `inputs`. `None` means every file in the app's
+        /// folder.
         inputs: Option<Vec<PathBuf>>,
     },
 }
 
-/// A route that a component serves: exact (`/cart`) or prefix (`/static/...`; `/...` is everything).
+/// A route that a component serves: exact (`/cart`) or a prefix (`/static/...`). `/...` matches every path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Route {
     /// This path only.
@@ -149,35 +153,35 @@ pub enum Route {
     Prefix(String),
 }
 
-/// The access that a component gets through capabilities.
+/// The resources that a component may reach through capabilities.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants {
     /// The key-value stores: `kv`.
     pub kv: Vec<Spanned<StoreName>>,
     /// The SQL stores: `sql`.
     pub sql: Vec<Spanned<StoreName>>,
-    /// The hosts to which it may send HTTP requests: `http`.
+    /// The hosts to which the component may send HTTP requests: `http`.
     pub http: Vec<Spanned<OutboundHost>>,
-    /// The values for `wasi:config` and the environment: `config`.
+    /// The values that the component reads through `wasi:config` and as environment variables: `config`.
     pub config: BTreeMap<String, String>,
-    /// The names of secrets in `[secrets]`: `secrets`.
+    /// The names of the secrets that the component may read, as in `[secrets]`: `secrets`.
     pub secrets: Vec<Spanned<String>>,
-    /// The directories of the host: `dirs`.
+    /// The directories of the host that the component may open: `dirs`.
     pub dirs: Vec<Spanned<DirGrant>>,
-    /// The place of `grants` in the manifest; that of the component's header if there are no grants.
+    /// The location of `grants` in the manifest, or of the component's header if it has no grants.
     pub at: Spanned<()>,
 }
 
-/// A host for outbound HTTP: `"HOST"`, `"HOST:PORT"`, `"*.example.com"`, `"*"`. Loopback and private addresses are
-/// reached only by a grant that names a loopback name or an IP literal, or that sets `private = true` (`{ host =
-/// "db.internal", private = true }`).
+/// A host to which a component may send HTTP requests: `"HOST"`, `"HOST:PORT"`, `"*.example.com"` or `"*"`. Loopback
+/// and private addresses are reached only if the grant names a loopback name or an IP address, or sets `private = true`
+/// (`{ host = "db.internal", private = true }`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboundHost {
     /// The host pattern in lower case: a name, `*.suffix`, `*` or an IP address.
     pub host: String,
-    /// The port; any port if absent.
+    /// The port, or `None` for any port.
     pub port: Option<u16>,
-    /// Whether the name may resolve to loopback, link-local or private addresses.
+    /// Whether the host's name may resolve to loopback, link-local or private addresses.
     pub private: bool,
     /// A PEM file with certificate authorities that are trusted for this host in addition to the public ones.
     #[serde(default)]
@@ -187,83 +191,84 @@ pub struct OutboundHost {
 /// A directory that is granted: `{ host = "DIR", guest = "/path", write = false }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirGrant {
-    /// The folder of the host, relative to the manifest's folder.
+    /// The folder on the host's disk, relative to the manifest's folder.
     pub host: PathBuf,
-    /// The absolute path at which the guest sees it.
+    /// The absolute path at which the guest sees the folder.
     pub guest: String,
-    /// Whether the guest may write to it.
+    /// Whether the guest may write to the folder.
     pub write: bool,
 }
 
-/// Hard limits of a component. `None` means the platform's default.
+/// The maximum memory, time and request size of a component. The platform's default applies to a limit that is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ComponentLimits {
-    /// The linear memory of one instance in bytes: `memory = "64MiB"`.
+    /// The maximum linear memory of one instance in bytes: `memory = "64MiB"`.
     pub memory_bytes: Option<u64>,
-    /// The time from a request's head to the last byte of the response: `request_deadline = "30s"`.
+    /// The maximum time from the end of a request's head to the last byte of the response: `request_deadline = "30s"`.
     pub request_deadline: Option<Duration>,
-    /// The time from a request's head to the end of a response that is a stream of server-sent events: `stream = "1h"`
-    /// or `stream.max`.
+    /// The maximum time from the end of a request's head to the end of a response that is a stream of server-sent
+    /// events: `stream = "1h"` or `stream.max`.
     pub stream_max: Option<Duration>,
-    /// The time in which such a stream may send nothing: `stream.idle = "60s"`.
+    /// The maximum time in which a stream of server-sent events may send nothing: `stream.idle = "60s"`.
     pub stream_idle: Option<Duration>,
-    /// The size of a request's body in bytes: `body = "10MiB"`.
+    /// The maximum size of a request's body in bytes: `body = "10MiB"`.
     pub body_bytes: Option<u64>,
-    /// The place of `limits` in the manifest; that of the component's header if there are no limits.
+    /// The location of `limits` in the manifest, or of the component's header if it has no limits.
     pub at: Option<Spanned<()>>,
 }
 
 impl ComponentLimits {
-    /// The default memory of one instance: 128 MiB.
+    /// The default of `memory`: 128 MiB per instance.
     pub const MEMORY_BYTES_DEFAULT: u64 = 128 << 20;
-    /// The default deadline of a request: 30 seconds.
+    /// The default of `request_deadline`: 30 seconds.
     pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
-    /// The default time limit of a stream of events: one hour.
+    /// The default of `stream.max`: one hour.
     pub const STREAM_MAX_DEFAULT: Duration = Duration::from_secs(3600);
-    /// The default time in which a stream of events may send nothing: 60 seconds.
+    /// The default of `stream.idle`: 60 seconds.
     pub const STREAM_IDLE_DEFAULT: Duration = Duration::from_secs(60);
-    /// The default size limit of a request's body: 10 MiB.
+    /// The default of `body`: 10 MiB.
     pub const BODY_BYTES_DEFAULT: u64 = 10 << 20;
 
-    /// Returns `memory`, or the platform's default.
+    /// Returns the limit `memory` in bytes, or the platform's default.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.unwrap_or(Self::MEMORY_BYTES_DEFAULT)
     }
 
-    /// Returns `request_deadline`, or the platform's default.
+    /// Returns the limit `request_deadline`, or the platform's default.
     #[must_use]
     pub fn request_deadline(&self) -> Duration {
         self.request_deadline.unwrap_or(Self::REQUEST_DEADLINE_DEFAULT)
     }
 
-    /// Returns `stream.max`, or the platform's default.
+    /// Returns the limit `stream.max`, or the platform's default.
     #[must_use]
     pub fn stream_max(&self) -> Duration {
         self.stream_max.unwrap_or(Self::STREAM_MAX_DEFAULT)
     }
 
-    /// Returns `stream.idle`, or the platform's default.
+    /// Returns the limit `stream.idle`, or the platform's default.
     #[must_use]
     pub fn stream_idle(&self) -> Duration {
         self.stream_idle.unwrap_or(Self::STREAM_IDLE_DEFAULT)
     }
 
-    /// Returns `body`, or the platform's default.
+    /// Returns the limit `body` in bytes, or the platform's default.
     #[must_use]
     pub fn body_bytes(&self) -> u64 {
         self.body_bytes.unwrap_or(Self::BODY_BYTES_DEFAULT)
     }
 }
 
-/// A shape, `[shapes.NAME]`: groups of components, each of which is a process. A component that no group names is a
-/// group of its own.
+/// A shape, `[shapes.NAME]`: the components that run together. Each group runs in its own process. A component that is
+/// in no group forms a group by itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shape {
-    /// The groups: `groups.NAME = ["component", …]`. Without `groups`, all components are in one group, [`MONOLITH`];
-    /// with `"each"`, every component is a group of its own name.
+    /// The groups: `groups.NAME = ["component", …]`. Without `groups`, all components are in one group, [`MONOLITH`].
+    /// With `groups = "each"`, every component forms a group with its own name.
     pub groups: BTreeMap<String, Vec<Spanned<ComponentName>>>,
-    /// The components that are isolated in this shape only: `isolate = ["component", …]` or `"all"`.
+    /// The components that are isolated in this shape, in addition to those that set `isolate` themselves: `isolate =
+    /// ["component", …]` or `"all"`.
     pub isolate: Vec<Spanned<ComponentName>>,
 }
 
@@ -276,23 +281,24 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
-/// The settings of a SQL store: `[sql.NAME]`.
+/// The settings of an SQL store: `[sql.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SqlStoreSettings {
-    /// The folder of migrations, `migrations = "DIR"`: `.sql` files, each applied once, in the order of their names.
+    /// The folder of migrations: `migrations = "DIR"`. It contains `.sql` files, each applied once, in the order of
+    /// their names.
     pub migrations: Option<PathBuf>,
-    /// The place of `migrations` in the manifest.
+    /// The location of `migrations` in the manifest.
     #[serde(skip)]
     pub migrations_at: Span,
-    /// The time limit of a statement: `statement_timeout = "5s"`.
+    /// The maximum duration of a statement: `statement_timeout = "5s"`.
     pub statement_timeout: Option<Duration>,
 }
 
 impl SqlStoreSettings {
-    /// The default time limit of a statement: 5 seconds.
+    /// The default of `statement_timeout`: 5 seconds.
     pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
-    /// Returns `statement_timeout`, or the platform's default.
+    /// Returns the setting `statement_timeout`, or the platform's default.
     #[must_use]
     pub fn statement_timeout(&self) -> Duration {
         self.statement_timeout.unwrap_or(Self::STATEMENT_TIMEOUT_DEFAULT)

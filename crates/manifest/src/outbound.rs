@@ -11,7 +11,7 @@ use crate::model::OutboundHost;
 impl FromStr for OutboundHost {
     type Err = InvalidText;
 
-    /// Parses a host that may not resolve to private addresses.
+    /// Parses a host. The result does not allow private addresses.
     fn from_str(text: &str) -> Result<Self, InvalidText> {
         let invalid = |problem: &str| InvalidText::new("a host", "api.example.com:443", text, problem);
         let lower = text.to_ascii_lowercase();

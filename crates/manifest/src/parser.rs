@@ -1,8 +1,8 @@
-//! From text to an [`App`], in three steps: TOML, structure, meaning.
+//! Parses a manifest to an [`App`] in three steps: TOML, structure, meaning.
 //!
-//! 1. The TOML parser reads the text. If it is not TOML, the syntax errors are reported and nothing else.
-//! 2. `structure.rs` checks keys and types against the schema and removes what is wrong.
-//! 3. `lowering` gives the rest its meaning and checks everything that needs only the manifest.
+//! 1. The TOML parser reads the text. If there are syntax errors, they are reported and the next steps do not run.
+//! 2. `structure.rs` checks keys and types against the schema, and removes invalid ones.
+//! 3. `lowering` converts the rest to an [`App`] and makes every check that needs only the manifest.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +17,19 @@ use crate::raw::RawManifest;
 use crate::schema::SCHEMA;
 use crate::structure;
 
-/// An app and the warnings about its manifest.
+/// A parsed manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {
-    /// The app.
+    /// The app that the manifest describes.
     pub app: App,
-    /// Warnings, in the order of the file.
+    /// The warnings about the manifest, in the order of the file.
     pub warnings: Vec<Diagnostic>,
 }
 
 /// Reads and checks a manifest.
 ///
 /// # Errors
-/// With all problems that can be found in one run, and the warnings, in the order of the file.
+/// If the manifest has errors: all errors that can be found in one run, and the warnings, in the order of the file.
 pub fn parse(source: &SourceFile) -> Result<Parsed, Vec<Diagnostic>> {
     let (app, found) = read(source.text());
     let found = found.finish(source);
@@ -56,7 +56,8 @@ fn read(text: &str) -> (Option<App>, Findings) {
             (Some(app), found)
         }
         Err(error) => {
-            // The structural check should have found this. The deserializer's message is better than none.
+            // The structural check should have reported this error. If it missed the error, the deserializer's message
+            // is shown.
             let span = error.span().map(Span::from).unwrap_or_default();
             found.push(Diagnostic::error(error.message().trim()).code("structure").at(span, ""));
             (None, found)
@@ -64,15 +65,16 @@ fn read(text: &str) -> (Option<App>, Findings) {
     }
 }
 
-/// The maximum number of syntax errors whose lines are looked up: each lookup counts from the beginning of the file.
+/// The maximum number of syntax errors whose lines are computed. It is limited because each computation reads the file
+/// from its beginning.
 const SYNTAX_ERRORS_MAX: usize = 4 * FINDINGS_MAX;
 
-/// Returns the first syntax error of each line. Further errors on a line mostly follow from it.
+/// Returns the first syntax error of each line. Further errors on the same line are mostly consequences of the first.
 pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings {
     let mut found: BTreeMap<usize, Diagnostic> = BTreeMap::new();
     for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
         let mut span = error.span().map(Span::from).unwrap_or_default();
-        // An error at the end of the text, or without a length, still points at a character.
+        // The span of an error can be empty or at the end of the text. It is changed so that it contains a character.
         span.start = span.start.min(text.len());
         span.end = span.end.clamp(span.start, text.len());
         if span.start == span.end {
@@ -110,7 +112,8 @@ pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings 
     found
 }
 
-/// Returns the keys of the manifest and of the tables in it, three levels deep: `components.cart.wasm`.
+/// Returns the keys of the manifest and of its tables, up to three levels deep (`components.cart.wasm`), with their
+/// locations.
 fn places(manifest: &DeTable<'_>) -> Places {
     fn collect(table: &DeTable<'_>, path: &[&str], places: &mut Places) {
         for (key, value) in table {

@@ -1,4 +1,4 @@
-//! The reference of all keys, generated from the schema.
+//! Generates the reference of all keys from the schema.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::node_file::NODE_SCHEMA;
 use crate::schema::{SCHEMA, any_property, choices, is_required, keys, text, type_name};
 use crate::units::{DURATION_UNITS, SIZE_UNITS};
 
-/// Returns the reference of all keys of `isomer.toml` as Markdown; it ends with a line ending.
+/// Returns the reference of all keys of `isomer.toml` as Markdown. The text ends with a newline.
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut out = String::from(
@@ -34,7 +34,7 @@ pub fn reference_markdown() -> String {
     out
 }
 
-/// Returns the reference of all keys of a node file as Markdown; it ends with a line ending.
+/// Returns the reference of all keys of a node file as Markdown. The text ends with a newline.
 #[must_use]
 pub fn node_reference_markdown() -> String {
     let mut out = String::from(
@@ -53,8 +53,8 @@ pub fn node_reference_markdown() -> String {
     out
 }
 
-/// Writes the keys of a table and of the tables in it. `path` is the table's path in the file, `title` the heading's
-/// text.
+/// Writes the keys of a table and of its inner tables. `path` is the table's path in the file, `title` the text of the
+/// heading, and `meaning` the first paragraph below the heading.
 fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: Option<&str>) {
     if let Some(values) = any_property(schema) {
         if values.get("properties").is_some() {
@@ -98,7 +98,8 @@ fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: O
     }
 }
 
-/// The tables inside a key: with a heading of their own, or with so few fields that these are listed with the key.
+/// The value of a key that contains tables. `Table` gets a section of its own; the keys of `Fields` are listed with the
+/// outer key.
 enum Inner<'a> {
     Table(&'a Value),
     Fields(&'a Value),

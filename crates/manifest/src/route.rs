@@ -1,4 +1,5 @@
-//! The notation of routes: `/cart` is one path, `/static/...` is that path and all below it, `/...` is everything.
+//! The notation of routes: `/cart` is one path, `/static/...` is that path and all paths below it, `/...` is every
+//! path.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,14 +9,16 @@ use isomer_ids::InvalidText;
 
 use crate::model::Route;
 
-/// The beginning of a route as a regular expression, for editors. [`FromStr`] has the whole rule.
+/// A regular expression that matches the beginning of a route. Editors use it to check manifests; [`FromStr`] checks
+/// the complete rule.
 pub(crate) const ROUTE_PATTERN: &str = "^/";
 
-/// Like [`ROUTE_PATTERN`], for a single path: no query, no `...` at the end.
+/// A regular expression like [`ROUTE_PATTERN`] for a single path: it allows no query and no `...` at the end.
 pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
 
 impl Route {
-    /// Returns whether the route matches a request's path (without the query), in any equivalent notation.
+    /// Returns whether the route matches the path of a request, in any equivalent notation of the path. `path` contains
+    /// no query.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let path = &*normal(path);
@@ -44,7 +47,8 @@ impl FromStr for Route {
             Some(before) if before.ends_with('/') => (Some(&before[..before.len() - 1]), true),
             _ => (Some(path), false),
         };
-        // Two notations of the same path are the same route, and none can hide a `..`.
+        // The path is normalised, so that two notations of the same path are the same route and an encoded `..` is
+        // found.
         let path = path.map(normal);
         let segments: Vec<&str> = path.as_deref().map(|path| path.split('/').collect()).unwrap_or_default();
         for (index, segment) in segments.iter().enumerate() {
@@ -79,8 +83,8 @@ impl FromStr for Route {
     }
 }
 
-/// Returns the path with percent-encodings in upper case and unreserved characters decoded (RFC 3986, sections 6.2.2.1
-/// and 6.2.2.2). Invalid encodings stay in the path, so that [`wrong_character`] finds them.
+/// Returns the path with percent-encodings in upper case, and with encoded unreserved characters decoded (RFC 3986,
+/// sections 6.2.2.1 and 6.2.2.2). Invalid encodings are not changed, so that [`wrong_character`] finds them.
 fn normal(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return Cow::Borrowed(path);
@@ -101,7 +105,7 @@ fn normal(path: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
-/// Returns the first character that a URL's path cannot contain (RFC 3986, `pchar`).
+/// Returns the first character that a segment of a URL's path cannot contain (RFC 3986, `pchar`).
 fn wrong_character(segment: &str) -> Option<char> {
     let mut rest = segment.chars();
     while let Some(character) = rest.next() {
@@ -116,7 +120,7 @@ fn wrong_character(segment: &str) -> Option<char> {
     None
 }
 
-/// Returns the route with characters that a path cannot contain percent-encoded.
+/// Returns the route in which characters that a URL's path cannot contain are percent-encoded.
 fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for character in text.chars() {
@@ -131,7 +135,8 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-/// Returns the route without empty segments and with `...` as a segment of its own, if that is valid.
+/// Returns the route without empty segments and with `...` as a separate segment, or `None` if the result is not a
+/// route.
 fn repaired(text: &str) -> Option<String> {
     let prefix = text.ends_with("...");
     let parts: Vec<&str> = text.trim_end_matches('.').split('/').filter(|part| !part.is_empty()).collect();

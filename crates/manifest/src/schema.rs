@@ -1,5 +1,4 @@
-//! The schema of manifests, made from the types of `raw.rs`, and how other modules read a schema: keys, types and their
-//! names.
+//! The schema of manifests, made from the types of `raw.rs`, and functions that read keys and types from a schema.
 
 use std::sync::LazyLock;
 
@@ -12,36 +11,36 @@ use crate::raw::RawManifest;
 /// The schema of a manifest.
 pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawManifest>);
 
-/// Returns the schema of a type without references: every subschema is written where it is used.
+/// Returns the JSON Schema (draft 7) of a type without references: every subschema is written where it is used.
 ///
-/// The TOML extensions of editors read draft 7.
+/// Draft 7 is the version that TOML extensions of editors support.
 pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.inline_subschemas = true;
         settings.transforms.push(Box::new(RecursiveTransform(for_toml as fn(&mut schemars::Schema))));
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    // Features that other crates enable decide whether maps of `serde_json` keep their order. The documents that are
-    // generated from the schema must not depend on them.
+    // Maps of `serde_json` keep the order of insertion only if another crate enables this feature. The generated
+    // documents must not depend on features of other crates, so the keys are sorted.
     schema.sort_all_objects();
     schema
 }
 
-/// Returns the JSON Schema of `isomer.toml`, for editors; it ends with a line ending.
+/// Returns the JSON Schema of `isomer.toml`, for editors. The text ends with a newline.
 #[must_use]
 pub fn schema_json() -> String {
     as_text(&SCHEMA)
 }
 
-/// Returns a schema as text that ends with a line ending.
+/// Returns a schema as indented JSON that ends with a newline.
 pub(crate) fn as_text(schema: &Value) -> String {
     let mut text = serde_json::to_string_pretty(schema).expect("a schema is JSON");
     text.push('\n');
     text
 }
 
-/// Adapts a schema to TOML: an optional key is left out, since TOML has no null. Line breaks of doc comments are
-/// removed from descriptions.
+/// Adapts a schema to TOML, which has no null: an optional value has the schema of the value, without null. Also
+/// replaces line breaks in descriptions by spaces.
 fn for_toml(schema: &mut schemars::Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if object.get("default").is_some_and(Value::is_null) {
@@ -69,11 +68,11 @@ fn for_toml(schema: &mut schemars::Schema) {
     if let Some(Value::String(description)) = object.get_mut("description") {
         *description = description.replace('\n', " ");
     }
-    // The width of a number in memory means nothing to authors of manifests.
+    // `format` is the width of the Rust integer, which is irrelevant to authors of manifests.
     object.remove("format");
 }
 
-/// Returns the alternatives of a value.
+/// Returns the alternatives that `schema` allows, or `schema` itself if it has no alternatives.
 pub(crate) fn choices(schema: &Value) -> Vec<&Value> {
     match schema.get("anyOf").and_then(Value::as_array) {
         Some(choices) => choices.iter().collect(),
@@ -81,19 +80,19 @@ pub(crate) fn choices(schema: &Value) -> Vec<&Value> {
     }
 }
 
-/// Returns the schema of the value under `key` of a table, if the table may have this key.
+/// Returns the schema of the value under `key` in a table, or `None` if the table cannot have this key.
 pub(crate) fn property<'a>(table: &'a Value, key: &str) -> Option<&'a Value> {
     table.get("properties").and_then(|properties| properties.get(key)).or_else(|| any_property(table))
 }
 
-/// Returns the schema of the values of a table whose keys the user chooses.
+/// Returns the schema of the values of a table in which the user chooses the keys.
 pub(crate) fn any_property(table: &Value) -> Option<&Value> {
     let by_pattern =
         table.get("patternProperties").and_then(Value::as_object).and_then(|patterns| patterns.values().next());
     by_pattern.or_else(|| table.get("additionalProperties").filter(|schema| schema.is_object()))
 }
 
-/// Returns the keys of a table, unless the user chooses them.
+/// Returns the predefined keys of a table with the schemas of their values. Empty if the user chooses the keys.
 pub(crate) fn keys(table: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let properties = table.get("properties").and_then(Value::as_object);
     properties.into_iter().flatten().map(|(key, schema)| (key.as_str(), schema))
@@ -109,18 +108,18 @@ pub(crate) fn required(table: &Value) -> impl Iterator<Item = &str> {
     table.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Returns a text field of a schema.
+/// Returns the value of a field of the schema if it is a string.
 pub(crate) fn text<'a>(schema: &'a Value, field: &str) -> Option<&'a str> {
     schema.get(field).and_then(Value::as_str)
 }
 
-/// Returns the name of a value's type without an article: `list of routes`.
+/// Returns the name of the value's type without an article: `list of routes`.
 pub(crate) fn type_name(schema: &Value) -> String {
     let names: Vec<String> = choices(schema).into_iter().map(|choice| name_of_one(choice, false)).collect();
     names.join(" or ")
 }
 
-/// Returns [`type_name`] with its article: `a list of routes`.
+/// Returns the [`type_name`] with its article: `a list of routes`.
 pub(crate) fn a_type_name(schema: &Value) -> String {
     let names: Vec<String> = choices(schema)
         .into_iter()
@@ -128,7 +127,7 @@ pub(crate) fn a_type_name(schema: &Value) -> String {
             let name = name_of_one(choice, false);
             match name.as_str() {
                 "true or false" => name,
-                // A keyword, which is written as it is.
+                // A keyword is written without an article.
                 _ if name.starts_with('`') => name,
                 _ if name.starts_with(['a', 'e', 'i', 'o', 'u', 'S']) => format!("an {name}"),
                 _ => format!("a {name}"),

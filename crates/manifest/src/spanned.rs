@@ -1,4 +1,4 @@
-//! A value together with its place in a manifest.
+//! A value together with its location in a file.
 
 use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
@@ -9,29 +9,29 @@ use isomer_diagnostics::Span;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
-/// A value and the place where it was written.
+/// A value and its location in the source file.
 ///
-/// Equality, order and hash are those of the value: the place does not change what it is.
+/// Comparing and hashing use only the value.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// The place in the source file.
+    /// The location in the source file.
     pub span: Span,
 }
 
 impl<T> Spanned<T> {
-    /// Creates a value that was written at `span`.
+    /// Creates a value that is written at `span` in the source file.
     pub const fn new(value: T, span: Span) -> Self {
         Self { value, span }
     }
 
-    /// Creates a value that was written nowhere.
+    /// Creates a value that is not in the source file, for example a default.
     pub const fn unwritten(value: T) -> Self {
         Self { value, span: Span::NONE }
     }
 
-    /// Returns the place with another value.
+    /// Applies `change` to the value and keeps the location.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Spanned<U> {
         Spanned { value: change(self.value), span: self.span }
     }
@@ -83,7 +83,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
     }
 }
 
-/// Uses the schema of the value, since the place is not written down.
+/// Uses the schema of the value, because the location is not part of the text.
 impl<T: JsonSchema> JsonSchema for Spanned<T> {
     fn inline_schema() -> bool {
         T::inline_schema()

@@ -1,7 +1,7 @@
-//! Checks that a file has the structure of its schema: known keys, the right types, no missing keys.
+//! Checks that a file has the structure of its schema: only known keys, values of the right types, no missing keys.
 //!
-//! Wrong parts are reported and removed, so that the rest can be read and checked. The check reads the schema of
-//! `raw.rs` or `node_file/raw.rs` and knows no keys itself.
+//! Invalid parts are reported and removed, so that the rest can be read and checked. All keys come from the schema of
+//! `raw.rs` or `node_file/raw.rs`.
 
 use isomer_diagnostics::{Diagnostic, Span, nearest};
 use serde_json::Value;
@@ -11,8 +11,8 @@ use toml::de::{DeArray, DeTable, DeValue};
 use crate::bounds::Findings;
 use crate::schema::{a_type_name, any_property, choices, keys, property, required, text};
 
-/// Reports what breaks `schema` and removes it from `table`, which was parsed from `source`. `file` names the file in
-/// messages: `the manifest`.
+/// Reports the parts of `table` that do not match `schema`, and removes them. `table` was parsed from `source`. `file`
+/// names the file in messages, for example `the manifest`.
 pub(crate) fn check(source: &str, table: &mut DeTable<'_>, schema: &Value, file: &'static str) -> Findings {
     let mut check = Check { source, file, path: vec![], found: Findings::default() };
     check.table(table, schema, Span::NONE);
@@ -27,7 +27,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Checks a table. `at` is the table's key.
+    /// Checks the keys and values of a table. `at` is the location of the table's key.
     fn table(&mut self, table: &mut DeTable<'_>, schema: &Value, at: Span) {
         let mut meant_keys: Vec<String> = vec![];
         if table.is_empty() && schema.get("minProperties").is_some() {
@@ -55,7 +55,8 @@ impl Check<'_> {
         }
     }
 
-    /// Returns whether the key was reported, and removed for that reason.
+    /// Returns whether `key` is missing only because its value had a wrong type and was removed, which has been
+    /// reported.
     fn reported_below(&self, key: &str) -> bool {
         let path = self.path_to(key);
         self.found.iter().any(|diagnostic| {
@@ -63,7 +64,7 @@ impl Check<'_> {
         })
     }
 
-    /// Checks a value, and returns whether it fits the schema. `at` is the key that it belongs to.
+    /// Checks a value, and returns whether it matches the schema. `at` is the location of the value's key.
     fn value(&mut self, value: &mut Spanned<DeValue<'_>>, schema: &Value, at: Span) -> bool {
         let span = Span::from(value.span());
         let Some(choice) = choices(schema).into_iter().find(|choice| fits(value.get_ref(), choice)) else {
@@ -93,7 +94,7 @@ impl Check<'_> {
         *array = checked;
     }
 
-    /// Reports an unknown key and returns the key that was probably meant.
+    /// Reports an unknown key. Returns the known key with the most similar name, if one is similar enough.
     fn unknown(&mut self, name: &str, at: Span, value: &Spanned<DeValue<'_>>, schema: &Value) -> Option<String> {
         let place = self.place();
         let known: Vec<&str> = keys(schema).map(|(key, _)| key).collect();
@@ -106,7 +107,7 @@ impl Check<'_> {
             keys(schema).find(|(_, below)| below.get("properties").is_some_and(|keys| keys.get(name).is_some()));
         if near.is_none() {
             diagnostic = match below {
-                Some((table, _)) => diagnostic.hint(format!("it belongs to `{table}`: write `{table}.{name}`")),
+                Some((table, _)) => diagnostic.hint(format!("the key belongs to `{table}`: write `{table}.{name}`")),
                 None => diagnostic.hint(format!("{place} can have `{}`", known.join("`, `"))),
             };
         }
@@ -176,17 +177,17 @@ impl Check<'_> {
         self.found.push(diagnostic);
     }
 
-    /// Returns the name of the table at the current path for messages.
+    /// Returns the name of the current table for messages.
     fn place(&self) -> String {
         if self.path.is_empty() { self.file.to_owned() } else { format!("`{}`", self.path_to("")) }
     }
 
-    /// Returns the path of a key of the current table; that of the table itself if `key` is empty.
+    /// Returns the path of `key` in the current table, or the path of the table if `key` is empty.
     fn path_to(&self, key: &str) -> String {
         let mut shown = String::new();
         for part in self.path.iter().map(String::as_str).chain((!key.is_empty()).then_some(key)) {
             if part.ends_with(']') {
-                // The path of a list's element contains the list's key already.
+                // The last part already contains the key of the list (`routes[0]`), so this key is removed first.
                 shown.truncate(shown.rfind('.').map_or(0, |dot| dot + 1));
                 shown.push_str(part);
             } else {
@@ -200,7 +201,7 @@ impl Check<'_> {
     }
 }
 
-/// Returns whether the value has the type (and, for whole numbers, the bounds) of one alternative.
+/// Returns whether the value has the type that `schema` requires and, for a whole number, is within the bounds.
 fn fits(value: &DeValue<'_>, schema: &Value) -> bool {
     match (text(schema, "type"), value) {
         (Some("string"), DeValue::String(_))
@@ -217,20 +218,20 @@ fn fits(value: &DeValue<'_>, schema: &Value) -> bool {
     }
 }
 
-/// Returns a hint how to write the value with the right type.
+/// Returns a hint that shows how to write the value with the required type.
 fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String> {
     let choice = *choices(schema).first()?;
     match (text(choice, "type")?, value) {
         ("string", DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)) => {
             if text(choice, "title").is_none() {
-                Some(format!("put it in quotes: `\"{written}\"`"))
+                Some(format!("put the value in quotes: `\"{written}\"`"))
             } else {
                 Some(format!("for example `{}`", example_of(choice)))
             }
         }
-        ("array", DeValue::String(_)) => Some(format!("put it in brackets: `[{written}]`")),
+        ("array", DeValue::String(_)) => Some(format!("put the value in brackets: `[{written}]`")),
         ("array", DeValue::Table(_)) if !written.contains('\n') && written.starts_with('{') => {
-            Some(format!("put it in brackets: `[{written}]`"))
+            Some(format!("put the value in brackets: `[{written}]`"))
         }
         ("integer" | "boolean", DeValue::String(text))
             if text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok() =>
@@ -241,7 +242,7 @@ fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String>
     }
 }
 
-/// Returns an example of a value of this schema, as it would be written.
+/// Returns an example of a value that matches the schema, as TOML.
 fn example_of(schema: &Value) -> String {
     match text(schema, "type") {
         Some("array") => format!("[{}]", example_of(schema.get("items").unwrap_or(&Value::Null))),
@@ -262,7 +263,7 @@ fn example_of(schema: &Value) -> String {
     }
 }
 
-/// Returns the header of a table, and an example of the table with all required keys.
+/// Returns the header of the table at `key`, and an example of the table with all required keys.
 fn example_of_table(key: &str, schema: &Value) -> (String, String) {
     let (table, inner) = match any_property(schema) {
         Some(inner) => (format!("[{key}.NAME]"), inner),
@@ -272,8 +273,8 @@ fn example_of_table(key: &str, schema: &Value) -> (String, String) {
     (table.clone(), format!("{table}\n{lines}"))
 }
 
-/// Returns the required keys of a table, each with an example. If one of several keys is required, the first one is
-/// used.
+/// Returns the required keys of a table, each with an example value. If the table requires one of several keys, the
+/// first of these keys is used.
 fn example_of_keys(schema: &Value) -> Vec<String> {
     let one_of = schema.get("oneOf").and_then(|choices| choices.get(0)).map(required);
     let needed: Vec<&str> = required(schema).chain(one_of.into_iter().flatten()).collect();

@@ -1,13 +1,13 @@
 //! The notation of sizes and durations: `"64MiB"`, `"500ms"`.
 //!
-//! A value is a whole number and a unit. The units are listed once, in [`SIZE_UNITS`] and [`DURATION_UNITS`]. The
-//! parser, the pattern in the JSON Schema and the messages use those lists.
+//! A value is a whole number and a unit. [`SIZE_UNITS`] and [`DURATION_UNITS`] list the units. The parser, the pattern
+//! in the JSON Schema and the messages use these lists.
 
 use std::time::Duration;
 
 use isomer_ids::InvalidText;
 
-/// The units of sizes, in bytes.
+/// The units of sizes, each with its number of bytes.
 pub(crate) const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
     ("KiB", 1 << 10),
@@ -18,13 +18,13 @@ pub(crate) const SIZE_UNITS: &[(&str, u64)] = &[
     ("GB", 1_000_000_000),
 ];
 
-/// The units of durations, in milliseconds.
+/// The units of durations, each with its number of milliseconds.
 pub(crate) const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
 /// Parses a size such as `64MiB` and returns the number of bytes.
 ///
 /// # Errors
-/// With the reason why the text is not a size.
+/// If the text is not a size: the reason.
 pub fn parse_size(text: &str) -> Result<u64, InvalidText> {
     parse("a size", "64MiB", text, SIZE_UNITS)
 }
@@ -32,24 +32,24 @@ pub fn parse_size(text: &str) -> Result<u64, InvalidText> {
 /// Parses a duration such as `30s` or `500ms`.
 ///
 /// # Errors
-/// With the reason why the text is not a duration.
+/// If the text is not a duration: the reason.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidText> {
     parse("a duration", "30s", text, DURATION_UNITS).map(Duration::from_millis)
 }
 
-/// Returns a size in the largest unit that divides it.
+/// Returns a size as a whole number of the largest unit that divides it.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {
     show(bytes, SIZE_UNITS)
 }
 
-/// Returns a duration in the largest unit that divides it, to the millisecond.
+/// Returns a duration as a whole number of the largest unit that divides it. Fractions of a millisecond are dropped.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
     show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION_UNITS)
 }
 
-/// Returns the regular expression of a quantity with these units.
+/// Returns a regular expression that matches a whole number with one of the units.
 pub(crate) fn pattern(units: &[(&str, u64)]) -> String {
     format!("^[0-9]+({})$", names(units).join("|"))
 }
@@ -87,7 +87,8 @@ fn parse(kind: &'static str, example: &'static str, text: &str, units: &[(&str, 
         .ok_or_else(|| invalid("it is too large".to_owned(), None))
 }
 
-/// Returns another common notation of a unit, to suggest the right one.
+/// Returns another notation of `unit` that users often write, in lower case and singular. If a text has this notation,
+/// the error suggests `unit`.
 fn common_notation(unit: &str) -> &'static str {
     match unit {
         "B" => "byte",

@@ -1,5 +1,5 @@
-//! Grants: the resources that each component may reach, the capabilities that it imports without a grant, and the
-//! grants that it does not use.
+//! Compares the grants of each component with its imports. Finds capabilities that are imported without a grant, and
+//! grants that no import uses.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::links::Types;
 use crate::model::{ComponentAccess, MissingGrant, ResolvedImport};
 use crate::platform::{self, Authority, Grant};
 
-/// Returns the grants of each component. Grants that are missing or unused are added to `warnings`.
+/// Returns the grants of each component. Adds a warning to `warnings` for each grant that is missing or unused.
 pub(crate) fn check(
     app: &App,
     types: &Types,
@@ -41,7 +41,7 @@ pub(crate) fn check(
         .collect()
 }
 
-/// Returns the imports that the host provides and that need a grant, by kind of grant.
+/// Returns the imports of component `name` that the host provides and that need a grant, by kind of grant.
 fn uses<'a>(
     name: &ComponentName,
     ty: &'a ComponentType,
@@ -74,13 +74,14 @@ fn without_grant(
     uses.iter()
         .filter(|(grant, _)| grant.granted(&component.grants).is_empty())
         .filter_map(|(grant, imports)| {
-            let worth_a_word = |id: &&&crate::interface::InterfaceId| !Grant::is_ambient(id);
-            // If several interfaces of a family are imported, the message names the one that opens stores.
+            let worth_a_warning = |id: &&&crate::interface::InterfaceId| !Grant::is_ambient(id);
+            // If a component imports several interfaces of one package, the message names the interface that opens
+            // stores.
             let import = imports
                 .iter()
-                .filter(worth_a_word)
+                .filter(worth_a_warning)
                 .find(|id| id.interface == "store")
-                .or_else(|| imports.iter().find(worth_a_word))?;
+                .or_else(|| imports.iter().find(worth_a_warning))?;
             let missing = MissingGrant {
                 interface: (*import).clone(),
                 consequence: grant.consequence().to_owned(),
@@ -92,8 +93,8 @@ fn without_grant(
 }
 
 fn missing_grant(name: &ComponentName, component: &Component, grant: Grant, missing: &MissingGrant) -> Diagnostic {
-    // TOML does not allow two tables of the same name: if the component already has a table of grants, the hint adds to
-    // it.
+    // TOML allows a table to be defined only once. So if the component has a `grants` table already, the hint shows a
+    // line for this table and no header.
     let (at, hint) = if component.grants.at.span == component.at.span {
         (component.at.span, format!("grant it in the manifest:\n[components.{name}.grants]\n{}", missing.grant))
     } else {
@@ -109,7 +110,7 @@ fn missing_grant(name: &ComponentName, component: &Component, grant: Grant, miss
     .hint(hint)
 }
 
-/// Returns a warning for each kind of grant that no import can use.
+/// Returns a warning for each kind of grant that no import of component `name` uses.
 fn unused(
     name: &ComponentName,
     component: &Component,
@@ -129,7 +130,7 @@ fn unused(
                 ))
                 .code("unused-grant")
                 .at(span, format!("used through {}", grant.interfaces()))
-                .hint(format!("remove `{}` from its grants", grant.key())),
+                .hint(format!("remove `{}` from the grants of `{name}`", grant.key())),
             )
         })
         .collect()

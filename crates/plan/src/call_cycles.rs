@@ -1,14 +1,14 @@
-//! Compositions that call each other in a cycle.
+//! Finds compositions that call each other in a cycle.
 //!
-//! Such calls work, and the plan contains a note about them: a request holds an instance of the first composition while
-//! it waits for another instance of the same composition. If all instances are busy, these calls are refused. This
-//! cannot happen if the components are fused into one group.
+//! Such calls work, and the plan contains a note about them. A request that goes through the cycle holds an instance of
+//! the first composition while it waits for a second instance of the same composition. If all instances are busy, its
+//! call is refused. This cannot happen if the components are fused into one group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{PlannedGroup, Seam, SeamMode};
 
-/// Returns one note for each cycle.
+/// Returns one note for each cycle of calls among `groups`.
 pub(crate) fn notes(groups: &[PlannedGroup], seams: &[Seam]) -> Vec<String> {
     let group_of = |component| groups.iter().find(|group| group.components.contains(component));
     let mut calls = BTreeMap::<&str, BTreeSet<&str>>::new();
@@ -20,7 +20,7 @@ pub(crate) fn notes(groups: &[PlannedGroup], seams: &[Seam]) -> Vec<String> {
     let mut noted = BTreeSet::new();
     let mut notes = vec![];
     for start in calls.keys() {
-        let Some(path) = way_back(&calls, start) else { continue };
+        let Some(path) = shortest_cycle(&calls, start) else { continue };
         let members: BTreeSet<_> = path.iter().copied().collect();
         if noted.insert(members) {
             notes.push(format!(
@@ -33,16 +33,16 @@ pub(crate) fn notes(groups: &[PlannedGroup], seams: &[Seam]) -> Vec<String> {
 }
 
 /// Returns the shortest path of calls from `start` back to itself, without the final `start`.
-fn way_back<'a>(calls: &BTreeMap<&'a str, BTreeSet<&'a str>>, start: &'a str) -> Option<Vec<&'a str>> {
-    let mut ways = std::collections::VecDeque::from([vec![start]]);
+fn shortest_cycle<'a>(calls: &BTreeMap<&'a str, BTreeSet<&'a str>>, start: &'a str) -> Option<Vec<&'a str>> {
+    let mut paths = std::collections::VecDeque::from([vec![start]]);
     let mut seen = BTreeSet::new();
-    while let Some(way) = ways.pop_front() {
-        for next in calls.get(way.last()?).into_iter().flatten() {
+    while let Some(path) = paths.pop_front() {
+        for next in calls.get(path.last()?).into_iter().flatten() {
             if *next == start {
-                return Some(way);
+                return Some(path);
             }
             if seen.insert(*next) {
-                ways.push_back(way.iter().copied().chain([*next]).collect());
+                paths.push_back(path.iter().copied().chain([*next]).collect());
             }
         }
     }

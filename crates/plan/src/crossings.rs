@@ -1,5 +1,5 @@
-//! Calls that cross seams: the functions that leave a composition and those that are called from outside, with their
-//! numbers.
+//! The functions that are called across seams: those that a composition calls in other compositions, and those that
+//! other compositions call in it. Each function has a number.
 //!
 //! The generated stubs and skeletons use the same numbers, so the numbers must depend on the plan only.
 
@@ -12,7 +12,7 @@ use crate::idempotent::Idempotent;
 use crate::links::Types;
 use crate::model::{PlannedSkeleton, PlannedStub, Seam, SeamMode, SkeletonFunction, StubFunction};
 
-/// Returns the stubs of a composition of `components`.
+/// Returns the stubs of the composition that consists of `components`.
 pub(crate) fn stubs(
     types: &Types,
     seams: &[Seam],
@@ -38,8 +38,8 @@ pub(crate) fn stubs(
     stubs.into_iter().map(|(component, functions)| PlannedStub { component: component.clone(), functions }).collect()
 }
 
-/// Returns the skeletons of a composition of `components`: for each component, the functions that other compositions
-/// call.
+/// Returns the skeletons of the composition that consists of `components`. A skeleton lists the functions of one
+/// component that other compositions call.
 pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentName]) -> Vec<PlannedSkeleton> {
     let mut skeletons = BTreeMap::<&ComponentName, BTreeSet<SkeletonFunction>>::new();
     for seam in crossing(seams).filter(|seam| components.contains(&seam.link.exporter)) {
@@ -65,8 +65,8 @@ fn crossing(seams: &[Seam]) -> impl Iterator<Item = &Seam> {
     seams.iter().filter(|seam| seam.mode != SeamMode::Fused)
 }
 
-/// Returns the key of a function. Caller and callee compute it from the same parts, which include the name of the
-/// interface as the callee exports it.
+/// Returns the key of a function. The caller's and the callee's composition compute the same key, because it is made of
+/// the component, the interface's name as the callee exports it, the function's name and the type hash.
 fn key(seam: &Seam, function: &str, hash: &[u8; 16]) -> FunctionKey {
     let link = &seam.link;
     FunctionKey::new(link.exporter.as_str(), &link.export.to_string(), function, hash)

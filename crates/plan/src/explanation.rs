@@ -1,4 +1,4 @@
-//! The plan as text for people.
+//! Formats a plan as text for people.
 
 use std::fmt::{self, Write as _};
 
@@ -7,8 +7,8 @@ use isomer_ids::ComponentName;
 use crate::model::{Http, Plan, PlannedGroup, SeamMode};
 
 impl Plan {
-    /// Returns the plan as text: processes, seams with their reasons, grants, and capabilities that are imported
-    /// without a grant. Columns are aligned for a terminal, without colour; the text ends with a line ending.
+    /// Returns the plan as text: processes, seams with the reason for each mode, grants, and capabilities that are
+    /// imported without a grant. Columns are aligned for a terminal, without colour. The text ends with a newline.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut out = format!("{} {}, shape {}\n", self.app, self.version, self.shape);
@@ -45,7 +45,8 @@ impl Plan {
     }
 }
 
-/// Returns one row for each component of a composition: the routes that it serves, and whether it is isolated.
+/// Returns one row for each component of a composition: the component's name, the routes that it serves, and whether it
+/// is isolated.
 fn rows(plan: &Plan, group: &PlannedGroup) -> Vec<Vec<String>> {
     let store = match (&group.isolated_from, group.components.len()) {
         (None, _) => None,
@@ -64,13 +65,13 @@ fn rows(plan: &Plan, group: &PlannedGroup) -> Vec<Vec<String>> {
             format!("serves {} ({})", routes.join(" "), handler.http)
         });
         let reuse = reuse.clone().filter(|_| answers.is_some());
-        let said: Vec<_> = answers.into_iter().chain(reuse).chain(store.clone()).collect();
-        vec![component.to_string(), said.join(", ")]
+        let phrases: Vec<_> = answers.into_iter().chain(reuse).chain(store.clone()).collect();
+        vec![component.to_string(), phrases.join(", ")]
     };
     group.components.iter().map(row).collect()
 }
 
-/// Writes a headline and a table, or nothing if there are no rows.
+/// Writes the title and the table to `out`, or nothing if there are no rows.
 fn section(out: &mut String, title: &str, rows: Vec<Vec<String>>) {
     if !rows.is_empty() {
         let _ = writeln!(out, "\n{title}");

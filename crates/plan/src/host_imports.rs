@@ -1,4 +1,5 @@
-//! How the composition of a group imports the host's interfaces: once for all components, or under a label for each.
+//! Decides how the composition of a group imports the host's interfaces: once for all components, or under a label for
+//! each component.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +7,15 @@ use isomer_diagnostics::Diagnostic;
 use isomer_ids::ComponentName;
 use isomer_manifest::App;
 
-use crate::flow::{self, Flow};
+use crate::handle_sharing::{self, HandleSharing};
 use crate::interface::InterfaceId;
 use crate::links::Types;
 use crate::model::{HostBinding, ImportBinding, ResolvedImport};
 use crate::options::PlanOptions;
 use crate::platform::{self, Authority, Grant};
 
-/// Returns how a composition imports the interfaces of the host, in the order of its components. If handles of a family
-/// pass between components with different grants, an error is added to `errors`.
+/// Returns how a composition imports the interfaces of the host, in the order of `components`. Adds an error to
+/// `errors` if components with different grants pass handles to each other.
 pub(crate) fn host_imports(
     app: &App,
     types: &Types,
@@ -23,9 +24,9 @@ pub(crate) fn host_imports(
     links: &[ResolvedImport],
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<HostBinding> {
-    let flows = flow::flows(types, &components.iter().cloned().collect(), links);
+    let sets = handle_sharing::find(types, &components.iter().cloned().collect(), links);
     let passes = |component: &ComponentName, interface: &InterfaceId| {
-        flows.iter().any(|flow| flow.members.contains(component) && flow.family == interface.family())
+        sets.iter().any(|set| set.members.contains(component) && set.package == interface.package_name())
     };
     let mut labels = BTreeSet::new();
     let mut imports = Vec::new();
@@ -45,41 +46,41 @@ pub(crate) fn host_imports(
             imports.push(HostBinding { component: component.clone(), interface: interface.clone(), binding });
         }
     }
-    errors.extend(flows.iter().filter_map(|flow| unequal(app, types, flow)));
+    errors.extend(sets.iter().filter_map(|set| unequal(app, types, set)));
     imports
 }
 
-/// Returns an error if the members of a flow have different grants for its family.
-fn unequal(app: &App, types: &Types, flow: &Flow<'_>) -> Option<Diagnostic> {
-    let Flow { family, link, .. } = flow;
-    let grants: BTreeSet<Grant> = flow
+/// Returns an error if components that pass handles to each other have different grants for the handles' package.
+fn unequal(app: &App, types: &Types, set: &HandleSharing<'_>) -> Option<Diagnostic> {
+    let HandleSharing { package, link, .. } = set;
+    let grants: BTreeSet<Grant> = set
         .members
         .iter()
         .flat_map(|member| types[member].imports.keys())
-        .filter(|id| id.family() == *family)
+        .filter(|id| id.package_name() == *package)
         .filter_map(platform::grant)
         .collect();
     let granted = |component: &ComponentName| -> Vec<_> {
         grants.iter().map(|grant| grant.granted(&app.components[component].grants)).collect()
     };
-    let mut members = flow.members.iter();
+    let mut members = set.members.iter();
     let first = members.next()?;
     let other = members.find(|other| granted(other) != granted(first))?;
     Some(
         Diagnostic::error(format!(
-            "the seam from `{}` to `{}` passes handles of `{family}`, so both must share one import of it, but `{first}` and `{other}` \
+            "the seam from `{}` to `{}` passes handles of `{package}`, so both must share one import of it, but `{first}` and `{other}` \
              have different grants",
             link.importer, link.exporter
         ))
         .code("unequal-grants")
         .at(app.components[&link.importer].at.span, format!("imports `{}`", link.import))
         .note("inside a composition the platform cannot tell which component calls: each would reach what the other is granted")
-        .note("isolated from each other, they could not pass handles either")
+        .note("isolating the components would not help, because handles cannot cross an isolated seam")
         .hint(format!("pass values across `{}` instead of handles: a key and a value, not a bucket", link.import)),
     )
 }
 
-/// Returns a label that no other import of the composition has.
+/// Returns a label that is not in `taken`, and adds it to `taken`.
 fn label(component: &ComponentName, interface: &InterfaceId, taken: &mut BTreeSet<String>) -> String {
     let path = format!("{component}-{}-{}-{}", interface.namespace, interface.package, interface.interface);
     let kebab: String =

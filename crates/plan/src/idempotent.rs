@@ -9,7 +9,8 @@ use isomer_manifest::{App, Spanned};
 use crate::interface::{ComponentType, InterfaceId};
 use crate::links::{SIMILARITY_MIN, Types};
 
-/// The functions that are declared idempotent: exporting component, interface, and name.
+/// The functions that the manifest declares idempotent. Each entry is the exporting component, the interface and the
+/// function's name.
 pub(crate) struct Idempotent(BTreeSet<(ComponentName, InterfaceId, String)>);
 
 impl Idempotent {
@@ -18,7 +19,8 @@ impl Idempotent {
     }
 }
 
-/// Resolves the `idempotent` lists of all components. A function that a component does not export is added to `errors`.
+/// Resolves the `idempotent` lists of all components. Adds an error to `errors` for each function that its component
+/// does not export.
 pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Idempotent {
     let mut declared = BTreeSet::new();
     for (name, component) in &app.components {
@@ -34,13 +36,14 @@ pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Id
     Idempotent(declared)
 }
 
-/// Returns all exported functions of a component.
+/// Returns all exported functions of a component, each with its interface.
 fn functions(ty: &ComponentType) -> impl Iterator<Item = (&InterfaceId, &str)> {
     ty.exports.values().flat_map(|export| export.functions.keys().map(|function| (&export.id, function.as_str())))
 }
 
-/// Returns whether `written` names the interface, or this function of it. The comparison is textual: versions contain
-/// dots and letters, so `1.0.0-rc.1.get` cannot be split into version and function without knowing the interface.
+/// Returns whether `written` names the interface `id`, or `function` of this interface. Versions contain dots and
+/// letters, so `written` (for example `…@1.0.0-rc.1.get`) cannot be split into version and function: the texts are
+/// compared instead.
 fn means(written: &str, id: &InterfaceId, function: &str) -> bool {
     [id.path(), id.to_string()].iter().any(|interface| match written.strip_prefix(interface.as_str()) {
         Some(rest) => rest.is_empty() || rest.strip_prefix('.') == Some(function),
@@ -64,8 +67,8 @@ fn unknown(name: &ComponentName, ty: &ComponentType, written: &Spanned<String>) 
             None => {
                 let exports: Vec<_> = ty.exports.keys().map(|id| format!("`{}`", id.path())).collect();
                 match exports.as_slice() {
-                    [] => "it exports nothing: remove it".to_owned(),
-                    _ => format!("it exports {}; name one of them, or `INTERFACE.FUNCTION`", exports.join(", ")),
+                    [] => "remove the entry: the component exports nothing".to_owned(),
+                    _ => format!("name an exported interface ({}), or `INTERFACE.FUNCTION`", exports.join(", ")),
                 }
             }
         })

@@ -1,7 +1,8 @@
-//! The type of a component as far as planning needs it.
+//! The type of a component, summarised for planning.
 //!
-//! These are summaries: interface names, functions with a hash over their structurally resolved types, and the kind of
-//! values that they carry. `isomer-seam` creates them from a component's bytes; this crate does not know the encoding.
+//! A summary contains interface names, functions with a hash of their structurally resolved types, and the kind of
+//! values that the functions pass. `isomer-seam` creates the summaries from the bytes of a component; this crate does
+//! not know the binary format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,17 +14,17 @@ use serde::{Serialize, Serializer};
 /// The name of a WIT interface: `namespace:package/interface@version`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId {
-    /// The namespace: `wasi` in `wasi:io/streams@0.2.6`. Several namespaces are joined by `:`.
+    /// The namespace: `wasi` in `wasi:io/streams@0.2.6`. Nested namespaces are joined by `:`.
     pub namespace: String,
     /// The package: `io` in `wasi:io/streams@0.2.6`.
     pub package: String,
-    /// The interface: `streams` in `wasi:io/streams@0.2.6`. Deeper paths are joined by `/`.
+    /// The interface: `streams` in `wasi:io/streams@0.2.6`. The segments of a longer path are joined by `/`.
     pub interface: String,
     /// The version: `0.2.6` in `wasi:io/streams@0.2.6`.
     pub version: Option<Version>,
 }
 
-/// The error for text that is not the name of an interface.
+/// The error for a text that is not the name of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not the name of an interface, which looks like `namespace:package/interface@1.2.3`")]
 pub struct NotAnInterface(pub String);
@@ -35,8 +36,8 @@ pub struct ComponentType {
     pub imports: BTreeMap<InterfaceId, InterfaceType>,
     /// The exported interfaces.
     pub exports: BTreeMap<InterfaceId, InterfaceType>,
-    /// Imports that belong to no named interface: functions and inline interfaces of the world. No app can provide
-    /// them.
+    /// The imports that belong to no named interface: functions and inline interfaces of the world. No component of an
+    /// app can provide them.
     pub world_imports: Vec<String>,
 }
 
@@ -47,15 +48,15 @@ pub struct InterfaceType {
     pub id: InterfaceId,
     /// The functions by name; a method is named `[method]resource.name`.
     pub functions: BTreeMap<String, FunctionType>,
-    /// The named types and their definitions as WIT, used to report differences.
+    /// The named types and their definitions as WIT. Used to report differences between two components.
     pub types: BTreeMap<String, String>,
-    /// The kind of values that the functions carry.
+    /// The kind of values that the functions pass.
     pub class: ValueClass,
     /// The resources that the interface defines.
     pub resources: BTreeSet<String>,
-    /// The resources of other interfaces whose handles the functions carry.
+    /// The resources of other interfaces whose handles the functions pass, each with its interface.
     pub carries: BTreeSet<(InterfaceId, String)>,
-    /// The interfaces whose types this one uses.
+    /// The interfaces whose types this interface uses.
     pub uses: BTreeSet<InterfaceId>,
 }
 
@@ -64,38 +65,38 @@ pub struct InterfaceType {
 pub struct FunctionType {
     /// Whether the function is declared `async func`.
     pub is_async: bool,
-    /// The hash over the structurally resolved parameters and result. Equal hashes mean equal types.
+    /// The hash of the structurally resolved parameters and result. Functions with equal hashes have equal types.
     pub hash: TypeHash,
-    /// Whether the function's error type can represent a lost call: it is `isomer:link/types.call-error`, or a variant
-    /// with a case of that type.
+    /// Whether the function's error type can represent a call that was lost: the type is
+    /// `isomer:link/types.call-error`, or a variant with a case of this type.
     pub catches: bool,
     /// The signature as WIT, for messages: `async func(id: string) -> option<product>`.
     pub signature: String,
 }
 
-/// A hash over a structurally resolved type.
+/// A hash of a structurally resolved type.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TypeHash(pub [u8; 16]);
 
-/// The kind of values that an interface carries, which decides which seams it can cross.
+/// The kind of values that an interface's functions pass. It decides whether calls can cross a seam that is not fused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum ValueClass {
-    /// Plain values only.
+    /// Only plain values: numbers, text, lists, records, variants.
     Plain,
-    /// A type that the engine disables by default: lists of a fixed length, maps, error contexts.
+    /// At least one type that the engine disables by default: a list of fixed length, a map or an error context.
     Experimental {
-        /// The first such type, as WIT.
+        /// The first such type that was found, as WIT.
         type_name: String,
     },
-    /// A `stream` or a `future`.
+    /// At least one `stream` or `future`.
     Streaming {
-        /// The first such type, as WIT.
+        /// The first such type that was found, as WIT.
         type_name: String,
     },
-    /// A resource.
+    /// At least one resource. Its handles are valid in one wasmtime store only.
     Pinned {
-        /// The first resource.
+        /// The first resource that was found.
         type_name: String,
     },
 }
@@ -106,13 +107,13 @@ impl InterfaceId {
         format!("{}:{}/{}", self.namespace, self.package, self.interface)
     }
 
-    /// Returns `namespace:package`.
-    pub fn family(&self) -> String {
+    /// Returns the name of the interface's package without its version: `wasi:io`.
+    pub fn package_name(&self) -> String {
         format!("{}:{}", self.namespace, self.package)
     }
 
-    /// Returns the name with the part of the version that decides compatibility: `1`, `0.2`, `0.0.3`, or the whole
-    /// version of a pre-release. An import can be provided by an export with the same track.
+    /// Returns the name with only the part of the version that decides compatibility: `1`, `0.2`, `0.0.3`, or the
+    /// complete version of a pre-release. An export can provide an import only if both have the same track.
     pub fn track(&self) -> String {
         let Some(version) = &self.version else {
             return self.path();
@@ -129,7 +130,8 @@ impl InterfaceId {
         }
     }
 
-    /// Returns whether an export of `other` can provide an import of `self`, judging by names and versions only.
+    /// Returns whether an export named `other` can provide an import named `self`. Only names and versions are
+    /// compared.
     pub fn is_compatible_with(&self, other: &InterfaceId) -> bool {
         self.track() == other.track()
     }
@@ -181,7 +183,7 @@ impl fmt::Debug for TypeHash {
 }
 
 impl InterfaceType {
-    /// Returns whether the interface has only types of plain values, so that it needs no implementation.
+    /// Returns whether the interface contains only types of plain values. Such an interface needs no implementation.
     pub fn is_types_only(&self) -> bool {
         self.functions.is_empty() && self.resources.is_empty()
     }

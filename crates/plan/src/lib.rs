@@ -1,19 +1,19 @@
 //! The planner: a pure function of an app, the types of its components and a shape.
 //!
-//! [`plan`] decides which components are placed together, how each import is provided and why, and what each component
+//! [`plan`] decides which components are placed together, what provides each import and why, and what each component
 //! may reach. An app that cannot work is refused with a diagnostic that points at the manifest and states what to
 //! change. The modules, in the order in which they decide:
 //!
-//! 1. `links`: which component provides which import, and whether both sides agree about the functions;
-//! 2. `placement` and `flow`: groups, isolated components, the mode of each seam, the order of instantiation;
-//! 3. `access`, `stores` and `routes`: grants, which process opens which store, routes and the single front door;
-//! 4. `host_imports`: what a group's composition imports from the host, shared or labelled;
+//! 1. `links`: which component provides which import, and whether importer and exporter agree about the functions;
+//! 2. `placement` and `handle_sharing`: groups, isolated components, the mode of each seam, the order of instantiation;
+//! 3. `access`, `stores` and `routes`: grants, which process opens which store, routes, and the process that serves them;
+//! 4. `host_imports`: what a group's composition imports from the host, shared by its components or under labels;
 //! 5. `crossings` and `idempotent`: the functions that are called across seams, their numbers, and whether a lost call may be repeated;
 //! 6. `reuse`: how many requests an instance of a group serves.
 //!
-//! **Fusing never widens authority**: an interface that gives authority is imported for each component separately, or
-//! shared among components with the same grants. The table in `platform` lists the interfaces that the platform
-//! implements and the authority of each.
+//! **Fusing never widens authority**: an interface that gives access to something is imported for each component
+//! separately, or shared by components with the same grants. The table in `platform` lists the interfaces that the
+//! platform implements and the authority that each gives.
 //!
 //! The crate reads no files, does not know how components are encoded, and runs no guest code.
 #![forbid(unsafe_code)]
@@ -22,7 +22,7 @@ mod access;
 mod call_cycles;
 mod crossings;
 mod explanation;
-mod flow;
+mod handle_sharing;
 mod host_imports;
 mod idempotent;
 mod interface;
@@ -51,18 +51,18 @@ pub use options::PlanOptions;
 use idempotent::Idempotent;
 use placement::Placement;
 
-/// Plans an app in one of its shapes. `types` holds the type of every component of the app.
+/// Plans an app in one of its shapes. `types` contains the type of every component of the app.
 ///
 /// # Errors
-/// All problems, in the order of the components' names. Warnings are in the plan.
+/// Returns all problems, in the order of the components' names. Warnings are part of the plan.
 pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &str) -> Result<Plan, Vec<Diagnostic>> {
     plan_with(app, types, shape, PlanOptions::default())
 }
 
-/// [`plan`] with options that only tests set.
+/// Plans an app as [`plan`] does, with options that only tests set.
 ///
 /// # Errors
-/// As for [`plan`].
+/// The errors of [`plan`].
 pub fn plan_with(
     app: &App,
     types: &BTreeMap<ComponentName, ComponentType>,
@@ -78,7 +78,7 @@ pub fn plan_with(
             Diagnostic::error(format!("the type of component `{name}` is not known"))
                 .code("unknown-type")
                 .at(component.at.span, "not built")
-                .hint("build it first: `isomer build`")
+                .hint("build the component first: `isomer build`")
         })
         .collect();
     if !errors.is_empty() {
@@ -88,7 +88,7 @@ pub fn plan_with(
     let links = links::find(app, types, &mut errors);
     let idempotent = idempotent::find(app, types, &mut errors);
     let mut places = placement::place(app, shape, shape_of_app);
-    flow::isolate_conflicts(app, types, &links, &mut places);
+    handle_sharing::isolate_conflicts(app, types, &links, &mut places);
     let seams: Vec<Seam> =
         links.iter().map(|link| placement::seam(link, &types[&link.importer].imports[&link.import], &places)).collect();
     errors.extend(seams.iter().filter_map(|seam| placement::cannot_cross(app, seam, &places)));
@@ -121,7 +121,7 @@ pub fn plan_with(
     })
 }
 
-/// The decisions from which the groups are created.
+/// The decisions from which [`Deciding::groups`] creates the groups.
 struct Deciding<'a> {
     app: &'a App,
     types: &'a BTreeMap<ComponentName, ComponentType>,
@@ -133,7 +133,8 @@ struct Deciding<'a> {
 }
 
 impl Deciding<'_> {
-    /// Returns the compositions: the groups of the shape, and the components that are isolated from them.
+    /// Returns the compositions: one for each group of the shape, and one for each isolated component or set of
+    /// components that are isolated together. Import cycles and grants that conflict are added to `errors`.
     fn groups(&self, errors: &mut Vec<Diagnostic>) -> Vec<PlannedGroup> {
         let Self { app, types, seams, places, handlers, idempotent, options } = *self;
         let mut units: BTreeMap<(String, Option<ComponentName>), BTreeSet<ComponentName>> = BTreeMap::new();
@@ -154,7 +155,8 @@ impl Deciding<'_> {
                     continue;
                 }
             };
-            // The imports that components of this or another group provide, so the host does not provide them.
+            // The imports that components of this group or of other groups provide. The host does not provide these
+            // imports.
             let met: Vec<ResolvedImport> = seams
                 .iter()
                 .filter(|seam| members.contains(&seam.link.importer))
@@ -220,7 +222,7 @@ fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Pl
     }));
     if places.values().any(|place| Some(&place.group) != places.values().next().map(|first| &first.group)) {
         notes.push(
-            "a call to another process is charged there, and must finish within the time that its caller has left"
+            "a call to another process is charged in that process, and must finish before the caller's deadline"
                 .to_owned(),
         );
     }

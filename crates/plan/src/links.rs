@@ -1,5 +1,5 @@
-//! Which export provides which import (found by interface, or named in the manifest), and whether importer and exporter
-//! agree about the types.
+//! Decides which export provides which import, by the interface or by a link in the manifest, and checks that importer
+//! and exporter agree about the types.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,18 @@ use crate::interface::{ComponentType, InterfaceId, InterfaceType};
 use crate::model::ResolvedImport;
 use crate::platform::{self, Verdict};
 
-/// The minimum Jaro-Winkler similarity of a name that is suggested.
+/// The minimum Jaro-Winkler similarity between a wrong name and the name that a hint suggests.
 pub(crate) const SIMILARITY_MIN: f64 = 0.75;
-/// The maximum number of differences that an error lists.
+/// The maximum number of differences between two interfaces that an error lists.
 const DIFFERENCES_MAX: usize = 8;
 
 pub(crate) type Types = BTreeMap<ComponentName, ComponentType>;
 
-/// Returns all resolved imports, ordered by importer and interface. Problems are added to `found`.
+/// Returns all resolved imports, ordered by importer and interface. Adds an error to `found` for each import that
+/// cannot be resolved.
 pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec<ResolvedImport> {
     let mut links = Vec::new();
-    // Imports that both a component of the app and the platform could provide.
+    // The imports that both the platform and a component of the app could provide.
     let mut open = Vec::new();
     for (name, component) in &app.components {
         let Some(ty) = types.get(name) else { continue };
@@ -44,8 +45,9 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
             }
         }
     }
-    // Components with routes come first: if a handler and another component could import from each other, the handler
-    // calls the other component, which must not call back.
+    // The imports of components with routes are resolved first. If an HTTP handler and another component could import
+    // from each other, the handler calls the other component, and the import of the other component is provided by the
+    // host.
     open.sort_by_key(|(is_inside, ..)| *is_inside);
     for (_, finder, import, mut exporters) in open {
         exporters.retain(|(exporter, _)| !leads_to(&links, exporter, finder.name));
@@ -62,7 +64,7 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
     links
 }
 
-/// Returns whether `from` imports from `to`, directly or through other components.
+/// Returns whether `from` is `to`, or imports from it directly or through other components.
 fn leads_to(links: &[ResolvedImport], from: &ComponentName, to: &ComponentName) -> bool {
     let mut reached = vec![from];
     let mut next = 0;
@@ -80,10 +82,10 @@ fn leads_to(links: &[ResolvedImport], from: &ComponentName, to: &ComponentName) 
     false
 }
 
-/// Returns whether only generated stubs and skeletons may use an interface: all of `isomer:link` except `types`, which
-/// apps' own interfaces use.
+/// Returns whether the interface is reserved for generated stubs and skeletons. This is true for all interfaces of
+/// `isomer:link` except `types`, which apps' own interfaces use.
 fn is_reserved(id: &InterfaceId) -> bool {
-    id.family() == "isomer:link" && id.interface != "types"
+    id.package_name() == "isomer:link" && id.interface != "types"
 }
 
 #[derive(Clone, Copy)]
@@ -98,15 +100,16 @@ type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 /// The provider of an import.
 enum Provider<'a> {
     Component(Exporter<'a>),
-    /// The one of these components that does not import from the importer in turn; the host if each of them does.
+    /// The only exporter in this list that does not import from the importer. If all of them import from the importer,
+    /// the host provides the import.
     OneOf(Vec<Exporter<'a>>),
-    /// The host. Also used for interfaces that contain only types and need no implementation.
+    /// The host. Interfaces that contain only types, and so need no implementation, also have this provider.
     Host,
 }
 
 impl<'a> Finder<'a> {
-    /// Decides what provides an import: the component that the manifest names, otherwise a component of the app,
-    /// otherwise the host.
+    /// Decides what provides an import: the component that the manifest names; if it names none, a component of the app
+    /// that exports the interface; if no component does, the host.
     fn resolve(&self, import: &InterfaceType) -> Result<Provider<'a>, Box<Diagnostic>> {
         let id = &import.id;
         let compatible: Vec<_> = self.exporters(id).filter(|(_, export)| id.is_compatible_with(&export.id)).collect();
@@ -120,7 +123,7 @@ impl<'a> Finder<'a> {
         if matches!(platform::verdict(id), Verdict::Implemented(_)) {
             return Ok(if compatible.is_empty() { Provider::Host } else { Provider::OneOf(compatible) });
         }
-        // An interface of types needs no implementation, so no exporter has to be chosen.
+        // An interface that contains only types needs no implementation, so no exporter has to be chosen.
         if import.is_types_only() {
             return Ok(Provider::Host);
         }
@@ -140,7 +143,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Returns the other components that export some version of an interface.
+    /// Returns the other components that export the interface in any version.
     fn exporters(&self, id: &InterfaceId) -> impl Iterator<Item = Exporter<'a>> {
         let path = id.path();
         self.types.iter().filter(|(name, _)| *name != self.name).flat_map(move |(name, ty)| {
@@ -149,7 +152,7 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// Checks that the exporter has every function of the import, with the same type.
+    /// Checks that the exporter has every function of the import with the same type, and every resource of the import.
     fn agree(&self, import: &InterfaceType, exporter: Exporter<'a>) -> Result<Exporter<'a>, Box<Diagnostic>> {
         let (name, export) = exporter;
         let mut differences = Vec::new();
@@ -193,10 +196,10 @@ impl<'a> Finder<'a> {
         if more > 0 {
             diagnostic = diagnostic.note(format!("and {more} more"));
         }
-        Err(Box::new(diagnostic.hint(format!("build both against the same WIT of `{}`", import.id.family()))))
+        Err(Box::new(diagnostic.hint(format!("build both against the same WIT of `{}`", import.id.package_name()))))
     }
 
-    /// Returns the differences in the interfaces whose types the import uses.
+    /// Returns the differences between importer and exporter in the interfaces whose types the import uses.
     fn used_types_that_differ(&self, import: &InterfaceType, exporter: &ComponentName) -> Vec<String> {
         let (Some(ours), Some(theirs)) = (self.types.get(self.name), self.types.get(exporter)) else { return vec![] };
         let mut differences = Vec::new();
@@ -227,7 +230,7 @@ impl<'a> Finder<'a> {
         if !others.is_empty() {
             return others.into_iter().fold(error, Diagnostic::note).hint(format!(
                 "versions are compatible if their first number that is not 0 is the same: build both against one version of `{}`",
-                id.family()
+                id.package_name()
             ));
         }
         let error = if own {
@@ -246,7 +249,7 @@ impl<'a> Finder<'a> {
             Verdict::OtherInterfaces(known) => {
                 let error = error.note(format!(
                     "the platform implements these interfaces of `{}`: {}",
-                    id.family(),
+                    id.package_name(),
                     known.join(", ")
                 ));
                 return error.hint("use one of these, or add a component that exports it");
@@ -254,7 +257,7 @@ impl<'a> Finder<'a> {
             Verdict::Implemented(_) | Verdict::Unknown => {}
         }
         let error = if matches!(id.namespace.as_str(), "wasi" | "isomer") {
-            error.note(format!("the platform does not implement `{}`", id.family()))
+            error.note(format!("the platform does not implement `{}`", id.package_name()))
         } else {
             error
         };
@@ -266,14 +269,14 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Returns the export with the most similar name.
+    /// Returns the export of another component whose name is most similar to `id`.
     fn nearest(&self, id: &InterfaceId) -> Option<(&'a ComponentName, &'a InterfaceId)> {
         let wanted = id.path();
         self.types
             .iter()
             .filter(|(name, _)| *name != self.name)
             .flat_map(|(name, ty)| ty.exports.keys().map(move |export| (name, export)))
-            .filter(|(_, export)| export.family() != "wasi:http")
+            .filter(|(_, export)| export.package_name() != "wasi:http")
             .map(|(name, export)| (strsim::jaro_winkler(&wanted, &export.path()), name, export))
             .filter(|(similarity, ..)| *similarity > SIMILARITY_MIN)
             .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| (b.1, b.2).cmp(&(a.1, a.2))))
@@ -291,7 +294,7 @@ impl<'a> Finder<'a> {
         .code("ambiguous-import")
         .at(self.component.at.span, "which one is meant?")
         .hint(format!(
-            "name it in the manifest:\n[components.{}.links]\n\"{}\" = \"{}\"",
+            "name the exporter in the manifest:\n[components.{}.links]\n\"{}\" = \"{}\"",
             self.name,
             id.path(),
             exporters[0].0
@@ -310,15 +313,18 @@ impl<'a> Finder<'a> {
         let exports: Vec<_> = self.exporters(id).filter(|(name, _)| **name == target.value).collect();
         let error = exports.iter().fold(error, |error, (_, export)| error.note(format!("it exports `{}`", export.id)));
         match compatible {
-            [] => error.hint("no component of the app exports it in a compatible version"),
+            [] => {
+                error.hint(format!("remove the link: no component of the app exports `{id}` in a compatible version"))
+            }
             some => {
                 let list: Vec<_> = some.iter().map(|(name, _)| format!("`{name}`")).collect();
-                error.hint(format!("it is exported by {}", list.join(", ")))
+                error.hint(format!("name a component that exports `{id}`: {}", list.join(", ")))
             }
         }
     }
 
-    /// Returns an error for each named link whose import does not exist.
+    /// Returns an error for each entry of the component's `links` table that names an import that the component does
+    /// not have.
     fn check_named_links(&self, ty: &ComponentType) -> Vec<Diagnostic> {
         let unknown = self.component.links.iter().filter(|(key, _)| !ty.imports.keys().any(|id| names(key, id)));
         unknown
@@ -334,7 +340,7 @@ impl<'a> Finder<'a> {
                     .code("unused-link")
                     .at(target.span, "nothing to link")
                     .hint(match nearest {
-                        Some((_, id)) => format!("it imports `{id}`"),
+                        Some((_, id)) => format!("did you mean `{id}`?"),
                         None => "remove the link".to_owned(),
                     })
             })
@@ -358,7 +364,7 @@ impl<'a> Finder<'a> {
     }
 }
 
-/// Returns whether the key of a named link names this import. The version may be left out.
+/// Returns whether `key`, a key of a `links` table, names the import `id`. The key may leave out the version.
 fn names(key: &str, id: &InterfaceId) -> bool {
     key == id.path() || key == id.to_string()
 }

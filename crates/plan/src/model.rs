@@ -1,7 +1,7 @@
-//! The plan: which components are placed together, how each import is provided, and why.
+//! The plan: which components are placed together, what provides each import, and why.
 //!
-//! A plan is data that includes the reasons of its decisions. The same app, component types and shape give the same
-//! plan, whatever the order of the manifest. The runtime follows the plan and makes no decision of its own.
+//! A plan is data and includes the reasons for its decisions. The same app, component types and shape give the same
+//! plan, whatever the order of the entries in the manifest. The runtime follows the plan and makes no such decision.
 
 use std::collections::BTreeMap;
 
@@ -24,51 +24,51 @@ pub struct Plan {
     pub shape: String,
     /// The compositions, ordered by name.
     pub groups: Vec<PlannedGroup>,
-    /// The number of requests and calls that one instance serves, one after another, by group. A group that is not
-    /// listed has the platform's default.
+    /// The number of requests and calls that one instance serves, one after another, by the name of the group. A group
+    /// that is not in the map has the platform's default.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub reuse: BTreeMap<String, u32>,
-    /// Every import that another component provides, ordered by importer and interface.
+    /// Every import that another component of the app provides, ordered by importer and interface.
     pub seams: Vec<Seam>,
-    /// The grants of each component, and the capabilities that it imports without a grant; ordered by component.
+    /// The grants of each component, and the capabilities that it imports without a grant. Ordered by component.
     pub access: Vec<ComponentAccess>,
-    /// Information that is neither an error nor a warning.
+    /// Information about the plan that is neither an error nor a warning.
     pub notes: Vec<String>,
     /// Settings that are allowed but look like a mistake.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Components that are composed into one and run in one wasmtime store.
+/// Components that are composed into one component and run in one wasmtime store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedGroup {
-    /// The group's name in the shape; the component's name if the component is in no group or isolated.
+    /// The group's name in the shape. A component that is isolated or in no group has its own name here.
     pub name: String,
-    /// For isolated components, the shape's group that they belong to.
+    /// The group of the shape from which these components are isolated. `None` if they are not isolated.
     #[serde(rename = "set_apart_from", skip_serializing_if = "Option::is_none")]
     pub isolated_from: Option<String>,
     /// The components in the order of instantiation: an exporter comes before its importers.
     pub components: Vec<ComponentName>,
     /// The fused seams: imports that another component of the composition provides.
     pub links: Vec<ResolvedImport>,
-    /// The imports that the host provides.
+    /// The imports of the components that the host provides.
     pub imports: Vec<HostBinding>,
-    /// The HTTP handlers of components with routes.
+    /// The HTTP handlers of the components with routes.
     pub handlers: Vec<PlannedHandler>,
-    /// The stubs, one for each component that calls functions outside the composition.
+    /// The stubs: one for each component that calls functions outside the composition.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stubs: Vec<PlannedStub>,
-    /// The skeletons, one for each component that is called from outside the composition.
+    /// The skeletons: one for each component whose functions are called from outside the composition.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skeletons: Vec<PlannedSkeleton>,
 }
 
-/// The calls of one component that leave its composition. The generated stub, fused to the component, turns them into
-/// images.
+/// The functions outside the composition that one component calls. A stub is generated from them and fused to the
+/// component; it encodes the arguments of each call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedStub {
-    /// The component that calls.
+    /// The calling component.
     pub component: ComponentName,
-    /// The functions in the order of their numbers; the first is 0.
+    /// The functions. The index of a function is its number in encoded calls.
     pub functions: Vec<StubFunction>,
 }
 
@@ -79,32 +79,32 @@ pub struct StubFunction {
     pub interface: InterfaceId,
     /// The function's name.
     pub function: String,
-    /// Whether the function is declared `async func`, so that several calls may be in flight.
+    /// Whether the function is declared `async func`, so that an instance can have several calls of it in flight.
     pub is_async: bool,
-    /// Whether the function's error type can represent a lost call (`isomer:link/types.call-error`). If not, a lost
-    /// call is a trap.
+    /// Whether the function's error type can represent a call that was lost (`isomer:link/types.call-error`). If not, a
+    /// lost call traps.
     pub catches: bool,
-    /// The component that is called.
+    /// The called component.
     pub callee: ComponentName,
-    /// The key that identifies the function on the callee's side.
+    /// The key that identifies the function in the callee's composition.
     pub key: FunctionKey,
     /// The mode of the seam that the call crosses: `isolated` or `remote`.
     pub mode: SeamMode,
-    /// Whether the manifest declares the function idempotent. Only such a call is repeated after it was lost.
+    /// Whether the manifest declares the function idempotent. Only calls of such functions are repeated after a loss.
     pub idempotent: bool,
 }
 
-/// The functions of one component that are called from outside its composition. The generated skeleton, fused to the
-/// component, turns images into calls.
+/// The functions of one component that are called from outside its composition. A skeleton is generated from them and
+/// fused to the component; it decodes the arguments and calls the component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedSkeleton {
-    /// The component that is called.
+    /// The called component.
     pub component: ComponentName,
-    /// The functions in the order of their numbers; the first is 0.
+    /// The functions. The index of a function is its number in encoded calls.
     pub functions: Vec<SkeletonFunction>,
 }
 
-/// A function of a component that is called across a seam.
+/// A function of a component that other compositions call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SkeletonFunction {
     /// The interface as the component exports it.
@@ -126,7 +126,7 @@ pub struct ResolvedImport {
     pub import: InterfaceId,
     /// The exporting component.
     pub exporter: ComponentName,
-    /// The exported interface: the same one, in a compatible version.
+    /// The exported interface. It has the same name as the imported interface, and a compatible version.
     pub export: InterfaceId,
 }
 
@@ -141,28 +141,29 @@ pub struct HostBinding {
     pub binding: ImportBinding,
 }
 
-/// How a composition imports an interface of the host.
+/// How a composition imports an interface that the host provides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum ImportBinding {
-    /// Once for the composition, under its own name, because it gives no authority.
+    /// All components of the composition share one import under the interface's own name, because the interface gives
+    /// no authority.
     Shared,
-    /// For this component only, under a label.
+    /// The component has its own import under a label.
     Labelled {
-        /// The label, which is the name of the composition's import.
+        /// The label: the name of the composition's import.
         label: String,
     },
-    /// Once for the composition, under its own name, because handles of its family pass between components. All
-    /// importers have the same grants.
+    /// Components that pass handles of the interface's package to each other share one import under the interface's own
+    /// name. All of them have the same grants.
     Family,
 }
 
-/// An HTTP handler and the routes that it serves.
+/// An exported HTTP handler and the routes that it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedHandler {
     /// The component that exports the handler.
     pub component: ComponentName,
-    /// The exported interface.
+    /// The exported interface of `wasi:http`.
     pub interface: InterfaceId,
     /// The version of `wasi:http` that the handler implements.
     pub http: Http,
@@ -182,40 +183,41 @@ pub enum Http {
     P3,
 }
 
-/// A seam and how it is crossed.
+/// An import that another component provides, and how its calls run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Seam {
     /// The import and the export that provides it.
     #[serde(flatten)]
     pub link: ResolvedImport,
-    /// How calls cross the seam.
+    /// How the calls of the seam run.
     pub mode: SeamMode,
-    /// The reason for the mode, for people.
+    /// The reason for the mode, as text for people.
     pub reason: String,
-    /// The kind of values that cross.
+    /// The kind of values that calls pass.
     pub class: ValueClass,
-    /// The functions that the importer uses.
+    /// The functions of the imported interface that the importer uses.
     pub functions: Vec<String>,
 }
 
-/// How calls cross a seam.
+/// How the calls of a seam run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeamMode {
-    /// Compiled together, in one wasmtime store.
+    /// Importer and exporter are compiled together and run in one wasmtime store.
     Fused,
-    /// Separate wasmtime stores in the same process.
+    /// Importer and exporter run in separate wasmtime stores of the same process.
     Isolated,
-    /// Different groups: another process or machine.
+    /// Importer and exporter are in different groups, so they run in different processes, possibly on different
+    /// machines.
     Remote,
 }
 
 /// The grants of one component, and the capabilities that it imports without a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ComponentAccess {
-    /// The component.
+    /// The component that has the grants.
     pub component: ComponentName,
-    /// The grants as text: `kv carts`, `http api.example.com`.
+    /// The grants as text, for example `kv carts` or `http api.example.com`.
     pub granted: Vec<String>,
     /// The capabilities that the component imports without a grant.
     pub without_grant: Vec<MissingGrant>,
@@ -226,14 +228,15 @@ pub struct ComponentAccess {
 pub struct MissingGrant {
     /// The imported interface.
     pub interface: InterfaceId,
-    /// The result of calls to the interface: `opening a store fails`.
+    /// The result of calls to the interface without the grant, for example `opening a store fails`.
     pub consequence: String,
-    /// The manifest line that grants the capability.
+    /// A line for the manifest that grants the capability.
     pub grant: String,
 }
 
 impl PlannedGroup {
-    /// Returns the shape's group. Compositions of the same group run in one process.
+    /// Returns the name of the shape's group that the composition belongs to. Compositions of the same group run in one
+    /// process.
     #[must_use]
     pub fn process(&self) -> &str {
         self.isolated_from.as_deref().unwrap_or(&self.name)
@@ -241,7 +244,7 @@ impl PlannedGroup {
 }
 
 impl Plan {
-    /// Sets the manifest's file in all diagnostics of the plan.
+    /// Sets the manifest file in the locations of all diagnostics of the plan.
     #[must_use]
     pub fn in_source(mut self, source: &SourceFile) -> Self {
         for diagnostic in &mut self.warnings {
@@ -250,7 +253,7 @@ impl Plan {
         self
     }
 
-    /// Returns the shape's groups by name, each with its compositions. A group runs in one process.
+    /// Returns the shape's groups by name, each with its compositions. Each group runs in its own process.
     #[must_use]
     pub fn processes(&self) -> BTreeMap<&str, Vec<&PlannedGroup>> {
         let mut processes = BTreeMap::<_, Vec<_>>::new();
@@ -260,7 +263,7 @@ impl Plan {
         processes
     }
 
-    /// Returns the composition that a component is in.
+    /// Returns the composition that contains the component.
     #[must_use]
     pub fn group_of(&self, component: &ComponentName) -> Option<&PlannedGroup> {
         self.groups.iter().find(|group| group.components.contains(component))

@@ -1,5 +1,4 @@
-//! The placement of components: groups of the shape, isolated components, modes of seams, order of instantiation,
-//! import cycles.
+//! Places components: groups of the shape, isolated components, modes of seams, order of instantiation, import cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,31 +12,31 @@ use crate::model::{ResolvedImport, Seam, SeamMode};
 /// The placement of one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placement {
-    /// The shape's group, or the component's own name if it is in no group.
+    /// The shape's group that contains the component, or the component's own name if no group contains it.
     pub(crate) group: String,
-    /// The reason why the component is isolated from the group; `None` if it is not isolated.
+    /// The reason why the component is isolated from the rest of its group. `None` if it is not isolated.
     pub(crate) separation: Option<Separation>,
 }
 
 /// The reason why a component is isolated from its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Separation {
-    /// The manifest sets `isolate`.
+    /// The manifest sets `isolate` for the component.
     Isolate,
     /// The component has its own limits and no routes.
     Limits,
-    /// The component passes handles of a family that other components of the group import with different grants.
+    /// The component passes handles of a package that other components of the group import with different grants.
     Handles {
-        /// The family, for example `wasi:keyvalue`.
-        family: String,
-        /// The first component of the flow. The components of a flow are isolated together.
+        /// The package that defines the handles' resources, for example `wasi:keyvalue`.
+        package: String,
+        /// The first of the components that pass these handles to each other. All of them are isolated together.
         with: ComponentName,
     },
 }
 
 impl Placement {
-    /// Returns the composition that the component belongs to: the group, and the first of the components that are
-    /// isolated together, if any.
+    /// Returns a key that is equal for components of one composition: the group, and the first of the components that
+    /// are isolated together if `component` is isolated.
     pub(crate) fn unit(&self, component: &ComponentName) -> (String, Option<ComponentName>) {
         let leader = self.separation.as_ref().map(|separation| match separation {
             Separation::Isolate | Separation::Limits => component,
@@ -47,7 +46,7 @@ impl Placement {
     }
 }
 
-/// Returns the shape `name`. If it does not exist, the error lists the existing shapes.
+/// Returns the shape called `name`. If it does not exist, the error lists the existing shapes.
 pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Box<Diagnostic>> {
     if let Some(shape) = app.shapes.get(name) {
         return Ok(shape);
@@ -61,15 +60,15 @@ pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Box<Diagn
         .max_by(|a, b| a.0.total_cmp(&b.0));
     let error = Diagnostic::error(format!("app `{}` has no shape `{name}`", app.name))
         .code("unknown-shape")
-        .note(format!("it has {}", known.join(", ")))
+        .note(format!("shapes of the app: {}", known.join(", ")))
         .hint(match nearest {
             Some((_, nearest)) => format!("did you mean `{nearest}`?"),
-            None => format!("use one of them, or define it under `[shapes.{name}]`"),
+            None => format!("use one of these shapes, or define `{name}` under `[shapes.{name}]`"),
         });
     Err(Box::new(error))
 }
 
-/// Returns the placement of each component.
+/// Returns the placement of each component in the shape called `name`.
 pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentName, Placement> {
     let mut grouped: BTreeMap<&ComponentName, &String> = BTreeMap::new();
     for (group, members) in &shape.groups {
@@ -79,7 +78,7 @@ pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentN
     let group_of = |component: &ComponentName| match grouped.get(component) {
         Some(group) => (*group).clone(),
         None if everything_in_one => MONOLITH.to_owned(),
-        // A group of the shape may have the name of a component outside of it.
+        // A group of the shape may have the same name as a component that is not in this group.
         None if shape.groups.contains_key(component.as_str()) => format!("{component}-alone"),
         None => component.to_string(),
     };
@@ -108,8 +107,8 @@ pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentN
         .collect()
 }
 
-/// Returns the name of a composition of isolated components: the first component's name, unless a group of the shape
-/// has that name.
+/// Returns the name of the composition whose first isolated component is `component`. It is the component's name, with
+/// a suffix if a group of the shape has this name.
 pub(crate) fn isolated_name(component: &ComponentName, places: &BTreeMap<ComponentName, Placement>) -> String {
     let taken = |name: &str| places.values().any(|place| place.group == name);
     let mut name = component.to_string();
@@ -119,7 +118,7 @@ pub(crate) fn isolated_name(component: &ComponentName, places: &BTreeMap<Compone
     name
 }
 
-/// Returns the seam of an import: its mode and the reason.
+/// Returns the seam for a resolved import, with its mode and the reason for the mode.
 pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTreeMap<ComponentName, Placement>) -> Seam {
     let (from, to) = (&places[&link.importer], &places[&link.exporter]);
     let (mode, reason) = if from.group != to.group {
@@ -153,31 +152,33 @@ pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTree
 }
 
 impl Separation {
-    /// Returns the reason in a short form for lists.
+    /// Returns the reason as a short phrase for lists.
     pub(crate) fn short_reason(&self) -> &'static str {
         match self {
             Self::Isolate => "`isolate` is set",
             Self::Limits => "own limits, no routes",
-            Self::Handles { .. } => "other grants than components that pass the same handles",
+            Self::Handles { .. } => "grants for handles differ from the rest of the group",
         }
     }
 
-    /// Returns the reason as a sentence about `component`.
+    /// Returns the reason as a clause about `component`.
     fn reason(&self, component: &ComponentName) -> String {
         match self {
             Self::Isolate => format!("`isolate` is set for `{component}`"),
             Self::Limits => format!("`{component}` has its own limits and no routes"),
-            Self::Handles { family, .. } => {
-                format!("`{component}` passes handles of `{family}`, with other grants than the rest of its group")
+            Self::Handles { package, .. } => {
+                format!(
+                    "`{component}` passes handles of `{package}`, and its grants differ from those of the rest of the group"
+                )
             }
         }
     }
 }
 
-/// Returns an error if the seam is not fused and its values cannot cross.
+/// Returns an error if the seam is not fused and the interface's values cannot cross it.
 pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Placement>) -> Option<Diagnostic> {
     let link = &seam.link;
-    // Streams and handles cannot leave a wasmtime store. If a mode could carry streams, it would be checked here.
+    // Streams and handles cannot leave a wasmtime store. A mode that supports streams would be allowed here.
     let (what, type_name, instead) = match &seam.class {
         ValueClass::Plain => return None,
         ValueClass::Pinned { type_name } => {
@@ -211,16 +212,18 @@ fn isolation_hint(link: &ResolvedImport, places: &BTreeMap<ComponentName, Placem
         Some(Separation::Limits) => Some(format!(
             "remove the limits of `{component}`: a component without routes runs under the limits of its callers"
         )),
-        Some(Separation::Handles { family, .. }) => Some(format!(
-            "give `{component}` the grants of the components in the group that pass handles of `{family}`"
+        Some(Separation::Handles { package, .. }) => Some(format!(
+            "give `{component}` the grants of the components in the group that pass handles of `{package}`"
         )),
         None => None,
     };
     [&link.exporter, &link.importer].into_iter().filter_map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the order of instantiation: exporters before importers, and by name where that leaves a choice. If there is
-/// an import cycle, the error is the cycle as a path that ends with its first component.
+/// Returns `members` in the order of instantiation: exporters before importers, otherwise by name.
+///
+/// # Errors
+/// If the imports form a cycle: the cycle as a path that ends with its first component.
 pub(crate) fn order(
     members: &BTreeSet<ComponentName>,
     links: &[ResolvedImport],
@@ -247,14 +250,16 @@ pub(crate) fn order(
     Ok(ordered)
 }
 
-/// Returns a cycle among components that each wait for another one of them.
+/// Returns an import cycle. `waiting` contains the components that could not be ordered, each with the exporters that
+/// must come before it.
 fn cycle(waiting: &BTreeMap<&ComponentName, BTreeSet<&ComponentName>>) -> Vec<ComponentName> {
     let mut path: Vec<&ComponentName> = Vec::new();
     let mut current = *waiting.keys().next().expect("a component waits");
     loop {
         if let Some(start) = path.iter().position(|seen| *seen == current) {
             let mut cycle: Vec<ComponentName> = path[start..].iter().map(|name| (*name).clone()).collect();
-            // Start with the alphabetically first name, so that the message does not depend on where the search began.
+            // The path starts with the alphabetically first name, so that the message does not depend on where the
+            // search began.
             let first = (0..cycle.len()).min_by_key(|index| cycle[*index].clone()).expect("a cycle is not empty");
             cycle.rotate_left(first);
             cycle.push(cycle[0].clone());

@@ -1,20 +1,21 @@
-//! The interfaces that the platform implements, the authority that each gives, and the grant that it needs.
+//! The interfaces that the platform implements, the authority that each gives, and the grant that each needs.
 //!
 //! No other module lists these interfaces. The **authority** decides how a composition imports an interface:
 //!
-//! - *none*: everything is reached through handles, which are in the component's own table. The interface is imported once and shared.
-//! - *own*: calls reach the component's own environment, output, stores or hosts. The interface is imported for each component under a label,
-//!   even if it defines resources (`wasi:keyvalue`): each component then has its own resource types. Only if a seam passes handles of them
-//!   must the components share the import, which requires equal grants.
+//! - *none*: functions reach only what their handles refer to, and handles are in the component's own table. The composition imports the
+//!   interface once, and its components share the import.
+//! - *own*: functions reach the component's own environment, output, stores or hosts. The composition imports the interface for each
+//!   component under a label, so if it defines resources (`wasi:keyvalue`), each component has its own resource types. Components that pass
+//!   handles of these resources across a seam must share the import, which requires equal grants.
 
 use isomer_manifest::{Component, Grants};
 
 use crate::interface::InterfaceId;
 
-/// The interfaces of one package, in the versions that the platform implements.
+/// The interfaces of one WIT package that the platform implements.
 struct Package {
     name: &'static str,
-    /// The parts of the versions that decide compatibility, see [`InterfaceId::track`].
+    /// The implemented versions, as the parts that decide compatibility: see [`InterfaceId::track`].
     tracks: &'static [&'static str],
     interfaces: &'static [(&'static str, Authority)],
 }
@@ -24,7 +25,8 @@ struct Package {
 pub(crate) enum Authority {
     /// Only the resources that the handles in the component's table refer to.
     None,
-    /// The component's own resources, whether granted or ambient (environment, output).
+    /// The component's own resources: those that the grant allows, or ambient ones (environment, output) if there is no
+    /// grant.
     Own(Option<Grant>),
 }
 
@@ -39,15 +41,15 @@ pub(crate) enum Grant {
     Dirs,
 }
 
-/// Whether the platform implements an interface.
+/// The result of looking up an interface in [`PACKAGES`].
 pub(crate) enum Verdict {
     /// The platform implements the interface.
     Implemented(Authority),
-    /// The platform implements only these other versions of the interface.
+    /// The platform implements the interface only in these other versions.
     OtherVersions(&'static [&'static str]),
-    /// The platform implements only these other interfaces of the package.
+    /// The platform implements only these other interfaces of the interface's package.
     OtherInterfaces(Vec<&'static str>),
-    /// The platform implements nothing of the package.
+    /// The platform implements no interface of the package.
     Unknown,
 }
 
@@ -93,7 +95,7 @@ const PACKAGES: &[Package] = &[
         tracks: &["0.2", "0.3"],
         interfaces: &[("preopens", Own(Some(Grant::Dirs))), ("types", Free)],
     },
-    // No grant allows a socket: every address is refused, for every component.
+    // These interfaces need no grant, because the host refuses every address for every component.
     Package {
         name: "wasi:sockets",
         tracks: &["0.2", "0.3"],
@@ -127,7 +129,7 @@ const PACKAGES: &[Package] = &[
             ("store", Own(Some(Grant::Kv))),
         ],
     },
-    // The drafts differ only in their names; the second one is Spin's.
+    // The drafts have the same functions under different names. The second draft is the one that Spin implements.
     Package {
         name: "wasi:config",
         tracks: &["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"],
@@ -137,9 +139,11 @@ const PACKAGES: &[Package] = &[
     Package { name: "isomer:secrets", tracks: &["0.1"], interfaces: &[("store", Own(Some(Grant::Secrets)))] },
 ];
 
-/// Returns whether the platform implements an interface.
+/// Returns whether the platform implements the interface, and what it implements instead if it does not.
 pub(crate) fn verdict(id: &InterfaceId) -> Verdict {
-    let Some(package) = PACKAGES.iter().find(|package| package.name == id.family()) else { return Verdict::Unknown };
+    let Some(package) = PACKAGES.iter().find(|package| package.name == id.package_name()) else {
+        return Verdict::Unknown;
+    };
     let Some((_, authority)) = package.interfaces.iter().find(|(name, _)| *name == id.interface) else {
         return Verdict::OtherInterfaces(package.interfaces.iter().map(|(name, _)| *name).collect());
     };
@@ -152,7 +156,7 @@ pub(crate) fn verdict(id: &InterfaceId) -> Verdict {
     }
 }
 
-/// Returns the authority of an interface that the platform implements.
+/// Returns the authority that the interface gives, or `None` if the platform does not implement it.
 pub(crate) fn authority(id: &InterfaceId) -> Option<Authority> {
     match verdict(id) {
         Verdict::Implemented(authority) => Some(authority),
@@ -160,13 +164,14 @@ pub(crate) fn authority(id: &InterfaceId) -> Option<Authority> {
     }
 }
 
-/// Returns whether an interface returns the time of day or random values. Monotonic clocks are not included, because
-/// they only measure.
+/// Returns whether the interface returns the time of day or random values. Monotonic clocks are not included, because
+/// they measure only time differences.
 pub(crate) fn is_nondeterministic(id: &InterfaceId) -> bool {
-    id.family() == "wasi:random" || matches!(id.path().as_str(), "wasi:clocks/wall-clock" | "wasi:clocks/system-clock")
+    id.package_name() == "wasi:random"
+        || matches!(id.path().as_str(), "wasi:clocks/wall-clock" | "wasi:clocks/system-clock")
 }
 
-/// Returns the grant that an interface needs.
+/// Returns the kind of grant that the interface needs, if it needs one.
 pub(crate) fn grant(id: &InterfaceId) -> Option<Grant> {
     match authority(id) {
         Some(Authority::Own(grant)) => grant,
@@ -177,7 +182,7 @@ pub(crate) fn grant(id: &InterfaceId) -> Option<Grant> {
 impl Grant {
     pub(crate) const ALL: [Grant; 6] = [Grant::Kv, Grant::Sql, Grant::Http, Grant::Config, Grant::Secrets, Grant::Dirs];
 
-    /// Returns the key under `grants`.
+    /// Returns the key of the grant in a component's `grants` table.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Grant::Kv => "kv",
@@ -189,7 +194,7 @@ impl Grant {
         }
     }
 
-    /// Returns the noun for one granted resource.
+    /// Returns the noun for one resource of this kind of grant.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Grant::Kv => "store",
@@ -201,7 +206,7 @@ impl Grant {
         }
     }
 
-    /// Returns the interfaces that use the grant.
+    /// Returns the names of the interfaces that use the grant, as text.
     pub(crate) fn interfaces(self) -> &'static str {
         match self {
             Grant::Kv => "`wasi:keyvalue/store`",
@@ -213,30 +218,30 @@ impl Grant {
         }
     }
 
-    /// Returns the consequence for calls without the grant.
+    /// Returns what happens to calls of a component without the grant, as a clause.
     pub(crate) fn consequence(self) -> &'static str {
         match self {
             Grant::Kv | Grant::Sql => "opening a store fails",
             Grant::Http => "every request that it sends is refused",
-            Grant::Config => "it finds no values",
+            Grant::Config => "the component finds no values",
             Grant::Secrets => "reading a secret fails",
             Grant::Dirs => "it finds no directories",
         }
     }
 
-    /// Returns whether standard libraries import an interface for every program, so that a missing grant is not worth a
-    /// message.
+    /// Returns whether language runtimes import the interface into every program. A warning about a missing grant would
+    /// be wrong then.
     pub(crate) fn is_ambient(id: &InterfaceId) -> bool {
-        matches!(id.family().as_str(), "wasi:cli" | "wasi:filesystem")
+        matches!(id.package_name().as_str(), "wasi:cli" | "wasi:filesystem")
     }
 
-    /// Returns whether importing the capability without the grant is probably a mistake. For config it is not, because
-    /// config has defaults.
+    /// Returns whether an import without this grant is probably a mistake. A missing config grant is not, because
+    /// programs usually have defaults for config values.
     pub(crate) fn is_expected(self) -> bool {
         self != Grant::Config
     }
 
-    /// Returns a manifest line that gives `component` the grant.
+    /// Returns an example line for the manifest that gives `component` the grant.
     pub(crate) fn line(self, component: &str) -> String {
         match self {
             Grant::Kv => format!("kv = [\"{component}\"]"),
@@ -248,7 +253,7 @@ impl Grant {
         }
     }
 
-    /// Returns the granted resources as text, sorted.
+    /// Returns the granted resources of this kind as text, sorted.
     pub(crate) fn granted(self, grants: &Grants) -> Vec<String> {
         let mut granted: Vec<String> = match self {
             Grant::Kv => grants.kv.iter().map(ToString::to_string).collect(),
@@ -269,7 +274,7 @@ impl Grant {
         granted
     }
 
-    /// Returns the place of the grant in the manifest.
+    /// Returns the location of the grant in the manifest.
     pub(crate) fn span(self, component: &Component) -> isomer_diagnostics::Span {
         let grants = &component.grants;
         let first = match self {

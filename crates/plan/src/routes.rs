@@ -1,4 +1,4 @@
-//! Which component serves which route.
+//! Decides which component serves which route.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::links::Types;
 use crate::model::{Http, PlannedHandler, ResolvedImport};
 use crate::placement::Placement;
 
-/// Returns the handlers of components with routes. Problems are added to `errors` and `warnings`.
+/// Returns the HTTP handlers of components with routes, by component. Adds problems to `errors` and `warnings`.
 pub(crate) fn handlers(
     app: &App,
     types: &Types,
@@ -33,7 +33,7 @@ pub(crate) fn handlers(
                 );
             }
             (None, Some(route)) => {
-                let others: Vec<_> = ty.exports.keys().filter(|id| id.family() == "wasi:http").collect();
+                let others: Vec<_> = ty.exports.keys().filter(|id| id.package_name() == "wasi:http").collect();
                 let error = Diagnostic::error(format!("component `{name}` has routes, but exports no HTTP handler"))
                     .code("no-handler")
                     .at(route.span, "no handler serves this route");
@@ -52,7 +52,9 @@ pub(crate) fn handlers(
                         Diagnostic::warning(format!("component `{name}` exports an HTTP handler, but has no routes"))
                             .code("unrouted-handler")
                             .at(component.at.span, format!("exports `{interface}`"))
-                            .hint(format!("give it routes under `[components.{name}]`:\nroutes = [\"/...\"]")),
+                            .hint(format!(
+                                "give the component routes under `[components.{name}]`:\nroutes = [\"/...\"]"
+                            )),
                     );
                 }
             }
@@ -62,8 +64,8 @@ pub(crate) fn handlers(
     handlers
 }
 
-/// Returns an error if several processes of the shape would serve routes. An app has one front door, which knows all
-/// its routes.
+/// Returns an error if components in different processes would serve routes. Only one process of an app has a front
+/// door, so it must serve all routes.
 pub(crate) fn front_doors(
     app: &App,
     shape: &str,
@@ -83,12 +85,13 @@ pub(crate) fn front_doors(
         .related(at(first), format!("served by `{first}`, in group `{first_group}`"))
         .hint(format!(
             "an app has one front door: put `{first}` and `{other}` into one group (`isolate` still separates their memory); or let \
-             one serve the paths of both, and call the other"
+             `{first}` serve all routes and call `{other}`"
         )),
     )
 }
 
-/// Returns the HTTP handler that a component exports; the newer one if it exports two.
+/// Returns the HTTP handler that a component exports, and its version. If a component exports both versions, WASI 0.3
+/// is used.
 fn handler(ty: &ComponentType) -> Option<(&InterfaceId, Http)> {
     let find = |track: &str| ty.exports.keys().find(|id| id.track() == track);
     find("wasi:http/handler@0.3")
@@ -102,14 +105,14 @@ fn collisions(app: &App) -> Vec<Diagnostic> {
     for (name, component) in &app.components {
         for route in &component.routes {
             match owners.get(&route.value) {
-                // A route that appears twice in one component is reported by the manifest's checks.
+                // The manifest's own checks report a route that appears twice in one component.
                 Some((owner, _)) if *owner == name => {}
                 Some((owner, first)) => found.push(
                     Diagnostic::error(format!("components `{owner}` and `{name}` both serve `{}`", route.value))
                         .code("route-collision")
                         .at(route.span, format!("`{name}`"))
                         .related(*first, format!("`{owner}`"))
-                        .hint("remove the route from one of them, or make one longer: the longest matching route wins"),
+                        .hint("remove the route from one of the components, or make one of the routes longer: the longest matching route is used"),
                 ),
                 None => {
                     owners.insert(&route.value, (name, route.span));

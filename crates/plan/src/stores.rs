@@ -1,8 +1,9 @@
-//! Stores and folders: each is opened by only one process.
+//! Checks that each store, and each folder with a writer, is opened by only one process.
 //!
-//! Two processes cannot open one store: on one machine, one of them locks its files, and on two machines there would be
-//! two stores. So a shape that places components with grants for one store in different groups is refused. In one
-//! process, several components may use the store, fused or isolated: the process opens it once.
+//! Two processes cannot use one store: on one machine, the first process locks the store's files, and on two machines
+//! there would be two different stores. So a shape that puts components with grants for one store into different groups
+//! is refused. Several components of one process can use the store, fused or isolated, because the process opens it
+//! once.
 
 use std::collections::BTreeMap;
 use std::path::{Component as PathPart, Path, PathBuf};
@@ -13,7 +14,7 @@ use isomer_manifest::{App, Component, Spanned};
 
 use crate::placement::Placement;
 
-/// A component that is granted a store or folder.
+/// A component that is granted a store or folder, with its group and the location of the grant.
 #[derive(Clone, Copy)]
 struct Opener<'a> {
     component: &'a ComponentName,
@@ -21,8 +22,8 @@ struct Opener<'a> {
     span: Span,
 }
 
-/// Adds an error to `errors` for each store that two processes would open, and a note to `notes` for each store that
-/// several components share.
+/// Adds an error to `errors` for each store and folder that two processes would open, and a note to `notes` for each
+/// store that several components share.
 pub(crate) fn check(
     app: &App,
     shape: &str,
@@ -57,7 +58,7 @@ pub(crate) fn check(
     errors.extend(directories(app, shape, places));
 }
 
-/// Returns an error if components with grants for one store are in different processes.
+/// Returns an error if two of `openers` are in different processes. `what` names the store or folder.
 fn in_two_processes(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<Diagnostic> {
     let (first, rest) = openers.split_first()?;
     let other = rest.iter().find(|other| other.group != first.group)?;
@@ -70,14 +71,14 @@ fn in_two_processes(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<D
         .at(other.span, format!("granted to `{}`, in group `{}`", other.component, other.group))
         .related(first.span, format!("granted to `{}`, in group `{}`", first.component, first.group))
         .hint(format!(
-            "put `{0}` and `{1}` into one group; or grant it to one of them only, and let the other call that one",
+            "put `{0}` and `{1}` into one group; or grant {what} to `{0}` only, and let `{1}` call `{0}`",
             first.component, other.component
         )),
     )
 }
 
-/// Returns an error for each folder that one process may write and another one may read. Folders that are only read may
-/// be granted anywhere.
+/// Returns an error for each folder that one process may write and another process may also open. A folder that is
+/// granted for reading only may be granted to components of any process.
 fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placement>) -> Vec<Diagnostic> {
     let mut granted = Vec::new();
     for (component, manifest) in &app.components {
@@ -104,7 +105,7 @@ fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placemen
     found
 }
 
-/// Returns the path without `.`, and without `..` wherever the text of the path allows it.
+/// Returns the path without `.` segments, and without each `..` that removes a segment before it.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

@@ -1,4 +1,4 @@
-//! Components: source, routes, limits, links.
+//! Lowers components: source, routes, limits, links.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -77,7 +77,7 @@ impl Lowering<'_> {
                 return None;
             }
         }
-        // A `command` that was removed has been reported.
+        // If the structural check removed an invalid `command`, it has reported it. So a second error would be wrong.
         let lacks_command = command.is_none() && !self.places.has(&["components", name, "command"]);
         if let Some(inputs) = raw.inputs.as_ref().filter(|_| lacks_command) {
             let at = inputs.first().map_or(at, |input| input.span);
@@ -89,7 +89,7 @@ impl Lowering<'_> {
             );
         }
         let inputs = raw.inputs.as_ref().map(|inputs| self.inputs(name, inputs));
-        // A source that was removed has been reported.
+        // If the structural check removed an invalid source, it has reported it. So a second error would be wrong.
         let was_there = |key: &str| self.places.has(&["components", name, key]);
         let problem = match (cargo, wasm, command) {
             (None, None, Some(_)) if was_there("wasm") => return None,
@@ -176,7 +176,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Returns a size or a duration that is not zero.
+    /// Parses a size or a duration. Reports an error and returns `None` if it is invalid or zero.
     pub(super) fn quantity<T: Quantity>(
         &mut self,
         key: &str,
@@ -197,7 +197,8 @@ impl Lowering<'_> {
         Some(value)
     }
 
-    /// Checks the syntax only: whether the component exports the functions is checked by the planner.
+    /// Checks that the entries of `idempotent` are not empty. The planner checks whether the component exports the
+    /// functions.
     fn idempotent(&mut self, name: &str, raw: Vec<Spanned<FunctionText>>) -> Vec<Spanned<String>> {
         let mut functions = vec![];
         for function in raw {
@@ -249,7 +250,7 @@ impl Lowering<'_> {
     }
 }
 
-/// Values that can be zero.
+/// Sizes and durations, which can be zero.
 pub(super) trait Quantity {
     fn is_zero(&self) -> bool;
 }

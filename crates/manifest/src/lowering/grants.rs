@@ -1,4 +1,4 @@
-//! Grants: stores, hosts, config, secrets, directories.
+//! Lowers grants: stores, hosts, config, secrets, directories.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -43,7 +43,7 @@ impl Lowering<'_> {
             let (text, private, authority) = match host.value {
                 RawHost::Text(text) => (text, false, None),
                 RawHost::Table(RawHostTable { host: Some(text), private, authority }) => (text, private, authority),
-                // A missing `host` has been reported.
+                // The structural check has reported the missing `host`.
                 RawHost::Table(RawHostTable { host: None, .. }) => continue,
             };
             if let Some(parsed) = self.valid(text.0.parse::<OutboundHost>(), "bad-host", host.span) {
@@ -73,7 +73,7 @@ impl Lowering<'_> {
                     .code("bad-config-key")
                     .at(key.span, "letters, digits and `_`, and no digit first")
                     .hint(if name.is_empty() {
-                        "name it, or remove it".to_owned()
+                        "give the key a name, or remove the key".to_owned()
                     } else {
                         format!("write `{legal}`")
                     }),
@@ -106,7 +106,7 @@ impl Lowering<'_> {
             );
         }
         for directory in raw.into_iter().take(DIRS_MAX) {
-            // Missing keys have been reported.
+            // The structural check has reported the missing keys.
             let (Some(host), Some(guest)) = (directory.value.host, directory.value.guest) else { continue };
             let span = if host.value.0.is_empty() { host.span } else { guest.span };
             let grant = DirGrant::new(host.value.0, &guest.value.0, directory.value.write);
@@ -126,7 +126,7 @@ impl Lowering<'_> {
         directories
     }
 
-    /// Returns the list without duplicates. Each duplicate is a warning.
+    /// Returns the list without duplicates. Reports a warning for each duplicate.
     fn once<T: PartialEq + Display>(&mut self, what: &str, all: Vec<Spanned<T>>) -> Vec<Spanned<T>> {
         let mut once: Vec<Spanned<T>> = vec![];
         for one in all {

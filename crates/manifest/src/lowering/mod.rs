@@ -1,6 +1,7 @@
-//! Gives a manifest of the right structure its meaning, and checks everything that needs only the manifest.
+//! Converts a manifest whose structure is valid to an [`App`], and reports every error that can be found without the
+//! components.
 //!
-//! Every check continues after an error: the wrong part is reported and left out of the app, which is then not used.
+//! Each check continues after an error: the invalid part is reported and left out, so the app must not be used then.
 
 mod component;
 mod grants;
@@ -18,13 +19,13 @@ use crate::model::{App, Component, Route};
 use crate::raw::{HealthText, NameText, RawApp, RawManifest};
 use crate::spanned::Spanned;
 
-/// The name of a health check's path in errors.
+/// The name of a health check's path in error messages.
 const HEALTH: &str = "the path of a request";
 
-/// The maximum number of names that a hint lists.
+/// The maximum number of component names that a hint lists.
 const NAMED_MAX: usize = 20;
 
-/// The keys that were written, before anything wrong was removed, and their places.
+/// All keys of the manifest with their locations, including keys that the structural check removed.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     keys: BTreeMap<String, Span>,
@@ -35,7 +36,7 @@ impl Places {
         self.keys.insert(path.join("\n"), span);
     }
 
-    /// Returns the place of a key, if it was written.
+    /// Returns the location of the key if the manifest contains it.
     fn get(&self, path: &[&str]) -> Option<Span> {
         self.keys.get(&path.join("\n")).copied()
     }
@@ -44,14 +45,14 @@ impl Places {
         self.get(path).is_some()
     }
 
-    /// Returns the keys that were written in a table.
+    /// Returns the keys that the manifest contains in the table at `path`.
     fn keys_of(&self, path: &[&str]) -> impl Iterator<Item = &str> {
         let table = format!("{}\n", path.join("\n"));
         self.keys.keys().filter_map(move |key| key.strip_prefix(&table)).filter(|key| !key.contains('\n'))
     }
 }
 
-/// Returns the app, which may be used only if there are no errors, and the problems.
+/// Returns the app and the problems. The app must not be used if a problem is an error.
 pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Findings) {
     let components = raw.components.unwrap_or_default();
     let declared = places.keys_of(&["components"]).map(str::to_owned).collect();
@@ -70,7 +71,8 @@ pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Findings) {
 }
 
 struct Lowering<'a> {
-    /// The names under `[components]`, valid or not: a reference to an invalid name is not reported again.
+    /// The names under `[components]`, valid or not. Invalid names are included, because a reference to one is not a
+    /// second error.
     declared: BTreeSet<String>,
     places: &'a Places,
     found: Findings,
@@ -81,7 +83,7 @@ impl Lowering<'_> {
         self.found.push(diagnostic);
     }
 
-    /// Returns the value, or reports the rule that its text breaks.
+    /// Returns the value, or reports the rule that its text breaks and returns `None`.
     fn valid<T>(&mut self, result: Result<T, InvalidText>, code: &'static str, at: Span) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -107,7 +109,7 @@ impl Lowering<'_> {
                     let text = &written.value.0;
                     let longer = [".0", ".0.0"].map(|end| format!("{text}{end}"));
                     let suggestion = longer.into_iter().find(|text| text.parse::<semver::Version>().is_ok());
-                    // If only numbers are missing, the parser's message adds nothing.
+                    // If only numbers are missing, the suggestion is enough, so the parser's message is not shown.
                     let problem =
                         if suggestion.is_some() || text.is_empty() { String::new() } else { error.to_string() };
                     self.report(
@@ -128,7 +130,7 @@ impl Lowering<'_> {
         (name.value.0, version, health)
     }
 
-    /// Returns the health check's path, which has the notation of an exact route.
+    /// Parses the path of the health check, which is written like an exact route.
     fn health(&mut self, text: Spanned<HealthText>) -> Option<Spanned<String>> {
         let path = match text.value.0.parse() {
             Ok(Route::Exact(path)) => Ok(path),
@@ -157,7 +159,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Resolves a reference to a component. `what` describes the referring entry.
+    /// Resolves a reference to a component, or reports that the component does not exist. `what` describes the entry
+    /// that contains the reference.
     fn component_named(&mut self, name: Spanned<NameText>, what: &str) -> Option<Spanned<ComponentName>> {
         let text = name.value.0;
         if !self.declared.contains(&text) {
@@ -181,7 +184,7 @@ impl Lowering<'_> {
             self.report(diagnostic);
             return None;
         }
-        // An invalid name was reported at its declaration.
+        // An invalid name was reported where the component is defined.
         ComponentName::new(&text).ok().map(|component| Spanned::new(component, name.span))
     }
 }

@@ -1,4 +1,4 @@
-//! Shapes and their groups.
+//! Lowers shapes and their groups.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -29,7 +29,7 @@ impl Lowering<'_> {
                     Diagnostic::error("the shape `monolith` always exists and cannot be defined")
                         .code("monolith-defined")
                         .at(name.span, "it has all components in one group")
-                        .hint("rename the shape, or remove it"),
+                        .hint("rename or remove the shape"),
                 );
                 continue;
             }
@@ -70,7 +70,7 @@ impl Lowering<'_> {
         shapes
     }
 
-    /// Reports a text that is not the keyword.
+    /// Reports an error if `text` is not the keyword of `W`. `otherwise` describes what could be written instead.
     fn keyword<W: Keyword>(&mut self, _: PhantomData<W>, text: &str, at: Span, what: &str, otherwise: &str) {
         if text != W::KEYWORD {
             self.report(
@@ -97,7 +97,7 @@ impl Lowering<'_> {
                     Diagnostic::warning(format!("group `{group}` of shape `{shape}` is empty"))
                         .code("empty-group")
                         .at(name.span, "no components")
-                        .hint("name its components, or remove it"),
+                        .hint("name the components of the group, or remove the group"),
                 );
                 continue;
             }
@@ -116,7 +116,7 @@ impl Lowering<'_> {
                         .code("placed-twice")
                         .at(member.span, "again")
                         .related(*first, "first here")
-                        .hint("a component can be in one group of a shape: remove one of them");
+                        .hint("remove one of the two entries: a component can be in only one group of a shape");
                     self.report(diagnostic);
                     continue;
                 }

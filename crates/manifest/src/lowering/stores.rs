@@ -1,4 +1,4 @@
-//! Tables for the whole app, `[secrets]` and `[sql]`, and whether the grants agree with them.
+//! Lowers the tables `[secrets]` and `[sql]`, and checks that they and the grants name the same secrets and stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::raw::{NameText, RawSecret, RawSqlStore, SecretText};
 use crate::spanned::Spanned;
 use crate::units::parse_duration;
 
-/// The secrets by name; without a source if the source was reported.
+/// The sources of secrets by name. `None` if the source is invalid, which has been reported.
 pub(super) type Secrets = BTreeMap<Spanned<String>, Option<SecretSource>>;
 
 impl Lowering<'_> {
@@ -56,7 +56,7 @@ impl Lowering<'_> {
                     .related(file.span.min(variable.span), "the first source")
                     .hint("keep `env` or `file`"),
             ),
-            // A source that was removed has been reported.
+            // If the structural check removed an invalid source, it has reported it.
             (None, None) if self.places.keys_of(&["secrets", name]).next().is_some() => {}
             (None, None) => {
                 let variable = name.replace(['-', '.'], "_").to_ascii_uppercase();
@@ -100,7 +100,7 @@ impl Lowering<'_> {
         stores
     }
 
-    /// Checks that every granted secret has a source, and that every source is granted to a component.
+    /// Checks that every granted secret has a source, and that every secret is granted to a component.
     pub(super) fn check_secrets(&mut self, components: &BTreeMap<ComponentName, Component>, secrets: &Secrets) {
         let mut granted: BTreeSet<&str> = BTreeSet::new();
         for (component, secret) in components
@@ -146,7 +146,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Checks that every SQL store with settings is granted to a component.
+    /// Checks that every SQL store that has settings is granted to a component.
     pub(super) fn check_sql(
         &mut self,
         components: &BTreeMap<ComponentName, Component>,
@@ -170,7 +170,7 @@ impl Lowering<'_> {
     }
 }
 
-/// Returns a key as TOML requires it: bare if possible, else quoted.
+/// Returns a key as written in TOML: without quotes if TOML allows it.
 fn toml_key(key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if bare { key.to_owned() } else { format!("{key:?}") }

@@ -1,4 +1,4 @@
-//! A range of IP addresses: one address, or all addresses with the same prefix.
+//! Ranges of IP addresses in CIDR notation.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use isomer_ids::InvalidText;
 
-/// The IP addresses that share a prefix: `10.0.0.0/8`. A single address is a range of one.
+/// A range of IP addresses with a common prefix: `10.0.0.0/8`. A single address is also a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressRange {
-    /// One of the addresses, as written.
+    /// The address before the slash, as written.
     pub address: IpAddr,
-    /// The number of bits that all addresses share: at most 32 for IPv4, 128 for IPv6.
+    /// The length of the common prefix in bits: at most 32 for IPv4, 128 for IPv6.
     pub prefix: u8,
 }
 

@@ -1,9 +1,10 @@
-//! The node file: the settings of a node (`isomer node`, [`NodeSettings`]), or of a process that runs a group of an app
-//! (`isomer run --group`): its address, the addresses of the groups that it calls, and the certificates by which nodes
-//! authenticate each other.
+//! The node file. It configures either a node (`isomer node`, [`NodeSettings`]), or a process that runs one group of an
+//! app (`isomer run --group`): the group's address, the addresses of the groups that it calls, and the certificates by
+//! which the groups' machines authenticate each other.
 //!
-//! Node files are read like manifests (see `parser.rs`): syntax, then structure by the schema of `raw.rs`, then
-//! meaning. What needs the plan, such as whether a group that is called has an address, is checked by the caller.
+//! Node files are read in the same steps as manifests (see `parser.rs`): syntax, structure by the schema of `raw.rs`,
+//! meaning. Checks that need the plan are made by the caller, for example whether a group that is called has an
+//! address.
 
 mod address_range;
 mod limits;
@@ -42,45 +43,45 @@ pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNo
 /// The contents of a node file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeFile {
-    /// The settings of a node that serves tenants' apps.
+    /// The settings of a node that serves apps of tenants.
     pub node: NodeSettings,
-    /// The address at which the other groups reach this one.
+    /// The address at which this group listens for calls of the other groups.
     pub listen: Option<Spanned<LinkAddress>>,
-    /// The addresses of the groups that this one calls, at least one for each. The span of a key is that of the group's
-    /// name, the span of a value that of the addresses.
+    /// The groups that this group calls by name, each with at least one address. The span of a key is the location of
+    /// the group's name, and the span of a value is the location of its addresses.
     pub peers: BTreeMap<Spanned<String>, Spanned<Vec<LinkAddress>>>,
-    /// The certificates, required for addresses that are not of this machine.
+    /// The certificates for mutual TLS. Required if an address is on another machine.
     pub tls: Option<LinkTls>,
     for_node: settings::Tables,
     for_group: settings::Tables,
 }
 
 impl NodeFile {
-    /// Returns the problems of the file when it is used for `isomer node`: tables that are for a group.
+    /// Returns an error for each table that only `isomer run --group` reads. Used when `isomer node` reads the file.
     #[must_use]
     pub fn unread_by_node(&self) -> Vec<Diagnostic> {
         settings::unread(&self.for_group, "isomer node", "isomer run --group")
     }
 
-    /// Returns the problems of the file when it is used for a group: tables that are for `isomer node`.
+    /// Returns an error for each table that only `isomer node` reads. Used when `isomer run --group` reads the file.
     #[must_use]
     pub fn unread_by_group(&self) -> Vec<Diagnostic> {
         settings::unread(&self.for_node, "isomer run --group", "isomer node")
     }
 }
 
-/// The certificates of links between nodes: PEM files, as written.
+/// The certificates of links between nodes, as paths of PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkTls {
-    /// This node's certificate, followed by intermediate certificates.
+    /// The file with this node's certificate, followed by intermediate certificates.
     pub certificate: Spanned<PathBuf>,
-    /// The private key.
+    /// The file with the private key of the certificate.
     pub key: Spanned<PathBuf>,
-    /// The certificate authority's certificate.
+    /// The file with the certificate of the authority that signed the certificates of all nodes.
     pub authority: Spanned<PathBuf>,
 }
 
-/// Returns the JSON Schema of a node file, for editors; it ends with a line ending.
+/// Returns the JSON Schema of a node file, for editors. The text ends with a newline.
 #[must_use]
 pub fn node_schema_json() -> String {
     as_text(&NODE_SCHEMA)
@@ -89,7 +90,7 @@ pub fn node_schema_json() -> String {
 /// Reads and checks a node file.
 ///
 /// # Errors
-/// With all problems, in the order of the file.
+/// If the file has problems: all of them, in the order of the file.
 pub fn parse_node_file(source: &SourceFile) -> Result<NodeFile, Vec<Diagnostic>> {
     let mut found = Findings::default();
     let file = read(source.text(), &mut found);
@@ -109,7 +110,8 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     let raw = match RawNodeFile::deserialize(toml::de::Deserializer::from(table)) {
         Ok(raw) => raw,
         Err(error) => {
-            // The structural check should have found this. The deserializer's message is better than none.
+            // The structural check should have reported this error. If it missed the error, the deserializer's message
+            // is shown.
             let span = error.span().map(Span::from).unwrap_or_default();
             found.push(Diagnostic::error(error.message().trim()).code("structure").at(span, ""));
             return None;
@@ -165,7 +167,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     Some(NodeFile { node: settings, listen, peers, tls, for_node, for_group })
 }
 
-/// Missing keys have been reported.
+/// Returns `None` if a key is missing, which the structural check has reported.
 fn tls(raw: RawTls) -> Option<LinkTls> {
     let path = |text: Spanned<PathText>| text.map(|text| PathBuf::from(text.0));
     Some(LinkTls { certificate: path(raw.certificate?), key: path(raw.key?), authority: path(raw.authority?) })

@@ -19,47 +19,49 @@ use crate::listen_address::{parse_listen, with_host};
 use crate::spanned::Spanned;
 use crate::units::{parse_duration, parse_size};
 
-/// The settings of a node. Absent settings come from the command line or have the platform's defaults.
+/// The settings of a node. A setting that is absent comes from the command line or has the platform's default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeSettings {
-    /// The data directory, as written.
+    /// The path of the data directory, as written.
     pub data: Option<Spanned<PathBuf>>,
-    /// The maximum time that running requests may take when the node shuts down.
+    /// The maximum time that requests in progress may take to finish when the node shuts down.
     pub grace: Option<Duration>,
-    /// The addresses on which the front door listens without TLS.
+    /// The addresses at which the front door listens for HTTP without TLS.
     pub listen: Vec<Spanned<SocketAddr>>,
-    /// The addresses on which the front door listens with TLS; requires certificates.
+    /// The addresses at which the front door listens for HTTP over TLS. They require certificates.
     pub listen_tls: Vec<Spanned<SocketAddr>>,
     /// The certificates of the front door.
     pub tls: Option<FrontTls>,
-    /// The proxies in front of the front door.
+    /// The addresses of proxies whose information about clients is trusted.
     pub trusted_proxies: Vec<Spanned<AddressRange>>,
-    /// Whether each connection of these proxies begins with a PROXY protocol header.
+    /// Whether each connection of a trusted proxy begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
-    /// The address of the admin API.
+    /// The address at which the admin API listens.
     pub admin_listen: Option<Spanned<LinkAddress>>,
     /// Whether the admin API may listen on an address that other machines can reach.
     pub admin_remote: bool,
-    /// The host names under which the admin API accepts requests, in addition to addresses and `localhost`.
+    /// The host names under which the admin API accepts requests, in addition to IP addresses and `localhost`.
     pub admin_hosts: Vec<String>,
-    /// A PEM file with certificate authorities that outgoing HTTPS trusts in addition to the public ones; as written.
+    /// The path of a PEM file, as written, with certificate authorities that HTTPS requests of apps trust in addition
+    /// to the public ones.
     pub outbound_authority: Option<Spanned<PathBuf>>,
     /// The node's limits.
     pub limits: NodeLimits,
 }
 
-/// The certificates of the front door: PEM files, as written.
+/// The certificates of the front door, as paths of PEM files.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FrontTls {
-    /// A folder of `NAME.crt` and `NAME.key` files.
+    /// A folder of `NAME.crt` (or `NAME.pem`) and `NAME.key` files.
     pub folder: Option<Spanned<PathBuf>>,
-    /// The host whose certificate is used for clients that name no host, or a host without a certificate.
+    /// The host name whose certificate is used for clients that request no host name, or a host name without a
+    /// certificate.
     pub default: Option<Spanned<String>>,
-    /// Further certificates and their keys, ordered by name.
+    /// Further certificates, ordered by the names of their tables: the file of the certificate and the file of its key.
     pub certificates: Vec<(Spanned<PathBuf>, Spanned<PathBuf>)>,
 }
 
-/// Reads the settings and reports what is wrong.
+/// Converts the tables of a node file to settings, and reports invalid values.
 pub(super) fn read(
     node: Option<RawNode>,
     front: Option<RawFront>,
@@ -148,7 +150,7 @@ impl Reader<'_> {
         self.value(text.map(|text| text.0), "bad-network", |text| text.parse())
     }
 
-    /// Returns a count, which must not be 0: nothing could be served within such a limit.
+    /// Returns a limit that is a count. Reports 0, because the node could serve nothing with it.
     fn count(&mut self, written: Option<Spanned<u32>>) -> Option<u32> {
         let Spanned { value, span } = written?;
         if value == 0 {
@@ -192,16 +194,16 @@ impl Reader<'_> {
     }
 }
 
-/// The tables of a file that are for the other kind of file: names and places.
+/// The names and locations of tables that only the other kind of node file has.
 pub(super) type Tables = Vec<(&'static str, Span)>;
 
-/// Returns a diagnostic for each table that is not read.
+/// Returns an error for each of `tables`, which `who` does not read. `instead` is the hint.
 pub(super) fn unread(tables: &Tables, who: &str, instead: &str) -> Vec<Diagnostic> {
     let one = |(table, span): &(&'static str, Span)| {
         Diagnostic::error(format!("`{who}` does not read `[{table}]`"))
             .code("unread-table")
             .at(*span, "")
-            .hint(format!("remove it: it is for `{instead}`"))
+            .hint(format!("remove the table: only `{instead}` reads it"))
     };
     tables.iter().map(one).collect()
 }
