@@ -1,10 +1,10 @@
-//! The test guests as files: builds the workspace in `guests/` on demand.
+//! Builds the test guests in the workspace `guests/`, and returns them as files.
 //!
-//! This is a dev-dependency of the crates whose tests run guests. [`path`] returns the component of a guest; the first
-//! call in a process brings the whole guest workspace up to date, one process at a time.
+//! This is a dev-dependency of the crates whose tests run guests. [`path`] returns the file of a guest's component. The
+//! first call in a process builds all guests that are not up to date. Only one process builds at a time.
 //!
-//! Every guest must be used by a test on the host: a test of this crate reads the sources of the other crates' tests
-//! and reports the guests that none of them uses.
+//! Every guest must be used by a test on the host. A test of this crate reads the sources of the other crates' tests
+//! and reports guests that are not used.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -13,10 +13,10 @@ use std::sync::OnceLock;
 
 use isomer_toolchain::{GuestToolchain, TARGET};
 
-/// Returns the path of the component that the guest `name` (a folder of `guests/`) is built into.
+/// Returns the path of the component of the guest `name`, which is the name of a folder in `guests/`.
 ///
 /// # Panics
-/// When there is no such guest, or when the guests cannot be built; then the compiler's output is on stderr.
+/// If the guest does not exist, or if the guests cannot be built. The compiler's output is on stderr.
 pub fn path(name: &str) -> PathBuf {
     static TARGET_DIR: OnceLock<PathBuf> = OnceLock::new();
     assert!(
@@ -25,7 +25,7 @@ pub fn path(name: &str) -> PathBuf {
         guests_dir().display()
     );
     let target_dir = TARGET_DIR.get_or_init(build);
-    // Cargo names the artifact of a library with underscores, and that of a program by its unchanged name.
+    // Cargo replaces `-` by `_` in the file name of a library, and does not in the file name of a program.
     let is_program = guests_dir().join(name).join("src/main.rs").is_file();
     let stem = if is_program { name.to_owned() } else { name.replace('-', "_") };
     target_dir.join(TARGET).join("release").join(format!("{stem}.wasm"))
@@ -34,7 +34,7 @@ pub fn path(name: &str) -> PathBuf {
 /// Returns the bytes of the component of the guest `name`.
 ///
 /// # Panics
-/// As [`path`].
+/// If the guest does not exist, or if the guests cannot be built.
 pub fn bytes(name: &str) -> Vec<u8> {
     let path = path(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
@@ -45,14 +45,14 @@ pub fn guests_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests").canonicalize().expect("the repository has its guests")
 }
 
-/// Builds all guests and returns their target folder.
+/// Builds all guests that are not up to date, and returns their target folder.
 fn build() -> PathBuf {
     let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
     let target_dir = toolchain.target_dir(&target_dir());
     std::fs::create_dir_all(&target_dir).expect("the target folder can be created");
     let lock = File::create(target_dir.join("test-guests.lock")).expect("the lock file can be created");
-    // One process builds at a time: the others wait here and then find everything up to date. Released when the file is
-    // closed.
+    // The lock lets one process build at a time. A process that waited for it finds everything up to date. The lock is
+    // released when the file is closed.
     lock.lock().expect("the lock can be taken");
     let status = toolchain
         .cargo_command()
@@ -65,7 +65,7 @@ fn build() -> PathBuf {
     target_dir
 }
 
-/// Next to the workspace's own artifacts, so that removing the target folder removes both.
+/// The folder is inside the workspace's target folder, so that removing the target folder also removes the guests.
 fn target_dir() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => std::path::absolute(dir).expect("the working directory exists").join("guests"),

@@ -1,24 +1,26 @@
-//! Which of Debian's packages make a guest toolchain: read from apt's own metadata, so that no version is hard-coded here.
+//! Finds the Debian packages that a guest toolchain needs. Versions come from apt's metadata, so none is hard-coded
+//! here.
 
 use std::process::{Command, Stdio};
 
 use crate::error::ToolchainError;
 
-/// The oldest compiler that builds today's bindings.
+/// The minimum minor version of `rustc` that can compile current bindings: Rust 1.87.
 const RUSTC_MINOR_MIN: u32 = 87;
 
-/// The packages, by role.
+/// The packages of a guest toolchain, by how they are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packages {
-    /// Unpacked, not installed: `name=version` (they conflict with each other's siblings and with rustup when installed).
+    /// The packages that are unpacked into the toolchain's folder, as `name=version`. They are not installed, because
+    /// they conflict with rustup and with Debian's other Rust packages.
     pub unpack: Vec<String>,
-    /// Installed: shared libraries and the linker.
+    /// The packages that are installed: the linker and the shared libraries that the compiler needs.
     pub install: Vec<String>,
-    /// LLVM's major version, which is the suffix of the linker's programs.
+    /// The major version of LLVM, which is the suffix of the names of the linker's programs.
     pub llvm: u32,
 }
 
-/// Returns the packages, as apt knows them.
+/// Reads apt's metadata and returns the packages of a guest toolchain.
 pub(crate) fn packages() -> Result<Packages, ToolchainError> {
     resolve(&|name| {
         let output = Command::new("apt-cache")
@@ -30,7 +32,7 @@ pub(crate) fn packages() -> Result<Packages, ToolchainError> {
     })
 }
 
-/// apt's metadata of the version of a package that it would install.
+/// apt's metadata of a package, for the version that apt would install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stanza {
     version: String,
@@ -38,7 +40,7 @@ struct Stanza {
 }
 
 impl Stanza {
-    /// Parses the first stanza of `apt-cache show`.
+    /// Parses the first stanza of the output of `apt-cache show`.
     fn parse(text: &str) -> Option<Self> {
         let stanza = text.split("\n\n").next()?;
         let field = |name: &str| {
@@ -46,7 +48,7 @@ impl Stanza {
             Some(value.trim().to_owned())
         };
         let depends = field("Depends").unwrap_or_default();
-        // `a (>= 1), b | c`: the first alternative's name.
+        // Returns the name in a clause such as `a (>= 1)`. Of alternatives (`b | c`), the first one is used.
         let name = |clause: &str| clause.trim().split([' ', '(', '|', ':']).next().unwrap_or_default().to_owned();
         Some(Self { version: field("Version")?, depends: depends.split(',').map(name).collect() })
     }
@@ -56,7 +58,7 @@ impl Stanza {
     }
 }
 
-/// Follows the metadata from the compiler to its standard library, LLVM and linker.
+/// Follows the dependencies from the compiler to its standard library, LLVM and linker.
 fn resolve(show: &dyn Fn(&str) -> Result<Option<Stanza>, ToolchainError>) -> Result<Packages, ToolchainError> {
     let find = |name: &str| {
         show(name)?.ok_or_else(|| ToolchainError::Apt {
@@ -86,7 +88,8 @@ fn resolve(show: &dyn Fn(&str) -> Result<Option<Stanza>, ToolchainError>) -> Res
     let lld = format!("lld-{llvm}");
     find(&lld)?;
     find("wasi-libc")?;
-    // All packages are of one source package, so they are fetched in the same version, even if apt has others.
+    // All these packages are built from one source package, so all are downloaded in the compiler's version, even if
+    // apt has other versions.
     let version = &rustc.version;
     let mut unpack: Vec<String> = ["rustc-web", &std_name, "libstd-rust-web-dev", "rust-web-src"]
         .iter()
@@ -96,7 +99,7 @@ fn resolve(show: &dyn Fn(&str) -> Result<Option<Stanza>, ToolchainError>) -> Res
     Ok(Packages { unpack, install: vec![libllvm, lld], llvm })
 }
 
-/// The 96 of `1.96.0+dfsg1-1~deb12u2`.
+/// Returns the minor version: 96 for `1.96.0+dfsg1-1~deb12u2`.
 fn minor_version(version: &str) -> Option<u32> {
     let mut parts = version.split('.');
     (parts.next()? == "1").then(|| parts.next()?.parse().ok())?

@@ -1,4 +1,4 @@
-//! Building an app: every component's source becomes a file of bytes, and only what has changed is built again.
+//! Builds an app: makes a file from every component's source, and builds only components whose inputs have changed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,26 +16,28 @@ use crate::profile::BuildProfile;
 use crate::record::{BUILD_DIR, DEV_DIR, build_dir, remove_leftovers};
 use crate::watch::WatchSet;
 
-/// The builders, in the order in which they run: a command may make the file of another component.
+/// Returns the builders in the order in which they run. Commands run before files are read, because a command may make
+/// the file of another component.
 fn builders(profile: BuildProfile) -> [Box<dyn Builder>; 3] {
     [Box::new(CommandBuilder), Box::new(FileBuilder), Box::new(CargoBuilder::new(profile))]
 }
 
-/// Brings all components of the app in `app_dir` up to date, and returns them in the order of their names.
+/// Builds the components of the app in `app_dir` that are not up to date, and returns all components, ordered by name.
 ///
-/// When nothing has changed, no program is started. Nothing is installed: if there is no toolchain for guests, the error's hints say
-/// how to install one.
+/// If all components are up to date, no program is started. Nothing is installed: if there is no guest toolchain, the
+/// error's hints say how to install one.
 ///
 /// # Errors
-/// If a component cannot be built. Those before it may have been.
+/// If a component cannot be built. Other components may have been built before.
 pub fn build_app(app: &App, app_dir: &Path, report: ProgressReporter<'_>) -> Result<Vec<BuiltComponent>, BuildError> {
     build_app_as(app, app_dir, BuildProfile::Release, report)
 }
 
-/// As [`build_app`], with a profile of Cargo's. A component that was built with one profile is not up to date for another one.
+/// Builds the app as [`build_app`] does, with the given Cargo profile. A component that was built with another profile
+/// is not up to date.
 ///
 /// # Errors
-/// As [`build_app`].
+/// The errors of [`build_app`].
 pub fn build_app_as(
     app: &App,
     app_dir: &Path,
@@ -58,8 +60,8 @@ pub fn build_app_as(
     Ok(built)
 }
 
-/// Returns an error for each source that does not exist, in the order of the components: folders without a Cargo package, and files. A
-/// file is not missing if the command of another component may make it.
+/// Returns an error for each source that does not exist, in the order of the components. A source is the folder of a
+/// Cargo package, or a file. No error is returned for a file that the command of another component may make.
 pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {
     let build_dir = &app_dir.join(BUILD_DIR);
     let context = BuildContext { app, app_dir, build_dir };
@@ -72,9 +74,9 @@ pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {
     missing.collect()
 }
 
-/// Returns the files to watch for an app: its manifest, its packages, the files outside of the packages that went into
-/// the last build, the files that a command reads (or the whole folder if they are not known), its migrations, and
-/// whether the folders that it is granted exist.
+/// Returns the paths to watch for an app: its manifest, its packages and migrations, the files outside of the packages
+/// that the last build read, and the files that commands read (all files in the app's folder if the manifest does not
+/// list them). Granted folders are also watched, but only for being created or removed.
 pub fn watch_paths(app: &App, app_dir: &Path, profile: BuildProfile) -> WatchSet {
     let mut set = WatchSet::default();
     set.add(app_dir.join(MANIFEST_FILE));
@@ -89,18 +91,18 @@ pub fn watch_paths(app: &App, app_dir: &Path, profile: BuildProfile) -> WatchSet
     for folder in app.sql.values().filter_map(|store| store.migrations.as_ref()) {
         set.add_tree(app_dir.join(folder));
     }
-    // As files: their content is the component's business, but without them it does not start.
+    // A granted folder is watched like a file: what it contains does not matter, but an app cannot start without it.
     for grant in app.components.values().flat_map(|component| &component.grants.dirs) {
         set.add(app_dir.join(&grant.value.host));
     }
     set
 }
 
-/// Removes the results of builds in the app's folder: components, records, and the copies of Cargo's artifacts. Cargo's
-/// own target folder and the files that commands have created stay.
+/// Removes the results of builds from the app's folder: components, records, and copies of Cargo's artifacts. Cargo's
+/// target folder and files that commands made elsewhere are kept.
 ///
 /// # Errors
-/// If something cannot be removed.
+/// If a file or folder cannot be removed.
 pub fn clean(app_dir: &Path) -> Result<(), PathError> {
     remove(&app_dir.join(BUILD_DIR))
 }
@@ -109,7 +111,7 @@ fn components(app: &App) -> impl Iterator<Item = SourceComponent<'_>> {
     app.components.iter().map(|(name, component)| SourceComponent { name, source: &component.source.value })
 }
 
-/// Removes what was built for components that the app no longer has, or whose source is of another kind now.
+/// Removes the files that were built for components that the app no longer has, or whose source is now of another kind.
 fn remove_leftovers_of(context: &BuildContext<'_>) {
     let BuildContext { app, app_dir, build_dir } = *context;
     let named: BTreeSet<PathBuf> = components(app)
@@ -122,7 +124,7 @@ fn remove_leftovers_of(context: &BuildContext<'_>) {
         let component = app.components.get(name);
         component.map(|component| matches!(component.source.value, ComponentSource::Cargo(_)))
     };
-    // A manifest may name a file in this folder as the component.
+    // A file is kept if the manifest names it as a component.
     remove_leftovers(build_dir, |name, kind| {
         is_cargo(name).is_some_and(|cargo| cargo || kind == "json")
             || named.contains(&build_dir.join(format!("{name}.{kind}")))

@@ -1,4 +1,4 @@
-//! The builders of components, one for each kind of source, and the code that they share.
+//! The trait `Builder`, which has one implementation for each kind of source, and the code that the builders share.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,31 +19,32 @@ use crate::watch::WatchSet;
 pub struct BuiltComponent {
     /// The component's name.
     pub component: ComponentName,
-    /// The file with its bytes. Cargo's components are copied into `.isomer/build`, where they stay whole while Cargo runs again.
+    /// The component's file. Cargo's artifact is copied into `.isomer/build`, because Cargo overwrites it when it runs
+    /// again.
     pub wasm_path: PathBuf,
-    /// Whether the component's bytes differ from those of the last build.
+    /// Whether the component's bytes differ from those that the previous build made.
     pub changed: bool,
-    /// The duration of the build; `None` if the component was up to date. Packages that were built by one run of Cargo
-    /// share its duration.
+    /// The duration of the build, or `None` if the component was up to date. For packages that one run of Cargo built,
+    /// it is the duration of this run.
     pub took: Option<Duration>,
 }
 
-/// A component that a builder is responsible for.
+/// A component of the manifest, as a builder receives it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SourceComponent<'a> {
     pub(crate) name: &'a ComponentName,
     pub(crate) source: &'a ComponentSource,
 }
 
-/// Builds the components of one kind of source.
+/// Builds components whose sources are of one kind.
 pub(crate) trait Builder {
-    /// Returns whether it builds components of this source.
+    /// Returns whether this builder builds components from `source`.
     fn builds(&self, source: &ComponentSource) -> bool;
 
-    /// Returns the error if the source does not exist, so that nothing needs to be started to find out.
+    /// Returns an error if the component's source does not exist. Starts no program.
     fn missing_source(&self, context: &BuildContext<'_>, component: SourceComponent<'_>) -> Option<BuildError>;
 
-    /// Brings all of the app's components of this kind up to date. Those that are up to date are returned as well.
+    /// Builds those of `components` that are not up to date, and returns all of them.
     fn build(
         &self,
         context: &BuildContext<'_>,
@@ -51,7 +52,7 @@ pub(crate) trait Builder {
         report: ProgressReporter<'_>,
     ) -> Result<Vec<BuiltComponent>, BuildError>;
 
-    /// Adds to `set` the files whose changes make the component stale.
+    /// Adds to `set` the paths whose changes make the component out of date.
     fn watch(&self, context: &BuildContext<'_>, component: SourceComponent<'_>, set: &mut WatchSet);
 }
 
@@ -60,11 +61,11 @@ pub(crate) trait Builder {
 pub(crate) struct BuildContext<'a> {
     pub(crate) app: &'a App,
     pub(crate) app_dir: &'a Path,
-    /// The folder of records and of copied components.
+    /// The folder of the records and of the copies of Cargo's artifacts.
     pub(crate) build_dir: &'a Path,
 }
 
-/// The facts about a build for its record.
+/// The facts about a build that its record stores.
 #[derive(Default)]
 pub(crate) struct BuildFacts {
     pub(crate) toolchain: Option<ToolchainOrigin>,
@@ -84,12 +85,13 @@ impl BuildFacts {
 }
 
 impl SourceComponent<'_> {
-    /// The component of its last build, which is up to date.
+    /// Returns the component that the recorded build made, as up to date.
     pub(crate) fn up_to_date(self, record: Record) -> BuiltComponent {
         BuiltComponent { component: self.name.clone(), wasm_path: record.output, changed: false, took: None }
     }
 
-    /// Records a build in `dir` and returns its result. `last` is the record of the build before.
+    /// Writes the record of a build into `dir` and returns the built component. `last` is the record of the previous
+    /// build.
     pub(crate) fn built(
         self,
         dir: &Path,
@@ -105,7 +107,7 @@ impl SourceComponent<'_> {
         Ok(BuiltComponent { component: self.name.clone(), wasm_path: output, changed, took })
     }
 
-    /// Records a failed build in `dir`. Such a record is never up to date.
+    /// Writes the record of a failed build into `dir`. A component with such a record is never up to date.
     pub(crate) fn failed(
         self,
         dir: &Path,

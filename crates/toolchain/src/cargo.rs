@@ -1,4 +1,4 @@
-//! Running Cargo once for all packages of a workspace, and finding out what it has built and from which files.
+//! Runs Cargo once for all packages of a workspace, and finds the components that it made and their inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,26 +16,26 @@ use crate::process::{BuildProgress, Captured, ProgressReporter, capture, command
 use crate::profile::BuildProfile;
 use crate::variables::{self, Variables};
 
-/// A component and the folder of its package.
+/// A component that Cargo builds, and the folder of its package.
 pub(crate) struct CargoPackage {
     pub component: ComponentName,
     pub dir: PathBuf,
-    /// Whether the package must be built. A component that is up to date is passed to Cargo only together with others
-    /// of its workspace: the features of dependencies depend on all selected packages, and another selection would
-    /// build the dependencies again.
+    /// Whether the package must be built. A package that is up to date is passed to Cargo if another package of its
+    /// workspace must be built, because the features of dependencies depend on all selected packages: another selection
+    /// would compile the dependencies again.
     pub stale: bool,
 }
 
 /// The component that Cargo made from a package.
 pub(crate) struct Artifact {
     pub component: ComponentName,
-    /// The component in Cargo's target folder.
+    /// The component's file in Cargo's target folder.
     pub wasm: PathBuf,
-    /// All files from which it was made.
+    /// All files from which the component was made.
     pub inputs: Vec<PathBuf>,
-    /// The environment variables that its build has read.
+    /// The environment variables that the build read.
     pub variables: Variables,
-    /// Whether the package had to be built.
+    /// Whether the package was out of date before the build.
     pub stale: bool,
 }
 
@@ -53,7 +53,8 @@ struct Package {
     manifest_path: PathBuf,
 }
 
-/// A line of `cargo build --message-format json`. Lines that are not about an artifact lack the fields.
+/// A line of the output of `cargo build --message-format json`. The fields are missing in lines that are not about an
+/// artifact.
 #[derive(Deserialize)]
 struct Message {
     reason: String,
@@ -63,7 +64,7 @@ struct Message {
     filenames: Vec<PathBuf>,
 }
 
-/// Builds the stale packages, workspace by workspace.
+/// Builds the packages that are out of date, with one run of Cargo for each workspace.
 pub(crate) fn build(
     wanted: Vec<CargoPackage>,
     toolchain: &GuestToolchain,
@@ -111,7 +112,7 @@ fn captured(command: &mut std::process::Command, report: ProgressReporter<'_>) -
     capture(command, report).map_err(|source| ToolchainError::CannotRun { command: line, source })
 }
 
-/// Returns the package whose manifest is in `dir`.
+/// Returns the package whose `Cargo.toml` is in `dir`.
 fn package_in(metadata: &Metadata, dir: &Path) -> Option<Package> {
     let manifest = dir.join("Cargo.toml").canonicalize().ok()?;
     let same = |package: &&Package| package.manifest_path.canonicalize().is_ok_and(|path| path == manifest);
@@ -144,7 +145,7 @@ fn build_workspace(
         return Err(not_built(wanted, stderr));
     }
     let made = components_made(&stdout);
-    // All are in the profile's folder.
+    // All components are in the same folder, which is that of the profile.
     let folder = made.values().flatten().find_map(|wasm| wasm.parent());
     let variables = folder.map(variables::of_artifacts).unwrap_or_default();
     wanted
@@ -165,7 +166,7 @@ fn build_workspace(
         .collect()
 }
 
-/// The error of a failed run. Its last output names the packages that could not be built.
+/// Returns the error of a failed run of Cargo. The end of `output` names the packages that could not be built.
 fn not_built(wanted: Vec<(CargoPackage, Package)>, output: String) -> BuildError {
     let failed = failed_packages(&output);
     let own = wanted.iter().filter(|(_, package)| failed.contains(&package.name));
@@ -180,13 +181,14 @@ fn not_built(wanted: Vec<(CargoPackage, Package)>, output: String) -> BuildError
     BuildError::Cargo { components: stale.map(|(wanted, _)| wanted.component).collect(), output }
 }
 
-/// Returns the packages that Cargo reports as failed, in its order. Others were only interrupted.
+/// Returns the packages that Cargo reports as failed, in the order of `output`. Packages that Cargo only stopped
+/// building are left out.
 fn failed_packages(output: &str) -> Vec<String> {
     const SIGNS: [&str; 2] = ["error: could not compile `", "error: failed to run custom build command for `"];
     let mut failed = Vec::new();
     for line in output.lines() {
         let rest = SIGNS.iter().find_map(|sign| line.trim_start().strip_prefix(sign));
-        // A name, or a name with its version and place.
+        // Cargo writes a package's name, or its name with its version and path.
         let name = rest.and_then(|rest| rest.split(['`', ' ']).next());
         if let Some(name) = name.filter(|name| !failed.iter().any(|known| known == name)) {
             failed.push(name.to_owned());
@@ -195,10 +197,9 @@ fn failed_packages(output: &str) -> Vec<String> {
     failed
 }
 
-/// Returns the target folder of this workspace. Workspaces may share a target folder outside of them
-/// (`CARGO_TARGET_DIR`), and Cargo distinguishes packages by their path within their workspace. So of two apps with the
-/// same layout, one could get the other's component, if its own files are older. To prevent this, each workspace gets
-/// its own folder in the shared one.
+/// Returns the target folder of the workspace. If several workspaces share a target folder (`CARGO_TARGET_DIR`), each
+/// gets its own folder in it. The reason is that Cargo distinguishes packages only by their path in their workspace: of
+/// two apps with the same layout, the app with older files could get the other app's component.
 fn target_dir(metadata: &Metadata) -> PathBuf {
     if metadata.target_directory.starts_with(&metadata.workspace_root) {
         return metadata.target_directory.clone();
@@ -208,7 +209,7 @@ fn target_dir(metadata: &Metadata) -> PathBuf {
     metadata.target_directory.join("apps").join(name)
 }
 
-/// Returns the `.wasm` files that each package made.
+/// Returns the `.wasm` files that Cargo made, by package. `messages` is Cargo's output in JSON.
 fn components_made(messages: &str) -> BTreeMap<String, Vec<PathBuf>> {
     let mut made: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for message in messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()) {
@@ -221,17 +222,19 @@ fn components_made(messages: &str) -> BTreeMap<String, Vec<PathBuf>> {
     made
 }
 
-/// Returns everything that Cargo would look at: the sources in its dep-info file, the manifests, the lock file, the configuration.
+/// Returns the files that Cargo checks before it builds the package: the sources in its dep-info file, the manifests,
+/// the lock file, the toolchain file and the configuration.
 fn inputs(wasm: &Path, package: &Package, metadata: &Metadata) -> Result<Vec<PathBuf>, PathError> {
     let dep_info = wasm.with_extension("d");
     let text = fs::read_to_string(&dep_info).map_err(at(&dep_info, "read"))?;
     let mut inputs: BTreeSet<PathBuf> = dependencies(&text).into_iter().collect();
-    // Files that build scripts have created are not inputs: they are derived from other inputs.
+    // Files that build scripts generate are not inputs, because they are derived from other inputs.
     inputs.retain(|path| !path.starts_with(&metadata.target_directory));
     let root = &metadata.workspace_root;
     let mut dirs = BTreeSet::new();
     for source in &inputs {
-        // A file that appears next to a WIT file belongs to its package, and only a change of the folder shows it.
+        // A new file next to a WIT file belongs to the same WIT package, so the folder is an input: its time changes
+        // when a file is added.
         if source.extension().is_some_and(|extension| extension == "wit") {
             dirs.extend(source.parent().map(Path::to_owned));
         }
@@ -247,13 +250,14 @@ fn inputs(wasm: &Path, package: &Package, metadata: &Metadata) -> Result<Vec<Pat
     Ok(inputs.into_iter().collect())
 }
 
-/// Returns Cargo's own folder, which has the user's configuration.
+/// Returns the folder with the user's Cargo configuration.
 fn cargo_home() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("CARGO_HOME").or_else(|| Some(variable("HOME")?.join(".cargo")))
 }
 
-/// Returns the right-hand side of a dep-info file's first rule, in make's syntax: blanks separate paths, `\ ` is a blank in a path.
+/// Returns the dependencies of the first rule in a dep-info file. The file has the syntax of make: spaces separate
+/// paths, and `\ ` is a space in a path.
 fn dependencies(text: &str) -> Vec<PathBuf> {
     let Some((_, list)) = text.lines().next().and_then(|line| line.split_once(": ")) else { return Vec::new() };
     let mut paths = Vec::new();

@@ -1,4 +1,4 @@
-//! Components that are Cargo packages.
+//! Builds components that are Cargo packages.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,18 +23,18 @@ use crate::watch::WatchSet;
 /// Builds components with Cargo: `cargo = "DIR"`. Packages of one workspace are built by one run of Cargo.
 pub(crate) struct CargoBuilder {
     profile: BuildProfile,
-    /// The settings of the environment that affect the code.
+    /// The settings of the profile and the environment that affect the code, from `profile::settings`.
     settings: String,
 }
 
 impl CargoBuilder {
-    /// Builds with `profile`, in this process's environment.
+    /// Creates a builder for `profile` that uses the environment of this process.
     pub(crate) fn new(profile: BuildProfile) -> Self {
         Self { profile, settings: settings(profile) }
     }
 
-    /// Returns whether the component is up to date. `chosen` is the toolchain that the environment chooses; if it
-    /// chooses none, a component that any toolchain has built is up to date.
+    /// Returns whether the component is up to date. `chosen` is the toolchain that the environment selects. If it
+    /// selects none, the toolchain that built the component does not matter.
     fn is_fresh(&self, record: &Record, source: &ComponentSource, chosen: Option<ToolchainOrigin>) -> bool {
         record.is_fresh(source, &BTreeSet::new())
             && record.settings == self.settings
@@ -42,7 +42,7 @@ impl CargoBuilder {
             && (chosen.is_none() || chosen == record.toolchain)
     }
 
-    /// Copies Cargo's artifact into the app's own folder, unless the same bytes are there, and records the build.
+    /// Copies Cargo's artifact into the app's folder, unless the copy there has the same bytes, and records the build.
     fn copy(
         &self,
         dir: &Path,
@@ -108,7 +108,8 @@ impl Builder for CargoBuilder {
         let artifacts = cargo::build(packages, &toolchain, self.profile, report)?;
         let took = clock.elapsed();
         for artifact in artifacts {
-            // A component that was up to date may have been changed since it was looked at, or depend on other versions now.
+            // Cargo also returns components that were up to date. Their sources or the versions of their dependencies
+            // may have changed since they were checked, so the new artifact replaces the earlier result.
             built.retain(|built| built.component != artifact.component);
             let component = components.iter().find(|component| *component.name == artifact.component);
             let component = component.expect("an artifact belongs to a component that was to be built");
@@ -122,7 +123,7 @@ impl Builder for CargoBuilder {
         let ComponentSource::Cargo(dir) = component.source else { return };
         set.add_tree(context.app_dir.join(dir));
         let record = Record::load(&cargo_dir(context.build_dir, self.profile), component.name);
-        // Configuration files that could appear in any folder above the app are not watched.
+        // A missing Cargo configuration file in a folder above the app is not watched, although it could be created.
         let is_near = |path: &Path| path.starts_with(context.app_dir) || path.parent().is_some_and(Path::is_dir);
         for (path, stamp) in record.into_iter().flat_map(|record| record.inputs) {
             if stamp.is_some() || is_near(&path) {
@@ -132,8 +133,8 @@ impl Builder for CargoBuilder {
     }
 }
 
-/// Returns the toolchain of this process. It is looked up once, because the search starts programs, which a development
-/// server would otherwise do for every edit.
+/// Returns the guest toolchain. It is looked up once per process, because the search starts programs, and a development
+/// server would otherwise start them after every edit.
 fn find_toolchain(chosen: Option<ToolchainOrigin>) -> Result<GuestToolchain, BuildError> {
     static FOUND: Mutex<Option<(Option<ToolchainOrigin>, GuestToolchain)>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,9 @@
-//! Components that a command of the app builds.
+//! Builds components with commands of the app.
 //!
-//! If the manifest does not list the command's inputs, every file in the app's folder is treated as an input
-//! (`inputs.rs`), except the command's own products. These are detected: a file is a product if it appeared in a folder
-//! of the command's products during a run, or if it changed in two runs. Any other file that appeared or changed during
-//! one run may have been edited meanwhile; it stays in doubt, and the command runs once more.
+//! If the manifest does not list a command's inputs, every file in the app's folder is an input (`inputs.rs`), except
+//! the command's own products, which are detected. A file is a product if it appears in a folder of products during a
+//! run, or if it changes in two runs. For any other file that appears or changes during one run, it is uncertain
+//! whether the command or the user changed it. Such a file is *in doubt*, and the command runs once more.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -48,8 +48,8 @@ impl Builder for CommandBuilder {
                 CommandScope::of(component.name, inputs.as_deref(), &wasm, context.app, context.app_dir, |other| {
                     Record::load(dir, other)
                 });
-            // Each component is checked only now, because an earlier command may have changed the inputs of a later
-            // one.
+            // Each component is checked directly before its command runs, because the command of an earlier component
+            // may have changed its inputs.
             let last = match Record::load(dir, component.name) {
                 Some(record) if is_fresh(&record, component.source, &scope) => {
                     built.push(component.up_to_date(record));
@@ -91,18 +91,19 @@ fn is_fresh(record: &Record, source: &ComponentSource, scope: &CommandScope<'_>)
     record.is_fresh(source, &scope.foreign) && !scope.has_new_files(record)
 }
 
-/// The files of a command, as far as they are known after a run.
+/// The files that a command read and wrote, as far as one run shows.
 struct CommandFiles {
     inputs: Inputs,
     made: BTreeSet<PathBuf>,
     in_doubt: BTreeSet<PathBuf>,
 }
 
-/// Runs the command in the app's folder. The files that it wrote are returned even after a failure: they must not be
-/// treated as a change, or a development server would run the failing command again and again.
+/// Runs the command in the app's folder. The inner result is the failure of the command. The files that it wrote are
+/// returned even then, because they must not be treated as changes by the user: a development server would run the
+/// failing command again and again.
 ///
 /// # Errors
-/// If the command cannot be run at all.
+/// If the command cannot be started, or has too many inputs.
 fn run(
     component: &ComponentName,
     command: &str,
@@ -139,8 +140,8 @@ fn run(
     Ok((command_files(&before, scope.snapshot(), last, &ProductFolders::new(scope, last)), done))
 }
 
-/// The folders in which new files are treated as the command's products: that of the component, and those of its known
-/// products.
+/// The folders in which new files are products of the command: the folder of the component, and the folders of products
+/// that are already known.
 struct ProductFolders<'a> {
     app_dir: &'a Path,
     folders: BTreeSet<&'a Path>,
@@ -153,8 +154,8 @@ impl<'a> ProductFolders<'a> {
         Self { app_dir: scope.app_dir, folders }
     }
 
-    /// Returns whether the file is in one of the folders or below it. In the app's folder itself, only files directly
-    /// in it are products.
+    /// Returns whether the file is in one of the folders, or in a subfolder of one. If the app's folder is one of them,
+    /// its subfolders do not count.
     fn contain(&self, path: &Path) -> bool {
         let is_direct = path.parent().is_some_and(|folder| self.folders.contains(folder));
         let mut above = path.ancestors().skip(1).take_while(|folder| *folder != self.app_dir);
@@ -164,7 +165,8 @@ impl<'a> ProductFolders<'a> {
 
 fn command_files(before: &Inputs, after: Inputs, last: Option<&Record>, products: &ProductFolders<'_>) -> CommandFiles {
     let mut files = CommandFiles { inputs: Inputs::new(), made: BTreeSet::new(), in_doubt: BTreeSet::new() };
-    // Names may be new in each run: such files are in doubt every other time, so that a development server does not run the command forever.
+    // A command may create files with new names in each run, which would always be in doubt. So new files are in doubt
+    // only if none were after the previous run. Otherwise a development server would run the command forever.
     let was_in_doubt = last.is_some_and(|last| !last.in_doubt.is_empty());
     for (path, stamp) in after {
         let known = last.is_some_and(|last| last.made.contains(&path));
@@ -197,7 +199,7 @@ mod tests {
         let dist = wasm.parent().and_then(Path::to_str).expect("a folder");
         let (made, doubt) = (named(&["/app/dist/x", "/app/dist/deep/y"]), named(&["/app/src/new", "/app/log"]));
         assert_eq!(found(&[dist]), (made, doubt));
-        // A component next to the manifest does not make the app's folders folders of products.
+        // If the component is next to the manifest, new files in the app's subfolders are not products.
         let (made, doubt) = (named(&["/app/log"]), named(&["/app/dist/x", "/app/dist/deep/y", "/app/src/new"]));
         assert_eq!(found(&["/app"]), (made, doubt));
     }

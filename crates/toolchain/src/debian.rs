@@ -1,12 +1,12 @@
-//! A guest toolchain assembled from Debian's packages, for machines that cannot reach rustup's server.
+//! Assembles a guest toolchain from Debian's packages, for machines that cannot reach rustup's server.
 //!
-//! Debian has no package of the standard library for the guest target, but it has a compiler (`rustc-web`, which the
-//! security repository keeps recent for browsers), the standard library's source, a linker for WebAssembly and WASI's C
-//! library. So the compiler is unpacked (not installed: it conflicts with rustup's), the standard library is built
-//! once, and its files are put into the compiler's folder, where an ordinary `cargo build --target` finds them.
-//! `wasm-component-ld`, which turns modules into components, comes with rustup's own toolchain.
+//! Debian has no package of the standard library for the guest target. But it has a compiler (`rustc-web`, which the
+//! security repository keeps recent for browsers), the source of the standard library, a linker for WebAssembly and
+//! WASI's C library. The compiler is unpacked and not installed, because it conflicts with rustup's. The standard
+//! library is built once and copied into the compiler's folder, where an ordinary `cargo build --target` finds it.
+//! `wasm-component-ld`, which converts modules to components, comes from rustup's default toolchain.
 //!
-//! The toolchain is assembled in a folder next to the final one, tested there, and renamed at the end.
+//! The toolchain is assembled and tested in a folder next to its final one. Renaming this folder is the last step.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,19 +20,19 @@ use crate::guest::{GuestToolchain, command, guest_dir, rustc_print};
 use crate::origin::{TARGET, ToolchainOrigin};
 use crate::process::{BuildProgress, ProgressReporter, run};
 
-/// The name under which rustup knows the toolchain.
+/// The name of the toolchain in rustup: `cargo +isomer-guest`.
 const RUSTUP_NAME: &str = "isomer-guest";
 
-/// Whether an installation may install packages of the operating system.
+/// Whether installing a toolchain may also install packages of the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SystemPackages {
-    /// Missing packages are installed with apt, as root or by `sudo` if it needs no password.
+    /// Missing packages are installed with apt, as root, or with `sudo` if it needs no password.
     Install,
-    /// The packages must be installed already: nothing runs as root.
+    /// Missing packages are an error, and nothing runs as root.
     Require,
 }
 
-/// Assembles the toolchain in its folder, unless it is complete.
+/// Assembles the toolchain in the folder [`guest_dir`], unless it is there and complete.
 pub(crate) fn install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<GuestToolchain, ToolchainError> {
     if !Path::new("/etc/debian_version").exists() || !Path::new("/usr/bin/apt-get").exists() {
         return Err(ToolchainError::NotDebian);
@@ -42,18 +42,19 @@ pub(crate) fn install(system: SystemPackages, report: ProgressReporter<'_>) -> R
     GuestToolchain::ready_in(&dir).ok_or(ToolchainError::NotInstalled { origin: ToolchainOrigin::Debian })
 }
 
-/// Assembles the toolchain in `dir`, unless it is complete, and links it in rustup.
+/// Assembles the toolchain in `dir`, unless it is there and complete, and registers it with rustup.
 fn install_in(dir: &Path, system: SystemPackages, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     make_dir(parent)?;
-    // One installation at a time; a second one finds the toolchain complete. Released when the file is closed.
+    // The lock allows one installation at a time. A process that waited for it finds the toolchain complete. The lock
+    // is released when the file is closed.
     let lock_path = sibling(dir, "lock");
     let lock = File::create(&lock_path).map_err(at(&lock_path, "made"))?;
     lock.lock().map_err(at(&lock_path, "locked"))?;
     if GuestToolchain::ready_in(dir).is_none() {
         let packages = install_packages(system, report)?;
         let work = sibling(dir, "work");
-        // Left over from an interrupted installation.
+        // The folder exists if an earlier installation was interrupted.
         remove(&work)?;
         make_dir(&work)?;
         let stage = assemble(&work, &packages, report)?;
@@ -66,7 +67,7 @@ fn install_in(dir: &Path, system: SystemPackages, report: ProgressReporter<'_>) 
     link(dir, report)
 }
 
-/// `guest-toolchain` → `guest-toolchain.lock`.
+/// Returns the path of a file next to `dir`: `guest-toolchain` → `guest-toolchain.lock`.
 fn sibling(dir: &Path, suffix: &str) -> PathBuf {
     let mut name = dir.file_name().unwrap_or_default().to_owned();
     name.push(".");
@@ -74,7 +75,8 @@ fn sibling(dir: &Path, suffix: &str) -> PathBuf {
     dir.with_file_name(name)
 }
 
-/// Installs the linker and its library if they are missing and if that is allowed. Returns the packages to unpack.
+/// Installs the linker and its library if they are missing and `system` allows it. Returns the packages of the
+/// toolchain.
 fn install_packages(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Packages, ToolchainError> {
     let packages = match apt::packages() {
         Ok(packages) if all_installed(&packages.install) => return Ok(packages),
@@ -85,7 +87,7 @@ fn install_packages(system: SystemPackages, report: ProgressReporter<'_>) -> Res
         SystemPackages::Require => None,
     };
     let Some(prefix) = prefix else {
-        // If apt does not know the packages, it has no list of packages yet, or an old one.
+        // If apt does not know the packages, its list of packages is missing or old.
         let (problem, hint) = match &packages {
             Ok(packages) => {
                 let names = packages.install.join(" ");
@@ -117,7 +119,8 @@ fn all_installed(names: &[String]) -> bool {
     })
 }
 
-/// The words before a command that needs root: none, or `sudo`. Returns `None` if `sudo` would ask for a password.
+/// Returns the words before a command that needs root: none if this process is root, or `sudo`. Returns `None` if
+/// `sudo` would ask for a password.
 fn root_prefix() -> Option<Vec<String>> {
     let works = |program: &str, arguments: &[&str]| {
         Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()
@@ -130,7 +133,8 @@ fn root_prefix() -> Option<Vec<String>> {
     sudo.status.success().then(|| vec!["sudo".to_owned(), "-n".to_owned(), "DEBIAN_FRONTEND=noninteractive".to_owned()])
 }
 
-/// Downloads and unpacks the packages, and arranges the compiler, its libraries, the linkers and the C library as a toolchain.
+/// Downloads and unpacks the packages, and moves the compiler, its libraries, the linkers and the C library to the
+/// places where a toolchain has them. Returns the toolchain's folder.
 fn assemble(work: &Path, packages: &Packages, report: ProgressReporter<'_>) -> Result<PathBuf, ToolchainError> {
     let downloads = work.join("packages");
     make_dir(&downloads)?;
@@ -181,14 +185,15 @@ fn assemble(work: &Path, packages: &Packages, report: ProgressReporter<'_>) -> R
     Ok(stage)
 }
 
-/// Builds the standard library and puts it into the toolchain. It contains bitcode, so that guests can be built with
-/// LTO.
+/// Builds the standard library and puts it into the toolchain. The library contains bitcode, so that guests can be
+/// built with LTO.
 fn build_std(work: &Path, stage: &Path, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     report(BuildProgress::Step(&format!("building the standard library for {TARGET} (about two minutes)")));
     let seed = seed(work)?;
     let mut build = cargo(work, stage, &seed);
     build.args(["--lib", "-Zbuild-std=std,panic_abort"]);
-    // `RUSTC_BOOTSTRAP` allows the unstable flag; the compiler has the same version as the standard library's source.
+    // `-Zbuild-std` is unstable, and `RUSTC_BOOTSTRAP` allows it. This is safe here, because compiler and standard
+    // library have the same version.
     build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Cembed-bitcode=yes");
     run(&mut build, report)?;
     let libdir = stage.join("lib/rustlib").join(TARGET).join("lib");
@@ -202,9 +207,9 @@ fn build_std(work: &Path, stage: &Path, report: ProgressReporter<'_>) -> Result<
     Ok(())
 }
 
-/// Builds a program as users will.
+/// Tests the toolchain: builds a program with it, as a user does.
 fn try_out(work: &Path, stage: &Path, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
-    report(BuildProgress::Step("trying it out"));
+    report(BuildProgress::Step("testing the toolchain"));
     remove(&work.join("target"))?;
     let seed = seed(work)?;
     run(cargo(work, stage, &seed).arg("--bins"), report)?;
@@ -212,7 +217,7 @@ fn try_out(work: &Path, stage: &Path, report: ProgressReporter<'_>) -> Result<()
     if program.exists() { Ok(()) } else { Err(ToolchainError::Missing { path: program, of: "after building it" }) }
 }
 
-/// Creates a package with a library and a program that do almost nothing.
+/// Creates a package with a minimal library and a minimal program.
 fn seed(work: &Path) -> Result<PathBuf, PathError> {
     let dir = work.join("seed");
     make_dir(&dir.join("src"))?;
@@ -237,7 +242,7 @@ fn cargo(work: &Path, stage: &Path, manifest: &Path) -> Command {
     command
 }
 
-/// Makes `cargo +isomer-guest` work. Nothing here depends on it.
+/// Registers the toolchain with rustup, so that users can run `cargo +isomer-guest`. This crate does not need it.
 fn link(dir: &Path, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let linked =
         Command::new("rustup").args(["which", "rustc", "--toolchain", RUSTUP_NAME]).stderr(Stdio::null()).output();
@@ -255,7 +260,7 @@ fn host_triple() -> Result<String, ToolchainError> {
     Ok(host.expect("`rustc -vV` names the host").to_owned())
 }
 
-/// Returns the files of a folder, by name.
+/// Returns the files and folders in a folder, ordered by name.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, PathError> {
     let entries = fs::read_dir(dir).map_err(at(dir, "read"))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -263,7 +268,8 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, PathError> {
     Ok(paths)
 }
 
-/// Returns the first entry with a name that is `wanted`, at most `depth` folders down.
+/// Returns the first file or folder whose name is `wanted`, at most `depth` folders below `dir`. `of` is the end of the
+/// error's message.
 fn find(dir: &Path, depth: usize, wanted: &dyn Fn(&str) -> bool, of: &'static str) -> Result<PathBuf, ToolchainError> {
     let mut level = vec![dir.to_owned()];
     for _ in 0..depth {

@@ -1,4 +1,4 @@
-//! Errors of installing and building, with hints.
+//! Errors of installing toolchains and building components, with hints.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -12,99 +12,99 @@ use crate::origin::{ORIGIN_VARIABLE, TARGET, ToolchainOrigin};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ToolchainError {
-    /// Rust is not installed.
+    /// `rustc` or `cargo` is not installed.
     #[error("`rustc` and `cargo` cannot be run")]
     NoRust(#[source] std::io::Error),
-    /// Rust is installed, but not for the guest target.
+    /// Rust is installed, but its default toolchain lacks the guest target.
     #[error("no Rust toolchain for `{TARGET}` is installed")]
     NoGuestTarget,
-    /// The toolchain of one origin is not installed.
+    /// The requested toolchain is not installed.
     #[error("{}", match origin {
         ToolchainOrigin::Rustup => format!("the default Rust toolchain has no target `{TARGET}`"),
         ToolchainOrigin::Debian => "no guest toolchain assembled from Debian's packages is installed".to_owned(),
     })]
     NotInstalled {
-        /// The origin.
+        /// The origin of the requested toolchain.
         origin: ToolchainOrigin,
     },
-    /// `ISOMER_GUEST_TOOLCHAIN` names no origin.
+    /// The value of `ISOMER_GUEST_TOOLCHAIN` is not the name of an origin.
     #[error("{ORIGIN_VARIABLE} is `{name}`, not `{}` or `{}`", ToolchainOrigin::Rustup.name(), ToolchainOrigin::Debian.name())]
     UnknownOrigin {
         /// The variable's value.
         name: String,
     },
-    /// Debian's packages cannot be used on another system.
+    /// The operating system is not Debian, so Debian's packages cannot be used.
     #[error("this is not Debian")]
     NotDebian,
-    /// There is no folder for a toolchain.
+    /// The user has no cache folder, in which the toolchain would be assembled.
     #[error("no cache folder: HOME is not set")]
     NoCacheDir,
-    /// Neither rustup nor Debian's packages could install a toolchain.
+    /// A toolchain could be installed neither with rustup nor from Debian's packages.
     #[error("no Rust toolchain for `{TARGET}` could be installed: {rustup}; {debian}")]
     CannotInstall {
-        /// The error of rustup.
+        /// The error of installing with rustup.
         rustup: String,
-        /// The error of Debian's packages.
+        /// The error of installing from Debian's packages.
         debian: String,
-        /// The commands to run by hand.
+        /// The commands that the user can run instead.
         hints: Vec<String>,
     },
-    /// A package is missing or too old.
+    /// apt does not know a package, or knows only a version that is too old.
     #[error("apt {problem}")]
     Apt {
-        /// The problem, beginning with the verb.
+        /// The problem, as a phrase that begins with a verb.
         problem: String,
-        /// The commands to run by hand.
+        /// The command that the user can run to solve the problem.
         hint: String,
     },
-    /// A file that the packages or the default toolchain should contain is missing.
+    /// A file is missing that Debian's packages or the default toolchain should contain.
     #[error("`{}` is missing {of}", path.display())]
     Missing {
-        /// The file.
+        /// The missing file.
         path: PathBuf,
-        /// The place that should contain it.
+        /// The place that should contain the file, as the end of the message: `in the default Rust toolchain`.
         of: &'static str,
     },
     /// A program could not be started.
     #[error("`{command}` cannot be run")]
     CannotRun {
-        /// The whole command.
+        /// The command with its arguments.
         command: String,
         /// The system's error.
         source: std::io::Error,
     },
-    /// A program failed.
+    /// A program ended with an exit status other than 0.
     #[error("`{command}` {}", ProcessExit::from(*status))]
     CommandFailed {
-        /// The whole command.
+        /// The command with its arguments.
         command: String,
-        /// The exit status.
+        /// The program's exit status.
         status: ExitStatus,
-        /// The last lines of its output; they were reported when they were printed.
+        /// The last lines that the program printed. They have been reported already.
         output: String,
     },
-    /// A program took too long and was stopped.
+    /// A program did not finish within its time limit and was stopped.
     #[error("`{command}` was stopped after {seconds} s")]
     TimedOut {
-        /// The whole command.
+        /// The command with its arguments.
         command: String,
         /// The time limit in seconds.
         seconds: u64,
-        /// The last lines of its output.
+        /// The last lines that the program printed.
         output: String,
     },
-    /// An i/o error of a file or folder.
+    /// A file or folder could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
 }
 
 impl ToolchainError {
-    /// Returns whether an installation failed because the machine lacks or forbids something (another system, no root,
-    /// no network), rather than because something is broken.
+    /// Returns whether the installation failed because this machine cannot support it (another operating system, no
+    /// root, no network). Other errors mean that something is broken.
     pub fn is_unsupported_machine(&self) -> bool {
         match self {
             Self::NotDebian | Self::NoCacheDir | Self::Apt { .. } | Self::TimedOut { .. } => true,
-            // These programs do nothing here but download and install.
+            // An installation uses these programs only to download and install packages.
             Self::CommandFailed { command, .. } | Self::CannotRun { command, .. } => {
                 ["rustup ", "apt-get ", "sudo "].iter().any(|program| command.starts_with(program))
             }
@@ -112,7 +112,7 @@ impl ToolchainError {
         }
     }
 
-    /// Returns hints for the user, one line each.
+    /// Returns hints for the user, each of one line.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::NoRust(_) => vec!["install Rust: https://rustup.rs".to_owned()],
@@ -123,7 +123,9 @@ impl ToolchainError {
             Self::NotInstalled { origin: ToolchainOrigin::Debian } => {
                 vec![format!("{ORIGIN_VARIABLE}=debian isomer doctor --fix")]
             }
-            Self::UnknownOrigin { .. } => vec![format!("unset {ORIGIN_VARIABLE} to use the one that is installed")],
+            Self::UnknownOrigin { .. } => {
+                vec![format!("unset {ORIGIN_VARIABLE} to use the toolchain that is installed")]
+            }
             Self::CannotInstall { hints, .. } => hints.clone(),
             Self::Apt { hint, .. } => vec![hint.clone()],
             Self::Missing { .. } | Self::CannotRun { .. } | Self::CommandFailed { .. } | Self::TimedOut { .. } => {
@@ -138,116 +140,122 @@ impl ToolchainError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// No guest toolchain.
+    /// The guest toolchain could not be found.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
-    /// The folder of `cargo = "DIR"` is not a package.
+    /// The folder that `cargo = "DIR"` names does not contain a Cargo package.
     #[error("component `{component}`: `{}` is not the folder of a Cargo package", dir.display())]
     NoPackage {
-        /// The component.
+        /// The component whose source is wrong.
         component: ComponentName,
-        /// The folder.
+        /// The folder that the manifest names.
         dir: PathBuf,
-        /// Cargo's output.
+        /// The error that Cargo printed.
         output: String,
     },
-    /// The compiler found errors.
+    /// Cargo could not build components.
     #[error("cargo could not build {}", list(components))]
     Cargo {
-        /// The components that were being built.
+        /// The components whose packages failed.
         components: Vec<ComponentName>,
-        /// The last lines of cargo's output; they were reported when they were printed.
+        /// The last lines that Cargo printed. They have been reported already.
         output: String,
     },
-    /// The compiler found errors in a package that components depend on.
+    /// Cargo could not build a package that components depend on.
     #[error("cargo could not build the package `{package}`, which the app's components depend on")]
     Dependency {
-        /// The package.
+        /// The name of the package.
         package: String,
-        /// The last lines of cargo's output; they were reported when they were printed.
+        /// The last lines that Cargo printed. They have been reported already.
         output: String,
     },
-    /// The package builds no component, or more than one.
+    /// A component's package makes no component, or several.
     #[error("component `{component}`: package `{package}` {problem}")]
     Artifact {
-        /// The component.
+        /// The component that the package should make.
         component: ComponentName,
-        /// The Cargo package.
+        /// The name of the Cargo package.
         package: String,
-        /// The problem, beginning with the verb.
+        /// The problem, as a phrase that begins with a verb.
         problem: String,
     },
-    /// `command = "…"` failed.
+    /// The command of a component (`command = "…"`) failed.
     #[error("component `{component}`: command `{command}` {status}")]
     Command {
-        /// The component.
+        /// The component that the command should make.
         component: ComponentName,
-        /// The command.
+        /// The command, as in the manifest.
         command: String,
-        /// The program's end, as a phrase that begins with a verb.
+        /// How the command ended, as a phrase that begins with a verb: `exited with code 1`.
         status: String,
-        /// The last lines of its output; they were reported when they were printed.
+        /// The last lines that the command printed. They have been reported already.
         output: String,
     },
-    /// The command's inputs are more files than can be checked for changes.
+    /// A command has too many inputs to check them for changes.
     #[error(
-        "component `{component}`: its command may read {most} files or more, which is too many to check for changes"
+        "the command of component `{component}` may read {most} files or more, which is too many to check for changes"
     )]
     TooManyFiles {
-        /// The component.
+        /// The component that the command makes.
         component: ComponentName,
-        /// The maximum number of files that are checked.
+        /// The maximum number of input files.
         most: usize,
     },
-    /// The file does not exist.
+    /// The file of a component does not exist.
     #[error("component `{component}`: there is no file `{}`", path.display())]
     NoFile {
-        /// The component.
+        /// The component that the file should contain.
         component: ComponentName,
-        /// The file.
+        /// The path of the missing file.
         path: PathBuf,
-        /// The command that should have made it.
+        /// The command that ran and should have made the file, if the component has a command.
         made_by: Option<String>,
     },
-    /// An i/o error of a file or folder.
+    /// A file or folder could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
 }
 
 impl BuildError {
-    /// Returns hints for the user, one line each.
+    /// Returns hints for the user, each of one line.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Toolchain(error) => error.hints(),
-            Self::NoPackage { .. } => vec!["`cargo` names the folder that has the package's Cargo.toml".to_owned()],
+            Self::NoPackage { .. } => {
+                vec!["set `cargo` to the folder that contains the package's Cargo.toml".to_owned()]
+            }
             Self::Artifact { .. } => {
-                vec!["a component's package has a library with `crate-type = [\"cdylib\"]`, or one program".to_owned()]
+                vec!["give the package one library with `crate-type = [\"cdylib\"]`, or one program".to_owned()]
             }
             Self::TooManyFiles { .. } => {
-                vec!["name what it reads: `inputs = [\"src\", \"package.json\"]`, relative to isomer.toml".to_owned()]
+                vec!["list the files that the command reads: `inputs = [\"src\", \"package.json\"]`, relative to isomer.toml".to_owned()]
             }
             Self::NoFile { made_by: Some(command), .. } => {
-                vec![format!("`wasm` names the file that `{command}` makes, relative to isomer.toml")]
+                vec![format!("set `wasm` to the file that `{command}` makes, relative to isomer.toml")]
             }
             Self::NoFile { made_by: None, .. } => {
-                vec!["`wasm` names a component that is already built, relative to isomer.toml".to_owned()]
+                vec!["set `wasm` to the file of a component that is already built, relative to isomer.toml".to_owned()]
             }
-            // Cargo prints this among much else, and itself ends with an exit code.
+            // If a compiler is killed, Cargo itself exits with a code. Only its output contains the signal.
             Self::Cargo { output, .. } | Self::Dependency { output, .. } if output.contains("(signal: 9, SIGKILL") => {
                 vec![
-                    "a compiler was killed by SIGKILL (possibly out of memory): CARGO_BUILD_JOBS=1 needs less"
+                    "a compiler was killed by SIGKILL (possibly out of memory): set CARGO_BUILD_JOBS=1 to use less memory"
                         .to_owned(),
                 ]
             }
             Self::Command { output, .. } => {
-                let printed = if output.trim().is_empty() { "it printed nothing" } else { "its output is above" };
-                vec![format!("{printed}; it is run by a shell, in the folder of isomer.toml")]
+                let printed = if output.trim().is_empty() {
+                    "the command printed nothing"
+                } else {
+                    "the output of the command is above"
+                };
+                vec![format!("{printed}; a shell runs the command in the folder of isomer.toml")]
             }
             Self::Cargo { .. } | Self::Dependency { .. } | Self::Path(_) => Vec::new(),
         }
     }
 
-    /// Returns the last output of the compiler or command, if one was run.
+    /// Returns the last lines that the compiler or command printed, if one ran.
     pub fn output(&self) -> Option<&str> {
         match self {
             Self::NoPackage { output, .. }
@@ -262,15 +270,15 @@ impl BuildError {
     }
 }
 
-/// An i/o error with its path.
+/// A failed operation on a file or folder, with the path.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` cannot be {action}", path.display())]
 pub struct PathError {
-    /// The file or folder.
+    /// The path of the file or folder.
     pub path: PathBuf,
-    /// The failed action as a past participle: `read`, `written`.
+    /// The operation that failed, as a past participle: `read`, `written`.
     pub action: &'static str,
-    /// The system's error.
+    /// The error of the operating system.
     pub source: std::io::Error,
 }
 

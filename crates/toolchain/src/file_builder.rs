@@ -1,4 +1,4 @@
-//! Components that the manifest names as files: nothing is built, only looked at.
+//! Finds components that the manifest names as files. Nothing is built.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::process::ProgressReporter;
 use crate::record::Record;
 use crate::watch::WatchSet;
 
-/// Takes components from files: `wasm = "FILE"`.
+/// The builder for components that are files: `wasm = "FILE"`.
 pub(crate) struct FileBuilder;
 
 impl Builder for FileBuilder {
@@ -21,7 +21,7 @@ impl Builder for FileBuilder {
     fn missing_source(&self, context: &BuildContext<'_>, component: SourceComponent<'_>) -> Option<BuildError> {
         let ComponentSource::Wasm(wasm) = component.source else { return None };
         let sources = context.app.components.values().map(|component| &component.source.value);
-        // The command of another component may make the file.
+        // A missing file is no error here if the app has a command, because the command may make the file.
         if sources.into_iter().any(|source| matches!(source, ComponentSource::Command { .. })) {
             return None;
         }

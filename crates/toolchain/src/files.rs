@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::PathError;
 
-/// Adds the path to an i/o error.
+/// Returns a function that adds the path and the failed operation to an I/O error.
 pub(crate) fn at(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> PathError {
     let path = path.to_owned();
     move |source| PathError { path, action, source }
 }
 
-/// Creates the folder and its parents.
+/// Creates the folder and its parents if they are missing.
 pub(crate) fn make_dir(path: &Path) -> Result<(), PathError> {
     fs::create_dir_all(path).map_err(at(path, "made"))
 }
 
-/// Removes a file, link or tree, if it exists.
+/// Removes a file, a link, or a folder with its contents, if it exists.
 pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
     let result = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
@@ -31,19 +31,19 @@ pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
     }
 }
 
-/// Renames within one file system.
+/// Renames a file or folder. Both paths must be in one file system.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
     fs::rename(from, to).map_err(at(to, "put in its place"))
 }
 
-/// Writes a file atomically, by a rename.
+/// Writes a file atomically: writes a temporary file and renames it.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     let partial = partial(path);
     fs::write(&partial, bytes).map_err(at(&partial, "written"))?;
     rename(&partial, path)
 }
 
-/// Returns a name next to `path` that no other writer uses.
+/// Returns a path for a temporary file next to `path`. No other writer uses this path.
 fn partial(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Finding the Rust toolchain that builds guests.
+//! Finds the Rust toolchain that builds guests.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use crate::error::ToolchainError;
 use crate::origin::{ORIGIN_VARIABLE, TARGET, ToolchainOrigin};
 
-/// The environment variable for the folder of the toolchain that is assembled from Debian's packages.
+/// The environment variable that sets the folder of the toolchain made from Debian's packages.
 const DIR_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN_DIR";
 
 impl ToolchainOrigin {
-    /// Returns the origin that `ISOMER_GUEST_TOOLCHAIN` names, or `None` if it is unset or empty.
+    /// Returns the origin that `ISOMER_GUEST_TOOLCHAIN` names, or `None` if the variable is unset or empty.
     ///
     /// # Errors
-    /// If it names none.
+    /// If the value of the variable is not the name of an origin.
     pub fn chosen() -> Result<Option<Self>, ToolchainError> {
         match std::env::var_os(ORIGIN_VARIABLE).filter(|name| !name.is_empty()) {
             None => Ok(None),
@@ -30,18 +30,18 @@ impl ToolchainOrigin {
 /// A Rust toolchain that has the guest target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestToolchain {
-    /// The folder of the toolchain that rustup uses; `None` for the default toolchain.
+    /// The folder of the toolchain, or `None` for rustup's default toolchain.
     dir: Option<PathBuf>,
     /// The output of `rustc --version`.
     version: String,
 }
 
 impl GuestToolchain {
-    /// Finds an installed toolchain: the one that `ISOMER_GUEST_TOOLCHAIN` names; if it names none, the default one or
-    /// else the one assembled from Debian's packages. Changes nothing.
+    /// Finds an installed toolchain: the one that `ISOMER_GUEST_TOOLCHAIN` names. If the variable is unset, the default
+    /// toolchain is preferred to the one made from Debian's packages. Installs nothing.
     ///
     /// # Errors
-    /// If none is installed; the error's hints say how to install one.
+    /// If no such toolchain is installed. The error's hints say how to install one.
     pub fn find() -> Result<Self, ToolchainError> {
         match ToolchainOrigin::chosen()? {
             Some(origin) => Self::find_from(origin),
@@ -49,7 +49,7 @@ impl GuestToolchain {
         }
     }
 
-    /// As [`GuestToolchain::find`], ignoring the environment.
+    /// Finds an installed toolchain as [`GuestToolchain::find`] does if `ISOMER_GUEST_TOOLCHAIN` is unset.
     pub(crate) fn find_any() -> Result<Self, ToolchainError> {
         let mut found = Self::find_from(ToolchainOrigin::Rustup);
         if matches!(found, Err(ToolchainError::NotInstalled { .. })) {
@@ -61,10 +61,10 @@ impl GuestToolchain {
         })
     }
 
-    /// Finds the toolchain of this origin. Changes nothing.
+    /// Finds the installed toolchain of this origin. Installs nothing.
     ///
     /// # Errors
-    /// If it is not installed.
+    /// If the toolchain is not installed.
     pub fn find_from(origin: ToolchainOrigin) -> Result<Self, ToolchainError> {
         let missing = ToolchainError::NotInstalled { origin };
         match origin {
@@ -78,16 +78,17 @@ impl GuestToolchain {
         }
     }
 
-    /// Returns where the toolchain comes from.
+    /// Returns the origin of the toolchain.
     pub fn origin(&self) -> ToolchainOrigin {
         if self.dir.is_none() { ToolchainOrigin::Rustup } else { ToolchainOrigin::Debian }
     }
 
-    /// Returns the target folder for this toolchain's artifacts, given the `shared` one: each toolchain except the default one gets a
-    /// folder in it.
+    /// Returns the target folder for artifacts of this toolchain: `shared` for the default toolchain, a folder in it
+    /// for any other toolchain.
     ///
-    /// Cargo gives a component the same file name with every compiler, so two toolchains that share a folder overwrite each other's
-    /// components: every switch builds them again, and simultaneous builds read the wrong ones.
+    /// Cargo gives a component the same file name with every compiler. So if two toolchains shared a target folder,
+    /// every switch between them would build the components again, and simultaneous builds would read each other's
+    /// components.
     pub fn target_dir(&self, shared: &Path) -> PathBuf {
         match self.origin() {
             ToolchainOrigin::Rustup => shared.to_owned(),
@@ -95,22 +96,23 @@ impl GuestToolchain {
         }
     }
 
-    /// Returns the toolchain in `dir` if it is complete.
+    /// Returns the toolchain in `dir`, or `None` if it is not complete.
     pub(crate) fn ready_in(dir: &Path) -> Option<Self> {
         if !has_std(&dir.join("lib/rustlib").join(TARGET).join("lib")) {
             return None;
         }
-        // Fails if a library that it needs has been removed or replaced.
+        // This fails if a library that the compiler needs was removed or replaced.
         let version = rustc_print(Some(dir), &["--version"]).ok()?;
         Some(Self { dir: Some(dir.to_owned()), version })
     }
 
-    /// Returns a `cargo` command that uses this toolchain. The caller adds its arguments, such as `build --target` [`TARGET`].
+    /// Returns a `cargo` command that uses this toolchain. The caller adds the arguments, for example `build --target`
+    /// with [`TARGET`].
     pub fn cargo_command(&self) -> Command {
         command("cargo", self.dir.as_deref())
     }
 
-    /// Describes the toolchain for people, on one line.
+    /// Returns a description of the toolchain for people, of one line.
     pub fn describe(&self) -> String {
         match &self.dir {
             None => format!("{} with {TARGET}", self.version),
@@ -124,7 +126,8 @@ impl GuestToolchain {
     }
 }
 
-/// The folder of the toolchain assembled from Debian's packages: `ISOMER_GUEST_TOOLCHAIN_DIR`, else in the user's cache folder.
+/// Returns the folder of the toolchain made from Debian's packages: the value of `ISOMER_GUEST_TOOLCHAIN_DIR`, or a
+/// folder in the user's cache folder if the variable is unset.
 pub(crate) fn guest_dir() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os(DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
         // rustup accepts the folder of a toolchain only as an absolute path.
@@ -133,21 +136,23 @@ pub(crate) fn guest_dir() -> Option<PathBuf> {
     Some(cache_dir()?.join("guest-toolchain"))
 }
 
-/// The user's cache folder for this project.
+/// Returns Isomer's folder in the user's cache folder.
 pub(crate) fn cache_dir() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
     Some(cache.join("isomer"))
 }
 
-/// Returns a command that runs a program of a Rust toolchain: rustup's proxy selects the toolchain by the environment.
+/// Returns a command that runs `program` of the toolchain in `dir`, or of the default toolchain. rustup's proxies
+/// select the toolchain by an environment variable.
 pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     let mut command = Command::new(program);
     if let Some(dir) = dir {
         command.env("RUSTUP_TOOLCHAIN", dir);
     }
-    // Removes variables that an outer Cargo sets for the programs that it runs. They are not meant for this Cargo: a
-    // wrapper of the outer compiler would compile an app's packages with another toolchain than their dependencies.
+    // If this process was started by Cargo, its environment contains variables that the outer Cargo sets. They must not
+    // reach the inner Cargo: for example, a compiler wrapper of the outer Cargo would compile an app's packages and
+    // their dependencies with different toolchains.
     for variable in [
         "CARGO",
         "RUSTC",
@@ -163,7 +168,7 @@ pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     command
 }
 
-/// Returns the output of `rustc`, without the final newline.
+/// Runs `rustc` with `arguments` and returns its output without the final newline.
 pub(crate) fn rustc_print(dir: Option<&Path>, arguments: &[&str]) -> Result<String, ToolchainError> {
     let output =
         command("rustc", dir).args(arguments).stderr(Stdio::null()).output().map_err(ToolchainError::NoRust)?;
@@ -174,7 +179,7 @@ pub(crate) fn rustc_print(dir: Option<&Path>, arguments: &[&str]) -> Result<Stri
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-/// Returns whether the folder has the standard library.
+/// Returns whether the folder contains the standard library.
 fn has_std(libdir: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(libdir) else { return false };
     entries.flatten().any(|entry| {

@@ -1,9 +1,9 @@
-//! The files that a command may read: the `inputs` in the manifest, or every file in the app's folder if the manifest
-//! has none.
+//! Finds the files that a command may read: the `inputs` in the manifest, or every file in the app's folder if the
+//! manifest has none.
 //!
-//! The products of a *later* component's command are not inputs of an earlier one's command: two commands that see each
-//! other's products would rebuild each other forever. Products of an earlier command are inputs of a later one, which
-//! may use them.
+//! Commands run in the order of their components' names. The products of a later command are not inputs of an earlier
+//! one, because two commands with each other's products as inputs would make each other run forever. The products of an
+//! earlier command are inputs of later commands, which may use them.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -14,18 +14,19 @@ use isomer_manifest::{App, ComponentSource};
 use crate::record::{Inputs, Record, Stamp};
 use crate::watch::{FILES_MAX, walk};
 
-/// The files that a command may read, and the files among them that are ignored.
+/// The folder or inputs of a command, and the files in it that are ignored.
 pub(crate) struct CommandScope<'a> {
     pub(crate) app_dir: &'a Path,
-    /// The component that the command makes.
+    /// The file of the component that the command makes.
     pub(crate) wasm: &'a Path,
     inputs: Option<&'a [PathBuf]>,
-    /// The products of later components' commands.
+    /// The products of the commands of later components. They are ignored.
     pub(crate) foreign: BTreeSet<PathBuf>,
 }
 
 impl<'a> CommandScope<'a> {
-    /// The scope of the command of component `name`, which makes `wasm`. `record` returns the record of another component's last build.
+    /// Returns the scope of the command that makes component `name` in the file `wasm`. `record` returns the record of
+    /// another component's last build.
     pub(crate) fn of(
         name: &ComponentName,
         inputs: Option<&'a [PathBuf]>,
@@ -35,7 +36,7 @@ impl<'a> CommandScope<'a> {
         record: impl Fn(&ComponentName) -> Option<Record>,
     ) -> Self {
         let mut foreign = BTreeSet::new();
-        // Inputs that the manifest names count in any case.
+        // Inputs that the manifest lists are never ignored.
         if inputs.is_none() {
             for (other, component) in app.components.iter().filter(|(other, _)| *other > name) {
                 if let ComponentSource::Command { wasm, .. } = &component.source.value {
@@ -47,18 +48,19 @@ impl<'a> CommandScope<'a> {
         Self { app_dir, wasm, inputs, foreign }
     }
 
-    /// Returns the files with their stamps. A named file that does not exist is included: it must not appear.
+    /// Returns the input files with their stamps. A listed file that does not exist is included, because creating it is
+    /// a change.
     pub(crate) fn snapshot(&self) -> Inputs {
         let counts = |path: &PathBuf| path != self.wasm && !self.foreign.contains(path);
         self.files().into_iter().filter(counts).map(|path| (path.clone(), Stamp::of(&path))).collect()
     }
 
-    /// Returns whether there are more files than are looked at.
+    /// Returns whether there are too many input files to check.
     pub(crate) fn has_too_many(&self) -> bool {
         self.files().len() >= FILES_MAX
     }
 
-    /// Returns whether there is a file that the record does not have.
+    /// Returns whether there is an input file that is not in the record.
     pub(crate) fn has_new_files(&self, record: &Record) -> bool {
         self.files().iter().any(|path| {
             path != self.wasm
@@ -85,15 +87,15 @@ impl<'a> CommandScope<'a> {
     }
 }
 
-/// One of a command's `inputs`.
+/// An entry of a component's `inputs`.
 pub(crate) enum Input {
-    /// A file, or a folder with everything below it.
+    /// A file, or a folder with everything in it.
     Path(PathBuf),
-    /// Files below a folder.
+    /// The files below a folder that match a pattern.
     Pattern {
-        /// The folder: the parts before the first one with a wildcard.
+        /// The folder: the segments before the first segment that contains a wildcard.
         base: PathBuf,
-        /// The parts from there on.
+        /// The pattern: the remaining segments.
         rest: Vec<String>,
     },
 }
@@ -117,7 +119,8 @@ fn is_wild(part: &Component<'_>) -> bool {
     part.as_os_str().to_string_lossy().contains(['*', '?'])
 }
 
-/// Matches a path: `**` stands for any number of folders, `*` for any text within a name, `?` for one character.
+/// Returns whether `path` matches the pattern. `**` matches any number of folders, `*` any text within a name, `?` one
+/// character.
 fn matches(pattern: &[String], path: &Path) -> bool {
     let names: Vec<String> = path.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     matches_names(pattern, &names)

@@ -1,4 +1,4 @@
-//! Installing a guest toolchain: with rustup, else from Debian's packages.
+//! Installs a guest toolchain: with rustup, or from Debian's packages if rustup fails.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -11,16 +11,17 @@ use crate::guest::GuestToolchain;
 use crate::origin::{TARGET, ToolchainOrigin};
 use crate::process::{BuildProgress, ProgressReporter, run_within};
 
-/// The maximum time that `rustup` may take. On some networks without internet access, connections are never refused.
+/// The maximum duration of a run of `rustup`. It is needed because some networks without internet access drop packets
+/// instead of refusing connections.
 const RUSTUP_TIME_MAX: Duration = Duration::from_secs(120);
 
 impl GuestToolchain {
-    /// Finds a toolchain, or installs one: the one that `ISOMER_GUEST_TOOLCHAIN` names, or any if it names none. Every
-    /// step of an installation is reported; nothing is reported if a toolchain is already installed. Packages of the
-    /// operating system are installed only if `system` allows it.
+    /// Finds an installed toolchain, or installs one: the toolchain that `ISOMER_GUEST_TOOLCHAIN` names, or any
+    /// toolchain if the variable is unset. Each step of an installation is reported. Packages of the operating system
+    /// are installed only if `system` allows it.
     ///
     /// # Errors
-    /// If none can be installed; the error's hints say how to install one by hand.
+    /// If no toolchain can be installed. The error's hints say how to install one by hand.
     pub fn find_or_install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Self, ToolchainError> {
         match ToolchainOrigin::chosen()? {
             Some(origin) => Self::find_or_install_from(origin, system, report),
@@ -34,7 +35,7 @@ impl GuestToolchain {
     /// Finds the toolchain of this origin, or installs it.
     ///
     /// # Errors
-    /// If it cannot be installed.
+    /// If the toolchain cannot be installed.
     pub fn find_or_install_from(
         origin: ToolchainOrigin,
         system: SystemPackages,
@@ -51,8 +52,8 @@ impl GuestToolchain {
         }
     }
 
-    /// Installs a toolchain with `rustup target add`, or from Debian's packages if that fails. Can be repeated: an
-    /// interrupted installation starts again.
+    /// Installs a toolchain with `rustup target add`, or from Debian's packages if that fails. After an interrupted
+    /// installation, it can be called again.
     fn install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Self, ToolchainError> {
         report(BuildProgress::Step(&format!("installing a Rust toolchain for {TARGET}")));
         let rustup = match add_target(report) {
@@ -71,7 +72,7 @@ impl GuestToolchain {
 
 fn add_target(report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let mut command = Command::new("rustup");
-    // rustup's own backtrace is disabled, as it does not help users.
+    // rustup's backtrace is disabled, because it does not help users.
     command.args(["target", "add", TARGET]).env("RUST_BACKTRACE", "0");
     run_within(&mut command, Some(RUSTUP_TIME_MAX), report)?;
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).stderr(Stdio::null()).output();

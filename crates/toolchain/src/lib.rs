@@ -1,15 +1,15 @@
-//! The guest toolchain, and building an app's components.
+//! Finds and installs the guest toolchain, and builds the components of apps.
 //!
-//! Owns: finding and installing a Rust compiler for [`TARGET`] ([`GuestToolchain`]), and building each component's
-//! source in a manifest to a file of bytes ([`build_app`]), unless nothing has changed. Used by the command line and by
-//! the project's own tasks. The crate does not parse components.
+//! [`GuestToolchain`] is a Rust compiler for [`TARGET`] that is found or installed. [`build_app`] makes a file from
+//! each component's source, unless nothing has changed since the last build. The command line and the project's own
+//! tasks use this crate. It does not parse components.
 //!
-//! | file | what it owns |
+//! | file | what it contains |
 //! | --- | --- |
 //! | `build` | building an app: the list of builders, and which files to watch |
 //! | `builder` | the trait `Builder`, with one implementation for each kind of source |
 //! | `cargo_builder`, `command_builder`, `file_builder` | the builders |
-//! | `cargo` | running Cargo, and finding out what it has built and from which files |
+//! | `cargo` | running Cargo, and finding the components that it made and their inputs |
 //! | `inputs`, `record`, `variables`, `profile` | the inputs of a component's last build, so that it is built again only if they have changed |
 //! | `watch` | the folders that a development server watches |
 //! | `guest`, `origin` | finding the guest toolchain |
@@ -17,7 +17,7 @@
 //! | `process`, `files`, `error` | running programs, writing files, errors with hints |
 //!
 //! Invariants:
-//! - Everything that is installed or built here is put in its place by one rename, so an interruption leaves either the old state or the new one.
+//! - Each file and folder that this crate creates gets its final name by one rename, so an interruption leaves either the old or the new version.
 //! - Building installs nothing. Installing runs nothing as root unless its caller allows it ([`SystemPackages`]).
 #![forbid(unsafe_code)]
 

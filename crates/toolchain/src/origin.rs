@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The Rust target that guests are built for. WASI 0.3 guests are built for it too: their bindings import 0.3 interfaces.
+/// The Rust target of guests. Guests of WASI 0.3 also use it, because their bindings import the interfaces of WASI 0.3.
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// The environment variable that chooses the toolchain, by [`ToolchainOrigin::name`]. If unset, the first of [`ToolchainOrigin::ALL`] that is installed
-/// is used.
+/// The environment variable that selects the toolchain, by [`ToolchainOrigin::name`]. If it is unset, the first
+/// installed toolchain in the order of [`ToolchainOrigin::ALL`] is used.
 pub(crate) const ORIGIN_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
 
 /// The origin of a guest toolchain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToolchainOrigin {
-    /// The default Rust toolchain, with the target that rustup adds to it.
+    /// rustup's default toolchain, to which rustup adds the guest target.
     Rustup,
-    /// Debian's packages, assembled in a folder.
+    /// A toolchain that is assembled from Debian's packages.
     Debian,
 }
 
@@ -23,7 +23,7 @@ impl ToolchainOrigin {
     /// Every origin, in order of preference.
     pub const ALL: [Self; 2] = [Self::Rustup, Self::Debian];
 
-    /// Returns the name that `ISOMER_GUEST_TOOLCHAIN` takes.
+    /// Returns the value of `ISOMER_GUEST_TOOLCHAIN` that selects this origin.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rustup => "rustup",

@@ -1,4 +1,4 @@
-//! Running programs while reporting the command, its output, and how it ended.
+//! Runs programs and reports the command, its output and how it ended.
 
 use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,40 +7,42 @@ use std::time::{Duration, Instant};
 
 use crate::error::ToolchainError;
 
-/// The progress of an installation or a build, for the caller to show.
+/// The progress of an installation or a build. The caller shows it to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildProgress<'a> {
-    /// A step begins: a line for people, or the command that is run.
+    /// A new step: a line for people, or the command that starts.
     Step(&'a str),
-    /// A line that a running program has printed.
+    /// A line that a running program printed.
     Output(&'a str),
 }
 
-/// Receives progress.
+/// A function that receives progress.
 pub type ProgressReporter<'a> = &'a mut dyn FnMut(BuildProgress<'_>);
 
-/// The number of lines of a program's output that its error keeps. The last lines contain the cause.
+/// The maximum number of lines of a program's output that an error contains. The last lines are kept, because they
+/// contain the cause.
 const OUTPUT_LINES_MAX: usize = 400;
 
-/// The interval at which a program that prints nothing is checked for its end. Usually the end of its output shows it.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+/// The interval at which it is checked whether a program that prints nothing has ended. Usually the end of its output
+/// is noticed first.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The maximum wait for a line of a program that has ended: a process that the program has started may keep its output
-/// open.
+/// The maximum time to wait for another line after a program has ended. The wait is limited because a process that the
+/// program started may keep its output open.
 const LAST_LINE_MAX: Duration = Duration::from_millis(200);
 
-/// The maximum time for which the output of a program that has ended is read.
+/// The maximum time for which output is read after the program has ended.
 const LAST_LINES_MAX: Duration = Duration::from_secs(2);
 
-/// Runs a program to its end and reports stdout and stderr line by line.
+/// Runs a program until it ends, and reports its stdout and stderr line by line.
 ///
 /// # Errors
-/// If it cannot be started, or if its exit status is not zero.
+/// If the program cannot be started, or if its exit status is not zero.
 pub fn run(command: &mut Command, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     run_within(command, None, report)
 }
 
-/// As [`run`], with a time limit: after `time` the program is stopped, which is an error.
+/// Runs a program as [`run`] does, but stops it after `time` and returns an error.
 pub(crate) fn run_within(
     command: &mut Command,
     time: Option<Duration>,
@@ -57,8 +59,8 @@ pub(crate) fn run_within(
     }
 }
 
-/// Runs a program without reporting its command line. Returns its status (`None` if the time limit stopped it) and its
-/// last output.
+/// Runs a program without reporting its command line. Returns its exit status (`None` if the time limit stopped it) and
+/// its last lines of output.
 pub(crate) fn run_quietly(
     command: &mut Command,
     time: Option<Duration>,
@@ -79,13 +81,13 @@ pub(crate) fn run_quietly(
 /// The result of a program whose standard output is captured.
 pub(crate) struct Captured {
     pub status: ExitStatus,
-    /// All of stdout.
+    /// The complete stdout.
     pub stdout: String,
-    /// The last lines of stderr, which were reported when they were printed.
+    /// The last lines of stderr. They have been reported already.
     pub stderr: String,
 }
 
-/// Runs a program, reports its stderr and returns its stdout.
+/// Runs a program, reports its stderr line by line, and returns its stdout.
 pub(crate) fn capture(command: &mut Command, report: ProgressReporter<'_>) -> std::io::Result<Captured> {
     let (reader, writer) = std::io::pipe()?;
     let mut child = spawn(command.stdout(Stdio::piped()).stderr(writer))?;
@@ -102,15 +104,16 @@ pub(crate) fn capture(command: &mut Command, report: ProgressReporter<'_>) -> st
 }
 
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    // Building a component runs code of third parties, which must not see the token of a node.
+    // Building a component runs code of third parties, which must not see a node's token.
     let child = command.env_remove("ISOMER_TOKEN").stdin(Stdio::null()).spawn();
-    // The command keeps the writing end of the pipe open; without this the reader would never see its end.
+    // `command` holds the writing end of the pipe, which must be closed in this process: the reader would otherwise
+    // never see the end of the output.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     child
 }
 
-/// Returns the lines of a pipe. The pipe is always read to its end: a process in the background must not fail because
-/// its output is not read.
+/// Returns a channel with the lines of a pipe. A thread reads the pipe to its end even if the receiver is dropped,
+/// because a process in the background must not fail when it writes.
 fn lines(reader: PipeReader) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
@@ -122,7 +125,8 @@ fn lines(reader: PipeReader) -> Receiver<String> {
 }
 
 /// Reports lines until the pipe is closed or the program has ended (returns true), or until the deadline (returns
-/// false). A process that the program leaves in the background may keep the pipe open as long as it lives.
+/// false). The end of the program is checked because a process that it left in the background may keep the pipe open.
+/// Also returns the last lines.
 fn collect(
     lines: &Receiver<String>,
     child: &mut Child,
@@ -130,15 +134,15 @@ fn collect(
     report: ProgressReporter<'_>,
 ) -> std::io::Result<(bool, String)> {
     let mut last = std::collections::VecDeque::new();
-    // The time at which reading stops after the program has ended.
-    let mut enough = None;
+    // The time at which reading stops. It is set when the program has ended.
+    let mut read_until = None;
     let ended = loop {
         let now = Instant::now();
         let left = |until: Instant| until.saturating_duration_since(now);
-        let wait = match (enough, deadline) {
-            (Some(enough), _) => LAST_LINE_MAX.min(left(enough)),
-            (None, Some(deadline)) => ASK_EVERY.min(left(deadline)),
-            (None, None) => ASK_EVERY,
+        let wait = match (read_until, deadline) {
+            (Some(read_until), _) => LAST_LINE_MAX.min(left(read_until)),
+            (None, Some(deadline)) => CHECK_INTERVAL.min(left(deadline)),
+            (None, None) => CHECK_INTERVAL,
         };
         match lines.recv_timeout(wait) {
             Ok(line) => {
@@ -147,15 +151,15 @@ fn collect(
                     last.pop_front();
                 }
                 last.push_back(line);
-                if enough.is_some_and(|enough| now >= enough) {
+                if read_until.is_some_and(|read_until| now >= read_until) {
                     break true;
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break true,
-            Err(RecvTimeoutError::Timeout) if enough.is_some() => break true,
+            Err(RecvTimeoutError::Timeout) if read_until.is_some() => break true,
             Err(RecvTimeoutError::Timeout) => {
                 if child.try_wait()?.is_some() {
-                    enough = Some(now + LAST_LINES_MAX);
+                    read_until = Some(now + LAST_LINES_MAX);
                 } else if deadline.is_some_and(|deadline| now >= deadline) {
                     break false;
                 }
@@ -166,12 +170,12 @@ fn collect(
 }
 
 fn stop(child: &mut Child) {
-    // Both fail only if the program has ended by itself.
+    // Both calls fail only if the program has ended by itself.
     let _killed = child.kill();
     let _waited = child.wait();
 }
 
-/// Returns the command as a person would type it.
+/// Returns the command as a user would type it.
 pub(crate) fn command_line(command: &Command) -> String {
     let quote = |text: &std::ffi::OsStr| {
         let text = text.to_string_lossy();
@@ -231,7 +235,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let lives = dir.path().join("lives");
         std::fs::write(&lives, "").expect("written");
-        // The loop keeps the output open, and ends with the test.
+        // The loop in the background keeps the output open. It ends when the test removes the file.
         let script = format!("while [ -e '{}' ]; do sleep 0.02; done & echo started", lives.display());
         let mut lines = Vec::new();
         let time = Some(Duration::from_secs(60));

@@ -1,27 +1,26 @@
-//! Cargo's profiles for components: for shipping, or for fast builds after an edit; and the part of the environment
-//! that affects the code.
+//! The Cargo profiles that build components, and the environment variables that affect the code.
 //!
-//! A component that was built with other settings is another one, although its sources are the same. So the record of a
-//! build holds all settings that affect the code as one text ([`settings`]), and a component is stale if that text has
-//! changed.
+//! A component that was built with other settings differs, even if its sources are the same. So the record of a build
+//! contains all settings that affect the code as one text ([`settings`]). If this text changes, the component is out of
+//! date.
 
 use std::ffi::OsString;
 
-/// The purpose of a build.
+/// The Cargo profile of a build, by the build's purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BuildProfile {
-    /// Cargo's `release` profile, as the package's workspace defines it: for running, testing and deploying.
+    /// The profile `release` as the package's workspace defines it. Used for running, testing and deploying.
     #[default]
     Release,
-    /// A separate profile for `isomer dev`: as `release`, but incremental, without optimisation across crates, and with
-    /// line numbers for call stacks.
+    /// A profile for `isomer dev`: `release`, but incremental, without optimisation across crates, and with line
+    /// numbers for backtraces.
     Dev,
 }
 
-/// The name of Cargo's profile for [`BuildProfile::Dev`], and of its folder in the target folder.
+/// The name of Cargo's profile for [`BuildProfile::Dev`]. The profile's folder in the target folder has the same name.
 const DEV: &str = "isomer-dev";
 
-/// The settings of that profile, as arguments of `--config`.
+/// The settings of the profile [`DEV`], as arguments of `--config`.
 const DEV_SETTINGS: [&str; 6] = [
     "inherits=\"release\"",
     "lto=\"off\"",
@@ -31,7 +30,7 @@ const DEV_SETTINGS: [&str; 6] = [
     "strip=\"none\"",
 ];
 
-/// Environment variables that affect what Cargo and the compiler make.
+/// The environment variables that affect the code that Cargo and the compiler make.
 const VARIABLES: [&str; 6] = [
     "CARGO_ENCODED_RUSTFLAGS",
     "CARGO_INCREMENTAL",
@@ -41,16 +40,16 @@ const VARIABLES: [&str; 6] = [
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// Prefixes of further such variables.
+/// The prefixes of further environment variables that affect the code.
 const PREFIXES: [&str; 4] = ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_WASM32_WASIP2_", "CARGO_UNSTABLE_"];
 
-/// Variables with such a prefix that affect only the place or the speed of a build.
+/// Variables with one of [`PREFIXES`] that affect only the location of artifacts or the speed of a build.
 const HARMLESS: [&str; 4] =
     ["CARGO_BUILD_BUILD_DIR", "CARGO_BUILD_JOBS", "CARGO_BUILD_TARGET", "CARGO_BUILD_TARGET_DIR"];
 
 impl BuildProfile {
-    /// Returns Cargo's arguments. `manifest` is the text of the workspace's Cargo.toml, which may define the profile
-    /// itself.
+    /// Returns the arguments for Cargo. `manifest` is the text of the workspace's `Cargo.toml`, which may define the
+    /// profile `isomer-dev` itself.
     pub(crate) fn arguments(self, manifest: &str) -> Vec<String> {
         match self {
             Self::Release => vec!["--release".to_owned()],
@@ -66,7 +65,7 @@ impl BuildProfile {
         }
     }
 
-    /// Returns the arguments as they are shown to people.
+    /// Returns the arguments in the form that is shown to people.
     pub(crate) fn shown(self) -> String {
         match self {
             Self::Release => "--release".to_owned(),
@@ -82,8 +81,8 @@ impl BuildProfile {
     }
 }
 
-/// Returns everything except the sources that affects what Cargo makes: the profile, and the environment of this
-/// process.
+/// Returns a text with everything that affects the code except the sources: the profile, and variables of this
+/// process's environment.
 pub(crate) fn settings(profile: BuildProfile) -> String {
     settings_of(profile, std::env::vars_os())
 }

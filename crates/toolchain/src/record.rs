@@ -1,7 +1,8 @@
-//! The inputs of a component's last build: the record that decides whether the component must be built again.
+//! The record of a component's last build. It decides whether the component must be built again.
 //!
-//! A record is the file `.isomer/build/NAME.json` in the app's folder. It holds the size and time of every file from
-//! which the component was built, so checking a built app costs one `stat` per file and starts no program.
+//! A record is the file `.isomer/build/NAME.json` in the app's folder. It contains the size and time of every file from
+//! which the component was built, so checking an app that is up to date needs one `stat` per file and starts no
+//! program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,16 +20,16 @@ use crate::origin::ToolchainOrigin;
 use crate::profile::BuildProfile;
 use crate::variables::Variables;
 
-/// The folder of an app's components and records, in the app's folder.
+/// The folder of components and records, relative to the app's folder.
 pub(crate) const BUILD_DIR: &str = ".isomer/build";
 
-/// The folder in it for components that Cargo built with [`BuildProfile::Dev`].
+/// The folder in [`BUILD_DIR`] for components that Cargo built with [`BuildProfile::Dev`].
 pub(crate) const DEV_DIR: &str = "dev";
 
-/// The kernel's clock for files may lag behind the clock that programs read by one tick.
+/// The maximum time by which the kernel's clock for file times can lag behind the clock that programs read: one tick.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
 
-/// The size and time of a file. If both are the same, the file has not changed.
+/// The size and modification time of a file. If both are the same as before, the file has not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     modified_ns: u64,
@@ -36,7 +37,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Returns the file's stamp, or `None` if there is no such file.
+    /// Returns the file's stamp, or `None` if the file does not exist.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self { modified_ns: nanoseconds(metadata.modified().ok()?), bytes: metadata.len() })
@@ -53,13 +54,13 @@ fn nanoseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The files from which a component was made, each with its stamp. `None` means that the file did not exist, and must
-/// not appear.
+/// The files from which a component was made, each with its stamp. `None` means that the file did not exist. Creating
+/// it makes the component out of date.
 pub(crate) type Inputs = BTreeMap<PathBuf, Option<Stamp>>;
 
-/// Returns the stamps of files that were read by a build which began at `began`. A file that was changed during the
-/// build gets a stamp that never matches, as it is unknown which text was read. The lock file is the exception: the
-/// build itself writes it.
+/// Returns the stamps of files that were read by a build that started at `began`. If a file was changed during the
+/// build, it is unknown which contents the build read, so the file gets a stamp that never matches. `Cargo.lock` is the
+/// exception, because the build itself writes it.
 pub(crate) fn stamps(paths: impl IntoIterator<Item = PathBuf>, began: SystemTime) -> Inputs {
     const UNKNOWN: Stamp = Stamp { modified_ns: 0, bytes: u64::MAX };
     let stamp = |path: PathBuf| {
@@ -73,35 +74,36 @@ pub(crate) fn stamps(paths: impl IntoIterator<Item = PathBuf>, began: SystemTime
 /// The last build of a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The source in the manifest.
+    /// The component's source in the manifest, as text.
     pub source: String,
-    /// The toolchain that Cargo used. `None` for other sources, and in records of versions that did not store it.
+    /// The origin of the toolchain that Cargo used. `None` for other sources, and in records of older versions of
+    /// `isomer`.
     #[serde(default)]
     pub toolchain: Option<ToolchainOrigin>,
     /// Other settings that affect the code that Cargo makes: the profile and the environment. Empty for other sources.
     #[serde(default)]
     pub settings: String,
-    /// The environment variables that Cargo's packages read. Empty for other sources.
+    /// The environment variables that the build of Cargo's packages read. Empty for other sources.
     #[serde(default)]
     pub variables: Variables,
     /// The files from which the component was made.
     pub inputs: Inputs,
-    /// Files that a command creates in addition to the component. Changes of these files are ignored.
+    /// The files that the command makes in addition to the component. Changes to these files are ignored.
     #[serde(default)]
     pub made: BTreeSet<PathBuf>,
-    /// Files that changed while a command ran: whether the command changed them is known after its next run.
+    /// The files that changed while the command ran. The next run shows whether the command or the user changed them.
     #[serde(default)]
     pub in_doubt: BTreeSet<PathBuf>,
     /// The component's file.
     pub output: PathBuf,
-    /// The stamp of that file, or `None` if a command has failed.
+    /// The stamp of the component's file, or `None` if the build failed.
     pub output_stamp: Option<Stamp>,
-    /// The SHA-256 of the component's bytes; after a failed command, that of the last successful build.
+    /// The SHA-256 of the component's bytes. After a failed build, it is the hash of the last successful build.
     pub digest: String,
 }
 
 impl Record {
-    /// Returns whether the component is up to date. Files in `foreign` do not count.
+    /// Returns whether the component is up to date. Changes to files in `foreign` are ignored.
     pub(crate) fn is_fresh(&self, source: &ComponentSource, foreign: &BTreeSet<PathBuf>) -> bool {
         self.source == source_text(source)
             && self.in_doubt.is_subset(foreign)
@@ -110,22 +112,22 @@ impl Record {
             && self.inputs.iter().all(|(path, stamp)| Stamp::of(path) == *stamp || foreign.contains(path))
     }
 
-    /// Reads the record of the last build. Returns `None` if there is none that can be read.
+    /// Reads the record of a component's last build. Returns `None` if it does not exist or cannot be read.
     pub(crate) fn load(build_dir: &Path, component: &ComponentName) -> Option<Self> {
         serde_json::from_slice(&fs::read(record_path(build_dir, component)).ok()?).ok()
     }
 
-    /// Writes the record.
+    /// Writes the record to its file in `build_dir`.
     pub(crate) fn store(&self, build_dir: &Path, component: &ComponentName) -> Result<(), PathError> {
         let path = record_path(build_dir, component);
-        // Fails for paths that are not UTF-8.
+        // This fails for paths that are not UTF-8.
         let text = serde_json::to_vec_pretty(self).map_err(|error| at(&path, "written")(error.into()))?;
         replace(&path, &text)
     }
 }
 
-/// Returns the folder of an app's components and records. It is created with a `.gitignore`, as all of it can be built
-/// again.
+/// Creates the folder of an app's components and records, and returns its path. A `.gitignore` in it excludes
+/// everything, because all of it can be built again.
 pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
     let dir = app_dir.join(BUILD_DIR);
     let ignore = dir.join(".gitignore");
@@ -137,7 +139,7 @@ pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
 }
 
 /// Returns the folder of components that Cargo built with `profile`. Each profile has its own folder, so that a
-/// component of one profile is never used for the other.
+/// component is never used for the other profile.
 pub(crate) fn cargo_dir(build_dir: &Path, profile: BuildProfile) -> PathBuf {
     match profile {
         BuildProfile::Release => build_dir.to_owned(),
@@ -145,13 +147,14 @@ pub(crate) fn cargo_dir(build_dir: &Path, profile: BuildProfile) -> PathBuf {
     }
 }
 
-/// Removes files of earlier builds in `dir`, except those for which `is_wanted` (component, extension) returns true.
+/// Removes files of earlier builds from `dir`, except those for which `is_wanted` returns true. Its arguments are the
+/// name of the component and the extension of the file.
 pub(crate) fn remove_leftovers(dir: &Path, is_wanted: impl Fn(&str, &str) -> bool) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some((component, kind)) = name.to_str().and_then(|name| name.rsplit_once('.')) else { continue };
         if matches!(kind, "json" | "wasm") && !component.is_empty() && !is_wanted(component, kind) {
-            // A file that cannot be removed only takes space.
+            // A failure is ignored, because a file that stays only takes space.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -161,7 +164,7 @@ fn record_path(build_dir: &Path, component: &ComponentName) -> PathBuf {
     build_dir.join(format!("{component}.json"))
 }
 
-/// Returns the source in the manifest as text. Another text is another build.
+/// Returns the source in the manifest as text. If the text changes, the component is out of date.
 pub(crate) fn source_text(source: &ComponentSource) -> String {
     format!("{source:?}")
 }

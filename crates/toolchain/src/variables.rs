@@ -1,13 +1,13 @@
-//! Environment variables that Cargo's builds have read: variables that sources read with `env!` and `option_env!`, and
-//! variables that build scripts name.
+//! Finds the environment variables that Cargo's builds read: the variables in `env!` and `option_env!`, and those that
+//! build scripts name.
 //!
-//! The compiler writes the variables of sources into its dep-info files (`# env-dep:NAME=VALUE`). Cargo keeps those of
-//! build scripts in the output of a build script (`cargo::rerun-if-env-changed=NAME`). All such files of a target
-//! folder are read, even those of packages that only another component uses: a variable too many causes an unnecessary
-//! build, but a missing one ships a component with an old value. Variables that Cargo sets itself are left out: they
-//! depend on files that are inputs anyway.
+//! The compiler writes the variables of sources into its dep-info files (`# env-dep:NAME=VALUE`). Cargo keeps the
+//! output of each build script, which names the script's variables (`cargo::rerun-if-env-changed=NAME`). All such files
+//! of a target folder are read, including those of packages that only other components use. A variable that does not
+//! matter can cause an unnecessary build; but a variable that was missed would leave an old value in a component.
+//! Variables that Cargo sets are left out, because they depend only on files that are inputs.
 //!
-//! A record holds digests of the values, which may be secret.
+//! A record contains digests of the values, because a value may be secret.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,22 +15,23 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-/// Variables by name, each with the digest of its value, or `None` if it is not set.
+/// Environment variables by name, each with the digest of its value, or `None` if it is not set.
 pub(crate) type Variables = BTreeMap<String, Option<String>>;
 
-/// The number of files in a target folder that are read. Variables that only further files name are not noticed.
+/// The maximum number of files in a target folder that are read. Variables that only other files name are missed.
 const FILES_MAX: usize = 10_000;
 
-/// The maximum size in bytes of such a file that is read.
+/// The maximum size in bytes of a file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Prefixes of lines in dep-info files that name a variable.
+/// The prefixes of the lines in dep-info files that name a variable.
 const OF_SOURCES: [&str; 1] = ["# env-dep:"];
 
-/// Prefixes of lines in the output of build scripts that name a variable.
+/// The prefixes of the lines in the output of build scripts that name a variable.
 const OF_BUILD_SCRIPTS: [&str; 2] = ["cargo:rerun-if-env-changed=", "cargo::rerun-if-env-changed="];
 
-/// Returns the variables that the artifacts in `folder` depend on (a profile's, in Cargo's target folder), with their values of now.
+/// Returns the variables that artifacts in `folder` depend on, with their current values. `folder` is that of a profile
+/// in Cargo's target folder.
 pub(crate) fn of_artifacts(folder: &Path) -> Variables {
     let mut names = Vec::new();
     for path in entries(&folder.join("deps")).filter(|path| path.extension().is_some_and(|it| it == "d")) {
@@ -42,7 +43,7 @@ pub(crate) fn of_artifacts(folder: &Path) -> Variables {
     names.into_iter().map(|name| (name.clone(), current(&name))).collect()
 }
 
-/// Returns whether all of them have the same values now.
+/// Returns whether all variables have the same values as when they were read.
 pub(crate) fn are_unchanged(variables: &Variables) -> bool {
     variables.iter().all(|(name, digest)| current(name) == *digest)
 }
@@ -51,7 +52,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).take(FILES_MAX)
 }
 
-/// Returns the text of a file; empty if it cannot be read or is not UTF-8.
+/// Returns the text of a file, or an empty string if the file cannot be read or is not UTF-8.
 fn read(path: &Path) -> String {
     let is_small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= FILE_BYTES_MAX);
     if is_small { fs::read_to_string(path).unwrap_or_default() } else { String::new() }

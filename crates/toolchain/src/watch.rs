@@ -1,37 +1,37 @@
-//! The files and folders that a development server watches.
+//! Finds the files and folders that a development server watches.
 //!
-//! A [`WatchSet`] has the *wanted* paths as the manifest and Cargo write them: they may not exist yet, may be removed
-//! and created again, and may contain symbolic links. Only existing folders can be *watched*. [`WatchFolders`]
-//! translates: for every wanted path it contains each folder in which a step of the path's resolution can change:
-//! folders in which a missing part would appear, in which a link is, or to which a link leads. It is valid until one of
-//! these steps changes; then it has to be created again.
+//! A [`WatchSet`] contains the *wanted* paths as the manifest and Cargo write them. A wanted path may not exist yet,
+//! may be removed and created again, and may contain symbolic links. But only existing folders can be *watched*. So
+//! [`WatchFolders`] contains, for every wanted path, each folder in which a change can affect what the path resolves
+//! to: folders in which a missing segment would appear, folders that contain a link, and folders to which a link
+//! points. If one of these changes, the [`WatchFolders`] must be computed again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Folders of tools, which contain no sources.
+/// The folders of tools. They contain no sources.
 const IGNORED_DIRS: [&str; 4] = [".isomer", ".git", "node_modules", "__pycache__"];
 
-/// The file that marks a folder of generated files, such as Cargo's `target`.
+/// The name of the file that marks a folder of generated files, such as Cargo's `target`.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
-/// The number of files in a folder that are looked at. A command that may read more is refused
+/// The maximum number of files in a folder that are listed. A command with more input files is refused
 /// (`BuildError::TooManyFiles`).
 pub(crate) const FILES_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
 
-/// The maximum number of watched folders below the wanted ones. Changes in further folders are not noticed.
+/// The maximum number of watched folders below the wanted folders. Changes in other folders are not noticed.
 const DIRS_MAX: usize = 50_000;
 
-/// The maximum number of links that are followed in one path, as in the operating system.
+/// The maximum number of symbolic links that are followed in one path, as in Linux.
 const LINKS_MAX: usize = 40;
 
-/// Folders with fewer parts than this (`/`, `/home`) are watched only if a part of a path is missing in them or is a
-/// link.
+/// The maximum number of segments of a folder that is not always watched: `/` has one, `/home` two. Such a folder is
+/// watched only if the next segment of a wanted path is missing, is a link, or is the last one.
 const DEPTH_MIN: usize = 2;
 
-/// The paths to watch, whether they exist or not.
+/// The paths to watch. They do not have to exist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchSet {
     trees: BTreeSet<PathBuf>,
@@ -39,37 +39,37 @@ pub struct WatchSet {
     products: BTreeSet<PathBuf>,
 }
 
-/// The folders to watch for a [`WatchSet`], and which changes in them count. Valid until something changes on the way
-/// to a wanted path.
+/// The folders to watch for a [`WatchSet`], and which changes in them require a build. Valid until a folder or link on
+/// the way to a wanted path changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchFolders {
     /// The folders to watch, each without its subfolders. All exist, and no path contains a link.
     pub dirs: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
-    /// Folders and links on the way to wanted paths.
+    /// The folders and links that are segments of wanted paths.
     steps: BTreeSet<PathBuf>,
     trees: BTreeSet<PathBuf>,
     products: BTreeSet<PathBuf>,
 }
 
 impl WatchSet {
-    /// Adds a file.
+    /// Adds a file to watch.
     pub fn add(&mut self, file: PathBuf) {
         self.files.insert(file);
     }
 
-    /// Adds everything below a folder.
+    /// Adds a folder and everything in it.
     pub(crate) fn add_tree(&mut self, folder: PathBuf) {
         self.trees.insert(folder);
     }
 
-    /// Adds a file that builds make: its changes do not count.
+    /// Adds a file that builds make. Changes to it are ignored.
     pub(crate) fn add_product(&mut self, file: PathBuf) {
         self.products.insert(file);
     }
 
-    /// Adds the sources of all Cargo packages below `dir`. Used after a failed build, as it is unknown which of them it
-    /// has read.
+    /// Adds the sources of all Cargo packages below `dir`. Used after a failed build, because it is unknown which of
+    /// them the build read.
     pub fn add_packages(&mut self, dir: &Path) {
         for manifest in walk(dir).into_iter().filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml")) {
             let Some(package) = manifest.parent() else { continue };
@@ -101,20 +101,20 @@ impl WatchSet {
 }
 
 impl WatchFolders {
-    /// Returns whether a change of `path` requires a build. `appeared` says that an entry with this name was made,
-    /// removed or renamed.
+    /// Returns whether a change of `path` requires a build. `appeared` is true if a file with this name was created,
+    /// removed or renamed, and false if its contents changed.
     pub fn counts(&self, path: &Path, appeared: bool) -> bool {
         if self.files.contains(path) || (appeared && self.steps.contains(path)) {
             return true;
         }
-        // A wanted tree may be inside a folder that another tree leaves out.
+        // A wanted folder may be inside a folder that is ignored in another wanted folder.
         let is_in = |root: &PathBuf| {
             path.starts_with(root) && !path.ancestors().take_while(|dir| dir != root).any(is_tools_dir)
         };
-        !is_passing(path) && !self.products.contains(path) && self.trees.iter().any(is_in)
+        !is_temporary(path) && !self.products.contains(path) && self.trees.iter().any(is_in)
     }
 
-    /// Resolves `path` through all folders and links, and adds each of them. Returns where it ends, or `None` if it
+    /// Resolves `path` through all folders and links, and adds each of them. Returns the resolved path, or `None` if it
     /// does not exist.
     fn trace(&mut self, path: &Path) -> Option<PathBuf> {
         let mut left: VecDeque<OsString> = parts(path).collect();
@@ -151,7 +151,7 @@ impl WatchFolders {
         Some(here)
     }
 
-    /// Adds a folder with everything below it, and files elsewhere to which links in it lead.
+    /// Adds a folder with everything in it, and files outside to which links in it point.
     fn tree(&mut self, root: &Path) {
         self.trees.insert(root.to_owned());
         let mut dirs = vec![root.to_owned()];
@@ -173,7 +173,7 @@ impl WatchFolders {
     }
 }
 
-/// Returns the names in a path, with `..` for the parent folder.
+/// Returns the segments of a path, with `..` for the parent folder.
 fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -182,20 +182,20 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     })
 }
 
-/// Returns whether the file belongs to an editor: a backup, a swap file, a lock.
-fn is_passing(path: &Path) -> bool {
+/// Returns whether the file is a temporary file of an editor: a backup, a swap file, a lock.
+fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with('~') || name.ends_with(".swp") || name.starts_with(".#") || name == "4913"
 }
 
-/// Returns whether the folder's content belongs to a tool.
+/// Returns whether the folder belongs to a tool and contains no sources.
 fn is_tools_dir(dir: &Path) -> bool {
     let name = dir.file_name().unwrap_or_default();
     IGNORED_DIRS.iter().any(|ignored| name == *ignored) || dir.join(CACHE_TAG).exists()
 }
 
-/// Returns all files below `dir`, except in folders of tools, files of editors, and files whose names are not UTF-8,
-/// which a record cannot hold. Links to folders are not followed.
+/// Returns all files below `dir`. Folders of tools, temporary files of editors, and files whose names are not UTF-8
+/// (which a record cannot contain) are left out. Links to folders are not followed.
 pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut dirs = vec![dir.to_owned()];
@@ -206,7 +206,7 @@ pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && !is_tools_dir(&path) => dirs.push(path),
                 Ok(kind) if kind.is_dir() => {}
-                Ok(_) if files.len() < FILES_MAX && !is_passing(&path) && path.to_str().is_some() => files.push(path),
+                Ok(_) if files.len() < FILES_MAX && !is_temporary(&path) && path.to_str().is_some() => files.push(path),
                 _ => {}
             }
         }
@@ -243,7 +243,7 @@ mod tests {
         fs::create_dir(dir.join("dist")).expect("made");
         let folders = watching(&wanted);
         assert!(folders.dirs.contains(&dir.join("dist")) && folders.counts(&dir.join("dist/deep"), true));
-        // Renaming or removing a folder above also affects it.
+        // Renaming or removing a folder above the wanted path changes what the path resolves to.
         assert!(folders.dirs.contains(&dir) && folders.counts(&dir.join("dist"), true));
         assert!(!folders.counts(&dir.join("dist"), false), "a write in the folder is not a change of the folder");
     }
@@ -255,7 +255,7 @@ mod tests {
             fs::create_dir_all(dir.join(made)).expect("made");
         }
         fs::write(dir.join("built/1/k.wasm"), "1").expect("written");
-        // A link to a file through a link to a folder.
+        // The wanted path is a link whose target contains a link to a folder.
         symlink("../built/current/k.wasm", dir.join("app/k.wasm")).expect("linked");
         symlink("1", dir.join("built/current")).expect("linked");
         let folders = watching(&dir.join("app/k.wasm"));

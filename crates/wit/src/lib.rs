@@ -1,10 +1,10 @@
-//! The WIT packages that components are written against, embedded as text.
+//! The WIT packages that components can import, embedded as text.
 //!
-//! The crate owns WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`, and this project's
-//! `isomer:sql` and `isomer:secrets`. It determines which of them an app's worlds use ([`needed`]) and writes them into
-//! an app's `wit/deps` ([`write_deps`]). It has no notion of components or manifests.
+//! The packages are WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`, and this project's
+//! `isomer:sql` and `isomer:secrets`. [`needed`] determines which packages an app's worlds use, and [`write_deps`]
+//! writes them into the app's `wit/deps`. The crate knows neither components nor manifests.
 //!
-//! Invariant: the packages are complete; each refers only to packages of the same list.
+//! Invariant: the packages are complete. Each package refers only to embedded packages.
 #![forbid(unsafe_code)]
 
 mod needed;

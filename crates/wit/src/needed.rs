@@ -1,4 +1,4 @@
-//! The packages that the worlds of an app use, directly or through other packages.
+//! Determines the packages that the worlds of an app use, directly or through other packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,57 +8,57 @@ use wit_parser::{AstItem, PackageName, SourceMap, UnresolvedPackageGroup};
 
 use crate::{WitPackage, packages};
 
-/// Namespaces whose packages are either the platform's or in the app's `wit/deps`.
+/// The namespaces whose packages come from the platform unless the app has them in its `wit/deps`.
 const NAMESPACES: [&str; 2] = ["isomer", "wasi"];
 
-/// The reasons why the packages that an app needs cannot be determined.
+/// The error if the packages that an app needs cannot be determined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NeedError {
-    /// The text is not valid WIT.
+    /// A file of the app is not valid WIT.
     #[error("{problem}")]
     Text {
-        /// The parser's message, with the place.
+        /// The message of the WIT parser, with file and line.
         problem: String,
     },
-    /// Neither the platform nor `wit/deps` has such a package.
+    /// The app uses a package that neither the platform nor `wit/deps` has.
     #[error("{place}: there is no package `{wanted}`")]
     NoPackage {
-        /// The place of the use: file, line and column.
+        /// The location of the use: file, line and column.
         place: String,
-        /// The package that was not found.
+        /// The name of the missing package.
         wanted: String,
-        /// The package that was probably meant.
+        /// The package of the platform with a similar name, if there is one.
         near: Option<String>,
     },
-    /// The package has no such interface or world.
+    /// The app uses an interface or world that the package does not have.
     #[error("{place}: `{package}` has no {kind} `{name}`")]
     NoItem {
-        /// The place of the use: file, line and column.
+        /// The location of the use: file, line and column.
         place: String,
-        /// The package.
+        /// The name of the package.
         package: String,
         /// `interface` or `world`.
         kind: &'static str,
-        /// The interface or world that is missing.
+        /// The name of the missing interface or world.
         name: String,
         /// The interfaces or worlds that the package has.
         has: Vec<String>,
     },
-    /// The platform has the package only in other versions.
+    /// The app uses a package in a version that the platform does not have.
     #[error("{place}: the platform does not have `{wanted}`, but {}", list(has))]
     OtherVersion {
-        /// The place of the use: file, line and column.
+        /// The location of the use: file, line and column.
         place: String,
-        /// The package in the wanted version.
+        /// The package with the version that the app uses.
         wanted: String,
-        /// The package's ids in the versions that the platform has.
+        /// The package with each version that the platform has.
         has: Vec<String>,
     },
 }
 
 impl NeedError {
-    /// Returns a hint on how to solve the problem.
+    /// Returns a hint how the user can solve the problem.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Text { .. } => None,
@@ -76,14 +76,15 @@ impl NeedError {
     }
 }
 
-/// Returns the packages that the folder `wit` of an app needs in its `deps`, ordered by name and version. If the app
-/// has put other packages there, the result includes the packages that those use, but not those that they provide.
+/// Returns the platform's packages that an app needs in `wit/deps`, ordered by name and version. `wit` is the app's
+/// folder of WIT files. If `wit/deps` contains other packages, the packages that they use are also returned. A package
+/// that is already there as the app's own is not.
 ///
 /// # Errors
-/// If a file is not valid WIT, or a package, a version of it, or one of its interfaces or worlds does not exist.
+/// If a file is not valid WIT, or if a package, version, interface or world that the app uses does not exist.
 pub fn needed(wit: &Path) -> Result<Vec<&'static WitPackage>, NeedError> {
     let mut wanted: BTreeSet<PackageName> = BTreeSet::new();
-    let mut given: BTreeSet<PackageName> = BTreeSet::new();
+    let mut provided: BTreeSet<PackageName> = BTreeSet::new();
     let mut roots = groups(wit)?;
     let ours: BTreeSet<String> = packages().iter().map(WitPackage::dir_name).collect();
     let entries = std::fs::read_dir(wit.join("deps")).into_iter().flatten().flatten();
@@ -91,15 +92,15 @@ pub fn needed(wit: &Path) -> Result<Vec<&'static WitPackage>, NeedError> {
         let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| ours.contains(name));
         if !is_ours {
             let others = groups(&path)?;
-            given.extend(others.iter().flat_map(|group| group.names()));
+            provided.extend(others.iter().flat_map(|group| group.names()));
             roots.extend(others);
         }
     }
-    given.extend(roots.iter().flat_map(|group| group.names()));
+    provided.extend(roots.iter().flat_map(|group| group.names()));
     let mut left: Vec<Use> = roots.iter().flat_map(Group::uses).collect();
     let mut found = BTreeMap::new();
     while let Some(used) = left.pop() {
-        if given.contains(&used.package) {
+        if provided.contains(&used.package) {
             continue;
         }
         let Some(package) = package(&used)? else { continue };
@@ -113,7 +114,8 @@ pub fn needed(wit: &Path) -> Result<Vec<&'static WitPackage>, NeedError> {
     Ok(found.into_values().collect())
 }
 
-/// Returns the platform's package, or `None` if the package is not the platform's and must be provided by the app.
+/// Returns the platform's package for `used`, or `None` if its namespace is not the platform's, so the app must provide
+/// it.
 fn package(used: &Use) -> Result<Option<&'static WitPackage>, NeedError> {
     let name = &used.package;
     let of_name = format!("{}:{}", name.namespace, name.name);
@@ -134,20 +136,20 @@ fn package(used: &Use) -> Result<Option<&'static WitPackage>, NeedError> {
     }
 }
 
-/// Returns the platform's package with a similar name, in any namespace.
+/// Returns the name of the platform's package with the most similar name, in any namespace.
 fn near_package(name: &str) -> Option<String> {
     let names = || packages().iter().filter_map(|package| Some((package.name, package.name.split_once(':')?.1)));
     let near = nearest(name, names().map(|(_, name)| name))?;
     names().find(|(_, name)| *name == near).map(|(package, _)| package.to_owned())
 }
 
-/// The items of another package that a package's text uses.
+/// A package that another package refers to, with the items that are used.
 struct Use {
     package: PackageName,
     items: Vec<Item>,
 }
 
-/// An interface or world of another package.
+/// An interface or world that a package uses from another package.
 struct Item {
     name: String,
     is_world: bool,
@@ -155,12 +157,12 @@ struct Item {
 }
 
 impl Use {
-    /// Returns the place of the first use.
+    /// Returns the location of the first use.
     fn place(&self) -> String {
         self.items.first().map(|item| item.place.clone()).unwrap_or_default()
     }
 
-    /// Checks that the package has all interfaces and worlds that are used of it.
+    /// Returns an error if `package` lacks an interface or world that is used. `text` is the parsed text of `package`.
     fn check(&self, package: &WitPackage, text: &Group) -> Result<(), NeedError> {
         for item in &self.items {
             let has = if item.is_world { text.worlds() } else { text.interfaces() };
@@ -186,7 +188,7 @@ impl Group {
         std::iter::once(&self.0.main).chain(&self.0.nested).map(|package| package.name.clone())
     }
 
-    /// Returns the items of other packages that the package uses.
+    /// Returns the packages that this package refers to, with the items that it uses.
     fn uses(&self) -> Vec<Use> {
         let own: BTreeSet<PackageName> = self.names().collect();
         let mut uses = Vec::new();
@@ -205,7 +207,8 @@ impl Group {
         uses
     }
 
-    /// Returns the names of the main package's interfaces. Interfaces of other packages have no name here.
+    /// Returns the names of the package's own interfaces. Interfaces of other packages are in the same list of the
+    /// parser, but without names.
     fn interfaces(&self) -> Vec<String> {
         self.0.main.interfaces.iter().filter_map(|(_, interface)| interface.name.clone()).collect()
     }
@@ -217,7 +220,7 @@ impl Group {
     }
 }
 
-/// Returns the package in a folder or file; an empty list if there is no WIT.
+/// Parses the package in a folder or file. Returns an empty list if there is no WIT file.
 fn groups(path: &Path) -> Result<Vec<Group>, NeedError> {
     let mut files = Vec::new();
     if path.is_dir() {

@@ -1,13 +1,13 @@
-//! The embedded packages.
+//! The embedded WIT packages.
 
-/// One version of one WIT package.
+/// One version of a WIT package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WitPackage {
-    /// The name, `namespace:name`.
+    /// The package's name, for example `wasi:http`.
     pub name: &'static str,
-    /// The version, without `@`.
+    /// The package's version, for example `0.3.0`.
     pub version: &'static str,
-    /// The files.
+    /// The WIT files of the package.
     pub files: &'static [WitFile],
 }
 
@@ -16,23 +16,23 @@ pub struct WitPackage {
 pub struct WitFile {
     /// The file's name, without a folder.
     pub name: &'static str,
-    /// The whole text.
+    /// The contents of the file.
     pub text: &'static str,
 }
 
 impl WitPackage {
-    /// Returns the name of the package's folder in `wit/deps`: `wasi-http-0.3.0`.
+    /// Returns the name of the package's folder in `wit/deps`, for example `wasi-http-0.3.0`.
     pub fn dir_name(&self) -> String {
         format!("{}-{}", self.name.replace(':', "-"), self.version)
     }
 
-    /// Returns `namespace:name@version`.
+    /// Returns name and version, for example `wasi:http@0.3.0`.
     pub fn id(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
 }
 
-/// Returns all packages, ordered by name and version.
+/// Returns all embedded packages, ordered by name and version.
 pub fn packages() -> &'static [WitPackage] {
     PACKAGES
 }

@@ -1,4 +1,4 @@
-//! Writes packages into a folder, so that an app's bindings can refer to them.
+//! Writes packages into an app's folder, so that the app's bindings can refer to them.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 
 use crate::{WitPackage, packages};
 
-/// A file or folder of `wit/deps` that could not be written.
+/// The error if a file or folder in `wit/deps` could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` cannot be written", path.display())]
 pub struct WriteError {
-    /// The path that was being written.
+    /// The path of the file or folder.
     pub path: PathBuf,
-    /// The cause.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
-/// Updates `dir` (an app's `wit/deps`): each of `wanted` gets its own folder. Returns the files that were written, in
-/// the order of the packages. A file that already has the right text is not touched, and other files and folders stay
-/// as they are.
+/// Writes each of `wanted` into its own folder in `dir`, which is an app's `wit/deps`. Returns the files that were
+/// written, in the order of the packages. Files that already have the same text are not written. Other files and
+/// folders are not changed.
 pub fn write_deps<'a>(
     dir: &Path,
     wanted: impl IntoIterator<Item = &'a WitPackage>,
@@ -38,9 +38,9 @@ pub fn write_deps<'a>(
     Ok(written)
 }
 
-/// Removes the platform's packages that are not among `wanted` from `dir`, unless their text differs from the text that
-/// [`write_deps`] writes. Returns their folders. Two versions of a package next to each other would make bindings
-/// rename its modules.
+/// Removes packages of the platform that are not in `wanted` from `dir`, and returns their folders. A package whose
+/// files differ from what [`write_deps`] writes is kept. Unneeded packages are removed because bindings rename modules
+/// if two versions of a package are next to each other.
 pub fn remove_unneeded(dir: &Path, wanted: &[&WitPackage]) -> Result<Vec<PathBuf>, WriteError> {
     let mut removed = Vec::new();
     for package in packages().iter().filter(|package| !wanted.contains(package)) {
@@ -53,7 +53,7 @@ pub fn remove_unneeded(dir: &Path, wanted: &[&WitPackage]) -> Result<Vec<PathBuf
     Ok(removed)
 }
 
-/// Returns whether the folder has exactly the package's files.
+/// Returns whether the package's folder in `dir` contains exactly the package's files.
 fn is_as_written(dir: &Path, package: &WitPackage) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     let is_ours = |path: &Path| {
@@ -64,7 +64,8 @@ fn is_as_written(dir: &Path, package: &WitPackage) -> bool {
     !entries.is_empty() && entries.iter().all(|path| is_ours(path))
 }
 
-/// Replaces a file by renaming a new one, so that a reader sees either the old text or the new one.
+/// Writes `text` to a temporary file in `dir` and renames it to `path`, so that a reader sees either the old or the new
+/// text.
 fn replace(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let mut file = tempfile::Builder::new().prefix(".wit-").tempfile_in(dir)?;
