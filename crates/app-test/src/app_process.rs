@@ -1,4 +1,4 @@
-//! The app in one shape: a process of this program that serves it, with an empty data directory.
+//! Runs the app in one shape: starts a process of this program that serves the app with an empty data directory.
 //!
 //! The process ends when its standard input is closed, so it never outlives the process that started it.
 
@@ -19,43 +19,43 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::secrets;
 use crate::stubs::StubServer;
 
-/// The maximum time that a start may take. Compiling a large app takes minutes.
+/// The maximum time until the app must have started. Compiling a large app takes minutes.
 const START_MAX: Duration = Duration::from_secs(600);
 
-/// The time that running requests have when the process is stopped, in seconds.
+/// The time that requests in progress have to finish when the process is stopped, in seconds.
 const GRACE_S: &str = "5";
 
 /// The time after which a process that does not stop is killed.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// The maximum time for which the log of an ended process is read: a process that the app has started may hold the log
-/// open.
+/// The maximum time for which the log is read after the process has ended. The time is limited because a process that
+/// the app started may keep the log open.
 const LOG_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The number of lines that are kept of each end of the log.
+/// The maximum number of lines that are kept from the beginning of the log, and from its end.
 const LINES_MAX: usize = 200;
 
-/// The data directory, in the folder that is removed with the process.
+/// The name of the data directory in the temporary folder.
 const DATA: &str = "data";
 
-/// The folder of secrets, in the same folder.
+/// The name of the folder of secrets in the temporary folder.
 const SECRETS: &str = "secrets";
 
 /// Options for starting an app's process.
 pub struct AppProcessSetup<'a> {
-    /// The app's folder, or its component's file.
+    /// The app's folder, or the file of a single component.
     pub app_dir: &'a Path,
-    /// The shape to run it in.
+    /// The name of the shape in which the app runs.
     pub shape: &'a str,
-    /// The folder of compiled code.
+    /// The folder that caches compiled code.
     pub code: &'a Path,
-    /// Values from outside of the manifest.
+    /// The config values and environment variables that do not come from the manifest.
     pub values: &'a ValueSources,
-    /// Whether the clock and random numbers of guests are derived from the request and the component.
+    /// Whether guests get a clock and random numbers that are derived from the request and the component.
     pub deterministic: bool,
-    /// Values of secrets, by name.
+    /// The values of the app's secrets, by name.
     pub secrets: &'a BTreeMap<String, String>,
-    /// The server for hosts that have stubs.
+    /// The server that responds for external hosts, if the script has stubs.
     pub stubs: Option<&'a StubServer>,
 }
 
@@ -64,15 +64,15 @@ pub struct AppProcess {
     child: Child,
     address: SocketAddr,
     log: Receiver<Vec<String>>,
-    /// Removed when the process has ended.
+    /// The temporary folder. It is removed after the process has ended.
     _data: tempfile::TempDir,
 }
 
 impl AppProcess {
-    /// Starts the app and waits until it is ready.
+    /// Starts the app and waits until it accepts requests.
     ///
     /// # Errors
-    /// If the app does not start: the error is the output of the process.
+    /// If the app does not start. The error contains the output of the process.
     pub fn start(setup: &AppProcessSetup<'_>) -> Result<Self, CliError> {
         let data =
             tempfile::Builder::new().prefix("isomer-test-").tempdir().context("cannot create a folder for data")?;
@@ -109,30 +109,30 @@ impl AppProcess {
         }
     }
 
-    /// The address of the front door.
+    /// Returns the address of the front door.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops the app and returns its log.
+    /// Stops the process and returns the lines of its log.
     pub fn stop(mut self) -> Vec<String> {
         self.end();
         self.log_lines()
     }
 
-    /// The error of an app that has not started: what it has printed.
+    /// Returns the error for an app that did not start, with the output of the process.
     fn start_error(mut self) -> CliError {
         let code = self.end().unwrap_or(FAILED);
         let text: String = self.log_lines().into_iter().map(|line| line + "\n").collect();
         CliError::Rendered { text, code: if code == 0 { FAILED } else { code } }
     }
 
-    /// The log of a process that has ended.
+    /// Returns the lines of the log. The process has ended.
     fn log_lines(&self) -> Vec<String> {
         self.log.recv_timeout(LOG_WAIT_MAX).unwrap_or_default()
     }
 
-    /// Ends the process. Returns its exit code, unless it had to be killed.
+    /// Stops the process. Returns its exit code, or `None` if it had to be killed.
     fn end(&mut self) -> Option<u8> {
         drop(self.child.stdin.take());
         if ends_within(&self.child, STOP_MAX).unwrap_or(false)
@@ -140,16 +140,16 @@ impl AppProcess {
         {
             return status.code().and_then(|code| code.try_into().ok());
         }
-        // Fails only for a process that has ended.
+        // This fails only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         None
     }
 }
 
-/// Waits for the end of a process, without polling. Returns whether it has ended within `timeout`.
+/// Waits at most `timeout` until the process ends, without polling. Returns whether it has ended.
 fn ends_within(child: &Child, timeout: Duration) -> rustix::io::Result<bool> {
-    // The descriptor can be read once the process has ended.
+    // The descriptor becomes readable when the process ends.
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let timeout = Timespec { tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
     Ok(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout))? > 0)
@@ -161,7 +161,7 @@ impl Drop for AppProcess {
     }
 }
 
-/// The lines of a pipe. A thread reads them, so the writer never waits.
+/// Returns a channel with the lines of a pipe. A thread reads the pipe, so the writer never waits.
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -174,7 +174,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Returns the first and the last lines of a pipe, sent once when the pipe ends.
+/// Returns a channel that receives the first and the last lines of a pipe once, when the pipe is closed.
 fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
     let (sender, receiver) = channel();
     let lines = lines(pipe);
@@ -196,7 +196,7 @@ fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
             first.push(format!("… {lost} lines"));
         }
         first.extend(last);
-        // An error means that the log is not wanted.
+        // Sending fails only if the receiver was dropped, because the log is not needed.
         let _ = sender.send(first);
     });
     receiver

@@ -1,4 +1,4 @@
-//! Checks of a response: against what the case expects, and against the response of another shape.
+//! Checks a response: compares it with the expectations of the case, and with the response of another shape.
 
 use isomer_project::toml_to_json;
 use regex_lite::Regex;
@@ -9,15 +9,15 @@ use crate::diff::{self, ReportDetail};
 use crate::script::{Capture, Expect};
 use crate::variables::{self, Variables};
 
-/// The status that a case expects if it names none.
+/// The expected status of a case that does not set one.
 const STATUS: u16 = 200;
 
-/// A difference between a response and what was expected.
+/// A difference between a response and the expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mismatch {
-    /// The difference in one line.
+    /// A description of the difference, of one line.
     pub(crate) what: String,
-    /// The lines that were found, or that differ.
+    /// The lines of the response that are wrong, or the lines in which two texts differ.
     pub(crate) lines: Vec<String>,
 }
 
@@ -32,10 +32,10 @@ impl Mismatch {
     }
 }
 
-/// Checks a response and returns how it differs from the expectation.
+/// Checks a response and returns its differences from the expectation.
 ///
 /// # Errors
-/// The name of the first variable that has no value.
+/// If a variable has no value: the name of the variable.
 pub(crate) fn check(
     expect: &Expect,
     response: &TestResponse,
@@ -102,7 +102,7 @@ pub(crate) fn check(
     Ok(mismatches)
 }
 
-/// Returns what a case captures from a response, if it is there.
+/// Returns the value that `capture` selects from a response, or `None` if the response does not contain it.
 pub(crate) fn captured(capture: &Capture, response: &TestResponse, client: &TestClient) -> Option<String> {
     let matched = |pattern: &str, text: &str| {
         let pattern = Regex::new(pattern).ok()?;
@@ -129,8 +129,9 @@ pub(crate) fn captured(capture: &Capture, response: &TestResponse, client: &Test
     }
 }
 
-/// Returns how a response differs from that of the shape `other`, if it does. Left out are `date`, which is the server's clock, and the
-/// request's identifier in the platform's error pages, which is never the same.
+/// Returns the difference between a response and the response of the shape `other`, if they differ. Two things are not
+/// compared: `date`, which is the time of the server, and the request's identifier in error pages of the platform,
+/// which is always unique.
 pub(crate) fn difference(
     other: &str,
     expected: &TestResponse,
@@ -150,7 +151,7 @@ pub(crate) fn difference(
     Some(Mismatch::new(format!("the response differs from that of shape {other}")).lines(lines))
 }
 
-/// The parts of a response that must be the same in every shape.
+/// The parts of a response that must be equal in all shapes.
 #[derive(PartialEq, Eq)]
 struct Comparable {
     status: u16,

@@ -1,49 +1,49 @@
-//! A small HTTP client for the app's own front door: a connection for each request, cookies kept.
+//! A small HTTP client for the front door of the tested app. It opens a connection for each request and stores cookies.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The maximum time that a read or a write may take.
+/// The maximum time that one read or write may take.
 const IO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The maximum size of a response in bytes; the rest of a larger one is ignored.
+/// The maximum number of bytes of a response that are read. The rest is ignored.
 const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 
-/// A request.
+/// An HTTP request of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TestRequest {
     pub(crate) method: String,
-    /// Path and query.
+    /// The path and the query.
     pub(crate) target: String,
-    /// Headers that are sent in addition to those of the client itself.
+    /// The headers that are sent in addition to those that the client sets.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-/// A response.
+/// The HTTP response to a case's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TestResponse {
     pub(crate) status: u16,
-    /// The headers in their order, names in lower case.
+    /// The headers in the order in which they were received. Names are in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
 impl TestResponse {
-    /// Returns the values of the header `name`, which is in lower case.
+    /// Returns the values of the header `name`, which must be in lower case.
     pub(crate) fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Returns the body as text; invalid UTF-8 is replaced.
+    /// Returns the body as text. Invalid UTF-8 is replaced.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
-/// An HTTP client that keeps cookies, like one visitor of the app.
+/// An HTTP client that stores cookies, like the browser of one visitor.
 pub(crate) struct TestClient {
     address: SocketAddr,
     cookies: BTreeMap<String, String>,
@@ -54,17 +54,18 @@ impl TestClient {
         Self { address, cookies: BTreeMap::new() }
     }
 
-    /// Sends a request and reads the whole response.
+    /// Sends a request and reads the complete response.
     ///
     /// # Errors
-    /// If no complete response arrives.
+    /// If the connection fails or ends before the response is complete.
     pub(crate) fn send(&mut self, request: &TestRequest) -> io::Result<TestResponse> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(IO_TIMEOUT))?;
         stream.set_write_timeout(Some(IO_TIMEOUT))?;
         stream.set_nodelay(true)?;
         let head = self.head(request);
-        // A server may respond and close before it has read a body that it does not want.
+        // Writing may fail although there is a response: a server may respond and close the connection without reading
+        // the body.
         let sent = stream.write_all(&[head.as_bytes(), &request.body].concat());
         let mut bytes = Vec::new();
         let read = stream.take(RESPONSE_BYTES_MAX).read_to_end(&mut bytes);
@@ -79,7 +80,7 @@ impl TestClient {
         Ok(response)
     }
 
-    /// Returns the value of a cookie.
+    /// Returns the value of the stored cookie `name`.
     pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
         self.cookies.get(name).map(String::as_str)
     }
@@ -103,13 +104,14 @@ impl TestClient {
         lines.join("\r\n")
     }
 
-    /// Stores a cookie, or removes it if the server says that it has expired. Paths and domains are ignored: there is one app.
+    /// Stores a cookie, or removes it if it has expired. Paths and domains are ignored, because the client sends
+    /// requests to only one app.
     fn store_cookie(&mut self, cookie: &str) {
         let mut parts = cookie.split(';').map(str::trim);
         let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return };
         let has_expired = parts.any(|attribute| match attribute.split_once('=') {
             Some((key, value)) if key.eq_ignore_ascii_case("max-age") => value.parse::<i64>().is_ok_and(|age| age <= 0),
-            // Servers remove a cookie by a date at the beginning of the Unix epoch.
+            // A server removes a cookie by an expiry date at the beginning of the Unix epoch.
             Some((key, value)) if key.eq_ignore_ascii_case("expires") => value.contains("1970"),
             _ => false,
         });
@@ -129,7 +131,7 @@ fn parse(bytes: &[u8], method: &str) -> io::Result<TestResponse> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| wrong("the response has no status"))?;
-    // Interim responses precede the final one (RFC 9110, section 15.2).
+    // Interim responses precede the final response (RFC 9110, section 15.2).
     if (100..200).contains(&status) && status != 101 {
         return parse(&bytes[end + 4..], method);
     }
@@ -137,7 +139,8 @@ fn parse(bytes: &[u8], method: &str) -> io::Result<TestResponse> {
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
     let mut response = TestResponse { status, headers: headers.collect(), body: Vec::new() };
     let rest = &bytes[end + 4..];
-    // These have no body, although they may have a `content-length` (RFC 9112, section 6.3).
+    // Responses to `HEAD` and responses with these statuses have no body, even if they have a `content-length` (RFC
+    // 9112, section 6.3).
     if method != "HEAD" && !matches!(status, 204 | 304) {
         let length = response.header("content-length").next().and_then(|length| length.parse().ok());
         response.body = match length {
@@ -151,7 +154,7 @@ fn parse(bytes: &[u8], method: &str) -> io::Result<TestResponse> {
     Ok(response)
 }
 
-/// Returns the chunks' contents, or `None` if the last chunk is missing.
+/// Decodes a chunked body. Returns `None` if the last chunk is missing.
 fn dechunked(mut chunks: &[u8]) -> Option<Vec<u8>> {
     let mut whole = Vec::new();
     loop {

@@ -1,29 +1,31 @@
-//! The lines in which two texts differ.
+//! Finds the lines in which two texts differ.
 
 use isomer_display::is_deceptive;
 
-/// Lines of a difference that are shown.
+/// The maximum number of lines of a text or difference that are shown.
 const LINES_MAX: usize = 24;
 
 /// The number of equal lines that are shown before and after a difference.
 const CONTEXT: usize = 2;
 
-/// Longer lines are cut.
+/// The maximum number of characters of a line that are shown.
 const LINE_CHARS_MAX: usize = 160;
 
-/// The amount that is shown of requests, responses and differences.
+/// How much of a request, response or difference a report shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportDetail {
-    /// The first lines, and the beginning of long lines.
+    /// Only the first lines, and only the beginning of long lines.
     Short,
-    /// Everything.
+    /// All lines, at full length.
     Whole,
 }
 
-/// Returns the lines in which two texts differ: `-` is only in `expected`, `+` only in `found`.
+/// Returns the lines in which two texts differ. `-` marks lines that are only in `expected`, `+` lines that are only in
+/// `found`.
 ///
-/// Only a few lines of a common beginning and a common end are shown. Everything between two differences is shown: this
-/// needs no search for the shortest edit, and the responses of two shapes mostly differ in one place.
+/// Of the lines that the texts have in common at the beginning and at the end, only a few are shown. All lines between
+/// the first and the last difference are shown, because finding the shortest edit is not worth the code: the responses
+/// of two shapes mostly differ in one place.
 pub(crate) fn lines(expected: &str, found: &str, detail: ReportDetail) -> Vec<String> {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
     let same_begin = expected.iter().zip(&found).take_while(|(left, right)| left == right).count();
@@ -39,7 +41,7 @@ pub(crate) fn lines(expected: &str, found: &str, detail: ReportDetail) -> Vec<St
     before.chain(removed).chain(added).chain(after).collect()
 }
 
-/// Returns the first lines of a text.
+/// Returns the first lines of a text, or all lines for [`ReportDetail::Whole`].
 pub(crate) fn beginning(text: &str, detail: ReportDetail) -> Vec<String> {
     detail.bounded(text.lines().map(|line| format!("  {}", detail.shown(line))).collect())
 }
@@ -54,7 +56,7 @@ impl ReportDetail {
         lines
     }
 
-    /// The line as it is shown: without control characters, and cut if it is long.
+    /// Returns the line without control characters, and shortened if it is too long.
     fn shown(self, line: &str) -> String {
         let line: String = line.chars().map(|c| if is_deceptive(c) { '\u{fffd}' } else { c }).collect();
         match line.char_indices().nth(LINE_CHARS_MAX) {

@@ -1,20 +1,20 @@
-//! `isomer test`: running an app's own scripts of requests against the app, in each of its shapes.
+//! `isomer test`: runs an app's test scripts, which send requests to the app in each of its shapes.
 //!
-//! | file | what it owns |
+//! | file | what it contains |
 //! | --- | --- |
-//! | `script` | a file of cases: requests and the expected responses; mistakes in the file, with places |
+//! | `script` | a file of cases, which are requests and the expected responses; errors in the file, with their locations |
 //! | `variables` | `${name}` in requests and expectations |
-//! | `secrets` | secrets that a script gives the app |
-//! | `stubs` | responses that a script defines for hosts on the internet |
-//! | `client` | a small HTTP client: a connection for each request, cookies kept |
+//! | `secrets` | the secrets that a script defines for the app |
+//! | `stubs` | the responses that a script defines for external hosts |
+//! | `client` | a small HTTP client, which opens a connection for each request and stores cookies |
 //! | `app_process` | the app in one shape: a process that serves it, with an empty data directory |
-//! | `checks` | compares a response with the expected one, and with that of another shape |
+//! | `checks` | compares a response with the expected one, and with the response of another shape |
 //! | `diff` | the lines in which two texts differ |
-//! | `script_run` | a script in one shape, from the first case to the last |
+//! | `script_run` | runs all cases of a script in one shape |
 //! | `report` | the report of all runs, for people and as JSON |
 //!
-//! The same program runs the app, with `isomer run --test-mode`, so the tested code is the code that will serve. This
-//! crate knows neither the engine nor the node.
+//! The app is run by the same program with `isomer run --test-mode`, so the tested code is the code that serves apps.
+//! This crate depends on neither the engine nor the node.
 
 #![forbid(unsafe_code)]
 

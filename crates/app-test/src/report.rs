@@ -1,4 +1,4 @@
-//! The report of all runs, for people and as JSON.
+//! Formats the report of all runs, for people and as JSON.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use crate::script::Script;
 use crate::script_run::{FailedCase, ScriptResult};
 
-/// The number of lines at each end of the app's log that are shown for a shape with failures: the first error is at its beginning, and its end
-/// may be nothing but a call stack.
+/// The number of lines that are shown from the beginning and from the end of an app's log, if the shape has failed
+/// cases. Both ends are needed: the first error is at the beginning, and the end may be only a call stack.
 const LOG_LINES_MAX: usize = 20;
 
-/// A script that was run in a shape.
+/// The run of a script in one shape.
 pub struct ScriptRun<'a> {
-    /// The script.
+    /// The script that was run.
     pub script: &'a Script,
-    /// The shape.
+    /// The name of the shape.
     pub shape: &'a str,
-    /// The result.
+    /// The responses and the failed cases.
     pub result: ScriptResult,
-    /// The app's log.
+    /// The lines of the app's log.
     pub log: Vec<String>,
-    /// Requests to hosts on the internet for which the script has no stub.
+    /// The requests that the app sent to external hosts and for which the script has no stub.
     pub unknown: Vec<String>,
 }
 
@@ -43,12 +43,13 @@ impl ScriptRun<'_> {
     }
 }
 
-/// Returns whether no case failed.
+/// Returns whether all cases of all runs passed.
 pub fn passed(runs: &[ScriptRun<'_>]) -> bool {
     runs.iter().all(ScriptRun::is_ok)
 }
 
-/// The report for people: a table of all runs, then the failures. With `whole`, no lines are left out. Ends with a line ending.
+/// Returns the report for people: a table of all runs, then the failures. With `whole`, no lines are left out. The text
+/// ends with a newline.
 pub fn report_text(runs: &[ScriptRun<'_>], whole: bool) -> String {
     let mut out = String::new();
     let width =
@@ -72,7 +73,7 @@ pub fn report_text(runs: &[ScriptRun<'_>], whole: bool) -> String {
             let _ = writeln!(out, "  {request}");
         }
     }
-    // If a shape fails in the same way as an earlier one, its log is the same and is not shown again.
+    // If a shape fails in the same way as an earlier one, their logs are equal, so only the first log is shown.
     let mut shown: Vec<(&str, &str)> = Vec::new();
     for Failure { run, .. } in failures {
         if !run.log.is_empty() && !shown.contains(&(run.file(), run.shape)) {
@@ -86,10 +87,10 @@ pub fn report_text(runs: &[ScriptRun<'_>], whole: bool) -> String {
     out
 }
 
-/// The first and the last lines.
+/// Returns the first and the last lines, with a note about the lines that are left out.
 fn ends(lines: &[String]) -> Vec<String> {
     match lines.len().checked_sub(2 * LOG_LINES_MAX) {
-        // With one line left out, the note about it would take as much space as the line.
+        // If only one line would be left out, it is shown, because the note would take as much space.
         None | Some(0 | 1) => lines.to_vec(),
         Some(more) => {
             let between = format!("… {more} lines (--verbose shows them)");
@@ -99,15 +100,15 @@ fn ends(lines: &[String]) -> Vec<String> {
     }
 }
 
-/// A case that failed in the same way in some shapes.
+/// A case that failed in the same way in one or more shapes.
 struct Failure<'a> {
-    /// The run in the first of these shapes.
+    /// The run of the script in the first of these shapes.
     run: &'a ScriptRun<'a>,
     failed: &'a FailedCase,
     shapes: Vec<&'a str>,
 }
 
-/// Returns the failures by file, case, and first shape.
+/// Returns the failures, ordered by file, case and first shape.
 fn failures<'a>(runs: &'a [ScriptRun<'a>]) -> Vec<Failure<'a>> {
     let mut failures: Vec<Failure<'_>> = Vec::new();
     for run in runs {
@@ -128,7 +129,7 @@ fn failures<'a>(runs: &'a [ScriptRun<'a>]) -> Vec<Failure<'a>> {
 }
 
 impl Failure<'_> {
-    /// Appends the failure to `out`. `shapes` is the number of all shapes.
+    /// Appends the failure to `out`. `shapes` is the number of all shapes that were tested.
     fn show(&self, out: &mut String, shapes: usize) {
         let Self { run, failed, .. } = self;
         let case = &run.script.cases[failed.number];
@@ -152,7 +153,7 @@ impl Failure<'_> {
     }
 }
 
-/// The report as JSON.
+/// Returns the report as JSON.
 pub fn report_json(app: &str, runs: &[ScriptRun<'_>]) -> Value {
     let failed = |run: &ScriptRun<'_>, failed: &FailedCase| {
         let case = &run.script.cases[failed.number];

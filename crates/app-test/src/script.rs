@@ -1,4 +1,5 @@
-//! A script: a file of cases that run in order. Owns the keys of the file, and reports mistakes with their places.
+//! A script: a file of cases that run in order. This module defines the keys of the file, and reports errors with their
+//! locations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,35 +16,35 @@ use serde_json::Value;
 use crate::stubs::HostStub;
 use crate::variables;
 
-/// The folder of an app that holds its scripts.
+/// The folder of scripts, relative to the app's folder.
 const FOLDER: &str = "tests";
 
-/// A file of cases.
+/// A parsed script: a file of cases.
 #[derive(Debug)]
 pub struct Script {
-    /// The file.
+    /// The file with its path and text.
     pub source: SourceFile,
-    /// Whether every shape must give the same responses, byte for byte.
+    /// Whether the responses of all shapes must be equal, byte for byte.
     pub same_answers: bool,
-    /// Values for the app's secrets, by name.
+    /// The values of the app's secrets, by name.
     pub secrets: BTreeMap<String, String>,
-    /// Responses of hosts on the internet.
+    /// The stubs: responses for requests that the app sends to external hosts.
     pub stubs: Vec<HostStub>,
-    /// The cases, in their order.
+    /// The cases, in the order in which they run.
     pub cases: Vec<TestCase>,
 }
 
-/// A request and what is expected of the response.
+/// A request and the expectations of its response.
 #[derive(Debug)]
 pub struct TestCase {
     pub(crate) name: String,
-    /// The line of its request, from 1.
+    /// The number of the line in the file that contains the request, from 1.
     pub(crate) line: usize,
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Body,
-    /// Whether the case's response is compared with those of other shapes, if the script compares them.
+    /// Whether the response is compared with those of other shapes. Only used if the script compares responses.
     pub(crate) compare: bool,
     pub(crate) expect: Expect,
     pub(crate) capture: BTreeMap<String, Capture>,
@@ -62,20 +63,20 @@ pub(crate) enum Body {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Expect {
-    /// 200 if `None`.
+    /// The status, or 200 if `None`.
     pub(crate) status: Option<u16>,
     pub(crate) headers: BTreeMap<String, String>,
-    /// The exact body.
+    /// The exact text of the body.
     pub(crate) body: Option<String>,
-    /// The exact body, as JSON.
+    /// The exact value of the body, which must be JSON.
     pub(crate) json: Option<toml::Value>,
     pub(crate) contains: OneOrMore,
     pub(crate) lacks: OneOrMore,
-    /// Regular expressions.
+    /// Regular expressions that the body must match.
     pub(crate) matches: OneOrMore,
 }
 
-/// One text or several.
+/// One text, or a list of texts.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum OneOrMore {
@@ -98,21 +99,22 @@ impl OneOrMore {
     }
 }
 
-/// A value that is captured from a response.
+/// A value that a case takes from its response and stores in a variable.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Capture {
-    /// The part of the body that a regular expression matches, or its first group.
+    /// The part of the body that a regular expression matches. If the expression has a group, the part that the group
+    /// matches.
     Body(String),
-    /// The value at a pointer (RFC 6901) in the body, which is JSON.
+    /// The value at a JSON pointer (RFC 6901) in the body.
     Json { json: String },
-    /// A header, or the part of it that a regular expression matches.
+    /// The value of a header, or the part of it that a regular expression matches.
     Header {
         header: String,
         #[serde(default)]
         matches: Option<String>,
     },
-    /// A cookie.
+    /// The value of a cookie.
     Cookie { cookie: String },
 }
 
@@ -163,10 +165,11 @@ fn yes() -> bool {
     true
 }
 
-/// Reads scripts of an app: the `named` files, or all in its folder `tests`, sorted by name. `secrets` are the names of the app's secrets.
+/// Reads scripts of an app: the files in `named`, or all scripts in the folder `tests` of the app, ordered by name.
+/// `secrets` contains the names of the app's secrets.
 ///
 /// # Errors
-/// If there are none, or for all mistakes in them.
+/// If there is no script, or if a script has errors.
 pub fn read_scripts(app_dir: &Path, named: &[PathBuf], secrets: &BTreeSet<&str>) -> Result<Vec<Script>, CliError> {
     let paths = if named.is_empty() { in_folder(&app_dir.join(FOLDER))? } else { named.to_vec() };
     if paths.is_empty() {
@@ -196,10 +199,10 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
     Ok(paths)
 }
 
-/// Reads a script.
+/// Parses a script.
 ///
 /// # Errors
-/// Every mistake in the file, or only the first one if it is not valid TOML or has unknown keys.
+/// If the file has errors: all of them, or only the first one if the file is not valid TOML or has unknown keys.
 pub(crate) fn parse(source: SourceFile, secrets: &BTreeSet<&str>) -> Result<Script, Vec<Diagnostic>> {
     let raw = toml::from_str::<RawScript>(source.text()).map_err(|error| {
         let span = error.span().map(Span::from).unwrap_or_default();
@@ -241,7 +244,7 @@ pub(crate) fn parse(source: SourceFile, secrets: &BTreeSet<&str>) -> Result<Scri
     Ok(Script { same_answers: raw.same_answers, secrets, stubs, cases, source })
 }
 
-/// Splits `METHOD /path`.
+/// Splits `METHOD /path` into the method and the path.
 fn method_and_target(request: &str) -> Option<(&str, &str)> {
     let (method, target) = request.split_once(' ')?;
     let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase());
@@ -253,7 +256,7 @@ fn not_a_request(request: &str) -> Box<Diagnostic> {
     Box::new(error.hint("write the method and the path: `request = \"GET /cart\"`"))
 }
 
-/// Checks a stub. The returned mistake has no place yet.
+/// Checks a stub and converts it. The caller adds the location to the error.
 fn stub(raw: RawStub) -> Result<HostStub, Box<Diagnostic>> {
     let host = match raw.host.value.parse::<OutboundHost>() {
         Ok(host) if !host.host.contains('*') => host.to_string(),
@@ -300,7 +303,8 @@ fn stub(raw: RawStub) -> Result<HostStub, Box<Diagnostic>> {
     Ok(HostStub { host, request, status, headers, body })
 }
 
-/// Checks a case; `known` are the variables that earlier cases capture. The returned mistake has no place yet.
+/// Checks a case and converts it. `known` contains the variables that earlier cases capture. The caller adds the
+/// location to the error.
 fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Result<TestCase, Box<Diagnostic>> {
     let request = &raw.request.value;
     let (method, target) = method_and_target(request).ok_or_else(|| not_a_request(request))?;
@@ -339,7 +343,8 @@ fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Resu
         }
     }
     for pattern in case.patterns() {
-        // Values are escaped, so whether the pattern is valid does not depend on them.
+        // The pattern is checked with empty values. This is enough, because values are escaped, so they do not affect
+        // whether the pattern is valid.
         let sample =
             variables::used(pattern).fold(pattern.to_owned(), |text, name| text.replace(&format!("${{{name}}}"), "x"));
         if let Err(error) = Regex::new(&sample) {
@@ -354,7 +359,7 @@ fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Resu
 }
 
 impl TestCase {
-    /// All texts that may contain variables.
+    /// Returns all texts of the case that may contain variables.
     fn texts(&self) -> Vec<String> {
         let Expect { headers, body, json, contains, lacks, matches, .. } = &self.expect;
         let mut texts = vec![self.target.clone()];
@@ -383,7 +388,7 @@ impl TestCase {
     }
 }
 
-/// The text of a form's value.
+/// Returns the value of a form field as text.
 fn form_value(value: toml::Value) -> String {
     match value {
         toml::Value::String(text) => text,

@@ -1,4 +1,4 @@
-//! Running a script against the app in one shape, case by case, as one visitor.
+//! Runs the cases of a script in order against the app in one shape. All requests are sent as by one visitor.
 
 use std::net::SocketAddr;
 
@@ -10,9 +10,9 @@ use crate::variables::{self, Variables};
 
 /// The result of a script in one shape.
 pub struct ScriptResult {
-    /// The response to each case; `None` if there was none.
+    /// The response to each case, or `None` if no response arrived.
     responses: Vec<Option<TestResponse>>,
-    /// The cases that failed, in their order.
+    /// The failed cases, in the order of the script.
     pub(crate) failed: Vec<FailedCase>,
 }
 
@@ -20,15 +20,16 @@ pub struct ScriptResult {
 pub(crate) struct FailedCase {
     /// The index of the case in the script.
     pub(crate) number: usize,
-    /// The status of the response, if there was one.
+    /// The status of the response, or `None` if no response arrived.
     pub(crate) status: Option<u16>,
     pub(crate) mismatches: Vec<Mismatch>,
-    /// The request and the response, line by line; empty unless everything is shown.
+    /// The lines of the request and the response. Empty unless the report shows all lines.
     pub(crate) transcript: Vec<String>,
 }
 
-/// Runs a script against the front door at `address`. A failed case does not end the run: later cases may tell more.
-/// `reference` is the name of another shape with the script's result there: the responses must be the same.
+/// Runs a script against the front door at `address`. After a failed case, the next cases still run, because their
+/// failures may help to find the cause. `reference` is the name of another shape, and the result of the script in that
+/// shape: the responses must be equal to it.
 pub fn run_script(
     script: &Script,
     address: SocketAddr,
@@ -79,7 +80,7 @@ pub fn run_script(
     result
 }
 
-/// The request and the response, line by line.
+/// Returns the lines of the request and the response.
 fn transcript(request: &TestRequest, response: Option<&TestResponse>) -> Vec<String> {
     let mut text = format!("{} {}\n", request.method, request.target);
     let add = |text: &mut String, headers: &[(String, String)], body: &[u8]| {
@@ -103,7 +104,7 @@ fn no_value(variable: &str) -> Mismatch {
 }
 
 impl TestCase {
-    /// The request, with variables replaced by their values.
+    /// Returns the request of the case `number`, with variables replaced by their values.
     fn request(&self, number: usize, script: &Script, variables: &Variables) -> Result<TestRequest, String> {
         let target = variables::filled(&self.target, variables, percent_encoded)?;
         let mut headers = vec![("traceparent".to_owned(), traceparent(script.source.name(), number))];
@@ -131,12 +132,12 @@ impl TestCase {
     }
 }
 
-/// Returns the `traceparent` of a case. It is the same in every run, because a deterministic clock and deterministic
-/// random numbers are derived from it. Only the name of the file is used, since the displayed path depends on the
-/// working directory.
+/// Returns the `traceparent` of a case. It must be the same in every run, because the deterministic clock and random
+/// numbers are derived from it. So it is a hash of the file's name and the case's number. The path of the file is not
+/// used, because it depends on the working directory.
 fn traceparent(file: &str, number: usize) -> String {
     let file = file.rsplit('/').next().unwrap_or(file);
-    // FNV-1a.
+    // The hash function is FNV-1a.
     let hash = file
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -144,7 +145,7 @@ fn traceparent(file: &str, number: usize) -> String {
     format!("00-{hash:016x}{number:016x}-{number:016x}-01")
 }
 
-/// Encodes everything but unreserved characters (RFC 3986, section 2.3).
+/// Percent-encodes all characters except unreserved ones (RFC 3986, section 2.3).
 fn percent_encoded(text: &str) -> String {
     let encoded = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

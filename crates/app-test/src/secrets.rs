@@ -1,7 +1,7 @@
-//! Secrets that a script gives the app.
+//! The secrets that a script defines for the app.
 //!
-//! They are passed to the app's process as files of a private folder, never as arguments or variables, which other
-//! programs could read.
+//! They are passed to the app's process as files in a private folder. Arguments and environment variables are not used,
+//! because other programs could read them.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -9,11 +9,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Creates `folder` and writes a file for each secret into it.
+/// Creates `folder` and writes a file into it for each secret.
 pub(crate) fn write(folder: &Path, secrets: &BTreeMap<String, String>) -> anyhow::Result<()> {
     std::fs::DirBuilder::new().mode(0o700).create(folder).context("cannot create a folder for secrets")?;
     for (name, value) in secrets {
-        // A line ending is added, since the reader removes one.
+        // A newline is added, because a final newline is removed when the file is read.
         std::fs::write(folder.join(name), format!("{value}\n")).context("cannot write a secret")?;
     }
     Ok(())

@@ -1,7 +1,8 @@
-//! Stubs: responses that a script defines for hosts on the internet, served by a small HTTP server on loopback.
+//! Stubs: responses that a script defines for external hosts. A small HTTP server on the loopback interface serves
+//! them.
 //!
-//! The app's process sends requests for these hosts to this server, without TLS. Its grants are checked first, as
-//! always.
+//! The app's process sends requests for these hosts to this server, without TLS. The grants of the app are checked
+//! before, as for every request.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,28 +10,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The maximum time that a read or a write may take.
+/// The maximum time that one read or write may take.
 const IO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The maximum size of a request in bytes; a larger one gets no response.
+/// The maximum size of a request in bytes. A larger request gets no response.
 const REQUEST_BYTES_MAX: usize = 32 << 20;
 
-/// The number of requests without a stub that are remembered.
+/// The maximum number of requests without a stub that are stored.
 const UNKNOWN_MAX: usize = 20;
 
-/// The response to some requests.
+/// A response, and the requests that get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostStub {
-    /// `HOST` or `HOST:PORT`, in lower case.
+    /// The external host as `HOST` or `HOST:PORT`, in lower case.
     pub(crate) host: String,
-    /// Method and path, with the query if it must match; `None` for every request.
+    /// The method and the path of the request, with a query if the query must match. `None` matches every request.
     pub(crate) request: Option<(String, String)>,
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-/// A server that responds with stubs until it is dropped.
+/// A server that responds with stubs. Dropping it stops the server.
 pub struct StubServer {
     address: SocketAddr,
     hosts: Vec<String>,
@@ -39,10 +40,10 @@ pub struct StubServer {
 }
 
 impl StubServer {
-    /// Starts a server for `stubs`. Returns `None` if there are none.
+    /// Starts a server for `stubs`. Returns `None` if `stubs` is empty.
     ///
     /// # Errors
-    /// If no port can be listened on.
+    /// If the server cannot listen at a loopback address.
     pub fn start(stubs: &[HostStub]) -> io::Result<Option<Self>> {
         if stubs.is_empty() {
             return Ok(None);
@@ -60,19 +61,19 @@ impl StubServer {
                     return;
                 }
                 let (stubs, unknown) = (stubs.clone(), unknown.clone());
-                // An error means that the client has closed the connection.
+                // An error is ignored, because it means that the client has closed the connection.
                 std::thread::spawn(move || drop(serve(stream, &stubs, &unknown)));
             }
         });
         Ok(Some(server))
     }
 
-    /// The values of `--stub` for `isomer run`: each host with the address of this server.
+    /// Returns the values of `isomer run --stub`: each external host with the address of this server.
     pub(crate) fn flags(&self) -> impl Iterator<Item = String> {
         self.hosts.iter().map(|host| format!("{host}={}", self.address))
     }
 
-    /// Returns the requests for which there was no stub.
+    /// Returns the requests that no stub matches.
     pub fn unknown(&self) -> Vec<String> {
         self.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -81,7 +82,7 @@ impl StubServer {
 impl Drop for StubServer {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Release);
-        // The server waits for a connection. This one wakes it up, so that it checks `stopped`.
+        // The server's thread waits for a connection. This connection wakes the thread, which then checks `stopped`.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -89,7 +90,7 @@ impl Drop for StubServer {
 /// Parses the value of `--stub`: `HOST=ADDRESS`.
 ///
 /// # Errors
-/// If the value has another form; the error is for people.
+/// If the value does not have this form: a message for the user.
 pub fn parse_stub(text: &str) -> Result<(String, SocketAddr), String> {
     let (host, address) = text.rsplit_once('=').ok_or("write HOST=ADDRESS")?;
     Ok((host.to_owned(), address.parse().map_err(|_| format!("`{address}` is not an address"))?))
@@ -121,7 +122,7 @@ fn serve(mut stream: TcpStream, stubs: &[HostStub], unknown: &Mutex<Vec<String>>
     for (name, value) in headers {
         response += &format!("{name}: {value}\r\n");
     }
-    // These have neither a body nor its length.
+    // Responses with these statuses have neither a body nor a `content-length`.
     let has_body = !matches!(status, 204 | 304);
     if has_body {
         response += &format!("content-length: {}\r\n", body.len());
@@ -134,7 +135,7 @@ fn serve(mut stream: TcpStream, stubs: &[HostStub], unknown: &Mutex<Vec<String>>
     stream.flush()
 }
 
-/// Reads a whole request and returns its head.
+/// Reads a complete request and returns its head.
 fn read(stream: &mut TcpStream) -> io::Result<String> {
     let too_large = || io::Error::new(io::ErrorKind::InvalidData, "the request is too large");
     let mut bytes = Vec::new();
@@ -160,7 +161,8 @@ fn read(stream: &mut TcpStream) -> io::Result<String> {
         let found = head.split("\r\n").filter_map(|line| line.split_once(':'));
         found.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).next()
     };
-    // A response sent before the body was read would be lost when the connection is reset.
+    // The body must be read before the response is sent. If it were not, closing the connection would reset it, and the
+    // client could lose the response.
     if let Some(length) = value("content-length").and_then(|length| length.parse::<usize>().ok()) {
         while bytes.len() < (end + 4).saturating_add(length) {
             more(&mut bytes)?;
@@ -173,8 +175,8 @@ fn read(stream: &mut TcpStream) -> io::Result<String> {
     Ok(head)
 }
 
-/// Returns whether these chunks end with the last chunk and its trailers (RFC 9112, section 7.1). Returns `true` for
-/// bytes that are not chunks: waiting for more would not help.
+/// Returns whether a chunked body is complete: whether it ends with the last chunk and its trailers (RFC 9112, section
+/// 7.1). Also returns `true` for bytes that are not valid chunks, because waiting for more would not help.
 fn is_whole(chunks: &[u8]) -> bool {
     let mut rest = chunks;
     loop {
@@ -198,7 +200,8 @@ impl HostStub {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, true),
             _ => (host, false),
         };
-        // Clients leave out the default port of their scheme, and the scheme is not known here.
+        // A client leaves out the port if it is the default of the scheme. The scheme is not known here, so both
+        // default ports are accepted.
         let has_default_port = self.host.strip_prefix(name).is_some_and(|port| matches!(port, ":80" | ":443"));
         let is_host = self.host == host || self.host == name || (!has_port && has_default_port);
         let path = target.split('?').next().unwrap_or_default();
@@ -233,7 +236,7 @@ mod tests {
             ["0\r\n\r\n", "5\r\n0\r\n\r\n\r\n0\r\n\r\n", "A;q\r\n0123456789\r\n0\r\na: b\r\nc: d\r\n\r\n", "none\r\n"]
         {
             assert!(is_whole(whole.as_bytes()), "{whole:?}");
-            // A beginning is not, however it ends.
+            // No beginning of a complete body is complete.
             for end in 0..whole.len() {
                 assert!(!is_whole(&whole.as_bytes()[..end]), "{:?}", &whole[..end]);
             }

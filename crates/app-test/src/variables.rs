@@ -1,13 +1,13 @@
-//! Variables: `${name}` stands for a value that an earlier case captured. `$${` stands for `${` itself.
+//! Variables: `${name}` is replaced by a value that an earlier case captured, and `$${` by `${`.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The captured values of one run of a script, by name.
+/// The values that the cases of one run have captured, by variable.
 pub(crate) type Variables = BTreeMap<String, String>;
 
-/// A piece of a text.
+/// A part of a text: plain text or a variable.
 enum Piece<'a> {
     Text(&'a str),
     Variable(&'a str),
@@ -17,7 +17,7 @@ fn pieces(mut text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     while let Some(at) = text.find("${") {
         if text[..at].ends_with('$') {
-            // All but the second `$`.
+            // The text before the second `$` is kept, and the second `$` is dropped.
             pieces.push(Piece::Text(&text[..at]));
             pieces.push(Piece::Text("{"));
             text = &text[at + 2..];
@@ -40,10 +40,10 @@ pub(crate) fn used(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the text with variables replaced by their values, each encoded by `form`.
+/// Returns the text with variables replaced by their values. `form` encodes each value.
 ///
 /// # Errors
-/// The name of the first variable that has no value.
+/// If a variable has no value: the name of the variable.
 pub(crate) fn filled(text: &str, variables: &Variables, form: impl Fn(&str) -> String) -> Result<String, String> {
     let mut filled = String::with_capacity(text.len());
     for piece in pieces(text) {
@@ -58,15 +58,15 @@ pub(crate) fn filled(text: &str, variables: &Variables, form: impl Fn(&str) -> S
 /// Returns the text with variables replaced by their values.
 ///
 /// # Errors
-/// As [`filled`].
+/// The errors of [`filled`].
 pub(crate) fn plain(text: &str, variables: &Variables) -> Result<String, String> {
     filled(text, variables, str::to_owned)
 }
 
-/// Returns the JSON value with variables in its strings replaced by their values.
+/// Returns the JSON value with the variables in its strings replaced by their values.
 ///
 /// # Errors
-/// As [`filled`].
+/// The errors of [`filled`].
 pub(crate) fn json(value: &Value, variables: &Variables) -> Result<Value, String> {
     Ok(match value {
         Value::String(text) => Value::String(plain(text, variables)?),

@@ -1,4 +1,4 @@
-//! Values of flags that are addresses to listen on.
+//! Parsers for flags whose values are addresses to listen at.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
     parse_listen(text).map_err(|invalid| with_hint(&invalid))
 }
 
-/// Parses the value of `--admin`: an address to listen on, or `unix:PATH`.
+/// Parses the value of `--admin`: an address to listen at, or `unix:PATH`.
 pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
     if text.starts_with("unix:") {
         return text.parse().map_err(|error: isomer_admin::InvalidAddress| error.to_string());
@@ -19,7 +19,7 @@ pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
     listen(text).map(AdminAddress::Tcp)
 }
 
-/// Formats an invalid text with its hint, on one line.
+/// Formats the error of an invalid value with its hint, on one line.
 pub(crate) fn with_hint(invalid: &InvalidText) -> String {
     format!("{invalid}; {}", invalid.hint())
 }

@@ -1,20 +1,23 @@
-//! All environment variables that the program reads, as shown by `isomer --help` and in the reference.
+//! All environment variables that the program reads. `isomer --help` and the reference list them.
 
-/// An environment variable.
+/// An environment variable that the program reads.
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
-    /// The effect of the variable, in one sentence without a full stop.
+    /// The meaning of the variable, as one sentence without a full stop.
     pub(crate) about: &'static str,
 }
 
-/// All variables, by name.
+/// All variables, ordered by name.
 pub(crate) const VARIABLES: &[Variable] = &[
-    Variable { name: "CARGO_HOME", about: "used by Cargo; a change of its configuration makes components stale" },
+    Variable {
+        name: "CARGO_HOME",
+        about: "the folder of Cargo's configuration; components are built again if the configuration changes",
+    },
     Variable { name: "CARGO_TARGET_DIR", about: "used by Cargo: where packages of components are built" },
-    Variable { name: "CLICOLOR_FORCE", about: "colours, even if the output is not a terminal" },
+    Variable { name: "CLICOLOR_FORCE", about: "use colours even if the output is not a terminal" },
     Variable {
         name: "HOME",
-        about: "its `.cache` and `.local/share` are used if `XDG_CACHE_HOME` and `XDG_DATA_HOME` are not set",
+        about: "the folder whose `.cache` and `.local/share` are used if `XDG_CACHE_HOME` and `XDG_DATA_HOME` are not set",
     },
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN",
@@ -30,27 +33,33 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "ISOMER_NODE",
-        about: "the node for remote commands: `HOST:PORT`, `unix:PATH` or its data directory [default: `127.0.0.1:7171`]",
+        about: "the node for remote commands: `HOST:PORT`, `unix:PATH` or the node's data directory [default: `127.0.0.1:7171`]",
     },
-    Variable { name: "ISOMER_TOKEN", about: "its token, or a tenant's [default: the one in its data directory]" },
-    Variable { name: "NO_COLOR", about: "no colours" },
+    Variable {
+        name: "ISOMER_TOKEN",
+        about: "the token of the node or of a tenant [default: `admin.token` in the node's data directory]",
+    },
+    Variable { name: "NO_COLOR", about: "use no colours" },
     Variable {
         name: "SSL_CERT_FILE",
-        about: "a PEM file with certificate authorities that outgoing HTTPS of apps trusts, in addition to the public ones",
+        about: "a PEM file with certificate authorities that HTTPS requests of apps trust, in addition to the public ones",
     },
     Variable { name: "TMPDIR", about: "the folder for temporary files [default: `/tmp`]" },
-    Variable { name: "XDG_CACHE_HOME", about: "the program's cache folder is `isomer` in it [default: `~/.cache`]" },
+    Variable {
+        name: "XDG_CACHE_HOME",
+        about: "the folder that contains the program's cache folder, `isomer` [default: `~/.cache`]",
+    },
     Variable {
         name: "XDG_DATA_HOME",
-        about: "the default data directory of a node is `isomer/node` in it [default: `~/.local/share`]",
+        about: "the folder that contains the default data directory of a node, `isomer/node` [default: `~/.local/share`]",
     },
     Variable {
         name: "XDG_RUNTIME_DIR",
-        about: "the processes of a shape have their sockets in a private folder in it [default: in the folder for temporary files]",
+        about: "the folder in which the processes of a shape create a private folder for their sockets [default: the folder for temporary files]",
     },
 ];
 
-/// The text at the end of `isomer --help`.
+/// Returns the text at the end of `isomer --help`.
 pub(crate) fn help() -> String {
     let widest = VARIABLES.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
     let lines = VARIABLES.iter().map(|Variable { name, about }| format!("  {name:<widest$}  {about}\n"));
@@ -64,7 +73,8 @@ mod tests {
 
     use super::*;
 
-    /// Collects the names of variables that the sources in `dir` read, recognised by the text before them.
+    /// Adds the names of variables that the sources in `dir` read to `names`. They are recognised by the code before
+    /// the name.
     fn named_in(dir: &Path, names: &mut BTreeSet<String>) {
         for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
             if path.is_dir() {
@@ -90,7 +100,7 @@ mod tests {
             }
         }
         let is_name = |name: &String| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && !name.is_empty();
-        // `PATH` needs no explanation; the others are for the project's own tests.
+        // `PATH` needs no explanation, and the other variables are only for the project's own tests.
         let unlisted = ["PATH", "ISOMER_BLESS", "ISOMER_LONG", "ISOMER_SEED"];
         names.retain(|name| is_name(name) && !unlisted.contains(&name.as_str()));
         let listed: Vec<&str> = VARIABLES.iter().map(|variable| variable.name).collect();

@@ -1,4 +1,4 @@
-//! Grants as flags, for components that run without a manifest: environment, directories, hosts.
+//! Flags that give grants to a component that runs without a manifest: environment, directories, hosts.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -15,24 +15,24 @@ use isomer_runtime::command::{SocketPolicy, SocketUse};
 
 use crate::address_flags::with_hint;
 
-/// Grants of a component that is run from its file. Without flags, it has none.
+/// The grants of a component that runs from its file. Without flags, the component has no grants.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(crate) struct GrantFlags {
     /// Set an environment variable of the component, which is also a value of its `wasi:config`. May be repeated.
     #[arg(long = "env", value_name = "K=V", value_parser = environment)]
     environment: Vec<(String, String)>,
-    /// Grant the component a folder: `HOST` is the path on this machine, `GUEST` the absolute path that the component
-    /// sees. With `:ro` the component can only read. May be repeated.
+    /// Grant a folder to the component: `HOST` is the path on this machine, `GUEST` the absolute path at which the
+    /// component sees the folder. With `:ro`, the component can only read. May be repeated.
     #[arg(long = "dir", value_name = "HOST::GUEST[:ro]", value_parser = directory)]
     directories: Vec<DirGrant>,
-    /// Grant the component access to a host: a name, `*.NAME`, an IP address, or `*` for every host, including private
-    /// networks. May be repeated.
+    /// Grant access to a host to the component: a name, `*.NAME`, an IP address, or `*` for every host including
+    /// private networks. May be repeated.
     #[arg(long = "allow", value_name = "HOST[:PORT]", value_parser = host)]
     hosts: Vec<OutboundHost>,
 }
 
 impl GrantFlags {
-    /// Returns the name of the first of these flags that was used.
+    /// Returns the first grant flag that was used, if any was.
     pub(crate) fn first_used(&self) -> Option<&'static str> {
         let given = [
             ("--env", !self.environment.is_empty()),
@@ -42,7 +42,7 @@ impl GrantFlags {
         given.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }
 
-    /// Returns the grants in the form that a manifest gives them.
+    /// Returns the grants as if they were written in a manifest.
     pub(crate) fn grants(&self) -> Grants {
         Grants {
             config: self.environment.iter().cloned().collect(),
@@ -52,7 +52,7 @@ impl GrantFlags {
         }
     }
 
-    /// Returns the environment in the order of the flags. If a name is repeated, its last value is used.
+    /// Returns the environment variables in the order of the flags. If a name is repeated, the last value is used.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let mut environment: Vec<(String, String)> = Vec::with_capacity(self.environment.len());
         for (name, value) in &self.environment {
@@ -64,7 +64,7 @@ impl GrantFlags {
         environment
     }
 
-    /// Returns the rules for the component's sockets. Denied attempts are reported on `console`.
+    /// Returns the socket policy of the component. Denied operations are reported on `console`.
     pub(crate) fn sockets(&self, console: &Console) -> ReportingSockets {
         let sockets = CommandSockets { allowed: self.hosts.clone() };
         ReportingSockets { sockets, console: *console, reported: Arc::default() }
@@ -105,7 +105,7 @@ fn host(text: &str) -> Result<OutboundHost, String> {
     Ok(host)
 }
 
-/// The peers that a command may open sockets to: those that its `--allow` flags name.
+/// The socket policy of a command component: it may connect to the hosts of its `--allow` flags.
 #[derive(Debug, Clone)]
 pub(crate) struct CommandSockets {
     allowed: Vec<OutboundHost>,
@@ -120,7 +120,7 @@ impl SocketPolicy for CommandSockets {
         let everything = self.allowed.iter().any(|host| host.host == "*" && host.port.is_none());
         match purpose {
             _ if everything => Box::pin(async { true }),
-            // A local address that the system chooses reveals nothing.
+            // Binding to an address that the system chooses is always allowed, because it exposes nothing.
             SocketUse::Bind => Box::pin(async move { address.ip().is_unspecified() && address.port() == 0 }),
             SocketUse::Serve => Box::pin(async { false }),
             SocketUse::Connect => {
@@ -139,10 +139,10 @@ impl SocketPolicy for CommandSockets {
     }
 }
 
-/// The number of denials that are reported, each with another address.
+/// The maximum number of addresses for which a denial is reported.
 const REPORTS_MAX: usize = 20;
 
-/// The sockets of a command. Denied attempts are reported with the flag that would allow them.
+/// The socket policy of a command component that reports denied operations, with the flag that would allow them.
 pub(crate) struct ReportingSockets {
     sockets: CommandSockets,
     console: Console,
@@ -183,8 +183,8 @@ fn denied(address: SocketAddr, purpose: SocketUse) -> Diagnostic {
     }
 }
 
-/// Returns whether `address` belongs to the host. A name may resolve to loopback only if it is `localhost` or below it,
-/// and never to a private network: the owner of a name decides where it points.
+/// Returns whether `address` belongs to the host. The owner of a name decides to which address it resolves. So a name
+/// other than `localhost` and its subdomains does not match a loopback address, and no name matches a private address.
 async fn resolves_to(host: &OutboundHost, address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     if host.host == "*" {
@@ -199,7 +199,7 @@ async fn resolves_to(host: &OutboundHost, address: SocketAddr) -> bool {
         Reach::Loopback => is_local_name,
         Reach::Private | Reach::Never => false,
     };
-    // An address does not reveal the name that led to it, so `*.NAME` works for HTTP only.
+    // `*.NAME` does not work for sockets, because it is unknown which name the guest resolved to this address.
     if !may_be || host.host.starts_with("*.") {
         return false;
     }

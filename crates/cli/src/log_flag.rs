@@ -1,4 +1,5 @@
-//! The levels of the platform's own log: `--log` of commands that serve, `ISOMER_LOG` for every command.
+//! The levels of the platform's own log: the flag `--log` of commands that serve apps, and `ISOMER_LOG` for every
+//! command.
 
 use anyhow::Context as _;
 use isomer_console::{CliError, Console};
@@ -8,17 +9,17 @@ use isomer_telemetry::{InvalidLevels, Levels};
 /// The environment variable with the same meaning as `--log`.
 const LOG_VARIABLE: &str = "ISOMER_LOG";
 
-/// The levels of the platform's own log.
+/// The flag that sets the levels of the platform's own log.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LogFlag {
-    /// The level of the platform's own log: `error`, `warn`, `info`, `debug`, `trace` or `off`; a part of the platform
-    /// may have its own level, as in `warn,front=debug` [default: `$ISOMER_LOG`, or info].
+    /// The level of the platform's own log: `error`, `warn`, `info`, `debug`, `trace` or `off`. A part of the platform
+    /// can have its own level, as in `warn,front=debug` [default: `$ISOMER_LOG`, or info].
     #[arg(long = "log", value_name = "LEVEL")]
     log: Option<Levels>,
 }
 
 impl LogFlag {
-    /// Returns the levels of the flag, or else of the environment.
+    /// Returns the levels from the flag, or from the environment if the flag was not used.
     pub(crate) fn levels(&self) -> Result<Levels, CliError> {
         match &self.log {
             Some(levels) => Ok(levels.clone()),
@@ -27,8 +28,7 @@ impl LogFlag {
     }
 }
 
-/// Starts the log of a command that does not serve, on standard error. Returns `None` unless the environment sets a
-/// level.
+/// Starts the log of a command that serves no app, on standard error. Returns `None` if the environment sets no level.
 pub(crate) fn start_command_log(console: &Console) -> Result<Option<Log>, CliError> {
     let Some(levels) = levels_from_environment()? else { return Ok(None) };
     let format = Format::Text { colour: console.colour() };

@@ -1,7 +1,7 @@
-//! The `isomer` command: one file per subcommand, in `commands/`.
+//! The `isomer` command. Each subcommand is a file in `commands/`.
 //!
-//! Standard output is for results, in a form for programs if `--json` is given; messages for people go to standard
-//! error. Exit codes: 0 success, 1 failure, 2 a wrong command line; see [`isomer_console::CliError`].
+//! Results go to standard output, as JSON if `--json` is used. Messages for people go to standard error. The exit code
+//! is 0 for success, 1 for a failure, and 2 for a wrong command line: see [`isomer_console::CliError`].
 
 mod address_flags;
 mod commands;
@@ -23,13 +23,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// The engine makes many small allocations per request. Huge pages are off: clearing them took a third
-/// of the process's startup time.
+/// mimalloc is used because the engine makes many small allocations per request. Huge pages are disabled, because
+/// clearing them took a third of the process's startup time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Run applications made of WebAssembly components: in one process, in several, or on several machines, without code
-/// changes.
+/// Run applications made of WebAssembly components: in one process, in several processes, or on several machines,
+/// without code changes.
 #[derive(Parser)]
 #[command(name = "isomer", version, propagate_version = true, arg_required_else_help = true, after_long_help = environment::help())]
 struct Arguments {
@@ -72,7 +72,8 @@ enum Command {
 }
 
 impl Command {
-    /// Returns whether the command starts a log itself, or must not start one.
+    /// Returns whether the command starts its own log, or must not start one. `main` starts a log for the other
+    /// commands.
     fn logs_itself(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Dev(_) | Self::Node(_) | Self::CompileChild(_))
     }

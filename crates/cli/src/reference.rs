@@ -1,5 +1,5 @@
-//! Generates `docs/reference/cli.md`, `exit-codes.md` and `environment.md` from the definition of the command line. A test compares
-//! the files; `ISOMER_BLESS=1` writes them.
+//! Generates `docs/reference/cli.md`, `exit-codes.md` and `environment.md` from the definition of the command line. A
+//! test compares the files with the generated texts. With `ISOMER_BLESS=1`, it writes them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -79,7 +79,8 @@ fn describe(out: &mut String, command: &Command, path: &str) {
     }
 }
 
-/// Returns whether the argument is `--help` or `--version`, which are not with_hint.
+/// Returns whether the argument is `--help` or `--version`. Every command has them, so the reference does not list
+/// them.
 fn is_everywhere(argument: &Arg) -> bool {
     matches!(argument.get_id().as_str(), "help" | "version")
 }
@@ -128,7 +129,7 @@ fn the_reference_is_up_to_date() {
     }
 }
 
-/// Commands without `--json`: their output is the guest's, or a script.
+/// The commands without `--json`, because they print the guest's output or a script.
 const WITHOUT_JSON: [&str; 2] = ["isomer completions", "isomer exec"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Outgoing HTTP of a command component. Denied requests are reported with the flag that would allow them.
+//! Sends HTTP requests of a command component. Denied requests are reported with the flag that would allow them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use isomer_runtime::guest::{Outbound, Outgoing};
 use isomer_runtime::{Denials, HttpError, RequestOptions, WasiBody};
 use isomer_serve::network;
 
-/// Sends the requests that `--allow` flags permit, and reports requests that they deny.
+/// Sends the requests that `--allow` flags permit, and reports the requests that are denied.
 pub(crate) struct ReportingOutbound {
     client: OutboundClient,
     console: Console,

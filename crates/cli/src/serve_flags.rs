@@ -15,17 +15,17 @@ use crate::log_flag::LogFlag;
 /// Flags of commands that serve an app.
 #[derive(clap::Args)]
 pub(crate) struct ServeFlags {
-    /// The app's shape.
+    /// The shape of the app.
     #[arg(long, default_value = MONOLITH)]
     shape: String,
-    /// Where to listen: `localhost:3000`, a port alone (on 127.0.0.1), `[::1]:3000`, or `0.0.0.0:3000` for all networks. Port 0 lets the
-    /// system choose.
+    /// The address to listen at: `localhost:3000`, only a port (on 127.0.0.1), `[::1]:3000`, or `0.0.0.0:3000` for all
+    /// networks. With port 0, the system chooses a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
     listen: SocketAddr,
     /// The data directory [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Print one line of JSON on standard output when the app is ready, and log in JSON.
+    /// Print one line of JSON on standard output when the app is ready, and write the log in JSON.
     #[arg(long)]
     json: bool,
     /// Log every request.
@@ -33,31 +33,32 @@ pub(crate) struct ServeFlags {
     access_log: bool,
     #[command(flatten)]
     log: LogFlag,
-    /// How long running requests may take after the signal to stop, in seconds.
+    /// The maximum time that requests in progress have to finish after the signal to stop, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     grace: u64,
-    /// Serve a test: compiled code is in this folder, the line for programs is printed while the log is for people, and the process stops
-    /// when its standard input ends.
+    /// Serve an app for `isomer test`: use this folder for compiled code, print the line of JSON but write the log for
+    /// people, and stop when standard input is closed.
     #[arg(long, value_name = "DIR", hide = true, conflicts_with = "json")]
     test_mode: Option<PathBuf>,
-    /// Derive the time of day and randomness from the request and the component. For tests: random values can be predicted.
+    /// Derive the time of day and random values from the request and the component. Only for tests, because the values
+    /// can be predicted.
     #[arg(long, hide = true, requires = "test_mode")]
     deterministic: bool,
-    /// Take secrets from the files of this folder that have their names.
+    /// Read the secrets from files in this folder. A file has the name of its secret.
     #[arg(long, value_name = "DIR", hide = true, requires = "test_mode")]
     test_secrets: Option<PathBuf>,
-    /// Send requests for this host to that address instead.
+    /// Send requests for the host to the address instead.
     #[arg(long = "stub", value_name = "HOST=ADDRESS", hide = true, requires = "test_mode", value_parser = parse_stub)]
     stubs: Vec<(String, SocketAddr)>,
 }
 
 impl ServeFlags {
-    /// Whether the process serves a test.
+    /// Returns whether the process serves an app for `isomer test`.
     pub(crate) fn is_test_mode(&self) -> bool {
         self.test_mode.is_some()
     }
 
-    /// The options that the flags and the environment give.
+    /// Returns the options from the flags and the environment.
     pub(crate) fn options(&self) -> Result<ServeOptions, CliError> {
         let test_mode = self.test_mode.as_ref().map(|code| TestMode {
             code: code.clone(),

@@ -1,15 +1,16 @@
-//! Folders of the user.
+//! The user's folders for caches and data.
 
 use std::path::PathBuf;
 
-/// Returns the folder for files that can be made again: `$XDG_CACHE_HOME/isomer`, or else `~/.cache/isomer`.
+/// Returns the folder for files that can be created again: `$XDG_CACHE_HOME/isomer`, or `~/.cache/isomer` if the
+/// variable is unset.
 pub(crate) fn cache() -> Option<PathBuf> {
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
     Some(cache.join("isomer"))
 }
 
-/// Returns the data directory of the user's own node: `$XDG_DATA_HOME/isomer/node`, or else
-/// `~/.local/share/isomer/node`.
+/// Returns the data directory of the user's own node: `$XDG_DATA_HOME/isomer/node`, or `~/.local/share/isomer/node` if
+/// the variable is unset.
 pub(crate) fn node_data() -> Option<PathBuf> {
     let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))?;
     Some(data.join("isomer/node"))

@@ -1,28 +1,28 @@
-//! Flags that give an app config values and variables.
+//! Flags that set config values and environment variables of an app.
 
 use std::path::PathBuf;
 
 use isomer_project::ValueSources;
 
-/// Values besides those of the manifest.
+/// The values that override or supplement those of the manifest.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(crate) struct ValueFlags {
-    /// Set a config value, overriding isomer.toml: for every component that has `K` in its `config`, or with
+    /// Set a config value, overriding isomer.toml: `K=V` for every component that has `K` in its `config`,
     /// `COMPONENT.K=V` for one component. May be repeated.
     #[arg(long = "config", value_name = "K=V")]
     config: Vec<String>,
-    /// Read config values from a file: TOML, JSON (`.json`) or lines `K=V` (`.env`); a table has the values of the
+    /// Read config values from a file: TOML, JSON (`.json`) or lines `K=V` (`.env`). A table contains the values of the
     /// component with its name. May be repeated; later files override earlier ones.
     #[arg(long, value_name = "FILE")]
     config_file: Vec<PathBuf>,
-    /// Read variables from this file instead of the `.env` in the app's folder: values of config keys, and variables
-    /// that secrets name with `env`. May be repeated; later files override earlier ones.
+    /// Read environment variables from this file instead of the file `.env` in the app's folder: values of config keys,
+    /// and variables that secrets name with `env`. May be repeated; later files override earlier ones.
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
 }
 
 impl ValueFlags {
-    /// Returns the sources of values that the flags name.
+    /// Returns the sources of values that the flags set.
     pub(crate) fn sources(&self) -> ValueSources {
         ValueSources {
             config: self.config.clone(),

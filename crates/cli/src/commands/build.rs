@@ -1,4 +1,4 @@
-//! `isomer build`: brings an app's components up to date, and lists which have changed.
+//! `isomer build`: builds the components of an app that are not up to date, and lists which have changed.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use isomer_project::{AppDir, shown};
 use isomer_toolchain::BuiltComponent;
 use serde_json::{Value, json};
 
-/// Build an app's components. Only those that have changed are built again.
+/// Build an app's components. A component is built again only if its inputs have changed.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
+    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// Print the components as JSON on standard output.

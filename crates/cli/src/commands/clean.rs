@@ -1,4 +1,4 @@
-//! `isomer clean`: removes built components and compiled code, and with `--data` the app's data.
+//! `isomer clean`: removes built components and compiled code of an app, and with `--data` also its data.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use serde_json::json;
 use isomer_console::{CliError, Console, print};
 use isomer_project::{AppDir, find_app_dir, shown};
 
-/// Remove built components and compiled code from an app's `.isomer` folder, and with `--data` its data, too.
+/// Remove built components and compiled code from an app's `.isomer` folder. With `--data`, also remove the app's data.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), or its isomer.toml.
+    /// The app: its folder (or a folder inside it), or its isomer.toml.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// Remove the app's data, too: its key-value and SQL stores with all copies. They cannot be recovered.
+    /// Also remove the app's data: its key-value and SQL stores with all copies. The data cannot be recovered.
     #[arg(long)]
     data: bool,
-    /// Remove data without asking.
+    /// Remove data without asking for confirmation.
     #[arg(long, requires = "data")]
     yes: bool,
     /// Print what was removed as JSON on standard output.
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         console.message("nothing to remove");
         return Ok(());
     }
-    // A process that serves the app needs these files: it must not run.
+    // Fails if a process serves the app, because that process needs the files.
     let held = open_data(&own)?;
     let mut removed = vec!["built components", "compiled code"];
     if arguments.data {
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     Ok(())
 }
 
-/// Prints what was removed as JSON.
+/// Prints as JSON what was removed.
 fn print_removed(folder: &Path, removed: &[&str]) -> Result<(), CliError> {
     print(&format!("{:#}\n", json!({ "folder": shown(folder), "removed": removed })))
 }

@@ -1,10 +1,10 @@
-//! `isomer compile-child`: the process that a node starts to compile uploaded components. Internal.
+//! `isomer compile-child`: the process that a node starts to compile uploaded components. For internal use.
 
 use std::process::ExitCode;
 
 use isomer_node::compiler::{ChildLimits, compile_child};
 
-/// Compile for a node, within these limits.
+/// Compile components for a node, within these limits.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! `isomer completions`: scripts that make a shell complete this program's commands and flags.
+//! `isomer completions`: prints scripts by which a shell completes this program's commands and flags.
 
 use clap::Command;
 use clap_complete::Shell;
@@ -8,12 +8,12 @@ use isomer_console::{CliError, print};
 #[derive(clap::Args)]
 #[command(after_help = INSTALL)]
 pub(crate) struct Arguments {
-    /// The shell.
+    /// The shell that will run the script.
     #[arg(value_name = "SHELL", value_enum)]
     shell: Shell,
 }
 
-/// The places where each shell looks for such scripts.
+/// Where to install the script, for each shell.
 const INSTALL: &str = "To install it for this user:
   bash        isomer completions bash > ~/.local/share/bash-completion/completions/isomer
   zsh         isomer completions zsh > ~/.zfunc/_isomer
@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments, command: &Command) -> Result<(), CliErr
     print(&script(arguments.shell, command))
 }
 
-/// Returns the script for `shell`.
+/// Returns the completion script for `shell`.
 fn script(shell: Shell, command: &Command) -> String {
     let mut command = for_people(command).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
     let mut script = Vec::new();
@@ -35,9 +35,9 @@ fn script(shell: Shell, command: &Command) -> String {
     String::from_utf8(script).expect("a script made of UTF-8 texts is UTF-8")
 }
 
-/// Returns the command without hidden subcommands and flags, which the generators would include.
+/// Returns the command without hidden subcommands and flags, because clap's generators include them.
 fn for_people(command: &Command) -> Command {
-    // clap needs a static name; the program ends soon after this.
+    // clap needs a static name. Leaking it is fine, because the program ends soon after this.
     let name: &'static str = command.get_name().to_owned().leak();
     let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let commands = command.get_subcommands().filter(|command| !command.is_hide_set());

@@ -17,27 +17,28 @@ use crate::remote::show::{list, minute, tenant_flag};
 use crate::remote::upload::upload;
 use crate::value_flags::ValueFlags;
 
-/// Build an app and deploy it to a node. Only files that the node lacks are uploaded; the app goes live after its
-/// health check passes.
+/// Build an app and deploy it to a node. Only files that the node does not have are uploaded. The app goes live after
+/// its health check passes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
+    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// The tenant that the app belongs to. Tenants other than `default` are created with `isomer tenant set`.
+    /// The tenant that the app belongs to. The tenant `default` is created if necessary; other tenants are created with
+    /// `isomer tenant set`.
     #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
     tenant: TenantName,
-    /// A host name of the app: `shop.example`, `*.shop.example`, or `*` for all that no other app has; may be repeated
-    /// [default: the app's current host names].
+    /// A host name of the app: `shop.example`, `*.shop.example`, or `*` for all host names that no other app has. May
+    /// be repeated [default: the app's current host names].
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<HostPattern>,
-    /// The app's shape. A node runs all its groups in one process.
+    /// The shape of the app. A node runs all groups of an app in one process.
     #[arg(long, default_value = MONOLITH)]
     shape: String,
-    /// The app's name on the node [default: the manifest's].
+    /// The app's name on the node [default: the name in the manifest].
     #[arg(long = "as", value_name = "NAME")]
     name: Option<AppName>,
-    /// A message for `isomer revisions`, such as the reason or the commit.
+    /// A message that `isomer revisions` shows, such as the reason or the commit.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<DeployMessage>,
     #[command(flatten)]
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         })?,
     };
     let components = read_components(&app.build(console)?)?;
-    // Report errors of the plan here, where the manifest is.
+    // The app is planned here although the node plans it too, because only here can errors show lines of the manifest.
     app.plan(&components, &arguments.shape)?;
     let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
     let mut packed = PackedRelease::new(&app, components, &arguments.shape, hosts)?;
@@ -75,7 +76,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     report_deployed(&deployed, tenant, &name, arguments.node.json, console)
 }
 
-/// Creates the default tenant if it does not exist. Other tenants are created explicitly, with their quotas.
+/// Checks that the tenant exists. Creates the default tenant if it does not; other tenants are created by the user,
+/// with their quotas.
 async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), CliError> {
     match client.tenant(tenant).await {
         Ok(_) => Ok(()),
@@ -85,13 +87,13 @@ async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -
         }
         Err(_) => {
             let problem = ApiProblem::new(ProblemKind::NotFound, format!("there is no tenant `{tenant}`"));
-            let hint = format!("create it with the default quotas: isomer tenant set {tenant}");
+            let hint = format!("create the tenant with the default quotas: isomer tenant set {tenant}");
             Err(client_error(console)(ClientError::Problem(problem.hint(hint))))
         }
     }
 }
 
-/// Reports which revision serves now, for `deploy`, `rollback` and `swap`.
+/// Reports which revision the node serves now. Used by `deploy`, `rollback` and `swap`.
 pub(crate) fn report_deployed(
     deployed: &DeployReport,
     tenant: &TenantName,
@@ -123,7 +125,7 @@ pub(crate) fn report_deployed(
         elapsed(Duration::from_millis(*took_ms))
     ));
     if hosts.is_empty() {
-        console.message("it has no host name, so no request reaches it; add one: --host HOST");
+        console.message("the app has no host name, so no request reaches it; add a host name: --host HOST");
     }
     let revisions = format!("isomer revisions {name}{}", tenant_flag(tenant));
     for store in stores {
@@ -132,11 +134,12 @@ pub(crate) fn report_deployed(
     Ok(())
 }
 
-/// Reports what happened to a store, and whether it can be undone; `revisions` is the command that shows how.
+/// Reports how a store was changed, and whether the change can be undone. `revisions` is the command that lists the
+/// snapshots.
 fn report_store(change: &StoreChange, revisions: &str, console: &Console) {
     let name = escaped(&change.store);
     let files = |files: &[String]| list(files.iter().map(|file| escaped(file)));
-    let kept = format!("; a snapshot from before is kept: {revisions}");
+    let kept = format!("; a snapshot of the previous state is kept: {revisions}");
     let saved = if change.snapshot { kept.as_str() } else { "" };
     if let Some(at) = change.restored_to {
         console.message(&format!("store {name} is as it was at {} UTC{saved}", minute(at)));

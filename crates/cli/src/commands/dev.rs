@@ -1,4 +1,5 @@
-//! `isomer dev`: serves an app, and replaces it after every change of its sources (see the crate `isomer_dev`).
+//! `isomer dev`: serves an app, and replaces the running app after every change of its sources (see the crate
+//! `isomer_dev`).
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -13,20 +14,20 @@ use isomer_toolchain::BuildProfile;
 use crate::serve_flags::ServeFlags;
 use crate::value_flags::ValueFlags;
 
-/// Run an app, and rebuild and replace it whenever its sources change.
+/// Run an app. Whenever its sources change, rebuild it and replace the running app.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
+    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
-    /// Build Cargo packages with the release profile, as `isomer build` does: slower to build, faster to run, without
-    /// line numbers in call stacks.
+    /// Build Cargo packages with the release profile, as `isomer build` does. Builds take longer, components run
+    /// faster, and backtraces have no line numbers.
     #[arg(long)]
     release: bool,
-    /// If an applied SQL migration was edited, recreate its store without asking: from the latest copy that fits the
-    /// migrations, or empty if there is none. What was written since then is lost.
+    /// If an applied SQL migration was edited, recreate its store without asking: from the latest copy to which the
+    /// migrations can be applied, or empty if there is no such copy. Data that was written after the copy is lost.
     #[arg(long)]
     recreate_stores: bool,
     #[command(flatten)]
@@ -35,13 +36,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // At least two threads: one may be busy with compiling while the other serves.
+        // At least two threads are needed, because one can be busy with compiling while the other serves requests.
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)))
         .enable_all()
         .build()
         .context("cannot start the executor")?;
     let done = runtime.block_on(develop(arguments, *console));
-    // A compiler that is still running is not waited for.
+    // The process does not wait for a compiler that is still running.
     runtime.shutdown_background();
     done
 }
@@ -55,7 +56,7 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), CliError
     context.source_lines = true;
     let resources = ServeResources::open(&options, &options.data_dir(&app)).await?;
     let (serving, revisions) = AppServer::new(context, resources, &options, None)?.split()?;
-    // A separate task, so that requests and signals are handled while a revision is made.
+    // Serving is a separate task, so that requests and signals are handled while a revision is prepared.
     let serving = tokio::spawn(serving);
     let settings = DevSettings {
         shape: options.shape,

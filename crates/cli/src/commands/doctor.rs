@@ -1,4 +1,4 @@
-//! `isomer doctor`: checks for everything that building and running an app needs.
+//! `isomer doctor`: checks whether this machine has everything that building and running an app needs.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,21 +10,22 @@ use serde_json::json;
 use crate::address_flags;
 use crate::doctor::{CheckState, Finding, disk, port, system, toolchain};
 
-/// Check for everything that building and running an app needs: toolchain, port, data directory, limits of the system.
+/// Check whether this machine has everything that building and running an app needs: toolchain, port, data directory,
+/// system limits.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file. Without an app, only what
-    /// every app needs is checked.
+    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component. Without an app,
+    /// only the needs that all apps share are checked.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// The address that `run` will listen on.
+    /// The address at which `isomer run` will listen.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
     listen: SocketAddr,
     /// The data directory [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Install the toolchain that builds components if it is missing. Runs nothing as root: for packages of the system, the command that
-    /// installs them is printed.
+    /// Install the toolchain that builds components if it is missing. Nothing runs as root: if packages of the
+    /// operating system are missing, the command that installs them is printed.
     #[arg(long)]
     fix: bool,
     /// Print the findings as JSON on standard output.

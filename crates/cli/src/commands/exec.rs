@@ -16,16 +16,16 @@ use crate::grant_flags::GrantFlags;
 use crate::reporting_outbound::ReportingOutbound;
 use crate::user_dirs;
 
-/// The exit code after Ctrl-C, as shells report it: 128 plus the signal's number.
+/// The exit code after Ctrl-C: 128 plus the signal's number, as shells report it.
 const INTERRUPTED: u8 = 130;
 
-/// Run a WASI command component (0.2 or 0.3) and end with its exit code.
+/// Run a WASI command component (0.2 or 0.3) and exit with its exit code.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The component.
+    /// The file of the component.
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
-    /// The component's arguments.
+    /// The arguments that the component receives.
     #[arg(value_name = "ARGS", last = true)]
     arguments: Vec<String>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CliErro
         WasiVersion::P3 => Generation::P3,
     };
     let grants = arguments.grants.grants();
-    // Programs that read their own name expect one that a shell would find.
+    // The first argument is the file's name without its folder, because programs expect their own name in it.
     let name = file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned();
     let settings = CommandSettings {
         arguments: [vec![name.clone()], arguments.arguments].concat(),
@@ -66,14 +66,15 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CliErro
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let outcome = runtime.block_on(async {
-        // Before the command prints anything: a caller that has read its output may stop it.
+        // The handler is installed before the component prints anything, because a caller may read this output and then
+        // send Ctrl-C.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         Ok::<_, CliError>(tokio::select! {
             outcome = program.run(settings) => Some(outcome),
             _ = interrupt.recv() => None,
         })
     })?;
-    // A thread that is still reading standard input is not waited for.
+    // The process does not wait for a thread that is still reading standard input.
     runtime.shutdown_background();
     match outcome {
         None => Err(CliError::ExitCode(INTERRUPTED)),
@@ -90,7 +91,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CliErro
     }
 }
 
-/// Opens the cache of compiled code. Without it, the component is compiled every time.
+/// Opens the cache of compiled code. If it cannot be opened, the component is compiled in every run.
 fn cache(console: &Console) -> Option<CodeCache> {
     let opened = CodeCache::open(&user_dirs::cache()?.join("exec"));
     let warn = |error: &CodeError| {

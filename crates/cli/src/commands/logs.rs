@@ -1,4 +1,4 @@
-//! `isomer logs`: the last lines of an app's log, and new ones.
+//! `isomer logs`: shows the last lines of an app's log, and new lines with `-f`.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use isomer_display::{escaped, escaped_json};
 use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::instant;
 
-/// Show the last lines of an app's log, and with `-f` new lines as they are written.
+/// Show the last lines of an app's log. With `-f`, also show new lines as they are written.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -18,20 +18,20 @@ pub(crate) struct Arguments {
     /// Show new lines as they are written, until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
-    /// Show the app's access log instead, if the node keeps one (`isomer node --access-log`).
+    /// Show the app's access log instead. The node has one if it runs with `--access-log`.
     #[arg(long)]
     access: bool,
-    /// The number of lines to show, counted from the end.
+    /// The number of lines to show from the end of the log.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     lines: u32,
 }
 
-/// Printed if the log is empty, which is normal for an app that has just been deployed.
+/// The message if the log is empty, which is normal for an app that was just deployed.
 const NO_LINES: &str =
-    "no log lines yet: the log has what the app writes to standard output and standard error, and its failures";
+    "no log lines yet: the log contains the standard output and standard error of the app, and its failures";
 
-/// Printed if the access log is empty.
-const NO_REQUESTS: &str = "no requests logged yet: they are kept by a node that runs with `isomer node --access-log`";
+/// The message if the access log is empty.
+const NO_REQUESTS: &str = "no requests logged yet: a node logs requests if it runs with `isomer node --access-log`";
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
@@ -54,8 +54,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     })
 }
 
-/// Formats a line for people. Further lines of its text and of its call stack are indented and control characters are escaped, so that an
-/// app can neither forge a line nor move the cursor.
+/// Formats an entry of the log for people. All lines of its text except the first, and the lines of its backtrace, are
+/// indented, and control characters are escaped. So an app can neither forge an entry nor move the cursor.
 fn shown(line: &LogLine) -> String {
     let LogLine { at_ms, component, stream, request, text, backtrace } = line;
     let source = escaped(component.as_deref().unwrap_or("node"));

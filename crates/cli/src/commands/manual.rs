@@ -1,4 +1,5 @@
-//! `isomer manual`: writes the man pages of all commands, from the definition of the command line. Hidden: `cargo xtask dist` runs it.
+//! `isomer manual`: writes the man pages of all commands. The command is hidden, because only `cargo xtask dist` runs
+//! it.
 
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use isomer_console::CliError;
 /// Write the man pages of all commands.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The folder to write them to; it must exist.
+    /// The folder in which the pages are written. It must exist.
     #[arg(value_name = "FOLDER")]
     dir: PathBuf,
 }

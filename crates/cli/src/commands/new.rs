@@ -1,4 +1,4 @@
-//! `isomer new`: makes a new app from a template.
+//! `isomer new`: creates an app from a template.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,15 +11,15 @@ use isomer_ids::check_name;
 
 use crate::commands::wit;
 
-/// The placeholder for the app's name in a template's files.
+/// The placeholder in the files of a template that is replaced by the app's name.
 const NAME: &str = "{{name}}";
 
-/// Make a new app in a folder with its name.
+/// Create an app from a template, in a folder with the app's name.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app's name, in lower case: `shop`, `my-shop`.
+    /// The app's name in lower case, for example `shop` or `my-shop`.
     name: String,
-    /// The template.
+    /// The template that is copied.
     #[arg(long, value_enum, default_value_t = Template::Http)]
     template: Template,
     /// Print the new files as JSON on standard output.
@@ -31,11 +31,11 @@ pub(crate) struct Arguments {
 enum Template {
     /// One component that serves HTTP.
     Http,
-    /// Two components: one serves HTTP and calls the other through an interface of the app.
+    /// Two components. One serves HTTP and calls the other through an interface of the app.
     Two,
 }
 
-/// A file of a template: its path, and its text.
+/// The path and the text of a template's file.
 type File = (&'static str, &'static str);
 
 macro_rules! template {
@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             "choose another name, or empty the folder first",
         ));
     }
-    // Made next to the final folder, then renamed: the app is complete or does not exist.
+    // The app is created in a temporary folder, which is then renamed, so the app is either complete or does not exist.
     let made = tempfile::Builder::new().prefix(&format!(".{name}-")).tempdir_in(".");
     let made = made.context("cannot create a folder here")?;
     for (path, text) in template.files() {
@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     Ok(())
 }
 
-/// Returns whether the folder has content that would be lost or mixed with the new app.
+/// Returns whether the folder exists and is not empty.
 fn is_taken(folder: &Path) -> Result<bool, CliError> {
     match fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.next().is_some()),
@@ -112,7 +112,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Sets the usual permissions: a temporary folder is private.
+/// Sets the permissions that a new folder usually has, because a temporary folder is private.
 fn set_usual_permissions(folder: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).context("cannot set the folder's permissions")

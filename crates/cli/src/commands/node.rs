@@ -1,4 +1,4 @@
-//! `isomer node`: runs a node for the apps of many tenants.
+//! `isomer node`: runs a node, which serves the apps of many tenants.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,23 +27,25 @@ use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags};
 use crate::log_flag::LogFlag;
 use crate::remote::node::URL_FILE;
 
-/// Run a node: a server for the apps of many tenants. Apps are deployed to it while it runs, and it serves them again after a restart.
+/// Run a node: a server for the apps of many tenants. Apps are deployed to the node while it runs, and the node serves
+/// them again after a restart.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The data directory [default: `isomer/node` in `$XDG_DATA_HOME`, which is `~/.local/share`].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where apps are served: `0.0.0.0:80` for all networks, `[::1]:80`, `localhost:80`, or a port alone (on 127.0.0.1); may be
-    /// repeated. Port 0 lets the system choose [default: 127.0.0.1:8080].
+    /// The address at which apps are served: `0.0.0.0:80` for all networks, `[::1]:80`, `localhost:80`, or only a port
+    /// (on 127.0.0.1). May be repeated. With port 0, the system chooses a free port [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR", value_parser = address_flags::listen)]
     listen: Vec<SocketAddr>,
-    /// Where the admin API listens: a loopback address or a port alone, or `unix:PATH` [default: 127.0.0.1:7171].
+    /// The address of the admin API: a loopback address, only a port (on 127.0.0.1), or `unix:PATH` [default:
+    /// 127.0.0.1:7171].
     #[arg(long, value_name = "ADDR", value_parser = address_flags::admin)]
     admin: Option<AdminAddress>,
-    /// The node file: certificates, limits, and values for absent flags.
+    /// The node file, which sets certificates, limits, and values for flags that are absent.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print one line of JSON on standard output when the node is ready, and log in JSON.
+    /// Print one line of JSON on standard output when the node is ready, and write the log in JSON.
     #[arg(long)]
     json: bool,
     /// Log every request, and keep an access log for each app (`isomer logs APP --access`).
@@ -51,33 +53,34 @@ pub(crate) struct Arguments {
     access_log: bool,
     #[command(flatten)]
     log: LogFlag,
-    /// How long running requests and deployments may take after the signal to stop, in seconds [default: 30].
+    /// The maximum time that requests and deployments in progress have to finish after the signal to stop, in seconds
+    /// [default: 30].
     #[arg(long, value_name = "SECONDS")]
     grace: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
-    // Before any other thread is started.
+    // This call changes the environment, so it must come before any thread is started.
     let inherited = Inherited::take()?;
-    // Before anything else: the number of loaded apps depends on this limit.
+    // The node computes its maximum number of loaded apps from this limit, so the limit is raised first.
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_start(|| {
-            // If the system refuses, requests wait longer for guests that compute.
+            // The result is ignored. If the system refuses, requests wait longer when guests use all processors.
             let _ = isomer_runtime::prefer_latency();
         })
         .build()
         .context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, inherited, *console, Instant::now()));
-    // Blocking tasks are not waited for: after a second signal, the process must end at once.
+    // The process does not wait for blocking tasks, because it must end immediately after a second signal.
     runtime.shutdown_background();
     done
 }
 
-/// Raises the soft limit of open files to the hard limit. Every loaded app and every connection needs a descriptor. The
-/// soft limit is often 1,024 for the sake of programs that use `select`; this program does not. If the limit cannot be
-/// raised, fewer apps stay in memory.
+/// Raises the soft limit of open files to the hard limit, because every loaded app and every connection needs a
+/// descriptor. The soft limit is often 1,024 for programs that use `select`, which this program does not. If the limit
+/// cannot be raised, fewer apps stay in memory.
 fn raise_open_files() {
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
@@ -155,14 +158,14 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
     Ok(())
 }
 
-/// Checks at the start whether compilers can be started, and logs an error if not.
+/// Checks whether compiler processes can be started, and logs an error if not.
 async fn check_compilers(node: Arc<Node>, log: Log) {
     if let Err(error) = node.confinement().await {
         log.error(format!("cannot start a compiler: {error}; `isomer doctor` shows details"));
     }
 }
 
-/// Reports that the node is ready.
+/// Reports to the user and to the service manager that the node is ready.
 fn report_ready(
     arguments: &Arguments,
     console: &Console,
@@ -193,7 +196,7 @@ fn report_ready(
     Ok(())
 }
 
-/// Writes the URL of the admin API to the data directory, where clients on this machine find it.
+/// Writes the URL of the admin API to the data directory. Clients on this machine read it there.
 fn write_url(data: &Path, url: &str) -> Result<(), CliError> {
     let (path, new) = (data.join(URL_FILE), data.join(format!("{URL_FILE}.new")));
     let written = std::fs::write(&new, format!("{url}\n")).and_then(|()| std::fs::rename(&new, &path));

@@ -1,4 +1,4 @@
-//! `isomer plan`: explains which components run where, and why. Changes nothing but the built components.
+//! `isomer plan`: explains which components run where, and why. Changes nothing except the built components.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,14 @@ use isomer_diagnostics::Diagnostic;
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components};
 
-/// Explain how an app would run: groups, seams, grants, and what is missing. Builds what has changed, as `build` does, and changes nothing else.
+/// Explain how an app would run: groups, seams, grants, and what is missing. Components that are not up to date are
+/// built; nothing else is changed.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
+    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// The shape to plan.
+    /// The shape of the app to plan.
     #[arg(long, default_value = MONOLITH)]
     shape: String,
     /// Print the plan as JSON on standard output.
@@ -31,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
     if arguments.json {
         let mut json = serde_json::to_value(&plan).expect("a plan is plain data");
-        // Replaced by the same warnings with their places in the manifest.
+        // The plan's warnings are replaced by the same warnings with their lines in the manifest.
         json["warnings"] = warnings.iter().map(Diagnostic::to_json).collect();
         let processes = plan.processes().into_iter().map(|(name, groups)| {
             (

@@ -4,15 +4,15 @@ use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::tenant_flag;
 use isomer_console::{CliError, Console, FAILED, print};
 
-/// Remove an app from a node. Its data is kept for the next deployment with the same name, unless `--data` is given.
+/// Remove an app from a node. Without `--data`, the app's data is kept for the next deployment with the same name.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: AppFlags,
-    /// Remove its stores and its log, too. They cannot be recovered.
+    /// Also remove the app's stores and its log. They cannot be recovered.
     #[arg(long)]
     data: bool,
-    /// Do not ask for confirmation. Required for `--data` without a terminal.
+    /// Remove the app without asking for confirmation. Required for `--data` without a terminal.
     #[arg(long)]
     yes: bool,
 }
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     if arguments.data {
-        let question = format!("remove {app} of {tenant} and all its data? It cannot be recovered.");
+        let question = format!("remove {app} of {tenant} and all its data? The data cannot be recovered.");
         console.confirm_removal(
             &question,
             arguments.yes,

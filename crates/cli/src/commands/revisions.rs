@@ -7,7 +7,7 @@ use isomer_display::escaped;
 use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::{list, minute, size, table};
 
-/// List the revisions of an app that its node keeps, the newest first.
+/// List the revisions of an app that the node keeps, newest first.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -45,7 +45,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     print(&table(head, &rows))
 }
 
-/// Returns how the revision came about: `deploy`, or `swap by ci` if a tenant's token with that name was used.
+/// Returns the command that created the revision: `deploy`, or `swap by ci` if the command used the tenant's token
+/// `ci`.
 fn origin_text(origin: &RevisionOrigin) -> String {
     let how = match origin.how {
         RevisionOperation::Deploy => "deploy",
@@ -58,7 +59,7 @@ fn origin_text(origin: &RevisionOrigin) -> String {
     }
 }
 
-/// Summarises what differs from the previous revision.
+/// Summarises the differences from the previous revision.
 fn changed(origin: &RevisionOrigin) -> String {
     let Some(ReleaseChanges { manifest, shape, changed, added, removed, more, files }) = &origin.changes else {
         return String::new();
@@ -78,7 +79,7 @@ fn changed(origin: &RevisionOrigin) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { list(parts) }
 }
 
-/// The maximum number of characters of a message in the table; `--json` has the whole message.
+/// The maximum number of characters of a message in the table. The output of `--json` contains the complete message.
 const MESSAGE_CHARS_MAX: usize = 60;
 
 fn first_line(message: &DeployMessage) -> String {

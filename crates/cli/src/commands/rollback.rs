@@ -1,4 +1,4 @@
-//! `isomer rollback`: serves an earlier revision again, optionally with its stores as they were.
+//! `isomer rollback`: serves an earlier revision again. With `--to-snapshot`, also restores the revision's stores.
 
 use isomer_admin::Client;
 use isomer_api::{DeployMessage, RevisionInfo, RollbackRequest};
@@ -10,27 +10,27 @@ use crate::commands::deploy;
 use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::{list, minute, tenant_flag};
 
-/// Serve an earlier revision of an app again. Its stores stay as they are, unless `--to-snapshot` is given.
+/// Serve an earlier revision of an app again. The app's stores are not changed, unless `--to-snapshot` is used.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: AppFlags,
-    /// The revision, or the first digits of it [default: the previous one].
+    /// The revision, or at least the first four digits of it [default: the previous revision].
     #[arg(value_name = "REVISION")]
     revision: Option<String>,
-    /// Restore its SQL stores, too, as they were when a revision with migrations took over from it. The app loses what
-    /// was written since then.
+    /// Also restore the revision's SQL stores from the snapshot that was taken when a revision with migrations replaced
+    /// it. The app loses the data that was written since then.
     #[arg(long)]
     to_snapshot: bool,
-    /// A message for `isomer revisions` [default: the message of the revision's deployment].
+    /// A message that `isomer revisions` shows [default: the message of the revision's deployment].
     #[arg(short, long, value_name = "TEXT")]
     message: Option<DeployMessage>,
-    /// Do not ask for confirmation.
+    /// Restore the stores without asking for confirmation.
     #[arg(long)]
     yes: bool,
 }
 
-/// The minimum number of digits that identify a revision.
+/// The minimum number of digits by which a revision is named.
 const DIGITS_MIN: usize = 4;
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     deploy::report_deployed(&deployed, tenant, app, node.json, console)
 }
 
-/// Returns the revision whose snapshot is restored, after the loss was confirmed.
+/// Returns the revision whose snapshot is restored, after the user has confirmed that newer data is lost.
 async fn confirmed_snapshot(
     client: &Client,
     arguments: &Arguments,
@@ -68,10 +68,7 @@ async fn confirmed_snapshot(
     };
     let Some(snapshot) = &info.snapshot else {
         let short = info.revision.short();
-        return Err(CliError::failed(
-            format!("there is no snapshot of the stores from the end of revision {short}"),
-            hint,
-        ));
+        return Err(CliError::failed(format!("revision {short} has no snapshot of its stores"), hint));
     };
     let stores = list(snapshot.stores.iter().map(|store| escaped(&store.store)));
     let lost =
@@ -93,7 +90,7 @@ async fn confirmed_snapshot(
     Ok(info.revision.clone())
 }
 
-/// Returns the only revision that begins with `text`.
+/// Returns the revision whose digest begins with `text`. It is an error if several do.
 async fn find_revision(
     client: &Client,
     flags: &AppFlags,

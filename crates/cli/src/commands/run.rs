@@ -1,4 +1,4 @@
-//! `isomer run`: serves an app, in as many processes as its shape has groups, or a single component, until a signal
+//! `isomer run`: serves an app, with one process for each group of its shape, or a single component, until a signal
 //! stops it.
 
 use std::collections::BTreeMap;
@@ -19,21 +19,22 @@ use crate::serve_flags::ServeFlags;
 use crate::user_dirs;
 use crate::value_flags::ValueFlags;
 
-/// Build an app and run it, with one process for each group of its shape. Or run a single HTTP component.
+/// Build an app and run it, with one process for each group of its shape. Can also run a single HTTP component.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file (WASI 0.3 or 0.2).
+    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component (WASI 0.3 or
+    /// 0.2).
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
-    /// Run only this group of the shape. The other groups run elsewhere; `--config FILE` names the node file with their
-    /// addresses and with this group's own settings.
+    /// Run only this group of the shape. The other groups run on other machines: `--config FILE` names the node file
+    /// with their addresses and this group's own settings.
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     #[command(flatten)]
     values: ValueFlags,
-    /// Run as a member of a shape, started by a supervisor.
+    /// Run as a member of a shape, which a supervisor has started.
     #[arg(long, hide = true, conflicts_with = "config")]
     member: bool,
     #[command(flatten, next_help_heading = "Grants (for a component's file; those of an app are in its isomer.toml)")]
@@ -50,15 +51,16 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, *console, Instant::now()));
-    // A compiler that is still running is not waited for.
+    // The process does not wait for a compiler that is still running.
     runtime.shutdown_background();
     done
 }
 
-/// Sends SIGTERM to this process when standard input ends: its parent has ended, or wants it to stop.
+/// Sends SIGTERM to this process when standard input is closed. This means that the parent has ended, or wants this
+/// process to stop.
 fn end_with_standard_input() {
     std::thread::spawn(|| {
-        // The input itself is ignored.
+        // The contents of standard input are ignored.
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
     });
@@ -92,7 +94,8 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     let context = ServeContext::new(&options, console)?;
     let resources = ServeResources::open(&options, &options.data_dir(&app)).await?;
     let components = read_components(&app.build(&console)?)?;
-    // Skipped for the monolith, which always has one process: planning here as well would make its start slower.
+    // The monolith is not planned here, because it always has one process. It is planned when it is loaded, and
+    // planning twice would make the start slower.
     if options.shape != MONOLITH {
         let plan = app.plan(&components, &options.shape)?;
         if plan.processes().len() > 1 {
@@ -112,7 +115,7 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     serve_here(server, &RevisionSource::new(&app, components), began).await
 }
 
-/// Takes the node file of a group from the values of `--config`.
+/// Removes the path of the group's node file from the values of `--config`, and returns it.
 fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CliError> {
     values.take_node_file().ok_or_else(|| {
         CliError::usage(
@@ -122,7 +125,7 @@ fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CliError
     })
 }
 
-/// Serves a revision of `source` from this process.
+/// Serves a revision that is made from `source` in this process.
 async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Instant) -> Result<(), CliError> {
     let plan = server.revisions.take_over(source).await?;
     let (serving, revisions) = server.split()?;
@@ -133,7 +136,7 @@ async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Insta
 }
 
 /// Runs a component without a manifest. The component cannot have stores, so the data directory is temporary unless
-/// `--data` is given.
+/// `--data` is used.
 async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CliError> {
     if let Some(group) = &arguments.group {
         return Err(CliError::usage(

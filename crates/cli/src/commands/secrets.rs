@@ -1,5 +1,5 @@
-//! `isomer secrets`: the secrets of a tenant. A value comes from a file or from standard input, never from the command
-//! line, which other processes can read.
+//! `isomer secrets`: sets, removes and lists the secrets of a tenant. A value is read from a file or from standard
+//! input, because other processes can read the command line.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
@@ -28,33 +28,33 @@ enum Command {
     List(List),
 }
 
-/// Set a secret to the content of a file or of standard input. One newline at the end is removed.
+/// Set a secret to the contents of a file or of standard input. A final newline is removed.
 #[derive(clap::Args)]
 struct Set {
-    /// The secret's name, as in the manifest's `[secrets]`.
+    /// The secret's name, as in the table `[secrets]` of the manifest.
     #[arg(value_name = "NAME")]
     name: String,
-    /// The file that holds the value.
+    /// The file that contains the value.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
     #[command(flatten)]
     of: TenantFlags,
 }
 
-/// Remove a secret. A secret that a serving revision uses is kept, unless `--force` is given.
+/// Remove a secret. Fails if a serving revision uses the secret, unless `--force` is used.
 #[derive(clap::Args)]
 struct Remove {
     /// The secret's name.
     #[arg(value_name = "NAME")]
     name: String,
-    /// Remove it even if apps use it. They cannot be started any more.
+    /// Remove the secret even if apps use it. These apps can no longer be started.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     of: TenantFlags,
 }
 
-/// List the names of a tenant's secrets. The values are never shown.
+/// List the names of a tenant's secrets. Values are never shown.
 #[derive(clap::Args)]
 struct List {
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 
 fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, CliError> {
     let mut value = Vec::new();
-    // Read a little more than is allowed, so that a value that is too long is detected.
+    // The limit of the read is a little higher than the maximum size, so that a value that is too long is detected.
     let most = SECRET_BYTES_MAX + 2;
     match file {
         Some(file) => {
@@ -108,7 +108,9 @@ fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Cons
         }
         None => {
             if std::io::stdin().is_terminal() {
-                console.message(&format!("type the value of {name}, then Enter and Ctrl-D; it is shown as you type"));
+                console.message(&format!(
+                    "type the value of {name}, then Enter and Ctrl-D; the value is shown as you type"
+                ));
             }
             std::io::stdin().take(most).read_to_end(&mut value).context("cannot read standard input")?;
         }
@@ -121,7 +123,8 @@ fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Cons
     }
     if value.is_empty() {
         let of = tenant_flag(tenant);
-        let hint = format!("pass it on standard input, or name a file: isomer secrets set {name}{of} --from-file FILE");
+        let hint =
+            format!("pass the value on standard input, or name a file: isomer secrets set {name}{of} --from-file FILE");
         return Err(CliError::usage("the value is empty", hint));
     }
     if value.len() as u64 > SECRET_BYTES_MAX {

@@ -4,7 +4,7 @@ use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::tenant_flag;
 use isomer_console::{CliError, Console, print};
 
-/// Stop serving an app of a node: running requests finish, new ones get 503, its data is kept.
+/// Stop serving an app of a node. Requests in progress finish, new requests receive 503, and the app's data is kept.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -12,15 +12,15 @@ use crate::remote::node::{AppFlags, client_error};
 use crate::remote::release::add_part;
 use crate::remote::upload::upload;
 
-/// Replace components of an app while it serves. The other components stay as they are.
+/// Replace components of an app while it serves. The other components do not change.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: AppFlags,
-    /// A component of the app and its new file.
+    /// The name of a component of the app, and the file that replaces it.
     #[arg(value_name = "COMPONENT=FILE.wasm", required = true, value_parser = parse)]
     components: Vec<(String, PathBuf)>,
-    /// A message for `isomer revisions`.
+    /// A message that `isomer revisions` shows.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<DeployMessage>,
 }
@@ -36,7 +36,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         }
     }
     let deployed = node.with_client(console, async |client| {
-        // The node reports missing parts only for a release, so this one is created for the upload and never deployed.
+        // A node lists the parts that it lacks only for a release. So this release is created for the upload, and is
+        // never deployed.
         let release = Release {
             manifest: String::new(),
             shape: String::new(),

@@ -26,42 +26,42 @@ enum Command {
     Remove(Remove),
 }
 
-/// Create a tenant, or change its quotas. Quotas that are not named stay as they are.
+/// Create a tenant, or change its quotas. Quotas without a flag are not changed.
 #[derive(clap::Args)]
 struct Set {
-    /// The tenant.
+    /// The tenant's name.
     #[arg(value_name = "TENANT")]
     tenant: TenantName,
-    /// Memory of all its live instances, such as `512MiB`.
+    /// The maximum memory of all live instances of the tenant, for example `512MiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     memory: Option<u64>,
-    /// Processor time: `0.5` is half a core, averaged over some seconds.
+    /// The maximum processor time, averaged over some seconds: `0.5` is half a core.
     #[arg(long, value_name = "CORES", value_parser = cores_or_unlimited)]
     cpu: Option<u32>,
-    /// The number of concurrent requests.
+    /// The maximum number of concurrent requests.
     #[arg(long, value_name = "COUNT", value_parser = count_or_unlimited)]
     concurrent: Option<u32>,
-    /// Requests per second, averaged over some time.
+    /// The maximum number of requests per second, on average.
     #[arg(long, value_name = "COUNT", value_parser = count_or_unlimited)]
     rate: Option<u32>,
-    /// The number of requests that may arrive at once after a pause.
+    /// The maximum number of requests that may arrive at the same time after a pause.
     #[arg(long, value_name = "COUNT", value_parser = count_or_unlimited)]
     burst: Option<u32>,
-    /// A host that its apps may send requests to if their manifests grant it, too; may be repeated. `*` is every host
-    /// that they grant; `none` is no host.
+    /// A host to which apps of the tenant may send requests if their manifests grant it. May be repeated. `*` means
+    /// every host that a manifest grants, `none` means no host.
     #[arg(long, value_name = "HOST")]
     outbound: Vec<String>,
-    /// Disk space of its stores and files, such as `1GiB`.
+    /// The maximum disk space of the tenant's stores and files, for example `1GiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     storage: Option<u64>,
-    /// The number of apps.
+    /// The maximum number of apps.
     #[arg(long, value_name = "COUNT", value_parser = count_or_unlimited)]
     apps: Option<u32>,
-    /// The size of its apps' logs per hour, such as `16MiB`.
+    /// The maximum size of the logs that the tenant's apps write per hour, for example `16MiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     log: Option<u64>,
-    /// A host name that is reserved for this tenant: no app of another tenant can be deployed under it, or below it if
-    /// it is a wildcard. May be repeated, and replaces the previous list. `none` is no host name.
+    /// A host name that is reserved for this tenant: no app of another tenant can be deployed under it, or under a name
+    /// that a wildcard matches. May be repeated; the list replaces the previous list. `none` means no host name.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     #[command(flatten)]
@@ -71,27 +71,27 @@ struct Set {
 /// Show a tenant: its apps, its quotas and its use of resources.
 #[derive(clap::Args)]
 struct Show {
-    /// The tenant.
+    /// The tenant's name.
     #[arg(value_name = "TENANT")]
     tenant: TenantName,
     #[command(flatten)]
     node: NodeFlags,
 }
 
-/// Remove a tenant that has no apps, with its secrets and its remaining data.
+/// Remove a tenant that has no apps. Its secrets and its remaining data are also removed.
 #[derive(clap::Args)]
 struct Remove {
-    /// The tenant.
+    /// The tenant's name.
     #[arg(value_name = "TENANT")]
     tenant: TenantName,
-    /// Do not ask for confirmation.
+    /// Remove the tenant without asking for confirmation.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
     node: NodeFlags,
 }
 
-/// The value that empties a list.
+/// The value of a flag that sets an empty list.
 const NONE: &str = "none";
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
@@ -145,7 +145,7 @@ impl Set {
     }
 }
 
-/// Returns the list that replaces the previous one, if the flag was used.
+/// Returns the list that replaces the previous one, or `None` if the flag was not used.
 fn replacement_list(given: &[String]) -> Option<Vec<String>> {
     match given {
         [] => None,

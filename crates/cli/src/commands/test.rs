@@ -1,4 +1,4 @@
-//! `isomer test`: runs an app's own scripts of requests against it, in each of its shapes.
+//! `isomer test`: runs an app's test scripts, which send requests to the app in each of its shapes.
 
 use std::path::PathBuf;
 
@@ -13,19 +13,19 @@ use isomer_project::{AppDir, read_components};
 
 use crate::value_flags::ValueFlags;
 
-/// Send the requests of `tests/*.toml` to the app, in each of its shapes, and check the responses.
+/// Send the requests in `tests/*.toml` to the app in each of its shapes, and check the responses.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
+    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// Run only in this shape; may be repeated [default: all shapes, `monolith` first].
+    /// Test only this shape. May be repeated [default: all shapes, `monolith` first].
     #[arg(long = "shape", value_name = "SHAPE")]
     shapes: Vec<String>,
-    /// Run only this file of cases; may be repeated [default: all files in `tests`].
+    /// Run only the cases in this file. May be repeated [default: all files in `tests`].
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Show failures in full: requests and responses with their bodies, whole differences, the whole log.
+    /// Show failures without leaving out lines: requests and responses with their bodies, differences, and the log.
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
@@ -43,12 +43,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let scripts = read_scripts(&app.dir, &arguments.files, &secrets)?;
     let components = read_components(&app.build(console)?)?;
     let shapes = shapes(arguments, &app);
-    // Report all mistakes before anything is run.
+    // All shapes are planned before the first test runs, so that all errors of the manifest are reported first.
     for shape in &shapes {
         app.plan(&components, shape)?;
     }
     let detail = if arguments.verbose { ReportDetail::Whole } else { ReportDetail::Short };
-    // `isomer run` uses the same folder.
+    // This is the folder that `isomer run` uses for compiled code.
     let code = app.dir.join(".isomer/cache");
     let mut runs: Vec<ScriptRun<'_>> = Vec::with_capacity(scripts.len() * shapes.len());
     for script in &scripts {
@@ -83,7 +83,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     if passed(&runs) { Ok(()) } else { Err(CliError::ExitCode(FAILED)) }
 }
 
-/// Returns the shapes to run, each once. The monolith comes first: the others are compared with it.
+/// Returns the shapes to test, each once. The monolith is the first, because the responses of other shapes are compared
+/// with those of the monolith.
 fn shapes(arguments: &Arguments, app: &AppDir) -> Vec<String> {
     let mut shapes = match arguments.shapes.as_slice() {
         [] => app.app.shapes.keys().cloned().collect(),

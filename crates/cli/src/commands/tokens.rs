@@ -1,4 +1,5 @@
-//! `isomer tokens`: the tokens of a tenant. A token is shown once, when it is created: on standard output, or in a file that only its owner can read.
+//! `isomer tokens`: creates, lists and revokes the tokens of a tenant. A token is shown only when it is created: on
+//! standard output, or in a file that only its owner can read.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use serde_json::json;
 use crate::remote::node::{TenantFlags, client_error};
 use crate::remote::show::{minute, table, tenant_flag};
 
-/// Create, list or revoke the tokens of a tenant. A token gives access to that tenant only.
+/// Create, list or revoke the tokens of a tenant. A token gives access only to this tenant.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -29,34 +30,34 @@ enum Command {
     Revoke(Revoke),
 }
 
-/// Create a token. It is shown only once: on standard output, or in a file that only you can read.
+/// Create a token. The token is shown only once: on standard output, or in a file that only you can read.
 #[derive(clap::Args)]
 struct Create {
     /// The token's name, for example `ci`.
     #[arg(value_name = "NAME")]
     name: TokenName,
-    /// What the token allows: `read` (show apps, revisions, logs), `deploy` (also deploy, swap, roll back, stop, start)
+    /// The role of the token: `read` (show apps, revisions, logs), `deploy` (also deploy, swap, roll back, stop, start)
     /// or `admin` (also secrets, tokens, removing apps).
     #[arg(long, value_name = "ROLE")]
     role: TokenRole,
-    /// How long the token is valid, such as `30d` or `12h` [default: until it is revoked].
+    /// The time for which the token is valid, for example `30d` or `12h` [default: until it is revoked].
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires: Option<Duration>,
-    /// Write the token to this new file instead of standard output.
+    /// Write the token to this file instead of standard output. The file must not exist.
     #[arg(long, value_name = "FILE")]
     to_file: Option<PathBuf>,
     #[command(flatten)]
     of: TenantFlags,
 }
 
-/// List the tokens of a tenant. The tokens themselves are not shown again.
+/// List the tokens of a tenant with their roles. The secret part of a token is never shown again.
 #[derive(clap::Args)]
 struct List {
     #[command(flatten)]
     of: TenantFlags,
 }
 
-/// Revoke a token. It gives no access from then on.
+/// Revoke a token. From then on, the token gives no access.
 #[derive(clap::Args)]
 struct Revoke {
     /// The token's name.
@@ -66,7 +67,7 @@ struct Revoke {
     of: TenantFlags,
 }
 
-/// Parses the lifetime of a token: a duration as in a manifest, or days.
+/// Parses the lifetime of a token: a duration as in a manifest, or a number of days.
 fn lifetime(text: &str) -> Result<Duration, String> {
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
     let duration = match days {
@@ -118,7 +119,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 fn make(create: &Create, console: &Console) -> Result<(), CliError> {
     let Create { name, role, expires, to_file, of: TenantFlags { tenant, node } } = create;
     if let Some(path) = to_file.as_ref().filter(|path| path.exists()) {
-        // Checked before the token is created: a token that cannot be shown would have to be revoked.
+        // This is checked before the token is created, because a token that cannot be shown would have to be revoked.
         return Err(CliError::usage(
             format!("`{}` exists already", path.display()),
             "name a file that does not exist yet",
@@ -133,17 +134,18 @@ fn make(create: &Create, console: &Console) -> Result<(), CliError> {
         if node.json {
             return print(&format!("{:#}\n", json!(made)));
         }
-        console.message(&format!("{printed}; it is shown only once"));
+        console.message(&format!("{printed}; the token is shown only once"));
         return print(&format!("{}\n", made.token));
     };
     let token = Token::parse(&made.token).context("the node's response is not a token")?;
     token.write_new(path).map_err(|error| {
-        let hint = format!("revoke it, and create another one: isomer tokens revoke {name}{}", tenant_flag(tenant));
+        let hint =
+            format!("revoke the token, and create another one: isomer tokens revoke {name}{}", tenant_flag(tenant));
         CliError::hinted(error, [hint])
     })?;
     if node.json {
         return print(&format!("{:#}\n", json!(made.info)));
     }
-    console.message(&format!("{printed}; it is in {}", path.display()));
+    console.message(&format!("{printed}; the token is in {}", path.display()));
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! `isomer wit`: writes the WIT packages of the platform that an app's worlds use into the app, for its bindings.
+//! `isomer wit`: writes the platform's WIT packages that an app's worlds use into the app's folder. The app's bindings
+//! need them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,20 +8,20 @@ use isomer_project::{find_app_dir, shown};
 use isomer_wit::{NeedError, WitPackage, needed, packages, remove_unneeded, write_deps};
 use serde_json::json;
 
-/// The folder of an app's own WIT.
+/// The folder of an app's own WIT files, relative to the app's folder.
 const WIT: &str = "wit";
 
 /// Write the platform's WIT packages (WASI 0.2 and 0.3, `isomer:*`) that the worlds in an app's `wit` folder use into
 /// `wit/deps`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), or its isomer.toml.
+    /// The app: its folder (or a folder inside it), or its isomer.toml.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// List the available packages, and write nothing.
+    /// List the platform's packages, and write nothing.
     #[arg(long)]
     list: bool,
-    /// Print what was written and removed, or the packages of `--list`, as JSON on standard output.
+    /// Print the files that were written and removed, or the packages of `--list`, as JSON on standard output.
     #[arg(long)]
     json: bool,
 }
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     if arguments.list {
         return print(&packages().iter().map(|package| package.id() + "\n").collect::<String>());
     }
-    // The path as a person would write it, for places in messages.
+    // The path is relative to the working directory if possible, because error messages contain it.
     let wit = PathBuf::from(shown(&find_app_dir(&arguments.path)?.join(WIT)));
     let deps = wit.join("deps");
     let wanted = needed(&wit).map_err(cannot_tell)?;
@@ -60,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     Ok(())
 }
 
-/// Writes the packages that the worlds in the app's folder use.
+/// Writes the platform's packages that the worlds in the app's folder use.
 pub(crate) fn write(app: &Path) -> Result<(), CliError> {
     let wit = app.join(WIT);
     let wanted: Vec<&WitPackage> = needed(&wit).map_err(cannot_tell)?;

@@ -1,4 +1,4 @@
-//! Checks of the data directory and the disk that it is on.
+//! Checks the data directory, and the free space on its disk.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -10,13 +10,13 @@ use super::Finding;
 const DATA: &str = "data";
 const SPACE: &str = "disk";
 
-/// With less free space than this, stores will soon refuse to write.
+/// The free space in bytes below which a warning is shown, because stores will soon be unable to write.
 const SPACE_BYTES_WARN: u64 = 1 << 30;
 
-/// With less free space than this, a build or the first write fails.
+/// The free space in bytes below which the check fails, because a build or the first write would fail.
 const SPACE_BYTES_FAIL: u64 = 64 << 20;
 
-/// Checks that the data directory can be written, and that no other process uses it.
+/// Checks that files can be created in the data directory, and that no other process uses it.
 pub(crate) fn data_directory(dir: &Path) -> Vec<Finding> {
     let shown = dir.display();
     let elsewhere = "name another folder: --data DIR";
@@ -59,18 +59,19 @@ pub(crate) fn space(dir: &Path) -> Finding {
     }
 }
 
-/// Returns the nearest folder above that exists.
+/// Returns `dir`, or the nearest folder above it that exists.
 fn existing(dir: &Path) -> std::path::PathBuf {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     absolute.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Checks that a file can be created in `dir`. The file has no name, so it leaves no trace.
+/// Checks that a file can be created in `dir`. The file gets no name, so nothing remains of it.
 fn writable(dir: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(dir).map(drop)
 }
 
-/// Returns the process that has the data directory open: it holds a lock on the lock file, which contains its id.
+/// Returns the process id of the process that uses the data directory. That process holds a lock on the file `LOCK`,
+/// which contains the id.
 fn holder(dir: &Path) -> Option<String> {
     let path = dir.join("LOCK");
     let lock = File::open(&path).ok()?;

@@ -1,5 +1,5 @@
-//! The checks of `isomer doctor`. Each returns a [`Finding`]: the subject of the check, its result, and a hint. The
-//! checks change nothing.
+//! The checks of `isomer doctor`. Each check returns a [`Finding`]: the subject of the check, its result, and a hint.
+//! The checks change nothing.
 
 pub(crate) mod disk;
 pub(crate) mod port;
@@ -9,18 +9,18 @@ pub(crate) mod toolchain;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-/// The result of a check.
+/// The result of a check, without details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CheckState {
-    /// Everything is in order.
+    /// No problem was found.
     Ok,
-    /// Something will not work, or only with restrictions.
+    /// Something does not work, or works only with restrictions, but apps can be run.
     Warn,
-    /// Apps cannot be built or run.
+    /// Apps cannot be built or cannot be run.
     Fail,
 }
 
-/// The outcome of one check.
+/// The result of one check, with details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) state: CheckState,
@@ -49,7 +49,7 @@ impl Finding {
         json!({ "state": state, "about": about, "found": found, "hint": hint })
     }
 
-    /// The finding for people, with its name padded to `widest` characters.
+    /// Returns the finding as a line for people. The subject is padded to `widest` characters.
     pub(crate) fn line(&self, widest: usize, colour: bool) -> String {
         let name = self.state.name();
         let name = match (colour, self.state.style()) {

@@ -1,4 +1,4 @@
-//! Checks that the port is free, and finds the process that uses it.
+//! Checks that a port is free. If it is not, finds the process that uses the port.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,10 +8,10 @@ use super::Finding;
 
 const ABOUT: &str = "port";
 
-/// The state of a listening socket in `/proc/net/tcp`.
+/// The value in `/proc/net/tcp` for the state of a listening socket.
 const LISTEN: &str = "0A";
 
-/// Checks that `address` can be listened on.
+/// Checks that this process can listen at `address`.
 pub(crate) fn free(address: SocketAddr) -> Finding {
     let hint = format!("listen elsewhere: --listen {}", SocketAddr::new(address.ip(), 0));
     match TcpListener::bind(address) {
@@ -24,7 +24,8 @@ pub(crate) fn free(address: SocketAddr) -> Finding {
     }
 }
 
-/// Returns the process that listens on `port`: `nginx (process 123)`. Processes of other users are not visible.
+/// Returns the process that listens at `port`, for example `nginx (process 123)`. Processes of other users cannot be
+/// found.
 fn process_on(port: u16) -> Option<String> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let inode = tables.iter().find_map(|table| listening_inode(table, port))?;
@@ -39,7 +40,7 @@ fn process_on(port: u16) -> Option<String> {
     Some(format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()))
 }
 
-/// Returns the inode of the socket that listens on `port` from a table of the kernel.
+/// Returns the inode of the socket that listens at `port`. `table` is the text of `/proc/net/tcp` or `tcp6`.
 fn listening_inode(table: &str, port: u16) -> Option<&str> {
     let port = format!(":{port:04X}");
     table.lines().skip(1).find_map(|line| {

@@ -1,4 +1,4 @@
-//! Checks of the system's limits that many instances or connections reach.
+//! Checks the limits of the system that many instances or connections can reach.
 
 use std::fs;
 
@@ -17,17 +17,19 @@ const SOCKETS: &str = "sockets";
 const NODE: &str = "node";
 const COMPILERS: &str = "compilers";
 
-/// The number of apps that a node should be able to keep loaded. A node that can keep fewer still works: further apps
-/// are loaded from disk by their next request.
+/// The minimum number of loaded apps for which no warning is shown. A node with a lower maximum still works, but loads
+/// more apps from disk when requests arrive.
 const APPS_WANTED: u64 = 5_000;
 
-/// Linux' default of `vm.max_map_count`. Every instance needs several mappings, so a lower limit allows fewer instances.
+/// The minimum of `vm.max_map_count` for which no warning is shown, which is the default of Linux. Every instance needs
+/// several mappings, so a lower limit allows fewer instances.
 const MAP_COUNT_MIN: u64 = 65_530;
 
-/// A connection needs one descriptor; the front door accepts ten thousand connections.
+/// The minimum number of open files for which no warning is shown. A connection needs one descriptor, and the front
+/// door accepts ten thousand connections.
 const OPEN_FILES_MIN: u64 = 10_240;
 
-/// Checks `vm.max_map_count`.
+/// Checks the limit `vm.max_map_count`.
 pub(crate) fn map_count() -> Finding {
     let text = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     judge_map_count(text.trim().parse().ok())
@@ -45,9 +47,9 @@ fn judge_map_count(count: Option<u64>) -> Finding {
     }
 }
 
-/// Checks how many apps and instances a node on this machine has room for.
+/// Checks how many apps and instances a node on this machine can keep in memory.
 pub(crate) fn node() -> Finding {
-    // A node raises its soft limit to the hard one.
+    // A node raises its soft limit of open files to the hard limit, so the hard limit decides.
     judge_node(&Machine { descriptors: getrlimit(Resource::Nofile).maximum, ..Machine::read() })
 }
 
@@ -70,7 +72,7 @@ fn judge_node(machine: &Machine) -> Finding {
     }
 }
 
-/// Checks that there is a folder for the sockets of a shape's processes.
+/// Checks that a folder exists in which the processes of a shape can create their sockets.
 pub(crate) fn sockets() -> Finding {
     judge_sockets(socket_folders().next().map(|folder| folder.display().to_string()))
 }
@@ -80,13 +82,17 @@ fn judge_sockets(folder: Option<String>) -> Finding {
         Some(folder) => Finding::ok(SOCKETS, format!("in `{folder}`, for shapes of several processes")),
         None => Finding::warn(
             SOCKETS,
-            format!("no folder has a path short enough (a socket's may have {} bytes)", SOCKET_PATH_BYTES_MAX),
+            format!(
+                "the paths of all folders for sockets are too long (the path of a socket can have {} bytes)",
+                SOCKET_PATH_BYTES_MAX
+            ),
             "before `isomer run` in a shape of several processes: export TMPDIR=/tmp",
         ),
     }
 }
 
-/// Checks how well a node's compilers can be confined on this system, by starting one that does nothing.
+/// Checks how well this system can confine a node's compiler processes. Starts one compiler process that compiles
+/// nothing.
 pub(crate) fn compilers() -> Finding {
     let compilers = Compilers::new(CompilerOptions::new(ChildLimits::default()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -109,7 +115,7 @@ fn judge_compilers(found: Result<Confinement, String>) -> Finding {
         Err(error) => Finding::warn(
             COMPILERS,
             format!("a node could not compile anything: {error}"),
-            "a node starts this program again: check whether the system forbids that",
+            "check whether the system forbids this program to start itself again, which a node does to compile",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Checks that components can be built.
+//! Checks that this machine can build components.
 
 use std::process::Command;
 
@@ -27,7 +27,7 @@ pub(crate) fn rust() -> Finding {
     }
 }
 
-/// Checks that a toolchain for the target of components is installed.
+/// Checks that a guest toolchain is installed.
 pub(crate) fn guests() -> Finding {
     const ABOUT: &str = "components";
     match GuestToolchain::find() {
@@ -42,7 +42,7 @@ pub(crate) fn guests() -> Finding {
     }
 }
 
-/// Installs a toolchain for components if there is none. Nothing runs as root: if packages of the operating system are
+/// Installs a guest toolchain if none is installed. Nothing runs as root: if packages of the operating system are
 /// missing, the error contains the command that installs them.
 pub(crate) fn install_guests(console: &Console) -> Result<(), CliError> {
     let mut report = |progress: BuildProgress<'_>| match progress {

@@ -1,4 +1,4 @@
-//! SIGHUP: reads certificates again, opens the audit log again, and compares the node file.
+//! Handles SIGHUP: reloads certificates, reopens the audit log, and reports changes of the node file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use tokio::signal::unix::Signal;
 
 use crate::hosting::settings::Config;
 
-/// The state that a SIGHUP reloads.
+/// The parts of a node that are reloaded or checked after SIGHUP.
 pub(crate) struct HangupHandler {
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) audit: AuditLog,
-    /// The node file, and its content at the start.
+    /// The path of the node file, and its settings when the node started.
     pub(crate) config: Option<(PathBuf, NodeSettings)>,
     pub(crate) log: Log,
 }
 
 impl HangupHandler {
-    /// Reloads at each signal, until the node ends.
+    /// Reloads after each signal. Runs until the node ends.
     pub(crate) async fn follow(self, mut signals: Signal) {
         while signals.recv().await.is_some() {
             self.reload().await;
@@ -41,7 +41,10 @@ impl HangupHandler {
         }
         match self.audit.reopen().await {
             Ok(()) => {}
-            Err(error) => self.log.error(format!("the audit log is still written to its old file: {}", chain(&error))),
+            Err(error) => self.log.error(format!(
+                "cannot reopen the audit log, which is still written to its old file: {}",
+                chain(&error)
+            )),
         }
         if let Some((path, before)) = &self.config {
             match Config::read(Some(path)) {
@@ -57,7 +60,7 @@ impl HangupHandler {
     }
 }
 
-/// Logs which certificates were loaded, and the problems of others.
+/// Logs which certificates were loaded, and why others were not.
 pub(crate) fn log_certificates(log: &Log, loaded: &LoadedCertificates) {
     for error in &loaded.problems {
         log.error(chain(error));

@@ -1,7 +1,8 @@
-//! Listening sockets that a service manager passes on (sd_listen_fds(3)). They exist before the node starts and after
-//! it ends, so connections that arrive meanwhile wait for the next process instead of being refused.
+//! Listening sockets that a service manager passes to this process (sd_listen_fds(3)). The service manager keeps them
+//! open before the node starts and after it ends. So connections that arrive in between wait for the next process and
+//! are not refused.
 //!
-//! The name of a socket gives its purpose: `http`, `https`, `admin` (`FileDescriptorName=` of systemd.socket(5)).
+//! The name of a socket gives its purpose: `http`, `https` or `admin` (`FileDescriptorName=` in systemd.socket(5)).
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
@@ -14,38 +15,39 @@ use isomer_node::listeners::Encryption;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
-/// The sockets that a service manager has passed on.
+/// The sockets that the service manager passed to this process.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
-    /// Sockets for the front door, in their order.
+    /// The sockets for the front door, in the order in which they were passed.
     pub(crate) front: Vec<(TcpListener, Encryption)>,
     /// The socket for the admin API.
     pub(crate) admin: Option<AdminSocket>,
 }
 
-/// A listening socket.
+/// A listening socket, by its type.
 enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Inherited {
-    /// Takes the sockets, and removes the environment variables that describe them. Must be called once, while the
-    /// process has only one thread.
+    /// Returns the sockets, and removes the environment variables that describe them. Must be called only once, while
+    /// the process has only one thread.
     ///
     /// # Errors
     /// If a socket has an unknown name, or does not listen.
     pub(crate) fn take() -> Result<Self, CliError> {
-        // SAFETY: the environment is changed, so no other thread may read it meanwhile. `isomer node` calls this first,
-        // before it starts its executor, its log or anything else that has a thread.
+        // SAFETY: changing the environment requires that no other thread reads it at the same time. `isomer node` calls
+        // this function first, before it starts its executor, its log or anything else that has a thread.
         #[expect(unsafe_code, reason = "child processes must not inherit the variables")]
         let with_hint = unsafe { sd_notify::listen_fds_with_names_and_unset_env() };
         let with_hint = with_hint.context("cannot use the sockets that the service manager passes on")?;
         let mut inherited = Self::default();
         for (number, name) in with_hint {
-            // SAFETY: the descriptor is open, or setting its flag (close-on-exec) would have failed. Nothing else owns
-            // it: `LISTEN_PID` says that it was passed to this very process, which has neither made nor closed it; and
-            // as the variables are removed now, it is not taken a second time.
+            // SAFETY: the descriptor is open, because otherwise setting its flag (close-on-exec) would have failed.
+            // Nothing else owns the descriptor: `LISTEN_PID` says that it was passed to this process, and the process
+            // has neither opened nor closed it. It is not taken a second time, because the variables are removed by
+            // now.
             #[expect(unsafe_code, reason = "descriptors are passed on as numbers")]
             let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
             inherited.add(&name, descriptor)?;
@@ -72,7 +74,7 @@ impl Inherited {
     }
 }
 
-/// Returns the listening socket, or `None` if the descriptor is something else.
+/// Returns the listening socket, or `None` if the descriptor is not a listening TCP or Unix socket.
 fn listening(descriptor: OwnedFd) -> rustix::io::Result<Option<Listening>> {
     let socket = descriptor.as_fd();
     if socket_type(socket)? != SocketType::STREAM || !socket_acceptconn(socket)? {

@@ -1,4 +1,4 @@
-//! Parts of `isomer node` that belong to the process rather than to the node: settings, inherited sockets, SIGHUP.
+//! The parts of `isomer node` that depend on its process: settings from flags and files, inherited sockets, SIGHUP.
 
 pub(crate) mod hangups;
 pub(crate) mod inherited;

@@ -1,4 +1,4 @@
-//! The settings of a node, from flags and from its node file. Flags take precedence.
+//! The settings of a node, from flags and from the node file. Flags take precedence.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,14 +20,14 @@ use crate::user_dirs;
 /// The default address of the front door.
 const LISTEN: &str = "127.0.0.1:8080";
 
-/// The default time for running requests after the signal to stop.
+/// The default of the maximum time that requests in progress have to finish after the signal to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A node file and the folder at which its relative paths start.
+/// The settings of a node file, and the folder to which its paths are relative.
 pub(crate) struct Config {
     pub(crate) file: NodeSettings,
     folder: PathBuf,
-    /// The file's text, if there is a file.
+    /// The path and text of the node file, or `None` if there is no node file.
     source: Option<SourceFile>,
 }
 
@@ -52,7 +52,7 @@ impl Config {
     }
 }
 
-/// The settings that flags give, which take precedence.
+/// The settings from flags. They take precedence over the node file.
 pub(crate) struct SettingFlags<'a> {
     pub(crate) data: Option<&'a Path>,
     pub(crate) listen: &'a [SocketAddr],
@@ -60,7 +60,7 @@ pub(crate) struct SettingFlags<'a> {
     pub(crate) grace: Option<Duration>,
 }
 
-/// The settings of a node, from flags and from its node file.
+/// The settings of a node's process, from flags and from the node file.
 pub(crate) struct NodeProcessSettings {
     pub(crate) data: PathBuf,
     pub(crate) listening: ListenerOptions,
@@ -104,8 +104,8 @@ impl NodeProcessSettings {
     }
 }
 
-/// Returns the network for apps' requests, with the certificate authorities that the environment and the node file
-/// name.
+/// Returns the network for requests that apps send. It trusts the certificate authorities that the environment and the
+/// node file name.
 fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, CliError> {
     let network = network::from_environment(|warning| console.message(&console.renderer().diagnostic(&warning)));
     match &config.source {

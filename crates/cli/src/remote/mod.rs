@@ -1,11 +1,11 @@
-//! Requests to a node: the code that all commands for nodes share.
+//! The code that all commands that send requests to a node share.
 //!
-//! | file | what it owns |
+//! | file | what it contains |
 //! | --- | --- |
 //! | [`node`] | the node's address and token, and the errors that it returns |
-//! | [`release`] | an app on this machine as a release |
-//! | [`upload`] | uploading the parts that a node does not have |
-//! | [`show`] | tables, times, sizes, and text from outside |
+//! | [`release`] | packs an app on this machine as a release |
+//! | [`upload`] | uploads the parts that a node does not have |
+//! | [`show`] | formats tables, times, sizes, and text from a node |
 
 pub(crate) mod node;
 pub(crate) mod release;

@@ -1,7 +1,7 @@
 //! The node's address and token, and the errors that the node returns.
 //!
-//! A token that the user did not name, but that was found in the data directory of the user's own node, is sent only to
-//! this machine.
+//! If the user names no token, the token in the data directory of the user's own node is used. It is sent only to a
+//! node on this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -14,22 +14,24 @@ use isomer_ids::{AppName, TenantName};
 use crate::user_dirs;
 use isomer_display::escaped;
 
-/// The environment variable for the node's address.
+/// The environment variable that sets the node's address.
 const NODE_VARIABLE: &str = "ISOMER_NODE";
 
-/// The environment variable for its token.
+/// The environment variable that sets the token.
 const TOKEN_VARIABLE: &str = "ISOMER_TOKEN";
 
-/// The file in a node's data directory that holds the URL of its admin API.
+/// The file in a node's data directory that contains the URL of the node's admin API.
 pub(crate) const URL_FILE: &str = "admin.url";
 
-/// Flags that name the node.
+/// The flags that select the node and the token.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct NodeFlags {
-    /// The node: `HOST:PORT` or `http://HOST:PORT`, `unix:PATH`, or its data directory on this machine [default: `$ISOMER_NODE`, or http://127.0.0.1:7171].
+    /// The node: `HOST:PORT` or `http://HOST:PORT`, `unix:PATH`, or the node's data directory on this machine [default:
+    /// `$ISOMER_NODE`, or http://127.0.0.1:7171].
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Option<String>,
-    /// The file with the node's token, or with a tenant's; `-` is standard input [default: `$ISOMER_TOKEN`, or `admin.token` in the node's data directory].
+    /// The file with the token of the node or of a tenant; `-` is standard input [default: `$ISOMER_TOKEN`, or
+    /// `admin.token` in the node's data directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Print the response as JSON on standard output.
@@ -37,10 +39,10 @@ pub(crate) struct NodeFlags {
     pub(crate) json: bool,
 }
 
-/// Arguments that name an app on a node.
+/// The arguments that select an app on a node.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AppFlags {
-    /// The app.
+    /// The app's name.
     #[arg(value_name = "APP")]
     pub(crate) app: AppName,
     /// The tenant that the app belongs to.
@@ -50,10 +52,10 @@ pub(crate) struct AppFlags {
     pub(crate) node: NodeFlags,
 }
 
-/// Flags that name a tenant of a node.
+/// The flags that select a tenant of a node.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct TenantFlags {
-    /// The tenant.
+    /// The tenant's name.
     #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
     pub(crate) tenant: TenantName,
     #[command(flatten)]
@@ -61,7 +63,7 @@ pub(crate) struct TenantFlags {
 }
 
 impl NodeFlags {
-    /// Runs `requests` with a client of the node.
+    /// Creates a client of the node, and runs `requests` with it.
     pub(crate) fn with_client<T, F: Future<Output = Result<T, CliError>>>(
         &self,
         console: &Console,
@@ -104,7 +106,8 @@ impl NodeFlags {
     }
 }
 
-/// Parses `localhost:7171`, `:7171` or `7171`, unless a file or folder has that name.
+/// Parses an address without `http://`: `localhost:7171`, `:7171` or `7171`. Returns `None` if a file or folder has
+/// this name.
 fn without_scheme(text: &str) -> Option<NodeAddress> {
     let port = text.strip_prefix(':').unwrap_or(text);
     let authority = match port.parse::<u16>() {
@@ -117,7 +120,7 @@ fn without_scheme(text: &str) -> Option<NodeAddress> {
     node.filter(|_| !Path::new(text).exists())
 }
 
-/// Returns the address of the node with this data directory.
+/// Returns the address of the node whose data directory is `text`.
 fn address_in(text: &str) -> Result<NodeAddress, CliError> {
     let path = Path::new(text);
     if !path.is_dir() {
@@ -137,9 +140,9 @@ fn address_in(text: &str) -> Result<NodeAddress, CliError> {
         .map_err(CliError::Failed)
 }
 
-/// Reads the token of the node with this data directory, or else of the user's own node.
+/// Reads the token of the node whose data directory is `data`. Without `data`, reads the token of the user's own node.
 fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CliError> {
-    let ways = "name its file (--token-file FILE), or set ISOMER_TOKEN; the file is `admin.token` in the node's data directory";
+    let ways = "name the file of the token (--token-file FILE), or set ISOMER_TOKEN; the file is `admin.token` in the node's data directory";
     if let Some(data) = data {
         return Token::read_own(&data.join(TOKEN_FILE)).map_err(token_error);
     }
@@ -153,7 +156,7 @@ fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CliError
 fn token_error(error: TokenError) -> CliError {
     let hint = error.hint();
     match error {
-        // Hints of other errors are left out: they are for the administrator of the node.
+        // The hints of other errors are not shown, because they are for the administrator of the node.
         TokenError::Open { .. } => CliError::hinted(error, hint),
         _ => CliError::Failed(error.into()),
     }
@@ -163,20 +166,22 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Turns a client's error into the command's error, with hints.
+/// Returns a function that converts a client's error to the command's error, with hints.
 pub(crate) fn client_error(console: &Console) -> impl Fn(ClientError) -> CliError + Copy + use<> {
     let console = *console;
     move |error| match error {
         ClientError::Problem(problem) => problem_error(&console, problem),
         ClientError::Unreachable { .. } => {
-            CliError::hinted(error, ["start a node (isomer node --data DIR), or name another one: --node NODE"])
+            CliError::hinted(error, ["start a node (isomer node --data DIR), or name another node: --node NODE"])
         }
-        ClientError::NotANode { .. } => CliError::hinted(error, ["name the address of its admin API: --node NODE"]),
+        ClientError::NotANode { .. } => {
+            CliError::hinted(error, ["name the address of the node's admin API: --node NODE"])
+        }
         ClientError::Broken { .. } => CliError::Failed(error.into()),
     }
 }
 
-/// Formats a problem that a node has returned. Details of several lines come before the title.
+/// Formats a problem that a node returned. Details of several lines come before the title.
 fn problem_error(console: &Console, problem: ApiProblem) -> CliError {
     let ApiProblem { kind, title, detail, hints, .. } = problem;
     let detail = detail.map(|detail| detail.lines().map(|line| escaped(line) + "\n").collect::<String>());
@@ -204,7 +209,7 @@ struct NodeError {
 #[error("{0}")]
 struct NodeErrorDetail(String);
 
-/// Returns whether the node says that the object does not exist.
+/// Returns whether the node reports that the requested object does not exist.
 pub(crate) fn is_missing(error: &ClientError) -> bool {
     matches!(error, ClientError::Problem(problem) if problem.kind == ProblemKind::NotFound)
 }

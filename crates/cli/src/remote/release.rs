@@ -1,7 +1,7 @@
-//! An app on this machine as a release: its manifest, its built components, and the files in its folder that grants,
-//! migrations and certificate authorities name.
+//! Packs an app on this machine as a release: its manifest, its built components, and the files in the app's folder
+//! that grants, migrations and certificate authorities name.
 //!
-//! Folders that the app may write to are not sent: on a node they belong to the app's data and are empty at first.
+//! Folders that the app may write to are not packed. On a node, they belong to the app's data and are empty at first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -19,11 +19,11 @@ use isomer_project::{AppDir, ENV_FILE};
 use isomer_seam::Components;
 use sha2::Digest as _;
 
-/// Entries of the app's folder that are not sent. Values of this machine (`.env`, `.env.local`) are not sent from any
-/// folder.
+/// Files and folders directly in the app's folder that are not packed. In every folder, files with secrets of this
+/// machine are not packed: see [`has_values`].
 const LEFT_OUT: [&str; 3] = [".isomer", ".git", "target"];
 
-/// A release with the bytes of its parts.
+/// A release, and the bytes of its parts.
 pub(crate) struct PackedRelease {
     pub(crate) release: Release,
     pub(crate) bytes: BTreeMap<Digest, Bytes>,
@@ -62,7 +62,7 @@ impl PackedRelease {
     }
 }
 
-/// Stores bytes under their digest.
+/// Adds the bytes of a part to `kept`, under their digest.
 pub(crate) fn add_part(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> ReleasePart {
     let digest = Digest::from(<[u8; 32]>::from(sha2::Sha256::digest(&bytes)));
     let part = ReleasePart { digest: digest.clone(), bytes: bytes.len() as u64 };
@@ -70,11 +70,11 @@ pub(crate) fn add_part(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> Rele
     part
 }
 
-/// The files to send, relative to the app's folder.
+/// The paths that a release contains, relative to the app's folder.
 #[derive(Default)]
 struct ReleasePaths {
     files: BTreeSet<PathBuf>,
-    /// Empty folders.
+    /// The empty folders.
     empty: BTreeSet<PathBuf>,
 }
 
@@ -95,7 +95,7 @@ fn release_paths(app: &AppDir) -> Result<ReleasePaths, CliError> {
     let hosts = app.app.components.values().flat_map(|component| &component.grants.http);
     for authority in hosts.filter_map(|host| host.value.authority.as_ref()) {
         let path = in_app_dir(authority)?;
-        // The target is read later, with its own errors.
+        // The target of a link is checked later, when it is read.
         let is_link = std::fs::symlink_metadata(root.join(&path)).is_ok_and(|found| found.is_symlink());
         if !is_link || leads_to_file(&root, &path)? {
             paths.files.insert(path);
@@ -104,18 +104,18 @@ fn release_paths(app: &AppDir) -> Result<ReleasePaths, CliError> {
     Ok(paths)
 }
 
-/// The error of a granted folder that does not exist. Folders of migrations were checked by the build.
+/// Returns the error for a granted folder that does not exist. The build has checked the folders of migrations.
 fn missing_folder(app: &AppDir, folder: &Path) -> CliError {
     let grants = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let at = grants.filter(|grant| !grant.value.write && grant.value.host == folder).map(|grant| grant.span).next();
     let finding = Diagnostic::error(format!("the granted folder `{}` does not exist", folder.display()))
         .code("missing-folder")
         .at(at.unwrap_or_default(), "")
-        .hint("create it, or correct `host`, which is relative to isomer.toml");
+        .hint("create the folder, or correct `host`, which is relative to isomer.toml");
     CliError::findings(vec![finding], &app.source)
 }
 
-/// Checks that a path in the manifest is inside the app's folder.
+/// Returns a path of the manifest, relative to the app's folder. It is an error if the path is outside of the folder.
 fn in_app_dir(path: &Path) -> Result<PathBuf, CliError> {
     relative_inside(path).ok_or_else(|| {
         CliError::failed(
@@ -125,7 +125,8 @@ fn in_app_dir(path: &Path) -> Result<PathBuf, CliError> {
     })
 }
 
-/// Collects all files below a folder, and empty folders. A link is followed if it leads to a file in the app's folder.
+/// Adds all files and empty folders below `folder` to `paths`. A link is followed if it points to a file in the app's
+/// folder. It is an error if it points elsewhere.
 fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliError> {
     let whole = root.join(folder);
     let mut is_empty = true;
@@ -133,7 +134,8 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
         let path = folder.join(entry.file_name());
-        // Names are left out in the app's folder itself, and values of this machine in every folder.
+        // `LEFT_OUT` applies only to the app's folder itself; files with values of this machine are left out
+        // everywhere.
         let name = entry.file_name();
         if (folder.as_os_str().is_empty() && LEFT_OUT.iter().any(|left_out| name == *left_out)) || has_values(&name) {
             continue;
@@ -146,19 +148,19 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
             paths.files.insert(path);
         }
         if paths.files.len() + paths.empty.len() > PARTS_MAX {
-            // The caller counts again and reports the error.
+            // The caller also counts the paths, and reports the error.
             return Ok(());
         }
     }
-    // The app's folder itself always exists on the node.
+    // If the app's folder itself is empty, it is not added, because it always exists on the node.
     if is_empty && !folder.as_os_str().is_empty() {
         paths.empty.insert(folder.to_owned());
     }
     Ok(())
 }
 
-/// Returns whether a file with this name has values of this machine: `.env`, `.env.local`, or the token of a node whose
-/// data directory is here.
+/// Returns whether a file with this name contains values that belong to this machine: `.env`, `.env.local` and similar,
+/// or the token of a node whose data directory is here.
 fn has_values(name: &OsStr) -> bool {
     if name == TOKEN_FILE {
         return true;
@@ -179,7 +181,7 @@ fn leads_to_file(root: &Path, path: &Path) -> Result<bool, CliError> {
     ))
 }
 
-/// Returns a relative path without `.`, or `None` if it leaves the folder in which it starts.
+/// Returns a relative path without `.` segments, or `None` if the path is absolute or contains `..`.
 fn relative_inside(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for part in path.components() {

@@ -1,4 +1,4 @@
-//! Formatting of a node's responses for a terminal: tables, times, sizes, and text from outside.
+//! Formats responses of a node for a terminal: tables, times, sizes, and text that must be escaped.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ pub(crate) use isomer_display::{instant, minute};
 use isomer_ids::TenantName;
 use unicode_width::UnicodeWidthStr as _;
 
-/// Formats rows below a head, with columns as wide as necessary.
+/// Formats rows below a header. Each column is as wide as its longest cell.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(|title| title.width());
     for row in rows {
@@ -30,7 +30,7 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     out
 }
 
-/// Formats a length of time with its two largest units: `3 d 4 h`.
+/// Formats a number of seconds with the two largest units, for example `3 d 4 h`.
 pub(crate) fn time_span(seconds: u64) -> String {
     let units = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("min", seconds / 60 % 60), ("s", seconds % 60)];
     let from = units.iter().position(|(_, count)| *count > 0).unwrap_or(3);
@@ -38,35 +38,35 @@ pub(crate) fn time_span(seconds: u64) -> String {
     shown.join(" ")
 }
 
-/// Formats a size: `97.4 KiB`.
+/// Formats a number of bytes, for example `97.4 KiB`.
 pub(crate) fn size(bytes: u64) -> String {
     isomer_display::size(bytes).to_string()
 }
 
-/// Formats a quota in bytes.
+/// Formats a quota that is a number of bytes, which may be unlimited.
 pub(crate) fn size_quota(bytes: u64) -> String {
     if bytes == u64::MAX { UNLIMITED.to_owned() } else { size(bytes) }
 }
 
-/// Formats a quota that is a count.
+/// Formats a quota that is a count, which may be unlimited.
 pub(crate) fn count_quota(count: u32) -> String {
     if count == u32::MAX { UNLIMITED.to_owned() } else { count.to_string() }
 }
 
-/// Formats milliseconds of processor time per second as cores.
+/// Formats a quota in milliseconds of processor time per second as a number of cores.
 pub(crate) fn cores(milliseconds: u32) -> String {
     if milliseconds == u32::MAX { UNLIMITED.to_owned() } else { format!("{}", f64::from(milliseconds) / 1000.0) }
 }
 
-/// The text for a quota without a limit.
+/// The text for a quota that has no limit.
 pub(crate) const UNLIMITED: &str = "unlimited";
 
-/// Returns the flag that a suggested command needs for this tenant.
+/// Returns the flag `--tenant` for a command that a message suggests, or nothing for the default tenant.
 pub(crate) fn tenant_flag(tenant: &TenantName) -> String {
     if tenant.as_str() == TenantName::DEFAULT { String::new() } else { format!(" --tenant {tenant}") }
 }
 
-/// Formats a list of names.
+/// Formats names as a list, separated by commas.
 pub(crate) fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! Sending the parts that a node lacks.
+//! Uploads the parts of a release that the node does not have.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use isomer_ids::Digest;
 use crate::remote::node::client_error;
 use crate::remote::show::size;
 
-/// Sends the parts of a release that the node lacks. Returns their number.
+/// Uploads the parts of a release that the node does not have. Returns the number of these parts.
 pub(crate) async fn upload(
     client: &Client,
     release: &Release,
