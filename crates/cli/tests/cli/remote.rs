@@ -191,7 +191,7 @@ fn rollback_to_a_snapshot_names_what_is_lost() {
     remote.run(&[&arguments[..], &["--yes"]].concat());
     assert_eq!(remote.asked(), ["revisions acme shop", "rollback acme shop 020202020202 with its stores"]);
     let printed = remote.run(&["rollback", "shop", "0101", "--to-snapshot", "--yes"]);
-    assert!(printed.starts_with("exit code: 1") && printed.contains("there is no snapshot"), "{printed}");
+    assert!(printed.starts_with("exit code: 1") && printed.contains("has no snapshot"), "{printed}");
 }
 
 #[test]
