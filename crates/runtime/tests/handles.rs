@@ -1,5 +1,6 @@
-//! Measures that the host memory of a guest's tasks, streams and own handles is charged, compared with the memory that
-//! is actually allocated. The only test of its program, because other tests would also allocate.
+//! Measures that the host memory of a guest's tasks, streams and own handles is charged. The charge is compared with
+//! the memory that is actually allocated. This is the only test of its program, because other tests would also allocate
+//! memory.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
@@ -15,7 +16,7 @@ use support::{Bounds, LONG, account, ask, engine, group, handler};
 
 struct Counted;
 
-/// The bytes that are allocated now.
+/// The number of bytes that are allocated at present.
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
 // SAFETY: all calls are passed to the system's allocator unchanged.
@@ -36,14 +37,14 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// The number of handles of one kind, or pairs of them, that a guest creates: few enough for its instance to be kept
-/// for reuse, because the instance must exist while it is measured.
+/// The number of handles, or pairs of handles, of one kind that a guest creates. It is low enough for the instance to
+/// be kept for reuse, because the instance must exist while it is measured.
 const MADE: i32 = 2_500;
 
-/// The minimum number of bytes that [`MADE`] handles take.
+/// The minimum number of bytes that [`MADE`] handles occupy.
 const HELD_MIN: i64 = 2_500 * 16;
 
-/// Returns a component that repeatedly calls `make`, which may have a parameter.
+/// Returns a component that repeatedly calls the function `make`. `parameter` may be empty.
 fn component(types: &str, make: &str, result: &str, parameter: &str) -> Vec<u8> {
     let inside = format!(
         r#"{types}
@@ -82,8 +83,8 @@ fn the_host_memory_of_handles_is_charged() {
     assert!(failed.is_empty(), "{failed:?}");
 }
 
-/// Returns the bytes that an instance holds after it has created its handles, and the bytes that its account is
-/// charged, in addition to those of earlier instances.
+/// Starts an instance that creates its handles. Returns the bytes that it holds, and the bytes that are charged to its
+/// account, both without those of earlier instances.
 async fn hold(component: &[u8]) -> (i64, i64) {
     let account = account(1 << 40, Duration::MAX);
     let state_bytes = Footprint::measure(component).unwrap().state_bytes;
@@ -97,7 +98,7 @@ async fn hold(component: &[u8]) -> (i64, i64) {
     (held, charged - stack_bytes())
 }
 
-/// Returns the charge for the guest's stack, which no allocator allocates.
+/// Returns the charge for the guest's stack, which is not allocated by an allocator.
 fn stack_bytes() -> i64 {
     576 << 10
 }

@@ -1,5 +1,5 @@
-//! Measures that accounts are charged the processor time that the system reports for the process. The only test of its
-//! program, because other tests would also use processor time.
+//! Measures that accounts are charged the processor time that the operating system reports for the process. This is the
+//! only test of its program, because other tests would also use processor time.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -15,7 +15,7 @@ fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
 }
 
-/// Returns a handler that counts to `count`.
+/// Returns a handler that counts from 0 to `count`.
 fn counts_to(count: u64) -> String {
     format!(
         r#"(func (export "handle") (param i32 i32) (local $n i64)
@@ -32,7 +32,8 @@ fn accounts_are_charged_what_the_process_used() {
         let engine = engine(64);
         let accounts = [Account::unlimited(), Account::unlimited()];
         let bounds = |account: usize| Bounds { account: accounts[account].clone(), ..Bounds::default() };
-        // One tenant has long polls, and another one many short polls, on more threads than there may be processors.
+        // One tenant has long polls and the other tenant has many short polls, on more threads than there may be
+        // processors.
         let long = guest(&engine, &counts_to(300_000_000), &bounds(0));
         let short = guest(&engine, &counts_to(100_000), &bounds(1));
         ask(&short, LONG).await.unwrap();

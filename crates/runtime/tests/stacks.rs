@@ -1,5 +1,5 @@
-//! Stacks of guests that recurse deeply: they are charged while their instances live, and returned to the system
-//! afterwards. The only test of its program, because other tests would also use memory.
+//! Tests that the stacks of guests that recurse deeply are charged while their instances exist, and returned to the
+//! operating system afterwards. This is the only test of its program, because other tests would also use memory.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use support::{Bounds, LONG, account, ask, engine, guest};
 
-/// The number of instances that live at the same time.
+/// The number of instances that exist at the same time.
 const INSTANCES: u64 = 48;
 
-/// The bytes that the process may grow by in addition to the measured memory.
+/// The number of bytes that the process may grow by in addition to the measured stacks.
 const SLACK_BYTES: u64 = 8 << 20;
 
 /// Returns the resident memory of this process, in bytes.
@@ -22,8 +22,8 @@ fn resident_bytes() -> u64 {
     resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// Returns a handler that calls itself until some 400 KiB of stack are in use: each frame keeps 32 numbers that are
-/// computed in it and needed after the call.
+/// Returns a handler that calls itself until about 400 KiB of its stack are in use. Each frame keeps 32 numbers that
+/// are computed before the nested call and used after it.
 fn recurses() -> String {
     let taken: String = (1..=32).map(|n| format!("(local.set {n} (call $next)) ")).collect();
     let used: String =
@@ -50,10 +50,10 @@ fn deep_stacks_are_charged_and_released() {
         let account = account(1 << 40, Duration::MAX);
         let bounds = Bounds { account: account.clone(), ..Bounds::default() };
         let fields = recurses();
-        // Runs one guest first, so that memory that is allocated only once is not measured.
+        // The first guest makes the allocations that happen only once, so that they are not measured.
         ask(&guest(&engine, &fields, &bounds), LONG).await.unwrap();
         let before = resident_bytes();
-        // A group keeps an idle instance, and with it its stack.
+        // Each group keeps an idle instance with its stack.
         let mut groups = Vec::new();
         for _ in 0..INSTANCES {
             let group = guest(&engine, &fields, &bounds);

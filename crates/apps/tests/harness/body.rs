@@ -1,4 +1,4 @@
-//! Bodies that the test sends: at once, or in parts.
+//! Request bodies that the test sends completely or in parts.
 
 use std::io;
 
@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 /// The body of a request.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A body that is available at once.
+/// Creates a body that is available completely from the start.
 pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body whose parts the test sends. It ends when the sender is dropped; an error interrupts it.
+/// Creates a body whose parts the test sends. The body ends when the sender is dropped. An error interrupts the body.
 pub(crate) fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, Body) {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
     let stream = futures::stream::unfold(receiver, |mut receiver| async {
@@ -26,7 +26,7 @@ pub(crate) fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, Body) {
     (sender, BodyExt::boxed_unsync(StreamBody::new(stream)))
 }
 
-/// `piece`, repeated `count` times, created while it is sent.
+/// Creates a body that consists of `piece`, repeated `count` times. The body is generated while it is sent.
 pub(crate) fn repeated(piece: Bytes, count: usize) -> Body {
     let stream = futures::stream::iter((0..count).map(move |_| Ok(Frame::data(piece.clone()))));
     BodyExt::boxed_unsync(StreamBody::new(stream))

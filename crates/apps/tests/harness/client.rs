@@ -1,4 +1,4 @@
-//! A simple HTTP client: one connection, which the test opens, uses and drops.
+//! A simple HTTP client for one connection, which the test opens, uses and drops.
 
 use std::net::SocketAddr;
 
@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 use super::body::{Body, whole};
 use super::within;
 
-/// The number of header fields of a response that the client accepts: more than any guest may send.
+/// The maximum number of header fields in a response. It is higher than the maximum that a guest may send.
 const ANSWER_HEADERS_MAX: usize = 20_000;
 
-/// An open connection. It is closed when this is dropped, even while requests run.
+/// An open connection. Dropping it closes the connection, even while requests run.
 pub(crate) struct Connection {
     sender: Sender,
     authority: String,
@@ -37,17 +37,17 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Opens a connection for HTTP/1.1.
+    /// Opens a connection with HTTP/1.1.
     pub(crate) async fn http1(address: SocketAddr) -> Self {
         Self::over(tcp(address).await, false, &address.to_string()).await
     }
 
-    /// Opens a connection for HTTP/2.
+    /// Opens a connection with HTTP/2.
     pub(crate) async fn http2(address: SocketAddr) -> Self {
         Self::over(tcp(address).await, true, &address.to_string()).await
     }
 
-    /// Opens a connection for HTTP over `stream` to the server of this name.
+    /// Opens an HTTP connection over `stream`. `authority` is the server's name in requests.
     pub(crate) async fn over(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         http2: bool,
@@ -74,7 +74,7 @@ impl Connection {
         matches!(self.sender, Sender::Http2(_))
     }
 
-    /// Starts to build a request for this connection's server.
+    /// Creates the builder of a request to this connection's server.
     pub(crate) fn request(&self, method: Method, target: &str) -> http::request::Builder {
         let request = Request::builder().method(method);
         match self.sender {
@@ -83,12 +83,15 @@ impl Connection {
         }
     }
 
-    /// Sends `request` and returns the response. The caller reads its body.
+    /// Sends `request` and returns the response, whose body the caller reads. The test fails if there is no response.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Response<Incoming> {
         within("a response", self.try_send(request)).await.expect("a response")
     }
 
-    /// Sends `request`, which may fail.
+    /// Sends `request` and returns the response, whose body the caller reads.
+    ///
+    /// # Errors
+    /// If there is no response.
     pub(crate) async fn try_send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
         match &mut self.sender {
             Sender::Http1(sender) => {
@@ -113,18 +116,18 @@ impl Connection {
         within("the end of the connection", &mut self.io).await.expect("the connection's task");
     }
 
-    /// Sends a request without a body, and reads the complete response.
+    /// Sends a request without a body and reads the complete response.
     pub(crate) async fn ask(&mut self, method: Method, target: &str) -> TestResponse {
         let request = self.request(method, target).body(whole("")).expect("a valid request");
         self.exchange(request).await
     }
 
-    /// Sends a GET, and reads the complete response.
+    /// Sends a GET request and reads the complete response.
     pub(crate) async fn get(&mut self, target: &str) -> TestResponse {
         self.ask(Method::GET, target).await
     }
 
-    /// Sends a POST, and reads the complete response.
+    /// Sends a POST request with the body `contents` and reads the complete response.
     pub(crate) async fn post(&mut self, target: &str, contents: &str) -> TestResponse {
         let body = whole(contents.to_owned());
         let request = self.request(Method::POST, target).body(body).expect("a valid request");
@@ -138,7 +141,7 @@ async fn tcp(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A complete response.
+/// A response with its complete body.
 #[derive(Debug)]
 pub(crate) struct TestResponse {
     /// The status of the response.
@@ -150,19 +153,19 @@ pub(crate) struct TestResponse {
 }
 
 impl TestResponse {
-    /// Reads `response` to its end.
+    /// Reads the complete body of `response`.
     pub(crate) async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
         let (head, body) = response.into_parts();
         let body = within("the body's end", body.collect()).await?.to_bytes();
         Ok(Self { status: head.status, headers: head.headers, body })
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is text")
     }
 
-    /// A header as text; empty if it is missing.
+    /// Returns the value of a header field as text; an empty text if the field is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("the header is text"))
     }
@@ -174,7 +177,8 @@ impl TestResponse {
         self.text()
     }
 
-    /// Checks that this is a problem of the platform with `status`, and returns the request's id.
+    /// Checks that the platform has sent this response as a problem (RFC 9457) with the given status. Returns the
+    /// request ID.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text());

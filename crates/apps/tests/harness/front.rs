@@ -1,4 +1,4 @@
-//! A front door without a node, with a resolver of the test.
+//! A front door without a node. The test provides the resolver of host names.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use super::{PATIENCE, Setup, within};
 pub(crate) struct TestFront {
     /// The address of the front door.
     pub(crate) address: SocketAddr,
-    /// The front door stops when this is dropped.
+    /// The front door stops when this sender is dropped.
     _stop: oneshot::Sender<()>,
 }
 
-/// Opens a front door with this resolver.
+/// Starts a front door with the resolver `door`. `change` changes its limits.
 pub(crate) async fn front(door: Arc<AppResolver>, change: impl FnOnce(&mut Limits)) -> TestFront {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -31,13 +31,14 @@ pub(crate) async fn front(door: Arc<AppResolver>, change: impl FnOnce(&mut Limit
     TestFront::serve(front)
 }
 
-/// Returns the site of a node with `manifest`, and a folder that must be kept while the site serves.
+/// Creates the site that a node with `manifest` would serve. The caller must keep the returned folder while the site is
+/// used.
 pub(crate) async fn site(manifest: &str) -> (tempfile::TempDir, Arc<AppSite>) {
     Setup::new(manifest).site().await
 }
 
 impl TestFront {
-    /// Serves at `front`.
+    /// Starts to serve requests with `front`.
     pub(crate) fn serve(front: AppFront) -> Self {
         let address = front.address();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -48,18 +49,18 @@ impl TestFront {
         Self { address, _stop: stop }
     }
 
-    /// A new connection for HTTP/1.1.
+    /// Opens a connection with HTTP/1.1.
     #[allow(dead_code, reason = "not every test speaks it")]
     pub(crate) async fn connect_http1(&self) -> Connection {
         within("connect", Connection::http1(self.address)).await
     }
 
-    /// A new connection for HTTP/2.
+    /// Opens a connection with HTTP/2.
     pub(crate) async fn connect_http2(&self) -> Connection {
         within("connect", Connection::http2(self.address)).await
     }
 
-    /// A new connection whose bytes the test writes.
+    /// Opens a connection whose bytes the test writes itself.
     pub(crate) async fn connect_raw(&self) -> RawConnection {
         within("connect", RawConnection::open(self.address)).await
     }

@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-/// Stores the node's log.
+/// Stores the node's log in memory.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryLog(Arc<Mutex<Vec<u8>>>);
 
 impl MemoryLog {
-    /// All complete lines.
+    /// Returns the events of all complete lines.
     pub(crate) fn events(&self) -> Vec<serde_json::Value> {
         self.events_since(&mut 0)
     }
 
-    /// The complete lines since `position`, which is set to their end.
+    /// Returns the events of all complete lines after `position`, and sets `position` to the end of these lines.
     pub(crate) fn events_since(&self, position: &mut usize) -> Vec<serde_json::Value> {
         let bytes = {
             let bytes = self.0.lock().expect("no writer panics");

@@ -1,8 +1,9 @@
-//! A node in the test's process: an app of a manifest and the test guests, on a port that the system chose.
+//! A node in the test's process. It serves an app that a manifest describes, on a port that the operating system
+//! chooses.
 //!
-//! In the manifests of the tests `wasm = "NAME"` names a guest. Data is in a temporary folder, which is removed with
-//! the node; compiled code is kept between runs. The guests are payload: any guest toolchain will do. Nothing here
-//! waits for a fixed time: tests wait for events, and [`within`] ends a wait that takes too long.
+//! In the manifests of the tests, `wasm = "NAME"` names a test guest. Data is in a temporary folder, which is removed
+//! with the node; compiled code is kept between runs. The guests are payload: any guest toolchain will do. No function
+//! here waits for a fixed time. Tests wait for events, and [`within`] fails a test that waits too long.
 
 pub(crate) mod body;
 pub(crate) mod client;
@@ -36,11 +37,11 @@ use tokio::task::JoinHandle;
 use client::{Connection, TestResponse};
 use log::MemoryLog;
 
-/// The maximum time that a test waits for anything. It is long because the machine may be busy. A test that passes
+/// The maximum time that a test waits for an event. It is long, because the machine may be busy; a test that passes
 /// never waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Returns the value of `future`; the test fails if it takes longer than [`PATIENCE`].
+/// Returns the output of `future`. The test fails if the future takes longer than [`PATIENCE`].
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -48,7 +49,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Repeats `condition` until it returns something; the test fails after [`PATIENCE`].
+/// Repeats `condition` until it returns a value, and returns the value. The test fails after [`PATIENCE`].
 pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     within(what, async {
         loop {
@@ -61,8 +62,8 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
     .await
 }
 
-/// An engine that checks its pool's counters. When it is dropped, the test fails if the pool was ever full while the
-/// runtime counted it as not full.
+/// An engine whose slot counters are checked. When it is dropped, the test fails if the pool was ever full although the
+/// runtime's counters showed free slots.
 #[allow(dead_code, reason = "not every test brings its own engine")]
 pub(crate) struct Counted(pub(crate) Engine);
 
@@ -74,11 +75,11 @@ impl Drop for Counted {
     }
 }
 
-/// How a revision is made and started.
+/// The options for making and starting revisions.
 struct Options {
     making: PackageOptions,
     running: TenancyOptions,
-    /// Components that are not guests, by their names in manifests.
+    /// The components that are not test guests, by their names in manifests.
     written: BTreeMap<String, Vec<u8>>,
 }
 
@@ -91,24 +92,25 @@ pub(crate) struct Setup {
     folder: TempDir,
 }
 
-/// A node that serves `manifest`, with defaults for the rest.
+/// Starts a node that serves `manifest`, with default settings.
 pub(crate) async fn start(manifest: &str) -> TestNode {
     Setup::new(manifest).start().await
 }
 
-/// The manifest of an app with one component: the guest `name`, on every path, with these further lines.
+/// Returns the manifest of an app with one component, the test guest `guest`, which receives the requests to every
+/// path. `lines` is TOML text that is appended to the component's table.
 pub(crate) fn one(guest: &str, lines: &str) -> String {
     format!("[components.{guest}]\nwasm = \"{guest}\"\nroutes = [\"/...\"]\n{lines}\n")
 }
 
 impl Setup {
-    /// `manifest` has the components; `[app]` is added.
+    /// Creates the default settings of a node that serves `manifest`. The table `[app]` is added to `manifest`.
     pub(crate) fn new(manifest: &str) -> Self {
         Self {
             manifest: format!("[app]\nname = \"test\"\nversion = \"0.1.0\"\n\n{manifest}"),
             limits: Limits::default(),
             grace: PATIENCE,
-            // The number of instances is as low as most tests allow, because address space is reserved for each
+            // The number of instances is only as high as most tests need, because address space is reserved for each
             // instance.
             options: Options {
                 making: PackageOptions::default(),
@@ -125,47 +127,51 @@ impl Setup {
         self
     }
 
-    /// Changes how the revision is made.
+    /// Changes the options for making the revision's package.
     pub(crate) fn making(mut self, change: impl FnOnce(&mut PackageOptions)) -> Self {
         change(&mut self.options.making);
         self
     }
 
-    /// Changes how the revision is started.
+    /// Changes the options for starting the revision.
     pub(crate) fn options(mut self, change: impl FnOnce(&mut TenancyOptions)) -> Self {
         change(&mut self.options.running);
         self
     }
 
-    /// Adds a component that is not a guest, which manifests name with `wasm = "NAME"`.
+    /// Adds a component that is not a test guest. Manifests refer to it by `wasm = "NAME"`.
     #[allow(dead_code, reason = "not every test binary writes components")]
     pub(crate) fn component(mut self, name: &str, bytes: Vec<u8>) -> Self {
         self.options.written.insert(name.to_owned(), bytes);
         self
     }
 
-    /// Sets how long the node waits for requests in flight when it stops.
+    /// Sets the maximum time that the node waits for requests in flight when it stops.
     pub(crate) fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Returns the app's folder, against which the manifest's paths are resolved.
+    /// Returns the app's folder. Paths in the manifest are relative to it.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Starts the node, or returns why its revision cannot be made.
+    /// Starts the node.
+    ///
+    /// # Errors
+    /// If the revision cannot be made or started.
     pub(crate) async fn try_start(self) -> Result<TestNode, RevisionError> {
         let memory = MemoryLog::default();
         let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sole = sole(&self.options, &log);
-        let front =
-            AppFront::listen(listen, self.limits, sole.resolver(), log.clone()).await.expect("port 0 is always free");
+        let single_app = single_app(&self.options, &log);
+        let front = AppFront::listen(listen, self.limits, single_app.resolver(), log.clone())
+            .await
+            .expect("port 0 is always free");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
-        let started = revision(&self.manifest, &self.options, &sole, self.folder.path(), &data).await?;
-        sole.take_over(started);
+        let started = revision(&self.manifest, &self.options, &single_app, self.folder.path(), &data).await?;
+        single_app.take_over(started);
         let address = front.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {
@@ -174,20 +180,21 @@ impl Setup {
         let serving = tokio::spawn(front.serve(stopped, self.grace));
         let stop = Some(stop);
         let Self { options, folder, .. } = self;
-        Ok(TestNode { address, log, memory, sole, options, data, folder, stop, serving })
+        Ok(TestNode { address, log, memory, single_app, options, data, folder, stop, serving })
     }
 
-    /// The site that the node would serve, without a node.
+    /// Returns the site that the node would serve, without starting a node. The caller must keep the returned folder
+    /// while the site is used.
     pub(crate) async fn site(self) -> (TempDir, Arc<AppSite>) {
         let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
-        let sole = sole(&self.options, &log);
-        let started = revision(&self.manifest, &self.options, &sole, self.folder.path(), &data).await;
+        let single_app = single_app(&self.options, &log);
+        let started = revision(&self.manifest, &self.options, &single_app, self.folder.path(), &data).await;
         let started = started.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error)));
         (self.folder, started.site().clone())
     }
 
-    /// Starts the node.
+    /// Starts the node. The test fails if the revision cannot be made or started.
     pub(crate) async fn start(self) -> TestNode {
         match self.try_start().await {
             Ok(node) => node,
@@ -197,24 +204,24 @@ impl Setup {
     }
 }
 
-fn sole(options: &Options, log: &Log) -> SingleApp {
+fn single_app(options: &Options, log: &Log) -> SingleApp {
     let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
     SingleApp::new(cache, log.clone(), options.running.clone()).expect("there is address space")
 }
 
-/// Makes a package of `manifest`, as a deployment does, and starts it from its bytes.
+/// Makes a package of `manifest`, converts it to bytes and back as a deployment does, and starts it.
 async fn revision(
     manifest: &str,
     options: &Options,
-    sole: &SingleApp,
+    single_app: &SingleApp,
     folder: &Path,
     data: &DataDir,
 ) -> Result<StandbyRevision, RevisionError> {
     let app = parse(manifest);
     let NewPackage { package, code, .. } =
-        sole.make(&app, &components_with(&app, &options.written), &options.making, &|_| {})?;
+        single_app.make(&app, &components_with(&app, &options.written), &options.making, &|_| {})?;
     let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
-    let started = sole.start(package, folder, data, Peers::new(), &|_| {}).await;
+    let started = single_app.start(package, folder, data, Peers::new(), &|_| {}).await;
     drop(code);
     started.map_err(|error| match error {
         TenancyError::Revision(error) => error,
@@ -236,7 +243,7 @@ pub(crate) fn components(app: &App) -> Components {
     components_with(app, &BTreeMap::new())
 }
 
-/// Returns the components of an app: components in `written`, and guests.
+/// Returns the components of an app. A component that is not in `written` is a test guest.
 fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components {
     let component = |component: &isomer_manifest::Component| match &component.source.value {
         ComponentSource::Wasm(guest) => {
@@ -248,18 +255,18 @@ fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components
     app.components.iter().map(|(name, it)| (name.clone(), component(it))).collect()
 }
 
-/// Returns the folder of compiled code. It is kept between runs, so that only changed components are compiled.
+/// Returns the folder of compiled code. The folder is kept between runs, so that only changed components are compiled.
 pub(crate) fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
 }
 
 /// A running node.
 pub(crate) struct TestNode {
-    /// The address of the node.
+    /// The address of the node's front door.
     pub(crate) address: SocketAddr,
     log: Log,
     memory: MemoryLog,
-    sole: SingleApp,
+    single_app: SingleApp,
     options: Options,
     data: DataDir,
     folder: TempDir,
@@ -268,61 +275,61 @@ pub(crate) struct TestNode {
 }
 
 impl TestNode {
-    /// The app's folder.
+    /// Returns the app's folder.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A new connection for HTTP/1.1.
+    /// Opens a connection with HTTP/1.1.
     pub(crate) async fn connect(&self) -> Connection {
         within("connect", Connection::http1(self.address)).await
     }
 
-    /// A new connection for HTTP/2, with prior knowledge.
+    /// Opens a connection with HTTP/2, with prior knowledge.
     pub(crate) async fn connect_http2(&self) -> Connection {
         within("connect", Connection::http2(self.address)).await
     }
 
-    /// A new connection whose bytes the test writes.
+    /// Opens a connection whose bytes the test writes itself.
     pub(crate) async fn connect_raw(&self) -> raw::RawConnection {
         within("connect", raw::RawConnection::open(self.address)).await
     }
 
-    /// Sends a GET over a new connection.
+    /// Sends a GET request over a new connection and reads the complete response.
     pub(crate) async fn get(&self, target: &str) -> TestResponse {
         self.connect().await.get(target).await
     }
 
-    /// Sends a POST over a new connection.
+    /// Sends a POST request over a new connection and reads the complete response.
     pub(crate) async fn post(&self, target: &str, contents: &str) -> TestResponse {
         self.connect().await.post(target, contents).await
     }
 
-    /// Puts a revision of `manifest` into service.
+    /// Makes and starts a revision of `manifest`, which then takes over from the previous revision.
     pub(crate) async fn take_over(&self, manifest: &str) {
         let manifest = format!("[app]\nname = \"test\"\nversion = \"0.2.0\"\n\n{manifest}");
-        let made = revision(&manifest, &self.options, &self.sole, self.folder.path(), &self.data).await;
-        self.sole.take_over(made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
+        let made = revision(&manifest, &self.options, &self.single_app, self.folder.path(), &self.data).await;
+        self.single_app.take_over(made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
     }
 
-    /// All events of the log so far.
+    /// Returns all events in the node's log so far.
     pub(crate) fn events(&self) -> Vec<serde_json::Value> {
         self.log.flush();
         self.memory.events()
     }
 
-    /// The events since `position`, which is set to their end.
+    /// Returns the events in the node's log after `position`, and sets `position` to their end.
     pub(crate) fn events_since(&self, position: &mut usize) -> Vec<serde_json::Value> {
         self.log.flush();
         self.memory.events_since(position)
     }
 
-    /// Writes the warnings of this process to this node's log. Only the first node that calls this gets them.
+    /// Makes this node's log receive the warnings of the whole process. Only the first call in a process has an effect.
     pub(crate) fn hear_warnings(&self) {
         isomer_observe::listen_to_events(self.log.clone());
     }
 
-    /// The lines that `component` has printed to `stream` so far.
+    /// Returns the lines that `component` has printed to `stream` so far.
     pub(crate) fn output(&self, component: &str, stream: &str) -> Vec<String> {
         let of = |event: &serde_json::Value| {
             let it = event["event"] == "output" && event["component"] == component && event["stream"] == stream;
@@ -331,7 +338,7 @@ impl TestNode {
         self.events().iter().filter_map(of).collect()
     }
 
-    /// Waits for an event of this kind (`access`, `failed`, …) for which `wanted` returns true.
+    /// Waits for an event of the given kind (`access`, `failed`, …) for which `wanted` returns true. Returns the event.
     pub(crate) async fn event(&self, kind: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let mut position = 0;
         until(&format!("an event `{kind}` in the log"), async || {
@@ -340,27 +347,27 @@ impl TestNode {
         .await
     }
 
-    /// Stops, and starts again with `manifest` and the same folder and data.
+    /// Stops the node, and starts a node that serves `manifest` with the same folder and data.
     pub(crate) async fn restart(mut self, manifest: &str) -> TestNode {
-        self.tell_to_stop();
+        self.request_stop();
         assert_eq!(within("stop", &mut self.serving).await.expect("the node does not panic"), 0);
-        let Self { sole, data, folder, options, .. } = self;
-        let stores = sole.stores().clone();
-        drop(sole);
+        let Self { single_app, data, folder, options, .. } = self;
+        let stores = single_app.stores().clone();
+        drop(single_app);
         stores.closed(data.path()).await;
         drop(data);
         let setup = Setup::new(manifest);
         Setup { folder, options, ..setup }.start().await
     }
 
-    /// Tells the node to stop. The node still serves the requests in flight.
-    pub(crate) fn tell_to_stop(&mut self) {
+    /// Makes the node stop after the requests in flight. Does not wait for that.
+    pub(crate) fn request_stop(&mut self) {
         drop(self.stop.take());
     }
 
     /// Stops the node and waits until it has stopped. Returns the number of connections that were aborted.
     pub(crate) async fn stop(mut self) -> usize {
-        self.tell_to_stop();
+        self.request_stop();
         within("stop", &mut self.serving).await.expect("the node does not panic")
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates of the test's own authority, and clients that return the certificates that they receive.
+//! A certificate authority for tests, and TLS clients that return the certificates that they receive.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -21,26 +21,26 @@ use tokio_rustls::client::TlsStream;
 use super::client::Connection;
 use super::within;
 
-/// Signs certificates.
+/// A certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// The last certificate that was signed for a name.
+/// A certificate that an [`Authority`] has signed.
 pub(crate) struct Signed {
-    /// The paths of the certificate's files.
+    /// The paths of the files with the certificate and its key.
     pub(crate) files: CertificateFiles,
-    /// The certificate.
+    /// The certificate in DER encoding.
     pub(crate) der: CertificateDer<'static>,
 }
 
 impl Authority {
-    /// A new authority.
+    /// Creates an authority with a new key.
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Writes `FOLDER/STEM.crt` and `FOLDER/STEM.key`: a new certificate for `names`.
+    /// Signs a new certificate for `names`. Writes it to `FOLDER/STEM.crt` and its key to `FOLDER/STEM.key`.
     pub(crate) fn sign(&self, folder: &Path, stem: &str, names: &[&str]) -> Signed {
         let key = KeyPair::generate().unwrap();
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -52,7 +52,7 @@ impl Authority {
         Signed { files, der: certificate.der().clone() }
     }
 
-    /// A client that trusts this authority.
+    /// Creates a client that trusts this authority and offers the protocols `alpn`.
     pub(crate) fn client(&self, alpn: &[&str]) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
@@ -65,7 +65,7 @@ impl Authority {
     }
 }
 
-/// Replaces a file atomically.
+/// Replaces the file at `path` atomically. `mode` is the file's permissions.
 pub(crate) fn write(path: &Path, contents: &str, mode: u32) {
     let temporary: PathBuf = path.with_extension("new");
     std::fs::write(&temporary, contents).unwrap();
@@ -82,7 +82,7 @@ impl Client {
         Self(TlsConnector::from(Arc::new(config)))
     }
 
-    /// A client that accepts any certificate, and uses only `version`.
+    /// Creates a client that accepts any certificate, and uses only `version` of TLS.
     pub(crate) fn trusting(version: &'static SupportedProtocolVersion, alpn: &[&str]) -> Self {
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
@@ -95,7 +95,8 @@ impl Client {
         Self::new(config, alpn)
     }
 
-    /// Makes a handshake with the server at this address, under this name; an IP address is not sent to the server.
+    /// Connects to the server at `address` and makes a TLS handshake for the host `name`. If `name` is an IP address,
+    /// it is not sent to the server.
     pub(crate) async fn stream(&self, address: SocketAddr, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = within("connect", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
@@ -103,14 +104,14 @@ impl Client {
         within("a handshake", self.0.connect(name, stream)).await
     }
 
-    /// A connection of HTTP over TLS, of the version that was negotiated.
+    /// Opens an HTTP connection over TLS, with the HTTP version that the handshake has negotiated.
     pub(crate) async fn connect(&self, address: SocketAddr, name: &str) -> std::io::Result<Connection> {
         let stream = self.stream(address, name).await?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(within("an opened connection", Connection::over(stream, http2, name)).await)
     }
 
-    /// The certificate for new clients that request this name.
+    /// Returns the certificate that the server sends to a new client for the host `name`.
     pub(crate) async fn shown(&self, address: SocketAddr, name: &str) -> std::io::Result<CertificateDer<'static>> {
         let mut config = self.0.config().as_ref().clone();
         config.resumption = Resumption::disabled();
@@ -121,7 +122,7 @@ impl Client {
     }
 }
 
-/// Accepts every certificate for which the server has the key.
+/// A certificate verifier that accepts every certificate for which the server has the key.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 

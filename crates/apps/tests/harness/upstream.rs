@@ -1,4 +1,4 @@
-//! A server for guests that send requests.
+//! A server for guests that send requests to other hosts.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,7 +19,8 @@ use super::within;
 /// The head of a request.
 pub(crate) type RequestHead = http::request::Parts;
 
-/// A server that responds to every request with `upstream` and the request's body, and to a POST with 201.
+/// A server that responds to a POST request with status 201, and to any other request with status 200. The body is the
+/// request's body, or `upstream` if that is empty.
 pub(crate) struct Upstream {
     /// The address of the server.
     pub(crate) address: SocketAddr,
@@ -34,7 +35,7 @@ impl Drop for Upstream {
 }
 
 impl Upstream {
-    /// Listens on a loopback port that the system chooses.
+    /// Starts the server on a loopback port that the operating system chooses.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is always free");
         let address = listener.local_addr().expect("a bound socket has its address");
@@ -49,12 +50,12 @@ impl Upstream {
         Self { address, seen, listening }
     }
 
-    /// Returns the next request that was received.
+    /// Waits for the next request and returns its head.
     pub(crate) async fn seen(&mut self) -> RequestHead {
         within("a request to the test's server", self.seen.recv()).await.expect("the server runs")
     }
 
-    /// Returns whether there are further requests.
+    /// Returns whether the server has received no request that [`Upstream::seen`] has not returned.
     pub(crate) fn is_unseen(&mut self) -> bool {
         self.seen.try_recv().is_err()
     }

@@ -1,4 +1,4 @@
-//! The node that is attacked: an attacker, a neighbour with ordinary requests, and the checks after each attack.
+//! The attacked node, which serves an attacker and a neighbour, and the checks after each attack.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,40 +18,40 @@ use crate::process_resources::{self, ProcessResources};
 /// The deadline of the attacker's requests.
 pub(crate) const DEADLINE_MS: u64 = 400;
 
-/// The maximum number of times that an attack is repeated if it had no effect within its time, because the machine was
-/// busy with other tests.
+/// The maximum number of times that an attack is repeated if it had no effect before its deadline, because the machine
+/// was busy with other tests.
 const REPEATS_MAX: usize = 10;
 
 /// The number of connections that a SQL store keeps open.
 const SQL_CONNECTIONS: usize = 3;
 
-/// Locks the attacks, so that they are made one at a time: each attack measures the whole process.
+/// Locks a mutex, so that only one attack runs at a time. Each attack measures the resources of the whole process.
 pub(crate) async fn exclusive() -> MutexGuard<'static, ()> {
     static EXCLUSIVE: Mutex<()> = Mutex::const_new(());
     EXCLUSIVE.lock().await
 }
 
-/// A node with an attacker and a neighbour.
+/// A node that serves two components: an attacker and a neighbour with ordinary requests.
 pub(crate) struct AttackedNode {
     node: TestNode,
 }
 
-/// The result of an attack, as its client saw it.
+/// The result of one request of an attack, from the view of its client.
 #[derive(Debug, Default)]
 struct Outcome {
     status: u16,
-    /// The request's id, if the platform made the response.
+    /// The request ID, if the response is a problem that the platform has sent.
     id: Option<String>,
-    /// The start of the response.
+    /// The first part of the response's body, as text.
     text: String,
     /// Whether the response was cut off.
     broken: bool,
 }
 
-/// The maximum number of bytes of a response that are kept.
+/// The number of bytes of a body above which no more data is kept.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
-/// Makes the folder `shared` in `folder`, with links that lead out of it.
+/// Creates the folder `shared` in `folder`, with symbolic links that lead out of `shared`.
 pub(crate) fn make_links(folder: &Path) {
     let shared = folder.join("shared");
     std::fs::create_dir_all(&shared).expect("a new folder");
@@ -86,34 +86,35 @@ impl AttackedNode {
             "#
         );
         let setup = Setup::new(&manifest).options(|options| {
-            // With one instance, which is used once, the next request gets the same slot of the pool.
+            // There is one instance, which serves only one request. So the next request gets the same slot of the pool.
             options.instances_max = Some(1);
             options.requests_per_instance_max = Some(1);
         });
         make_links(setup.folder());
         let stage = Self { node: setup.start().await };
-        // One-time initialisation must happen before anything is counted.
+        // The first requests initialise what is initialised once, so that later measurements do not include it.
         stage.attacker_is_well("the start").await;
         stage.neighbour_answers().await;
         stage.open_stores().await;
         stage
     }
 
-    /// Makes the attacker's stores open all connections that they keep open. A SQL store has a writer and, after the
-    /// first concurrent reads, two readers.
+    /// Makes the attacker's SQL store open all connections that it keeps: one writer and, after the first concurrent
+    /// reads, two readers.
     async fn open_stores(&self) {
         self.exchange(Method::GET, "/hostile/large-value?bytes=1", whole("")).await;
         until("the connections of the SQL store", async || {
             let counting =
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) SELECT count(*) FROM n";
             self.exchange(Method::POST, "/hostile/sql?at-once=20", whole(counting)).await;
-            // The node runs in this process, so its files are this process's files.
+            // The node runs in this process, so the files that it opens are this process's files.
             (process_resources::open_files("/default.sqlite") == SQL_CONNECTIONS).then_some(())
         })
         .await;
     }
 
-    /// Makes one attack, and checks everything that the attack must not affect. Returns the failed checks.
+    /// Runs one attack and checks everything that the attack must not affect. Returns descriptions of the failed checks
+    /// of its responses.
     pub(crate) async fn attack(&self, attack: &Attack) -> Vec<String> {
         let name = attack.name;
         let before = ProcessResources::take();
@@ -179,7 +180,7 @@ impl AttackedNode {
                 let request = connection.request(Method::GET, &target(path)).body(whole("")).expect("a valid request");
                 let response = connection.send(request).await;
                 let status = response.status().as_u16();
-                // Nothing is read until the guest has ended and the slot is free again.
+                // The client reads nothing of the body until the guest has ended and its slot is free again.
                 self.attacker_is_well(attack.name).await;
                 let broken = within("the end", response.into_body().collect()).await.is_err();
                 vec![Outcome { status, broken, ..Outcome::default() }]
@@ -187,7 +188,7 @@ impl AttackedNode {
         }
     }
 
-    /// Sends a request over a new connection, and reads the response.
+    /// Sends a request over a new connection and reads the response.
     async fn exchange(&self, method: Method, target: &str, body: Body) -> Outcome {
         let mut connection = Connection::http1(self.node.address).await;
         let request = connection.request(method, target).body(body).expect("a valid request");
@@ -214,7 +215,7 @@ impl AttackedNode {
         outcome
     }
 
-    /// Returns the differences from the expected result.
+    /// Returns descriptions of the differences between `outcome` and the expected result of the attack.
     async fn judge(&self, attack: &Attack, outcome: &Outcome, log_before: usize) -> Vec<String> {
         let (name, must) = (attack.name, &attack.must);
         let mut complaints = Vec::new();
@@ -224,9 +225,9 @@ impl AttackedNode {
             }
         };
         check(must.status.contains(&outcome.status), format!("not the status {:?}", must.status));
-        // A problem of the platform is always complete.
+        // A problem that the platform has sent is always complete.
         let broken = must.broken && outcome.id.is_none();
-        check(broken == outcome.broken, format!("broken off is not {broken}"));
+        check(broken == outcome.broken, format!("cut off is not {broken}"));
         for part in must.contains {
             check(outcome.text.contains(part), format!("does not contain `{part}`"));
         }
@@ -252,12 +253,13 @@ impl AttackedNode {
         complaints
     }
 
-    /// Checks that the attacker's slot is free again, and that the next guest finds nothing in it.
+    /// Waits until the attacker's slot is free again, and checks that the next guest finds no data in it.
     async fn attacker_is_well(&self, after: &str) {
         let what = format!("{after}: a free instance");
         let found = until(&what, async || {
             let found = self.exchange(Method::GET, "/hostile/canary?bytes=16777216", whole("")).await;
-            // The slot may be busy with the end of the attack, or the machine with other tests.
+            // The request may fail while the attack still occupies the slot, or because the machine is busy with other
+            // tests.
             (found.status == 200 && !found.broken).then_some(found.text)
         });
         let found = found.await;

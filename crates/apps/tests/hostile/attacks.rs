@@ -1,31 +1,32 @@
-//! The attacks that a running guest can make. `guests/hostile` makes them; the last part of the path selects one.
+//! The attacks that a running guest can make. The guest `guests/hostile` makes them; the last part of the request's
+//! path selects the attack.
 
 /// One attack.
 pub(crate) struct Attack {
-    /// The name of the attack, also in `docs/reference/attacks.md`.
+    /// The name of the attack, which `docs/reference/attacks.md` also lists.
     pub(crate) name: &'static str,
-    /// The group of attacks that are made together.
+    /// The group of attacks that one test makes together.
     pub(crate) kind: &'static str,
     /// The requests that start the attack.
     pub(crate) ask: AttackRequest,
-    /// The expected result.
+    /// The expected result of each request.
     pub(crate) must: Must,
 }
 
-/// The requests of an attack.
+/// The requests that start an attack. Each variant contains the path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AttackRequest {
-    /// A GET.
+    /// A GET request.
     Get(&'static str),
-    /// A POST with this body.
+    /// A POST request with a body.
     Post(&'static str, &'static str),
-    /// A POST whose body does not end.
+    /// A POST request whose body does not end.
     Endless(&'static str),
-    /// A POST whose body is never sent.
+    /// A POST request whose body is never sent.
     Stalled(&'static str),
-    /// This number of concurrent GETs.
+    /// A number of concurrent GET requests.
     Storm(&'static str, usize),
-    /// A GET whose response is not read.
+    /// A GET request whose response is not read.
     Unread(&'static str),
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Must {
     pub(crate) status: &'static [u16],
     /// Whether the response must be cut off.
     pub(crate) broken: bool,
-    /// A part of the log's entry; empty if the request does not fail.
+    /// A text that the reason in the log must contain; empty if the request does not fail.
     pub(crate) log: &'static str,
     /// Texts that the response must contain.
     pub(crate) contains: &'static [&'static str],
@@ -46,19 +47,19 @@ pub(crate) struct Must {
 
 const NOTHING: Must = Must { status: &[200], broken: false, log: "", contains: &[], never: &[] };
 
-/// The deadline ends the request.
+/// The expected result if the request ends at its deadline.
 const DEADLINE: Must = Must { status: &[504], log: "no response within the deadline of 400 ms", ..NOTHING };
 
-/// The deadline ends the request when the response has started, or is about to start.
+/// The expected result if the request ends at its deadline, after the response has started or just before it starts.
 const CUT_OFF: Must = Must { broken: true, ..DEADLINE_LATE };
 const DEADLINE_LATE: Must = Must { status: &[200, 504], ..DEADLINE };
 
-/// The guest traps.
+/// Returns the expected result if the guest traps. `log` is a part of the trap's message.
 const fn trap(log: &'static str) -> Must {
     Must { status: &[500], log, ..NOTHING }
 }
 
-/// The operation is refused, and the guest reports the error.
+/// Returns the expected result if the host refuses an operation and the guest reports the error.
 const fn refused(contains: &'static [&'static str]) -> Must {
     Must { contains, never: &["got "], ..NOTHING }
 }

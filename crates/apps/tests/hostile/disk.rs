@@ -1,4 +1,4 @@
-//! Attacks on the disk, by files in granted folders. They are limited by the tenant's quota `storage`, which counts the
+//! Attacks that fill the disk with files in granted folders. The tenant's quota `storage` limits them: it counts the
 //! written bytes.
 
 use std::os::unix::fs::MetadataExt as _;
@@ -9,16 +9,16 @@ use crate::attacks::AttackRequest;
 use crate::harness::{one, until};
 use crate::world::TestTenancy;
 
-/// The attacker's quota of storage.
+/// The attacker's quota `storage`, in bytes.
 pub(crate) const STORAGE_BYTES: u64 = 8 << 20;
 
-/// The maximum number of bytes that may be written beyond the quota. Bytes are charged exactly, but a folder's table of
-/// entries is not charged in advance.
+/// The maximum number of bytes on the disk in addition to the quota. Written bytes are charged exactly, but the growth
+/// of a folder's own data on disk is only charged afterwards.
 const OVERSHOOT_BYTES_MAX: u64 = 1 << 20;
 
-/// An attack on the disk, and the result that the attacking guest gets.
+/// An attack on the disk, and the expected response of the attacking guest.
 pub(crate) struct OnDisk {
-    /// The name of the attack, also in `docs/reference/attacks.md`.
+    /// The name of the attack, which `docs/reference/attacks.md` also lists.
     pub(crate) name: &'static str,
     pub(crate) ask: AttackRequest,
     contains: &'static str,
@@ -42,7 +42,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ON_DISK.iter().map(|attack| attack.name)
 }
 
-/// The manifest's lines that grant a folder.
+/// The line of the manifest that grants a folder.
 pub(crate) const GRANT: &str = "grants.dirs = [{ host = \"shared\", guest = \"/data\", write = true }]";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,9 +64,9 @@ async fn files_are_limited_by_the_storage_quota() {
         let there = bytes_in(&world.folder().join("attacker/main/dirs"));
         assert!(there >= attack.bytes_min, "{name}: it was refused from the beginning: {there}");
         assert!(there <= STORAGE_BYTES + OVERSHOOT_BYTES_MAX, "{name}: {there} bytes");
-        // The written bytes are charged to the attacker the next time that the folders are measured, which their next
-        // use starts. The requests leave no canary, because each canary stays in the instance's memory, which has room
-        // for 128.
+        // The written bytes are charged to the attacker when the folders are next measured, which the next use of a
+        // folder starts. These requests leave no canary, because each canary stays in the instance's memory, which has
+        // room for only 128.
         until(&format!("{name}: {there} bytes to be counted"), async || {
             world.get("attacker.test", "/fill-disk?folders=0&bytes=0&stain=0").await;
             (world.usage("attacker").storage_bytes >= there.min(STORAGE_BYTES) / 4 * 3).then_some(())
@@ -78,7 +78,7 @@ async fn files_are_limited_by_the_storage_quota() {
     assert!(world.usage("neighbour").refused.is_empty());
 }
 
-/// The number of bytes of a folder and all its content.
+/// Returns the number of bytes on the disk of a folder and all its content.
 fn bytes_in(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     entries

@@ -1,11 +1,11 @@
-//! The table in `docs/reference/attacks.md` and the tests name the same attacks.
+//! Checks that the table in `docs/reference/attacks.md` and the tests name the same attacks.
 
 use std::collections::BTreeSet;
 
 use crate::attacks::CORPUS;
 use crate::{disk, full_node, instantiation, memory_charges, tenants};
 
-/// The headings before and after the rows of attacks.
+/// The markers before and after the table of attacks.
 const BEGIN: &str = "<!-- attacks -->";
 const END: &str = "<!-- end of attacks -->";
 
@@ -16,7 +16,7 @@ fn the_documented_attacks_are_those_of_the_tests() {
     let (_, rest) = page.split_once(BEGIN).expect("the table begins");
     let (table, _) = rest.split_once(END).expect("the table ends");
     let rows = table.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next());
-    // The table's head and the line below it are not attacks.
+    // The first two lines of the table are its head.
     let listed: Vec<&str> = rows.skip(2).collect();
     let names: Vec<&str> = CORPUS
         .iter()

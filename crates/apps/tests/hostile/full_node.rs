@@ -1,5 +1,5 @@
-//! All tenants except one hold as many resources as they can at the same time: instances, connections, statements. The
-//! last tenant is still served.
+//! All tenants except one use as many instances, connections and SQL statements as they can at the same time. The last
+//! tenant must still be served.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -19,40 +19,41 @@ use crate::harness::client::Connection;
 use crate::harness::{one, until, within};
 use crate::world::TestTenancy;
 
-/// The attack's name, also in `docs/reference/attacks.md`.
+/// The name of the attack, which `docs/reference/attacks.md` also lists.
 pub(crate) const NAME: &str = "all resources, by all tenants but one";
 
-/// The number of tenants that hold as many resources as they can.
+/// The number of greedy tenants, which use as many resources as they can.
 const GREEDY: u8 = 8;
 
-/// The number of the greedy tenants' SQL threads: two for the reads of each store. (That a tenant gets a thread when
-/// all are busy is tested in `crates/capabilities/tests/guests/charges.rs`: here the threads would use the processors
-/// of all other tests.)
+/// The number of SQL threads that the greedy tenants use: two for the reads of each store. This test leaves some
+/// threads free, because endless statements on all threads would use the processor time of the other tests. The test in
+/// `crates/capabilities/tests/guests/charges.rs` checks that a tenant gets a thread when all threads are busy.
 const SQL_THREADS: usize = 2 * GREEDY as usize;
 
-/// The number of each greedy tenant's apps: a single app cannot have as many instances as a tenant.
+/// The number of apps of each greedy tenant. One app cannot have as many instances as a tenant, so a tenant needs
+/// several.
 const APPS: usize = 3;
 
-/// The number of instances of the node, and of requests that each greedy tenant holds.
+/// The maximum number of instances of the node.
 const INSTANCES: u32 = 64;
 const SLEEPERS: usize = 20;
 
-/// The maximum number of connections of the node, and of one source. The greedy tenants use all of them.
+/// The maximum number of connections of the node, all of which the greedy tenants use.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_OF_SOURCE: usize = CONNECTIONS / GREEDY as usize;
 
-/// The number of concurrent statements, which is higher than the number of a store's threads.
+/// The number of concurrent statements of a tenant, which is higher than the number of threads for a store.
 const STATEMENTS: usize = 20;
 
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
-/// A tenant whose clients hold as many resources as they can.
+/// A tenant whose clients use as many resources as they can.
 struct Greedy {
     name: String,
     from: IpAddr,
     requests: usize,
     running: Vec<JoinHandle<()>>,
-    /// The number of the tenant's requests that found no instance.
+    /// The number of the tenant's requests that were refused because there was no free instance.
     refused: Arc<AtomicUsize>,
     half_open: Vec<TcpStream>,
 }
@@ -71,8 +72,8 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     let mut all = Vec::new();
     for number in 1..=GREEDY {
         let mut greedy = Greedy::new(number);
-        // The quota of processor time would end the tenant's statements, and this test is about the resources that it
-        // holds.
+        // With a lower quota of processor time, the tenant's statements would end. This test is about the resources
+        // that running statements use.
         world.tenant(&greedy.name, |quotas| quotas.cpu_ms_per_second = u32::MAX);
         for app in 0..APPS {
             world.put(&greedy.name, &format!("app-{app}"), &[&greedy.host(app)], &one("hostile", grants));
@@ -92,8 +93,8 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     world.tenant("last", |_| {});
     world.deploy("last", "main", &["last.test"], &one("hostile", grants)).await;
     let from = address(GREEDY + 1);
-    // In such a small node, a tenant's guaranteed share is one instance, so a request may have to wait until the
-    // previous request has ended.
+    // In such a small node, the guaranteed share of a tenant is one instance, so a request may wait until the previous
+    // request has ended.
     for _ in 0..5 {
         assert_eq!(served(&world, from, Method::GET, "/ok", "").await, "ok\n");
         assert_eq!(served(&world, from, Method::POST, "/sql", "SELECT 1").await, "got SELECT 1: 1\n");
@@ -102,11 +103,10 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     assert!(world.usage("last").refused.is_empty(), "{:?}", world.usage("last"));
     for Greedy { name, running, refused, .. } in &all {
         assert!(running.iter().all(|request| !request.is_finished()), "{name} lost a request");
-        // The tenant's statements use the instance of its guaranteed share, so all its other requests may find no
-        // instance.
+        // The tenant's statements use its only guaranteed instance, so all its other requests may be refused.
         assert!(refused.load(Ordering::Relaxed) <= SLEEPERS, "{name} has no instance");
     }
-    // The statements would keep their threads busy, and the stores wait for these threads when they are closed.
+    // The requests are aborted, because closing a store waits for the threads that still run its statements.
     for request in all.iter().flat_map(|greedy| &greedy.running) {
         request.abort();
     }
@@ -115,14 +115,14 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     }
 }
 
-/// The number of SQL threads of this process.
+/// Returns the number of SQL threads of this process.
 fn sql_threads() -> usize {
     let threads = std::fs::read_dir("/proc/self/task").expect("this process's own folder");
     let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
     names.filter(|name| name.trim() == "isomer-sql").count()
 }
 
-/// The address of a tenant's clients.
+/// Returns the IP address that the clients of a tenant use.
 fn address(number: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 1, number).into()
 }
@@ -143,7 +143,7 @@ impl Greedy {
         format!("app-{app}.{}.test", self.name)
     }
 
-    /// Sends a request over a new connection, and returns when it has reached the guest.
+    /// Sends a request over a new connection. Returns when the request has reached the guest or was refused.
     async fn send(&mut self, world: &TestTenancy, app: usize, method: Method, target: &str, body: &'static str) {
         let stream = connect(world, self.from).await.expect("a connection");
         let mut connection = Connection::over(stream, false, &self.host(app)).await;
@@ -153,11 +153,11 @@ impl Greedy {
             let answered = connection.try_send(request).await.expect("a response");
             assert_eq!(answered.status(), 503, "nothing else ends it");
             refused.fetch_add(1, Ordering::Relaxed);
-            // The connection stays open as well.
+            // The connection is also kept open after a refused request.
             std::future::pending::<()>().await;
         }));
         self.requests += 1;
-        // A connection without a request would be closed to make room for the next connection.
+        // The node would close a connection without a request to make room for the next connection.
         until("the request to come", async || {
             let refused = self.refused.load(Ordering::Relaxed);
             (world.usage(&self.name).requests_now as usize + refused >= self.requests).then_some(())
@@ -165,25 +165,25 @@ impl Greedy {
         .await;
     }
 
-    /// Opens all connections that the tenant may still have.
+    /// Opens as many connections with an incomplete request as the tenant may have.
     async fn half_open(&mut self, world: &TestTenancy) {
         for _ in 0..CONNECTIONS_OF_SOURCE {
             let mut stream = connect(world, self.from).await.expect("a connection");
-            // This connection may be closed to make room for the next one.
+            // The write fails if the node has already closed this connection to make room for another one.
             let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: gre").await;
             self.half_open.push(stream);
         }
     }
 }
 
-/// The response of the last tenant's app.
+/// Sends a request to the last tenant's app, checks that it is served, and returns the response's body.
 async fn served(world: &TestTenancy, from: IpAddr, method: Method, target: &str, body: &'static str) -> String {
     let (status, text) = ask(world, from, "last.test", method, target, body).await;
     assert_eq!(status, 200, "{target}: {text}");
     text
 }
 
-/// Sends a request over a new connection from this address.
+/// Sends a request over a new connection from the IP address `from`. Returns the status and the body of the response.
 async fn ask(
     world: &TestTenancy,
     from: IpAddr,

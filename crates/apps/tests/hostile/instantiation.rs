@@ -1,7 +1,7 @@
 //! Components that attack while they are instantiated, or that no compiler would produce. They are written as text.
 //!
-//! These tests also check the slots of the attackers, which the next guest gets: a component uses all memories and
-//! tables of a small pool, and then another component gets them.
+//! These tests also check that the next guest finds no data in the attacker's slots: one component fills all memories
+//! and tables of a small pool, and then another component gets the same memories and tables.
 
 use isomer_apps::RevisionError;
 use isomer_diagnostics::chain;
@@ -11,10 +11,10 @@ use crate::harness::{Setup, one, until};
 use crate::small_engine::{self, SmallNode};
 use crate::{attacked_node, wat_components};
 
-/// The deadline of a request: long enough to start on a busy machine.
+/// The deadline of a request, which is long enough for starting an instance on a busy machine.
 const DEADLINE_MS: u64 = 1000;
 
-/// The text of a module, the result of a request, and the log's entry.
+/// An attack by a core module, written as text, and the expected status and log entry.
 pub(crate) struct Start {
     pub(crate) name: &'static str,
     pub(crate) fields: &'static str,
@@ -23,7 +23,7 @@ pub(crate) struct Start {
     log: &'static str,
 }
 
-/// All attacks during instantiation; their names are also in `docs/reference/attacks.md`.
+/// All attacks during instantiation. `docs/reference/attacks.md` also lists their names.
 pub(crate) const STARTS: &[Start] = &[
     Start {
         name: "endless loop in the start function",
@@ -55,7 +55,7 @@ pub(crate) const STARTS: &[Start] = &[
     },
     Start {
         name: "table bomb",
-        // Grows the table until this is refused, and returns the size: at most that of the pool's tables.
+        // Grows the table until the host refuses, and returns its size, which is at most the size of the pool's tables.
         fields: "(table $table 1 funcref)",
         body:
             "(loop $again (br_if $again (i32.ne (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))
@@ -81,14 +81,14 @@ pub(crate) const STARTS: &[Start] = &[
     },
 ];
 
-/// A component that is refused before it is compiled: its bytes, and the reason.
+/// A component that is refused before it is compiled: its bytes, and a part of the error message.
 struct RefusedComponent {
     name: &'static str,
     component: fn() -> Vec<u8>,
     contains: &'static str,
 }
 
-/// All components that are refused; their names are also in `docs/reference/attacks.md`.
+/// All components that are refused. `docs/reference/attacks.md` also lists their names.
 const REFUSED: &[RefusedComponent] = &[
     RefusedComponent {
         name: "table bomb at the start",
@@ -148,14 +148,15 @@ const REFUSED: &[RefusedComponent] = &[
     },
 ];
 
-/// 270 memories: three instances of a module with nearly as many as a module may have.
+/// Returns a component with 270 memories: three instances of a module that has nearly as many memories as a module may
+/// have.
 fn many_memories() -> Vec<u8> {
     let memories = "(memory 0)".repeat(90);
     let instances = "(core instance (instantiate $m))".repeat(3);
     wat_components::text(&format!("(component (core module $m {memories}) {instances})"))
 }
 
-/// The same number of memories, by a nested component that imports the module.
+/// Returns a component with 270 memories: a nested component imports a module and instantiates it 270 times.
 fn handed_in() -> Vec<u8> {
     let instances = "(core instance (instantiate $given))".repeat(270);
     wat_components::text(&format!(
@@ -168,7 +169,7 @@ fn handed_in() -> Vec<u8> {
     ))
 }
 
-/// `2^levels` instances of a few bytes: each level has two of the one below.
+/// Returns a component with `2^levels` instances in a few bytes: each level instantiates the previous level twice.
 fn instance_bomb(levels: u32) -> Vec<u8> {
     let mut text = String::from("(component (component $c0 (core module $m) (core instance (instantiate $m)))");
     for level in 1..=levels {
@@ -194,7 +195,7 @@ async fn components_that_need_too_much_are_refused_before_compiling() {
         let name = refused.name;
         let manifest = "[components.hostile]\nwasm = \"hostile.wasm\"\nroutes = [\"/...\"]\n";
         let reported = match small_engine::package(manifest, &[("hostile", (refused.component)())], &engine) {
-            Ok(_) => panic!("{name}: it was taken"),
+            Ok(_) => panic!("{name}: the component was accepted"),
             Err(RevisionError::Plan(findings)) => format!("{findings:?}"),
             Err(error) => chain(&error),
         };
@@ -202,7 +203,7 @@ async fn components_that_need_too_much_are_refused_before_compiling() {
     }
 }
 
-/// A component on the paths below `/hostile/`, and a neighbour.
+/// Starts a node with `component` on the paths below `/hostile/`, and a neighbour.
 async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> SmallNode {
     let manifest = format!(
         r#"
@@ -243,7 +244,7 @@ async fn harmful_start_functions_fail_only_their_own_request() {
     }
 }
 
-/// The canary of `guests/hostile` proves nothing if it can never be found: in an instance that is reused, it must be.
+/// The search of `guests/hostile` for a canary proves something only if it can find one: in a reused instance, it must.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_canary_finds_leftovers() {
     let _exclusive = attacked_node::exclusive().await;
@@ -254,23 +255,25 @@ async fn the_canary_finds_leftovers() {
     assert!(!found.ok().starts_with("found=0 "), "{}", found.text());
 }
 
-/// The number of instances of the pool. Each may have four memories and four tables, and one may have all of them.
+/// The number of instances in the pool. The pool has four memories and four tables for each, and one instance may use
+/// all of them.
 pub(crate) const INSTANCES: u32 = 2;
 
-/// All memories of the pool.
+/// The number of memories in the pool.
 const MEMORIES: usize = 8;
 
-/// All tables of the pool except one, which the tools add to a component for its calls of the host.
+/// The number of tables in the pool, without the table that the tools add to a component for its calls of host
+/// functions.
 const TABLES: usize = 7;
 
-/// The memories and tables of a component that takes the whole pool.
+/// Returns the definitions of memories and tables of a component that uses the whole pool.
 fn parts() -> String {
     let memories = (1..MEMORIES).map(|number| format!("(memory $m{number} 100)"));
     let tables = (0..TABLES).map(|number| format!("(table $t{number} 20000 funcref)"));
     format!("(memory $m0 (export \"memory\") 100) {}", memories.chain(tables).collect::<String>())
 }
 
-/// Fills all memories and tables that it gets.
+/// Returns a component that fills all memories and tables of the pool with data.
 pub(crate) fn filling() -> Vec<u8> {
     let memories = (0..MEMORIES)
         .map(|number| format!("(memory.fill $m{number} (i32.const 0) (i32.const 0xA5) (i32.const 6553600))"));
@@ -280,7 +283,8 @@ pub(crate) fn filling() -> Vec<u8> {
     wat_components::handler(&fields, &memories.chain(tables).collect::<String>())
 }
 
-/// Checks all memories and tables that it gets: the status is 500 if a byte is not 0, and 501 if there is an element.
+/// Returns a component that checks all memories and tables of the pool. It responds with status 500 if a byte is not 0,
+/// and with status 501 if a table has an element that is not null.
 pub(crate) fn looking() -> Vec<u8> {
     let memories = (0..MEMORIES).map(|number| {
         format!(
@@ -311,7 +315,7 @@ async fn a_reused_slot_is_empty() {
     let engine = Engine::new(PoolSizes::new(INSTANCES)).expect("there is address space");
     for round in 0..3 {
         for (what, component) in [("filled", filling()), ("looked", looking())] {
-            // The neighbour gets no request: the attacker has the whole pool.
+            // The neighbour gets no request, because the attacker uses the whole pool.
             let node = node(component, 10_000, &engine).await;
             until("room in the pool", async || {
                 let response = node.get("/hostile/").await;

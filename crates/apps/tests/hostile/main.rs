@@ -2,22 +2,21 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `attacks` | the attacks that a running guest can make: its requests, and the expected results |
-//! | `attacked_node` | the node that is attacked, the neighbour, and the checks after each attack |
-//! | `instantiation`, `small_engine`, `wat_components` | components that attack while they are instantiated, and the guests that get their slots next |
-//! | `memory_charges` | all attacks, at a tenant's full concurrency, in processes that are measured; attacks on the host's own memory |
+//! | `attacks` | the attacks that a running guest can make: their requests, and the expected results |
+//! | `attacked_node` | the attacked node, the neighbour, and the checks after each attack |
+//! | `instantiation`, `small_engine`, `wat_components` | components that attack while they are instantiated, and guests that reuse their slots |
+//! | `memory_charges` | all attacks, with a tenant's maximum number of concurrent requests, in processes that are measured |
 //! | `tenants` | an attacker and a neighbour as tenants with quotas |
 //! | `disk` | attacks by files in granted folders |
-//! | `full_node` | all tenants except one hold as many resources as they can |
+//! | `full_node` | all tenants except one use as many resources as they can |
 //! | `documentation` | a check that `docs/reference/attacks.md` names all attacks |
 //! | `process_resources` | the descriptors, threads and memory of a process |
 //!
-//! After each attack the node must serve, the neighbour must have had correct responses throughout, the log must name
-//! the error, the process must have no more descriptors and threads than before, and the next guest in the same slot
-//! must find no data of the previous guest.
+//! After each attack, the node must serve requests, the neighbour must have received correct responses throughout, the
+//! log must name the error, the process must not have more descriptors and threads than before, and the next guest in
+//! the same slot must find no data of the previous guest.
 //!
-//! For each vulnerability that is found, a test is added here before it is fixed. A test compares the names with the
-//! table in `docs/reference/attacks.md`.
+//! For each vulnerability that is found, a test is added here before the fix.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures of a measured process are printed")]
 
@@ -43,7 +42,7 @@ mod world;
 use attacked_node::AttackedNode;
 use attacks::{Attack, CORPUS};
 
-/// Makes the attacks of one kind, one after another, on the same node.
+/// Runs all attacks of one kind, one after another, on the same node.
 async fn make(kind: &str) {
     let attacks: Vec<&Attack> = CORPUS.iter().filter(|attack| attack.kind == kind).collect();
     assert!(!attacks.is_empty(), "no attacks of kind `{kind}`");

@@ -1,11 +1,11 @@
-//! The memory that the host holds for a tenant is charged to this tenant. Each attack is made by as many concurrent
-//! requests as a tenant may have, while a neighbour is served. Whatever the attack is, the process may grow by the
-//! bytes charged to the tenants plus [`UNCHARGED_BYTES_MAX`].
+//! The memory that the host holds for a tenant is charged to that tenant. Each attack is made by as many concurrent
+//! requests as a tenant may have, while a neighbour is served. During any attack, the process may grow by the bytes
+//! charged to the tenants plus [`UNCHARGED_BYTES_MAX`].
 //!
-//! The attacks are made by child processes, which run this test program, because an allocator keeps memory that was
-//! freed. Each attack on the host's own memory has its own process; the other attacks are made one after another, by
-//! one process per kind. All attacks together take minutes, so an ordinary run makes only a quarter of those that share
-//! a process: `ISOMER_SEED=N` selects the quarter, and `ISOMER_LONG=1` makes all attacks.
+//! Child processes, which run this test program, make the attacks, because an allocator keeps freed memory. Each attack
+//! on the host's own memory has its own process. The other attacks run one after another, in one process per kind. All
+//! attacks together take minutes, so an ordinary run makes only a quarter of the attacks that share a process:
+//! `ISOMER_SEED=N` selects the quarter, and `ISOMER_LONG=1` makes all attacks.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -29,43 +29,43 @@ use crate::process_resources::resident_bytes;
 use crate::wat_components;
 use crate::world::TestTenancy;
 
-/// The variable with the group of attacks that a process is to make.
+/// The environment variable that selects the group of attacks that a child process makes.
 const GROUP: &str = "ISOMER_TEST_LEDGER";
 
-/// The variable that selects which of the attacks that share a process are made: every fourth one, starting at this index.
-/// If it is not set, all attacks are made.
+/// The environment variable that selects every fourth attack of a group, starting at the given index. If it is not set,
+/// all attacks of the group are made.
 const QUARTER: &str = "ISOMER_TEST_LEDGER_QUARTER";
 
-/// The number of ordinary runs that make all attacks together.
+/// The number of ordinary runs that together make all attacks.
 const QUARTERS: usize = 4;
 
-/// The number of concurrent processes.
+/// The number of child processes that run concurrently.
 const PROCESSES: usize = 2;
 
-/// The maximum number of bytes that a process may grow by in addition to the bytes charged to its tenants: code, the
-/// arguments of the calls of the executor's threads (32 MiB each), data of connections before their tenant is known,
-/// the log's queue, and memory that the allocator keeps.
+/// The maximum number of bytes that a process may grow by in addition to the bytes charged to its tenants. They are
+/// code, the arguments of calls on the executor's threads (32 MiB each), data of connections before their tenant is
+/// known, the log's queue, and freed memory that the allocator keeps.
 const UNCHARGED_BYTES_MAX: u64 = 320 << 20;
 
-/// A process that has grown by this is ended before it affects the machine.
+/// A process that grows by more than this is ended, before it affects the machine.
 const RUNAWAY_BYTES: u64 = 3 << 30;
 
-/// The number of concurrent requests of a tenant: the default quota.
+/// The number of concurrent requests of an attack: the default quota of a tenant.
 const AT_ONCE: usize = 256;
 
-/// The number of instances of the node: more than the tenant's requests, so that its quotas are the limit.
+/// The number of instances of the node. It exceeds the number of a tenant's requests, so that quotas are the limit.
 const INSTANCES: u32 = 2048;
 
-/// The deadline of a request of the attacker that runs until its deadline.
+/// The deadline of the attacker's requests, in milliseconds.
 const DEADLINE_MS: u64 = 1000;
 
-/// The deadline of such a request if the attack takes time to accumulate memory.
+/// The deadline of the attacker's requests if the attack needs time to accumulate memory, in milliseconds.
 const LONG_DEADLINE_MS: u64 = 4000;
 
-/// The number of bytes of a response that are checked.
+/// The number of bytes of a response's body that are checked.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// An attack that is made only here, because it needs many concurrent requests.
+/// An attack that only this file makes, because it needs many concurrent requests.
 struct Hoard {
     name: &'static str,
     ask: AttackRequest,
@@ -73,7 +73,7 @@ struct Hoard {
     at_once: usize,
 }
 
-/// All attacks that are made only here; their names are also in `docs/reference/attacks.md`.
+/// All attacks that only this file makes. `docs/reference/attacks.md` also lists their names.
 const HOARDS: &[Hoard] = &[
     Hoard { name: "fields in many requests", ask: AttackRequest::Get("kept-fields"), http2: false, at_once: AT_ONCE },
     Hoard { name: "values behind handles", ask: AttackRequest::Get("kept-values"), http2: false, at_once: 32 },
@@ -83,28 +83,28 @@ const HOARDS: &[Hoard] = &[
     Hoard { name: "bodies that no client reads", ask: AttackRequest::Unread("body"), http2: true, at_once: 128 },
 ];
 
-/// The attack by a component with globals.
+/// The name of the attack by a component with many globals.
 const GLOBALS: &str = "many globals";
 
-/// Returns the names of all attacks that are made only here.
+/// Returns the names of all attacks that only this file makes.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     HOARDS.iter().map(|hoard| hoard.name)
 }
 
-/// Any attack, as concurrent requests.
+/// An attack that is made by concurrent requests.
 struct ConcurrentAttack {
     name: &'static str,
     ask: AttackRequest,
     http2: bool,
     at_once: usize,
     deadline_ms: u64,
-    /// The component that makes the attack; `None` for the guest that makes the others.
+    /// The component that makes the attack, or `None` for the guest `hostile`.
     component: Option<Vec<u8>>,
     /// Texts that no response may contain.
     never: &'static [&'static str],
 }
 
-/// Returns all attacks, grouped by the process that makes them.
+/// Returns all attacks, by the group of attacks that share a process.
 fn groups() -> BTreeMap<&'static str, Vec<ConcurrentAttack>> {
     let crowd = |name, ask| ConcurrentAttack {
         name,
@@ -159,7 +159,7 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
     let made: usize = groups.values().map(Vec::len).sum();
     assert_eq!(made, CORPUS.len() + ON_DISK.len() + STARTS.len() + HOARDS.len(), "each attack is in a group");
     let quarter = quarter();
-    // The longest ones first.
+    // The groups that take longest come first.
     let mut names: Vec<&str> = groups.keys().copied().collect();
     names.sort_by_key(|name| std::cmp::Reverse(groups[name].iter().map(|attack| attack.deadline_ms).sum::<u64>()));
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -178,7 +178,7 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Returns which quarter of the attacks that share a process is made, or `None` for all.
+/// Returns the number that selects a quarter of the attacks that share a process, or `None` to make all attacks.
 fn quarter() -> Option<u64> {
     if std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0") {
         return None;
@@ -194,7 +194,10 @@ fn quarter() -> Option<u64> {
     Some(seed)
 }
 
-/// Has a process make the attacks of a group. Returns its output if it failed.
+/// Starts a child process that makes the attacks of a group, and waits until it ends.
+///
+/// # Errors
+/// If the process fails; the error is its output.
 fn run(group: &str, quarter: Option<u64>) -> Result<(), String> {
     let started_at = Instant::now();
     let made = Command::new(std::env::current_exe().expect("this program"))
@@ -210,9 +213,9 @@ fn run(group: &str, quarter: Option<u64>) -> Result<(), String> {
 
 async fn attack(attacks: &[ConcurrentAttack]) {
     let world = Arc::new(TestTenancy::sized(INSTANCES, |_| {}, |options| options.instances_max = None).await);
-    // The neighbour sends the next request as soon as it has a response.
+    // The neighbour needs a high quota, because it sends the next request as soon as it has a response.
     world.tenant("neighbour", |quotas| (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX));
-    // The attacker's quotas of time and requests must not hide its effect on memory.
+    // With lower quotas of requests and processor time, the attacker would be stopped before it uses memory.
     world.tenant("attacker", |quotas| {
         (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX);
         quotas.cpu_ms_per_second = u32::MAX;
@@ -239,7 +242,7 @@ async fn attack(attacks: &[ConcurrentAttack]) {
         world.put_made("attacker", &app, &hosts.each_ref().map(String::as_str), &revision);
     }
     world.deploy("neighbour", "main", &["neighbour.test"], &one("http-hello", "")).await;
-    // One-time initialisation must happen before anything is measured.
+    // The first requests initialise what is initialised once, so that later measurements do not include it.
     neighbour_is_served(&world).await;
     for (number, attack) in attacks.iter().enumerate() {
         if attack.component.is_none() {
@@ -252,12 +255,12 @@ async fn attack(attacks: &[ConcurrentAttack]) {
     }
 }
 
-/// The host of the app that makes the attack.
+/// Returns the host name of the app that makes the attack `number`.
 fn host(number: usize) -> String {
     format!("attack-{number}.test")
 }
 
-/// Makes an attack while the neighbour sends requests.
+/// Runs an attack while the neighbour sends requests, and checks the growth of the process.
 async fn bear(world: &Arc<TestTenancy>, attack: &ConcurrentAttack, host: &str, baseline: u64) {
     let name = attack.name;
     let watch = Watch::start(world, name, baseline);
@@ -296,7 +299,7 @@ async fn bear(world: &Arc<TestTenancy>, attack: &ConcurrentAttack, host: &str, b
     );
     println!("{figures}");
     assert!(excess <= UNCHARGED_BYTES_MAX, "{figures}");
-    // If all requests had failed in one of these ways, nothing would have been attacked.
+    // If all requests had one of these statuses, no guest would have run, and the attack would have tested nothing.
     assert!(statuses.keys().any(|status| ![0, 404, 429, 503].contains(status)), "{figures}");
 }
 
@@ -304,11 +307,11 @@ async fn neighbour_is_served(world: &TestTenancy) {
     assert_eq!(world.get("neighbour.test", "/").await.ok(), "hello from WASI 0.3\n");
 }
 
-/// The result of one request. Other tests check it: here it may be refused, stopped or served.
+/// The result of one request. It may be refused, stopped or served; other tests check which.
 struct Outcome {
     /// The status of the response; 0 means no response.
     status: u16,
-    /// The start of the response.
+    /// The first part of the response's body, as text.
     text: String,
 }
 
@@ -336,7 +339,7 @@ async fn make(world: &TestTenancy, attack: &ConcurrentAttack, host: &str) -> Out
     let Ok(response) = connection.try_send(request).await else { return outcome };
     outcome.status = response.status().as_u16();
     if matches!(attack.ask, AttackRequest::Unread(_)) {
-        // The deadline has passed.
+        // The client reads nothing until the deadline has passed.
         tokio::time::sleep(Duration::from_millis(attack.deadline_ms)).await;
     }
     let mut body = response.into_body();
@@ -349,23 +352,23 @@ async fn make(world: &TestTenancy, attack: &ConcurrentAttack, host: &str) -> Out
     outcome
 }
 
-/// A component with nearly as many globals as its instances may have.
+/// Returns a component whose instances have nearly as many globals as they may have.
 fn globals() -> Vec<u8> {
     wat_components::handler(&"(global (mut v128) (v128.const i64x2 1 1))".repeat(200_000), "")
 }
 
-/// The maximum that was measured.
+/// The maximums that were measured, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct MemoryPeaks {
-    /// The bytes that the process has grown by since the start.
+    /// The growth of the process's resident memory since the start.
     grown: u64,
-    /// Bytes that the tenants were charged.
+    /// The memory that was charged to all tenants together.
     charged: u64,
-    /// The bytes that the process had grown by beyond the maximum that had been charged until then.
+    /// The growth of the process minus the maximum that was charged until then.
     excess: u64,
 }
 
-/// A thread that measures the process's memory repeatedly.
+/// A thread that repeatedly measures the process's memory.
 struct Watch {
     seen: Arc<Mutex<MemoryPeaks>>,
     over: Arc<AtomicBool>,

@@ -1,22 +1,23 @@
-//! The resources of this process, as the system counts them.
+//! The resources of this process, as the operating system counts them.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::harness::until;
 
-/// The number of descriptors that may be open in addition: connections that the peer has closed and the node is about
-/// to close.
+/// The number of additional open descriptors that are tolerated, for connections that the peer has closed and the node
+/// is about to close.
 const DESCRIPTORS_SLACK: usize = 4;
 
-/// The number of threads that may run in addition: tokio starts some for blocking work, and keeps them for a while.
+/// The number of additional threads that are tolerated: tokio starts threads for blocking work, and keeps them for a
+/// while.
 const THREADS_SLACK: usize = 8;
 
-/// The maximum number of bytes that the process may grow by during an attack: an instance's memory at its limit, the
-/// host's copies of data from it, and data in transmission.
+/// The maximum number of bytes that the process may grow by during an attack. It covers an instance's memory at its
+/// limit, the host's copies of data from that memory, and data in transmission.
 const GROWTH_MAX_BYTES: u64 = 320 << 20;
 
-/// The resources at one moment.
+/// The resources of this process at one point in time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessResources {
     descriptors: usize,
@@ -25,9 +26,9 @@ pub(crate) struct ProcessResources {
 }
 
 impl ProcessResources {
-    /// Counts the resources, and resets the peak of memory.
+    /// Counts the resources, and resets the kernel's peak of resident memory.
     pub(crate) fn take() -> Self {
-        // 5 resets the peak of the resident size (proc(5)).
+        // Writing 5 resets the peak of resident memory (proc(5)).
         fs::write("/proc/self/clear_refs", "5").expect("this process's own file");
         Self::count()
     }
@@ -38,8 +39,8 @@ impl ProcessResources {
         Self { descriptors, threads, resident_bytes: status_bytes("VmRSS:") }
     }
 
-    /// Checks that memory has stayed within its limit since `self` was taken, and waits until everything that was
-    /// opened since then is closed again.
+    /// Checks that memory has stayed within its limit since `self` was taken, and waits until the descriptors and
+    /// threads that were opened since then are closed again.
     pub(crate) async fn come_back(self, after: &str) {
         let growth = status_bytes("VmHWM:").saturating_sub(self.resident_bytes);
         assert!(growth < GROWTH_MAX_BYTES, "{after}: the process grew by {} MiB", growth >> 20);
@@ -57,19 +58,19 @@ impl ProcessResources {
     }
 }
 
-/// The number of this process's descriptors of files whose path ends with this.
+/// Returns the number of this process's descriptors for files whose path ends with `suffix`.
 pub(crate) fn open_files(suffix: &str) -> usize {
     let descriptors = fs::read_dir("/proc/self/fd").expect("this process's own folder");
     let paths = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
     paths.filter(|path| path.to_string_lossy().ends_with(suffix)).count()
 }
 
-/// The number of bytes of memory of this process now.
+/// Returns the resident memory of this process, in bytes.
 pub(crate) fn resident_bytes() -> u64 {
     status_bytes("VmRSS:")
 }
 
-/// A line of `/proc/self/status` that is in kB.
+/// Returns a value of `/proc/self/status` that is given in kB, in bytes.
 fn status_bytes(key: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("this process's own file");
     let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel lists it");

@@ -1,4 +1,4 @@
-//! A node of one app whose first instance is started by the first request, in an engine of the test.
+//! A node with one app in an engine that the test provides. The first request starts the first instance.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct SmallNode {
     _counted: Counted,
 }
 
-/// Composes and compiles the app of `manifest`, whose components are these, by name.
+/// Composes and compiles the app of `manifest`. `components` are the app's components, by name.
 pub(crate) fn package(
     manifest: &str,
     components: &[(&str, Vec<u8>)],
@@ -45,7 +45,7 @@ pub(crate) fn package(
 }
 
 impl SmallNode {
-    /// Starts one.
+    /// Starts a node that serves the app of `manifest`.
     pub(crate) async fn start(manifest: &str, components: &[(&str, Vec<u8>)], engine: &Engine) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = DataDir::open(&folder.path().join(".isomer")).expect("a data directory of its own");
@@ -79,12 +79,12 @@ impl SmallNode {
         }
     }
 
-    /// Sends a GET over a new connection.
+    /// Sends a GET request over a new connection and reads the complete response.
     pub(crate) async fn get(&self, target: &str) -> TestResponse {
         within("connect", Connection::http1(self.front.address)).await.get(target).await
     }
 
-    /// Waits for the log's entry on the failed request `id`.
+    /// Waits for the event `failed` of the request `id` in the log. Returns the event.
     pub(crate) async fn failed(&self, id: &str) -> Value {
         until("an event `failed` in the log", async || {
             self.log.flush();

@@ -1,5 +1,5 @@
-//! Two tenants of one node: one attacks within its quotas, and the other must not be affected. Each quota is reached
-//! once, has its own error, and is counted for the tenant that reached it.
+//! Two tenants of one node: one attacks within its quotas, and the other one must not be affected. Each quota is
+//! reached once. It must have its own error, and must be counted for the tenant that has reached it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,10 +13,10 @@ use crate::harness::{one, until};
 use crate::world::TestTenancy;
 use crate::{attacked_node, instantiation};
 
-/// The attacker's requests, this many at a time, repeated until its quota is reached.
+/// A quota, and requests that reach it: `at_once` concurrent requests are repeated until the quota is reached.
 struct Reach {
     quota: Quota,
-    /// Sets the quota that is to be reached; the other quotas have their defaults.
+    /// Sets the quota to a low value. The other quotas keep their defaults.
     bound: fn(&mut Quotas),
     target: &'static str,
     at_once: usize,
@@ -35,8 +35,8 @@ const REACHES: &[Reach] = &[
     Reach { quota: Quota::Storage, bound: |it| it.storage_bytes = 4 << 20, target: "/keys?bytes=1048576", at_once: 1 },
 ];
 
-/// Returns whether the response reports that `quota` was reached. A guest whose store is full gets an error, and
-/// reports it.
+/// Returns whether the response reports that `quota` was reached. If a store is full, the guest gets the error and
+/// reports it in a response with status 200.
 fn names(response: &TestResponse, quota: Quota) -> bool {
     match response.status.as_u16() {
         200 => response.text().contains(&format!("the quota `{}`", quota.name())),
@@ -85,11 +85,11 @@ async fn quotas_of_one_tenant_do_not_affect_another() {
         assert!(after > before, "{quota:?} was reached and not counted");
         assert!(world.usage("neighbour").refused.values().all(|refused| *refused == 0), "{quota:?}");
     }
-    // The neighbour does not find the attacker's data.
+    // The neighbour's store contains only the neighbour's data.
     assert_eq!(world.get("neighbour.test", "/list-all").await.ok(), "n\n");
 }
 
-/// An attack on the next guest in the same slot; its name is also in `docs/reference/attacks.md`.
+/// The name of the attack on the next guest in the same slot, which `docs/reference/attacks.md` also lists.
 pub(crate) const HANDED_ON: &str = "reused memories";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +100,8 @@ async fn a_reused_slot_has_nothing_of_another_tenant() {
         options.requests_per_instance_max = Some(1);
     };
     let world = TestTenancy::sized(instantiation::INSTANCES, |_| {}, change).await;
-    // Each component uses all memories and tables of the pool, so the second gets those that the first has filled.
+    // Each component uses all memories and tables of the pool, so the second one gets those that the first one has
+    // filled.
     for (tenant, component) in [("one", instantiation::filling()), ("other", instantiation::looking())] {
         world.tenant(tenant, |quotas| *quotas = Quotas::unlimited());
         let manifest = one("hostile", "limits.memory = \"64MiB\"\nlimits.request_deadline = \"50s\"");

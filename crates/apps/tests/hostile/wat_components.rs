@@ -1,4 +1,5 @@
-//! Components written as text: HTTP handlers of WASI 0.2 around a core module, for what no compiler would produce.
+//! Components written as text: HTTP handlers for WASI 0.2 around a core module. They can do what no compiler would
+//! produce.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -7,15 +8,15 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{Resolve, UnresolvedPackageGroup};
 
-/// The WIT packages that a handler needs, each after the packages that it uses.
+/// The WIT packages that a handler needs. Each package comes after those that it uses.
 const PACKAGES: [&str; 6] = ["wasi-clocks", "wasi-random", "wasi-filesystem", "wasi-sockets", "wasi-cli", "wasi-http"];
 
-/// Versions of WASI.
+/// The version of WASI 0.2.
 const P2: &str = "0.2.12";
 const P3: &str = "0.3.0";
 
-/// A component whose handler runs `body` and then responds with the status in `$status` (200 unless the body sets it).
-/// `fields` are further fields of its core module.
+/// Returns a component whose handler runs `body` and responds with the status in `$status`, which is 200 unless `body`
+/// sets it. `fields` are additional definitions in the core module.
 pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
     let memory = if fields.contains("(export \"memory\")") { "" } else { "(memory (export \"memory\") 1)" };
     let module = format!(
@@ -53,8 +54,8 @@ pub(crate) fn middleware2() -> Vec<u8> {
     encode(module, P2, "import wasi:http/incoming-handler@0.2.12; export wasi:http/incoming-handler@0.2.12;")
 }
 
-/// Returns a middleware for WASI 0.3. The other handler writes its result to the address from which this one returns
-/// it.
+/// Returns a middleware for WASI 0.3. The other handler writes its result to an address, and the middleware returns
+/// that address.
 pub(crate) fn middleware3() -> Vec<u8> {
     let module = r#"(module
         (import "wasi:http/handler@0.3.0" "handle" (func $next (param i32 i32)))
@@ -66,7 +67,7 @@ pub(crate) fn middleware3() -> Vec<u8> {
     encode(module, P3, "import wasi:http/handler@0.3.0; export wasi:http/handler@0.3.0;")
 }
 
-/// The component of a core module that has the imports and exports of a world.
+/// Encodes a core module as a component. `world` is the text of the imports and exports of its WIT world.
 fn encode(module: &str, version: &str, world: &str) -> Vec<u8> {
     let mut bytes = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}\n{module}"));
     let (resolve, world) = resolved(version, world);
@@ -76,14 +77,14 @@ fn encode(module: &str, version: &str, world: &str) -> Vec<u8> {
     { encoder }.encode().unwrap_or_else(|error| panic!("{error:#}\n{module}"))
 }
 
-/// A component or a module of this text.
+/// Encodes the text of a component or a module.
 pub(crate) fn text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Returns `component` with `inner` nested in it. `inner` is instantiated together with `component`.
+/// Returns `component` with the component `inner` nested in it and instantiated together with it.
 pub(crate) fn with(component: &[u8], inner: &[u8]) -> Vec<u8> {
-    // Sections of a component's binary: a byte for the kind, the length, the content.
+    // The kinds of sections in a component's binary. A section is a byte for its kind, its length, and its content.
     const COMPONENT: u8 = 4;
     const INSTANCE: u8 = 5;
     let (mut at, mut components) = (8, 0);
@@ -96,12 +97,12 @@ pub(crate) fn with(component: &[u8], inner: &[u8]) -> Vec<u8> {
     whole.push(COMPONENT);
     push_number(&mut whole, inner.len());
     whole.extend_from_slice(inner);
-    // One instance of the component that was just added, without arguments.
+    // The section with one instance of the component that was just added, without arguments.
     whole.extend_from_slice(&[INSTANCE, 4, 1, 0, components, 0]);
     whole
 }
 
-/// A number in LEB128, and its length in bytes.
+/// Decodes a number in LEB128. Returns the number and the length of its encoding in bytes.
 fn number(bytes: &[u8]) -> (usize, usize) {
     let end = bytes.iter().position(|byte| byte & 0x80 == 0).expect("a number ends");
     let digits = bytes[..=end].iter().rev();

@@ -1,5 +1,5 @@
-//! Bodies are streamed through the node and not stored in it. A separate program, since the process's memory is
-//! measured.
+//! Tests that bodies are streamed through the node and not stored in it. This is a separate program, because it
+//! measures the memory of the process.
 
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
 #[path = "../harness/mod.rs"]
@@ -12,10 +12,10 @@ use http_body_util::BodyExt as _;
 use harness::body::{repeated, whole};
 use harness::{Setup, one, within};
 
-/// The bytes that the process may grow by.
+/// The maximum number of bytes that the process may grow by.
 const GROWTH_MAX_BYTES: u64 = 64 << 20;
 
-/// The size of the large body: far more than could be stored anywhere without exceeding the limit.
+/// The size of the large body, in bytes. If it were stored anywhere, the process would grow beyond the limit.
 const BYTES: usize = 1 << 30;
 
 const PIECE_BYTES: usize = 64 << 10;
@@ -27,7 +27,7 @@ async fn a_large_body_does_not_grow_memory() {
     let piece = Bytes::from(vec![1_u8; PIECE_BYTES]);
     for http2 in [false, true] {
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
-        // The first round initialises what is initialised once.
+        // The first round initialises what is initialised once, so it is not measured.
         for (round, bytes) in [8 << 20, BYTES].into_iter().enumerate() {
             let before = (round > 0).then(reset_peak);
             let body = repeated(piece.clone(), bytes / PIECE_BYTES);
@@ -53,14 +53,14 @@ async fn a_large_body_does_not_grow_memory() {
     }
 }
 
-/// Returns whether the process's peak has been near `before` since then.
+/// Checks that the process's peak of memory since the last reset is near `before`.
 fn check_growth(before: Option<u64>, what: &str) {
     let Some(before) = before else { return };
     let growth = status_bytes("VmHWM:").saturating_sub(before);
     assert!(growth < GROWTH_MAX_BYTES, "{what}: memory grew by {growth} bytes");
 }
 
-/// Resets the peak of the resident memory (proc(5), `clear_refs`) and returns the resident size.
+/// Resets the kernel's peak of resident memory (proc(5), `clear_refs`) and returns the resident memory, in bytes.
 fn reset_peak() -> u64 {
     std::fs::write("/proc/self/clear_refs", "5").expect("the kernel keeps a peak");
     status_bytes("VmRSS:")

@@ -1,5 +1,5 @@
-//! An app in one of its shapes: a member for each of the shape's groups, linked as in the product. The only difference
-//! is that all of them run in this process.
+//! An app in one of its shapes: one member for each group of the shape, linked as in the product. Unlike in the
+//! product, all members run in this process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -28,10 +28,11 @@ use tokio::task::JoinHandle;
 use crate::harness::log::MemoryLog;
 use crate::harness::{PATIENCE, within};
 
-/// The maximum number of instances, as low as the tests allow, because address space is reserved for each instance.
+/// The maximum number of instances of a member. It is as low as the tests allow, because address space is reserved for
+/// each instance.
 const INSTANCES_MAX: u32 = 16;
 
-/// How members reach each other.
+/// The transport of the links between members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Unix,
@@ -41,13 +42,13 @@ pub(crate) enum Transport {
 /// An app with its built components.
 pub(crate) struct Subject {
     pub(crate) app: App,
-    /// The folder against which relative paths of the manifest are resolved.
+    /// The app's folder. Paths in the manifest are relative to it.
     pub(crate) dir: PathBuf,
     pub(crate) components: Components,
 }
 
 impl Subject {
-    /// Creates the app from the text of a manifest.
+    /// Parses the text of a manifest. The test fails if the manifest is invalid.
     pub(crate) fn app(manifest: &str) -> App {
         match isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)) {
             Ok(parsed) => parsed.app,
@@ -55,7 +56,7 @@ impl Subject {
         }
     }
 
-    /// Returns the plan of one of the app's shapes.
+    /// Returns the plan of one of the app's shapes. The test fails if the plan is refused.
     pub(crate) fn plan(&self, shape: &str) -> Plan {
         match isomer_seam::plan(&self.app, &self.components, shape) {
             Ok(plan) => plan,
@@ -65,12 +66,12 @@ impl Subject {
     }
 }
 
-/// The running members of a shape.
+/// The running members of an app in one of its shapes.
 pub(crate) struct Fleet {
-    /// The address of the front door.
+    /// The address of the front door of the member that receives requests.
     pub(crate) front: SocketAddr,
     pub(crate) plan: Plan,
-    /// The revision that calls name.
+    /// The plan digest that calls between members must contain.
     pub(crate) plan_digest: isomer_ids::PlanDigest,
     links: BTreeMap<String, Address>,
     memory: MemoryLog,
@@ -88,12 +89,12 @@ pub(crate) struct Running<'a> {
     pub(crate) transport: Transport,
     /// Whether each request and each call gets a new instance.
     pub(crate) fresh: bool,
-    /// Groups that are not started: the test replaces them.
+    /// The groups that are not started, because the test replaces them.
     pub(crate) without: &'a [&'a str],
 }
 
 impl Fleet {
-    /// Starts the groups of a shape, each after the groups that it calls.
+    /// Starts the members of a shape. Each member starts after the members that it calls.
     pub(crate) async fn start(subject: &Subject, running: Running<'_>) -> Self {
         let plan = subject.plan(running.shape);
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -125,43 +126,43 @@ impl Fleet {
                 instances_max: Some(INSTANCES_MAX),
                 ..TenancyOptions::unbounded()
             };
-            let sole = SingleApp::new(cache.clone(), log.clone(), running).expect("there is address space");
-            let made = sole.make(&subject.app, &subject.components, &making, &|_| {});
+            let single_app = SingleApp::new(cache.clone(), log.clone(), running).expect("there is address space");
+            let made = single_app.make(&subject.app, &subject.components, &making, &|_| {});
             let NewPackage { package, .. } =
                 made.unwrap_or_else(|error| panic!("group `{group}` is made: {}", chain(&error)));
             let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
             plan_digest = package.plan_digest();
             let peers = links.iter().map(|(group, address)| (String::clone(group), peer(group, address)));
-            let started = sole.start(package, &subject.dir, &data, peers.collect(), &|_| {}).await;
+            let started = single_app.start(package, &subject.dir, &data, peers.collect(), &|_| {}).await;
             let started = started.unwrap_or_else(|error| panic!("group `{group}` starts: {}", chain(&error)));
             let server = Server::listen(&address, None, ServerLimits::default(), started.callee()).await;
             let server = server.unwrap_or_else(|error| panic!("group `{group}` listens: {}", chain(&error)));
             links.insert(group, server.address().clone());
-            members.push(tokio::spawn(server.serve(told_to_stop(&stopped), PATIENCE)));
-            sole.take_over(started);
+            members.push(tokio::spawn(server.serve(stop_requested(&stopped), PATIENCE)));
+            single_app.take_over(started);
             if let Some(listener) = if has_routes { listener.take() } else { None } {
-                let front = AppFront::from_listener(listener, Limits::default(), sole.resolver(), log.clone());
+                let front = AppFront::from_listener(listener, Limits::default(), single_app.resolver(), log.clone());
                 let front = front.expect("the socket listens already");
-                members.push(tokio::spawn(front.serve(told_to_stop(&stopped), PATIENCE)));
+                members.push(tokio::spawn(front.serve(stop_requested(&stopped), PATIENCE)));
             }
-            apps.push(sole);
+            apps.push(single_app);
         }
         Self { front, plan_digest, plan, links, memory, log, stop, members, _apps: apps, _folder: folder }
     }
 
-    /// Calls one of the groups, as another group does.
+    /// Returns a callee that sends calls to a group over its link, as another group does.
     pub(crate) fn callee(&self, group: &str) -> Arc<dyn Callee> {
         peer(group, &self.links[group])
     }
 
-    /// All events of the log that report a failure, so far.
+    /// Returns all events of the log so far that report a failure.
     pub(crate) fn troubles(&self) -> Vec<String> {
         self.log.flush();
         let wrong = |event: &serde_json::Value| !matches!(event["event"].as_str(), Some("output" | "access"));
         self.memory.events().iter().filter(|event| wrong(event)).map(ToString::to_string).collect()
     }
 
-    /// Stops all groups, and checks that no connection had to be cut off.
+    /// Stops all members, and checks that no connection was cut off.
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         for member in self.members {
@@ -176,12 +177,12 @@ fn peer(group: &str, address: &Address) -> Arc<dyn Callee> {
     Arc::new(peer.unwrap_or_else(|error| panic!("group `{group}` can be called: {}", chain(&error))))
 }
 
-fn told_to_stop(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+fn stop_requested(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
     let mut stopped = stopped.clone();
     async move { drop(stopped.wait_for(|stopped| *stopped).await) }
 }
 
-/// Returns the processes of a plan, each after the processes that it calls.
+/// Returns the groups of a plan. Each group comes after the groups that it calls.
 fn callees_first(plan: &Plan) -> Vec<String> {
     let process = |component| plan.group_of(component).expect("every component is in a group").process();
     let mut waiting: BTreeMap<&str, BTreeSet<&str>> =
@@ -200,13 +201,13 @@ fn callees_first(plan: &Plan) -> Vec<String> {
     ordered
 }
 
-/// Returns the folder of compiled code. With the default seed, it is kept between runs, so that only changes are
-/// compiled. The code of another seed is not used again, and is not kept.
+/// Returns the folder of compiled code. With the default seed, the folder is kept between runs, so that only changed
+/// components are compiled. Code of another seed is in `temporary`, because no later run uses it.
 fn code_folder(temporary: &Path) -> PathBuf {
     if crate::seed::is_usual() { Path::new(env!("CARGO_TARGET_TMPDIR")).join("code") } else { temporary.join("code") }
 }
 
-/// Returns the deadline of the tests' calls, which is late enough to have no effect.
+/// Returns a deadline for calls that is late enough to have no effect.
 pub(crate) fn deadline() -> std::time::Instant {
     std::time::Instant::now() + PATIENCE - Duration::from_secs(1)
 }

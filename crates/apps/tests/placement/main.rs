@@ -1,10 +1,10 @@
-//! Tests that placement changes speed, but never results.
+//! Tests that the placement of components never changes results.
 //!
 //! | file | what it tests or owns |
 //! | --- | --- |
-//! | `shop` | the example shop: one day of shopping, in every shape, with new and with reused instances |
+//! | `shop` | the example shop in every shape, with new and with reused instances |
 //! | `generated` | random functions and values, called in every mode |
-//! | `fleet` | an app in one of its shapes: a member for each group, linked as in the product |
+//! | `fleet` | an app in one of its shapes: one member for each group, linked as in the product |
 //! | `seed`, `random` | the seed of random numbers, and how to repeat a run |
 
 #![allow(clippy::print_stdout, reason = "the seeds and times of a test are printed")]

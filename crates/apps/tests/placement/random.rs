@@ -1,11 +1,11 @@
-//! Pseudo-random numbers of a seed, so that a test can be repeated.
+//! Reproducible pseudo-random numbers, so that a test can be repeated.
 
-/// SplitMix64.
+/// A SplitMix64 generator.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The sequence of `seed` for one purpose: sequences of different purposes are independent.
+    /// Creates a generator for one purpose. Generators for different purposes with the same seed are independent.
     pub(crate) fn new(seed: u64, purpose: u64) -> Self {
         let mut random = Self(seed);
         random.0 = random.next() ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93);
@@ -25,7 +25,7 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
-    /// Returns a number from `first` to `last`, both included.
+    /// Returns a number from `first` to `last`, inclusive.
     pub(crate) fn between(&mut self, first: usize, last: usize) -> usize {
         first + self.below(last - first + 1)
     }

@@ -1,13 +1,13 @@
 //! The seed of the tests' random numbers.
 //!
-//! - By default the seed is always the same, so that a result depends on the change only.
-//! - `ISOMER_LONG=1` uses a new seed each time, and tests much more.
-//! - `ISOMER_SEED=N` repeats a certain seed.
+//! - By default, the seed is always the same, so that the result of a run depends only on the code.
+//! - `ISOMER_LONG=1` uses a new seed in each run, and runs many more tests.
+//! - `ISOMER_SEED=N` uses the seed N, to repeat a run.
 
-/// The seed of ordinary runs.
+/// The default seed.
 const SEED: u64 = 20;
 
-/// Returns whether this is a long run.
+/// Returns whether `ISOMER_LONG` requests a long run.
 pub(crate) fn is_long() -> bool {
     std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0")
 }
@@ -31,7 +31,7 @@ pub(crate) fn shown() -> u64 {
     seed
 }
 
-/// Returns text that tells how to repeat the run.
+/// Returns a message that says how to repeat the run.
 pub(crate) fn again(seed: u64) -> String {
     let long = if is_long() { "ISOMER_LONG=1 " } else { "" };
     format!("{long}ISOMER_SEED={seed} cargo test -p isomer-apps --test placement")

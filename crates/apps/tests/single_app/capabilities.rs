@@ -1,4 +1,4 @@
-//! Tests that a component has the capabilities that its manifest grants, and no others, through a whole node.
+//! Tests that a component has only the capabilities that its manifest grants.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -98,7 +98,7 @@ async fn outbound_requests_reach_granted_hosts_only() {
             ("", format!("http://{address}/"), "HttpRequestDenied"),
             ("grants.http = [\"127.0.0.1:1\"]", format!("http://{address}/"), "HttpRequestDenied"),
             ("grants.http = [\"example.com\"]", format!("http://{address}/"), "HttpRequestDenied"),
-            // The name is not granted, although it resolves to a granted address.
+            // The host name is not granted, although its address is.
             ("grants.http = [\"127.0.0.1\"]", format!("http://localhost:{port}/"), "HttpRequestDenied"),
             // A grant of all public addresses does not include private addresses.
             ("grants.http = [\"*\"]", format!("http://{address}/"), "DestinationIpProhibited"),
@@ -108,7 +108,8 @@ async fn outbound_requests_reach_granted_hosts_only() {
         for (grants, url, error) in denied {
             let response = start(&one(guest, grants)).await.get(&format!("/?url={url}")).await;
             assert_eq!(response.status, 502, "{grants} {url}");
-            // The versions of the interface have different texts for an address of a private network.
+            // The message depends on the version of the interface: WASI 0.2 and 0.3 have different errors for a private
+            // address.
             assert!(response.text().contains(error), "{grants} {url}: {}", response.text());
         }
         assert!(upstream.is_unseen(), "a request came through");
@@ -124,7 +125,7 @@ async fn denials_are_logged_with_the_missing_grant() {
     node.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains(granted))).await;
 }
 
-/// A node whose guest sees `shared/` of the app's folder as `/data`; `secret.txt` is next to it.
+/// Starts a node whose guest sees the folder `shared/` as `/data`. The file `secret.txt` is next to `shared/`.
 async fn with_directory(write: bool) -> TestNode {
     let grant = format!("grants.dirs = [{{ host = \"shared\", guest = \"/data\", write = {write} }}]");
     let setup = Setup::new(&one("dirs-probe", &grant));
@@ -223,7 +224,7 @@ async fn guests_cannot_leave_a_directory() {
         ] {
             assert_ne!(node.get(target).await.status, 200, "{target}");
         }
-        // A link that the guest makes does not lead out of the folder either.
+        // A symbolic link that the guest creates does not lead out of the folder either.
         let _ = node.get("/link?path=/data/own&to=../secret.txt").await;
         assert_ne!(node.get("/read?path=/data/own").await.status, 200);
         let _ = node.get("/link?path=/data/root&to=/etc").await;

@@ -1,4 +1,4 @@
-//! The clock and randomness of tests: the same for the same request and component, wherever both run.
+//! The clock and randomness in test mode: the same request gives a component the same values in every placement.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,8 @@ async fn node(shape: &str, requests_per_instance_max: Option<u32>) -> TestNode {
     setup.options(|options| options.requests_per_instance_max = requests_per_instance_max).start().await
 }
 
-/// Returns the clock and random values that ping and pong read while they serve a request of this trace.
+/// Returns the clock and random values that ping and pong read while they handle a request with the given trace and
+/// parent.
 async fn lines_of(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
     let traceparent = format!("00-{trace:032x}-{parent:016x}-01");
     let request = Request::get("/time-and-chance").header("host", "test").header("traceparent", traceparent);

@@ -1,4 +1,4 @@
-//! Guests that fail: what the client gets, what is logged, and which requests are affected.
+//! Guests that fail: the response that the client gets, the log, and the effect on other requests.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use serde_json::Value;
 use crate::harness::body::whole;
 use crate::harness::{Setup, TestNode, one, start, until, within};
 
-/// The log's entry on the request `id`.
+/// Waits for the event `failed` of the request `id` in the log. Returns the event.
 async fn failed(node: &TestNode, id: &str) -> Value {
     node.event("failed", |event| event["request"] == id).await
 }
 
-/// The positions of the functions `names` in the event's call stack: each must be there, in this order.
+/// Checks that the call stack of the event contains the functions `names` in this order.
 #[track_caller]
 fn assert_frames(event: &Value, names: &[&str]) {
     let frames: Vec<_> = event["backtrace"].as_array().expect("a call stack").iter().map(Value::to_string).collect();
@@ -34,7 +34,7 @@ async fn a_trap_is_logged_with_request_id_and_call_stack() {
         assert_eq!(event["component"], "http-trap");
         assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("unreachable")), "{event}");
         assert_frames(&event, &["inner_function", "middle_function", "outer_function"]);
-        // The connection and the node are still usable.
+        // The trap affects neither later requests over this connection nor the node.
         assert_eq!(connection.get("/").await.ok(), "ok\n");
     }
 }
@@ -83,14 +83,15 @@ async fn other_failures_are_distinguished_in_the_log() {
     assert_eq!(node.get("/").await.ok(), "ok\n");
 }
 
-/// Reads a response that starts with 200 and must be cut off.
-async fn assert_broken_off(node: &TestNode, target: &str) {
+/// Checks that a response has status 200 and is cut off.
+async fn assert_cut_off(node: &TestNode, target: &str) {
     for http2 in [false, true] {
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
         let request = connection.request(Method::GET, target).body(whole("")).expect("a valid request");
         let response = match within("a response", connection.try_send(request)).await {
             Ok(response) => response,
-            // A stream of HTTP/2 that is reset loses what has not been sent, including its head.
+            // A reset of an HTTP/2 stream discards everything that was not sent yet, which may include the head of the
+            // response.
             Err(_) if http2 => continue,
             Err(error) => panic!("the head and the first bytes are not sent: {error}"),
         };
@@ -118,7 +119,7 @@ async fn a_response_that_fails_midway_is_not_complete() {
     for lines in ["", "concurrency = 4"] {
         let node = start(&one("http-trap", lines)).await;
         for _ in 0..5 {
-            assert_broken_off(&node, "/late").await;
+            assert_cut_off(&node, "/late").await;
         }
         let event = node.event("failed", |event| event["response_cut_off"] == true).await;
         assert_frames(&event, &["inner_function"]);
@@ -128,7 +129,7 @@ async fn a_response_that_fails_midway_is_not_complete() {
 
 async fn midway_at_the_deadline(lines: &str) {
     let node = start(&one("http-loop", &format!("limits.request_deadline = \"300ms\"\n{lines}"))).await;
-    assert_broken_off(&node, "/late").await;
+    assert_cut_off(&node, "/late").await;
     let event = node.event("failed", |event| event["response_cut_off"] == true).await;
     assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("within the deadline of 300 ms")), "{event}");
 }
@@ -142,13 +143,13 @@ async fn a_request_ends_at_its_deadline() {
             let id = response.problem(504);
             let event = failed(&node, &id).await;
             assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("deadline of 300 ms")), "{event}");
-            // A shared instance is stopped between two of its polls.
+            // An instance that handles several requests is stopped between two polls, so there is no call stack.
             if target == "/nested" && lines.is_empty() {
                 assert_frames(&event, &["nested"]);
             }
             let access = node.event("access", |event| event["request"] == id.as_str()).await;
             let late_ms = access["took_ms"].as_f64().expect("a number") - 300.0;
-            // About 10 ms on an idle machine; speed is for benchmarks.
+            // On an idle machine, the value is about 10 ms. This test does not measure speed, so the limit is generous.
             assert!((0.0..2000.0).contains(&late_ms), "{target} ended {late_ms} ms after its deadline");
         }
         assert_eq!(node.get("/").await.ok(), "ok\n");
@@ -158,8 +159,8 @@ async fn a_request_ends_at_its_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_has_an_exact_limit() {
     const PAGE: u64 = 64 << 10;
-    // The limit is 4 MiB plus half a page (32 KiB): the tables of a small component fit into the half page, but another
-    // page does not.
+    // The limit is 4 MiB plus half a page (32 KiB). The tables of a small component fit into the half page, but another
+    // page does not fit.
     let setup = Setup::new(&one("memory-hog", "limits.memory = \"4128KiB\""));
     let node = setup.options(|options| options.requests_per_instance_max = Some(1)).start().await;
     let before = number(node.get("/").await.ok(), "size=");
@@ -180,7 +181,7 @@ async fn memory_has_an_exact_limit() {
     assert!(reason.as_str().is_some_and(|reason| reason.contains(limit)), "{reason}");
 }
 
-/// The number after `key` in `grown=N size=N`.
+/// Returns the number after `key` in the text `grown=N size=N`.
 fn number(text: &str, key: &str) -> u64 {
     let value = text.split_whitespace().find_map(|part| part.strip_prefix(key));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{key} in {text}"))
@@ -205,7 +206,7 @@ async fn long_output_is_split_and_losses_are_reported() {
     node.get("/text?line=both+streams").await.ok();
     node.event("output", |event| event["line"] == "both streams" && event["stream"] == "stdout").await;
     node.event("output", |event| event["line"] == "both streams" && event["stream"] == "stderr").await;
-    // The guest writes a line without an end.
+    // The guest writes one long line without a newline.
     assert_eq!(node.get("/stderr?bytes=1000000").await.ok(), "wrote=1000000\n");
     let pieces = until("all of the line", async || {
         let lines = node.output("output-flood", "stderr");
@@ -213,7 +214,7 @@ async fn long_output_is_split_and_losses_are_reported() {
     })
     .await;
     assert!(pieces.iter().all(|line| line.len() <= 8 << 10));
-    // The guest writes more lines than the log can: each is in the log or counted as lost.
+    // The guest writes lines faster than the log can. Each line must be in the log or counted as dropped.
     const LINES: u64 = 200_000;
     assert_eq!(node.get(&format!("/stdout?bytes={}&line=9", LINES * 10)).await.status, 200);
     until("an account of every line", async || {
@@ -222,12 +223,12 @@ async fn long_output_is_split_and_losses_are_reported() {
         let dropped =
             events.iter().filter_map(|event| event["text"].as_str()?.strip_suffix(DROPPED)?.parse::<u64>().ok());
         let accesses = events.iter().filter(|event| event["event"] == "access").count();
-        // Lines of the access log, one per request, may be among the lost ones.
+        // The dropped lines may include lines of the access log, which has one line per request.
         let accounted = written as u64 + dropped.sum::<u64>() + accesses as u64;
         (accounted == LINES + 3).then_some(())
     })
     .await;
 }
 
-/// The log's text after the number of lines that it had to drop.
+/// The text in the log after the number of dropped lines.
 const DROPPED: &str = " lines of the log were dropped: they were logged faster than they could be written";

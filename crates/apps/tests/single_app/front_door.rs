@@ -1,4 +1,4 @@
-//! Tests of which requests are admitted, under which host name, and for how long.
+//! Tests of the admission of requests: by host name, by limits, and while an app is loaded.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -16,24 +16,24 @@ use crate::harness::body::whole;
 use crate::harness::front::{TestFront, front, site};
 use crate::harness::{one, until};
 
-/// A site that is loaded by the test.
+/// The receiver of a site that the test sends when the app is loaded.
 type PendingSite = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
 
-/// The result for a host name.
+/// The result of resolving a host name.
 enum HostResult {
     Site(Arc<AppSite>),
-    /// A site whose requests are counted by a limiter.
+    /// A site with a limit of concurrent requests.
     Counted(Limiter, Arc<AppSite>),
-    /// A site that becomes available when the test sends it.
+    /// A site that is loaded while the request waits. The test sends the site.
     Loading(Mutex<Option<PendingSite>>),
     Refused(Refusal),
 }
 
-/// The results for host names, and the names that were resolved.
+/// A resolver with fixed results, which records the host names that it has resolved.
 #[derive(Default)]
 struct TestResolver {
     hosts: HashMap<&'static str, HostResult>,
-    /// The site for every other host name.
+    /// The site for host names that are not in `hosts`.
     any: Option<Arc<AppSite>>,
     resolved: Mutex<Vec<String>>,
 }
@@ -71,13 +71,13 @@ impl SiteResolver<GroupHandler> for TestResolver {
     }
 }
 
-/// A front door with these hosts.
+/// Starts a front door whose resolver has results for `hosts`.
 async fn before(hosts: impl IntoIterator<Item = (&'static str, HostResult)>) -> (TestFront, Arc<TestResolver>) {
     let names = Arc::new(TestResolver { hosts: hosts.into_iter().collect(), ..TestResolver::default() });
     (front(names.clone(), |_| {}).await, names)
 }
 
-/// The status of the response to these bytes.
+/// Sends the bytes `request` over a new connection and returns the status of the response.
 async fn status(front: &TestFront, request: &str) -> u16 {
     let mut raw = front.connect_raw().await;
     raw.write(request).await;
@@ -96,7 +96,7 @@ async fn host_names_are_normalised_once() {
         ("/", "hOST:  shop.example.  ", Some("shop.example")),
         ("/", "Host: [0:0::1]:80", Some("[::1]")),
         ("/", "Host: 127.0.0.1", Some("127.0.0.1")),
-        // The target has precedence over the header (RFC 9112, section 3.2.2).
+        // The target of the request has precedence over its `Host` header (RFC 9112, section 3.2.2).
         ("http://Shop.Example:80/", "Host: other.example", Some("shop.example")),
         ("http://shop.example", "Host: ", Some("shop.example")),
         ("http://user@shop.example/", "Host: shop.example", None),
@@ -126,7 +126,7 @@ async fn host_names_are_normalised_once() {
         assert_eq!(status, if resolved.is_some() { 404 } else { 400 }, "{target} {header:?}");
         assert_eq!(names.take_resolved(), resolved.into_iter().collect::<Vec<_>>(), "{target} {header:?}");
     }
-    // Folded lines are no longer part of HTTP (RFC 9112, section 5.2).
+    // Folded header lines are no longer part of HTTP (RFC 9112, section 5.2).
     assert_eq!(status(&front, "GET / HTTP/1.1\r\nHost: a\r\n b\r\nConnection: close\r\n\r\n").await, 400);
 }
 
@@ -204,7 +204,7 @@ async fn a_permit_is_held_until_the_response_was_read() {
         second.exchange(ask("one.example/echo").body(whole("")).expect("a valid request")).await.problem(429);
         let other = ask("other.example/echo").body(whole("other")).expect("a valid request");
         assert_eq!(second.exchange(other).await.ok(), "other");
-        // When the request has ended, or its client has disconnected, the next request is admitted.
+        // After a request has ended or its client has disconnected, the next request is admitted.
         drop((piece, running, connection));
         let free = async || (limiter.in_use() == 0).then_some(());
         until("the place to be free", free).await;

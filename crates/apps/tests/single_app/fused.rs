@@ -1,9 +1,9 @@
-//! Two components in one group: they call each other, and each keeps its own state.
+//! Two components in one group, of which one calls the other. Each keeps its own state.
 
 use crate::harness::{Setup, TestNode, start};
 use crate::wat_components;
 
-/// `ping`, which gets the requests, and `pong`, which it calls.
+/// Starts a node with `ping`, which receives the requests, and `pong`, which `ping` calls.
 async fn pair() -> TestNode {
     start(
         r#"
@@ -79,7 +79,7 @@ async fn a_trap_of_the_callee_fails_the_caller() {
     let place = |name: &str| frames.iter().position(|frame| frame.contains(name));
     let (pong, ping) = (place("pong"), place("ping"));
     assert!(pong.is_some() && ping.is_some() && pong < ping, "pong, called by ping: {frames:#?}");
-    // The instance has ended with all of its components.
+    // The instance was discarded with the state of both components.
     assert_eq!(node.get("/greet?name=ada").await.ok(), "pong to ada (count 1)\n");
 }
 

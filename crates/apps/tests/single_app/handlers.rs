@@ -1,22 +1,23 @@
-//! Handlers that violate the rules of the interface, and what happens to their responses.
+//! Handlers that violate the rules of `wasi:http`, and the responses that their clients get.
 
 use crate::harness::{Setup, TestNode, one, start};
 use crate::wat_components;
 
-/// A node with a handler of WASI 0.2 that is written as text.
+/// Starts a node with a WASI 0.2 handler that is written as text. `lines` is added to the component's table in the
+/// manifest; `fields` and `body` define the handler.
 async fn handler(lines: &str, fields: &str, body: &str) -> TestNode {
     Setup::new(&one("written", lines)).component("written", wat_components::handler(fields, body)).start().await
 }
 
-/// Sends a request over both versions of HTTP: each must get the problem that the app failed, and the log must have the
-/// status.
+/// Sends a request over HTTP/1.1 and over HTTP/2. Each response must report that the app has failed, and the log must
+/// contain the refused `status`.
 async fn is_refused(node: &TestNode, target: &str, status: u16) {
     for mut connection in [node.connect().await, node.connect_http2().await] {
         let id = connection.get(target).await.problem(500);
         let event = node.event("failed", |event| event["request"] == id.as_str()).await;
         let reason = event["reason"].as_str().unwrap_or_default();
         assert!(reason.contains(&format!("responded with status {status}")), "{event}");
-        // The connection is also still usable.
+        // The connection can still be used.
         connection.get(target).await.problem(500);
     }
 }
@@ -29,7 +30,8 @@ async fn an_informational_status_as_final_response_is_a_handler_error() {
         let written = handler("", "", &format!("(local.set $status (i32.const {status}))")).await;
         is_refused(&written, "/", status).await;
     }
-    // Statuses that HTTP does not have are refused when they are set: the guest's response keeps 200.
+    // A status that HTTP does not define is refused when the guest sets it, so the guest's response keeps the status
+    // 200.
     for status in [0, 99, 600, 999] {
         let written = handler("", "", &format!("(local.set $status (i32.const {status}))")).await;
         written.get("/").await.ok();
@@ -42,8 +44,8 @@ async fn an_informational_status_as_final_response_is_a_handler_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wasi_0_2_handler_gets_an_error_for_oversized_fields() {
-    // Appends a value of this number of bytes, and responds with 200 if that worked, and otherwise with 201 plus the
-    // error's number.
+    // The handler appends a field value of `bytes` bytes. It responds with status 200 if that succeeds, and otherwise
+    // with status 201 plus the number of the error.
     let appends = |bytes: u32| {
         format!(
             "(call $append (call $fields) (i32.const 0) (i32.const 1) (i32.const 16) (i32.const {bytes}) (i32.const 8))
@@ -57,7 +59,7 @@ async fn a_wasi_0_2_handler_gets_an_error_for_oversized_fields() {
         let response = handler("", memory, &appends(bytes)).await.get("/").await;
         assert_eq!(response.status.as_u16(), status, "{bytes} bytes: {}", response.text());
     }
-    // The guest appends a thousand small fields, the last of which do not fit.
+    // The guest appends a thousand small fields. The last ones exceed the limit.
     let many = "(local.set $made (call $fields))
         (loop $again
             (call $append (local.get $made) (i32.const 0) (i32.const 1) (i32.const 16) (i32.const 30) (i32.const 8))

@@ -1,4 +1,4 @@
-//! How the front door implements HTTP: versions, methods, routes, problems, traces.
+//! Tests of HTTP on the front door: versions, methods, routes, problems, traces.
 
 use ::http::Method;
 
@@ -6,10 +6,10 @@ use crate::harness::body::whole;
 use crate::harness::client::TestResponse;
 use crate::harness::{Setup, TestNode, one, start};
 
-/// The problem of a CONNECT, a TRACE and `OPTIONS *`.
+/// The header `Allow` in responses to the methods CONNECT and TRACE, and to `OPTIONS *`.
 const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// The headers of a response that the guest chose, as lines.
+/// Returns the header fields that the guest has set, as sorted lines.
 fn own_headers(response: &TestResponse) -> Vec<String> {
     let transport = ["date", "content-length", "transfer-encoding"];
     let own = response.headers.iter().filter(|(name, _)| !transport.contains(&name.as_str()));
@@ -53,7 +53,7 @@ async fn head_responds_like_get_without_a_body() {
     }
 }
 
-/// Parses `instance=I count=N`.
+/// Parses the counter's response, `instance=I count=N`.
 fn counted(text: &str) -> (String, u64) {
     let (instance, count) = text.trim_end().split_once(" count=").expect("the response of the counter");
     (instance.to_owned(), count.parse().expect("a number"))
@@ -175,7 +175,8 @@ async fn the_health_path_belongs_to_the_platform() {
     assert_eq!(node.connect().await.ask(Method::HEAD, "/.isomer/health").await.ok(), "");
 }
 
-/// The `traceparent` of the request that a guest sends while it serves one with `sent`.
+/// Sends a request with the header `traceparent` set to `sent`. Returns the `traceparent` of the request that the guest
+/// then sends to `upstream`.
 async fn traced(node: &TestNode, upstream: &mut crate::harness::upstream::Upstream, sent: Option<&str>) -> String {
     let mut connection = node.connect().await;
     let mut request = connection.request(Method::GET, &format!("/?url=http://{}/", upstream.address));

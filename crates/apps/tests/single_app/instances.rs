@@ -1,4 +1,4 @@
-//! Which instance serves a request: a reused, new, replaced or shared one, or none if all are busy.
+//! Tests of which instance handles a request: a reused, new, replaced or shared one, or none if all are busy.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::harness::body::pieces;
 use crate::harness::{Setup, TestNode, one, until};
 use crate::wat_components;
 
-/// A node with this number of instances, each of which serves this number of requests.
+/// Starts a node with `instances` instances. Each instance handles at most `requests` requests.
 async fn node(manifest: &str, instances: u32, requests: Option<u32>) -> TestNode {
     let options = |it: &mut isomer_apps::TenancyOptions| {
         (it.instances_max, it.requests_per_instance_max) = (Some(instances), requests);
@@ -18,7 +18,7 @@ async fn node(manifest: &str, instances: u32, requests: Option<u32>) -> TestNode
     Setup::new(manifest).options(options).start().await
 }
 
-/// Sends this number of requests to a counter, one after another: instance and count of each response.
+/// Sends requests to the counter, one after another. Returns the instance and the count of each response.
 async fn counts(node: &TestNode, requests: usize) -> Vec<(String, u64)> {
     let mut connection = node.connect().await;
     let mut counts = Vec::new();
@@ -41,7 +41,7 @@ async fn an_instance_is_reused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_can_have_a_new_instance() {
-    // With a single slot, an instance must have ended before the next request gets its own.
+    // There is only one slot, so an instance must have ended before the next request gets a new instance.
     for lines in ["reuse = false", "reuse = false\nconcurrency = 3"] {
         let node = node(&one("counter", lines), 1, None).await;
         let counts = counts(&node, 20).await;
@@ -51,8 +51,8 @@ async fn each_request_can_have_a_new_instance() {
     }
 }
 
-/// Returns a handler of WASI 0.2 that responds with 200 and the number of earlier requests of its instance. If the
-/// expression `silent` is true, it does not respond.
+/// Returns a WASI 0.2 handler that responds with status 200 plus the number of earlier requests of its instance. If the
+/// expression `silent` is true, the handler does not respond.
 fn counter2(silent: &str) -> Vec<u8> {
     let body = format!(
         "(local.set $status (i32.add (i32.const 200) (global.get $served)))
@@ -62,7 +62,7 @@ fn counter2(silent: &str) -> Vec<u8> {
     wat_components::handler("(global $served (mut i32) (i32.const 0))", &body)
 }
 
-/// The statuses of this number of requests, one after another.
+/// Sends requests one after another and returns the statuses of the responses.
 async fn statuses(node: &TestNode, requests: usize) -> Vec<u16> {
     let mut connection = node.connect().await;
     let mut statuses = Vec::new();
@@ -87,7 +87,7 @@ async fn a_wasi_0_2_handler_gets_new_instances_by_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_without_a_response_is_not_reused() {
-    // The guest behaves like a runtime that serves one request and cannot respond to a second one.
+    // The guest behaves like a language runtime that handles one request and cannot respond to a second one.
     let silent = counter2("(i32.gt_u (global.get $served) (i32.const 1))");
     let node = Setup::new(&one("written", "reuse = true")).component("written", silent.clone()).start().await;
     assert_eq!(statuses(&node, 4).await, [200, 500, 200, 500]);
@@ -98,7 +98,7 @@ async fn an_instance_without_a_response_is_not_reused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forgotten_handles_do_not_fail_requests() {
-    // Each request leaks 90 of 2,000 handles.
+    // Each request leaks 90 handles. An instance may have 2,000.
     let leaks = "(loop $again
             (drop (call $fields))
             (local.set $number (i32.add (local.get $number) (i32.const 1)))
@@ -139,7 +139,7 @@ async fn an_instance_serves_one_request_at_a_time_by_default() {
     const AT_ONCE: usize = 8;
     for (lines, allowed) in [("", 1), ("concurrency = 4", 4)] {
         let node = node(&one("sleeper", lines), AT_ONCE as u32, None).await;
-        // The number of overlapping requests depends on timing. But there must be some, and never more than allowed.
+        // The number of requests that overlap depends on timing. It must reach the allowed number, and never exceed it.
         until("as many at once as are allowed", async || {
             let responses = join_all((0..AT_ONCE).map(|_| node.get("/?ms=50"))).await;
             let together = responses.iter().map(|response| {
@@ -162,7 +162,7 @@ async fn a_trap_fails_only_requests_of_the_same_instance() {
         until("requests inside the guest", async || (node.output("http-trap", "stdout").len() == count).then_some(()))
             .await;
     };
-    // Four requests fill the first instance, and the fifth has the second instance to itself.
+    // Three sleeping requests and the request that traps use the first instance, whose concurrency is 4.
     let mut lost = Vec::new();
     for number in 1..=3 {
         let request = node.get("/sleep?ms=3600000");
@@ -195,7 +195,8 @@ async fn busy_instances_queue_a_few_requests_and_refuse_the_rest() {
             let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
             held.push((connection.send(request).await, connection, sender));
         }
-        // As many requests as there are slots may wait, for a bounded time; all get a response.
+        // All concurrent requests of the only instance are in use. A few more requests may wait for a limited time; all
+        // are refused in the end.
         for refused in join_all((0..places + 3).map(|_| node.get("/drip?chunks=1"))).await {
             let id = refused.problem(503);
             assert_eq!(refused.header("retry-after"), "1");

@@ -1,4 +1,4 @@
-//! Tests of a new revision while requests run, and of the stop of a node.
+//! Tests of a new revision that takes over while requests run, and of stopping a node.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::harness::body::{pieces, whole};
 use crate::harness::client::Connection;
 use crate::harness::{PATIENCE, Setup, TestNode, one, start, until, within};
 
-/// A request that runs in its guest until the test ends it.
+/// A request that stays in its guest until the test ends it.
 struct Held {
     response: Response<Incoming>,
     sender: mpsc::Sender<std::io::Result<Bytes>>,
@@ -40,7 +40,10 @@ impl Held {
         Self { response, sender, _connection: connection }
     }
 
-    /// Ends the request's body, and returns the rest of the response if it is complete.
+    /// Ends the request's body and returns the rest of the response.
+    ///
+    /// # Errors
+    /// If the response is cut off.
     async fn end(self) -> hyper::Result<Bytes> {
         self.sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is wanted");
         drop(self.sender);
@@ -57,7 +60,7 @@ async fn running_requests_finish_with_the_old_revision() {
     let mut kept = node.connect().await;
     assert_eq!(kept.get("/drip?chunks=1").await.ok(), "aaaaa");
     node.take_over(&one("http-hello", "")).await;
-    // New requests, also over earlier connections, are served by the new revision.
+    // The new revision handles new requests, including those over earlier connections.
     assert_eq!(kept.get("/drip?chunks=1").await.ok(), "hello from WASI 0.3\n");
     assert_eq!(node.get("/").await.ok(), "hello from WASI 0.3\n");
     let ended = join_all(held.into_iter().map(Held::end)).await;
@@ -92,7 +95,7 @@ async fn requests_never_fail_while_revisions_change() {
     assert!(node.get("/").await.ok().starts_with("instance="));
 }
 
-/// The results of clients: the number of responses, and the errors.
+/// The results of all clients: the number of responses, and the errors of lost requests.
 #[derive(Default)]
 struct Clients {
     responses: AtomicU64,
@@ -100,7 +103,8 @@ struct Clients {
 }
 
 impl Clients {
-    /// Sends `requests` requests over one connection, or until it ends; `false` if the connection is refused.
+    /// Sends `requests` requests over one connection, or until the server ends the connection. Returns `false` if the
+    /// connection is refused.
     async fn ask(&self, address: SocketAddr, http2: bool, requests: usize) -> bool {
         let stream = match within("connect", TcpStream::connect(address)).await {
             Ok(stream) => stream,
@@ -123,8 +127,8 @@ impl Clients {
                         return true;
                     }
                 }
-                // The request was not sent, or not processed: the server has announced the end of the connection.
-                Err(error) if http2 && (error.is_canceled() || error.is_closed() || was_told(&error)) => return true,
+                // The server has announced the end of the connection, so the request was not sent or not processed.
+                Err(error) if http2 && (error.is_canceled() || error.is_closed() || is_goaway(&error)) => return true,
                 Err(error) => return self.lose(&error),
             }
         }
@@ -137,9 +141,9 @@ impl Clients {
     }
 }
 
-/// Returns whether the server has announced that it accepts no more requests over this connection (GOAWAY without an
-/// error).
-fn was_told(error: &hyper::Error) -> bool {
+/// Returns whether the server has announced that it accepts no more requests over this connection: by GOAWAY without an
+/// error.
+fn is_goaway(error: &hyper::Error) -> bool {
     format!("{error:?}").contains("NO_ERROR, Remote")
 }
 
@@ -153,7 +157,7 @@ async fn no_request_is_lost_while_revisions_change_and_the_node_stops() {
         let clients = clients.clone();
         running.spawn(async move { clients.ask(address, number % 2 == 0, usize::MAX).await });
     }
-    // New connections are opened until one is refused.
+    // This task opens new connections until one is refused.
     let arriving = {
         let clients = clients.clone();
         tokio::spawn(async move {
@@ -183,7 +187,7 @@ async fn no_request_is_lost_while_revisions_change_and_the_node_stops() {
         node.take_over(&one(guest, "")).await;
         more().await;
     }
-    node.tell_to_stop();
+    node.request_stop();
     within("the clients' end", arriving).await.expect("no client panics");
     assert_eq!(node.stop().await, 0);
     let lost = clients.lost.lock().expect("no thread panics with it");
@@ -198,8 +202,8 @@ async fn a_stopping_node_finishes_requests_and_accepts_no_new_ones() {
     idle.write("GET /drip?chunks=1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     idle.read_to("aaaaa").await;
     let mut silent = node.connect_raw().await;
-    node.tell_to_stop();
-    // Idle connections end when their clients have sent nothing for a moment; new ones are refused.
+    node.request_stop();
+    // The node closes idle connections shortly after their last request, and refuses new connections.
     idle.read_all().await;
     silent.read_all().await;
     until("a refusal", async || match TcpStream::connect(node.address).await {
@@ -215,7 +219,7 @@ async fn a_stopping_node_finishes_requests_and_accepts_no_new_ones() {
 async fn requests_beyond_the_grace_period_are_cut_off_and_counted() {
     let mut node = Setup::new(&one("http-stream", "")).grace(Duration::from_millis(100)).start().await;
     let held = [Held::begin(&node).await, Held::begin(&node).await];
-    node.tell_to_stop();
+    node.request_stop();
     assert_eq!(node.stop().await, held.len());
     for one in held {
         let rest = within("the end", one.response.into_body().collect()).await;

@@ -1,4 +1,4 @@
-//! What a client may send and for how long: each limit of the front door, reached by a client.
+//! Tests of the front door's limits: the size and duration of what a client sends. A client reaches each limit.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::harness::body::{pieces, repeated, whole};
 use crate::harness::{Setup, one, start, until};
 
-/// A time limit that expires in a test, and that is long enough for a busy machine.
+/// A timeout that expires in a test, and that is long enough for a busy machine.
 const SHORT: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +23,7 @@ async fn too_many_or_too_large_headers_are_refused() {
         (format!("x: {}\r\n", "a".repeat(16 << 10)), 431),
     ] {
         let mut raw = node.connect_raw().await;
-        // The node may close the connection before it has read everything.
+        // The write may fail, because the node may close the connection before it has read everything.
         let _ = raw.try_write(format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n")).await;
         let head = raw.read_to("\r\n\r\n").await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{} bytes: {head}", headers.len());
@@ -50,11 +50,11 @@ async fn a_connection_without_a_complete_head_is_closed() {
     raw.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let response = raw.read_all().await;
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
-    // A connection of HTTP/2 is idle too, although its peer responds to pings.
+    // An HTTP/2 connection without requests is also idle, although the client responds to pings.
     let mut connection = node.connect_http2().await;
     connection.get("/").await.ok();
     connection.closed().await;
-    // A request that takes longer than a head may take is not idle.
+    // A connection is not idle while a request runs, even if the request takes longer than `head_timeout`.
     let slow = Setup::new(&one("sleeper", "")).limits(|limits| limits.head_timeout = SHORT).start().await;
     assert_eq!(slow.get("/?ms=1200").await.ok(), "slept=1200 together=1\n");
 }
@@ -64,7 +64,7 @@ async fn a_connection_beyond_the_limit_replaces_an_idle_one() {
     let node = Setup::new(&one("http-hello", "")).limits(|limits| limits.connections_max = 1).start().await;
     let mut first = node.connect().await;
     first.get("/first").await.ok();
-    // The client has its response a moment before the node has finished the request.
+    // The client may receive its response shortly before the node considers the connection idle.
     until("a place", async || {
         let mut next = node.connect_raw().await;
         let _ = next.try_write("GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
@@ -82,7 +82,7 @@ async fn a_body_larger_than_its_limit_is_refused() {
         assert_eq!(full.ok(), format!("bytes=1024 sum={}\n", 1024 * u64::from(b'a')));
     }
     for http2 in [false, true] {
-        // The size is announced by the length, or detected while the body is received.
+        // The first body announces its length. The length of the second one is only known while it is received.
         for body in [whole("a".repeat(1025)), repeated(Bytes::from(vec![b'a'; 100]), 11)] {
             let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
             let request = connection.request(Method::POST, "/sum").body(body).expect("a valid request");
@@ -131,7 +131,7 @@ async fn expect_continue_is_answered() {
     raw.write([1, 2, 3]).await;
     assert!(raw.read_to("\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
     raw.read_to("bytes=3 sum=6\n").await;
-    // A body that is refused by its length is not requested.
+    // If a body is refused because of its announced length, the node does not ask for it with 100 Continue.
     let mut raw = node.connect_raw().await;
     raw.write("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\nExpect: 100-continue\r\n\r\n").await;
     assert!(raw.read_to("\r\n\r\n").await.starts_with("HTTP/1.1 413 "));
@@ -145,7 +145,7 @@ async fn a_client_that_does_not_read_is_disconnected() {
     let mut raw = node.connect_raw().await;
     raw.write("GET /drip?chunks=1000&ms=0&bytes=1000000 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     raw.read_to("\r\n\r\n").await;
-    // Nothing more is read; the only instance is free again when the node has cancelled the request.
+    // The client reads no more. When the node has cancelled the request, the only instance is free again.
     let event = node.event("access", |event| event["method"] == "GET").await;
     assert!(event["body_bytes"].as_u64().is_some_and(|bytes| bytes < 1_000_000_000), "{event}");
     assert_eq!(node.post("/echo", "free").await.ok(), "free");
@@ -166,7 +166,7 @@ async fn requests_beyond_the_limit_are_refused_at_once() {
     let refused = node.get("/drip").await;
     refused.problem(503);
     assert_eq!(refused.header("retry-after"), "1");
-    // The connection continues after a refusal, and a request is admitted when others have ended.
+    // A refusal does not end the connection. After another request has ended, the next request is admitted.
     drop(held.pop());
     let mut connection = node.connect().await;
     let answered = until("room for one more", async || {

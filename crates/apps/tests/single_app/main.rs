@@ -1,22 +1,22 @@
-//! A node as its clients see it: requests over HTTP to apps of the test guests.
+//! A node from the view of its clients, which send HTTP requests to apps of the test guests.
 //!
 //! | file | what it tests |
 //! | --- | --- |
 //! | `http` | the protocol: methods, routes, versions, problems |
-//! | `requests` | what a guest learns of a request, and which requests it does not get |
-//! | `responses` | what happens to a guest's response: without content, cut off, streamed, compressed |
-//! | `front_door` | which requests are admitted, under which name, and for how long |
-//! | `limits` | what a client may do, and for how long |
+//! | `requests` | how requests are changed before a guest gets them, and which requests no guest gets |
+//! | `responses` | guests' responses: without content, cut off, streamed, compressed |
+//! | `front_door` | the admission of requests: host names, limits, loading |
+//! | `limits` | the limits of what a client may send |
 //! | `streaming` | bodies in both directions, and clients that disconnect |
 //! | `failure` | guests that trap, loop, or exceed a limit |
 //! | `handlers` | handlers of WASI 0.2 that violate the interface |
-//! | `instances` | which instance serves a request, and how many there are |
+//! | `instances` | which instance handles a request, and the number of instances |
 //! | `lifecycle` | a new revision, and the stop of the node |
-//! | `capabilities` | what is granted, and what is not |
+//! | `capabilities` | granted and refused capabilities |
 //! | `fused` | two components in one group |
 //! | `seams` | components that are not fused |
 //! | `tls` | certificates, and which requests a connection permits |
-//! | `clock_and_random` | the clock and randomness of tests |
+//! | `clock_and_random` | the clock and randomness in test mode |
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -1,5 +1,5 @@
-//! Tests of how the front door changes requests before a guest gets them: their target, scheme, client, and the coding
-//! of their bodies.
+//! Tests of how the front door changes requests before a guest gets them: their target, scheme, client address, and
+//! transfer coding.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::harness::log::MemoryLog;
 use crate::harness::raw::RawConnection;
 use crate::harness::{one, start};
 
-/// A front door with `guest` only, which trusts these proxies.
+/// Starts a front door that serves `guest` and trusts the proxies with the addresses `trusted`.
 async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront) {
     let (kept, site) = site(&one(guest, "")).await;
     let network = |text: &&str| IpNetwork { address: text.parse().expect("an address"), prefix: 32 };
@@ -27,7 +27,7 @@ async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront)
     (kept, TestFront::serve(front.with_listener(listener, None).expect("it listens")))
 }
 
-/// The complete response to these bytes, which request the end of the connection.
+/// Sends the bytes `request`, which request the end of the connection, and returns the complete response.
 async fn response(mut raw: RawConnection, request: &str) -> String {
     raw.write(request).await;
     raw.read_all().await
@@ -68,7 +68,7 @@ async fn https_needs_a_secure_connection() {
     }
     let https = || ::http::Request::builder().uri("https://shop.example/").body(whole("")).expect("a valid request");
     front.connect_http2().await.exchange(https()).await.problem(421);
-    // A trusted proxy reports that the connection was secured.
+    // A trusted proxy reports that its client has used TLS.
     let (_kept, front) = behind("http-head", &["127.0.0.1"]).await;
     let received = response(front.connect_raw().await, &ask("https://shop.example/")).await;
     assert!(received.contains("\r\nhttps shop.example / host="), "{received}");
@@ -85,7 +85,7 @@ async fn http_1_0_needs_no_host() {
         for request in ["GET /authority HTTP/1.0\r\n\r\n", "HEAD /authority HTTP/1.0\r\n\r\n"] {
             let response = response(node.connect_raw().await, request).await;
             assert!(response.starts_with("HTTP/1.0 200 "), "{guest} {request:?}: {response}");
-            // The request is for the address to which it was sent.
+            // A request without a host name is for the address that its client has connected to.
             let is_head = request.starts_with("HEAD");
             assert!(is_head || response.contains(&node.address.to_string()), "{guest}: {response}");
         }
@@ -103,7 +103,7 @@ async fn equivalent_paths_have_the_same_route() {
     let mut connection = node.connect().await;
     for target in ["/caf%C3%A9", "/caf%c3%a9", "/c%61f%C3%a9?q=%7e", "/%7euser/x", "/~user", "/~%75ser/%2e", "/a%2fb"] {
         let response = connection.get(target).await;
-        // The guest gets the target as it was sent.
+        // The guest gets the target exactly as the client has sent it.
         assert!(response.ok().contains(&format!(" {target} host=")), "{target}: {}", response.text());
     }
     for target in ["/cafe", "/a/b", "/%2Fuser", "/caf%25C3%25A9", "/CAF%C3%A9"] {
@@ -123,7 +123,7 @@ async fn an_unread_body_closes_the_connection() {
     let none = start("[components.http-hello]\nwasm = \"http-hello\"\nroutes = [\"/hello\"]\n").await;
     let received = response(none.connect_raw().await, &waits("/")).await;
     assert!(received.starts_with("HTTP/1.1 404 ") && received.contains("connection: close\r\n"), "{received}");
-    // A guest that reads the body gets it, and the connection continues.
+    // The guest gets the complete body, and the connection can be used for the next request.
     let node = start(&one("http-stream", "")).await;
     let mut raw = node.connect_raw().await;
     for _ in 0..2 {
@@ -154,7 +154,7 @@ async fn unsupported_transfer_codings_are_refused() {
     }
 }
 
-/// The fields about its origin that a guest sees of a request with these fields.
+/// Sends a request with header `fields`. Returns the header fields about the request's origin that the guest sees.
 async fn seen(front: &TestFront, fields: &[(&str, &str)], http2: bool) -> Vec<String> {
     let mut connection = if http2 { front.connect_http2().await } else { front.connect_http1().await };
     let mut request = connection.request(Method::GET, "/fields");
@@ -204,7 +204,7 @@ async fn forwarding_headers_of_clients_are_not_trusted() {
     ];
     for http2 in [false, true] {
         assert_eq!(seen(&front, &own, http2).await, through);
-        // Entries that the client itself has put first are not trusted.
+        // Entries before that of the last untrusted address are ignored, because the client itself may have added them.
         let list = seen(&front, &[("x-forwarded-for", "10.0.0.1, 192.0.2.7, 127.0.0.1")], http2).await;
         assert_eq!(list[1], "x-forwarded-for: 192.0.2.7");
     }

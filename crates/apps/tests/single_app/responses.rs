@@ -1,5 +1,5 @@
-//! Tests of how the front door handles guests' responses: responses without content, interrupted responses, streams of
-//! events, and compressed responses.
+//! Tests of how the front door handles guests' responses: responses without content, interrupted responses, event
+//! streams, and compressed responses.
 
 use std::io::Read as _;
 
@@ -27,7 +27,8 @@ async fn responses_without_content_have_no_body() {
             };
             for (status, target) in targets {
                 for method in [Method::GET, Method::HEAD] {
-                    // All requests use the same connection: remaining bytes of one response would be read as the next.
+                    // All requests use the same connection, so that remaining bytes of one response would be read as
+                    // the next response.
                     let response = connection.ask(method, target).await;
                     assert_eq!((response.status.as_u16(), response.text()), (*status, ""), "{target}");
                     let length = if *status == 205 { "0" } else { "" };
@@ -39,8 +40,8 @@ async fn responses_without_content_have_no_body() {
     }
 }
 
-/// Requests a response that must be cut off; over HTTP/2 a reset may include the head.
-async fn assert_broken_off(mut connection: Connection, target: &str) {
+/// Checks that a response is cut off. Over HTTP/2, even its head may be lost by the reset of the stream.
+async fn assert_cut_off(mut connection: Connection, target: &str) {
     let request = connection.request(Method::GET, target).header("accept-encoding", "gzip");
     let request = request.body(whole("")).expect("a valid request");
     let Ok(response) = within("a response", connection.try_send(request)).await else { return };
@@ -49,8 +50,9 @@ async fn assert_broken_off(mut connection: Connection, target: &str) {
     assert!(rest.is_err(), "{target} looks whole");
 }
 
-/// Checks that both logs have that the response to `target` was cut off, and why.
-async fn assert_told(node: &TestNode, target: &str, why: &str) {
+/// Checks that the access log and the app's log report that the response to `target` was cut off, with the reason
+/// `why`.
+async fn assert_cut_off_is_logged(node: &TestNode, target: &str, why: &str) {
     let access = node.event("access", |event| event["target"] == target).await;
     let reason = access["cut_off"].as_str().unwrap_or_else(|| panic!("{access}"));
     assert!(reason.contains(why), "{target}: {access}");
@@ -68,7 +70,7 @@ async fn an_aborted_response_is_logged_with_its_reason() {
         ("http-answer", "compress = true", &ANSWERS[2..]),
         ("http-answer-p2", "", &ANSWERS_P2[..]),
         ("http-answer-p2", "reuse = true", &ANSWERS_P2[..]),
-        // The body is read by another task than the guest's.
+        // With these settings, another task than the guest's reads the body.
         ("http-answer-p2", "reuse = true\nconcurrency = 4", &ANSWERS_P2[..]),
     ] {
         let node = start(&one(guest, lines)).await;
@@ -76,11 +78,12 @@ async fn an_aborted_response_is_logged_with_its_reason() {
             for (version, connection) in [node.connect().await, node.connect_http2().await].into_iter().enumerate() {
                 let mark = if target.contains('?') { '&' } else { '?' };
                 let target = format!("{target}{mark}v={version}");
-                assert_broken_off(connection, &target).await;
-                assert_told(&node, &target, why).await;
+                assert_cut_off(connection, &target).await;
+                assert_cut_off_is_logged(&node, &target, why).await;
             }
         }
-        // A complete response is not reported, even in an instance that has an abandoned body of an earlier request.
+        // A complete response is not reported as cut off, even in an instance with an abandoned body of an earlier
+        // request.
         assert_eq!(node.get("/?body=whole&fields=content-length:5").await.status, 200);
         let whole = node.event("access", |event| event["target"] == "/?body=whole&fields=content-length:5").await;
         assert!(whole["cut_off"].is_null(), "{whole}");
@@ -88,14 +91,14 @@ async fn an_aborted_response_is_logged_with_its_reason() {
     }
 }
 
-/// Targets of the guest of WASI 0.3, and a part of each message.
+/// Targets for which the WASI 0.3 guest's response is cut off, each with a part of the logged reason.
 const ANSWERS: [(&str, &str); 3] = [
     ("/?body=short&fields=content-length:100", "5 of the 100 bytes of its content-length"),
     ("/?body=too+long&fields=content-length:3", "longer than its content-length of 3 bytes"),
     ("/?body=text&trailers=error&fields=content-type:text/plain", "the guest fails on purpose"),
 ];
 
-/// Targets of the guest of WASI 0.2, and a part of each message.
+/// Targets for which the WASI 0.2 guest's response is cut off, each with a part of the logged reason.
 const ANSWERS_P2: [(&str, &str); 4] = [
     ("/short", "12 of the 100 bytes"),
     ("/long", "longer than its content-length"),
@@ -103,7 +106,7 @@ const ANSWERS_P2: [(&str, &str); 4] = [
     ("/forget", "without finishing"),
 ];
 
-/// Guests that send streams of events, and lines of their manifest.
+/// Guests that send event streams, each with lines of its manifest.
 const STREAMING: [(&str, &str); 5] = [
     ("http-answer", ""),
     ("http-answer", "concurrency = 4"),
@@ -112,7 +115,7 @@ const STREAMING: [(&str, &str); 5] = [
     ("http-answer-p2", "reuse = true"),
 ];
 
-/// A stream of `chunks` events of each of them, with a pause before each but the first.
+/// Returns the target for a stream of `chunks` events. There is a pause before each event except the first.
 fn events(chunks: u64, pause_ms: u64) -> String {
     format!("/events?fields=content-type:text/event-stream&body=data:+x%0A%0A&chunks={chunks}&ms={pause_ms}")
 }
@@ -127,10 +130,10 @@ async fn an_event_stream_outlives_the_request_deadline() {
             assert_eq!(response.ok(), "data: x\n\n".repeat(30), "{guest} {lines}");
             assert_eq!(response.header("content-encoding"), "", "an event is not held back by a compressor");
         }
-        // A response that is not a stream of events is cut off at the deadline.
+        // A response that is not an event stream is cut off at the deadline.
         let other = events(1_000, 50).replace("event-stream", "plain").replace("/events", "/");
-        assert_broken_off(node.connect().await, &other).await;
-        assert_told(&node, &other, "deadline of 1000 ms").await;
+        assert_cut_off(node.connect().await, &other).await;
+        assert_cut_off_is_logged(&node, &other, "deadline of 1000 ms").await;
     }
 }
 
@@ -143,8 +146,8 @@ async fn head_requests_do_not_hold_event_streams() {
             let response = connection.ask(Method::HEAD, &target).await;
             assert_eq!((response.status.as_u16(), response.text()), (200, ""), "{guest} {lines}");
             let id = node.event("access", |event| event["target"] == target.as_str()).await["request"].clone();
-            // A guest that shares its instance is told that its response is no longer read. Other guests write until
-            // their request's deadline.
+            // If concurrent requests share the instance, the guest notices that its response is no longer read.
+            // Otherwise, it writes until the request's deadline.
             if !lines.contains("concurrency") {
                 let failed = node.event("failed", |event| event["request"] == id).await;
                 assert!(failed["reason"].as_str().is_some_and(|it| it.contains("deadline of 1000 ms")), "{failed}");
@@ -165,12 +168,12 @@ async fn an_event_stream_ends_at_its_own_limits() {
                 let response = connection.get(&target).await;
                 assert!(response.ok().starts_with("data: x\n\n"), "{guest} {lines}: {}", response.text());
             }
-            assert_told(&node, &target, why).await;
+            assert_cut_off_is_logged(&node, &target, why).await;
         }
     }
 }
 
-/// Decodes `text` from the coding in its head.
+/// Decodes the body by the `content-encoding` of the response.
 fn decoded(response: &TestResponse) -> String {
     let (mut text, bytes) = (String::new(), &response.body[..]);
     match response.header("content-encoding") {
@@ -204,14 +207,14 @@ async fn responses_are_compressed_if_manifest_and_client_allow_it() {
             assert_eq!(response.header("vary"), "accept-encoding");
             assert_eq!(response.header("etag"), if coding.is_empty() { "\"v1\"" } else { "W/\"v1\"" });
             assert!(coding.is_empty() || response.body.len() * 10 < text.len(), "{} bytes", response.body.len());
-            // The response to HEAD has the fields of that to GET.
+            // The response to HEAD has the same header fields as the response to GET.
             let head = ask(&mut connection, Method::HEAD, target, accepts).await;
             for field in ["content-encoding", "vary", "etag"] {
                 assert_eq!(head.headers().get(field), response.headers.get(field), "{accepts} {field}");
             }
             assert!(coding.is_empty() || head.headers().get("content-length").is_none());
         }
-        // Codings that the guest chose are left unchanged.
+        // An encoding that the guest has chosen is left unchanged.
         for fields in [
             "content-type:image/png",
             "content-type:text/html|content-encoding:br",
@@ -233,7 +236,7 @@ async fn a_compressor_flushes_each_chunk() {
     let node = start(&one("http-answer", "compress = true")).await;
     for coding in ["gzip", "zstd"] {
         for mut connection in [node.connect().await, node.connect_http2().await] {
-            // The second part would follow after an hour.
+            // The guest would send the second part only after an hour.
             let target = "/?fields=content-type:text/plain&body=first&chunks=2&ms=3600000";
             let mut response = ask(&mut connection, Method::GET, target, coding).await;
             let mut bytes = Vec::new();

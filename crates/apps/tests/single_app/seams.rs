@@ -1,12 +1,13 @@
-//! Tests of calls between components that are not fused: `seam-callee` and its callers, each in its own store.
+//! Tests of calls between components that are not fused: `seam-callee` and its callers, each in its own wasmtime store.
 //!
-//! Every component is isolated, or every component is in its own group of this process.
+//! Either every component is isolated, or every component is in its own group of this process.
 
 use serde_json::Value;
 
 use crate::harness::{Setup, TestNode, start, until, within};
 
-/// The caller on every path, and the callee with these further lines.
+/// Returns the manifest of an app with `seam-caller` on every path, and `seam-callee`. `caller` and `callee` are
+/// additional lines of their tables.
 fn pair(caller: &str, callee: &str) -> String {
     format!(
         r#"
@@ -25,7 +26,7 @@ fn isolated(callee: &str) -> String {
     pair("", &format!("isolate = true\n{callee}"))
 }
 
-/// The log's entry for the request `id`, of the kind `failed` or `call-failed`.
+/// Waits for the event `kind` (`failed` or `call-failed`) of the request `id` in the log. Returns the event.
 async fn event_of(node: &TestNode, kind: &str, id: &str) -> Value {
     node.event(kind, |event| event["request"] == id).await
 }
@@ -71,10 +72,10 @@ async fn a_caller_that_joins_calls_waits_for_the_slowest_of_them() {
     let node = start(&pair("limits.request_deadline = \"9s\"", "isolate = true")).await;
     let mut connection = node.connect().await;
     assert_eq!(connection.get("/join?ms=1,2,3").await.ok(), "1 2 3\n");
-    // Ten calls of a second each would exceed the deadline if they ran one after another.
+    // Ten calls of about a second each would exceed the deadline if they ran one after another.
     let times = (0..10).map(|number| (1000 - number).to_string()).collect::<Vec<_>>();
     assert_eq!(connection.get(&format!("/join?ms={}", times.join(","))).await.ok(), format!("{}\n", times.join(" ")));
-    // A call that is cancelled ends its callee's store, and later calls are not affected.
+    // A cancelled call ends its callee's wasmtime store, and does not affect later calls.
     for _ in 0..40 {
         assert_eq!(connection.get("/race?ms=60000").await.ok(), "quick\n");
     }
@@ -97,7 +98,7 @@ async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
         assert_reason_contains(&callee, &["`unreachable`"]);
         let frames = callee["backtrace"].to_string();
         assert!(frames.contains("act"), "{frames}");
-        // The next request has its own instances.
+        // The next request gets new instances.
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
         assert_eq!(node.get("/act?what=trap").await.status.as_u16(), 500);
     }
@@ -116,7 +117,8 @@ async fn a_loop_in_the_callee_ends_with_the_deadline() {
         }
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
     }
-    // If the function can return the failure, the failure is a value, as long as the caller has time left.
+    // If the function's result can report a failed call, the caller gets the failure as a value, as long as it has time
+    // left.
     let node = start(&isolated(limits)).await;
     for path in ["/act-carefully", "/act-later-carefully"] {
         let late = node.get(&format!("{path}?what=loop")).await;
@@ -154,13 +156,13 @@ async fn an_oversized_image_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_caller_cancels_the_callee() {
-    // With one instance of each component, a request is served only when the previous request has released both
-    // instances.
+    // There is one instance of each component, so a request can only be handled after the previous request has released
+    // both instances.
     let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(1)).start().await;
     for target in ["/wait?ms=600000", "/act?what=wait%20600000", "/act?what=loop", "/join?ms=600000"] {
         let mut raw = node.connect_raw().await;
         raw.write(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await;
-        // The call runs now, so further requests are refused.
+        // When further requests are refused, the call of the first request is running.
         until("the callee is busy", async || {
             let other = node.get("/add?a=1&b=1").await;
             (other.status.as_u16() == 503).then_some(())
@@ -179,7 +181,7 @@ async fn a_cancelled_caller_cancels_the_callee() {
 async fn a_callee_without_memory_fails_at_once() {
     let caller = "concurrency = 16";
     let node = Setup::new(&pair(caller, "isolate = true")).options(|it| it.instances_max = Some(1)).start().await;
-    // One call runs and one waits; a third is refused.
+    // One call runs, one waits, and the third one is refused.
     let calls = (0..3).map(|_| node.get("/wait?ms=3000"));
     let responses = within("all responses", futures::future::join_all(calls)).await;
     let mut statuses = responses.iter().map(|response| response.status.as_u16()).collect::<Vec<_>>();
@@ -214,7 +216,7 @@ async fn new_and_reused_instances_return_the_same() {
         let setup = Setup::new(&isolated(""));
         let node = setup.options(|it| it.requests_per_instance_max = requests).start().await;
         let mut connection = node.connect().await;
-        // State survives only where instances are reused, like a cache.
+        // A component's state survives only if its instance is reused, like a cache.
         for number in 0..3 {
             let kept = connection.get(&format!("/act?what=keep%20{number}")).await.ok().to_owned();
             let expected = if requests.is_none() && number > 0 { format!("{}\n", number - 1) } else { "\n".to_owned() };
@@ -235,7 +237,7 @@ async fn each_component_has_its_own_environment_and_output() {
     let node = start(&isolated("grants.config = { COLOUR = \"blue\" }")).await;
     assert_eq!(node.get("/act?what=env%20COLOUR").await.ok(), "blue\n");
     assert_eq!(node.get("/act?what=env%20PATH").await.ok(), "nothing\n");
-    // An unfinished line is logged for the callee and this request.
+    // A line without a newline at its end is also logged, for the callee and this request.
     assert_eq!(node.get("/act?what=say%20hello").await.ok(), "said\n");
     let line = node.event("output", |event| event["line"] == "hello").await;
     assert_eq!(line["component"], "seam-callee");
@@ -247,13 +249,14 @@ async fn each_component_has_its_own_environment_and_output() {
 async fn a_callee_may_continue_after_returning() {
     for manifest in [pair("", ""), isolated("")] {
         let node = start(&manifest).await;
-        // The callee works for longer than a test waits for a response.
+        // The callee continues to run for longer than the test waits for a response.
         assert_eq!(node.get("/leave?ms=600000").await.ok(), "leaver 1  None\n");
         assert_eq!(node.get("/add?a=1&b=2").await.ok(), "3\n");
     }
 }
 
-/// `seam-entry` → `seam-relay` → `seam-callee`, each with these further lines.
+/// Returns the manifest of an app in which `seam-entry` calls `seam-relay`, which calls `seam-callee`. The arguments
+/// are additional lines of their tables.
 fn chain(entry: &str, relay: &str, callee: &str) -> String {
     format!(
         r#"

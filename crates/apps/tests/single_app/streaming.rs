@@ -1,4 +1,4 @@
-//! Bodies in both directions at the same time, in parts, and clients that disconnect in the middle.
+//! Tests of bodies that are sent in both directions at the same time, and of clients that disconnect early.
 
 use ::http::{Method, Response};
 use bytes::{Bytes, BytesMut};
@@ -8,13 +8,13 @@ use hyper::body::Incoming;
 use crate::harness::body::{pieces, whole};
 use crate::harness::{Setup, TestNode, one, start, until, within};
 
-/// The next part of a response's body; none at its end.
+/// Reads the next part of a response's body. Returns `None` at the end of the body.
 async fn piece(response: &mut Response<Incoming>) -> Option<Bytes> {
     let frame = within("a piece of the body", response.body_mut().frame()).await?;
     Some(frame.expect("the body is not broken off").into_data().expect("no trailers"))
 }
 
-/// Exactly this number of bytes of a response's body.
+/// Reads exactly `bytes` bytes of a response's body. Bytes after them are kept in `rest`.
 async fn read_exactly(response: &mut Response<Incoming>, rest: &mut BytesMut, bytes: usize) -> BytesMut {
     while rest.len() < bytes {
         rest.extend_from_slice(&piece(response).await.expect("more of the body"));
@@ -34,7 +34,8 @@ async fn a_body_is_echoed_while_it_is_sent() {
         for number in 0..64_u8 {
             let sent = Bytes::from(vec![number; 64 << 10]);
             sender.send(Ok(sent.clone())).await.expect("the body is wanted");
-            // The next part is sent only when this one was received back: nothing is buffered until the end.
+            // The client sends the next part only after it has received this part back, so the node cannot buffer the
+            // whole body.
             assert!(read_exactly(&mut response, &mut rest, sent.len()).await == sent, "piece {number}");
         }
         drop(sender);
@@ -58,7 +59,7 @@ async fn a_guest_reads_a_whole_body() {
 async fn each_chunk_arrives_when_it_is_sent() {
     let node = start(&one("http-stream", "")).await;
     for mut connection in [node.connect().await, node.connect_http2().await] {
-        // The second chunk would follow after an hour.
+        // The guest would send the second chunk only after an hour.
         let request = connection.request(Method::GET, "/drip?chunks=2&ms=3600000&bytes=3");
         let mut response = connection.send(request.body(whole("")).expect("valid")).await;
         assert_eq!(piece(&mut response).await.as_deref(), Some(&b"aaa"[..]));
@@ -67,7 +68,7 @@ async fn each_chunk_arrives_when_it_is_sent() {
     assert_eq!(response.ok(), "aaabbbcccddd");
 }
 
-/// A node with a single instance: it responds only when no other request has the instance.
+/// Starts a node with a single instance. It handles a request only while no other request uses the instance.
 async fn with_one_instance(guest: &str) -> TestNode {
     Setup::new(&one(guest, "")).options(|options| options.instances_max = Some(1)).start().await
 }
@@ -106,7 +107,7 @@ async fn a_client_that_does_not_read_cannot_extend_the_deadline() {
         let node = Setup::new(&manifest).options(|options| options.instances_max = Some(1)).start().await;
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
         let request = connection.request(Method::GET, "/drip?chunks=1000&ms=0&bytes=1000000");
-        // The body is larger than all buffers, and the client reads nothing of it.
+        // The body is larger than all buffers, and the client does not read it.
         let unread = connection.send(request.body(whole("")).expect("valid")).await;
         assert_eq!(unread.status(), 200);
         let free = until("the only instance is free", async || {

@@ -1,5 +1,5 @@
-//! TLS on the front door: which certificate a client gets, which requests a connection permits, and certificates that
-//! change.
+//! Tests of TLS on the front door: the certificate that a client gets, the requests that a connection permits, and
+//! changed certificates.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::harness::{one, until, within};
 const HTTP1: &[&str] = &["http/1.1"];
 const BOTH: &[&str] = &["h2", "http/1.1"];
 
-/// Certificates in a folder.
+/// A folder with certificates of its own authority.
 struct CertificateFolder {
     authority: Authority,
     folder: TempDir,
@@ -49,7 +49,8 @@ impl CertificateFolder {
     }
 }
 
-/// A front door with TLS, and the address of one without TLS.
+/// Starts a front door with a TLS listener and a listener without TLS. Returns the front door, whose address is that of
+/// the TLS listener, and the address of the other listener.
 fn serve(door: Arc<AppResolver>, certificates: &Arc<Certificates>, limits: Limits) -> (TestFront, SocketAddr) {
     let socket = || std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
@@ -60,14 +61,14 @@ fn serve(door: Arc<AppResolver>, certificates: &Arc<Certificates>, limits: Limit
     (TestFront::serve(front), plain)
 }
 
-/// Like [`serve`], with an app of one guest for every host.
+/// Starts a front door like [`serve`] does, with an app of one guest for every host name.
 async fn serve_guest(guest: &str, certificates: &Arc<Certificates>) -> (TempDir, TestFront, SocketAddr) {
     let (folder, site) = site(&one(guest, "")).await;
     let (front, plain) = serve(Arc::new(ArcSwap::from(site)), certificates, Limits::default());
     (folder, front, plain)
 }
 
-/// A front door without routes.
+/// Starts a front door with a site that has no routes.
 fn serve_nothing(certificates: &Arc<Certificates>, change: impl FnOnce(&mut Limits)) -> TestFront {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -163,7 +164,7 @@ async fn guests_see_the_scheme_of_each_listener() {
         let mut connection = within("connect", Connection::http1(plain)).await;
         let request = get(&connection, "shop.example:80");
         assert_eq!(connection.exchange(request).await.ok(), "http shop.example:80 / host=\n");
-        // An absolute URI takes precedence over the Host header; but its scheme has to be the connection's.
+        // An absolute URI has precedence over the `Host` header. Its scheme must be that of the connection.
         for (uri, status) in [("http://shop.example/a?b", 200), ("https://shop.example/a?b", 421)] {
             let request = Request::get(uri).header("host", "other.example");
             let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
@@ -207,7 +208,7 @@ async fn a_connection_serves_the_hosts_of_its_certificate_only() {
             if status == 421 {
                 response.problem(421);
             }
-            // A refused host does not affect requests for the others.
+            // The refused request does not affect requests for other hosts over the same connection.
             let response = connection.exchange(get(&connection, named)).await;
             assert_eq!(response.ok(), "hello from WASI 0.3\n");
         }
@@ -281,7 +282,7 @@ async fn unreadable_certificates_keep_the_previous_ones() {
     let certificates = shop.load();
     let front = serve_nothing(&certificates, |_| {});
     let client = shop.authority.client(BOTH);
-    // The folder now has a broken certificate and a new one, and one certificate was removed.
+    // The folder now has one broken certificate and one new certificate, and one certificate was removed.
     write(&first.files.certificate, "nonsense", 0o644);
     let second = shop.sign("second", &["second.example"]);
     std::fs::remove_file(shop.folder.path().join("gone.crt")).expect("it is there");
@@ -294,7 +295,7 @@ async fn unreadable_certificates_keep_the_previous_ones() {
     assert_eq!(client.shown(front.address, "shop.example").await.expect("the old one"), first.der);
     assert_eq!(client.shown(front.address, "second.example").await.expect("the new one"), second.der);
     assert!(client.shown(front.address, "gone.example").await.is_err());
-    // First the key belongs to another certificate; then the right key is there again.
+    // First the key file belongs to another certificate. Then it is replaced by the right key.
     let third = shop.sign("shop", &["shop.example"]);
     let other = shop.sign("second", &["second.example"]);
     std::fs::copy(&other.files.key, &third.files.key).expect("it can be copied");
@@ -343,7 +344,8 @@ fn unusable_certificates_have_distinct_errors() {
     assert!(matches!(load(&signed.files), TlsError::Content { what: "certificate", .. }));
     std::fs::remove_file(&signed.files.certificate).expect("it is there");
     assert!(matches!(load(&signed.files), TlsError::Read { what: "certificate", .. }));
-    // A file without its counterpart, and two certificates for one host, are reported.
+    // A certificate without its key, or a key without its certificate, is reported. So are two certificates for one
+    // host.
     shop.sign("a", &["a.example"]);
     let second = shop.sign("b", &["a.example"]);
     let (_, loaded) = Certificates::load(shop.settings()).expect("there are right ones");
@@ -367,8 +369,8 @@ async fn a_client_without_a_handshake_is_disconnected() {
     };
     let front = serve_nothing(&shop.load(), short);
     let client = shop.authority.client(HTTP1);
-    // The client sends nothing, HTTP without TLS, or the start of a handshake. The next connection waits for each of
-    // them.
+    // The client sends nothing, an HTTP request without TLS, or the start of a handshake. Only one connection is
+    // allowed, so the next connection waits until the timeout closes this one.
     for bytes in ["", "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n", "\u{16}\u{3}\u{1}"] {
         let mut raw = front.connect_raw().await;
         raw.write(bytes).await;

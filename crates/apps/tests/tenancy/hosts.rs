@@ -1,4 +1,4 @@
-//! Which app and tenant a request is for.
+//! Tests of which tenant and app a request is for.
 
 use isomer_api::{AppState, Quota};
 
@@ -8,7 +8,8 @@ use crate::world::{TestTenancy, name_in, named, patterns};
 async fn each_host_name_has_its_app() {
     let world = TestTenancy::of(&["a", "b"], |_| {}).await;
     world.deploy("a", "shop", &["shop.example", "*.shop.example"], &named("a's shop")).await;
-    // An app of the same name of another tenant is another app, and a more specific host name may be another tenant's.
+    // Two tenants may have apps with the same name. A host name that is more specific than a tenant's pattern may
+    // belong to another tenant.
     world.deploy("b", "shop", &["b.example", "deep.eu.shop.example"], &named("b's shop")).await;
     world.put("b", "wide", &["*.eu.shop.example"], &named("b's wide"));
     for (host, name) in [
@@ -45,14 +46,14 @@ async fn host_names_are_added_and_removed_with_their_app() {
     world.tenancy.set_hosts(&tenant, &one, &patterns(&["other.example"])).unwrap();
     assert_eq!(world.get("one.example", "/").await.status, 404);
     assert_eq!(name_in(&world.get("other.example", "/").await), "one again");
-    // When the app is removed, another tenant may use its host name.
+    // After the app was removed, another tenant may use its host name.
     world.tenancy.remove(&tenant, &one).expect("it served");
     assert_eq!(world.get("other.example", "/").await.status, 404);
     assert_eq!(world.tenancy.state(&tenant, &one), None);
     world.deploy("b", "two", &["other.example"], &named("two")).await;
     assert!(world.tenancy.remove(&tenant, &one).is_none());
     assert_eq!(name_in(&world.get("other.example", "/").await), "two");
-    // Removing a tenant removes all its apps.
+    // Removing a tenant also removes all its apps.
     world.put("b", "three", &["three.example"], &named("three"));
     world.tenancy.remove_tenant(&"b".parse().unwrap());
     for host in ["other.example", "three.example"] {
@@ -75,7 +76,7 @@ async fn a_stopped_app_refuses_requests_and_resumes() {
     assert!(response.text().contains("stopped"), "{}", response.text());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Stopped));
     crate::harness::until("it leaves memory", async || retired.is_drained().then_some(())).await;
-    // A revision that is deployed while the app is stopped is stopped as well.
+    // A revision that is deployed while its app is stopped does not serve requests.
     world.deploy("a", "one", &["one.example"], &named("second")).await;
     assert_eq!(world.get("one.example", "/").await.status, 503);
     world.tenancy.resume(&tenant, &one).unwrap();

@@ -1,4 +1,4 @@
-//! Which apps are in memory: how they are loaded, and which are evicted.
+//! Tests of loading and evicting apps.
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -35,10 +35,10 @@ async fn least_recently_used_apps_are_evicted_and_loaded_again() {
     assert_eq!(world.post("one.example", "/set?key=a", "of one").await.ok(), "set\n");
     assert_eq!(world.post("two.example", "/set?key=a", "of two").await.ok(), "set\n");
     assert_eq!(world.get("one.example", "/get?key=a").await.ok(), "of one");
-    // A guest may still run when its response has been read, and an app that is in use is not evicted.
+    // The guest may still be running after the client has read the response, and an app that is in use is not evicted.
     let is_busy = |tenant: &str, app: &str| world.tenancy.is_busy(&tenant.parse().unwrap(), &app.parse().unwrap());
     until("the guests to be done", async || (!is_busy("a", "one") && !is_busy("b", "two")).then_some(())).await;
-    // Now `two` is the least recently used app.
+    // `two` is the least recently used app now.
     assert_eq!(name_in(&world.get("three.example", "/").await), "three");
     let state = |tenant: &str, app: &str| world.tenancy.state(&tenant.parse().unwrap(), &app.parse().unwrap());
     assert_eq!(state("a", "one"), Some(AppState::Loaded));
@@ -59,7 +59,7 @@ async fn least_recently_used_apps_are_evicted_and_loaded_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_load_an_app_once() {
     const CLIENTS: u32 = 30;
-    // All requests are released at once, and none must be refused because of that.
+    // All requests start at the same time when the app is loaded. There are enough instances that none is refused.
     let world = TestTenancy::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.repository.close();
@@ -86,12 +86,14 @@ async fn a_failed_load_is_logged_once_and_backs_off() {
         assert_eq!((response.status.as_u16(), response.header("content-type")), (500, "application/problem+json"));
         assert!(!response.text().contains("repository"), "the reason is not for clients: {}", response.text());
     }
-    // There is at least a second between two attempts.
+    // The node waits at least a second between two attempts to load an app.
     assert!(world.repository.fetches() < 10, "{} tries", world.repository.fetches());
     let warnings = world.warnings();
     assert_eq!(warnings.len(), world.repository.fetches(), "{warnings:?}");
-    assert!(warnings[0].contains("app `one` of tenant `a`") && warnings[0].contains("nothing on the repository"));
-    // The other apps are served, and this app is served as soon as its package is available.
+    assert!(
+        warnings[0].contains("app `one` of tenant `a`") && warnings[0].contains("the repository has no such package")
+    );
+    // Other apps are served meanwhile. This app is served as soon as its package is available.
     assert_eq!(name_in(&world.get("two.example", "/").await), "two");
     world.make("a", "one", &named("one"));
     until("it is tried again", async || (world.get("one.example", "/").await.status == 200).then_some(())).await;
@@ -109,7 +111,7 @@ async fn an_overloaded_repository_is_not_a_broken_app() {
         let response = world.get("one.example", "/").await;
         assert_eq!((response.status.as_u16(), response.header("retry-after")), (503, "1"), "{}", response.text());
     }
-    // The next request tries again immediately, and no failure of the app is reported.
+    // The next request immediately starts another attempt, and the log reports no failure of the app.
     assert_eq!(name_in(&world.get("one.example", "/").await), "one");
     assert_eq!((world.repository.fetches(), world.warnings()), (4, Vec::new()));
 }

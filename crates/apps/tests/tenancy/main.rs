@@ -1,4 +1,4 @@
-//! Tenants and their apps behind one front door: which app a request is for, which apps are in memory, and revisions
+//! Tests of several tenants behind one front door: the app that a request is for, the apps in memory, and revisions
 //! that take over.
 
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]

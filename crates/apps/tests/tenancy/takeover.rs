@@ -1,4 +1,4 @@
-//! One revision takes over from another while requests run.
+//! Tests of a revision that takes over from another one while requests run.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -84,7 +84,7 @@ async fn a_hold_waits_for_requests_of_all_earlier_revisions() {
     let mut response = connection.send(request).await;
     sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
     within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
-    // The last revision in service has no requests.
+    // The revision that serves last has no requests.
     world.deploy("a", "one", &["one.example"], &streaming("second")).await;
     let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
     world.tenancy.unload(&tenant, &app).unwrap();

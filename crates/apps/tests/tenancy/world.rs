@@ -1,4 +1,4 @@
-//! A node of several tenants without a data directory: the test is the repository from which the apps are loaded.
+//! A node of several tenants without a data directory. The test implements the repository from which apps are loaded.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ use crate::harness::front::{TestFront, front};
 use crate::harness::log::MemoryLog;
 use crate::harness::{Counted, code_folder, components, one, parse, within};
 
-/// Tenants and apps behind a front door.
+/// The tenants and apps of a node, behind a front door.
 pub(crate) struct TestTenancy {
     pub(crate) tenancy: Tenancy,
     pub(crate) repository: Arc<TestRepository>,
@@ -43,38 +43,38 @@ pub(crate) struct TestTenancy {
     _counted: Counted,
 }
 
-/// Tenant and app.
+/// The names of a tenant and of one of its apps.
 type Name = (String, String);
 
-/// A revision, and its package as bytes.
+/// A revision, and the bytes of its package.
 type Packed = (ReleaseDigest, Vec<u8>);
 
-/// The packages by tenant and app, as bytes.
+/// A repository in memory that contains one package for each app.
 #[derive(Default)]
 pub(crate) struct TestRepository {
     packages: Mutex<HashMap<Name, Packed>>,
     folder: Mutex<PathBuf>,
     fetches: AtomicUsize,
     closed: Mutex<bool>,
-    /// A tenant whose apps can be fetched while the repository is closed.
+    /// The tenant whose apps can be fetched even while the repository is closed.
     exempt: Mutex<Option<String>>,
-    /// The number of further fetches that are refused because the repository is busy.
+    /// The number of fetches that will be refused as if the repository were busy.
     busy: AtomicUsize,
     opened: Condvar,
 }
 
 impl TestRepository {
-    /// The number of fetches, including failed ones.
+    /// Returns the number of fetches so far, including failed ones.
     pub(crate) fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
     }
 
-    /// Makes all fetches wait until [`TestRepository::open`].
+    /// Makes all fetches wait until [`TestRepository::open`] is called.
     pub(crate) fn close(&self) {
         *self.closed.lock().unwrap() = true;
     }
 
-    /// Like [`TestRepository::close`], for all tenants except one.
+    /// Closes the repository like [`TestRepository::close`], for all tenants except `tenant`.
     pub(crate) fn close_but_for(&self, tenant: &str) {
         *self.exempt.lock().unwrap() = Some(tenant.to_owned());
         self.close();
@@ -85,12 +85,12 @@ impl TestRepository {
         self.opened.notify_all();
     }
 
-    /// Refuses this number of fetches as if the repository were busy.
+    /// Makes the next `times` fetches fail as if the repository were busy.
     pub(crate) fn be_busy(&self, times: usize) {
         self.busy.store(times, Ordering::SeqCst);
     }
 
-    /// Removes the package of an app.
+    /// Removes the package of an app from the repository.
     pub(crate) fn lose(&self, tenant: &str, app: &str) {
         self.packages.lock().unwrap().remove(&(tenant.to_owned(), app.to_owned()));
     }
@@ -116,7 +116,7 @@ impl TestRepository {
 }
 
 impl TestRepository {
-    /// Blocks while the repository is closed.
+    /// Fetches an app's package. Blocks while the repository is closed.
     fn fetch_now(
         &self,
         tenant: &TenantName,
@@ -132,7 +132,7 @@ impl TestRepository {
         drop(self.opened.wait_while(closed, |closed| *closed && !is_exempt).unwrap());
         let packages = self.packages.lock().unwrap();
         let found = packages.get(&(tenant.to_string(), app.to_string())).filter(|(there, _)| there == revision);
-        let (_, bytes) = found.ok_or_else(|| RepositoryError::Failed("there is nothing on the repository".into()))?;
+        let (_, bytes) = found.ok_or_else(|| RepositoryError::Failed("the repository has no such package".into()))?;
         let package = Arc::new(Package::from_bytes(bytes).map_err(|error| RepositoryError::Failed(error.into()))?);
         Ok(LaunchSpec { package, place: self.place(tenant.as_str(), app.as_str()), log: None, access: None })
     }
@@ -152,12 +152,13 @@ impl AppRepository for TestRepository {
 }
 
 impl TestTenancy {
-    /// A node without tenants.
+    /// Creates a node without tenants.
     pub(crate) async fn new(change: impl FnOnce(&mut TenancyOptions)) -> Self {
         Self::sized(256, |_| {}, change).await
     }
 
-    /// A node without tenants, with a pool for this number of instances and a front door with these limits.
+    /// Creates a node without tenants. The arguments are the size of its instance pool and changes to the front door's
+    /// limits and the node's options.
     pub(crate) async fn sized(
         instances: u32,
         limit: impl FnOnce(&mut Limits),
@@ -178,7 +179,7 @@ impl TestTenancy {
         Self { tenancy, repository, front, memory, log, folder, _counted: counted }
     }
 
-    /// A node with these tenants, which have the default quotas.
+    /// Creates a node with the given tenants, which have the default quotas.
     pub(crate) async fn of(tenants: &[&str], change: impl FnOnce(&mut TenancyOptions)) -> Self {
         let world = Self::new(change).await;
         for tenant in tenants {
@@ -187,7 +188,7 @@ impl TestTenancy {
         world
     }
 
-    /// Adds or changes a tenant.
+    /// Adds a tenant, or changes the quotas of an existing one.
     pub(crate) fn tenant(&self, name: &str, change: impl FnOnce(&mut Quotas)) {
         let mut quotas = Quotas::default();
         change(&mut quotas);
@@ -198,12 +199,12 @@ impl TestTenancy {
         self.tenancy.usage(&tenant.parse().unwrap()).expect("the tenant is there")
     }
 
-    /// Makes a package of an app, with the components in `manifest`, and puts it into the repository.
+    /// Makes the package of an app whose components are test guests, and adds it to the repository.
     pub(crate) fn make(&self, tenant: &str, app: &str, manifest: &str) -> ReleaseDigest {
         self.make_of(tenant, app, manifest, components)
     }
 
-    /// Like [`TestTenancy::make`], for components that are not guests.
+    /// Makes the package of an app whose components are `components`, and adds it to the repository.
     pub(crate) fn make_of(
         &self,
         tenant: &str,
@@ -216,26 +217,27 @@ impl TestTenancy {
         let (engine, cache) = (self.tenancy.engine(), self.tenancy.cache());
         let made = Package::make(&parsed, &components(&parsed), &PackageOptions::default(), engine, cache, &|_| {});
         let package = made.unwrap_or_else(|error| panic!("the package is made: {}", chain(&error))).package;
-        // A plan digest does not depend on values of config; a release digest does.
+        // Here, the release digest is computed from the manifest. Unlike a plan digest, it depends on configuration
+        // values.
         let revision = revision_of(&manifest);
         let key = (tenant.to_owned(), app.to_owned());
         self.repository.packages.lock().unwrap().insert(key, (revision.clone(), package.to_bytes()));
         revision
     }
 
-    /// Adds an app that is not in memory, as after a restart.
+    /// Makes an app's package and adds the app without loading it, as after a restart of the node.
     pub(crate) fn put(&self, tenant: &str, app: &str, hosts: &[&str], manifest: &str) {
         let revision = self.make(tenant, app, manifest);
         self.put_made(tenant, app, hosts, &revision);
     }
 
-    /// Like [`TestTenancy::put`], for a package that was made.
+    /// Adds an app without loading it. Its package must already be in the repository.
     pub(crate) fn put_made(&self, tenant: &str, app: &str, hosts: &[&str], revision: &ReleaseDigest) {
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
         self.tenancy.put(&tenant, &app, revision, &patterns(hosts), false).unwrap();
     }
 
-    /// Starts a revision of an app that may take over.
+    /// Makes and starts a revision of an app, which can then take over.
     pub(crate) async fn start(&self, tenant: &str, app: &str, manifest: &str) -> StandbyRevision {
         let revision = self.make(tenant, app, manifest);
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
@@ -244,7 +246,7 @@ impl TestTenancy {
         started.unwrap_or_else(|error| panic!("the revision starts: {}", chain(&error)))
     }
 
-    /// Starts a revision of an app and puts it into service.
+    /// Makes and starts a revision of an app, which then takes over.
     pub(crate) async fn deploy(
         &self,
         tenant: &str,
@@ -256,28 +258,28 @@ impl TestTenancy {
         self.tenancy.take_over(started, &patterns(hosts)).unwrap()
     }
 
-    /// A connection whose requests are for `host`.
+    /// Opens an HTTP/1.1 connection for requests to `host`.
     pub(crate) async fn connect(&self, host: &str) -> Connection {
         self.connect_with(host, false).await
     }
 
-    /// Like [`TestTenancy::connect`], over HTTP/2 if `http2`.
+    /// Opens a connection for requests to `host`, with HTTP/2 if `http2` is true.
     pub(crate) async fn connect_with(&self, host: &str, http2: bool) -> Connection {
         let stream = within("connect", TcpStream::connect(self.front.address)).await.expect("the front door is open");
         within("a handshake", Connection::over(stream, http2, host)).await
     }
 
-    /// Sends a GET for `host` over a new connection.
+    /// Sends a GET request to `host` over a new connection and reads the complete response.
     pub(crate) async fn get(&self, host: &str, target: &str) -> TestResponse {
         self.connect(host).await.get(target).await
     }
 
-    /// Sends a POST for `host` over a new connection.
+    /// Sends a POST request to `host` over a new connection and reads the complete response.
     pub(crate) async fn post(&self, host: &str, target: &str, contents: &str) -> TestResponse {
         self.connect(host).await.post(target, contents).await
     }
 
-    /// The warnings and errors in the log so far.
+    /// Returns the warnings and errors in the log so far.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.log.flush();
         let events = self.memory.events();
@@ -285,24 +287,24 @@ impl TestTenancy {
         warnings.map(|event| event["text"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// The address of the front door.
+    /// Returns the address of the front door.
     #[allow(dead_code, reason = "tests of hostile guests use it")]
     pub(crate) fn address(&self) -> SocketAddr {
         self.front.address
     }
 
-    /// The folder of all data.
+    /// Returns the folder with the data of all apps.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 }
 
-/// The manifest of an app that responds with its name.
+/// Returns the manifest of an app that responds with `name`.
 pub(crate) fn named(name: &str) -> String {
     one("env-print", &format!("grants.config = {{ NAME = \"{name}\" }}"))
 }
 
-/// The response of an app of [`named`].
+/// Returns the name in a response of an app with a manifest of [`named`].
 #[track_caller]
 pub(crate) fn name_in(response: &TestResponse) -> String {
     let line = response.ok().lines().find_map(|line| line.strip_prefix("env=NAME="));

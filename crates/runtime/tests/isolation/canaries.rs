@@ -1,12 +1,12 @@
-//! A slot is clean when the next guest gets it, whatever the previous guest left in it.
+//! Tests that a slot is clean when the next guest gets it, whatever the previous guest has left in it.
 
 use crate::support::{Bounds, LONG, ask, engine, guest};
 
-/// The number of pages that the guests grow to.
+/// The number of pages that the memory of each guest grows to.
 const PAGES: u32 = 64;
 
-/// Returns a guest that checks that its memory, table and global are those of a new instance, then overwrites them, and
-/// ends with `leave`. Each `number` is a different module, with data that starts at a different page.
+/// Returns a guest that checks that its memory, table and global are those of a new instance, overwrites them, and ends
+/// with the instructions `leave`. Each `number` results in a different module, whose data starts at a different page.
 fn writer(number: u32, leave: &str) -> String {
     let data = 4096 * (number + 1);
     format!(
@@ -47,7 +47,7 @@ fn writer(number: u32, leave: &str) -> String {
 
 #[tokio::test]
 async fn no_byte_of_one_guest_is_seen_by_the_next() {
-    // There is room for one instance at a time, so the guests follow each other in the same slots.
+    // The pool has room for only one instance at a time, so all guests use the same slots, one after the other.
     let engine = engine(1);
     let bounds = Bounds { requests_per_instance_max: 1, instances_max: 1, ..Bounds::default() };
     let quiet: Vec<_> = (0..3).map(|number| guest(&engine, &writer(number, ""), &bounds)).collect();
@@ -57,7 +57,7 @@ async fn no_byte_of_one_guest_is_seen_by_the_next() {
             ask(one, LONG).await.unwrap_or_else(|failure| panic!("round {round}: {failure}"));
             let failure = ask(other, LONG).await.expect_err("it traps at its end");
             let inside = failure.backtrace().len();
-            // If the check had trapped, its frame would be above those of the handler.
+            // If a check had trapped, the call stack would have an additional frame above those of the handler.
             assert_eq!(inside, 2, "round {round}: {failure} {:?}", failure.backtrace());
         }
     }
@@ -66,7 +66,7 @@ async fn no_byte_of_one_guest_is_seen_by_the_next() {
 #[tokio::test]
 async fn a_guest_that_finds_data_in_its_slot_traps() {
     let engine = engine(1);
-    // The same instance serves twice, so the second request must find the data of the first.
+    // The same instance handles both requests, so the second request must find the data of the first one.
     let bounds = Bounds { requests_per_instance_max: 2, instances_max: 1, ..Bounds::default() };
     let group = guest(&engine, &writer(0, ""), &bounds);
     ask(&group, LONG).await.unwrap();

@@ -1,4 +1,4 @@
-//! What guests cannot do: exceed their limits, starve other tenants, or see their data.
+//! Tests of what guests cannot do: exceed their limits, starve other tenants, or see the data of other tenants.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,4 +1,4 @@
-//! The quotas of an account, and the resources that they leave to other accounts.
+//! Tests of an account's quotas, and of the resources that remain for other accounts.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const PAGE: u64 = 65536;
 const NOTHING: &str = r#"(func (export "handle") (param i32 i32))"#;
 const FOR_EVER: &str = r#"(func (export "handle") (param i32 i32) (loop $again (br $again)))"#;
 
-/// Returns the number of pages of memory that guests of `account` have now.
+/// Returns the number of pages of memory that the guests of `account` use at present.
 fn pages(account: &Account) -> u64 {
     let used = account.used();
     (used.memory_bytes - used.host_bytes) / PAGE
@@ -25,7 +25,7 @@ fn bounds(account: &std::sync::Arc<Account>) -> Bounds {
 #[tokio::test]
 async fn idle_instances_are_charged_and_evicted_before_anything_is_refused() {
     let engine = engine(32);
-    // An instance has its own memory, and takes ten pages of the host, most of them for its stack.
+    // Apart from its own memory, an instance is charged ten pages of host memory, most of them for its stack.
     let account = account(24 * PAGE, Duration::MAX);
     let (first, second) = (format!("(memory 10) {NOTHING}"), format!("(memory 12) {NOTHING}"));
     let (first, second) = (guest(&engine, &first, &bounds(&account)), guest(&engine, &second, &bounds(&account)));
@@ -91,11 +91,11 @@ async fn a_guest_is_stopped_when_its_account_owes_too_much() {
     assert!(used.refused_cpu >= 1);
     let wait = poor.begin().expect_err("it owes");
     assert!(wait <= Duration::from_secs(3), "{wait:?}");
-    // A loop in a start function is also stopped.
+    // A loop in a start function is stopped, too.
     let fields = format!("(func $start (loop $again (br $again))) (start $start) {NOTHING}");
     let failure = ask(&guest(&engine, &fields, &bounds(&poor)), LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Cpu, .. })), "{failure:?}");
-    // Other accounts are not affected.
+    // The other account has no such limit and is not affected.
     let rich = account(u64::MAX, Duration::MAX);
     ask(&guest(&engine, NOTHING, &bounds(&rich)), LONG).await.unwrap();
     assert_eq!(rich.used().refused_cpu, 0);
@@ -122,7 +122,7 @@ async fn the_longest_idle_instance_is_evicted_whichever_tenant_owns_it() {
 async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
     const GREEDY: usize = 6;
     let engine = engine(32);
-    // Each account requests half of the pool, and keeps the instances that it gets.
+    // Each account requests half of the pool's instances, and keeps those that it gets.
     let greedy: Vec<_> = (0..GREEDY).map(|_| account(1 << 40, Duration::MAX)).collect();
     let fields = format!("(memory 1) {FOR_EVER}");
     let mut running = Vec::new();
@@ -135,8 +135,8 @@ async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
             }
         }
     }
-    // Waits until the accounts have all that they may have: of the 8 instances that are set aside, one each, and nearly
-    // all of the other 24.
+    // Waits until the accounts have all instances that they may have: one each of the 8 instances that are reserved,
+    // and nearly all of the other 24.
     let held = || greedy.iter().map(|account| pages(account)).sum::<u64>();
     until(Duration::from_secs(1), || held() >= 24).await;
     let modest = account(1 << 40, Duration::MAX);
@@ -156,13 +156,13 @@ async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
     assert_eq!(held(), 0);
 }
 
-/// Makes several requests, one after another. Returns the minimum processor time that the guests of `busy` used during
-/// one of them.
+/// Sends several requests, one after another. Returns the minimum processor time that the guests of `busy` use during
+/// one of these requests.
 async fn least_use_during_a_request(busy: std::sync::Arc<Account>, group: isomer_runtime::GroupHandle) -> Duration {
     let mut least = Duration::MAX;
     for _ in 0..20 {
         let before = busy.used().cpu;
-        // The task runs after other tasks.
+        // Yields, so that this task runs after all tasks that are ready.
         tokio::task::yield_now().await;
         ask(&group, LONG).await.unwrap();
         least = least.min(busy.used().cpu.saturating_sub(before));
@@ -173,7 +173,7 @@ async fn least_use_during_a_request(busy: std::sync::Arc<Account>, group: isomer
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_does_not_wait_for_all_guests_that_compute() {
     let engine = engine(512);
-    // The account has enough processor time for the whole test, but it has a limit.
+    // The account's processor time is limited, but it suffices for the whole test.
     let busy = account(1 << 40, Duration::from_secs(1000));
     let computing = guest(&engine, FOR_EVER, &Bounds { instances_max: 64, ..bounds(&busy) });
     let allowed = Duration::from_secs(4);
@@ -185,10 +185,10 @@ async fn a_request_does_not_wait_for_all_guests_that_compute() {
         .collect();
     let modest = account(1 << 40, Duration::MAX);
     let neighbour = guest(&engine, NOTHING, &bounds(&modest));
-    // Waits until all guests compute: each has been charged for a first slice.
+    // Waits until all guests run, that is, until each has been charged for its first time slice.
     until(Duration::from_secs(2), || busy.used().cpu >= Duration::from_millis(700)).await;
     let least = tokio::spawn(least_use_during_a_request(busy.clone(), neighbour)).await.unwrap();
-    // If each of the 64 guests were polled before the request, for a slice of 5 ms, they would use 320 ms.
+    // If each of the 64 guests ran for a time slice of 5 ms before the request, they would use 320 ms.
     assert!(least < Duration::from_millis(160), "{least:?}");
     for one in running {
         let ended = one.await.unwrap();
@@ -205,7 +205,7 @@ async fn host_memory_of_instances_and_requests_is_charged() {
     let idle = account.used();
     assert_eq!(idle.memory_bytes, idle.host_bytes, "it has no memory of its own");
     assert!(idle.host_bytes >= PAGE / 2, "{idle:?}");
-    // Runs the same component in an account whose memory does not suffice for it.
+    // The same component runs in an account whose memory is not enough for it.
     let poor = account_of(PAGE / 2);
     let failure = ask(&guest(&engine, NOTHING, &bounds(&poor)), LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");

@@ -1,4 +1,4 @@
-//! Guests that take as much as they can get, and the limits that stop them.
+//! Tests of guests that use as many resources as they can get, and of the limits that stop them.
 
 use std::time::{Duration, Instant};
 
@@ -44,8 +44,8 @@ async fn an_instance_that_starts_out_too_large_is_refused() {
 #[test]
 fn a_component_of_many_memories_is_refused_when_it_is_linked() {
     let engine = engine();
-    // These memories are in addition to the one that every such guest has for its result. A group may have only a part
-    // of the pool, which has room for a few times as many memories as instances.
+    // These memories are in addition to the memory that every such guest has for its result. A group may use only a
+    // part of the pool, which has a few times as many memories as instances.
     let fields = |memories: usize| format!("{} {NOTHING}", "(memory 1)".repeat(memories));
     let tenant = || Bounds { account: account(1 << 40, Duration::MAX), ..Bounds::default() };
     assert!(group(&engine, &component(&fields(2)), &tenant()).is_ok());

@@ -1,25 +1,25 @@
-//! Random components that reach the instantiation of a core module in every possible way: modules and components are
-//! defined inside, imported, passed as arguments, aliased from enclosing components, from exports of instances, and
+//! Random components that instantiate a core module in every possible way: modules and components are defined inside a
+//! component, imported, passed as arguments, aliased from enclosing components or from exports of instances, and
 //! exported again.
 
 use std::fmt::Write as _;
 
-/// Modules and components that are passed on, by what they import and export.
+/// The type of an item that a component imports, exports or passes as an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Type {
-    /// A core module that imports nothing.
+    /// A core module without imports.
     Module,
     Component(Box<Shape>),
 }
 
-/// The imports and exports of a component, in order.
+/// The types of a component's imports and exports, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Shape {
     imports: Vec<Type>,
     exports: Vec<Type>,
 }
 
-/// A component that is being written.
+/// A component whose text is being written.
 struct Scope {
     id: u32,
     text: String,
@@ -77,7 +77,7 @@ impl Generator {
         Shape { imports: types(2), exports: types(2) }
     }
 
-    /// Returns the name and the text of a component of this shape.
+    /// Defines a component with the given imports and exports. Returns its name and its text.
     fn define_component(&mut self, shape: &Shape) -> (String, String) {
         let id = self.id("c");
         let number = self.ids;
@@ -94,7 +94,7 @@ impl Generator {
         }
         for (index, ty) in shape.exports.iter().enumerate() {
             let item = self.item(ty);
-            // Exports the item again under another name, which creates another item.
+            // Exports the item again under another name, which creates a new item.
             let again = self.id("e");
             let keyword = keyword(ty);
             let scope = self.scope();
@@ -123,7 +123,7 @@ impl Generator {
         }
     }
 
-    /// Instantiates a component of this shape, which is defined first if it does not exist.
+    /// Instantiates a component with the given imports and exports. Defines the component before if there is none yet.
     fn instantiate(&mut self, shape: &Shape) -> String {
         let component = self.item(&Type::Component(Box::new(shape.clone())));
         let mut with = String::new();
@@ -138,7 +138,7 @@ impl Generator {
         instance
     }
 
-    /// Returns the name in the current component of an item of this type.
+    /// Returns the name of an item of the given type in the current component.
     fn item(&mut self, ty: &Type) -> String {
         for _ in 0..3 {
             let found = match self.below(4) {
@@ -152,7 +152,7 @@ impl Generator {
             }
         }
         if self.budget > 0 && self.scopes.len() < DEPTH_MAX && self.below(4) == 0 {
-            // Instantiates a component with an export of this type, and takes the export of the instance.
+            // Instantiates a component that exports an item of this type, and aliases the export.
             self.budget -= 1;
             let shape = Shape { imports: Vec::new(), exports: vec![ty.clone()] };
             let instance = self.instantiate(&shape);
@@ -210,7 +210,7 @@ impl Generator {
         self.budget = self.budget.saturating_sub(1);
         let (name, text) = match ty {
             Type::Module => self.define_module(),
-            // If the budget or the depth is used up, defines only the required items.
+            // If the budget or the depth is used up, only the required items are defined.
             Type::Component(shape) if self.budget == 0 || self.scopes.len() >= DEPTH_MAX => self.define_plain(shape),
             Type::Component(shape) => self.define_component(shape),
         };
@@ -227,7 +227,7 @@ impl Generator {
         (id.clone(), format!("(core module {id} {memories}{tables})"))
     }
 
-    /// Defines a component that instantiates nothing.
+    /// Defines a component that instantiates nothing. Returns its name and its text.
     fn define_plain(&mut self, shape: &Shape) -> (String, String) {
         let id = self.id("c");
         let mut text = format!("(component {id}\n");
@@ -253,7 +253,7 @@ fn keyword(ty: &Type) -> &'static str {
     }
 }
 
-/// Returns the type of an import or export, with a name for it.
+/// Returns the declaration of the type for an import or export with the given name.
 fn declare(ty: &Type, name: &str) -> String {
     match ty {
         Type::Module => format!("(core module {name})"),

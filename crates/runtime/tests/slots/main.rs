@@ -1,5 +1,5 @@
-//! The slots counted for an instance are those that it takes of the pool: for random nested components, and for stacks
-//! in the worst case.
+//! Tests that the number of slots counted for an instance equals the number of slots that it uses in the pool, for
+//! random nested components, and for stacks in the worst case.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,7 +14,8 @@ use wasmtime::component::{Component, Linker};
 
 use generate::Generator;
 
-/// Returns the numbers of memories, tables, core instances and instances of components that the pool holds now.
+/// Returns the numbers of memories, tables, core instances and component instances that the pool's users hold at
+/// present.
 fn taken(engine: &Engine) -> (usize, usize, u64, u64) {
     let pool = engine.wasmtime().pooling_allocator_metrics().expect("the engine has a pool");
     (pool.memories(), pool.tables(), pool.core_instances(), pool.component_instances())
@@ -53,8 +54,8 @@ async fn the_count_of_a_random_component_is_what_the_pool_takes() {
     assert!(instantiated > rounds / 2 && most > 20, "{instantiated} of {rounds}, at most {most} memories");
 }
 
-/// Returns a chain of components, in which each asynchronous function calls that of the next component and keeps its
-/// stack while it waits.
+/// Returns a chain of components. The asynchronous function of each component calls that of the next component, and
+/// keeps its stack while it waits.
 fn chain(parts: usize) -> String {
     let part = |callee: &str| {
         format!(
@@ -115,7 +116,7 @@ async fn no_more_stacks_are_used_than_are_counted() {
     store.set_epoch_deadline(u64::MAX / 2);
     let instance = linker.instantiate_async(&mut store, &component).await.unwrap();
     let run = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
-    // Some of these calls wait to enter the component, without a stack.
+    // Some of these calls wait without a stack until they may enter the component.
     let calls = store.run_concurrent(async |accessor| {
         let calls = (0..10).map(|_| run.call_concurrent(accessor, ()));
         let calls = futures::future::join_all(calls);

@@ -1,7 +1,7 @@
-//! Guests written by hand: each is a component whose handler is one function of a core module.
+//! Guests that are written as text. Each is a component whose handler is one function of a core module.
 //!
-//! The guests do not read their request, and return an error instead of a response. A guest that finds something wrong
-//! traps, so a test can tell the two cases apart.
+//! The guests do not read their request. A guest that succeeds returns an error instead of a response, and a guest that
+//! finds something wrong traps, so that a test can distinguish the two cases.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "helpers of several test binaries")]
 
@@ -22,11 +22,11 @@ use isomer_runtime::{
 use isomer_telemetry::{DiscardEvents, RequestId};
 use wasmtime::component::Component;
 
-/// An engine whose pool must never be full while the runtime counts room in it. If that happens, the test fails at its
-/// end.
+/// An engine whose slot counters are checked. When it is dropped, the test fails if the pool was ever full although the
+/// runtime's counters showed free slots.
 pub(crate) struct TestEngine(Engine);
 
-/// Waits until `condition` holds, for at most `at_most`.
+/// Waits until `condition` returns true, but at most for the time `at_most`.
 pub(crate) async fn until(at_most: Duration, condition: impl Fn() -> bool) {
     let began = Instant::now();
     while !condition() && began.elapsed() < at_most {
@@ -34,7 +34,7 @@ pub(crate) async fn until(at_most: Duration, condition: impl Fn() -> bool) {
     }
 }
 
-/// Returns an engine with room for about `instances`.
+/// Returns an engine whose pool has room for about `instances` instances.
 pub(crate) fn engine(instances: u32) -> TestEngine {
     TestEngine(Engine::new(PoolSizes::new(instances)).unwrap())
 }
@@ -55,13 +55,13 @@ impl Drop for TestEngine {
     }
 }
 
-/// The limits of a guest.
+/// The limits of a guest and of its instances.
 pub(crate) struct Bounds {
     pub(crate) account: Arc<Account>,
     pub(crate) memory_bytes: usize,
     pub(crate) requests_per_instance_max: u32,
     pub(crate) instances_max: usize,
-    /// The bytes that the engine keeps for an instance. 0 if only the guests' own memory is measured.
+    /// The number of bytes charged for the engine's own data of an instance. 0 if only the guest's memory is measured.
     pub(crate) state_bytes: usize,
 }
 
@@ -81,14 +81,14 @@ pub(crate) fn account(memory_bytes: u64, cpu_per_second: Duration) -> Arc<Accoun
     Account::new("tenant".into(), AccountLimits { memory_bytes, cpu_per_second })
 }
 
-/// Returns a component whose handler is the function `handle` (two numbers, no result) of the module with these
-/// `fields`.
+/// Returns a component whose handler is the function `handle` (two parameters, no result) of a core module with the
+/// definitions `fields`.
 pub(crate) fn component(fields: &str) -> Vec<u8> {
     handler(&format!("(core module $m {fields}) (core instance $i (instantiate $m))"))
 }
 
-/// Returns a component whose handler is the function `handle` (two numbers, no result) of the core instance `$i`, which
-/// `inside` defines.
+/// Returns a component whose handler is the function `handle` (two parameters, no result) of the core instance `$i`,
+/// which the text `inside` defines.
 pub(crate) fn handler(inside: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -118,7 +118,7 @@ pub(crate) fn handler(inside: &str) -> Vec<u8> {
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// The part of `wasi:http/types` that is needed to return an error.
+/// The part of `wasi:http/types` that a handler needs to return an error.
 const TYPES: &str = r#"
     (export "incoming-request" (type (sub resource)))
     (export "outgoing-response" (type $response (sub resource)))
@@ -178,12 +178,15 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
     Ok(Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0))
 }
 
-/// Returns a group of the module with these `fields`.
+/// Returns a group whose guest is a core module with the definitions `fields`.
 pub(crate) fn guest(engine: &Engine, fields: &str, bounds: &Bounds) -> GroupHandle {
     group(engine, &component(fields), bounds).unwrap()
 }
 
-/// Sends a request and returns its outcome: `Ok` if the guest returned.
+/// Sends a request whose deadline is `allowed` from now. Returns `Ok` if the guest has run to its end.
+///
+/// # Errors
+/// If the guest was refused, trapped or stopped.
 pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Failure> {
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let request = GuestRequest {
@@ -203,5 +206,5 @@ pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Fa
     }
 }
 
-/// A deadline that is long enough for every test that is not about time.
+/// A deadline that is late enough for every test that does not measure time.
 pub(crate) const LONG: Duration = Duration::from_secs(60);

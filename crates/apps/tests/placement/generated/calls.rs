@@ -1,4 +1,4 @@
-//! Calls of a package's functions, in every mode, and their results.
+//! Calls each function of a generated package in every mode, and checks the results.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::values::{Value, ValueMaker};
 use crate::fleet::{Fleet, Running, Subject, Transport, deadline};
 use crate::random::Random;
 
-/// The modes: how the relay calls the callee.
+/// The modes in which the relay calls the callee.
 pub(crate) const MODES: [Mode; 4] = [
     Mode { name: "fused", shape: "fused", transport: Transport::Unix, entered: "inside" },
     Mode { name: "isolated", shape: "isolated", transport: Transport::Unix, entered: "inside" },
@@ -22,13 +22,13 @@ pub(crate) const MODES: [Mode; 4] = [
 /// The number of concurrent calls of one function.
 const AT_ONCE: usize = 4;
 
-/// One way in which the relay calls the callee.
+/// A mode in which the relay calls the callee, with the shape and transport that result in this mode.
 #[derive(Debug)]
 pub(crate) struct Mode {
     name: &'static str,
     shape: &'static str,
     transport: Transport,
-    /// The relay's group, which the test calls.
+    /// The group of the relay, which the test calls.
     entered: &'static str,
 }
 
@@ -60,7 +60,7 @@ before = ["relay"]
 behind = ["callee"]
 "#;
 
-/// One call and its expected result.
+/// A call to make: a function and its arguments.
 struct Trial<'a> {
     function: &'a Function,
     arguments: Vec<Value>,
@@ -70,7 +70,7 @@ struct Trial<'a> {
 /// mode.
 ///
 /// # Panics
-/// If a result is not as expected; `replay` has the way to repeat it.
+/// If a result is not as expected. The message contains `replay`, which says how to repeat the run.
 pub(crate) async fn check(package: &Package, values: usize, random: &mut Random, replay: &str) -> usize {
     let components = ["driver", "relay", "callee"];
     let subject = Subject {
@@ -88,7 +88,8 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
     let mut first: Option<Vec<Vec<u8>>> = None;
     for mode in &MODES {
         let results = results(&subject, mode, &trials, &package.name, replay).await;
-        // Equal values could have different layouts, but not here, because every mode follows the same rules.
+        // The encoded results of all modes are compared byte by byte, because every mode uses the same layout of
+        // values.
         let first = first.get_or_insert_with(|| results.clone());
         for ((trial, result), first) in trials.iter().zip(&results).zip(first) {
             let same = result == first;
@@ -100,7 +101,7 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
                     trial,
                     mode,
                     replay,
-                    "the result's image is another than the first mode's"
+                    "the result's image differs from that of the first mode"
                 )
             );
         }
@@ -108,7 +109,7 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
     trials.len()
 }
 
-/// Returns the images of all results in one mode, and checks each of them.
+/// Makes all calls in one mode and checks their results. Returns the encoded results.
 async fn results(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: &str, replay: &str) -> Vec<Vec<u8>> {
     let Mode { shape, transport, entered, .. } = *mode;
     let running = Running { shape, transport, fresh: false, without: &["outside"] };
@@ -164,8 +165,8 @@ async fn call(
     callee.call(Call { function, context, is_idempotent: false, image }).await
 }
 
-/// Finds a byte in a result's image that is neither expected nor a byte that the caller sent. Padding may still contain
-/// bytes of the arguments, but nothing else, and especially nothing of an earlier call.
+/// Finds a byte in an encoded result that is neither expected nor a byte that the caller has sent. Padding may contain
+/// bytes of the arguments, but no other data, in particular no data of an earlier call.
 fn foreign(found: &[u8], expected: &[u8], sent: &[u8]) -> Option<String> {
     if found.len() != expected.len() {
         return Some(format!("has {} bytes instead of {}", found.len(), expected.len()));
@@ -177,7 +178,7 @@ fn foreign(found: &[u8], expected: &[u8], sent: &[u8]) -> Option<String> {
     Some(format!("byte {at} of {} is foreign: {} where {} is expected", found.len(), around(found), around(expected)))
 }
 
-/// The function, the mode, and the way to repeat the call.
+/// Returns the message for a failed call: the function, the mode, and how to repeat the call.
 fn failure_message(package: &str, trial: &Trial<'_>, mode: &Mode, replay: &str, what: &str) -> String {
     let mut arguments = format!("{:?}", trial.arguments);
     if let Some((cut, _)) = arguments.char_indices().nth(2_000) {

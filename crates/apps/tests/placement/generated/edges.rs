@@ -1,5 +1,5 @@
-//! A package of types that random generation seldom produces: the largest and smallest of every kind, and types next to
-//! a limit.
+//! A package of types that random generation seldom produces: the largest and smallest types of every kind, and types
+//! next to a limit.
 
 use super::package::{Function, Gives, Package, Style};
 use super::types::{FLAT_MAX, Type};
@@ -7,7 +7,7 @@ use super::types::{FLAT_MAX, Type};
 const U8: Type = Type::Integer(1, false);
 const U64: Type = Type::Integer(8, false);
 
-/// The package.
+/// Creates the package.
 pub(crate) fn package() -> Package {
     let mut functions = vec![];
     for ty in types() {
@@ -17,7 +17,8 @@ pub(crate) fn package() -> Package {
             add(&mut functions, parameters, gives);
         }
     }
-    // As many flat values as fit into registers, for a task and for a function; and one more.
+    // The numbers of flat values include the maximum that fits into registers, for a task and for a function, and one
+    // more.
     for count in [1, 2, 3, 4, 5, FLAT_MAX - 1, FLAT_MAX, FLAT_MAX + 1, 40] {
         for ty in [U8, Type::F32] {
             add(&mut functions, vec![ty.clone(); count], Gives::All);
@@ -28,10 +29,10 @@ pub(crate) fn package() -> Package {
     Package::of("test:edges".to_owned(), functions, true)
 }
 
-/// Adds the function in every way in which it can be declared and implemented.
+/// Adds a synchronous and an asynchronous function with the given parameters and result.
 fn add(functions: &mut Vec<Function>, parameters: Vec<Type>, gives: Gives) {
     let asynchronous = [Style::Blocking, Style::Callback].map(|style| (true, style, style));
-    // The combinations alternate, because all of them together would be too many.
+    // The implementations of asynchronous functions alternate, because all combinations would be too many.
     let both = asynchronous[functions.len() % 2];
     for (is_async, relay, callee) in [(false, Style::Blocking, Style::Blocking), both] {
         let name = format!("call-{}", functions.len());
@@ -53,7 +54,7 @@ fn types() -> Vec<Type> {
         Type::Flags(7, 32),
         Type::Char,
         Type::String,
-        // Payloads that share flat values of every pair of types.
+        // The cases of this variant share flat values of every pair of types.
         Type::Variant(8, vec![Some(Type::F32), Some(U64), Some(Type::F64), Some(Type::String), None, Some(U8)]),
         Type::Variant(9, vec![Some(Type::F32), Some(Type::Integer(4, true)), None]),
         Type::Result(None, None),
@@ -62,12 +63,12 @@ fn types() -> Vec<Type> {
             Some(boxed(Type::Tuple(vec![U8, Type::Char]))),
         ),
         Type::Option(boxed(Type::Option(boxed(Type::Option(boxed(Type::Bool)))))),
-        // A record with padding before, between and after its fields.
+        // This record has padding before, between and after its fields.
         Type::Record(10, vec![U8, U64, U8, Type::Integer(2, true), U8, Type::F64, Type::Bool]),
         Type::Variant(11, vec![Some(Type::Tuple(vec![U8, U64])), Some(Type::Tuple(vec![U64, U8])), Some(U8)]),
         Type::List(boxed(Type::List(boxed(Type::List(boxed(U8)))))),
         Type::Tuple(vec![Type::String; 9]),
-        // A variant with more cases than one byte can number.
+        // This variant has more cases than one byte can number.
         Type::Variant(12, (0..300).map(|number| (number % 150 == 7).then_some(U64)).collect()),
     ]
 }

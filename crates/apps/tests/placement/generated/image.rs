@@ -1,11 +1,14 @@
-//! Images, written and read by the rules of `isomer_wire::image`, without any of the code that is tested.
+//! Encodes and decodes the arguments and results of calls by the rules of `isomer_wire::image`, without the code under
+//! test.
+//!
+//! An *image* is the encoded form: the bytes of the values as they are in a guest's memory.
 
 use isomer_wire::image::{BASE, BLOCKS};
 
 use super::types::{FLAT_MAX, Type, discriminant_bytes, fields, flat_all, round_up};
 use super::values::Value;
 
-/// The image of a call's arguments.
+/// Encodes the arguments of a call.
 pub(crate) fn arguments(types: &[Type], values: &[Value]) -> Vec<u8> {
     if types.is_empty() {
         return vec![];
@@ -18,22 +21,22 @@ pub(crate) fn arguments(types: &[Type], values: &[Value]) -> Vec<u8> {
     image.bytes
 }
 
-/// The image of a result.
+/// Encodes the result of a call.
 pub(crate) fn result(ty: &Type, value: &Value) -> Vec<u8> {
     at(BASE, ty, value)
 }
 
-/// A value as it is in memory at `base`, followed by its blocks.
+/// Encodes a value for the address `base` in memory. The contents of its strings and lists follow the value.
 pub(crate) fn at(base: u32, ty: &Type, value: &Value) -> Vec<u8> {
     let mut image = Image { base, blocks_from: base, bytes: vec![0; ty.size() as usize] };
     image.store(base, ty, value);
     image.bytes
 }
 
-/// The memory from an address on.
+/// The contents of memory, starting at the address `base`.
 struct Image {
     base: u32,
-    /// The lowest address of blocks.
+    /// The lowest address for the contents of strings and lists.
     blocks_from: u32,
     bytes: Vec<u8>,
 }
@@ -81,7 +84,7 @@ impl Image {
                     self.store(block + size * number, element, value);
                 }
             }
-            (Type::Record(_, types) | Type::Tuple(types), Value::AppCapabilities(values)) => {
+            (Type::Record(_, types) | Type::Tuple(types), Value::Fields(values)) => {
                 self.store_all(address, types, values);
             }
             (_, Value::Case(case, payload)) => {
@@ -98,10 +101,10 @@ impl Image {
     }
 }
 
-/// Reads the image of a result.
+/// Decodes the result of a call.
 ///
 /// # Errors
-/// If it is not an image of a value of this type. The error is the reason.
+/// If the bytes are not an encoded value of the type. The error is the reason.
 pub(crate) fn read(ty: &Type, image: &[u8]) -> Result<Value, String> {
     Reader { image }.load(BASE, ty)
 }
@@ -145,9 +148,7 @@ impl Reader<'_> {
             }
             Type::Record(_, types) | Type::Tuple(types) => {
                 let parts = types.iter().zip(fields(types).0);
-                Value::AppCapabilities(
-                    parts.map(|(ty, offset)| self.load(address + offset, ty)).collect::<Result<_, _>>()?,
-                )
+                Value::Fields(parts.map(|(ty, offset)| self.load(address + offset, ty)).collect::<Result<_, _>>()?)
             }
             Type::Variant(..) | Type::Enum(..) | Type::Option(_) | Type::Result(..) => {
                 let cases = ty.cases().expect("it is a variant");

@@ -1,16 +1,15 @@
-//! Random functions, called with random values: the result is the arguments, in every mode.
+//! Random functions that are called with random values. In every mode, each function must return its arguments.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `types` | random types of WIT, and their layout in the canonical ABI |
 //! | `values` | values of those types |
-//! | `image` | images, written and read |
-//! | `package` | interfaces of such types, and components that export and import them |
-//! | `module` | those components' code |
-//! | `calls` | calling their functions in every mode |
+//! | `image` | encoded arguments and results |
+//! | `package` | interfaces with such types, and components that export and import them |
+//! | `module` | the code of those components |
+//! | `calls` | calls of the functions in every mode |
 //!
-//! Nothing here is shared with the code under test except the layout of images, which both have from
-//! `isomer_wire::image`.
+//! These files share no code with the code under test, except for the constants of `isomer_wire::image`.
 
 mod calls;
 mod edges;
@@ -24,7 +23,8 @@ use crate::random::Random;
 use crate::seed;
 use package::Package;
 
-/// The number of packages, of functions of each, and of sets of arguments for each function: 10,000 calls in each mode.
+/// The number of packages. Together with the number of functions of each package and the number of sets of arguments of
+/// each function, it results in 10,000 calls in each mode.
 const PACKAGES: usize = 5;
 const FUNCTIONS: usize = 25;
 const VALUES: usize = 80;
@@ -32,7 +32,7 @@ const VALUES: usize = 80;
 /// The number of packages in a long run.
 const PACKAGES_LONG: usize = 400;
 
-/// The number of sets of arguments for each function of the package of edges.
+/// The number of sets of arguments for each function of the package `edges`.
 const VALUES_OF_EDGES: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +60,7 @@ async fn edge_cases_of_every_type_cross_in_every_mode() {
     assert!(calls >= 500, "only {calls} calls were made");
 }
 
-/// The other tests rely on this: every kind of type, of function and of component is generated.
+/// Checks that every kind of type, function and component is generated, which the other tests rely on.
 #[test]
 fn the_generator_covers_every_type() {
     let seed = seed::shown();

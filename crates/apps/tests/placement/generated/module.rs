@@ -1,7 +1,7 @@
-//! The core modules of the generated components, as text.
+//! The core modules of the generated components, written as text.
 //!
 //! Memory is allocated upwards and freed at the end of a call. Freed memory is filled with bytes that are not zero, so
-//! that reads of memory that was not written are detected.
+//! that reads of memory that was not initialised are detected.
 
 use std::fmt::Write as _;
 
@@ -9,13 +9,13 @@ use super::image;
 use super::package::{Function, Gives, Package, Style};
 use super::types::{FLAT_MAX, Flat, Type, discriminant_bytes, fields, flat_all};
 
-/// The maximum number of flat values with which a task is started; more values are passed in memory.
+/// The maximum number of flat values with which a task is started. If there are more, they are passed in memory.
 const FLAT_MAX_OF_TASK: usize = 4;
 
-/// The address of constants.
+/// The address of the constants that functions return.
 const CONSTANTS: u32 = 1024;
 
-/// Returns a component that calls nothing and imports everything.
+/// Returns the module of the driver, which imports all functions and calls none.
 pub(crate) fn driver(package: &Package) -> String {
     let mut text = String::from("(module\n");
     for function in &package.functions {
@@ -25,7 +25,7 @@ pub(crate) fn driver(package: &Package) -> String {
     text + ")"
 }
 
-/// Returns a component that forwards every call.
+/// Returns the module of the relay, which forwards every call to the callee.
 pub(crate) fn relay(package: &Package) -> String {
     let mut text = String::from("(module\n");
     for function in &package.functions {
@@ -54,7 +54,7 @@ pub(crate) fn relay(package: &Package) -> String {
     text + ")"
 }
 
-/// Returns a component that returns its arguments.
+/// Returns the module of the callee, which returns its arguments.
 pub(crate) fn callee(package: &Package) -> String {
     let mut text = String::from("(module\n");
     let echo = package.interface("echo");
@@ -116,13 +116,13 @@ fn names(types: &[Flat]) -> String {
     types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the flat parameters of a function, which may have at most `most` of them; more become a pointer.
+/// Returns the flat parameters of a function. If there are more than `most`, the only parameter is a pointer to them.
 fn core_parameters(function: &Function, most: usize) -> Vec<Flat> {
     let flat = flat_all(&function.parameters);
     if flat.len() > most { vec![Flat::I32] } else { flat }
 }
 
-/// The result of a synchronous core function: nothing, one value, or a pointer.
+/// Returns the result of a synchronous core function: nothing, one value, or a pointer.
 fn core_result(function: &Function) -> Vec<Flat> {
     let Some(result) = function.result() else { return vec![] };
     match result.flat().as_slice() {
@@ -135,7 +135,7 @@ fn returns_pointer(function: &Function) -> bool {
     function.result().is_some_and(|ty| ty.flat().len() > 1)
 }
 
-/// Writes the import of a function of another component, which is called synchronously.
+/// Writes the import of another component's function for synchronous calls.
 fn import(text: &mut String, package: &Package, interface: &str, function: &Function) {
     let mut parameters = core_parameters(function, FLAT_MAX);
     let mut result = core_result(function);
@@ -152,8 +152,8 @@ fn import(text: &mut String, package: &Package, interface: &str, function: &Func
     );
 }
 
-/// Writes the import of an `async func` of another component, which is started as a task, and the import with which the
-/// caller's own task returns.
+/// Writes the import of another component's `async func` for calls as tasks, and the import with which the caller's own
+/// task returns its result.
 fn import_task(text: &mut String, package: &Package, function: &Function) {
     let mut parameters = core_parameters(function, FLAT_MAX_OF_TASK);
     if function.result().is_some() {
@@ -183,7 +183,7 @@ fn task_return_parameters(function: &Function) -> Vec<Flat> {
     if flat.len() > FLAT_MAX { vec![Flat::I32] } else { flat }
 }
 
-/// Writes the head of an exported function with parameters `$a0`, `$a1`, …
+/// Writes the beginning of an exported function with the parameters `$a0`, `$a1`, …
 fn head(text: &mut String, export: &str, parameters: &[Flat], result: &[Flat]) {
     let _ = write!(text, "(func (export \"{export}\")");
     for (number, ty) in parameters.iter().enumerate() {
@@ -201,7 +201,7 @@ fn arguments(parameters: &[Flat]) -> String {
     (0..parameters.len()).map(|number| format!("(local.get $a{number}) ")).collect()
 }
 
-/// The flat values of parameters, as expressions.
+/// Returns the flat values of parameters as expressions in the text format.
 fn flat_arguments(parameters: &[Flat]) -> Vec<(String, Flat)> {
     let numbered = parameters.iter().enumerate();
     numbered.map(|(number, ty)| (format!("(local.get $a{number})"), *ty)).collect()
@@ -271,7 +271,8 @@ fn pass_on_as_task(text: &mut String, front: &str, function: &Function) {
     let _ = writeln!(text, "(call $return-{name}) (call $over))");
 }
 
-/// Writes the result of a task: the flat values at `$to`, or the address.
+/// Writes the arguments of `task.return` for the result at the address `$to`: its flat values, or the address if there
+/// are too many.
 fn answer_from_memory(text: &mut String, ty: &Type) {
     let flat = ty.flat();
     if flat.len() > FLAT_MAX {
@@ -295,7 +296,7 @@ fn give_back(text: &mut String, echo: &str, function: &Function) {
             }
         }
         (_, None) => {}
-        // The parameter is one flat value, or a pointer to the parameters. In both cases it is also the result.
+        // The only parameter is one flat value, or a pointer to all parameters. In both cases, it is also the result.
         (_, Some(_)) if parameters.len() == 1 => text.push_str("(local.get $a0)\n"),
         (_, Some(ty)) => {
             let _ = writeln!(text, "(local.set $to {})", allocate(&ty));
@@ -325,7 +326,7 @@ fn give_back_as_task(text: &mut String, echo: &str, function: &Function) {
     );
 }
 
-/// Writes flat values to memory, at `$to` plus `offset`.
+/// Writes code that stores flat values to memory, at `$to` plus `offset`.
 fn store(text: &mut String, ty: &Type, offset: u32, values: &[(String, Flat)]) {
     let mut put = |instruction: &str, offset: u32, (value, have): &(String, Flat), want: Flat| {
         let value = narrowed(value, *have, want);
@@ -345,7 +346,8 @@ fn store(text: &mut String, ty: &Type, offset: u32, values: &[(String, Flat)]) {
         for (case, payload) in cases.iter().enumerate() {
             if let Some(payload) = payload {
                 let _ = writeln!(text, "(if (i32.eq {case_of_call} (i32.const {case})) (then");
-                // A flat value that the cases share has the type of their join, and is stored in its own type.
+                // A flat value that several cases share has the joined type. It is narrowed to its own type before it
+                // is stored.
                 let joined = ty.flat();
                 let values = values.iter().zip(&joined).skip(1);
                 let values: Vec<_> = values
@@ -378,7 +380,7 @@ fn store(text: &mut String, ty: &Type, offset: u32, values: &[(String, Flat)]) {
     }
 }
 
-/// Pushes the flat values at `$to` plus `offset` onto the stack, as values of the types in `want`.
+/// Writes code that loads the flat values at `$to` plus `offset` and converts them to the types in `want`.
 fn load(text: &mut String, ty: &Type, offset: u32, want: &[Flat]) {
     let mut get = |instruction: &str, offset: u32, have: Flat, want: Flat| {
         let value = format!("({instruction} offset={offset} (local.get $to))");
@@ -450,7 +452,7 @@ fn zeroes(types: &[Flat]) -> String {
     types.iter().map(|ty| format!("({}.const 0) ", ty.name())).collect()
 }
 
-/// Converts a value to a type that can hold its bits.
+/// Converts a value to a flat type that can hold its bits.
 fn widened(value: &str, have: Flat, want: Flat) -> String {
     match (have, want) {
         (Flat::F32, Flat::I32) => format!("(i32.reinterpret_f32 {value})"),
@@ -461,7 +463,7 @@ fn widened(value: &str, have: Flat, want: Flat) -> String {
     }
 }
 
-/// Reverses [`widened`].
+/// Converts a value that [`widened`] has converted back to its own type.
 fn narrowed(value: &str, have: Flat, want: Flat) -> String {
     match (have, want) {
         (Flat::I32, Flat::F32) => format!("(f32.reinterpret_i32 {value})"),

@@ -1,11 +1,12 @@
-//! A random package: an interface whose functions return their arguments, a component that exports the interface, a
-//! second component that forwards every call to the first, and a third that only declares which functions are called.
+//! A random package with three components: the *callee* exports an interface whose functions return their arguments,
+//! the *relay* forwards every call to the callee, and the *driver* only declares which functions of the relay are
+//! called.
 //!
 //! ```text
 //! driver ──front──► relay ──echo──► callee
 //! ```
 //!
-//! Both interfaces have the same functions. The driver is never started: the test makes its calls.
+//! Both interfaces have the same functions. The driver is never started, because the test makes its calls.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,20 +19,20 @@ use super::types::{FLAT_MAX, Type, TypeMaker, flat_all};
 use super::values::{Value, ValueMaker};
 use crate::random::Random;
 
-/// The result of a function.
+/// The value that a function returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Gives {
-    /// Nothing.
+    /// No result.
     Nothing,
-    /// The only parameter.
+    /// The argument of a function with one parameter.
     Only,
-    /// A tuple of the parameters.
+    /// A tuple of all arguments.
     All,
     /// A constant, whatever the arguments are.
     Constant(Type, Value),
 }
 
-/// How an `async func` is implemented.
+/// The implementation of an `async func`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     /// The function blocks, as if it were synchronous.
@@ -40,14 +41,14 @@ pub(crate) enum Style {
     Callback,
 }
 
-/// A function of both interfaces.
+/// A function of the interfaces `echo` and `front`.
 #[derive(Debug, Clone)]
 pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) parameters: Vec<Type>,
     pub(crate) gives: Gives,
     pub(crate) is_async: bool,
-    /// The relay's implementation, and the callee's.
+    /// The implementation in the relay, if the function is asynchronous.
     pub(crate) relay: Style,
     pub(crate) callee: Style,
 }
@@ -63,17 +64,17 @@ impl Function {
         }
     }
 
-    /// Returns the result of a call with these arguments.
+    /// Returns the expected result of a call with the given arguments.
     pub(crate) fn expected_result(&self, arguments: &[Value]) -> Option<Value> {
         match &self.gives {
             Gives::Nothing => None,
             Gives::Only => Some(arguments[0].clone()),
-            Gives::All => Some(Value::AppCapabilities(arguments.to_vec())),
+            Gives::All => Some(Value::Fields(arguments.to_vec())),
             Gives::Constant(_, value) => Some(value.clone()),
         }
     }
 
-    /// Returns the function's declaration in WIT.
+    /// Returns the declaration of the function in WIT.
     pub(crate) fn declaration(&self) -> String {
         let parameters = self.parameters.iter().enumerate();
         let parameters = parameters.map(|(number, ty)| format!("p{number}: {}", ty.reference())).collect::<Vec<_>>();
@@ -82,7 +83,7 @@ impl Function {
         format!("{}: {is_async}func({}){result};", self.name, parameters.join(", "))
     }
 
-    /// Returns the function's properties, as text.
+    /// Returns the names of the properties that the function and its types have.
     pub(crate) fn traits(&self) -> Vec<&'static str> {
         let flat = flat_all(&self.parameters).len();
         let result = self.result().map_or(0, |ty| ty.flat().len());
@@ -136,27 +137,28 @@ impl Function {
     }
 }
 
-/// A package.
+/// A WIT package with the functions that its components import and export.
 #[derive(Debug)]
 pub(crate) struct Package {
-    /// The name of the package, such as `test:p3`.
+    /// The name of the package, for example `test:p3`.
     pub(crate) name: String,
     pub(crate) functions: Vec<Function>,
     wit: String,
 }
 
-/// The version of all packages.
+/// The version of all generated packages.
 pub(crate) const VERSION: &str = "0.1.0";
 
 impl Package {
-    /// Generates the package with this number.
+    /// Generates the package `test:p` plus `number`, with `functions` random functions.
     pub(crate) fn make(number: usize, functions: usize, random: &mut Random) -> Self {
         let mut maker = TypeMaker::default();
         let functions = (0..functions).map(|number| Function::make(number, &mut maker, random)).collect();
         Self::of(format!("test:p{number}"), functions, random.one_in(2))
     }
 
-    /// Returns a package with these functions. Named types are in a separate interface, or defined by each interface.
+    /// Creates a package with the given functions. With `shared_types`, an interface of its own defines the named
+    /// types; without it, each interface defines them.
     pub(crate) fn of(name: String, functions: Vec<Function>, shared_types: bool) -> Self {
         let (mut definitions, mut named) = (String::new(), vec![]);
         for function in &functions {
@@ -181,12 +183,12 @@ impl Package {
         Self { name, functions, wit }
     }
 
-    /// An interface with its version.
+    /// Returns the full name of an interface of the package, with its version.
     pub(crate) fn interface(&self, name: &str) -> String {
         format!("{}/{name}@{VERSION}", self.name)
     }
 
-    /// The component of a world: `driver`, `relay` or `callee`.
+    /// Returns the component for a world of the package: `driver`, `relay` or `callee`.
     pub(crate) fn component(&self, world: &str) -> Arc<[u8]> {
         let text = match world {
             "driver" => module::driver(self),

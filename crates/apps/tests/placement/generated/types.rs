@@ -1,20 +1,20 @@
-//! Types of WIT: random ones, their WIT text, and their layout in the canonical ABI.
+//! Random types of WIT, their WIT text, and their layout in the canonical ABI.
 //!
 //! Layout and flattening are written from the component model's specification (`CanonicalABI.md`, "Alignment", "Element
-//! Size", "Flattening") and share nothing with the code under test.
+//! Size", "Flattening") and share no code with the code under test.
 
 use std::fmt::Write as _;
 
 use crate::random::Random;
 
-/// The maximum number of flat values in which parameters are passed; more values are passed in memory.
+/// The maximum number of flat values in which parameters are passed. If there are more, they are passed in memory.
 pub(crate) const FLAT_MAX: usize = 16;
 
-/// A type. Types that need a name in WIT have a number.
+/// A WIT type. A type that needs a name in WIT has a number, from which its name is formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Type {
     Bool,
-    /// The size in bytes, and whether it is signed.
+    /// An integer: its size in bytes, and whether it is signed.
     Integer(u32, bool),
     F32,
     F64,
@@ -26,13 +26,13 @@ pub(crate) enum Type {
     Result(Option<Box<Type>>, Option<Box<Type>>),
     Record(usize, Vec<Type>),
     Variant(usize, Vec<Option<Type>>),
-    /// The number of names.
+    /// An enum: its number and the number of its cases.
     Enum(usize, usize),
-    /// The number of names, at most 32.
+    /// A set of flags: its number and the number of flags, at most 32.
     Flags(usize, usize),
 }
 
-/// The type of a core value.
+/// The type of a flat value, which is a value of core WebAssembly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flat {
     I32,
@@ -42,7 +42,7 @@ pub(crate) enum Flat {
 }
 
 impl Flat {
-    /// Returns the name of the type in the text format.
+    /// Returns the name of the type in the text format of WebAssembly.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::I32 => "i32",
@@ -52,7 +52,7 @@ impl Flat {
         }
     }
 
-    /// Returns a type that can hold the bits of both types.
+    /// Returns the smallest type that can hold the bits of both types.
     fn join(self, other: Self) -> Self {
         match (self, other) {
             (a, b) if a == b => a,
@@ -62,12 +62,12 @@ impl Flat {
     }
 }
 
-/// `offset`, rounded up to a multiple of `align`.
+/// Returns `offset` rounded up to a multiple of `align`.
 pub(crate) fn round_up(offset: u32, align: u32) -> u32 {
     offset.next_multiple_of(align)
 }
 
-/// The offsets of the parts of a record or tuple, its size and its alignment.
+/// Returns the layout of a record or tuple: the offsets of its fields, its size and its alignment.
 pub(crate) fn fields(types: &[Type]) -> (Vec<u32>, u32, u32) {
     let (mut offsets, mut end, mut align) = (Vec::with_capacity(types.len()), 0, 1);
     for ty in types {
@@ -79,13 +79,13 @@ pub(crate) fn fields(types: &[Type]) -> (Vec<u32>, u32, u32) {
     (offsets, round_up(end, align), align)
 }
 
-/// All flat values of parameters or fields.
+/// Returns the flat types of all parameters or fields.
 pub(crate) fn flat_all(types: &[Type]) -> Vec<Flat> {
     types.iter().flat_map(Type::flat).collect()
 }
 
 impl Type {
-    /// The cases of a type that the ABI treats as a variant.
+    /// Returns the payloads of the cases, if the canonical ABI treats the type as a variant.
     pub(crate) fn cases(&self) -> Option<Vec<Option<&Type>>> {
         match self {
             Self::Variant(_, cases) => Some(cases.iter().map(Option::as_ref).collect()),
@@ -96,7 +96,7 @@ impl Type {
         }
     }
 
-    /// The parts of a type that the ABI treats as a record.
+    /// Returns the types of the fields, if the canonical ABI treats the type as a record.
     pub(crate) fn parts(&self) -> Option<&[Type]> {
         match self {
             Self::Record(_, parts) | Self::Tuple(parts) => Some(parts),
@@ -136,14 +136,14 @@ impl Type {
         }
     }
 
-    /// The offset of a variant's payload.
+    /// Returns the offset of a variant's payload.
     pub(crate) fn payload_offset(&self) -> u32 {
         let cases = self.cases().expect("it is a variant");
         let align = cases.iter().flatten().map(|ty| ty.align()).max().unwrap_or(1);
         round_up(discriminant_bytes(cases.len()), align)
     }
 
-    /// Returns the flat types of a value, as parameters of core functions.
+    /// Returns the flat types into which a value of this type is flattened.
     pub(crate) fn flat(&self) -> Vec<Flat> {
         match self {
             Self::Bool | Self::Char | Self::Flags(..) => vec![Flat::I32],
@@ -168,7 +168,7 @@ impl Type {
         }
     }
 
-    /// Adds the kinds of types that this type contains, as text.
+    /// Adds the names of the kinds of types that this type contains.
     pub(crate) fn traits(&self, traits: &mut Vec<&'static str>) {
         traits.push(match self {
             Self::Bool => "bool",
@@ -202,7 +202,7 @@ impl Type {
         self.parts().into_iter().flatten().chain(payloads).for_each(|ty| ty.traits(traits));
     }
 
-    /// Returns the reference to the type in WIT.
+    /// Returns the WIT text with which other declarations refer to the type.
     pub(crate) fn reference(&self) -> String {
         let joined = |types: &[Type]| types.iter().map(Type::reference).collect::<Vec<_>>().join(", ");
         let or_none = |ty: &Option<Box<Type>>| ty.as_ref().map_or_else(|| "_".to_owned(), |ty| ty.reference());
@@ -226,8 +226,8 @@ impl Type {
         }
     }
 
-    /// Writes the definitions of the named types in this type, each after the types to which it refers. Types in `done`
-    /// are already defined.
+    /// Writes the WIT definitions of all named types in this type. Each definition comes after those that it refers to.
+    /// Types in `done` are already defined.
     pub(crate) fn define(&self, wit: &mut String, done: &mut Vec<String>) {
         let mut inner = |types: &mut dyn Iterator<Item = &Type>| types.for_each(|ty| ty.define(wit, done));
         match self {
@@ -264,12 +264,12 @@ impl Type {
     }
 }
 
-/// The number of bytes of the number of a case.
+/// Returns the size in bytes of the discriminant of a variant.
 pub(crate) fn discriminant_bytes(cases: usize) -> u32 {
     if cases <= 1 << 8 { 1 } else { 2 }
 }
 
-/// The number of bytes of a set of flags.
+/// Returns the size in bytes of a set of flags.
 pub(crate) fn flags_bytes(names: usize) -> u32 {
     match names {
         ..=8 => 1,
@@ -278,14 +278,14 @@ pub(crate) fn flags_bytes(names: usize) -> u32 {
     }
 }
 
-/// Generates types. Named types are sometimes reused.
+/// Generates random types. A named type is sometimes used again.
 #[derive(Debug, Default)]
 pub(crate) struct TypeMaker {
     named: Vec<Type>,
 }
 
 impl TypeMaker {
-    /// Generates a type of at most `depth` levels.
+    /// Generates a type with at most `depth` levels of nested types.
     pub(crate) fn make(&mut self, random: &mut Random, depth: usize) -> Type {
         if depth == 0 || random.one_in(4) {
             return self.plain(random);

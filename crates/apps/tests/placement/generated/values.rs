@@ -1,21 +1,21 @@
-//! Random values of the generated types: mostly small ones, often edge cases, sometimes large ones.
+//! Random values of the generated types. Most are small; many are edge cases, and some are large.
 
 use super::types::Type;
 use crate::random::Random;
 
-/// A value. Floats are stored as their bits, so that they are compared bit by bit.
+/// A value of a WIT type. A float is stored as its bits, so that values are compared bit by bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// The bits of a boolean, integer, float, character or set of flags: as many bytes as the type has.
+    /// The bits of a boolean, integer, float, character or set of flags.
     Bits(u64),
     String(String),
     List(Vec<Value>),
     /// The fields of a record or tuple.
-    AppCapabilities(Vec<Value>),
+    Fields(Vec<Value>),
     Case(usize, Option<Box<Value>>),
 }
 
-/// Generates values for one call, with a bound on their total size.
+/// Generates the values of one call. Their total size is limited.
 pub(crate) struct ValueMaker<'a> {
     random: &'a mut Random,
     /// The number of elements and characters that may still be generated.
@@ -49,7 +49,7 @@ impl<'a> ValueMaker<'a> {
                 Value::List((0..length).map(|_| self.make(element)).collect())
             }
             Type::Record(_, parts) | Type::Tuple(parts) => {
-                Value::AppCapabilities(parts.iter().map(|part| self.make(part)).collect())
+                Value::Fields(parts.iter().map(|part| self.make(part)).collect())
             }
             Type::Variant(..) | Type::Enum(..) | Type::Option(_) | Type::Result(..) => {
                 let cases = ty.cases().expect("it is a variant");
@@ -59,7 +59,7 @@ impl<'a> ValueMaker<'a> {
         }
     }
 
-    /// The length of a string or list.
+    /// Chooses the length of a string or list.
     fn length(&mut self) -> usize {
         let wanted = match self.random.below(10) {
             0 => 0,
@@ -85,7 +85,8 @@ impl<'a> ValueMaker<'a> {
         bits & (u64::MAX >> (64 - bytes * 8))
     }
 
-    /// Generates a float. The only NaN is the one that the component model preserves.
+    /// Generates the bits of a float. If it is a NaN, it is the canonical one, because the component model preserves no
+    /// other.
     fn f32(&mut self) -> u64 {
         let edges = [0.0, -0.0, 1.0, f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(1)];
         let any = f32::from_bits(self.random.next() as u32);
@@ -100,7 +101,7 @@ impl<'a> ValueMaker<'a> {
         if value.is_nan() { 0x7ff8_0000_0000_0000 } else { value.to_bits() }
     }
 
-    /// Generates a character of one, two, three or four bytes in UTF-8.
+    /// Generates a character that has one, two, three or four bytes in UTF-8.
     fn character(&mut self) -> char {
         let edges = [
             '\0',

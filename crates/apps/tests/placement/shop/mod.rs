@@ -1,8 +1,9 @@
-//! The shop of `examples/boutique`, in every shape: the same requests have the same responses, byte for byte.
+//! The shop of `examples/boutique` in every shape: in each shape, the same requests must have the same responses, byte
+//! for byte.
 //!
-//! The monolith's responses are the reference. What the shop responds is not written here, since its pages may change;
-//! but how often each kind of response occurs is, so that a shop that gives the same wrong response to every request is
-//! detected.
+//! The responses of the monolith are the reference. This test does not contain the expected pages, because they may
+//! change. It does contain how often each kind of response must occur, so that a shop that gives the same wrong
+//! response to every request is detected.
 
 mod play;
 mod script;
@@ -19,7 +20,7 @@ use crate::seed;
 use play::{ComparedResponse, difference, order_number, play, quoted};
 use script::PlannedRequest;
 
-/// The shop, built, with the shapes of this test in addition to its own.
+/// Builds the shop. Its manifest has additional shapes for this test.
 fn boutique() -> Subject {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
     let manifest = std::fs::read_to_string(dir.join("isomer.toml")).expect("the shop has a manifest");
@@ -61,7 +62,7 @@ async fn every_shape_responds_like_the_monolith() {
             if let Some(difference) = difference(&steps, &monolith, &responses) {
                 let instances = if fresh { "fresh" } else { "reused" };
                 panic!(
-                    "shape `{shape}` with {instances} instances responses otherwise than the monolith:\n{difference}{}",
+                    "shape `{shape}` with {instances} instances responds differently from the monolith:\n{difference}{}",
                     seed::again(seed)
                 );
             }
@@ -69,7 +70,7 @@ async fn every_shape_responds_like_the_monolith() {
     }
 }
 
-/// Checks facts that hold for the shop whatever its pages look like.
+/// Checks facts about the responses that do not depend on the contents of the shop's pages.
 fn check_facts(steps: &[PlannedRequest], responses: &[ComparedResponse]) {
     assert_eq!(steps.len(), responses.len());
     assert!(steps.len() >= 450, "only {} requests", steps.len());
@@ -77,7 +78,7 @@ fn check_facts(steps: &[PlannedRequest], responses: &[ComparedResponse]) {
     responses.iter().for_each(|response| *statuses.entry(response.status).or_default() += 1);
     for (status, least) in [(200, 200), (204, 3), (302, 150), (404, 20), (405, 9), (413, 4), (415, 3), (422, 40)] {
         let seen = statuses.get(&status).copied().unwrap_or(0);
-        assert!(seen >= least, "status {status} was answered {seen} times, not {least}: {statuses:?}");
+        assert!(seen >= least, "only {seen} responses have status {status}, not {least}: {statuses:?}");
     }
     let pages = steps.iter().zip(responses);
     let placed =
@@ -94,7 +95,7 @@ fn check_facts(steps: &[PlannedRequest], responses: &[ComparedResponse]) {
     }
 }
 
-/// The comparisons rely on this: a different byte, header or status is detected.
+/// Checks that a different byte, header or status is detected, which the comparison of shapes relies on.
 #[test]
 fn a_differing_response_is_found() {
     let steps = &script::steps(1)[..2];

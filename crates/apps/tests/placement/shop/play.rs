@@ -1,4 +1,4 @@
-//! Sending the requests of the script to a shop, and comparing two sets of responses.
+//! Sends the requests of the script to a shop, and compares two lists of responses.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,16 +13,16 @@ use crate::harness::body::whole;
 use crate::harness::client::{Connection, TestResponse};
 use crate::random::Random;
 
-/// The part of a response that must be the same everywhere.
+/// The part of a response that must be the same in every shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ComparedResponse {
     pub(crate) status: u16,
-    /// The headers in their order, without the date.
+    /// The header fields in their order, without the date.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
 }
 
-/// The state of one visitor's browser.
+/// The state of one visitor's browser: the cookies, and the number of the last order.
 #[derive(Debug, Default)]
 struct Browser {
     cookies: BTreeMap<String, String>,
@@ -48,10 +48,10 @@ impl Browser {
     }
 }
 
-/// Starts a shop, and returns its responses to all requests of the script.
+/// Starts a shop, sends all requests of the script, and returns the responses.
 ///
 /// # Panics
-/// If there is no response, or it has another status than in the script.
+/// If a request gets no response, or a response with another status than in the script.
 pub(crate) async fn play(
     subject: &crate::fleet::Subject,
     running: Running<'_>,
@@ -61,7 +61,7 @@ pub(crate) async fn play(
     let fleet = Fleet::start(subject, running).await;
     let visitors = steps.iter().map(|step| step.visitor).max().map_or(0, |last| last + 1);
     let mut browsers: Vec<_> = (0..visitors).map(|_| Browser::default()).collect();
-    // A request's clock and randomness depend only on the number of its trace.
+    // The clock and randomness that a request sees depend only on the number of its trace.
     let mut traces = Random::new(seed, 0x7ace);
     let mut responses = Vec::with_capacity(steps.len());
     for (number, step) in steps.iter().enumerate() {
@@ -99,7 +99,7 @@ pub(crate) async fn play(
     responses
 }
 
-/// Returns the number of the order that a page confirms. It is in the link to the order's page.
+/// Returns the number of the order that a page confirms, which is a part of the link to the order's page.
 pub(crate) fn order_number(page: &str) -> Option<String> {
     let (_, after) = page.split_once("/orders/")?;
     let number: String = after.chars().take_while(|it| it.is_ascii_alphanumeric() || *it == '-').collect();
@@ -111,7 +111,7 @@ fn compared(response: TestResponse) -> ComparedResponse {
     let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
     let mut body = response.body.to_vec();
     if response.header("content-type") == "application/problem+json" {
-        // The front door's own responses contain the request's number, which differs for each request.
+        // A problem that the front door has sent contains the request ID, which differs for each request.
         let mut problem: serde_json::Value = serde_json::from_slice(&body).expect("a problem is JSON");
         problem["id"] = "".into();
         problem["instance"] = "".into();
@@ -120,7 +120,7 @@ fn compared(response: TestResponse) -> ComparedResponse {
     ComparedResponse { status: response.status.as_u16(), headers, body }
 }
 
-/// The first difference of two sets of responses, as text; none if they are equal.
+/// Describes the first difference between two lists of responses. Returns `None` if they are equal.
 pub(crate) fn difference(
     steps: &[PlannedRequest],
     expected: &[ComparedResponse],
@@ -156,7 +156,7 @@ pub(crate) fn difference(
     Some(text)
 }
 
-/// The names of an app's components, as written in the manifest's lists.
+/// Returns the names of the components that cargo builds, in quotation marks, for lists in a manifest.
 pub(crate) fn quoted(app: &App) -> Vec<String> {
     let known =
         app.components.iter().filter(|(_, component)| matches!(component.source.value, ComponentSource::Cargo(_)));

@@ -1,11 +1,12 @@
-//! The requests of the shop's visitors: several hundred, the same each time, each with the status of its response.
+//! The requests of the shop's visitors: several hundred requests, each with the expected status of its response. The
+//! same seed results in the same requests.
 //!
-//! Some visitors act at random, by a seed; others do unusual things: forms with every kind of mistake, cards of every
-//! kind, pages that do not exist, methods that are not allowed, bodies that are too large.
+//! Some visitors act at random. Others do unusual things: they send forms with every kind of mistake, use cards of
+//! every kind, request pages that do not exist, use methods that are not allowed, and send bodies that are too large.
 
 use crate::random::Random;
 
-/// The products.
+/// The IDs of the shop's products.
 const PRODUCTS: [&str; 9] = [
     "0PUK6V6EV0",
     "1YMWWN1N4O",
@@ -20,7 +21,7 @@ const PRODUCTS: [&str; 9] = [
 
 const CURRENCIES: [&str; 5] = ["EUR", "USD", "JPY", "GBP", "CAD"];
 
-/// Cards that are charged: number and security code.
+/// Cards that are charged, each as number and security code.
 const GOOD_CARDS: [(&str, &str); 4] = [
     ("4111 1111 1111 1111", "123"),
     ("5555-5555-5555-4444", "456"),
@@ -28,7 +29,7 @@ const GOOD_CARDS: [(&str, &str); 4] = [
     ("4432801561520454", "672"),
 ];
 
-/// Cards with valid numbers that are refused: number, code, expiration.
+/// Cards with valid numbers that are refused, each as number, security code, and month and year of expiry.
 const REFUSED_CARDS: [(&str, &str, &str, &str); 5] = [
     ("4432801561520455", "672", "1", "2090"),
     ("6011 1111 1111 1117", "123", "1", "2090"),
@@ -37,21 +38,22 @@ const REFUSED_CARDS: [(&str, &str, &str, &str); 5] = [
     ("4111111111111111", "1234", "1", "2090"),
 ];
 
-/// The number of visitors that act at random, and of actions of each.
+/// The number of visitors that act at random.
 const WALKERS: usize = 9;
 const STEPS_OF_WALKER: usize = 34;
 
-/// One request.
+/// A request of a visitor, and the expected status of the response.
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedRequest {
-    /// The visitor whose cookies are sent.
+    /// The number of the visitor, whose cookies are sent with the request.
     pub(crate) visitor: usize,
     pub(crate) method: &'static str,
-    /// Path and query. `{order}` is replaced by the visitor's last order, `{stranger}` by another visitor's.
+    /// The path and query. `{order}` is replaced by the number of the visitor's last order, and `{stranger}` by the
+    /// number of another visitor's order.
     pub(crate) target: String,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
-    /// The status of the response.
+    /// The expected status of the response.
     pub(crate) status: u16,
     /// Whether the request places an order.
     pub(crate) places_order: bool,
@@ -81,7 +83,7 @@ impl PlannedRequest {
     }
 }
 
-/// All requests, those of the visitors interleaved.
+/// Returns the requests of all visitors, interleaved.
 pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     let mut random = Random::new(seed, 0x5409);
     let mut visitors: Vec<Vec<PlannedRequest>> = (0..WALKERS).map(|_| walker(&mut random)).collect();
@@ -89,7 +91,7 @@ pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     let mut visitors: Vec<_> = visitors.into_iter().map(Vec::into_iter).collect();
     let mut steps = vec![];
     loop {
-        // A visitor with more requests left is chosen more often, so that all visitors end at about the same time.
+        // A visitor with more remaining requests is chosen more often, so that all visitors end at about the same time.
         let left: usize = visitors.iter().map(ExactSizeIterator::len).sum();
         if left == 0 {
             break;
@@ -106,7 +108,7 @@ pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     steps
 }
 
-/// The fields of the checkout form, in the encoding of WHATWG.
+/// Encodes the fields of the checkout form as `application/x-www-form-urlencoded`.
 fn checkout(email: &str, street: &str, (number, code, month, year): (&str, &str, &str, &str)) -> String {
     let plain = |text: &str| text.replace('+', "%2B").replace('&', "%26").replace('@', "%40").replace(' ', "+");
     format!(
@@ -124,7 +126,7 @@ fn good_checkout(card: usize) -> String {
     checkout("someone@example.com", "12 Harbour Lane", (number, code, "1", "2090"))
 }
 
-/// A visitor that looks around, buys sometimes, and is refused sometimes.
+/// Returns the requests of a visitor that browses at random, sometimes buys, and is sometimes refused.
 fn walker(random: &mut Random) -> Vec<PlannedRequest> {
     let mut steps = vec![PlannedRequest::get("/", 200)];
     let mut pieces = 0;
@@ -174,7 +176,7 @@ fn walker(random: &mut Random) -> Vec<PlannedRequest> {
     steps
 }
 
-/// A visitor that makes every mistake that a form allows, and succeeds in the end.
+/// Returns the requests of a visitor that makes every mistake that a form allows, and then places an order.
 fn clumsy() -> Vec<PlannedRequest> {
     let mut steps = vec![
         PlannedRequest::get("/cart", 200),
@@ -231,7 +233,7 @@ fn clumsy() -> Vec<PlannedRequest> {
     steps
 }
 
-/// A visitor whose browser loses cookies, and sends invalid ones.
+/// Returns the requests of a visitor whose browser loses cookies and sends invalid cookies.
 fn careless() -> Vec<PlannedRequest> {
     let bad = [
         "shop_session-id=short",
@@ -255,7 +257,7 @@ fn careless() -> Vec<PlannedRequest> {
         PlannedRequest::get("/orders/0000-0000-0000", 404),
         PlannedRequest::get("/orders/%27%20OR%201=1", 404),
     ]);
-    // The visitor adds more of one product than a cart accepts: 999.
+    // The maximum quantity of one product in a cart is 999. The visitor tries to add more.
     steps.extend((0..99).map(|_| PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=10", 302)));
     steps.push(PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=9", 302));
     steps.push(PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=1", 422));
@@ -264,7 +266,7 @@ fn careless() -> Vec<PlannedRequest> {
     steps
 }
 
-/// A visitor that tries what the protocol allows.
+/// Returns the requests of a visitor that uses unusual features of HTTP.
 fn tester() -> Vec<PlannedRequest> {
     let mut steps = vec![];
     for target in [
@@ -308,7 +310,7 @@ fn tester() -> Vec<PlannedRequest> {
         let headers = vec![("content-type", content_type.to_owned())];
         steps.push(PlannedRequest { headers, ..form.clone() });
     }
-    // The sizes exceed the shop's limit of a form, and then the manifest's limit of a body.
+    // These sizes exceed the shop's limit for a form; the larger ones also exceed the manifest's limit for a body.
     for bytes in [16 * 1024 + 1, 20_000, 65_537, 200_000] {
         steps.push(PlannedRequest::post("/cart", "x".repeat(bytes), 413));
     }
@@ -318,7 +320,7 @@ fn tester() -> Vec<PlannedRequest> {
     steps
 }
 
-/// A visitor that tries to see orders of others.
+/// Returns the requests of a visitor that tries to see the orders of other visitors.
 fn stranger() -> Vec<PlannedRequest> {
     let mut steps = vec![PlannedRequest::get("/", 200)];
     steps.extend((0..8).map(|_| PlannedRequest::get("/orders/{stranger}", 404)));
