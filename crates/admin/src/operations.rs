@@ -254,8 +254,8 @@ pub(crate) fn all() -> Vec<Operation> {
     ]
 }
 
-/// Creates a token, and passes only its stored form to the node, so that the node never has the token itself. The audit
-/// log records the id of the token before the token is stored.
+/// Creates a token, and passes only its stored form to `admin`, which never has the token itself. The audit log records
+/// the id of the token before the token is stored.
 fn create_token(
     admin: Arc<dyn Admin>,
     named: &PathNames,

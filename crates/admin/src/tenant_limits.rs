@@ -22,12 +22,13 @@ pub(crate) const REQUESTS_OF_TENANT_MAX: usize = 16;
 /// tenant can revoke a stolen token with another token.
 pub(crate) const REQUESTS_OF_TOKEN_MAX: usize = 12;
 
-/// The maximum number of concurrent requests of all tenants together. The other connections are reserved for the node's
-/// admins. [`is_fair`] limits the share of each tenant.
+/// The maximum number of concurrent requests of all tenants together. It is less than the maximum number of
+/// connections, so that the node's admins always have connections. [`is_fair`] limits the share of each tenant.
 pub(crate) const REQUESTS_OF_TENANTS_MAX: usize = 96;
 
-/// The maximum number of actions of all tenants that run at the same time. The other permits for actions are reserved
-/// for the node's admins. [`is_fair`] limits the share of each tenant. Further actions wait.
+/// The maximum number of actions of all tenants that run at the same time. Further actions wait. The number is less
+/// than the maximum for all callers, so that actions of the node's admins need not wait for tenants. [`is_fair`] limits
+/// the share of each tenant.
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 
 /// The maximum number of parts that a tenant may upload in each [`PERIOD`]: twice the maximum number in a release. Each

@@ -154,10 +154,11 @@ impl Token {
         }
     }
 
-    /// Reads a token from a file that belongs to this user and that no other user can read.
+    /// Reads the node's token from a file that belongs to this user and that no other user can read.
     ///
     /// # Errors
-    /// If the file cannot be read, belongs to another user, or is readable for other users.
+    /// If the file cannot be read, belongs to another user, is readable for other users, or does not contain the node's
+    /// token.
     pub fn read_own(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Io { path: path.to_owned(), source };
         // Do not follow symbolic links: another user who may write to the folder must not be able to redirect this to a

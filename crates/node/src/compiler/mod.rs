@@ -48,12 +48,12 @@ pub use error::CompileError;
 use protocol::ChildTask;
 pub use protocol::{ChildLimits, CompileOutput, CompilePhase, CompileRequest};
 
-/// A part of the key of cached code. To be incremented if a new version of the program must compile the same
+/// A part of the key of cached code. It must be incremented if a new version of the program compiles the same
 /// composition to different code.
 const COMPILED_AS: &[u8] = b"1";
 
-/// The minimum number of tenants that can share the queue: one tenant may have at most `waiting_max` divided by this
-/// number of waiting requests.
+/// The minimum number of tenants that can share the queue: each tenant may have at most `waiting_max` divided by this
+/// number of requests in the queue.
 const TENANTS_WAITING_MIN: usize = 4;
 
 /// The options of the compiler: how its child processes are started, and how many run at the same time.

@@ -14,9 +14,9 @@
 //! opens, before the next change of the app ([`finish_pending`]), and every minute. Because there are intents, the node
 //! need not search the data of all apps for interrupted replacements.
 //!
-//! The new files and the folders that contain them are synced before the state refers to them. The removal of an intent
-//! is synced before the files of its replacement are removed. So if there is an intent for a recorded replacement, but
-//! the folder with the new files does not exist, the replacement is already finished.
+//! The new files and the folders that contain them are synced before the node's state refers to them. The removal of an
+//! intent is synced before the files of its replacement are removed. So if there is an intent for a recorded
+//! replacement, but the folder with the new files does not exist, the replacement is already finished.
 //!
 //! Before an app is removed without its data, its pending replacement is finished. If the app was removed without this
 //! step (earlier versions of the program did that), a replacement whose switch has started is finished as if it were
@@ -24,8 +24,8 @@
 //!
 //! If recording fails, and the node cannot read whether the change was recorded
 //! ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)), requests continue to wait and no file is removed.
-//! As soon as the state can be read, [`Node::reconcile_later`] finishes or undoes the replacement. If the process ends
-//! before that, the next start of the node does it.
+//! As soon as the node's state can be read, [`Node::reconcile_later`] finishes or undoes the replacement. If the
+//! process ends before that, the next start of the node does it.
 
 use std::fs;
 use std::io;

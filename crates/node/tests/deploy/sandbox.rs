@@ -87,7 +87,7 @@ fn a_child_reaches_no_file_no_network_and_no_process() {
         if !confinement.missing.is_empty() || is_partial {
             // Print the layers that the system does not support. If the environment requires all layers, a missing
             // layer is a failure.
-            eprintln!("NOT CHECKED as this system does not offer it: {confinement}");
+            eprintln!("NOT CHECKED, because this system does not support all layers: {confinement}");
             assert!(std::env::var_os("ISOMER_TEST_SANDBOX_REQUIRED").is_none(), "{confinement}");
             if layers.len() == 1 {
                 continue;
