@@ -128,8 +128,8 @@ impl fmt::Display for CompilePhase {
             Self::Starting => f.write_str("starting"),
             Self::Reading(component) => write!(f, "reading component `{component}`"),
             Self::Planning => f.write_str("planning"),
-            Self::Composing(group) => write!(f, "composing {group}"),
-            Self::Compiling(group) => write!(f, "compiling {group}"),
+            Self::Composing(group) => write!(f, "composing group `{group}`"),
+            Self::Compiling(group) => write!(f, "compiling group `{group}`"),
         }
     }
 }
