@@ -1,7 +1,7 @@
 //! The capabilities of one app: its open stores, its secrets, and its HTTP clients.
 //!
 //! All stores and secrets are opened here, before the first request, so that a problem (a changed migration, a missing
-//! secret, a data directory in use) stops the start of the app instead of failing a user's request.
+//! secret, a data directory in use) prevents the start of the app instead of failing a user's request.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

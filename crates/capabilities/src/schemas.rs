@@ -1,5 +1,5 @@
-//! The schemas of an app's SQL stores in consecutive revisions: compares them with the migrations, and prepares the
-//! files that replace the stores when the next revision takes over.
+//! Compares the schemas of an app's SQL stores with the migrations of a revision, and prepares the files that replace
+//! the stores when the next revision takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

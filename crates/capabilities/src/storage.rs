@@ -52,13 +52,13 @@ pub struct StorageAccount {
     reserve: OnceLock<Arc<Reserve>>,
 }
 
-/// The number of bytes that a tenant's waiting calls hold, with a limit.
+/// The total size of a tenant's waiting calls, in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingBytes(AtomicUsize);
 
 impl WaitingBytes {
-    /// Adds the bytes of a call and returns `true`. Returns `false` if the sum would exceed `bytes_max`, except for the
-    /// only waiting call, which may be larger.
+    /// Adds the bytes of a call and returns `true`. Returns `false` if other calls wait and the sum would exceed
+    /// `bytes_max`.
     pub(crate) fn begin(&self, bytes: usize, bytes_max: usize) -> bool {
         let add = |waiting: usize| {
             let sum = waiting.saturating_add(bytes);
@@ -301,8 +301,8 @@ impl StorageAccount {
         if self.reserve.get().is_some_and(|reserve| reserve.room() < own) { disk } else { limit(self.limit()) }
     }
 
-    /// Claims `bytes` for a write to a folder, until [`StorageAccount::release_claim`]. Returns whether the bytes were
-    /// available.
+    /// Claims `bytes` for a write to a folder, until [`StorageAccount::release_claim`] is called. Returns whether the
+    /// bytes were available.
     pub(crate) fn claim(&self, bytes: u64) -> bool {
         // Adds the bytes before the check, so that two concurrent claims cannot both get the last available bytes.
         self.claimed.fetch_add(bytes, Ordering::Relaxed);
@@ -364,8 +364,8 @@ impl StorageAccount {
         bytes
     }
 
-    /// Adds the bytes of a waiting write and returns `true`. Returns `false` if the sum would exceed `bytes_max`,
-    /// except for the only waiting write, which may be larger.
+    /// Adds the bytes of a write and returns `true`. Returns `false` if other writes wait and the sum would exceed
+    /// `bytes_max`.
     pub(crate) fn begin_waiting(&self, bytes: usize, bytes_max: usize) -> bool {
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let fits = before == 0 || before.saturating_add(bytes) <= bytes_max;

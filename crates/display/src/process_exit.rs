@@ -7,8 +7,8 @@ use std::process::ExitStatus;
 /// A shell whose command was ended by a signal exits with this number plus the number of the signal.
 const SHELL_SIGNAL_BASE: i32 = 128;
 
-/// The exit of a process, by an exit code or a signal. Displayed as the predicate of a sentence about the process: `was
-/// killed by SIGKILL (possibly out of memory)`.
+/// The result of a process that has ended: an exit code or a signal. Displayed as the predicate of a sentence about the
+/// process: `was killed by SIGKILL (possibly out of memory)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessExit {
     /// The process exited with this code.

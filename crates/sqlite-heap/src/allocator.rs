@@ -79,7 +79,7 @@ type LocalTime = unsafe extern "C" fn(*const libc::time_t, *mut libc::tm) -> c_i
 /// # Safety
 /// Both pointers must be valid, as for `gmtime_r`. SQLite passes the pointers that it would pass to `localtime_r`.
 unsafe extern "C" fn utc(time: *const libc::time_t, fields: *mut libc::tm) -> c_int {
-    // SAFETY: by this function's contract.
+    // SAFETY: both pointers are valid, by this function's contract.
     let filled = unsafe { libc::gmtime_r(time, fields) };
     c_int::from(filled.is_null())
 }
@@ -163,7 +163,7 @@ unsafe extern "C" fn x_realloc(block: *mut c_void, bytes: c_int) -> *mut c_void 
     if start.is_null() {
         return null_mut();
     }
-    // SAFETY: as in `x_malloc`.
+    // SAFETY: as in `x_malloc`, the allocation starts with the header, and the block follows the header.
     unsafe {
         (*start.cast::<Header>()).bytes = new_bytes;
         start.add(HEADER_BYTES).cast()

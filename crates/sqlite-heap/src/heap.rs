@@ -25,7 +25,7 @@ pub trait HeapAccount: Send + Sync {
     fn release(&self, bytes: usize);
 }
 
-/// The count of the memory that SQLite has allocated for one owner.
+/// A counter of the memory that SQLite has allocated for one owner.
 pub struct Heap {
     account: Box<dyn HeapAccount>,
     state: Mutex<HeapUse>,
@@ -141,8 +141,9 @@ impl Drop for Heap {
     }
 }
 
-/// Returns why the last refused allocation on this thread was refused, since the thread entered its current heap;
-/// `None` if no allocation was refused.
+/// Returns the reason of the last refused allocation on this thread since the thread entered its current heap; `None`
+/// if no allocation was refused.
+
 #[must_use]
 pub fn refusal() -> Option<Refusal> {
     CURRENT.with_borrow(|current| current.as_ref().and_then(|current| current.refusal))

@@ -33,9 +33,9 @@ pub struct KeyPage {
 /// The amount that [`KvStore::increment`](super::KvStore::increment) adds. Its type determines the range of the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delta {
-    /// A 64-bit signed integer; the sum must be one too.
+    /// A signed amount. The sum must fit into an `i64`.
     Signed(i64),
-    /// A 64-bit unsigned integer; the sum must be one too.
+    /// An unsigned amount. The sum must fit into a `u64`.
     Unsigned(u64),
 }
 

@@ -205,8 +205,7 @@ impl From<PoolError> for KvError {
     }
 }
 
-/// The part that the key-value stores of all apps in a process share: threads, open files, and the budget of page
-/// caches.
+/// The threads, open files and page cache budget that the key-value stores of all apps in a process share.
 #[derive(Clone)]
 pub(crate) struct KvEngine {
     limits: Arc<KvLimits>,

@@ -17,7 +17,7 @@ use crate::storage::{Claim, StorageAccount};
 /// A file is compacted on close only if it is more than this many times as large as its entries.
 const COMPACT_FROM: u64 = 4;
 
-/// A file is compacted on close only if it is larger than this.
+/// Files up to this size, in bytes, are not compacted on close.
 const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
 pub(crate) struct OpenStore {

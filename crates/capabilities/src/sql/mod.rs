@@ -96,7 +96,7 @@ pub struct SqlLimits {
     /// The maximum number of statements of one tenant's stores that wait for a thread.
     pub tenant_waiting_max: usize,
     /// The maximum total size in bytes of one tenant's waiting and running statements, with their parameters. A
-    /// tenant's only statement may be larger.
+    /// statement may be larger if the tenant has no other one.
     pub tenant_waiting_bytes_max: usize,
     /// The maximum number of bytes that SQLite may allocate for one statement, in addition to the memory of the
     /// connection. A statement that needs more fails.
@@ -200,7 +200,7 @@ impl PartialEq for RowsCharge {
     }
 }
 
-/// The part that the SQL stores of all apps in a process share: threads and open files.
+/// The threads and open files that the SQL stores of all apps in a process share.
 #[derive(Clone)]
 pub(crate) struct SqlEngine {
     limits: Arc<SqlLimits>,
