@@ -151,13 +151,16 @@ mod tests {
         }
         assert_eq!(own.directory(&grant("missing", false)).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(own.directory(&grant("./templates", false)).unwrap().ends_with("files/templates"));
-        assert!(!dir.path().join("dirs").exists(), "made with the first that is granted");
+        assert!(!dir.path().join("dirs").exists(), "the folder is created with the first grant");
         let names = ["data", "data/inner", "data%2Finner", "templates", "."];
         let folders: std::collections::BTreeSet<_> =
             names.iter().map(|name| own.directory(&grant(name, true)).unwrap()).collect();
-        assert_eq!(folders.len(), names.len(), "each has one of its own");
+        assert_eq!(folders.len(), names.len(), "each grant has its own folder");
         let real = dir.path().join("dirs").canonicalize().unwrap();
-        assert!(folders.iter().all(|folder| folder.parent() == Some(&real)), "side by side: {folders:?}");
+        assert!(
+            folders.iter().all(|folder| folder.parent() == Some(&real)),
+            "all folders are at the same level: {folders:?}"
+        );
     }
 
     #[cfg(unix)]

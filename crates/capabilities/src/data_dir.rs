@@ -237,7 +237,7 @@ mod tests {
         let (sender, opened) = std::sync::mpsc::channel();
         let path = dir.path().to_owned();
         let opener = std::thread::spawn(move || sender.send(DataDir::open(&path).map(drop)).unwrap());
-        assert!(opened.recv_timeout(MEMBERS_WAIT_STEP * 3).is_err(), "members have it open");
+        assert!(opened.recv_timeout(MEMBERS_WAIT_STEP * 3).is_err(), "members have the directory open");
         drop(members);
         opened.recv().unwrap().unwrap();
         opener.join().unwrap();

@@ -97,7 +97,7 @@ mod tests {
         let mut steps = 0;
         let copied = account.copy_file(&from, &to, || {
             steps += 1;
-            assert!(account.room() <= bytes, "all of it is claimed from the beginning");
+            assert!(account.room() <= bytes, "the whole size is claimed from the start");
             true
         });
         copied.unwrap();
@@ -108,7 +108,11 @@ mod tests {
         let stopped = StorageAccount::new(2 * bytes);
         let part = dir.path().join("part");
         assert!(matches!(stopped.copy_file(&from, &part, || false), Err(FileCopyError::Stopped)));
-        assert!((STEP_BYTES..bytes).contains(&stopped.used()), "what is there is counted: {}", stopped.used());
+        assert!(
+            (STEP_BYTES..bytes).contains(&stopped.used()),
+            "the copied part is added to the used storage: {}",
+            stopped.used()
+        );
         let poor = StorageAccount::new(bytes - 1);
         let refused = poor.copy_file(&from, &dir.path().join("none"), || true);
         assert!(matches!(refused, Err(FileCopyError::NoRoom { .. })) && !dir.path().join("none").exists());

@@ -224,7 +224,7 @@ mod tests {
         let (copied, may_write) = writing.directory(&grant("notes", true)).unwrap();
         assert!(may_write && copied.starts_with(candidate.canonicalize().unwrap()));
         assert_eq!(std::fs::read(copied.join("mine")).unwrap(), b"text");
-        assert!(storage.used_in(&candidate) >= 4096, "the copy is counted");
+        assert!(storage.used_in(&candidate) >= 4096, "the copy is added to the used storage");
         // The copy cannot use space that guests of the serving app have claimed.
         let left = storage.room();
         assert!(storage.claim(left));

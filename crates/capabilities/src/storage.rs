@@ -513,9 +513,9 @@ mod tests {
         for length in [10_000, 100_000, 10] {
             std::fs::write(&file, vec![1; length]).unwrap();
             let bytes = account.measure(&file);
-            assert_eq!(account.used(), 1 << 30, "what is not counted counts as all there is");
+            assert_eq!(account.used(), 1 << 30, "a folder that cannot be measured is treated as full");
             account.set_limit(1 << 20);
-            assert_eq!(account.used(), 1 << 20, "under another limit, too");
+            assert_eq!(account.used(), 1 << 20, "also under another limit");
             account.set_limit(u64::MAX);
             assert_eq!(account.used(), counted + bytes);
             account.set_limit(1 << 30);
@@ -569,7 +569,7 @@ mod tests {
         assert_eq!(account.charges_max(), 600);
         account.release_claim(400);
         account.charge(|| 1200);
-        assert!(account.is_over() && account.charges_max() == 1200, "what is there stays");
+        assert!(account.is_over() && account.charges_max() == 1200, "existing data stays");
         account.charge(|| 0);
         assert_eq!((account.used(), account.charges_max()), (0, 1000));
     }

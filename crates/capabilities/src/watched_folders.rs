@@ -288,7 +288,7 @@ mod tests {
         assert!(folders.claim(100_000) && folders.claim(200_000));
         folders.count().await;
         folders.count().await;
-        assert_eq!(account.room(), left - 300_000, "neither write is over");
+        assert_eq!(account.room(), left - 300_000, "neither write has ended");
         folders.written(100_000);
         folders.count().await;
         assert_eq!(account.room(), left - 200_000);
@@ -327,6 +327,6 @@ mod tests {
         // Waits until all requested counts have ended.
         drop(pool);
         assert!(account.used() >= 500_000, "{account:?}");
-        assert_eq!(account.room(), LIMIT - account.used(), "and it is claimed no longer");
+        assert_eq!(account.room(), LIMIT - account.used(), "the bytes are no longer claimed");
     }
 }

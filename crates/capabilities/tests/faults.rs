@@ -54,7 +54,7 @@ async fn a_fault_at_any_operation_loses_nothing() {
             acknowledged.push((key, value));
             check(&at, &store, &acknowledged).await;
         }
-        assert!(refused > 5, "{fault:?}: {refused} writes met it");
+        assert!(refused > 5, "{fault:?}: {refused} writes failed");
         drop((store, kv));
         let kv = Kv::new(dir.path(), KvLimits::default());
         check("after a restart", &kv.store("store").await.unwrap(), &acknowledged).await;

@@ -213,9 +213,12 @@ async fn a_swap_notices_a_change_back_to_the_old_value() {
     assert_eq!(store.current(&now).await.unwrap(), (now.clone(), Some(b"1".to_vec())));
     store.delete(s("a")).await.unwrap();
     store.set(s("a"), b"1".to_vec()).await.unwrap();
-    assert!(matches!(store.swap(now, b"3".to_vec()).await.unwrap(), Swap::Changed(_)), "made again is changed");
+    assert!(
+        matches!(store.swap(now, b"3".to_vec()).await.unwrap(), Swap::Changed(_)),
+        "a key that was removed and set again has changed"
+    );
     let (seen, _) = store.current(&store.compare(s("a")).await.unwrap()).await.unwrap();
-    assert_eq!(store.swap(seen, b"3".to_vec()).await.unwrap(), Swap::Swapped, "what was seen had not changed");
+    assert_eq!(store.swap(seen, b"3".to_vec()).await.unwrap(), Swap::Swapped, "the key had not changed since the read");
     let absent = store.compare(s("b")).await.unwrap();
     assert_eq!(store.swap(absent.clone(), b"1".to_vec()).await.unwrap(), Swap::Swapped);
     assert!(matches!(store.swap(absent, b"2".to_vec()).await.unwrap(), Swap::Changed(_)));

@@ -129,7 +129,10 @@ async fn statements_that_programs_put_around_a_migration_do_nothing() {
     drop(store);
     app.write("5.sql", "BEGIN;\nDELETE FROM t WHERE id = 1;\nCOMMIT;");
     let refused = app.refused().await;
-    assert!(refused.contains("5.sql") && refused.contains("`child`"), "it may not orphan anything: {refused}");
+    assert!(
+        refused.contains("5.sql") && refused.contains("`child`"),
+        "a migration must not leave rows without their parent: {refused}"
+    );
 }
 
 #[tokio::test]
@@ -149,13 +152,17 @@ async fn backward_migrations_are_not_applied() {
     ]);
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 2);
     app.write("3_slow.down.sql", "INSERT INTO t (name) VALUES ('c');");
-    assert_eq!(names(&app.open().await.unwrap()).await.len(), 3, "one without a way there is a migration");
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 3, "a down file without an up file is a migration");
     app.write(
         "4_both.sql",
         "-- +goose Up\r\nINSERT INTO t (name) VALUES ('d');\r\n-- +goose Down\r\nDROP TABLE t;\r\n",
     );
     app.write("5_both.sql", "-- migrate:up\nINSERT INTO t (name) VALUES ('e');\n\n-- migrate:down\nDELETE FROM t;\n");
-    assert_eq!(names(&app.open().await.unwrap()).await.len(), 5, "nor are they in one file");
+    assert_eq!(
+        names(&app.open().await.unwrap()).await.len(),
+        5,
+        "backward statements in the same file are not applied"
+    );
 }
 
 #[tokio::test]
@@ -242,12 +249,12 @@ async fn a_revision_starts_on_a_newer_schema() {
     app.write("003_more.sql", "ALTER TABLE t ADD COLUMN more TEXT;");
     app.open().await.unwrap();
     fs::remove_file(app.file("003_more.sql")).unwrap();
-    assert_eq!(names(&app.open().await.unwrap()).await.len(), 2, "it starts on the newer schema");
+    assert_eq!(names(&app.open().await.unwrap()).await.len(), 2, "the revision starts on the newer schema");
     // From here on, the migrations of this revision differ from those of the later revision.
     app.write("004_other.sql", "INSERT INTO t (name) VALUES ('c');");
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 3);
     app.write(FILL.0, "DELETE FROM t;");
-    assert!(app.refused().await.contains("was changed"), "its own are still looked at");
+    assert!(app.refused().await.contains("was changed"), "the revision's own migrations are still checked");
     fs::remove_file(app.file(FILL.0)).unwrap();
     assert!(app.refused().await.contains("is missing"));
 }
@@ -261,7 +268,7 @@ async fn all_pending_migrations_are_applied_or_none() {
     app.write("002_good.sql", "CREATE TABLE good (x);");
     app.write("003_bad.sql", "INSERT INTO nowhere VALUES (1);");
     assert!(app.refused().await.contains("003_bad.sql"));
-    assert!(fs::read(&file).unwrap() == before, "not a byte has changed");
+    assert!(fs::read(&file).unwrap() == before, "the store's file is unchanged");
     fs::remove_file(app.file("003_bad.sql")).unwrap();
     let store = app.open().await.unwrap();
     store.execute("INSERT INTO good VALUES (1)".to_owned(), vec![]).await.unwrap();

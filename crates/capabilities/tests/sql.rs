@@ -197,7 +197,7 @@ async fn sizes_are_bounded() {
     transaction.execute("INSERT INTO t (name) VALUES ('kept')".to_owned(), vec![]).await.unwrap();
     large(transaction.query(format!("INSERT INTO t (name) {} SELECT i FROM n RETURNING id", numbers(6)), vec![]).await);
     transaction.commit().await.unwrap();
-    assert_eq!(count(&store).await, 1, "of a transaction only that statement is undone");
+    assert_eq!(count(&store).await, 1, "in a transaction, only the failed statement is undone");
 }
 
 #[tokio::test]
@@ -206,8 +206,8 @@ async fn a_transaction_is_all_or_nothing() {
     let transaction = store.begin().await.unwrap();
     transaction.execute("INSERT INTO t (name) VALUES (?)".to_owned(), vec![text("a")]).await.unwrap();
     let inside = transaction.query("SELECT name FROM t".to_owned(), vec![]).await.unwrap();
-    assert_eq!(inside.rows, [[text("a")]], "it sees its own change");
-    assert_eq!(count(&store).await, 0, "others don't, and needn't wait");
+    assert_eq!(inside.rows, [[text("a")]], "the transaction sees its own change");
+    assert_eq!(count(&store).await, 0, "other readers do not see the change, and do not wait");
     transaction.commit().await.unwrap();
     assert_eq!(count(&store).await, 1);
     let transaction = store.begin().await.unwrap();
@@ -224,7 +224,7 @@ async fn a_transaction_is_all_or_nothing() {
     assert!(matches!(failed, Err(SqlError::Constraint(_))), "{failed:?}");
     transaction.execute("INSERT INTO t (name) VALUES ('d')".to_owned(), vec![]).await.unwrap();
     transaction.commit().await.unwrap();
-    assert_eq!(count(&store).await, 3, "a statement that failed left nothing, the transaction went on");
+    assert_eq!(count(&store).await, 3, "the failed statement changed nothing, and the transaction continued");
 }
 
 #[tokio::test]

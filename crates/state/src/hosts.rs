@@ -131,10 +131,13 @@ mod tests {
     #[test]
     fn a_name_belongs_to_one_app() {
         let hosts = with(&[("shop.example", "a/shop")]);
-        assert!(free(&hosts, "shop.example", "a/shop"), "it has it already");
+        assert!(free(&hosts, "shop.example", "a/shop"), "the app has the name already");
         assert!(!free(&hosts, "shop.example", "a/other") && !free(&hosts, "shop.example", "b/shop"));
         assert!(free(&hosts, "other.example", "b/shop") && free(&hosts, "x.shop.example", "b/shop"));
-        assert!(free(&hosts, "shop.example", "a") && !free(&hosts, "shop.example", "b"), "a tenant's own");
+        assert!(
+            free(&hosts, "shop.example", "a") && !free(&hosts, "shop.example", "b"),
+            "a tenant can own the name of its app"
+        );
     }
 
     #[test]
@@ -147,9 +150,12 @@ mod tests {
         for other in ["shop.example", "example", "workshop.example", "*"] {
             assert!(free(&hosts, other, "b/shop"), "{other}");
         }
-        assert!(!free(&hosts, "*.example", "b/shop"), "it would be above what another tenant has");
+        assert!(!free(&hosts, "*.example", "b/shop"), "the wildcard would include another tenant's name");
         assert!(free(&hosts, "*.example", "a/other"));
-        assert!(free(&with(&[("shop.example", "a/shop")]), "*.shop.example", "b/shop"), "not the name itself");
+        assert!(
+            free(&with(&[("shop.example", "a/shop")]), "*.shop.example", "b/shop"),
+            "the wildcard does not include the name itself"
+        );
     }
 
     #[test]

@@ -197,8 +197,8 @@ mod tests {
         let all = 10 * u64::from(oldest);
         assert_eq!(index.charged(&tenant, None), all);
         let with_new = index.charged(&tenant, Some((&shop, &release(200), 7)));
-        assert_eq!(with_new, all - 10 + 7, "the oldest makes room for the new one");
+        assert_eq!(with_new, all - 10 + 7, "the oldest release is dropped for the new one");
         let again = index.charged(&tenant, Some((&shop, &release(2), 4)));
-        assert_eq!(again, all - 10 + 4, "a release that it had keeps its place");
+        assert_eq!(again, all - 10 + 4, "a release that the app had before drops no other release");
     }
 }

@@ -87,7 +87,7 @@ fn a_blob_with_other_names_is_not_replaced_by_the_same_bytes() {
     let (path, first, digest) = put_again();
     let name = folder.path().join("name");
     fs::hard_link(&path, &name).unwrap();
-    assert_eq!(put_again().1, first, "else each upload would take its room once more");
+    assert_eq!(put_again().1, first, "a repeated upload keeps the file that releases link to");
     assert!(blobs.has(&digest, 4).unwrap());
     // An upload replaces a damaged blob.
     fs::write(&name, "tex?").unwrap();

@@ -178,7 +178,7 @@ fn a_removed_tenant_leaves_no_names_and_no_secrets() {
 fn debug_output_contains_no_secret() {
     let secret = Secret::new(b"sesame".to_vec());
     assert!(!format!("{secret:?} {secret:#?}").contains("sesame"));
-    assert!(!format!("{secret:?}").contains("115"), "nor its bytes as numbers");
+    assert!(!format!("{secret:?}").contains("115"), "the output does not contain the secret's bytes as numbers either");
 }
 
 #[test]
@@ -271,7 +271,11 @@ fn tokens_are_kept_until_they_are_revoked_or_their_tenant_is_removed() {
     assert_eq!((state.token(&[1; 8].into()), names("other").len()), (None, 1));
     state.remove_tenant(&tenant("other")).unwrap();
     state.set_tenant(&tenant("other"), TenantChange::default()).unwrap();
-    assert_eq!((state.token(&[3; 8].into()), names("other").len()), (None, 0), "a new tenant of that name has none");
+    assert_eq!(
+        (state.token(&[3; 8].into()), names("other").len()),
+        (None, 0),
+        "a new tenant of the same name has no tokens"
+    );
     drop(state);
     let state = NodeState::open(&path).unwrap();
     assert!(state.token(&[1; 8].into()).is_none() && state.token(&[3; 8].into()).is_none());

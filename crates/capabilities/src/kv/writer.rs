@@ -310,7 +310,7 @@ mod tests {
             assert!(matches!(refused, Err(KvError::Storage { .. })), "{refused:?}");
             assert!(store.get("a".to_owned()).await.is_err());
         }
-        assert!(account.begin_waiting(1, 1), "what was refused no longer waits");
+        assert!(account.begin_waiting(1, 1), "the refused write no longer counts as waiting");
         threads.fail(false);
         store.set("b".to_owned(), b"3".to_vec()).await.unwrap();
         assert_eq!(store.get("a".to_owned()).await.unwrap(), Some(b"1".to_vec()));

@@ -200,13 +200,17 @@ mod tests {
         let mut lanes = lanes(8, 2);
         push(&mut lanes, 1, 10);
         push(&mut lanes, 2, 10);
-        assert_eq!(take(&mut lanes), [1, 2, 1, 2, 1, 2, 1, 2], "two share all threads, and none has more than it may");
+        assert_eq!(
+            take(&mut lanes),
+            [1, 2, 1, 2, 1, 2, 1, 2],
+            "two lanes share all threads, and no lane exceeds its maximum"
+        );
         push(&mut lanes, 3, 10);
         assert!(lanes.is_ready() && !lanes.ready_more_than(1));
         assert_eq!(take(&mut lanes), [3]);
         push(&mut lanes, 4, 1);
         push(&mut lanes, 5, 1);
-        assert_eq!(take(&mut lanes), [4], "so many as are in reserve");
+        assert_eq!(take(&mut lanes), [4], "as many jobs as there are extra threads");
         assert!(!lanes.is_ready());
         // A thread that becomes free runs a job of a lane that uses less than its share.
         lanes.finish(1);
@@ -217,7 +221,7 @@ mod tests {
         assert_eq!(
             take(&mut lanes),
             [3],
-            "the reserve is given back first; of the shared threads, lanes are served round-robin"
+            "the extra threads become free first; lanes get the shared threads round-robin"
         );
     }
 

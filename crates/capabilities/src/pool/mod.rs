@@ -378,7 +378,7 @@ mod tests {
         assert!(locked(&order).is_empty(), "the greedy lane has a second thread");
         release.send(()).unwrap();
         greedy.run(|| ()).await.unwrap();
-        assert_eq!(*locked(&order), (0..50).collect::<Vec<_>>(), "in order");
+        assert_eq!(*locked(&order), (0..50).collect::<Vec<_>>(), "the jobs of a lane run in order");
     }
 
     #[tokio::test]
@@ -508,7 +508,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&held), 1, "a waiting job is dropped with its caller, before it runs");
         let next = lane.run(|| 1);
         drop(running);
-        assert_eq!(next.await, Ok(1), "what runs has ended");
+        assert_eq!(next.await, Ok(1), "the running job has ended");
     }
 
     #[tokio::test]

@@ -142,7 +142,7 @@ async fn a_failed_switch_is_repeated_when_the_store_is_opened() {
     for _ in 0..2 {
         let refused = stores.open().await.err();
         assert!(matches!(refused, Some(SqlOpenError::Unfinished { .. })), "{refused:?}");
-        assert!(insert(&old, 2).await.is_err() && query(&old, "n").await.is_err(), "it would be in the old file");
+        assert!(insert(&old, 2).await.is_err() && query(&old, "n").await.is_err(), "the row would be in the old file");
     }
     let trial = stores.engine.stores(&stores.dir.path().join("trial"), stores.account.clone(), &Account::unlimited());
     assert!(stores.sql().open_candidate("s", SqlSettings::default(), &trial).await.is_err());

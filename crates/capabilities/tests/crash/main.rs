@@ -40,7 +40,7 @@ impl Effects {
                 _ => continue,
             };
             for (key, value) in &self.0[operation] {
-                let values = possible.get_mut(key.as_str()).expect("all keys are there");
+                let values = possible.get_mut(key.as_str()).expect("every key has values");
                 if done {
                     values.clear();
                 }
@@ -58,7 +58,7 @@ fn check(at: &str, events: &[Event], effects: &Effects, found: &BTreeMap<String,
         let value = found.get(key).map(String::as_str);
         assert!(possible.contains(&value), "{at}: `{key}` is {value:?}, may be {possible:?}");
     }
-    assert_eq!(found.get("left"), found.get("right"), "{at}: half of an operation");
+    assert_eq!(found.get("left"), found.get("right"), "{at}: only a part of an operation is present");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,7 +154,7 @@ async fn sql_stores_keep_what_they_acknowledged() {
     }
     let events = recorder.events();
     let folded = events.iter().filter(|event| matches!(event, Event::Sync { file } if file == "crash.sqlite")).count();
-    assert!(folded > 1, "the log was never folded into the file");
+    assert!(folded > 1, "the log was never copied into the file");
     drop((store, sql));
     let check_dir = tempfile::tempdir().unwrap();
     for end in opened..=events.len() {

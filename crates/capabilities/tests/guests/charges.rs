@@ -37,13 +37,13 @@ fn charged(node: &Node, name: &str, limits: AccountLimits) -> Tenant {
 
 async fn one(store: &SqlStore) {
     let answered = tokio::time::timeout(PATIENCE, store.query("SELECT 1".to_owned(), vec![])).await;
-    assert_eq!(answered.expect("it is answered").unwrap().rows, [[Value::Integer(1)]]);
+    assert_eq!(answered.expect("the request gets a response").unwrap().rows, [[Value::Integer(1)]]);
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
+        assert!(Instant::now() < deadline, "not reached in time: {what}");
         tokio::task::yield_now().await;
         std::thread::yield_now();
     }
@@ -55,13 +55,14 @@ async fn an_endless_statement_is_interrupted_when_its_tenant_exceeds_its_process
     let limits = AccountLimits { memory_bytes: u64::MAX, cpu_per_second: Duration::from_millis(50) };
     let (tenant, other) = (charged(&node, "a", limits), node.tenant("b", 1 << 30));
     let store = open(&node, &tenant, "one").await;
-    let ended = tokio::time::timeout(PATIENCE, store.query(ENDLESS.to_owned(), vec![])).await.expect("it has an end");
+    let ended =
+        tokio::time::timeout(PATIENCE, store.query(ENDLESS.to_owned(), vec![])).await.expect("the statement ends");
     assert_eq!(ended, Err(SqlError::Cpu));
     assert!(SqlError::Cpu.to_string().contains("quota `cpu`"));
     let used = tenant.account.used();
     assert!(used.cpu >= Duration::from_millis(100) && used.refused_cpu >= 1, "{used:?}");
     one(&open(&node, &other, "one").await).await;
-    assert!(other.account.used().cpu < used.cpu, "each pays for itself");
+    assert!(other.account.used().cpu < used.cpu, "each tenant is charged for its own statement");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,19 +95,19 @@ async fn statements_end_with_their_callers_even_while_they_wait() {
     transaction.execute("INSERT INTO t VALUES (1)".to_owned(), vec![]).await.unwrap();
     let step = tokio::spawn(async move { transaction.query(ENDLESS.to_owned(), vec![]).await });
     let insert = format!("INSERT INTO t {} RETURNING 1", ENDLESS.replace("count(*)", "i"));
-    let mut asked: Vec<_> = (0..20).map(|_| ask(ENDLESS.to_owned())).collect();
-    asked.extend((0..20).map(|_| ask(insert.clone())));
+    let mut statements: Vec<_> = (0..20).map(|_| ask(ENDLESS.to_owned())).collect();
+    statements.extend((0..20).map(|_| ask(insert.clone())));
     let running = tenant.account.used().cpu;
     until("statements run", || tenant.account.used().cpu > running + Duration::from_millis(20)).await;
-    for asked in &asked {
-        asked.abort();
+    for statement in &statements {
+        statement.abort();
     }
     step.abort();
     let answered = async {
         store.execute("INSERT INTO t VALUES (2)".to_owned(), vec![]).await.unwrap();
         store.query("SELECT v FROM t".to_owned(), vec![]).await.unwrap().rows
     };
-    let rows = tokio::time::timeout(PATIENCE, answered).await.expect("the store is free again");
+    let rows = tokio::time::timeout(PATIENCE, answered).await.expect("the store accepts a statement again");
     assert_eq!(rows, [[Value::Integer(2)]], "the transaction was rolled back");
 }
 
@@ -131,7 +132,7 @@ async fn each_new_tenant_gets_a_thread_although_others_occupy_all() {
     for name in ["d", "e", "f"] {
         one(&open(&node, &node.tenant(name, 1 << 30), "one").await).await;
     }
-    assert!(greedy.iter().all(|greedy| !greedy.is_finished()), "they run all the while");
+    assert!(greedy.iter().all(|greedy| !greedy.is_finished()), "the greedy statements still run");
     for greedy in greedy {
         greedy.abort();
     }
@@ -164,7 +165,7 @@ async fn waiting_statements_are_charged_with_their_parameters_and_bounded() {
         let charged = tenant.account.used().host_bytes - before;
         assert!(charged >= ((20 - answers.len()) * MIB) as u64, "{charged}");
         drop(waiting);
-        assert_eq!(tenant.account.used().host_bytes, before, "released with their callers");
+        assert_eq!(tenant.account.used().host_bytes, before, "the charge ends with the callers");
         transaction.commit().await.unwrap();
         store.execute("INSERT INTO t VALUES (?)".to_owned(), vec![Value::Blob(vec![7; MIB])]).await.unwrap();
     }
@@ -225,7 +226,7 @@ async fn memory_bombs_of_a_tenant_do_not_affect_statements_of_others() {
     assert_eq!(by_statement + by_tenant, 80);
     assert_eq!(other.account.used().refused_memory, 0);
     let used = bomber.account.used();
-    assert!(used.host_bytes > 0 && used.host_bytes < 16 << 20, "what the connections keep is charged: {used:?}");
+    assert!(used.host_bytes > 0 && used.host_bytes < 16 << 20, "the memory of the connections is charged: {used:?}");
     // After the stores are closed, no memory of theirs is charged.
     drop((store, stores));
     node.engines.closed(node.dir.path()).await;

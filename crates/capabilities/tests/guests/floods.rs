@@ -46,8 +46,8 @@ async fn endless_statements_leave_threads_to_others() {
             assert_eq!(rows.rows, [[Value::Integer(number + 1)]]);
         }
     };
-    tokio::time::timeout(PATIENCE, answered).await.expect("the other tenant is answered");
-    assert!(floods.iter().any(|flood| !flood.is_finished()), "the flood was over before");
+    tokio::time::timeout(PATIENCE, answered).await.expect("the other tenant gets a result");
+    assert!(floods.iter().any(|flood| !flood.is_finished()), "the flood had ended before");
     for flood in floods {
         flood.abort();
         if let Ok(ended) = flood.await {
@@ -76,10 +76,13 @@ async fn a_flood_of_writes_is_bounded_and_others_get_results() {
             assert_eq!(store.get("k".to_owned()).await.unwrap(), Some(vec![number]));
         }
     };
-    tokio::time::timeout(PATIENCE, answered).await.expect("the other tenant is answered");
+    tokio::time::timeout(PATIENCE, answered).await.expect("the other tenant gets a result");
     let ended = floods.join_all().await;
     assert!(ended.iter().all(|ended| matches!(ended, Ok(()) | Err(KvError::Overloaded))), "{ended:?}");
-    assert!(ended.contains(&Ok(())) && ended.contains(&Err(KvError::Overloaded)), "both happen");
+    assert!(
+        ended.contains(&Ok(())) && ended.contains(&Err(KvError::Overloaded)),
+        "some operations are accepted and some are refused"
+    );
     // Refused operations do not stay in the queue, so the store accepts the next operation.
     store.set("after".to_owned(), vec![1]).await.unwrap();
 }
@@ -126,8 +129,8 @@ async fn bombs_have_their_own_errors_and_leave_nothing() {
     ];
     for (expected, bomb) in &bombs {
         let start: String = bomb.chars().take(60).collect();
-        let asked = tokio::time::timeout(PATIENCE, probe.ask("/query", bomb)).await;
-        let (status, text) = asked.unwrap_or_else(|_| panic!("{start} has no end"));
+        let outcome = tokio::time::timeout(PATIENCE, probe.ask("/query", bomb)).await;
+        let (status, text) = outcome.unwrap_or_else(|_| panic!("{start} has no end"));
         let text: String = text.chars().take(200).collect();
         // On a slow machine, a statement may reach its time limit before its size limit.
         let timed_out = status == 504 && *expected != 400;
@@ -145,7 +148,7 @@ async fn bombs_have_their_own_errors_and_leave_nothing() {
         probe.expect("/query", &format!("SELECT {number} AS n"), 200, &format!("n\ni:{number}\n")).await;
     }
     let after: Vec<_> = tree(node.dir.path()).into_keys().collect();
-    assert_eq!(before, after, "something was left behind");
+    assert_eq!(before, after, "a file was left behind");
     probe.expect("/execute", "CREATE TABLE t (v)", 200, "changed=0\n").await;
 }
 
@@ -207,7 +210,7 @@ async fn an_app_costs_what_it_uses_and_can_be_reopened_immediately() {
         drop((next, again));
     }
     node.engines.closed(&data).await;
-    assert_eq!((node.engines.open_stores(), descriptors(dir)), (0, 0), "something stayed open");
+    assert_eq!((node.engines.open_stores(), descriptors(dir)), (0, 0), "a file stayed open");
     let names: Vec<_> = tree(&data).into_keys().map(|path| path.file_name().unwrap().to_owned()).collect();
     assert_eq!(names, ["one.redb", "two.redb", "three.sqlite"], "a closed store has its file and no log");
 }

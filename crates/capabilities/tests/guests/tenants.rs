@@ -159,7 +159,7 @@ async fn stores_of_the_same_name_are_separate() {
     }
     // The first reader of a store creates the index of the store's log (`-shm`).
     let after: Vec<_> = tree(&b.dir).into_keys().collect();
-    assert_eq!(before, after, "something was left behind");
+    assert_eq!(before, after, "a file was left behind");
     attacker.expect("/query", "SELECT count(*) AS n FROM sqlite_schema", 200, "n\ni:0\n").await;
     victim.expect("/query", "SELECT v FROM t", 200, &format!("v\nt:{CANARY}\n")).await;
 }
@@ -246,7 +246,7 @@ async fn swapping_links_while_reading_reaches_no_other_folder() {
         attacker.ask("/append?path=/data/d/f", "!").await;
     }
     swapping.await.unwrap();
-    assert!(read > 0, "the folder was there at times");
+    assert!(read > 0, "the folder existed some of the time");
     victim.expect("/read?path=/data/f", "", 200, CANARY).await;
 }
 

@@ -29,7 +29,7 @@ fn patient() -> OutboundLimits {
 }
 
 /// Returns the requests that the server has reported since the last call.
-fn told(lines: &mut UnboundedReceiver<String>) -> Vec<String> {
+fn requests(lines: &mut UnboundedReceiver<String>) -> Vec<String> {
     std::iter::from_fn(|| lines.try_recv().ok()).collect()
 }
 
@@ -44,7 +44,7 @@ async fn the_next_request_to_the_same_host_takes_the_same_connection() {
     assert_eq!(ask(get(&uri)).await, "1.1");
     assert_eq!(ask(post(&uri)).await, "1.2");
     assert_eq!(ask(get(&format!("{uri}x"))).await, "1.3");
-    assert_eq!(names.asked(), ["app.localhost"], "its address was checked when it was made");
+    assert_eq!(names.looked_up(), ["app.localhost"], "the idle connection is used without a look-up");
     assert_eq!(ask(get(&format!("http://other.localhost:{port}/"))).await, "2.1", "another host of the same server");
     let another = self::client(&names, rules, patient());
     assert_eq!(text(another.send(get(&uri), None).await.unwrap()).await.1, "3.1", "another component");
@@ -64,7 +64,7 @@ async fn a_connection_of_http2_is_used_again_too() {
         let answer = client.send(get(&format!("https://secure.localhost:{port}{path}")), None).await.unwrap();
         assert_eq!(text(answer).await, (200, format!("HTTP/2.0 GET {path} host=secure.localhost:{port} ")));
     }
-    assert_eq!(names.asked().len(), 1);
+    assert_eq!(names.looked_up().len(), 1);
 }
 
 #[tokio::test]
@@ -88,13 +88,13 @@ async fn an_idempotent_request_is_sent_again() {
         assert_eq!(answer, (200, format!("{number}.1")));
     }
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.1, "20.1");
-    told(&mut lines);
+    requests(&mut lines);
     // The server reads the request on the idle connection, and closes the connection instead of responding.
     assert_eq!(text(client.send(get(&format!("{uri}never")), None).await.unwrap()).await.1, "21.1");
-    assert_eq!(told(&mut lines), ["20 GET /never", "21 GET /never"]);
+    assert_eq!(requests(&mut lines), ["20 GET /never", "21 GET /never"]);
     let failed = client.send(post(&format!("{uri}never")), None).await;
-    assert!(failed.is_err(), "who knows whether it was paid");
-    assert_eq!(told(&mut lines), ["21 POST /never"]);
+    assert!(failed.is_err(), "a POST request is not sent twice");
+    assert_eq!(requests(&mut lines), ["21 POST /never"]);
     // The closed connection is not used again, so the next request opens a new one.
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.1, "22.1");
 }
@@ -111,10 +111,10 @@ async fn a_request_that_makes_its_server_close_is_repeated_once() {
     for answer in open {
         text(answer).await;
     }
-    told(&mut lines);
+    requests(&mut lines);
     // Three connections are idle. The client tries the most recently used one, and then opens a new connection.
     assert_eq!(text(client.send(get(&format!("{uri}never")), None).await.unwrap()).await.1, "4.1");
-    assert_eq!(told(&mut lines), ["3 GET /never", "4 GET /never"]);
+    assert_eq!(requests(&mut lines), ["3 GET /never", "4 GET /never"]);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn other_requests_use_no_old_idle_connection() {
     let ask = async |request| text(client.send(request, None).await.unwrap()).await.1;
     assert_eq!(ask(get(&uri)).await, "1.1");
     assert_eq!(ask(post(&uri)).await, "2.1");
-    assert_eq!(ask(get(&uri)).await, "2.2", "the one that was used last");
+    assert_eq!(ask(get(&uri)).await, "2.2", "the most recently used connection");
 }
 
 #[tokio::test]
@@ -164,9 +164,9 @@ async fn idle_connections_are_bounded_and_charged() {
         full
     };
     let nothing = all(5, 0).await;
-    assert_eq!(account.used().memory_bytes, 256 << 10, "two of five wait");
+    assert_eq!(account.used().memory_bytes, 256 << 10, "two of five connections stay idle");
     let full = all(2, 150 << 10).await;
-    assert_eq!(account.used().memory_bytes, (128 + 150) << 10, "there is no room for a second one");
+    assert_eq!(account.used().memory_bytes, (128 + 150) << 10, "the memory quota has no space for a second connection");
     drop((nothing, full));
     drop(client);
     assert_eq!(account.used().memory_bytes, 0);

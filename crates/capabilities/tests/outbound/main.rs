@@ -24,7 +24,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 #[derive(Default)]
 struct Names {
     answers: Mutex<HashMap<String, VecDeque<Vec<IpAddr>>>>,
-    asked: Mutex<Vec<String>>,
+    looked_up: Mutex<Vec<String>>,
 }
 
 impl Names {
@@ -37,15 +37,15 @@ impl Names {
         Arc::new(it)
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn looked_up(&self) -> Vec<String> {
+        self.looked_up.lock().unwrap().clone()
     }
 }
 
 impl Resolve for Names {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            self.asked.lock().unwrap().push(name.to_owned());
+            self.looked_up.lock().unwrap().push(name.to_owned());
             let mut answers = self.answers.lock().unwrap();
             let answers = answers.get_mut(name).ok_or_else(|| io::Error::other("no such name"))?;
             let next = answers.front().cloned().unwrap_or_default();
@@ -107,7 +107,7 @@ async fn hosts_without_a_grant_are_denied_before_the_look_up() {
             assert_eq!(error(client.send(get(uri), None).await), "HttpRequestDenied", "{uri}");
         }
     }
-    assert!(names.asked().is_empty());
+    assert!(names.looked_up().is_empty());
     let client = client(&names, vec![rule("*", true)], OutboundLimits::default());
     for (uri, expected) in [
         ("http://user@other.test/", "HttpRequestUriInvalid"),
@@ -120,7 +120,7 @@ async fn hosts_without_a_grant_are_denied_before_the_look_up() {
     let mut connect = get("http://other.test/");
     *connect.method_mut() = http::Method::CONNECT;
     assert_eq!(error(client.send(connect, None).await), "HttpRequestMethodInvalid");
-    assert!(names.asked().is_empty());
+    assert!(names.looked_up().is_empty());
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn a_name_that_changes_its_address_is_checked_for_every_request_and_looked
     let uri = format!("http://app.localhost:{port}/");
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.0, 200);
     assert_eq!(error(client.send(get(&uri), None).await), "DestinationIpProhibited");
-    assert_eq!(names.asked(), ["app.localhost", "app.localhost"]);
+    assert_eq!(names.looked_up(), ["app.localhost", "app.localhost"]);
 }
 
 #[tokio::test]

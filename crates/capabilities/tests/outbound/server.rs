@@ -27,7 +27,7 @@ pub(crate) fn authority() -> CertificateDer<'static> {
 /// receiver of the requests' heads.
 pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
     let (listener, port) = listen().await;
-    let (heads, told) = unbounded_channel();
+    let (heads, requests) = unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let Some(head) = read_request(&mut stream).await else { continue };
@@ -35,7 +35,7 @@ pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
         }
     });
-    (port, told)
+    (port, requests)
 }
 
 /// Starts a server that keeps connections open. The response contains the number of the connection and the number of
@@ -44,14 +44,14 @@ pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
 /// endless response. Returns the port, and a receiver of the connection number and request line of each request.
 pub(crate) async fn counting() -> (u16, UnboundedReceiver<String>) {
     let (listener, port) = listen().await;
-    let (lines, told) = unbounded_channel();
+    let (lines, requests) = unbounded_channel();
     tokio::spawn(async move {
         for connection in 1.. {
             let Ok((stream, _)) = listener.accept().await else { return };
             tokio::spawn(count(stream, connection, lines.clone()));
         }
     });
-    (port, told)
+    (port, requests)
 }
 
 async fn count(mut stream: tokio::net::TcpStream, connection: u32, lines: UnboundedSender<String>) {
