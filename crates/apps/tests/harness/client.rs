@@ -16,7 +16,7 @@ use super::body::{Body, whole};
 use super::within;
 
 /// The maximum number of header fields in a response. It is higher than the maximum that a guest may send.
-const ANSWER_HEADERS_MAX: usize = 20_000;
+const RESPONSE_HEADERS_MAX: usize = 20_000;
 
 /// An open connection. Dropping it closes the connection, even while requests run.
 pub(crate) struct Connection {
@@ -62,7 +62,7 @@ impl Connection {
             return Self { sender: Sender::Http2(sender), authority, io };
         }
         let (sender, io) =
-            http1::Builder::new().max_headers(ANSWER_HEADERS_MAX).handshake(stream).await.expect("a handshake");
+            http1::Builder::new().max_headers(RESPONSE_HEADERS_MAX).handshake(stream).await.expect("a handshake");
         let io = tokio::spawn(async move {
             let _ = io.await;
         });

@@ -331,11 +331,11 @@ impl TestNode {
 
     /// Returns the lines that `component` has printed to `stream` so far.
     pub(crate) fn output(&self, component: &str, stream: &str) -> Vec<String> {
-        let of = |event: &serde_json::Value| {
-            let it = event["event"] == "output" && event["component"] == component && event["stream"] == stream;
-            it.then(|| event["line"].as_str().expect("a line is text").to_owned())
+        let printed = |event: &serde_json::Value| {
+            let is_wanted = event["event"] == "output" && event["component"] == component && event["stream"] == stream;
+            is_wanted.then(|| event["line"].as_str().expect("a line is text").to_owned())
         };
-        self.events().iter().filter_map(of).collect()
+        self.events().iter().filter_map(printed).collect()
     }
 
     /// Waits for an event of the given kind (`access`, `failed`, …) for which `wanted` returns true. Returns the event.

@@ -150,8 +150,8 @@ impl Greedy {
         let request = connection.request(method, target).body(whole(Bytes::from(body))).expect("a valid request");
         let refused = self.refused.clone();
         self.running.push(tokio::spawn(async move {
-            let answered = connection.try_send(request).await.expect("a response");
-            assert_eq!(answered.status(), 503, "nothing else ends it");
+            let response = connection.try_send(request).await.expect("a response");
+            assert_eq!(response.status(), 503, "nothing else ends it");
             refused.fetch_add(1, Ordering::Relaxed);
             // The connection is also kept open after a refused request.
             std::future::pending::<()>().await;

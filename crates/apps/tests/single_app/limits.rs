@@ -169,9 +169,9 @@ async fn requests_beyond_the_limit_are_refused_at_once() {
     // A refusal does not end the connection. After another request has ended, the next request is admitted.
     drop(held.pop());
     let mut connection = node.connect().await;
-    let answered = until("room for one more", async || {
+    let admitted = until("room for one more", async || {
         let response = connection.get("/drip?chunks=1").await;
         (response.status == 200).then_some(response)
     });
-    assert_eq!(answered.await.ok(), "aaaaa");
+    assert_eq!(admitted.await.ok(), "aaaaa");
 }

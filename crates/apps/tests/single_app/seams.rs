@@ -286,8 +286,9 @@ async fn results_traps_and_request_ids_cross_a_chain() {
         assert_reason_contains(&entry, &["seam-entry → seam-relay", "seam-relay → seam-callee", "`unreachable`"]);
         let failures = async || {
             let events = node.events();
-            let of = |event: &&Value| event["event"] == "call-failed" && event["request"] == id.as_str();
-            let components = events.iter().filter(of).map(|event| event["component"].clone()).collect::<Vec<_>>();
+            let is_wanted = |event: &&Value| event["event"] == "call-failed" && event["request"] == id.as_str();
+            let components =
+                events.iter().filter(is_wanted).map(|event| event["component"].clone()).collect::<Vec<_>>();
             (components.len() == 2).then_some(components)
         };
         assert_eq!(until("the failures of both callees", failures).await, ["seam-callee", "seam-relay"]);

@@ -240,7 +240,7 @@ async fn certificates_are_reloaded_without_a_failed_request() {
     let client = shop.authority.client(BOTH);
     let mut old = client.connect(address, "shop.example").await.expect("a connection");
     let (over, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let askers: Vec<_> = (0..3)
+    let clients: Vec<_> = (0..3)
         .map(|number| {
             let (over, requests) = (over.clone(), requests.clone());
             let client = shop.authority.client(if number == 0 { HTTP1 } else { BOTH });
@@ -266,8 +266,8 @@ async fn certificates_are_reloaded_without_a_failed_request() {
         until("more requests", async || (requests.load(Ordering::Relaxed) > before + 3).then_some(())).await;
     }
     over.store(true, Ordering::Relaxed);
-    for asker in askers {
-        within("the askers' end", asker).await.expect("no request failed");
+    for client in clients {
+        within("the end of the clients", client).await.expect("no request failed");
     }
     let request = get(&old, "shop.example");
     assert_eq!(old.exchange(request).await.ok(), "hello from WASI 0.3\n");

@@ -266,14 +266,14 @@ fn pass_on_as_task(text: &mut String, front: &str, function: &Function) {
     );
     if let Some(ty) = function.result() {
         let _ = writeln!(text, "(local.set $to (global.get $result))");
-        answer_from_memory(text, &ty);
+        push_task_result(text, &ty);
     }
     let _ = writeln!(text, "(call $return-{name}) (call $over))");
 }
 
 /// Writes the arguments of `task.return` for the result at the address `$to`: its flat values, or the address if there
 /// are too many.
-fn answer_from_memory(text: &mut String, ty: &Type) {
+fn push_task_result(text: &mut String, ty: &Type) {
     let flat = ty.flat();
     if flat.len() > FLAT_MAX {
         text.push_str("(local.get $to)\n");
@@ -315,7 +315,7 @@ fn give_back_as_task(text: &mut String, echo: &str, function: &Function) {
         Gives::Nothing => {}
         Gives::Constant(ty, _) => {
             let _ = writeln!(text, "(local.set $to (global.get ${name}))");
-            answer_from_memory(text, ty);
+            push_task_result(text, ty);
         }
         Gives::Only | Gives::All => text.push_str(&arguments(&parameters)),
     }
