@@ -13,7 +13,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         name: "CARGO_HOME",
         about: "the folder of Cargo's configuration; components are built again if the configuration changes",
     },
-    Variable { name: "CARGO_TARGET_DIR", about: "used by Cargo: where packages of components are built" },
+    Variable { name: "CARGO_TARGET_DIR", about: "the folder in which Cargo builds components" },
     Variable { name: "CLICOLOR_FORCE", about: "use colours even if the output is not a terminal" },
     Variable {
         name: "HOME",

@@ -22,12 +22,12 @@ const EXIT_CODES: &str = "\
 | code | meaning |
 | --- | --- |
 | 0 | success |
-| 1 | the command failed: an invalid manifest, a failed build or start, a refusal of the node |
-| 2 | the command line is wrong: an argument is unknown, malformed or missing, contradicts another one, or names something that the command cannot use, such as a folder without an app |
+| 1 | the command failed, for example because the manifest is invalid, a build or a start failed, or the node refused the request |
+| 2 | the command line is invalid: an argument is unknown, malformed or missing, contradicts another argument, or names something that the command cannot use, such as a folder without an app |
 | 130 | interrupted: a second signal to `isomer run`, `isomer dev` or `isomer node`, or Ctrl-C in `isomer exec` |
-| other | the exit code of the component that `isomer exec` has run |
+| other | the exit code of the component that `isomer exec` ran |
 
-So 2 means that the command line has to change, and 1 that something else has to.
+So correct the command line if the exit code is 2, and something else if it is 1.
 ";
 
 const ENVIRONMENT: &str = "\

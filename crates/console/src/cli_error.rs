@@ -3,7 +3,7 @@
 //! | exit code | meaning |
 //! | --- | --- |
 //! | 1 | the command failed |
-//! | 2 | the command line is wrong: an argument is unknown, malformed or missing, contradicts another one, or names something that the command cannot use |
+//! | 2 | the command line is invalid: an argument is unknown, malformed or missing, contradicts another argument, or names something that the command cannot use |
 //! | 130 | a second signal ended the process immediately |
 //!
 //! With exit code 2, the user has to change the command line; with exit code 1, something else. If a guest exits with

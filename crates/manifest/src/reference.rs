@@ -26,7 +26,7 @@ pub fn reference_markdown() -> String {
         units(DURATION_UNITS)
     );
     out.push_str(
-        "- A *name* has lower-case letters and digits in parts joined by `-`, begins with a letter, and has 64 characters at most.\n",
+        "- A *name* has lower-case letters and digits in parts joined by `-`, begins with a letter, and has at most 64 characters.\n",
     );
     for (key, schema) in keys(&SCHEMA) {
         section(&mut out, key, key, schema, text(schema, "description"));
@@ -40,12 +40,13 @@ pub fn node_reference_markdown() -> String {
     let mut out = String::from(
         "<!-- Generated from crates/manifest/src/node_file/raw.rs. Do not edit. -->\n\
          # Keys of a node file\n\n\
-         `isomer node --config FILE` reads the settings of a node ([the front door](front-door.md)); `isomer run --group GROUP --config FILE` \
-         reads those of a group that runs on a machine of its own ([running in several processes](../guides/split-into-processes.md)). \
-         Each command reads its own tables and reports the others. Paths are relative to the file's folder. Unknown keys are errors. \
+         `isomer node --config FILE` reads the settings of a node from a node file. `isomer run --group GROUP --config FILE` reads the \
+         settings of a group that runs on a separate machine ([guide](../guides/several-machines.md)). Each table belongs to one of these \
+         commands; if the file contains a table of the other command, this is reported. Paths are relative to the file's folder. Unknown keys are errors. \
          Editors can check and complete such files with the [JSON Schema](isomer.node.schema.json) generated from the same source.\n\n\
          - An *address* is `HOST:PORT`, or `unix:PATH` for a Unix socket.\n\
-         - A *size* is a whole number and a unit, for example `\"64KiB\"`; a *duration* likewise, for example `\"30s\"`.\n",
+         - A *size* is a whole number and a unit, for example `\"64KiB\"`.\n\
+         - A *duration* is a whole number and a unit, for example `\"30s\"`.\n",
     );
     for (key, schema) in keys(&NODE_SCHEMA) {
         section(&mut out, key, key, schema, text(schema, "description"));
