@@ -121,7 +121,7 @@ unsafe extern "C" fn x_free(block: *mut c_void) {
     if block.is_null() {
         return;
     }
-    // SAFETY: SQLite frees only blocks from this allocator, once.
+    // SAFETY: SQLite frees only blocks from this allocator, and each block only once.
     let (header, Header { bytes, heap }) = unsafe {
         let header = header(block);
         (header, header.read())
