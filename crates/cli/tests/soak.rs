@@ -1,8 +1,9 @@
-//! A node under good and hostile tenants while apps are deployed, swapped and rolled back: no wrong response, no failed request of a good
-//! tenant. A sample of a few seconds; with `ISOMER_LONG` half a minute, after which memory, descriptors and threads must not have grown.
-//! `cargo xtask soak --long` does the same for a million requests.
+//! Runs a node with good and hostile tenants while apps are deployed, swapped and rolled back. No response may be
+//! wrong, and no request of a good tenant may fail. The test runs for a few seconds, or for half a minute with
+//! `ISOMER_LONG`, after which memory, descriptors and threads must not have grown. `cargo xtask soak --long` does the
+//! same for a million requests.
 //!
-//! `ISOMER_SOAK_SEED=N` repeats the random choices of a run.
+//! `ISOMER_SOAK_SEED=N` repeats the random choices of an earlier run.
 
 use std::path::PathBuf;
 use std::time::Duration;

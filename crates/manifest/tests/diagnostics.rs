@@ -1,4 +1,5 @@
-//! The diagnostics of manifests, for people and programs: one snapshot for each file in `tests/bad` and `tests/good`.
+//! Snapshots of the diagnostics of manifests, for people and programs: one for each file in `tests/bad` and
+//! `tests/good`.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,8 @@ fn invalid_manifests_are_reported_with_places_and_hints() {
         insta::assert_snapshot!(format!("bad-{name}"), Renderer::plain().diagnostics(&found));
         for diagnostic in &found {
             assert!(diagnostic.code.is_some() && diagnostic.label.is_some(), "{name}: {diagnostic}");
-            // A syntax error states what was expected; a number out of bounds states the bounds.
+            // These messages need no hint, because a syntax error states what was expected, and a number out of bounds
+            // states the bounds.
             let explains_itself = matches!(diagnostic.code, Some("syntax" | "out-of-bounds"));
             assert!(!diagnostic.hints.is_empty() || explains_itself, "{name}: {diagnostic}");
         }

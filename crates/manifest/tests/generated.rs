@@ -1,4 +1,4 @@
-//! The generated files in `docs/` are up to date. `ISOMER_BLESS=1` writes them.
+//! Checks that the generated files in `docs/` are up to date. With `ISOMER_BLESS=1`, writes them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Any file gives an app, or errors with places inside the file; nothing panics.
+//! Checks that parsing any file returns an app, or errors whose locations are in the file, and never panics.
 
 use isomer_diagnostics::{Renderer, SourceFile};
 use isomer_manifest::parse;
@@ -26,7 +26,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Fragments of manifests.
+/// Generates fragments of manifests.
 fn fragment() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("[app]\n".to_owned()),

@@ -1,4 +1,4 @@
-//! The meaning of a parsed manifest.
+//! Tests of the app that a manifest is parsed to.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

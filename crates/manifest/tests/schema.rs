@@ -1,4 +1,4 @@
-//! The JSON Schema and the parser agree: on the example manifests, and on generated ones of every structure.
+//! Checks that the JSON Schema and the parser agree about the example manifests, and about generated manifests.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use isomer_manifest::{MANIFEST_FILE, parse, schema_json};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Problems that a schema cannot express, because they involve several keys.
+/// The codes of errors that a JSON Schema cannot express, because they depend on several keys.
 const BEYOND: &[&str] = &[
     "colliding-directories",
     "bad-config-value",
@@ -83,7 +83,7 @@ fn invalid_manifests_do_not_match_the_schema_unless_only_their_meaning_is_wrong(
     }
 }
 
-/// A valid manifest in which a few values are replaced and a few keys added, removed or renamed.
+/// Generates manifests by replacing a few values and adding, removing or renaming a few keys of a valid manifest.
 fn mutated() -> impl Strategy<Value = Value> {
     let full: Value = json_of(include_str!("full.toml")).expect("it is TOML");
     let change = (any::<prop::sample::Index>(), replacement(), 0..4_u8);
@@ -99,7 +99,7 @@ fn mutated() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Values of different types, some valid for one kind of text and not for another.
+/// Generates values of different types. Some of them are valid for one kind of text and invalid for another.
 fn replacement() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(json!(true)),
@@ -153,7 +153,7 @@ fn mutate(manifest: &mut Value, path: &str, value: Value, kind: u8) {
     }
 }
 
-/// Problems that the schema checks less precisely than the parser: text with a grammar of its own.
+/// The codes of errors about texts with a grammar. The parser checks the grammar, the schema only a pattern.
 const SHARPER: &[&str] = &[
     "bad-route",
     "bad-health",

@@ -1,4 +1,4 @@
-//! Every error and warning of planning, as users see it.
+//! Snapshots of every error and warning of the planner, as users see it.
 
 mod support;
 
@@ -7,7 +7,7 @@ use support::{Planned, component, interface, name};
 
 const HANDLER: &str = "wasi:http/handler@0.3.0";
 
-/// Returns a manifest of components that have only a source.
+/// Returns a manifest with components that have only a source.
 fn bare(names: &[&str]) -> String {
     names.iter().map(|name| format!("[components.{name}]\nwasm = \"{name}.wasm\"\n\n")).collect()
 }
@@ -73,7 +73,7 @@ fn seams(plan: &isomer_plan::Plan) -> Vec<(&str, &str)> {
     plan.seams.iter().map(|seam| (seam.link.importer.as_str(), seam.link.exporter.as_str())).collect()
 }
 
-/// Returns a manifest of components with routes, followed by components without routes.
+/// Returns a manifest in which the components `outside` have routes, and the components `inside` do not.
 fn routed(outside: &[&str], inside: &[&str]) -> String {
     let door = |name: &&str| format!("[components.{name}]\nwasm = \"{name}.wasm\"\nroutes = [\"/{name}/...\"]\n\n");
     outside.iter().map(door).collect::<String>() + &bare(inside)
@@ -81,13 +81,13 @@ fn routed(outside: &[&str], inside: &[&str]) -> String {
 
 #[test]
 fn a_component_of_the_app_takes_precedence_over_the_platform() {
-    // A middleware calls the handler of another component and needs no grant for that.
+    // A middleware calls the HTTP handler of another component. It needs no grant for these calls.
     let parts = [("api", component(&[], &[HANDLER])), ("zone", component(&[HANDLER], &[HANDLER]))];
     let plan = Planned::new(&routed(&["zone"], &["api"]), &parts).plan("monolith");
     assert_eq!(seams(&plan), [("zone", "api")]);
     assert!(plan.groups[0].imports.is_empty());
     assert_eq!(plan.warnings, []);
-    // An adapter imports an interface from the platform and exports the same interface to other components.
+    // An adapter imports an interface from the platform, and exports the same interface to other components.
     let config = "wasi:config/store@0.2.0-rc.1";
     let parts = [("adapter", component(&[config], &[config])), ("shop", component(&[config], &[]))];
     let plan = Planned::new(&bare(&["adapter", "shop"]), &parts).plan("monolith");
@@ -98,14 +98,16 @@ fn a_component_of_the_app_takes_precedence_over_the_platform() {
 
 #[test]
 fn handlers_are_linked_from_the_front_door_inwards() {
-    // Each component could call the other. Only the one with routes does; the requests of the other one leave the app.
+    // Each component could call the other. The component with routes calls the other one, whose own requests are sent
+    // by the host.
     for (door, inside) in [("one", "two"), ("two", "one")] {
         let parts = ["one", "two"].map(|part| (part, component(&[HANDLER], &[HANDLER])));
         let plan = Planned::new(&routed(&[door], &[inside]), &parts).plan("monolith");
         assert_eq!(seams(&plan), [(door, inside)]);
         assert_eq!(plan.groups[0].imports[0].component, name(inside));
     }
-    // In a chain of three, the first component must name its callee; then only one order is possible for the second.
+    // With three handlers, the manifest must name the callee of the first one. Then the callee of the second one is
+    // clear.
     let parts = [
         ("app", component(&[], &[HANDLER])),
         ("auth", component(&[HANDLER], &[HANDLER])),
@@ -162,7 +164,7 @@ fn functions_that_differ_are_listed() {
     import.types.insert("product".to_owned(), "record { id: string }".to_owned());
     let export = exporter.exports.get_mut(&newer.parse().expect("a name")).expect("it is there");
     export.types.insert("product".to_owned(), "record { id: string, price: money }".to_owned());
-    // The signature is the same, but a type that it refers to differs.
+    // The signatures are equal, but a type that they refer to differs.
     export.functions.get_mut("list").expect("it is there").hash.0 = [9; 16];
     refused("mismatch", &bare(&["shop", "catalog"]), &[("shop", importer), ("catalog", exporter)]);
 }
@@ -213,7 +215,7 @@ grants = { kv = [\"orders\", \"carts\"], sql = [\"shop\"], dirs = [{ host = \"x/
     let parts = [("cart", both.clone()), ("orders", both)];
     let planned = Planned::new(&(manifest.to_owned() + APART), &parts);
     insta::assert_snapshot!("stores_in_two_processes", planned.errors("apart"));
-    // A process opens each store once, for several of its components.
+    // Several components of one process can use a store, because the process opens it once.
     for shape in ["monolith", "beside"] {
         let notes = planned.plan(shape).notes;
         let shared: Vec<_> = notes.iter().filter(|note| note.contains("is shared by")).collect();
@@ -225,7 +227,7 @@ grants = { kv = [\"orders\", \"carts\"], sql = [\"shop\"], dirs = [{ host = \"x/
             ]
         );
     }
-    // Folders that are only read may be granted in several processes.
+    // A folder that components may only read can be granted in several processes.
     let read = manifest.replace(", write = true", "").replace("kv = [\"carts\"], sql = [\"shop\"], ", "");
     Planned::new(&(read + APART), &parts).plan("apart");
 }
@@ -345,7 +347,7 @@ fn types_that_cannot_cross_are_refused() {
 
 const KV: &str = "wasi:keyvalue/store@0.2.0-draft";
 
-/// Returns a component whose interfaces of `shop` pass buckets.
+/// Returns the component type with a change: its interfaces of the namespace `shop` pass handles of buckets.
 fn passing(mut ty: ComponentType) -> ComponentType {
     for ty in ty.imports.values_mut().chain(ty.exports.values_mut()).filter(|ty| ty.id.namespace == "shop") {
         ty.carries.insert((interface(KV).id, "bucket".to_owned()));
@@ -361,7 +363,7 @@ fn handles_of_a_store_pass_only_between_components_with_equal_grants() {
     let helper = passing(component(&[KV], &["shop:help/help"]));
     refused("unequal_grants", &manifest, &[("cart", cart.clone()), ("helper", helper.clone())]);
 
-    // Neither component has a grant, so sharing the import does not widen any authority.
+    // Neither component has a grant, so sharing the import gives no component more authority.
     let plan = Planned::new(&bare(&["cart", "helper"]), &[("cart", cart), ("helper", helper)]).plan("monolith");
     assert!(plan.groups[0].imports.iter().all(|import| import.binding == ImportBinding::Family));
 }
@@ -386,20 +388,20 @@ fn components_that_pass_handles_share_an_import_with_no_others() {
         let import = group.imports.iter().find(|import| import.component == name(component)).expect("it imports");
         (group.name.clone(), import.binding == ImportBinding::Family)
     };
-    // Two pairs with different grants cannot share the import of a composition. A component that passes no handles has
-    // its own import.
+    // Two pairs of components pass handles, with different grants, so the pairs cannot share one import. A component
+    // that passes no handles has its own import.
     assert_eq!(binding("alone"), ("monolith".to_owned(), false));
     assert_eq!([binding("blog"), binding("drafts")], [("monolith".to_owned(), true), ("monolith".to_owned(), true)]);
     assert_eq!([binding("cart"), binding("shelf")], [("cart".to_owned(), true), ("cart".to_owned(), true)]);
     insta::assert_snapshot!("flows_apart", plan.explain());
 
-    // With equal grants, no component is isolated.
+    // If all grants are equal, no component is isolated.
     let equal = manifest
         .replace("blog.wasm\"", "blog.wasm\"\ngrants = { kv = [\"carts\"] }")
         .replace("drafts.wasm\"", "drafts.wasm\"\ngrants = { kv = [\"carts\"] }");
     assert_eq!(Planned::new(&equal, &parts).plan("monolith").groups.len(), 1);
 
-    // If the values cannot cross a seam, isolating the components is refused.
+    // If a seam's values cannot cross between wasmtime stores, isolating the components is an error.
     let visit = "all:alone/visit".parse().expect("a name");
     parts[2].1.imports.get_mut(&visit).expect("it is there").class =
         ValueClass::Streaming { type_name: "stream<u8>".to_owned() };

@@ -1,4 +1,4 @@
-//! Plans of a whole shop, in several shapes, with grants.
+//! Snapshots of plans of a shop, in several shapes, with grants.
 
 mod support;
 
@@ -54,7 +54,7 @@ fn shop() -> Planned {
                 component(
                     &with_std(&[
                         "wasi:http/types@0.3.0",
-                        // Tools remove unused functions.
+                        // The import lacks a function that is not used, as after a tool has removed it.
                         "shop:catalog/products@0.1.0 { list: func() -> list<product> }",
                         CART,
                         ORDERS,
@@ -170,7 +170,7 @@ fn a_handler_of_wasi_0_2_gets_new_instances_unless_the_manifest_sets_reuse() {
     let routes = "routes = [\"/...\"]";
     let bound = |components: &[(&str, &str)]| planned(components).0;
     assert_eq!(bound(&[("new", routes)]), None);
-    // The WASI version of a component that handles no HTTP requests does not matter.
+    // If a component handles no HTTP requests, its WASI version does not matter.
     assert_eq!(bound(&[("new", routes), ("tool", "")]), None);
     assert_eq!(bound(&[("old", "routes = [\"/...\"]\nreuse = true")]), None);
     assert_eq!(bound(&[("old", "routes = [\"/...\"]\nreuse = 9")]), Some(9));
@@ -180,7 +180,7 @@ fn a_handler_of_wasi_0_2_gets_new_instances_unless_the_manifest_sets_reuse() {
     assert_eq!(fresh, Some(1));
     assert!(said.contains("old  serves /... (HTTP, WASI 0.2), a new instance for each request\n"), "{said}");
     assert!(!said.contains("notes"), "{said}");
-    // The same applies if the component is called by a middleware whose instances may be reused.
+    // A component of WASI 0.2 also prevents reuse if a middleware calls it, even if the middleware allows reuse.
     let behind = [("middle", "routes = [\"/...\"]\nreuse = true"), ("old", "")];
     let (fresh, said) = planned(&behind);
     assert_eq!(fresh, Some(1));

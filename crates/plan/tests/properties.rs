@@ -1,5 +1,5 @@
-//! Properties of every plan: fusing never widens authority, every import is provided exactly once, and the order of the
-//! manifest does not matter.
+//! Properties of all plans: fusing never widens authority, every import is provided exactly once, and the order of the
+//! entries in the manifest does not matter.
 
 mod support;
 
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use support::{component, name};
 
-/// Host interfaces for generated components, and whether they give authority.
+/// Interfaces of the host that generated components import, and whether each gives authority.
 const HOST: [(&str, bool); 10] = [
     ("wasi:io/streams@0.2.6", false),
     ("wasi:http/types@0.3.0", false),
@@ -27,11 +27,11 @@ const HOST: [(&str, bool); 10] = [
 ];
 const COMPONENTS_MAX: usize = 7;
 
-/// A component. It refers to other components by index.
+/// A generated component. It refers to other components by index.
 #[derive(Debug, Clone)]
 struct Part {
     host_imports: BTreeSet<usize>,
-    /// The components whose interfaces this one imports.
+    /// The components whose interfaces this component imports.
     calls: BTreeSet<usize>,
     granted: bool,
     isolate: bool,
@@ -59,7 +59,7 @@ fn part_name(index: usize) -> String {
     format!("part-{index}")
 }
 
-/// Returns the app in two shapes. `reversed` reverses everything that has an order.
+/// Returns the app with two shapes, and its types. With `reversed`, everything that has an order is reversed.
 fn app(parts: &[Part], reversed: bool) -> (App, BTreeMap<ComponentName, ComponentType>) {
     let mut app = App::single("x.wasm".as_ref(), Grants::default());
     let template = app.components.pop_first().expect("there is one").1;
@@ -102,14 +102,15 @@ fn app(parts: &[Part], reversed: bool) -> (App, BTreeMap<ComponentName, Componen
     (app, types)
 }
 
-/// Returns the authority of one component: for each import with authority, the components that share the import.
+/// Returns the authority of a component: for each import that gives authority, the components that share the import.
 fn authority(plan: &Plan, component: &ComponentName) -> BTreeMap<InterfaceId, BTreeSet<ComponentName>> {
     let group = plan.group_of(component).expect("every component is placed");
     let gives_authority = |id: &InterfaceId| HOST.iter().any(|(name, authority)| *authority && *name == id.to_string());
     let own =
         group.imports.iter().filter(|import| import.component == *component && gives_authority(&import.interface));
     own.map(|import| {
-        // The host cannot distinguish components that are bound to the same import of the composition.
+        // Components share an import if both are bound to the same import of the composition, because the host cannot
+        // tell which of them calls.
         let sharers = group.imports.iter().filter(|other| match (&import.binding, &other.binding) {
             (ImportBinding::Labelled { label }, ImportBinding::Labelled { label: other }) => label == other,
             (ImportBinding::Labelled { .. }, _) | (_, ImportBinding::Labelled { .. }) => false,
@@ -167,7 +168,7 @@ fn check(app: &App, types: &BTreeMap<ComponentName, ComponentType>, plan: &Plan)
     Ok(())
 }
 
-/// Every run has the same cases, unless `PROPTEST_RNG_SEED` is set.
+/// Returns a configuration with which every run has the same cases, unless `PROPTEST_RNG_SEED` is set.
 fn cases() -> ProptestConfig {
     let config = ProptestConfig::default();
     let rng_seed = if config.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { config.rng_seed };
@@ -190,7 +191,7 @@ proptest! {
                 prop_assert_eq!(plan.explain(), other.explain());
             }
             (Err(found), Err(other)) => {
-                // A cycle is the only error that generated apps can have.
+                // Generated apps can have no other error than a cycle.
                 prop_assert!(found.iter().all(|diagnostic| diagnostic.code == Some("cycle")), "{:?}", found);
                 prop_assert_eq!(found, other);
             }

@@ -1,4 +1,4 @@
-//! Checks that the guests build, that each is a component, and that each has a test on the host.
+//! Checks that the guests build, that each is a component, and that a test on the host uses each.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ fn every_guest_is_a_component() {
     }
 }
 
-/// A guest that nothing runs proves nothing. The tests name the guests that they use, so their sources contain the
-/// names.
+/// Checks that a test uses each guest. A test names the guests that it uses, so the sources of the tests must contain
+/// the names of all guests.
 #[test]
 fn every_guest_has_a_host_test() {
     let sources: String = host_tests().iter().map(|file| fs::read_to_string(file).expect("a text file")).collect();
@@ -22,7 +22,7 @@ fn every_guest_has_a_host_test() {
     assert!(unused.is_empty(), "no host test uses the guests {unused:?}");
 }
 
-/// Returns the names of the guests: the folders of their workspace, except the library that they share.
+/// Returns the names of the guests: the folders in the guests' workspace, except the library that guests share.
 fn guests() -> Vec<String> {
     let dir = isomer_test_guests::guests_dir();
     let entries = fs::read_dir(&dir).expect("the folder can be read").flatten();
@@ -36,7 +36,7 @@ fn guests() -> Vec<String> {
     names
 }
 
-/// Returns the sources of the crates that use guests.
+/// Returns the sources of the crates whose tests use guests.
 fn host_tests() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let crates = ["crates", "bench"].map(|folder| fs::read_dir(root.join(folder)).expect("the folder can be read"));

@@ -1,4 +1,4 @@
-//! Building apps in temporary folders, with the real toolchain and without packages from a registry.
+//! Tests of building apps in temporary folders, with the real toolchain, and without packages from a registry.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -28,11 +28,12 @@ impl Fixture {
         self.dir.path().canonicalize().expect("the folder exists")
     }
 
-    /// Writes a file that looks older than any build, so that no build takes it for a file that was edited meanwhile.
+    /// Writes a file with an old modification time, so that no build treats the file as edited during the build.
     fn write(&self, path: &str, text: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        // Each text has another time, so that an edit within one tick of the clock is noticed as well.
+        // The time depends on the length of the text, so an edit is noticed even if it follows within one tick of the
+        // clock.
         let age = Duration::from_secs(3600 + text.len() as u64);
         fs::write(&path, text).expect("written");
         File::options()
@@ -42,8 +43,9 @@ impl Fixture {
             .expect("the time can be set");
     }
 
-    /// Changes a source file the way that an editor does. Cargo notices only newer times; and a build that began within
-    /// a tick of the clock would take the file for one that was edited meanwhile, so this waits for one tick.
+    /// Changes a source file as an editor does. The new time must be the current one, because Cargo notices only newer
+    /// times. Then waits for one tick of the clock, so that the next build does not treat the file as edited during the
+    /// build.
     fn edit(&self, path: &str, text: &str) {
         fs::write(self.path().join(path), text).expect("written");
         let edited = SystemTime::now();
@@ -58,7 +60,7 @@ impl Fixture {
         parsed.unwrap_or_else(|diagnostics| panic!("{diagnostics:?}")).app
     }
 
-    /// Build; the result and what was reported as steps.
+    /// Builds the app. Returns the result and the reported steps.
     fn build(&self) -> (Result<Vec<BuiltComponent>, BuildError>, Vec<String>) {
         let mut steps = Vec::new();
         let result = build_app(&self.app(), &self.path(), &mut |progress| match progress {
@@ -68,17 +70,17 @@ impl Fixture {
         (result, steps)
     }
 
-    /// The folders that a development server watches.
+    /// Returns the folders that a development server watches.
     fn watched(&self) -> WatchFolders {
         watch_paths(&self.app(), &self.path(), BuildProfile::Release).folders()
     }
 
-    /// The number of runs of a command that writes a line for each run.
+    /// Returns how often a command ran that writes a line to the file `journal` in each run.
     fn runs(&self, journal: &str) -> usize {
         fs::read_to_string(self.path().join(journal)).expect("it ran").lines().count()
     }
 
-    /// Build; the names of the components that changed, and the number of steps.
+    /// Builds the app. Returns the names of the components that changed, and the number of reported steps.
     fn changed(&self) -> (Vec<String>, usize) {
         let (built, steps) = self.build();
         let built = built.expect("it builds");
@@ -134,8 +136,8 @@ fn a_workspace_is_built_once_and_again_only_after_changes() {
     assert!(!watched.counts(&app.path().join("one/src/main.rs~"), false));
 }
 
-/// The features with which a dependency is built depend on all packages that are built with it. Therefore a change of
-/// one component must not rebuild the others' dependencies, nor another component.
+/// The features of a dependency depend on all packages that Cargo builds in one run. This test checks that a change of
+/// one component rebuilds neither another component nor the dependencies of another component.
 #[test]
 fn a_change_of_one_component_does_not_change_features_of_dependencies() {
     let main = "fn main() { println!(\"{}\", fixture_shared::text()); }\n";
@@ -291,7 +293,8 @@ fn files_that_a_failing_command_writes_do_not_cause_another_run() {
         ("source", "wrong"),
         ("old.log", "of an earlier run"),
     ]);
-    // One that was there may have been edited meanwhile: that is known after the next run.
+    // The file `old.log` existed before the first run, so the user may have edited it during that run. Only the second
+    // run shows that the command writes it.
     for _ in 0..2 {
         app.build().0.expect_err("the command fails");
     }
@@ -415,7 +418,7 @@ fn components_built_for_development_are_never_shipped() {
     assert_ne!(fs::read(&developed).expect("read"), fs::read(&shipped).expect("read"));
     assert_eq!((dev().1, app.changed().1), (0, 0), "neither is in the other's way");
 
-    // As if the environment had been different in the last build.
+    // The record is changed as if the environment had been different in the last build.
     let record = app.path().join(".isomer/build/one.json");
     let text = fs::read_to_string(&record).expect("read");
     let settings = "\"settings\": \"release";
@@ -424,7 +427,7 @@ fn components_built_for_development_are_never_shipped() {
     assert_eq!(app.changed().1, 1, "it is built again");
     assert_eq!(app.changed().1, 0);
 
-    // As if a variable that the source reads had had another value in the last build.
+    // The record is changed as if a variable that the source reads had had another value in the last build.
     let text = fs::read_to_string(&record).expect("read");
     let variable = "\"ISOMER_TEST_FLAVOUR\": null";
     assert!(text.contains(variable), "{text}");
@@ -440,7 +443,7 @@ fn files_of_removed_components_are_removed() {
     let app = Fixture::new(&[("isomer.toml", two), ("a.wasm", "a"), ("b.wasm", "b")]);
     app.changed();
     let build = app.path().join(".isomer/build");
-    // A file in the place where Cargo's artifacts would be.
+    // The file is where artifacts of Cargo are, but belongs to no component.
     fs::write(build.join("gone.wasm"), "").expect("written");
     fs::create_dir(build.join("dev")).expect("made");
     fs::write(build.join("dev/gone.wasm"), "").expect("written");

@@ -1,4 +1,4 @@
-//! The packages parse, are complete, and match the interfaces that the engine implements.
+//! Checks that the packages parse, are complete, and match the interfaces that the engine implements.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ fn each_package_parses_with_only_the_others_as_dependencies() {
     }
 }
 
-/// Returns `import` lines for every interface that the package declares.
+/// Returns an `import` line for each interface that the package declares.
 fn interfaces(package: &WitPackage) -> String {
     let lines = package.files.iter().flat_map(|file| file.text.lines());
     let names = lines.filter_map(|line| line.strip_prefix("interface ")?.split([' ', '{']).next());
@@ -48,7 +48,8 @@ fn the_embedded_files_are_all_files_of_the_folder() {
     assert!(embedded == on_disk, "crates/wit/src/packages.rs does not list the files of {}", root.display());
 }
 
-/// The engine's own crates contain the WIT that they implement: the versions and the text must be the same.
+/// Checks that the packages are those of the engine: its crates contain the WIT that they implement, and versions and
+/// text must be equal.
 #[test]
 fn the_wasi_packages_are_those_of_the_engine() {
     let sources = registry_sources(&["wasmtime-wasi", "wasmtime-wasi-http"]);
@@ -76,7 +77,7 @@ fn the_wasi_packages_are_those_of_the_engine() {
     }
 }
 
-/// Returns the folders of the sources of these dependencies in cargo's registry.
+/// Returns the folders in Cargo's registry that contain the sources of these dependencies.
 fn registry_sources(names: &[&str]) -> BTreeMap<String, PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])

@@ -1,4 +1,4 @@
-//! `write_deps` on a real folder.
+//! Tests of `write_deps` with a real folder.
 
 use std::fs;
 
@@ -33,7 +33,7 @@ fn the_error_names_the_file() {
     assert!(error.to_string().contains("isomer-link-0.1.0"), "{error}");
 }
 
-/// Returns the names of the packages that a `wit` folder with this text needs.
+/// Returns the names of the packages that an app needs whose folder `wit` contains `text`.
 fn needs(wit: &std::path::Path, text: &str) -> Vec<String> {
     fs::create_dir_all(wit).expect("made");
     fs::write(wit.join("app.wit"), text).expect("written");
@@ -51,7 +51,7 @@ fn only_used_packages_are_needed_in_one_version_each() {
     let http = needs(&wit, &world("export wasi:http/handler@0.3.0;"));
     assert!(http.contains(&"wasi:clocks@0.3.0".to_owned()), "what it uses in turn: {http:?}");
     assert!(http.iter().all(|id| id.ends_with("@0.3.0")), "{http:?}");
-    // Bindings are generated from the written packages.
+    // The folder with the written packages must be complete WIT, because bindings are generated from it.
     write_deps(&wit.join("deps"), needed(&wit).expect("needed")).expect("written");
     let mut resolve = wit_parser::Resolve { all_features: true, ..Default::default() };
     if let Err(error) = resolve.push_dir(&wit) {
@@ -114,7 +114,7 @@ fn unknown_names_are_reported_with_their_place() {
         assert!(error.to_string().contains(said), "{line}: {error}");
         assert!(error.hint().is_some_and(|it| it.contains(hint)), "{line}: {:?}", error.hint());
     }
-    // Packages of other namespaces must be provided by the app.
+    // A package with another namespace than the platform's must be provided by the app.
     let text = "package my:app;\nworld w { import acme:sql/store; include wasi:config/imports@0.2.0-rc.1; }\n";
     fs::write(dir.path().join("a.wit"), text).expect("written");
     let found: Vec<String> = needed(dir.path()).expect("needed").into_iter().map(WitPackage::id).collect();

@@ -1,14 +1,14 @@
-//! A minimal HTTP client: a connection for each request, cookies kept.
+//! A minimal HTTP client that opens a connection for each request and stores cookies.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The limit of every wait. Reaching it means that the test hangs.
+/// The maximum time of every wait. If it is reached, the test hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The requests and cookies of one visitor.
+/// An HTTP client with the cookies of one visitor of the shop.
 pub(crate) struct Session {
     address: SocketAddr,
     cookies: BTreeMap<String, String>,
@@ -32,7 +32,7 @@ impl Session {
         Self { address, cookies: BTreeMap::new() }
     }
 
-    /// Continues as the same visitor at another address of the shop.
+    /// Sends the next requests to another address of the shop, with the same cookies.
     pub(crate) fn connect_to(&mut self, address: SocketAddr) {
         self.address = address;
     }
@@ -56,7 +56,8 @@ impl Session {
             cookies.join("; "),
             form.len()
         );
-        // A server may respond and close before it has read a body that it does not want.
+        // Writing may fail although there is a response: a server may respond and close the connection without reading
+        // the body.
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(form.as_bytes()));
         let mut bytes = Vec::new();
         let read = stream.read_to_end(&mut bytes);

@@ -1,4 +1,4 @@
-//! The example shop, end to end: the real binary, the real components, over HTTP.
+//! Tests of the example shop: the `isomer` program serves the shop's components, and the tests send HTTP requests.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -46,7 +46,7 @@ fn a_killed_group_restarts_with_its_stores() {
         let cart = session.get("/cart");
         match cart.status {
             200 => break cart,
-            // The shop's own page for a failed part, or the platform's.
+            // Until the part works again, the response is an error page of the shop or of the platform.
             status => assert!(status >= 500, "{status}"),
         }
         assert!(std::time::Instant::now() < deadline, "it does not come back");
@@ -167,7 +167,7 @@ fn two_hundred_concurrent_requests_all_succeed() {
     assert!(statuses.iter().all(|&status| status == 200), "{statuses:?}");
 }
 
-/// Runs the command that every author of an app can run, here for the shop.
+/// Runs `isomer test` with the scripts of the shop.
 #[test]
 fn the_shops_script_passes_in_every_shape() {
     let app = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");

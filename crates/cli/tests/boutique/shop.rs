@@ -1,4 +1,4 @@
-//! The shop as a process.
+//! Runs the shop as a process.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -17,23 +17,23 @@ pub(crate) const PRODUCTS: [&str; 9] = [
     "OLJCESPC7Z",
 ];
 
-/// A running shop. Killed when dropped.
+/// A process that serves the shop. Dropping it kills the process.
 pub(crate) struct Shop {
     process: Child,
     address: SocketAddr,
     data: PathBuf,
     shape: &'static str,
-    /// The groups' members, in shapes of several processes.
+    /// The group and the process id of each member, if the shape has several processes.
     members: Vec<(String, u64)>,
 }
 
 impl Shop {
-    /// Builds the components if necessary and waits until the shop is ready.
+    /// Builds the components if they are not up to date, starts the shop, and waits until it is ready.
     pub(crate) fn start(data: &Path) -> Self {
         Self::start_in("monolith", data)
     }
 
-    /// Starts the shop in another shape.
+    /// Starts the shop in the shape `shape`, and waits until it is ready.
     pub(crate) fn start_in(shape: &'static str, data: &Path) -> Self {
         let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
         let mut process = Command::new(env!("CARGO_BIN_EXE_isomer"))
@@ -73,21 +73,21 @@ impl Shop {
         self.address
     }
 
-    /// Stops the shop as a service manager would, and starts it again with the same data.
+    /// Stops the shop with SIGTERM, as a service manager does, and starts it again with the same data.
     pub(crate) fn restart(self) -> Self {
         let (shape, data) = (self.shape, self.data.clone());
         assert!(self.stop().success());
         Self::start_in(shape, &data)
     }
 
-    /// Sends SIGTERM; returns the exit code.
+    /// Sends SIGTERM and returns the exit status.
     pub(crate) fn stop(mut self) -> ExitStatus {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.process.wait().unwrap()
     }
 
-    /// Kills the shop with SIGKILL, so that it cannot write anything, and starts it again.
+    /// Kills the shop with SIGKILL, so that it cannot finish any write, and starts it again with the same data.
     pub(crate) fn kill_and_start(mut self) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -102,7 +102,7 @@ impl Drop for Shop {
     }
 }
 
-/// Returns the number of the order that a page confirms, from the link to the order's page.
+/// Returns the number of the order that `page` confirms, from the link to the order's page.
 pub(crate) fn order_id(page: &str) -> String {
     let (_, after) = page.split_once("/orders/").expect("the page links to the order");
     after.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '-').collect()

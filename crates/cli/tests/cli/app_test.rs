@@ -1,10 +1,10 @@
-//! `isomer test`: an app's own scripts, in every shape.
+//! Tests of `isomer test`, which runs an app's test scripts in every shape.
 
 use crate::support::{Workspace, assert_run};
 
 const SHAPES: &str = "\n[shapes.apart]\nisolate = \"all\"\n\n[shapes.split]\ngroups = \"each\"\n";
 
-/// The app `ping_pong` in three shapes, with a file of cases.
+/// Returns a workspace with the app `ping_pong` in three shapes, and a test script with `cases`.
 fn workspace(cases: &str) -> Workspace {
     let workspace = Workspace::ping_pong(SHAPES);
     workspace.write("tests/games.toml", cases);
@@ -104,7 +104,7 @@ const WRONG: &str = r#"
 fn mismatches_are_shown_with_their_cases() {
     let workspace = workspace(WRONG);
     let printed = workspace.run(&["test", "--shape", "monolith", "--shape", "split"]);
-    // Other tests check the app's own messages about the trap.
+    // The log is not part of the snapshot, because other tests check the messages about a trap.
     let (report, log) = printed.split_once("\nlog of").unwrap();
     assert!(log.contains("pong::Guest") || log.contains("trap"), "{log}");
     assert_run!(workspace, report);
@@ -155,7 +155,7 @@ const PROBES: &str = "[app]\nname = \"probes\"\nversion = \"1.0.0\"\n\n\
     [secrets]\nkey = { env = \"ISOMER_TEST_NO_SUCH_VARIABLE\" }\nsalt = { file = \"salt.txt\" }\n\n\
     [shapes.split]\ngroups = { one = [\"fetch\", \"secret\"] }\n";
 
-/// An app that sends requests and has secrets, with a file of cases.
+/// Returns a workspace with an app that sends requests and has secrets, and a test script with `cases`.
 fn probes(cases: &str) -> Workspace {
     let workspace = Workspace::with_manifest(PROBES);
     workspace.guest("fetch-probe", "fetch.wasm");

@@ -1,4 +1,4 @@
-//! Building and planning apps, and the WIT packages in them.
+//! Tests of building and planning apps, and of `isomer wit`.
 
 use crate::support::{Workspace, assert_run};
 
@@ -7,7 +7,7 @@ const APART: &str = "\n[shapes.split.groups]\nback = [\"pong\"]\n";
 #[test]
 fn build_lists_what_has_changed() {
     let workspace = Workspace::ping_pong("");
-    // The sizes depend on the compiler.
+    // The sizes of components depend on the compiler, so the snapshot has placeholders for them.
     workspace.write("ping.wasm", [isomer_test_guests::bytes("ping"), vec![]].concat());
     let sizes = |printed: String| {
         let lines = printed.lines().map(|line| match line.split_once("KiB") {

@@ -1,4 +1,5 @@
-//! Calls of every kind across the same seam in each shape return the right results, sequentially and concurrently.
+//! Tests of calls across one seam in each shape: every kind of call returns the right result, sequentially and
+//! concurrently.
 
 use isomer_bench_workload::{Mode, What, Work, expected};
 

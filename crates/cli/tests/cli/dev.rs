@@ -1,4 +1,5 @@
-//! `isomer dev`: changed apps replace the running revision, erroneous ones do not, and no request is refused meanwhile.
+//! Tests of `isomer dev`: a changed app replaces the running revision, an app with errors does not, and no request is
+//! refused in the meantime.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ fn a_change_takes_over_and_no_request_is_dropped() {
     assert_eq!(server.get("/").1, "hello from WASI 0.2\n");
     stop.store(true, Ordering::Relaxed);
     let seen = visitor.join().unwrap();
-    // The old revision responds first, then the new one, and never the old one again.
+    // The responses come from the old revision first and then from the new revision, and never from the old one again.
     assert!(seen.len() <= 2 && seen.iter().all(|body| body.starts_with("hello from WASI 0.")), "{seen:?}");
     assert_eq!(server.stop(), Some(0));
 }
@@ -88,7 +89,7 @@ fn removing_and_recreating_a_folder_is_noticed_each_time() {
         workspace.guest(guest, "dist/deep/hello.wasm");
         assert_eq!(server.event()["event"], "replaced", "{guest}");
     }
-    // Changes the file in one step, by replacing its folder with another one.
+    // The file is changed by one rename, which replaces its folder with another folder.
     workspace.guest("http-hello", "other/deep/hello.wasm");
     std::fs::rename(workspace.path("dist"), workspace.path("before")).unwrap();
     std::fs::rename(workspace.path("other"), workspace.path("dist")).unwrap();
@@ -106,12 +107,12 @@ fn the_target_of_a_link_is_watched() {
     symlink("1", workspace.path("built/current")).unwrap();
     symlink("built/current/hello.wasm", workspace.path("hello.wasm")).unwrap();
     let mut server = workspace.serve(&["dev"]);
-    // The file itself.
+    // The target of the links is changed.
     workspace.guest("http-hello-p2", "built/1/hello.wasm");
     assert_eq!(server.event()["event"], "replaced");
     workspace.guest("http-hello", "built/1/hello.wasm");
     assert_eq!(server.event()["event"], "replaced");
-    // A link in the path to the file.
+    // A link on the path to the target is changed.
     symlink("2", workspace.path("built/next")).unwrap();
     std::fs::rename(workspace.path("built/next"), workspace.path("built/current")).unwrap();
     assert_eq!(server.event()["event"], "replaced");
@@ -172,11 +173,12 @@ fn editing_a_draft_migration_recreates_the_store_from_before_it() {
         (200, "stars\ni:5\n".to_owned()),
         "the row of before the draft, and not the later one"
     );
-    // The edit is reverted, and the store is restored.
+    // The edit of the migration is reverted, so the store is restored.
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get(STARS), (200, "stars\ni:1\ni:1\n".to_owned()));
-    // The first migration can be edited as well; there is no copy of the store from before it.
+    // The first migration can also be edited. The store was never copied before this migration, so it is recreated
+    // empty.
     std::fs::remove_file(workspace.path("migrations/2.sql")).unwrap();
     workspace.write("migrations/1.sql", "CREATE TABLE note (text TEXT, other TEXT);\n");
     server.wait_for_log("the SQL store notes have changed: the store was recreated empty");
@@ -189,7 +191,7 @@ fn the_copy_from_before_a_draft_survives_many_edits() {
     let (workspace, _) = with_store();
     let mut server = workspace.serve(&["dev", "--recreate-stores"]);
     assert_eq!(server.get(INSERT).0, 200);
-    // More edits than copies are kept.
+    // The number of edits is larger than the number of copies that are kept.
     for stars in 1..=12 {
         workspace.write("migrations/2.sql", format!("ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT {stars};\n"));
         assert_eq!(server.event()["event"], "replaced");
@@ -209,7 +211,7 @@ fn an_edited_migration_does_not_block_a_take_over() {
     workspace.write("isomer.toml", manifest.replace("\"1\"", "\"2\""));
     assert_eq!(server.event()["event"], "replaced", "code goes on");
     assert_eq!(server.get(COUNT), (200, "n\ni:1\n".to_owned()), "and the store is as it was");
-    // An invalid new migration does not block the code either.
+    // A new migration that is invalid also does not prevent changes of the code.
     workspace.write("migrations/1.sql", FIRST);
     assert_eq!(server.event()["event"], "replaced");
     workspace.write("migrations/2.sql", "CREATE TABLE oops (;\n");
@@ -220,15 +222,15 @@ fn an_edited_migration_does_not_block_a_take_over() {
     assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()));
 }
 
-/// Returns an app whose build waits until the file `wait` is removed. The build's command also ends when the folder is
-/// removed.
+/// Returns an app whose build command waits until the file `wait` is removed. The command also ends when the app's
+/// folder is removed.
 fn slow_to_build() -> (Workspace, Server, String) {
     let command = "while [ -e wait ]; do sleep 0.02; done; cp built.wasm hello.wasm";
     let source = format!("command = \"{command}\"\nwasm = \"hello.wasm\"\ninputs = [\"built.wasm\"]");
     let workspace = Workspace::with_manifest(&MANIFEST.replace("wasm = \"hello.wasm\"", &source));
     workspace.guest("http-hello", "built.wasm");
     workspace.write("wait", "");
-    // The server reports its address only when it is ready.
+    // The port is chosen here, because the server reports its address only when it is ready.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let server = workspace.spawned(workspace.command(&["dev", "--listen", &address, "--json"]));
     let deadline = Instant::now() + TIMEOUT;
@@ -252,7 +254,7 @@ fn requests_get_503_during_the_first_build() {
 #[test]
 fn a_signal_stops_it_during_the_first_build() {
     let (workspace, server, address) = slow_to_build();
-    // Signals are handled once the server responds.
+    // When the server responds, its signal handlers are installed.
     assert_eq!(get(&address, "/").0, 503);
     assert_eq!(server.stop(), Some(0));
     std::fs::remove_file(workspace.path("wait")).unwrap();
@@ -284,7 +286,7 @@ fn a_new_granted_folder_and_a_new_secret_are_noticed() {
     server.wait_for_log("which does not exist");
     std::fs::create_dir_all(workspace.path("data/deep")).unwrap();
     server.wait_until_ready();
-    // A changed secret makes a new revision.
+    // A changed secret causes a new revision.
     workspace.write("key.txt", "the second one");
     assert_eq!(server.event()["event"], "replaced");
 }

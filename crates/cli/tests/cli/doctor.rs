@@ -1,4 +1,4 @@
-//! `isomer doctor`: the state of each check, and the exit code of failures.
+//! Tests of `isomer doctor`: the state of each check, and the exit code.
 
 use std::net::TcpListener;
 

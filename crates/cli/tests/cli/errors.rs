@@ -1,4 +1,4 @@
-//! Errors that users meet, with their exit codes and hints.
+//! Tests of errors that users can cause, with their exit codes and hints.
 
 use std::net::TcpListener;
 
@@ -6,7 +6,7 @@ use crate::support::{Workspace, assert_run};
 
 const SMALLEST: &str = "[app]\nname = \"small\"\nversion = \"0.1.0\"\n\n[components.hello]\nroutes = [\"/...\"]\n";
 
-/// The smallest manifest, with a source.
+/// Returns a minimal manifest in which the component has `source`.
 fn manifest(source: &str) -> String {
     format!("{SMALLEST}{source}\n")
 }
@@ -176,7 +176,8 @@ fn missing_migrations_folder() {
 
 #[test]
 fn source_command_that_is_killed() {
-    // Killed as by the system when memory runs out: the command itself, or the last program of the shell.
+    // The system kills processes in this way when memory runs out. It can kill the command's shell, or the last program
+    // that the shell runs.
     for (command, ended) in [
         ("kill -KILL $$", "was killed by SIGKILL (possibly out of memory)"),
         ("sh -c 'kill -KILL $$'; exit $?", "ended with exit code 137: killed by SIGKILL (possibly out of memory)"),
@@ -204,7 +205,7 @@ fn missing_granted_directory() {
     assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0"]));
 }
 
-/// Runs files that are not components with `run`, with `exec`, and as a component of an app.
+/// Runs a file that is not a component with `run`, with `exec`, and as a component of an app. Returns the outputs.
 fn not_a_component(bytes: &[u8]) -> (Workspace, String) {
     let workspace = Workspace::with_manifest(&manifest("wasm = \"hello.wasm\""));
     workspace.write("hello.wasm", bytes);

@@ -1,4 +1,4 @@
-//! Commands of both WASI versions: arguments, streams, exit codes, grants, traps.
+//! Tests of `isomer exec` with commands of both WASI versions: arguments, streams, exit codes, grants, traps.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -46,13 +46,13 @@ fn the_environment_is_what_was_granted() {
     let workspace = workspace();
     let printed = workspace.run(&["exec", "--env", "A=1=2", "tool.wasm", "--", "--env", "A", "--env", "PATH"]);
     assert!(printed.contains("A=1=2\nPATH=nothing\n"), "{printed}");
-    // The variables are in the order of the flags; for a repeated name the last value is used.
+    // The variables are in the order of the flags. If a name is repeated, the last value is used.
     let printed =
         workspace.run(&["exec", "--env", "Z=1", "--env", "A=2", "--env", "Z=3", "tool.wasm", "--", "--all-env"]);
     assert!(printed.contains("all Z=3\nall A=2\n"), "{printed}");
 }
 
-/// A command that succeeds if `interface` of `wasi:config` has a value for `COLOUR`.
+/// Returns a command component that succeeds if `interface` of `wasi:config` has a value for the key `COLOUR`.
 fn asks_for_a_colour(interface: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -135,7 +135,7 @@ fn sockets_are_what_was_granted() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let peer = std::thread::spawn(move || {
-        // Only granted connections arrive.
+        // Only the two connections that are granted reach the peer.
         for _ in 0..2 {
             listener.accept().unwrap().0.write_all(b"hello from a socket\n").unwrap();
         }
@@ -158,7 +158,7 @@ fn ctrl_c_stops_a_command_that_waits() {
     let workspace = workspace();
     let mut command = workspace.command(&["exec", "tool.wasm", "--", "--stdin"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Waiting for a child closes its input, which would end this command.
+    // Standard input is moved out of `child`, because waiting for a child closes it, which would end the command.
     let _input = child.stdin.take();
     let mut first = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();

@@ -1,4 +1,5 @@
-//! The code of the guides `add-a-component.md` and `components-in-rust.md` builds, and the app that they make together responds.
+//! Checks that the code in the guides `add-a-component.md` and `components-in-rust.md` builds, and that the resulting
+//! app responds.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -10,7 +11,7 @@ fn guide(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The code blocks of a page in one language, without the indentation that they have in a list.
+/// Returns the code blocks of a page in one language. The indentation of blocks in a list is removed.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut block: Option<String> = None;
@@ -40,7 +41,7 @@ fn append(file: &Path, more: &str) {
     std::fs::write(file, format!("{text}\n{more}")).unwrap();
 }
 
-/// Does what both guides say, in an app that `isomer new hello` made.
+/// Makes the changes of both guides in an app that `isomer new hello` created.
 fn follow_guides(app: &Path) {
     let (adding, writing) = (guide("add-a-component.md"), guide("components-in-rust.md"));
     std::fs::create_dir_all(app.join("wit")).unwrap();
@@ -72,7 +73,8 @@ fn follow_guides(app: &Path) {
     );
     append(&hello, &format!("{import}{}", blocks(&writing, "rust").concat()));
 
-    // Tables of the same name are one table in the manifest: the guide shows a grant at a time.
+    // The guide shows the grants one by one, each under the same table header. A manifest may contain this header only
+    // once.
     let mut grants = String::from("[components.hello.grants]\n");
     let mut tables = String::new();
     for block in blocks(&writing, "toml") {
@@ -91,7 +93,7 @@ fn follow_guides(app: &Path) {
 fn the_code_of_the_guides_builds_and_responds() {
     let _lock = lock_templates();
     let workspace = Workspace::new();
-    // The folder of the templates' test: Cargo has compiled what they depend on.
+    // The test of the templates uses the same folder, so Cargo has already compiled the dependencies.
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
     let app = home.join("hello");
     std::fs::create_dir_all(&home).unwrap();

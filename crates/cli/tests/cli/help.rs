@@ -1,4 +1,4 @@
-//! The help texts.
+//! Tests of the help texts.
 
 use crate::support::{Workspace, assert_run};
 

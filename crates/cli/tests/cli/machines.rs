@@ -1,4 +1,4 @@
-//! Groups that run separately, each with a node file, as on different machines.
+//! Tests of groups that run separately, each with a node file, as on different machines.
 
 use std::time::Instant;
 
@@ -13,14 +13,14 @@ fn ping_pong() -> Workspace {
     Workspace::ping_pong(SHAPES)
 }
 
-/// Runs `group` with the node file `NAME.toml`, and a separate data directory.
+/// Runs `group` with the contents `config` in the node file `NAME.toml`, and with a separate data directory.
 fn group(workspace: &Workspace, group: &str, name: &str, config: &str) -> Server {
     let file = format!("{name}.toml");
     workspace.write(&file, config);
     workspace.serve(&["run", "--shape", "split", "--group", group, "--config", &file, "--data", name])
 }
 
-/// Sends requests until the link is established.
+/// Repeats a request until the link between the groups is established.
 fn get_linked(server: &Server, path: &str) -> (u16, String) {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -49,7 +49,7 @@ fn separate_groups_are_linked_over_tcp() {
 #[test]
 fn a_group_may_run_several_times() {
     let workspace = ping_pong();
-    // A process that can reach a socket can call the group, so only this user may enter the folder.
+    // Any process that can open a socket can call the group, so only this user may enter the folder of the sockets.
     workspace.private("run");
     let backs = ["one", "two"].map(|name| {
         group(
@@ -68,7 +68,7 @@ fn a_group_may_run_several_times() {
     assert_eq!(front.get("/greet?name=bob").0, 502);
 }
 
-/// Writes `NAME.crt` and `NAME.key`, signed by an authority of this test, for `127.0.0.1`.
+/// Writes a certificate for `127.0.0.1` and its key to `NAME.crt` and `NAME.key`. The authority of this test signs it.
 fn certificate(workspace: &Workspace, authority: &CertifiedIssuer<'_, KeyPair>, name: &str) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
@@ -115,7 +115,7 @@ fn another_revision_is_refused_and_logged() {
     let back = group(&workspace, "back", "back", "[link]\nlisten = \"127.0.0.1:0\"\n");
     let changed = Workspace::ping_pong(&SHAPES.replace("WHO", "WHOM"));
     let front = group(&changed, "front", "front", &format!("[peers]\nback = \"{}\"\n", back.link()));
-    // The response is the same as for a link that is not established yet; the log distinguishes the two.
+    // The response is the same as before a link is established. Only the log shows that the certificate is refused.
     let deadline = Instant::now() + TIMEOUT;
     loop {
         assert_eq!(front.get("/greet?name=ann").0, 502);

@@ -1,7 +1,7 @@
-//! The real program: exit code, standard output and standard error, and the responses that it serves.
+//! Tests that run the `isomer` program and check its exit code, its output, and the responses that it serves.
 //!
-//! Snapshots have placeholders for what differs from run to run: folders, ports, times. `INSTA_UPDATE=always` writes
-//! them again.
+//! In the snapshots, placeholders replace what differs in each run: folders, ports, times. `INSTA_UPDATE=always`
+//! updates the snapshots.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod app_test;

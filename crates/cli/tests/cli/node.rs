@@ -1,4 +1,4 @@
-//! A running node, controlled by the commands for nodes.
+//! Tests of a running node that the commands for nodes control.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::support::{Server, TIMEOUT, Workspace, assert_run, lock_templates, read_response};
 
-/// A node whose data directory is `data`.
+/// Starts a node whose data directory is `data` in the workspace.
 fn node(workspace: &Workspace) -> Server {
     workspace.serve(&["node", "--data", "data", "--admin", "127.0.0.1:0"])
 }
 
-/// The status and the body of `GET path` for a host.
+/// Returns the status and the body of the response to `GET path` for the host name `host`.
 fn get(node: &Server, host: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(node.address()).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -23,7 +23,7 @@ fn get(node: &Server, host: &str, path: &str) -> (u16, String) {
     read_response(stream)
 }
 
-/// Runs a command for the node in the folder `dir`.
+/// Runs a command for the node in the folder `dir`, and returns the JSON that it prints.
 fn ask(workspace: &Workspace, dir: &Path, target: &Path, arguments: &[&str]) -> Value {
     let data = workspace.path("data");
     let arguments = [arguments, &["--json", "--node", data.to_str().unwrap()]].concat();
@@ -59,7 +59,7 @@ fn the_life_of_an_app_from_new_to_remove() {
     assert_eq!(get(&running, "SHOP.example:80", "/ann").0, 200, "a name is one in every way of writing it");
     assert_ne!(get(&running, "other.example", "/ann").0, 200);
 
-    // Another greeter for the serving app.
+    // Replaces the component `greeter` of the serving app.
     let source = app.join("greeter/src/lib.rs");
     let changed = std::fs::read_to_string(&source).unwrap().replace("{greeting}, {name}!", "{greeting} again, {name}!");
     std::fs::write(&source, changed).unwrap();
@@ -86,7 +86,7 @@ fn the_life_of_an_app_from_new_to_remove() {
     isomer(&["start", "shop"]);
     assert_eq!(answer(&running).0, 200);
 
-    // Everything is there after a restart, without compiling.
+    // After a restart, the node serves all apps without compiling them again.
     assert_eq!(running.stop(), Some(0));
     let running = node(&workspace);
     assert_eq!(answer(&running), (200, "Hello again, ann!\n".to_owned()));
@@ -150,7 +150,7 @@ fn a_public_admin_api_requires_a_setting() {
     );
 }
 
-/// Sends one request, or several until the server closes the connection. Returns how many got a response.
+/// Sends one request, or several until the server closes the connection. Returns the number of responses.
 fn ask_until_told(address: std::net::SocketAddr, several: bool) -> u64 {
     let mut stream = TcpStream::connect(address).expect("the port is always open");
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -178,7 +178,7 @@ fn ask_until_told(address: std::net::SocketAddr, several: bool) -> u64 {
 #[test]
 fn a_restart_on_the_service_managers_socket_loses_nothing() {
     let workspace = Workspace::new();
-    // Long enough that a client which a busy machine delays is not disconnected.
+    // The time is long, so that a client that is slow on a busy machine is not disconnected.
     workspace.write("node.toml", "[limits]\nidle_grace = \"100s\"\n");
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -195,7 +195,7 @@ fn a_restart_on_the_service_managers_socket_loses_nothing() {
         }
     };
     std::thread::scope(|scope| {
-        // Connections are made before the first process starts, and between the first and the second.
+        // The clients connect before the first process starts, and also between the first and the second process.
         let clients: Vec<_> = (0..4)
             .map(|number| {
                 let (over, answered) = (&over, &answered);
@@ -282,7 +282,7 @@ fn a_hangup_starts_a_new_audit_log() {
     assert_eq!(running.stop(), Some(0));
 }
 
-/// The node's admin creates a tenant and a token; the tenant deploys with nothing but that token.
+/// Checks that a tenant can deploy with a token that the node's administrator created for it, and needs nothing else.
 #[test]
 fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
     let workspace = Workspace::ping_pong("");
@@ -308,7 +308,7 @@ fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
     let revisions = with(&["revisions", "table-tennis"]);
     assert!(revisions.contains("deploy by ci") && revisions.contains("The first one"), "{revisions}");
     let until = Instant::now() + TIMEOUT;
-    // A request is logged when its response has been sent.
+    // A request is logged after its response is sent, so the test waits for the line.
     while !with(&["logs", "table-tennis", "--access"]).contains("200 GET /seen?by=me") {
         assert!(Instant::now() < until, "the request is not in the access log");
     }

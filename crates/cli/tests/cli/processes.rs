@@ -1,4 +1,4 @@
-//! A shape of several processes on one machine: responses, logs, restarts, shutdown.
+//! Tests of a shape with several processes on one machine: responses, logs, restarts, shutdown.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -17,7 +17,7 @@ fn split(workspace: &Workspace) -> Server {
     workspace.serve(&["run", "--shape", "split"])
 }
 
-/// A handler that waits, and another component that is never called.
+/// Returns an app with a handler that waits, and a component that is never called.
 fn sleeper() -> Workspace {
     let workspace = Workspace::with_manifest(
         "[app]\nname = \"bed\"\nversion = \"0.1.0\"\n\n\
@@ -30,7 +30,7 @@ fn sleeper() -> Workspace {
     workspace
 }
 
-/// Sends requests until the response is 200. Earlier responses must be those that report a lost call.
+/// Repeats a request until the status of the response is 200. Responses before must report a lost call.
 fn get_again(server: &Server, path: &str) -> String {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -91,7 +91,7 @@ fn the_front_door_keeps_its_port_and_new_connections_wait() {
     let killed = server.process_of("front");
     signal("KILL", killed);
     wait_for_end_of(killed);
-    // Connections wait in the kernel's queue: none is refused.
+    // While no process accepts connections, they wait in the kernel's queue, so none is refused.
     assert_eq!(server.get("/"), (200, "ping\n".to_owned()));
     assert_eq!(get_again(&server, "/greet?name=ann"), "pong to ann (count 1)\n");
     assert_eq!(server.stop(), Some(0));
@@ -112,11 +112,11 @@ fn no_member_outlives_its_supervisor() {
         assert!(Instant::now() < deadline, "`{home}` is left");
         std::thread::yield_now();
     }
-    // The data directory is free immediately.
+    // The data directory can be opened immediately, because no process holds its lock any more.
     assert_eq!(split(&workspace).stop(), Some(0));
 }
 
-/// Returns the folder of the sockets that a process has open.
+/// Returns the folder that contains the sockets of the process.
 fn home_of(pid: u32) -> String {
     let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap();
     let mine: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
@@ -146,10 +146,10 @@ fn ctrl_c_stops_all_members_after_running_requests() {
     let server = split(&workspace);
     let processes = server.processes();
     let request = begin(server.address(), "/drip?chunks=3&ms=250&bytes=4");
-    // The head of the response shows that the request runs; most of the body follows.
+    // The first byte of the response shows that the request is in progress. Most of the body is sent later.
     request.peek(&mut [0]).unwrap();
     signal("INT", server.pid());
-    // Members obey their supervisor, not a service manager's signal to all processes.
+    // A service manager may send a signal to all processes. Members ignore it, because their supervisor stops them.
     processes.iter().for_each(|pid| signal("TERM", *pid));
     assert_eq!(read_response(request), (200, "aaaabbbbcccc".to_owned()));
     assert_eq!(server.ended(), Some(0));
@@ -165,7 +165,7 @@ fn a_second_signal_kills_all_members() {
         let request = begin(&address, "/?ms=20000");
         assert_eq!(server.get("/?ms=1").0, 200);
         signal("TERM", server.pid());
-        // The port is closed when the first signal has been handled.
+        // When the port is closed, the first signal has been handled.
         let deadline = Instant::now() + TIMEOUT;
         while std::net::TcpStream::connect(&address).is_ok() {
             assert!(Instant::now() < deadline, "it still listens");
@@ -205,7 +205,7 @@ fn members_log_to_one_stream_with_their_names() {
     let ready = log.find(|line| line.contains("is listening at")).unwrap();
     let address = ready.split("http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert_eq!(crate::support::get(&address, "/env?name=WHO").0, 200);
-    // Reads three lines, in any order except that lines of the same process are in order.
+    // Only the lines of one process are in order, so the three lines are compared in any order.
     let mut lines: Vec<String> = log.by_ref().take(3).collect();
     signal("INT", child.id());
     lines.extend(log);
@@ -232,7 +232,7 @@ fn a_group_that_does_not_start_reports_why_and_stops_all() {
          [shapes.split.groups]\nfront = [\"hello\"]\nback = [\"files\"]\n",
     );
     workspace.guest("http-hello", "hello.wasm");
-    // This guest opens files, so its imports are the same with every compiler.
+    // This guest is used because it opens files itself, so its imports are the same with every compiler.
     workspace.guest("dirs-probe", "files.wasm");
     assert_run!(workspace, workspace.run(&["run", "--shape", "split", "--listen", "127.0.0.1:0"]));
 }

@@ -1,4 +1,4 @@
-//! The commands for nodes, against a fake node that records requests.
+//! Tests of the commands for nodes with a fake node that records requests.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use crate::fake::{Fake, line};
 use crate::support::{Workspace, assert_run};
 
-/// A workspace whose folder `node` is the data directory of the fake node.
+/// A workspace, and a fake node whose data directory is the folder `node`.
 struct Remote {
     workspace: Workspace,
     fake: Arc<Fake>,
@@ -46,7 +46,7 @@ impl Remote {
         self.workspace.run_with_input(&[arguments, &["--node", "node"]].concat(), input)
     }
 
-    /// Returns the requests since the last call.
+    /// Returns the requests that the fake node received since the last call of this function.
     fn asked(&self) -> Vec<String> {
         self.fake.take_asked()
     }
@@ -254,7 +254,7 @@ fn deploy() {
     assert_run!(remote.workspace, remote.run(&arguments));
     let asked = remote.asked();
     let uploads = asked.iter().filter(|asked| asked.starts_with("put-blob")).count();
-    // Two components, and one part for the two files, which have the same bytes.
+    // The three parts are two components and the contents of two files, which have the same bytes.
     assert_eq!(uploads, 3, "{asked:?}");
     assert_eq!(asked[0], "tenant acme");
     assert_eq!(asked.last().unwrap(), "deploy acme shop monolith");
@@ -428,7 +428,7 @@ fn swap() {
 fn no_node() {
     let workspace = Workspace::new();
     workspace.write("token", "0".repeat(64));
-    // Port 0 cannot be listened on.
+    // No server can listen at port 0.
     assert_run!(workspace, workspace.run(&["status", "--node", "http://127.0.0.1:0", "--token-file", "token"]));
 }
 
@@ -461,7 +461,7 @@ fn no_admin_api() {
     answering.join().unwrap();
 }
 
-/// A token that was found, not named, is sent to this machine only.
+/// Checks that a token that the user did not name is sent only to a node on this machine.
 #[test]
 fn a_default_token_is_not_sent_to_other_machines() {
     let workspace = Workspace::new();

@@ -1,4 +1,4 @@
-//! `isomer run`: apps, and single components with grants as flags.
+//! Tests of `isomer run` with apps, and with single components whose grants are flags.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -76,7 +76,7 @@ fn a_certificate_authority_of_the_environment_is_trusted() {
     workspace.write("certificates/app.crt", certificate.pem());
     workspace.write("certificates/app.key", key.serialize_pem());
     workspace.private_file("certificates/app.key");
-    // The node itself is a server with a certificate.
+    // The upstream server is a node with this certificate.
     workspace.write("node.toml", "[front]\nlisten_tls = \"127.0.0.1:0\"\n[front.tls]\nfolder = \"certificates\"\n");
     let arguments = ["node", "--config", "node.toml", "--data", "data", "--admin", "127.0.0.1:0", "--json"];
     let upstream = workspace.started(workspace.command(&arguments));
@@ -91,7 +91,7 @@ fn a_certificate_authority_of_the_environment_is_trusted() {
     assert!(status == 502 && body.contains("TlsCertificateError"), "{status} {body}");
     let (status, body) = ask(&[("SSL_CERT_FILE", company.to_str().unwrap())]);
     assert_eq!(status, 404, "the node has no app there: {body}");
-    // Even if the file cannot be read, an app that needs no other authorities runs.
+    // If the file cannot be read, an app still runs, because it may not need other authorities.
     let server = workspace.serve_with(&["run", "fetch.wasm"], &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
     server.wait_for_log("`/nowhere/ca.pem` cannot be read");
 }
@@ -124,7 +124,7 @@ fn a_single_component_reaches_the_hosts_of_its_flags() {
     let path = format!("/?url=http://{address}/");
     let denied = workspace.serve(&["run", "fetch.wasm"]);
     assert!(!denied.get(&path).1.contains("upstream"), "{:?}", denied.get(&path));
-    // The hint names a flag, as there is no manifest that could grant it.
+    // The hint names a flag, because the component has no manifest that could grant the host.
     denied.wait_for_log(&format!("was denied; to grant it, start the process with `--allow {address}`"));
     let allowed = workspace.serve(&["run", "fetch.wasm", "--allow", &address.to_string()]);
     assert!(allowed.get(&path).1.contains("upstream"), "{:?}", allowed.get(&path));
@@ -174,7 +174,7 @@ fn log_levels_are_respected_and_secrets_are_never_logged() {
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        // The connection ends before its first request, which is logged at level debug.
+        // The connection ends before a request. This is logged at level `debug`.
         let mut broken = std::net::TcpStream::connect(server.address()).unwrap();
         broken.set_read_timeout(Some(TIMEOUT)).unwrap();
         broken.write_all(b"no HTTP\r\n\r\n").unwrap();
@@ -190,7 +190,7 @@ fn log_levels_are_respected_and_secrets_are_never_logged() {
             assert!(!loud.iter().any(|line| line.contains(told)), "{told}: {loud:?}");
         }
     }
-    // The flag takes precedence.
+    // The flag takes precedence over the environment variable.
     let flag = talk(&["--log", "info"], &[("ISOMER_LOG", "trace")]);
     assert!(!flag.iter().any(|line| line.contains("\"event\":\"debug\"")), "{flag:?}");
 }

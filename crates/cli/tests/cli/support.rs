@@ -1,4 +1,4 @@
-//! A folder to run the program in, its output as a snapshot, and a server to send requests to.
+//! Support for tests: a folder in which the program runs, snapshots of its output, and servers that receive requests.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,10 +14,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 
-/// The limit of every wait. Reaching it means that the test hangs.
+/// The maximum time of every wait. If it is reached, the test hangs.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A temporary folder to run the program in.
+/// A temporary folder in which the program runs.
 pub(crate) struct Workspace {
     dir: TempDir,
 }
@@ -27,14 +27,15 @@ impl Workspace {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    /// A folder with this manifest.
+    /// Creates a workspace that contains this manifest.
     pub(crate) fn with_manifest(manifest: &str) -> Self {
         let workspace = Self::new();
         workspace.write("isomer.toml", manifest);
         workspace
     }
 
-    /// `ping` calls `pong`; both are built already.
+    /// Creates a workspace with an app of two built components, in which `ping` calls `pong`. `more` is added to the
+    /// manifest.
     pub(crate) fn ping_pong(more: &str) -> Self {
         let workspace = Self::with_manifest(&format!(
             "[app]\nname = \"table-tennis\"\nversion = \"1.2.3\"\n\n\
@@ -62,18 +63,18 @@ impl Workspace {
         std::fs::DirBuilder::new().mode(0o700).create(self.path(path)).unwrap();
     }
 
-    /// Creates a file in the workspace that only this user may read.
+    /// Makes a file in the workspace readable only for this user.
     pub(crate) fn private_file(&self, path: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// Puts a test guest into the folder.
+    /// Copies the component of a test guest to `path` in the workspace.
     pub(crate) fn guest(&self, name: &str, path: &str) {
         self.write(path, isomer_test_guests::bytes(name));
     }
 
-    /// The program with the tests' environment.
+    /// Returns a command that runs the program with the environment of the tests.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_isomer"));
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
@@ -99,7 +100,7 @@ impl Workspace {
         command
     }
 
-    /// Runs the program to its end; returns its exit code and output as text.
+    /// Runs the program until it ends. Returns its exit code and output as text.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         self.run_with_input(arguments, "")
     }
@@ -107,7 +108,7 @@ impl Workspace {
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> String {
         let mut command = self.command(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // An error means that the program does not read its input.
+        // Writing fails if the program ends without reading its input, which is not an error.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         format!(
@@ -118,12 +119,12 @@ impl Workspace {
         )
     }
 
-    /// Starts a server: `arguments` with a free port and `--json`. Waits until it is ready.
+    /// Starts a server with `arguments`, a free port and `--json`, and waits until it is ready.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
         self.serve_with(arguments, &[])
     }
 
-    /// As [`Workspace::serve`], with these environment variables.
+    /// Starts a server as [`Workspace::serve`] does, with these environment variables.
     pub(crate) fn serve_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
         let arguments = [arguments, &["--listen", "127.0.0.1:0", "--json"]].concat();
         let mut command = self.command(&arguments);
@@ -131,17 +132,18 @@ impl Workspace {
         self.started(command)
     }
 
-    /// Starts a server at this address. Waits until it is ready.
+    /// Starts a server at this address, and waits until it is ready.
     pub(crate) fn serve_at(&self, address: &str, arguments: &[&str]) -> Server {
         self.started(self.command(&[arguments, &["--listen", address, "--json"]].concat()))
     }
 
-    /// Starts a server with an inherited socket, as a service manager does: `socket` is descriptor 3 under this name. Waits until it is ready.
+    /// Starts a server with an inherited socket, as a service manager does, and waits until it is ready. The socket is
+    /// descriptor 3 and has the name `name`.
     pub(crate) fn serve_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> Server {
         self.started(self.command_on(socket, name, &[arguments, &["--json"]].concat()))
     }
 
-    /// Runs the program to its end in the same way; returns its standard error.
+    /// Runs the program with an inherited socket until it ends. Returns its standard error.
     pub(crate) fn run_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> String {
         String::from_utf8(self.command_on(socket, name, arguments).output().unwrap().stderr).unwrap()
     }
@@ -149,7 +151,7 @@ impl Workspace {
     fn command_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> Command {
         let isomer = self.command(arguments);
         let mut command = Command::new("sh");
-        // The shell replaces itself by the program, so `$$` is the program's process id.
+        // `exec` replaces the shell by the program, so `$$` is the process id of the program.
         command.args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 </dev/null"]);
         command.arg(isomer.get_program()).args(isomer.get_args()).current_dir(self.dir.path());
         for (variable, value) in isomer.get_envs() {
@@ -163,14 +165,14 @@ impl Workspace {
         command
     }
 
-    /// Starts a server and waits until it is ready.
+    /// Starts the server of `command`, and waits until it is ready.
     pub(crate) fn started(&self, command: Command) -> Server {
         let mut server = self.spawned(command);
         server.wait_until_ready();
         server
     }
 
-    /// Starts a server.
+    /// Starts the server of `command`, and does not wait.
     pub(crate) fn spawned(&self, mut command: Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let events = lines(child.stdout.take().unwrap());
@@ -178,7 +180,8 @@ impl Workspace {
         Server { child, events, log, ready: serde_json::Value::Null }
     }
 
-    /// Placeholders for output that differs from run to run.
+    /// Returns regular expressions for output that differs in each run, with the placeholders that replace it in
+    /// snapshots.
     pub(crate) fn filters(&self) -> Vec<(String, &'static str)> {
         let dir = self.dir.path().canonicalize().unwrap();
         vec![
@@ -192,7 +195,7 @@ impl Workspace {
     }
 }
 
-/// The snapshot of a run.
+/// Compares the output of a run with the snapshot.
 macro_rules! assert_run {
     ($workspace:expr, $output:expr) => {{
         let filters = $workspace.filters();
@@ -203,17 +206,17 @@ macro_rules! assert_run {
 }
 pub(crate) use assert_run;
 
-/// A program that serves. It is stopped when dropped.
+/// A process of the program that serves. Dropping it stops the process.
 pub(crate) struct Server {
     child: Child,
     events: Receiver<String>,
     log: Receiver<String>,
-    /// The event that it printed when it was ready.
+    /// The event that the server printed when it was ready.
     ready: serde_json::Value,
 }
 
 impl Server {
-    /// Waits until it reports that it is ready.
+    /// Waits until the server reports that it is ready.
     pub(crate) fn wait_until_ready(&mut self) {
         self.ready = self.event();
         assert_eq!(self.ready["event"], "ready", "{}", self.ready);
@@ -223,14 +226,14 @@ impl Server {
         self.ready["url"].as_str().unwrap().strip_prefix("http://").unwrap()
     }
 
-    /// The address of the listener with this scheme.
+    /// Returns the address of the server's listener with this scheme.
     pub(crate) fn address_of(&self, scheme: &str) -> String {
         let urls = self.ready["urls"].as_array().unwrap().iter().map(|url| url.as_str().unwrap());
         let with_scheme = |url: &str| Some(url.strip_prefix(scheme)?.strip_prefix("://")?.to_owned());
         urls.filter_map(with_scheme).next().unwrap()
     }
 
-    /// The address of its link for calls from other groups.
+    /// Returns the address at which the server's group accepts calls of other groups.
     pub(crate) fn link(&self) -> &str {
         self.ready["link"].as_str().unwrap()
     }
@@ -239,7 +242,7 @@ impl Server {
         self.child.id()
     }
 
-    /// The process id of a group's member when all were ready.
+    /// Returns the process id that the group's member had when all members were ready.
     pub(crate) fn process_of(&self, group: &str) -> u32 {
         let processes = self.ready["processes"].as_array().unwrap();
         let process = processes.iter().find(|process| process["group"] == group).unwrap();
@@ -251,7 +254,7 @@ impl Server {
         processes.iter().map(|process| process["pid"].as_u64().unwrap().try_into().unwrap()).collect()
     }
 
-    /// The next line on standard output.
+    /// Waits for the next line on standard output, and returns it.
     pub(crate) fn event(&mut self) -> serde_json::Value {
         match self.events.recv_timeout(TIMEOUT) {
             Ok(line) => serde_json::from_str(&line).unwrap(),
@@ -259,7 +262,7 @@ impl Server {
         }
     }
 
-    /// Waits for a line on standard error that contains `text`.
+    /// Waits for a line on standard error that contains `text`, and returns it.
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -272,25 +275,25 @@ impl Server {
         }
     }
 
-    /// Sends SIGTERM; returns all lines of standard error that were not read yet.
+    /// Sends SIGTERM, and returns all lines of standard error that were not read yet.
     pub(crate) fn log_to_the_end(self) -> Vec<String> {
         signal("TERM", self.child.id());
         let next = || self.log.recv_timeout(TIMEOUT).ok();
         std::iter::from_fn(next).collect()
     }
 
-    /// The status and the body of `GET path`.
+    /// Returns the status and the body of the response to `GET path`.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         get(self.address(), path)
     }
 
-    /// Sends SIGTERM; returns its exit code.
+    /// Sends SIGTERM, and returns the exit code of the server.
     pub(crate) fn stop(self) -> Option<i32> {
         signal("TERM", self.child.id());
         self.ended()
     }
 
-    /// Waits for its end; returns its exit code.
+    /// Waits until the server ends, and returns its exit code.
     pub(crate) fn ended(mut self) -> Option<i32> {
         wait_for_end_of(self.child.id());
         self.child.wait().unwrap().code()
@@ -304,7 +307,8 @@ impl Drop for Server {
     }
 }
 
-/// A lock for tests that build apps made by `isomer new`: these share a target folder, in which their files have the same names.
+/// Returns a lock for tests that build apps made by `isomer new`. These apps share a target folder, in which their
+/// files have the same names, so only one of them may be built at a time.
 pub(crate) fn lock_templates() -> MutexGuard<'static, ()> {
     static TEMPLATES: Mutex<()> = Mutex::new(());
     TEMPLATES.lock().unwrap_or_else(PoisonError::into_inner)
@@ -314,7 +318,7 @@ pub(crate) fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
 }
 
-/// Waits until the process has ended, whether its parent has waited for it or not.
+/// Waits until the process ends, even if its parent has not waited for it.
 pub(crate) fn wait_for_end_of(pid: u32) {
     let id = Pid::from_raw(pid.try_into().unwrap()).unwrap();
     let process = match pidfd_open(id, PidfdFlags::empty()) {
@@ -323,17 +327,17 @@ pub(crate) fn wait_for_end_of(pid: u32) {
         Err(error) => panic!("cannot watch process {pid}: {error}"),
     };
     let timeout = Timespec { tv_sec: TIMEOUT.as_secs().try_into().unwrap(), tv_nsec: 0 };
-    // A process's descriptor can be read once the process has ended.
+    // The descriptor of a process becomes readable when the process ends.
     let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)).unwrap();
     assert_eq!(ended, 1, "process {pid} does not end");
 }
 
-/// The status and the body of `GET path`, over a connection of its own.
+/// Sends `GET path` over a new connection. Returns the status and the body of the response.
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
     read_response(begin(address, path))
 }
 
-/// Sends `GET path`, over a connection of its own.
+/// Sends `GET path` over a new connection, and returns the connection.
 pub(crate) fn begin(address: &str, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -341,7 +345,7 @@ pub(crate) fn begin(address: &str, path: &str) -> TcpStream {
     stream
 }
 
-/// Reads a response; returns its status and body.
+/// Reads a response, and returns its status and body.
 pub(crate) fn read_response(mut stream: TcpStream) -> (u16, String) {
     let mut response = Vec::new();
     stream.read_to_end(&mut response).unwrap();
@@ -362,7 +366,7 @@ fn dechunked(mut chunks: &str) -> String {
     body
 }
 
-/// The lines of a pipe. A thread reads them, so the writer never waits.
+/// Returns a channel with the lines of a pipe. A thread reads the pipe, so the writer never waits.
 fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

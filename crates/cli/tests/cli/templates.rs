@@ -1,4 +1,4 @@
-//! The templates of `isomer new` build with published crates only, and run.
+//! Checks that the templates of `isomer new` build with published crates only, and run.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn new_prints_the_next_steps() {
     assert_eq!(left, ["shop"]);
 }
 
-/// Follows the template's README on interfaces of the platform.
+/// Makes the changes that the template's README describes for using a store.
 fn use_a_store(app: &Path, template: &str) {
     let edit = |file: &str, from: &str, to: &str| {
         let text = std::fs::read_to_string(app.join(file)).unwrap();
@@ -49,7 +49,8 @@ fn use_a_store(app: &Path, template: &str) {
     edit("isomer.toml", "cargo = \"hello\"\n", "cargo = \"hello\"\ngrants = { kv = [\"notes\"] }\n");
 }
 
-/// One test and one folder for all templates, so that Cargo shares compiled crates, even between runs.
+/// All templates are in one test and one folder, so that Cargo compiles the dependencies only once, even in several
+/// runs.
 #[test]
 fn every_template_builds_and_responds() {
     let _lock = lock_templates();

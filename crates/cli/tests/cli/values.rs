@@ -1,4 +1,4 @@
-//! Values of config and secrets from outside of the manifest: their precedence, for each command.
+//! Tests of config values and secrets that do not come from the manifest: their precedence, for each command.
 
 use crate::support::{Server, Workspace};
 

@@ -72,9 +72,9 @@ pub(crate) struct RawFront {
     /// (`X-Forwarded-For`, `Forwarded`) is trusted.
     #[serde(default)]
     pub(crate) trusted_proxies: Vec<Spanned<AddressRangeText>>,
-    /// Each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2). The client
-    /// address in the header is the address of the connection. A connection without the header is closed. Other clients
-    /// cannot send the header.
+    /// Whether each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2). The
+    /// connection counts for the client address in the header. A connection of a trusted proxy without the header is
+    /// closed. Other clients cannot send the header.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
 }
@@ -181,8 +181,8 @@ pub(crate) struct RawNodeLimits {
     /// The maximum time until a request's head is complete, and the maximum time for which a connection may be idle.
     #[schemars(extend("default" = "30s"))]
     pub(crate) head_timeout: Option<Spanned<DurationText>>,
-    /// When the node shuts down, the time that an idle connection stays open if its client sends nothing. A request
-    /// that the client sends in this time receives a response, and then the connection is closed.
+    /// The maximum time that an idle connection stays open when the node shuts down, if its client sends nothing. A
+    /// request that the client sends in this time receives a response, and then the connection is closed.
     #[schemars(extend("default" = "1s"))]
     pub(crate) idle_grace: Option<Spanned<DurationText>>,
     /// The maximum time between two pieces of a request's body.

@@ -1,4 +1,4 @@
-//! Apps from a manifest's text, and component types from a short notation.
+//! Creates apps from the text of a manifest, and component types from a short notation.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -10,7 +10,7 @@ use isomer_ids::ComponentName;
 use isomer_manifest::App;
 use isomer_plan::{ComponentType, FunctionType, InterfaceId, InterfaceType, Plan, TypeHash, ValueClass, plan};
 
-/// Parses `namespace:package/interface@version { name: signature; … }`; without braces, the interface has one function.
+/// Parses `namespace:package/interface@version { name: signature; … }`. Without braces, the interface has one function.
 pub(crate) fn interface(text: &str) -> InterfaceType {
     let (id, functions) = match text.split_once('{') {
         Some((id, rest)) => (id.trim(), rest.trim_end_matches('}').to_owned()),
@@ -37,7 +37,7 @@ pub(crate) fn interface(text: &str) -> InterfaceType {
     }
 }
 
-/// Returns a component with these imports and exports.
+/// Returns the type of a component with these imports and exports.
 pub(crate) fn component(imports: &[&str], exports: &[&str]) -> ComponentType {
     let all = |texts: &[&str]| -> BTreeMap<InterfaceId, InterfaceType> {
         texts.iter().map(|text| interface(text)).map(|ty| (ty.id.clone(), ty)).collect()
@@ -53,7 +53,7 @@ pub(crate) fn name(name: &str) -> ComponentName {
     ComponentName::new(name).expect("the name is right")
 }
 
-/// An app, its source for errors, and its types.
+/// An app with its manifest, which errors refer to, and the types of its components.
 pub(crate) struct Planned {
     pub(crate) source: SourceFile,
     pub(crate) app: App,
@@ -72,7 +72,7 @@ impl Planned {
         plan(&self.app, &self.types, shape).unwrap_or_else(|found| panic!("{}", self.render(&found)))
     }
 
-    /// Returns the errors as users see them.
+    /// Plans the app in the shape, and returns the errors as users see them.
     pub(crate) fn errors(&self, shape: &str) -> String {
         match plan(&self.app, &self.types, shape) {
             Ok(plan) => panic!("it should have been refused:\n{}", plan.explain()),
