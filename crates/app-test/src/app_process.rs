@@ -76,7 +76,7 @@ impl AppProcess {
     pub fn start(setup: &AppProcessSetup<'_>) -> Result<Self, CliError> {
         let data =
             tempfile::Builder::new().prefix("isomer-test-").tempdir().context("cannot create a folder for data")?;
-        let program = std::env::current_exe().context("cannot tell the path of this program")?;
+        let program = std::env::current_exe().context("cannot determine the path of this program")?;
         let mut command = Command::new(program);
         command.arg("run").arg(setup.app_dir).args(["--shape", setup.shape, "--listen", "127.0.0.1:0"]);
         command.args(["--grace", GRACE_S]).arg("--data").arg(data.path().join(DATA)).arg("--test-mode").arg(setup.code);

@@ -222,9 +222,12 @@ pub(crate) fn parse(source: SourceFile, secrets: &BTreeSet<&str>) -> Result<Scri
     for name in raw.secrets.keys().filter(|name| !secrets.contains(name.value.as_str())) {
         let mistake = Diagnostic::error(format!("the app has no secret `{}`", name.value)).code("script");
         let hint = match secrets.is_empty() {
-            true => "its isomer.toml has no `[secrets]`".to_owned(),
+            true => "the isomer.toml of the app has no `[secrets]`".to_owned(),
             false => {
-                format!("it has {}", secrets.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+                format!(
+                    "secrets of the app: {}",
+                    secrets.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+                )
             }
         };
         mistakes.push(mistake.at(name.span, "").hint(hint).in_source(&source));
@@ -279,17 +282,17 @@ fn stub(raw: RawStub) -> Result<HostStub, Box<Diagnostic>> {
     let status = raw.status.unwrap_or(200);
     if !(200..600).contains(&status) {
         let error = Diagnostic::error(format!("{status} is not the status of a response"));
-        return Err(Box::new(error.hint("write one of 200 to 599")));
+        return Err(Box::new(error.hint("write a status from 200 to 599")));
     }
     let mut headers: Vec<_> = raw.headers.into_iter().collect();
     let breaks_lines = |text: &str| text.contains(['\r', '\n', '\0']);
     if let Some((name, _)) = headers.iter().find(|(name, value)| breaks_lines(name) || breaks_lines(value)) {
-        let error = Diagnostic::error(format!("the header `{}` has a line ending in it", name.escape_debug()));
-        return Err(Box::new(error.hint("write a header for each line")));
+        let error = Diagnostic::error(format!("the header `{}` contains a line ending", name.escape_debug()));
+        return Err(Box::new(error.hint("write a separate header for each line")));
     }
     let body = match (raw.body, raw.json) {
         (Some(_), Some(_)) => {
-            return Err(Box::new(Diagnostic::error("a response has one body").hint("keep `body` or `json`")));
+            return Err(Box::new(Diagnostic::error("a response can have only one body").hint("keep `body` or `json`")));
         }
         (Some(text), None) => text.into_bytes(),
         (None, Some(value)) => {
@@ -316,7 +319,9 @@ fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Resu
         }
         (None, None, Some(value)) => Body::Json(toml_to_json(&value)),
         _ => {
-            return Err(Box::new(Diagnostic::error("a request has one body").hint("keep `body`, `form` or `json`")));
+            return Err(Box::new(
+                Diagnostic::error("a request can have only one body").hint("keep `body`, `form` or `json`"),
+            ));
         }
     };
     let case = TestCase {
@@ -350,7 +355,7 @@ fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Resu
         if let Err(error) = Regex::new(&sample) {
             return Err(Box::new(
                 Diagnostic::error(format!("`{pattern}` is not a regular expression: {error}"))
-                    .hint("`contains` looks for literal text"),
+                    .hint("to search for literal text, use `contains`"),
             ));
         }
     }
@@ -442,7 +447,7 @@ mod tests {
         let shown = |text: &str| read(text).expect_err("the script is invalid");
         for (text, message, hint) in [
             ("[[case]]\nrequest = \"/cart\"\n", "`/cart` is not a request", "GET /cart"),
-            ("[[case]]\nrequest = \"GET /\"\nbody = \"a\"\njson = 1\n", "has one body", "keep `body`"),
+            ("[[case]]\nrequest = \"GET /\"\nbody = \"a\"\njson = 1\n", "only one body", "keep `body`"),
             ("[[case]]\nrequest = \"GET /${id}\"\n", "`${id}` has no value", "capture.id"),
             (
                 "[[case]]\nrequest = \"GET /\"\nexpect.matches = \"(\"\n",

@@ -12,7 +12,7 @@ use isomer_serve::{ServeOptions, TestMode};
 use crate::address_flags;
 use crate::log_flag::LogFlag;
 
-/// Flags of commands that serve an app.
+/// The flags of commands that serve an app.
 #[derive(clap::Args)]
 pub(crate) struct ServeFlags {
     /// The shape of the app.

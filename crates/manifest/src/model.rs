@@ -75,7 +75,7 @@ impl App {
 /// A component: `[components.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Component {
-    /// The source of the component's bytes.
+    /// The source from which the component's file is made.
     pub source: Spanned<ComponentSource>,
     /// The routes that the component's HTTP handler serves: `routes`.
     pub routes: Vec<Spanned<Route>>,
@@ -125,7 +125,7 @@ impl Reuse {
     }
 }
 
-/// The source of a component's bytes.
+/// The source from which a component's file is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComponentSource {
     /// A Cargo package that is built for the guest target: `cargo = "DIR"`.
@@ -147,18 +147,18 @@ pub enum ComponentSource {
 /// A route that a component serves: exact (`/cart`) or a prefix (`/static/...`). `/...` matches every path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Route {
-    /// This path only.
+    /// Matches only this path.
     Exact(String),
-    /// This path and all paths below it, stored without the trailing `/...`; `/...` is the empty string.
+    /// Matches this path and all paths below it. The trailing `/...` is not stored, so `/...` is the empty string.
     Prefix(String),
 }
 
 /// The resources that a component may reach through capabilities.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants {
-    /// The key-value stores: `kv`.
+    /// The key-value stores that the component may open: `kv`.
     pub kv: Vec<Spanned<StoreName>>,
-    /// The SQL stores: `sql`.
+    /// The SQL stores that the component may open: `sql`.
     pub sql: Vec<Spanned<StoreName>>,
     /// The hosts to which the component may send HTTP requests: `http`.
     pub http: Vec<Spanned<OutboundHost>>,
@@ -275,9 +275,9 @@ pub struct Shape {
 /// The source of a secret's value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecretSource {
-    /// An environment variable: `{ env = "NAME" }`.
+    /// The environment variable with this name: `{ env = "NAME" }`.
     Env(String),
-    /// A file: `{ file = "PATH" }`. A final newline is removed.
+    /// The contents of this file, without a final newline: `{ file = "PATH" }`.
     File(PathBuf),
 }
 

@@ -1,4 +1,4 @@
-//! Functions that the manifest declares idempotent: calling one twice has the same effect as calling it once.
+//! Finds the functions that the manifest declares idempotent: calling one twice has the same effect as calling it once.
 
 use std::collections::BTreeSet;
 

@@ -29,7 +29,7 @@ pub struct InterfaceId {
 #[error("`{0}` is not the name of an interface, which looks like `namespace:package/interface@1.2.3`")]
 pub struct NotAnInterface(pub String);
 
-/// The type of a component: the interfaces it imports and exports.
+/// The type of a component: the interfaces that it imports and exports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ComponentType {
     /// The imported interfaces.
@@ -46,7 +46,7 @@ pub struct ComponentType {
 pub struct InterfaceType {
     /// The interface's name.
     pub id: InterfaceId,
-    /// The functions by name; a method is named `[method]resource.name`.
+    /// The functions by name. A method of a resource has the name `[method]resource.name`.
     pub functions: BTreeMap<String, FunctionType>,
     /// The named types and their definitions as WIT. Used to report differences between two components.
     pub types: BTreeMap<String, String>,

@@ -13,14 +13,14 @@ use serde::Serialize;
 
 use crate::interface::{InterfaceId, ValueClass};
 
-/// All decisions about one app in one shape.
+/// All decisions about how an app runs in one of its shapes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     /// The app's name.
     pub app: String,
     /// The app's version.
     pub version: String,
-    /// The shape that was planned.
+    /// The name of the shape that was planned.
     pub shape: String,
     /// The compositions, ordered by name.
     pub groups: Vec<PlannedGroup>,
@@ -34,7 +34,7 @@ pub struct Plan {
     pub access: Vec<ComponentAccess>,
     /// Information about the plan that is neither an error nor a warning.
     pub notes: Vec<String>,
-    /// Settings that are allowed but look like a mistake.
+    /// Warnings about settings that are allowed but look like a mistake.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -107,7 +107,7 @@ pub struct PlannedSkeleton {
 /// A function of a component that other compositions call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SkeletonFunction {
-    /// The interface as the component exports it.
+    /// The interface as the called component exports it.
     pub interface: InterfaceId,
     /// The function's name.
     pub function: String,

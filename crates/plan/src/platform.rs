@@ -30,7 +30,7 @@ pub(crate) enum Authority {
     Own(Option<Grant>),
 }
 
-/// A kind of grant.
+/// The kind of a grant: each kind is a key of a component's `grants` table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grant {
     Kv,

@@ -14,7 +14,7 @@ use crate::record::{Inputs, Record, Stamp, digest, source_text};
 use crate::variables::Variables;
 use crate::watch::WatchSet;
 
-/// A component that is up to date.
+/// A component after a build: it was built, or it was up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltComponent {
     /// The component's name.
@@ -56,7 +56,7 @@ pub(crate) trait Builder {
     fn watch(&self, context: &BuildContext<'_>, component: SourceComponent<'_>, set: &mut WatchSet);
 }
 
-/// The app that is built.
+/// The app whose components are built.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BuildContext<'a> {
     pub(crate) app: &'a App,

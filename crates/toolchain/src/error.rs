@@ -30,7 +30,7 @@ pub enum ToolchainError {
     /// The value of `ISOMER_GUEST_TOOLCHAIN` is not the name of an origin.
     #[error("{ORIGIN_VARIABLE} is `{name}`, not `{}` or `{}`", ToolchainOrigin::Rustup.name(), ToolchainOrigin::Debian.name())]
     UnknownOrigin {
-        /// The variable's value.
+        /// The value of `ISOMER_GUEST_TOOLCHAIN`.
         name: String,
     },
     /// The operating system is not Debian, so Debian's packages cannot be used.
@@ -70,7 +70,7 @@ pub enum ToolchainError {
     CannotRun {
         /// The command with its arguments.
         command: String,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A program ended with an exit status other than 0.
@@ -88,7 +88,7 @@ pub enum ToolchainError {
     TimedOut {
         /// The command with its arguments.
         command: String,
-        /// The time limit in seconds.
+        /// The time limit of the program in seconds.
         seconds: u64,
         /// The last lines that the program printed.
         output: String,

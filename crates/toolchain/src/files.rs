@@ -1,4 +1,4 @@
-//! File operations whose errors name the path, and atomic writes.
+//! Operations on files that write atomically, and whose errors contain the path.
 
 use std::fs;
 use std::io;

@@ -71,7 +71,7 @@ pub(crate) fn stamps(paths: impl IntoIterator<Item = PathBuf>, began: SystemTime
     paths.into_iter().map(stamp).collect()
 }
 
-/// The last build of a component.
+/// The record of a component's last build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// The component's source in the manifest, as text.

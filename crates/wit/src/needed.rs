@@ -38,11 +38,11 @@ pub enum NeedError {
         place: String,
         /// The name of the package.
         package: String,
-        /// `interface` or `world`.
+        /// The kind of the missing item: `interface` or `world`.
         kind: &'static str,
         /// The name of the missing interface or world.
         name: String,
-        /// The interfaces or worlds that the package has.
+        /// The names of the interfaces or worlds that the package has.
         has: Vec<String>,
     },
     /// The app uses a package in a version that the platform does not have.
@@ -180,7 +180,7 @@ impl Use {
     }
 }
 
-/// The parsed text of a package.
+/// A parsed WIT package, with the packages that are nested in its text.
 struct Group(UnresolvedPackageGroup);
 
 impl Group {

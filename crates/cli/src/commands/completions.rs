@@ -4,7 +4,7 @@ use clap::Command;
 use clap_complete::Shell;
 use isomer_console::{CliError, print};
 
-/// Print a script that makes a shell complete isomer's commands and flags.
+/// Print a script by which a shell completes isomer's commands and flags.
 #[derive(clap::Args)]
 #[command(after_help = INSTALL)]
 pub(crate) struct Arguments {

@@ -11,8 +11,8 @@ use serde_json::json;
 /// The folder of an app's own WIT files, relative to the app's folder.
 const WIT: &str = "wit";
 
-/// Write the platform's WIT packages (WASI 0.2 and 0.3, `isomer:*`) that the worlds in an app's `wit` folder use into
-/// `wit/deps`.
+/// Write the platform's WIT packages (WASI 0.2 and 0.3, `isomer:*`) into `wit/deps`: those that the worlds in an app's
+/// `wit` folder use.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app: its folder (or a folder inside it), or its isomer.toml.

@@ -40,7 +40,7 @@ use raw::{AddressText, RawAddresses, RawNodeFile, RawTls};
 /// The schema of a node file.
 pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNodeFile>);
 
-/// The contents of a node file.
+/// The parsed contents of a node file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeFile {
     /// The settings of a node that serves apps of tenants.

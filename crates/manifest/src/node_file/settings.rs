@@ -38,7 +38,7 @@ pub struct NodeSettings {
     pub proxy_protocol: bool,
     /// The address at which the admin API listens.
     pub admin_listen: Option<Spanned<LinkAddress>>,
-    /// Whether the admin API may listen on an address that other machines can reach.
+    /// Whether the admin API may listen at an address that other machines can reach.
     pub admin_remote: bool,
     /// The host names under which the admin API accepts requests, in addition to IP addresses and `localhost`.
     pub admin_hosts: Vec<String>,

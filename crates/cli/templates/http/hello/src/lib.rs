@@ -17,7 +17,7 @@ impl wasip3::exports::http::handler::Guest for Hello {
     }
 }
 
-/// A response of plain text.
+/// Returns a response whose body is plain text.
 fn text(status: u16, body: String) -> Result<Response, ErrorCode> {
     let headers = [("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
     let headers = Fields::from_list(&headers).expect("the header is well formed");

@@ -4,13 +4,13 @@ use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::spawn_local;
 use wasip3::{wit_future, wit_stream};
 
-/// The request's path, without the slashes around it and without its query.
+/// Returns the path of the request without leading and trailing slashes, and without the query.
 pub fn path(request: &Request) -> String {
     let target = request.get_path_with_query().unwrap_or_default();
     target.split('?').next().unwrap_or_default().trim_matches('/').to_owned()
 }
 
-/// A response of plain text.
+/// Returns a response whose body is plain text.
 pub fn text(status: u16, body: String) -> Result<Response, ErrorCode> {
     let headers = [("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
     let headers = Fields::from_list(&headers).expect("the header is well formed");

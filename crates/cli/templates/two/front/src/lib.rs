@@ -4,7 +4,7 @@ mod http;
 
 use wasip3::http::types::{ErrorCode, Request, Response};
 
-// `generate_all`: also for imports from other packages, such as those of the platform in `wit/deps`.
+// `generate_all` also generates bindings for imports from other packages, such as the platform's in `wit/deps`.
 wit_bindgen::generate!({ path: "../wit", world: "app:greeter/front", generate_all });
 
 use app::greeter::greetings::{self, Refusal};

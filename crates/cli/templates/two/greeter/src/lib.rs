@@ -1,6 +1,6 @@
 //! Makes greetings: implements `app:greeter/greetings`.
 
-// `generate_all`: also for imports from other packages, such as those of the platform in `wit/deps`.
+// `generate_all` also generates bindings for imports from other packages, such as the platform's in `wit/deps`.
 wit_bindgen::generate!({ path: "../wit", world: "app:greeter/greeter", generate_all });
 
 use exports::app::greeter::greetings::{Guest, Refusal};
