@@ -2,7 +2,8 @@
 //!
 //! 1. `POST …/missing` with a [`Release`] returns the [`Digest`]s of the missing parts.
 //! 2. `PUT …/blobs/DIGEST` uploads one missing part.
-//! 3. `POST …/deploy` with the same [`Release`] starts the revision. The response arrives when the revision serves requests, or says why it cannot.
+//! 3. `POST …/deploy` with the same [`Release`] starts the revision. The response arrives when the revision serves requests,
+//!    or when it cannot be started.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -204,9 +205,8 @@ pub struct StoreChange {
 pub struct RollbackRequest {
     /// The revision to roll back to; if absent, the revision that served requests before the current one.
     pub revision: Option<ReleaseDigest>,
-    /// Whether to restore the SQL stores of that revision from the snapshot that was taken when a revision with
-    /// migrations replaced it. The app loses the data that was written to the stores after the snapshot. If `false`,
-    /// the stores stay unchanged.
+    /// Whether to restore the app's SQL stores from the snapshot that belongs to the revision. The app loses the data
+    /// that was written to the stores after the snapshot. If `false`, the stores stay unchanged.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub to_snapshot: bool,
     /// The message that `isomer revisions` shows; if absent, the message of the revision's deployment is shown.

@@ -22,7 +22,7 @@ pub enum RevisionError {
         /// What is invalid.
         source: SeamError,
     },
-    /// The app cannot be planned. The diagnostics have all problems, with their places in the manifest.
+    /// The app cannot be planned. The diagnostics describe all problems, with their places in the manifest.
     #[error("the app cannot run as it is")]
     Plan(Vec<Diagnostic>),
     /// The shape has no group of the requested name.
@@ -49,12 +49,12 @@ pub enum RevisionError {
         /// Why the components cannot be composed.
         source: SeamError,
     },
-    /// One instance of a group would use more of the engine's pool than an instance may use.
+    /// One instance of a group needs more of the engine's pool than one instance may use.
     #[error("an instance of group `{group}` needs too many resources")]
     TooLarge {
         /// The group.
         group: String,
-        /// The limit that the instance would exceed.
+        /// The limit that the instance exceeds.
         source: SlotsError,
     },
     /// The code cache or the compiler failed.

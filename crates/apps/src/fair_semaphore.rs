@@ -166,8 +166,8 @@ impl Shared {
                     state.free -= 1;
                     passed = 0;
                 }
-                // The request was dropped, so this permit was not counted. Releasing it would deadlock, because the
-                // lock is held.
+                // The request was dropped, so this permit was not counted. Releasing the permit here would deadlock,
+                // because the lock is held.
                 Err(permit) => permit.is_void.store(true, Ordering::Relaxed),
             }
             state.requeue(tenant);

@@ -7,7 +7,7 @@ use isomer_diagnostics::{Diagnostic, nearest};
 use isomer_manifest::{App, Component, LinkAddress, NodeFile, Spanned};
 use isomer_plan::{Plan, SeamMode};
 
-/// The other groups that call one group or that the group calls.
+/// The groups that one group calls, and the groups that call it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerGroups {
     /// The groups that the group calls, by name. Each value is the importing and the exporting component of one seam.

@@ -23,8 +23,8 @@ use crate::seams::{self, LocalCallee, Peers};
 /// The default number of requests that an instance serves before it is replaced.
 const REQUESTS_PER_INSTANCE_MAX: u32 = 10_000;
 
-/// The default of the maximum number of live instances of a group. The maximum is lower if the engine's pool has no
-/// room for this number.
+/// The default maximum number of live instances of a group. The maximum is lower if the engine's pool has no room for
+/// this number.
 const INSTANCES_MAX: u32 = 256;
 
 /// The age at which an instance is replaced.
@@ -94,7 +94,7 @@ struct GroupStarter<'a> {
 
 impl Revision {
     /// Maps the package's code, links the groups to the capabilities in `parts`, and starts the groups. `parts` must
-    /// have the capabilities of [`Package::grants`]. Calls `progress` at each step.
+    /// contain the capabilities of [`Package::grants`]. Calls `progress` at each step.
     ///
     /// # Errors
     /// If code is missing, a group cannot be linked, or an instance does not start. Groups that were already started

@@ -93,8 +93,8 @@ impl Database {
         self.run(&work)?.or_else(|error| if self.has_failed() { self.run(&work)? } else { Err(error) })
     }
 
-    /// Runs `work` like [`Database::read`]. If the database has failed and its next opening is due within `pause_max`,
-    /// waits until then instead of failing. Blocks.
+    /// Runs `work` like [`Database::read`]. If the database has failed, and the pause before the next attempt to open
+    /// it is at most `pause_max`, waits for the end of the pause. Blocks.
     ///
     /// # Errors
     /// The errors of [`Database::read`].

@@ -1,5 +1,6 @@
-//! Measures and removes folders that a tenant made. However deep, wide or long-named these folders are, neither the
-//! stack nor the descriptors of this process are exhausted, and symbolic links are not followed.
+//! Measures and removes folders that a tenant made. The depth and width of these folders and the length of their names
+//! are not limited, but neither the stack nor the descriptors of this process are exhausted. Symbolic links are not
+//! followed.
 //!
 //! Both operations work on open folders and names in them, never on whole paths, because a tenant can make paths longer
 //! than the system allows.

@@ -41,8 +41,8 @@ name_type! {
 }
 
 /// The digest of everything on which two processes must agree before they call each other: the components' bytes, the
-/// process in which each component runs, how calls cross every seam, and the grants of each component. It has the first
-/// 16 bytes of a SHA-256.
+/// process in which each component runs, how calls cross every seam, and the grants of each component. The digest is
+/// the first 16 bytes of a SHA-256.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PlanDigest(pub [u8; 16]);

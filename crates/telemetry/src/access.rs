@@ -26,7 +26,7 @@ pub struct AccessRecord {
     pub target: String,
     /// The response's status code.
     pub status: u16,
-    /// The number of bytes of the response's body that were handed to the connection.
+    /// The number of bytes of the response's body that were passed to the connection.
     pub body_bytes: u64,
     /// The time from the arrival of the request's head to the last byte of the response.
     pub took: Duration,
@@ -38,6 +38,6 @@ pub struct AccessRecord {
     pub app: Option<AppIdentity>,
     /// The client's address, if it is known.
     pub client: Option<IpAddr>,
-    /// Why the client did not get the whole response; `None` if the response is complete.
+    /// Why the client did not get the complete response; `None` if the response is complete.
     pub cut_off: Option<String>,
 }

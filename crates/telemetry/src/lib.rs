@@ -1,9 +1,9 @@
 //! Events and log messages that the platform's crates emit, and the ids that connect events and messages of one
 //! request.
 //!
-//! This crate lies below the engine (`runtime`) and the transport (`link`), so that both sides of a call can report it.
-//! It contains only plain types and traits: no file, no thread, no output format. `isomer-observe` receives events and
-//! messages, formats and stores them.
+//! This crate lies below the engine (`runtime`) and the transport (`link`), so that both sides of a call can report the
+//! call. The crate contains only plain types and traits: no file, no thread, no output format. `isomer-observe`
+//! receives events and messages, formats and stores them.
 //!
 //! | module | what it owns |
 //! | --- | --- |

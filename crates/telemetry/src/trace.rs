@@ -1,4 +1,4 @@
-//! W3C Trace Context, level 1 (section 3.2): the trace that a request belongs to, and the span that caused it.
+//! W3C Trace Context, level 1 (section 3.2): the trace that a request belongs to, and the span that caused the request.
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};

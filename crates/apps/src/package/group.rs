@@ -191,7 +191,7 @@ fn function(app: &App, plan: &Plan, caller: &ComponentName, function: &StubFunct
     }
 }
 
-/// Returns the memory limit of a group: the maximum of the limits of the components that handle its requests and calls.
+/// Returns the memory limit of a group: the highest limit of the components that handle its requests and calls.
 fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     let handlers = group.handlers.iter().map(|handler| &handler.component);
     let entered = handlers.chain(group.skeletons.iter().map(|skeleton| &skeleton.component));

@@ -185,8 +185,8 @@ impl Package {
     }
 
     /// Checks a draft that an untrusted process made from a manifest. The result has the grants, limits and deadlines
-    /// of the manifest, not of the draft. `code` has the keys of the groups' compiled code, in the order of the groups.
-    /// Other values are taken from the draft, if they agree with the manifest.
+    /// of the manifest, not of the draft. `code` contains the keys of the groups' compiled code, in the order of the
+    /// groups. Other values are taken from the draft, if they agree with the manifest.
     ///
     /// # Errors
     /// If the draft does not agree with the manifest, `shape` or the number of keys in `code`.

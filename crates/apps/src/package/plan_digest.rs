@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 /// A version to increment when different values are hashed, or their encoding changes.
 const FORMAT: u64 = 1;
 
-/// Returns a hash of the components (`digests` of their bytes) and of the plan's decisions about them.
+/// Returns a hash of the components' bytes (which are passed as `digests`) and of the plan's decisions.
 pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> PlanDigest {
     let mut hash = Hash(Sha256::new());
     hash.number(FORMAT);

@@ -6,19 +6,19 @@
 //! until [`Lifecycle::load_started`] records that the load was started. [`super::shared_lifecycle`] puts the state
 //! machine behind a lock.
 //!
-//! | state | what a request gets |
+//! | state | what a request does |
 //! | --- | --- |
-//! | stopped | a refusal |
-//! | in memory | the revision in memory |
-//! | held | a wait for the end of the hold |
-//! | loading | a wait for the load |
-//! | backing off after failed loads | a refusal until the pause is over |
-//! | none of these | a new load |
+//! | stopped | it is refused |
+//! | in memory | it uses the revision in memory |
+//! | held | it waits for the end of the hold |
+//! | loading | it waits for the load |
+//! | backing off after failed loads | it is refused until the pause is over |
+//! | none of these | it starts a load |
 //!
-//! **Generations.** The generation is a number that is incremented whenever the app is to serve something else. A load
-//! records the generation at which it was requested. If the generation has not changed when the load ends, the loaded
-//! revision is put into service. Otherwise the loaded revision is dropped, and the revision that the app is to serve
-//! now is loaded.
+//! **Generations.** The generation is a number that is incremented whenever the revision in service, or the revision
+//! that the app is to serve, changes. A load records the generation at which it was requested. If the generation has
+//! not changed when the load ends, the loaded revision is put into service. Otherwise the loaded revision is dropped,
+//! and the revision that the app is to serve now is loaded.
 //!
 //! The file is long because half of it is the property test of the state machine.
 

@@ -30,7 +30,8 @@ const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// second.
 const PERMIT_PAUSE_MAX: Duration = Duration::from_millis(320);
 
-/// The divisor that gives how many of the listed apps are evicted in one check when memory is short.
+/// The divisor of the number of listed apps. The result is the number of apps that each check evicts when memory is
+/// short.
 const EVICTED_FRACTION: usize = 8;
 
 /// All apps in memory, and the limits on their number and memory.

@@ -8,8 +8,8 @@
 //!
 //! [`super::lifecycle`] decides what happens to an app's requests. If a load fails, the reason is logged, and the app
 //! is not loaded again during a pause that grows with each failure. If a revision is unavailable, because compilers are
-//! overloaded or its code is still being compiled, the next request loads it again. If something else is to be served
-//! when a load ends, for example because a secret was changed, the waiting requests wait for the next load.
+//! overloaded or its code is still being compiled, the next request loads it again. If the app was changed during a
+//! load, for example because a secret has a new value, the waiting requests wait for the next load.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ pub struct MemoryBounds {
 /// denominator.
 const RESIDENT_PART: (u64, u64) = (3, 4);
 
-/// The divisor of the machine's memory that gives the memory that must stay available.
+/// The divisor of the machine's memory. The result is the memory that must stay available.
 const AVAILABLE_PART: u64 = 16;
 
 impl MemoryBounds {

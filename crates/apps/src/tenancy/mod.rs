@@ -497,7 +497,7 @@ impl Tenancy {
         Ok(Arc::new(self.loader().start(request, permit, progress).await?))
     }
 
-    /// Removes a revision that left service from memory, and returns a reference to it.
+    /// Removes `before`, which left service, from memory, and returns a reference to this revision.
     fn retire(&self, before: Option<Arc<LoadedRevision>>) -> Option<RetiredRevision> {
         let before = before?;
         let retired = RetiredRevision::new(&before);

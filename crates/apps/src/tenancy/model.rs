@@ -2,10 +2,10 @@
 //! lifecycle under many schedules.
 //!
 //! `shared_lifecycle.rs` is compiled here a second time, with shuttle's lock and atomics instead of those of the
-//! standard library. At each use of them, shuttle decides which task continues: randomly with a seed, or with few
-//! changes of priority (PCT). The rest of the system (a disk, a tenant's counter of inputs, the task of a load) is
-//! modelled as simply as possible. Each modelled function does its steps in the order of the real function, which its
-//! comment names.
+//! standard library. At each use of a lock or an atomic, shuttle decides which task continues: randomly with a seed, or
+//! with few changes of priority (PCT). The rest of the system (a disk, a tenant's counter of inputs, the task of a
+//! load) is modelled as simply as possible. Each modelled function does its steps in the order of the real function,
+//! which its comment names.
 //!
 //! Each request checks the invariants: see [`World::request`]. The test also plants mistakes, and fails unless the
 //! model finds each of them.

@@ -67,8 +67,8 @@ impl AppLog {
         self.read(lines, end)
     }
 
-    /// Returns the last `lines` lines, and a stream that starts with the first line after them. Blocks while it reads
-    /// files.
+    /// Returns the last `lines` lines, and a stream of all later lines. No line is missing or repeated between the two.
+    /// Blocks while it reads files.
     ///
     /// # Errors
     /// If the log's files cannot be read, the log is closed, or the log has the maximum number of followers.

@@ -42,7 +42,8 @@ impl LogQuota {
         })
     }
 
-    /// Changes the quota, also for the current hour. The use of the current hour is kept.
+    /// Changes the quota. The change also applies to the current hour, in which the bytes that were already used still
+    /// count.
     pub fn set(&self, bytes_per_hour: u64) {
         self.bytes_per_hour.store(bytes_per_hour, Ordering::Relaxed);
     }
