@@ -1,8 +1,8 @@
 //! Measures the cost of loaded apps and live instances: memory, mappings, descriptors and time.
 //!
-//! `density [APPS]` loads that many apps (1,000 by default), each with its code in a separate file, sends each its
-//! first request, and prints the cost. It works with the guest `http-hello`: a real component written in Rust, of about
-//! 100 KB.
+//! `density [APPS]` loads that many apps (1,000 by default), each with its code in a separate file, sends a first
+//! request to each app, and prints the cost. All apps run the guest `http-hello`, a real component of about 100 KB,
+//! written in Rust.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use isomer_runtime::{
 };
 use isomer_telemetry::{DiscardEvents, RequestId};
 
-/// The resources that the process takes of the system.
+/// The resources that this process currently uses.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
     rss_kib: f64,
@@ -167,7 +167,7 @@ async fn main() {
         times.push(began.elapsed());
     }
     print_times("load and link", times);
-    Taken::now().print("a loaded app that was never asked", &before, apps);
+    Taken::now().print("a loaded app without requests", &before, apps);
 
     let live_before = Taken::now();
     let mut times = Vec::new();
@@ -176,9 +176,9 @@ async fn main() {
         ask(group).await;
         times.push(began.elapsed());
     }
-    print_times("first answer of a loaded app", times);
+    print_times("first response of a loaded app", times);
     println!("{:?}", account.used());
-    // The number of instances that the pool keeps.
+    // The number of instances that stay live: the pool's size, without the part that is kept free of idle instances.
     let live = apps.min(2048 - 128);
     Taken::now().print("then a live instance", &live_before, live);
 
@@ -188,10 +188,10 @@ async fn main() {
         ask(group).await;
         times.push(began.elapsed());
     }
-    print_times("second answer", times);
+    print_times("second response", times);
     drop(groups);
     let gone = Taken::now();
-    gone.print("left of an app after it was dropped", &before, apps);
+    gone.print("left after an app was dropped", &before, apps);
 
     let mut times = Vec::new();
     for key in &keys {
@@ -200,7 +200,7 @@ async fn main() {
         ask(&group(&engine, &code, settings(&account, 10_000))).await;
         times.push(began.elapsed());
     }
-    print_times("load, link and first answer", times);
+    print_times("load, link and first response", times);
 
     for (what, requests) in [("a fresh instance each", 1), ("one instance", 10_000)] {
         let group = group(&engine, &code, settings(&account, requests));

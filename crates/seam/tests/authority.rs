@@ -1,4 +1,4 @@
-//! Two fused components with different environment, config and stdout have access only to their own.
+//! Tests that two fused components with different environments, configurations and stdout each reach only their own.
 
 mod support;
 
@@ -10,8 +10,8 @@ use support::{ALLOCATOR, component, components, group, labelled, name, shared};
 use wasmtime::component::{Component, Linker, Resource, ResourceType};
 use wasmtime::{Config, Engine, Store};
 
-/// Returns the value of the component's first environment variable and `who` of its config, and writes `line` to its
-/// stdout.
+/// A function that returns the value of the component's first environment variable and the configuration value `who`,
+/// and writes `line` to the component's stdout.
 const TELL: &str = r#"
     (func $tell (param $out i32) (local $stream i32) (local $list i32)
         (call $get-environment (i32.const 64))
@@ -38,7 +38,7 @@ const WORLD_IMPORTS: &str = "
     import wasi:config/store@0.2.0-rc.1;
 ";
 
-/// Types in a separate package, as an app's interfaces use them.
+/// Types in a separate package, from which an app's interfaces use them.
 const TYPES: &str = "
     interface types { record seen { environment: string, config: string } }
     interface inner { use types.{seen}; tell: func() -> seen; }
@@ -80,17 +80,17 @@ fn fused() -> PlannedGroup {
     group
 }
 
-/// The host's side of an output stream, with its owner.
+/// The host's side of an output stream. It contains the name of the stream's owner.
 struct Stream(&'static str);
 
 #[derive(Default)]
 struct Host {
-    /// The written lines, each with the owner of the stream.
+    /// The lines that were written, each with the owner of its stream.
     written: Vec<(&'static str, String)>,
     table: wasmtime::component::ResourceTable,
 }
 
-/// Provides an import for `owner`, or for all components if the import is shared.
+/// Implements an import for its owner, or for all components if the import is shared.
 fn provide(linker: &mut Linker<Host>, import: &HostImport) {
     let owner = match &import.owner {
         ImportOwner::Component(owner) if *owner == name("inner") => "inner",

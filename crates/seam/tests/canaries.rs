@@ -1,4 +1,4 @@
-//! No byte of a call can be read by a later call, not even in padding.
+//! Tests that no byte of a call can be read by a later call, not even in padding.
 
 mod support;
 
@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::Val;
 use wit_component::StringEncoding;
 
-/// Every type here has padding, or can have values that are shorter than those of the previous call.
+/// Returns functions on types that have padding, or whose values can be shorter than the values of the previous call.
 fn functions(kind: &str) -> String {
     format!(
         "record padded {{ a: u8, b: u64, c: u8, d: string, e: u16, f: option<u64> }}
@@ -34,7 +34,7 @@ fn padded(byte: u8, text: usize) -> Val {
     ])
 }
 
-/// `å` is C3 A5 in UTF-8, E5 in Latin-1.
+/// Returns a string of the character `å`, which is C3 A5 in UTF-8 and E5 in Latin-1.
 fn string(byte: u8, count: usize) -> Val {
     Val::String(if byte == SECRET { "å".repeat(count) } else { "\u{1}".repeat(count) })
 }
@@ -79,7 +79,7 @@ fn nothing_stays(kind: &str, encoding: StringEncoding) {
             assert!(!image.contains(&SECRET), "image {number} after `{secret}` of {encoding:?}: {image:x?}");
         }
     }
-    // An image contains only the data of its call: it equals the image of a new instance.
+    // An image contains only the data of its own call, so it equals the image that a new instance makes.
     let mut fresh = support::crossing::caller(&engine, &functions, encoding, callee(&engine, &functions, encoding));
     for call in calls(1, 5) {
         assert_eq!(run(&mut caller, std::slice::from_ref(&call)), run(&mut fresh, &[call]));
@@ -106,7 +106,7 @@ fn nothing_remains_of_a_call_of_latin1_guests() {
     nothing_stays("async", StringEncoding::CompactUTF16);
 }
 
-/// A refused image also leaves no data.
+/// An image that is refused also leaves no data in the memory.
 #[test]
 fn nothing_remains_of_a_refused_image() {
     let engine = Engine::default();

@@ -1,4 +1,4 @@
-//! A chain of eleven components is planned, composed, instantiated and called.
+//! Tests that a chain of eleven components is planned, composed, instantiated and called.
 
 mod support;
 
@@ -15,8 +15,8 @@ use wasmtime::{Engine, Store};
 
 const LENGTH: usize = 11;
 
-/// Returns a component of the chain. Its function returns the text of the next component and the number of components
-/// after it; that of the last one returns its argument.
+/// Returns the component of the chain with this index. Its function returns the text of the next component and the
+/// number of components after it. The function of the last component returns its argument.
 fn link(index: usize) -> Arc<[u8]> {
     let (import, call) = if index + 1 < LENGTH {
         let next = index + 1;
@@ -57,7 +57,7 @@ fn link(index: usize) -> Arc<[u8]> {
 #[test]
 fn a_chain_of_eleven_components_works_as_one() {
     let mut parts: Vec<_> = (0..LENGTH).map(|index| (format!("link{index}"), link(index))).collect();
-    // One more component exports an interface that all eleven import.
+    // An additional component exports an interface that all eleven components import.
     let counter = component(
         "0.2.6",
         "interface counter { count: func() -> u32; } world w { export counter; }",
@@ -100,11 +100,11 @@ fn a_chain_of_eleven_components_works_as_one() {
     let say = instance.get_func(&mut store, say).expect("it is a function");
     let mut results = [Val::Bool(false)];
     say.call(&mut store, &[Val::String("hello".to_owned())], &mut results).expect("it runs");
-    // The first component in the chain is the last to count.
+    // Each component counts after the next component has returned, so the first component of the chain counts last.
     assert_eq!(format!("{results:?}"), "[Record([(\"text\", String(\"hello\")), (\"count\", U32(11))])]");
 }
 
-/// Two components of the same bytes are two instances.
+/// Two components with the same bytes are nested once, but have two instances.
 #[test]
 fn the_same_bytes_twice_are_two_components() {
     let counter = component(

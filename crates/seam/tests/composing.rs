@@ -1,4 +1,4 @@
-//! Composition: refused groups, different views of an interface, and names of functions in backtraces.
+//! Tests of composition: refused groups, different definitions of an interface, and names of functions in backtraces.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::{ALLOCATOR, component, components, group, shared};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store, WasmBacktrace};
 
-/// Returns a component that calls `f` of a host interface in this version.
+/// Returns a component that calls the function `f` of a host interface in the version `version`.
 fn caller(version: &str, interface: &str, flat: &str, arguments: &str) -> Arc<[u8]> {
     let wit = format!(
         "world w {{ import host:it/i@{version}; export out; }} interface out {{ g: func(); }}

@@ -1,4 +1,4 @@
-//! Calls through a stub and a skeleton: values cross unchanged.
+//! Tests that values are unchanged after a call through a stub and a skeleton.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Many calls of `async func`s in flight from one stub, with results in any order and cancelled calls.
+//! Tests many calls of `async func`s in flight from one stub, with results in any order and cancelled calls.
 
 mod support;
 
@@ -16,22 +16,22 @@ use wit_component::StringEncoding;
 
 const SLOW: &str = "slow: async func(text: string) -> string;";
 
-/// A call in flight.
+/// A call that has started and has no result yet.
 struct CallInFlight {
     ticket: u32,
     text: String,
-    /// Makes the call return.
+    /// Sending on this channel makes the call return.
     done: oneshot::Sender<()>,
 }
 
 #[derive(Default)]
 struct Host {
     in_flight: Vec<CallInFlight>,
-    /// Results, by ticket.
+    /// The results that the guest has not taken, with their tickets.
     answers: Vec<(u32, String)>,
 }
 
-/// Returns the text in an image of arguments with one string.
+/// Returns the string in an image of arguments, which consist of one string.
 fn text_of(image: &[u8]) -> String {
     let word = |place: usize| u32::from_le_bytes(image[place..place + 4].try_into().expect("it has four bytes"));
     assert_eq!(word(0), BLOCKS);
@@ -41,7 +41,7 @@ fn text_of(image: &[u8]) -> String {
     String::from_utf8(blocks.to_vec()).expect("it is text")
 }
 
-/// Returns the image of a text result.
+/// Returns the image of a result that is a string.
 fn image_of(text: &str) -> Vec<u8> {
     let length = u32::try_from(text.len()).expect("it is short");
     [&(BASE + 8).to_le_bytes()[..], &length.to_le_bytes(), text.as_bytes()].concat()
@@ -114,7 +114,7 @@ fn three_concurrent_calls_return_in_any_order() {
     }
 }
 
-/// Calls `slow`, cancels the call while it waits, and reports how it ended; twice.
+/// Calls `slow`, cancels the call while it waits, and returns how the call ended. Does this twice.
 #[test]
 fn cancelling_a_call_cancels_it_in_transit() {
     let wit = format!(
@@ -146,7 +146,7 @@ fn cancelling_a_call_cancels_it_in_transit() {
     let front = instance.get_export_index(&mut store, None, "caller-http-handler").expect("it is exported");
     let go = instance.get_export_index(&mut store, Some(&front), "go").expect("it has its function");
     let go = instance.get_typed_func::<(), (u32,)>(&mut store, go).expect("it is a function");
-    // Each call ends with state 4: cancelled before it returned.
+    // Each of the two calls ends with state 4, which means that it was cancelled before it returned.
     assert_eq!(block_on(go.call_async(&mut store, ())).expect("it runs").0, 44);
     let in_flight = &mut store.data_mut().in_flight;
     assert_eq!(in_flight.len(), 2);

@@ -1,5 +1,5 @@
-//! Handles pass between components that share an import. If the import is labelled, each component has its own resource
-//! types.
+//! Tests that handles can pass between components that share an import. If the import is labelled, each component has
+//! its own resource types.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn api() -> std::sync::Arc<[u8]> {
     component("0.2.6", "world w { export wasi:http/handler@0.3.0; }", &module)
 }
 
-/// Returns a component that forwards its requests.
+/// Returns a component that forwards its requests to another component.
 fn gate() -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module
@@ -84,7 +84,7 @@ fn a_request_passes_through_two_components() {
     assert!(store.data().is_empty(), "the handle was dropped at the end of its way");
 }
 
-/// A store of keys whose two interfaces share a resource.
+/// The WIT of a key store. Its two interfaces share a resource.
 const KEYS: &str = "
     interface keys { resource bucket; open: func() -> bucket; }
     interface batch { use keys.{bucket}; first: func(bucket: borrow<bucket>) -> string; }
@@ -92,8 +92,8 @@ const KEYS: &str = "
     interface outer { read: func() -> tuple<string, string>; }
 ";
 
-/// Returns a component that opens its bucket and reads it through the other interface; the outer component also calls
-/// the inner one.
+/// Returns a component that opens its bucket with one interface and reads it with the other. The outer component also
+/// calls the inner component.
 fn reader(export: &str, world: &str, import: &str, then: &str) -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module

@@ -1,4 +1,5 @@
-//! Invalid images: each is refused, by the skeleton as arguments and by the stub as a result, and the next call works.
+//! Tests that each invalid image is refused, by the skeleton as arguments and by the stub as a result, and that the
+//! next call works.
 
 mod support;
 
@@ -24,7 +25,7 @@ const NAMES: [&str; 6] = ["character", "kind", "nested", "pair", "text", "wide"]
 /// The address of the payload of `ok`: after the discriminant and its padding.
 const OK: u32 = BASE + 4;
 
-/// An image, written by addresses.
+/// An image that is written at addresses, as generated code sees it.
 struct Image(Vec<u8>);
 
 impl Image {
@@ -43,7 +44,7 @@ impl Image {
     }
 }
 
-/// An image with one string of 8 bytes.
+/// Returns an image with one string of 8 bytes at `blocks`. The image's root contains `address` and `length`.
 fn text(blocks: u32, address: u32, length: u32) -> Image {
     Image::ending_at(blocks + 8).put(blocks, b"abcdefgh").pair(OK, address, length)
 }
@@ -71,14 +72,14 @@ fn call(caller: &mut Caller, function: u32, image: Vec<u8>) -> Answer {
     caller.store.data_mut().callee().call(function, image).expect("a bad image does not trap")
 }
 
-/// Makes a valid call through stub and skeleton.
+/// Checks that a valid call through the stub and the skeleton returns a result.
 fn answers(caller: &mut Caller) {
     let value = ok(Val::Tuple(vec![Val::String("right".to_owned()), Val::String("grün".to_owned())]));
     assert_eq!(caller.call("pair", std::slice::from_ref(&value)).expect("it runs"), Some(value));
 }
 
-/// Checks that an image is refused as the arguments and as the result of a function. `image` gets the address where its
-/// blocks begin.
+/// Checks that an image is refused as the arguments and as the result of a function. `image` receives the address at
+/// which the image's blocks begin.
 fn is_refused(function: &str, root: u32, image: impl Fn(u32) -> Image) {
     let mut caller = both();
     answers(&mut caller);
@@ -92,7 +93,7 @@ fn is_refused(function: &str, root: u32, image: impl Fn(u32) -> Image) {
     answers(&mut caller);
 }
 
-/// The unchanged images are valid, so the refusals in the other tests are caused by their changes.
+/// The unchanged images are valid, so it is the changes in the other tests that cause the refusals.
 #[test]
 fn the_unchanged_images_are_valid() {
     let mut caller = both();
@@ -109,7 +110,8 @@ fn the_unchanged_images_are_valid() {
     assert_eq!(call(&mut caller, number("character"), character.0.clone()), Ok(character.0));
 }
 
-/// Two lists of one string each with consecutive blocks: the outer list, the first inner list, its string; the second.
+/// Returns an image with a list of two lists that contain one string each. The blocks are consecutive: the outer list,
+/// the first inner list, its string, the second inner list, its string.
 fn nested(blocks: u32, first: u32, second: u32) -> Image {
     Image::ending_at(blocks + 36)
         .pair(OK, blocks, 2)
@@ -246,7 +248,7 @@ fn a_discriminant_without_a_case() {
     is_refused("kind", 16, |_| Image::ending_at(BASE + 16).put(BASE, &[2]));
     is_refused("kind", 16, |_| Image::ending_at(BASE + 16).put(OK, &[3]));
     is_refused("kind", 16, |_| Image::ending_at(BASE + 16).put(OK, &[255]));
-    // `err(call-error)`
+    // The result is `err(call-error)`.
     is_refused("kind", 16, |_| Image::ending_at(BASE + 16).put(BASE, &[1]).put(OK, &[4]));
 }
 

@@ -1,4 +1,4 @@
-//! Components that import every interface of the platform, single and fused.
+//! Tests components that import every interface of the platform, one alone and two fused.
 
 mod support;
 
@@ -15,10 +15,11 @@ use wasmtime::component::Component;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module};
 use wit_parser::{ManglingAndAbi, Resolve};
 
-/// Interfaces of the platform's packages that components export and no component imports.
+/// The interfaces in the platform's packages that components export and no component imports.
 const EXPORTED: [&str; 3] = ["run", "incoming-handler", "watcher"];
 
-/// A component that imports all interfaces of the platform except those of one package, and exports an HTTP handler.
+/// Returns a component that imports all interfaces of the platform, except the interfaces of the package `but`, and
+/// exports an HTTP handler.
 fn everything(but: Option<&str>) -> Arc<[u8]> {
     let mut text = String::from("package test:app; world all { export wasi:http/handler@0.3.0;\n");
     let mut packages = String::new();
@@ -83,7 +84,7 @@ fn the_platform_provides_every_interface_of_its_packages() {
 
 #[test]
 fn components_that_import_everything_can_be_fused() {
-    // The second component imports fewer interfaces, so that views are merged.
+    // The second component imports fewer interfaces, so different definitions are merged.
     let parts = BTreeMap::from([(name("all"), everything(None)), (name("some"), everything(Some("wasi:http")))]);
     let plan = planned(&parts);
     let composition = compose(&plan.groups[0], &parts).expect("it composes");

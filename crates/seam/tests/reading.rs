@@ -1,4 +1,4 @@
-//! Reading components: refused bytes, hashes of functions, kinds of values.
+//! Tests of reading components: refused bytes, hashes of functions, classes of values.
 
 mod support;
 
@@ -9,7 +9,7 @@ use proptest::test_runner::RngSeed;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module};
 use wit_parser::{ManglingAndAbi, Resolve};
 
-/// Returns the type of a component of the world in this WIT (in `package test:app`) that does nothing.
+/// Returns the type of a component that does nothing. `wit` contains its world, in the package `test:app`.
 fn type_of(wit: &str) -> ComponentType {
     component_type(&dummy(wit)).expect("it reads")
 }
@@ -75,7 +75,7 @@ fn a_hash_depends_on_the_structure_only() {
     let hash = |wit: &str| import(wit).functions["f"].hash;
     let plain = hash("interface i { record r { a: u32, b: option<string> } f: func(r: r) -> list<r>; }");
     let same = [
-        // The changes: another name, another interface, an alias in between, more functions.
+        // The differences: another type name, another interface, an alias in between, more functions.
         "interface i { record q { a: u32, b: option<string> } f: func(r: q) -> list<q>; }",
         "interface t { record r { a: u32, b: option<string> } } interface i { use t.{r}; f: func(r: r) -> list<r>; }",
         "interface i { type o = option<string>; record r { a: u32, b: o } type l = list<r>; f: func(r: r) -> l; }",
@@ -104,7 +104,7 @@ fn a_hash_depends_on_the_structure_only() {
 
 #[test]
 fn an_import_and_an_export_of_one_interface_are_distinguished() {
-    // Tools remove unused functions from an import; an export always has all functions.
+    // Tools remove unused functions from an import, but an export always has all functions.
     let ty = type_of("interface i { record r { a: u32 } f: func(r: r); } world w { import i; export i; }");
     let id = "test:app/i".parse().expect("a name");
     assert_eq!(ty.imports[&id].functions["f"].hash, ty.exports[&id].functions["f"].hash);
@@ -170,7 +170,7 @@ const MANY_TYPES: &str = "
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Components are untrusted bytes: every input gives a result or an error.
+    /// The bytes of components are untrusted, so every input must give a result or an error, never a panic.
     #[test]
     fn damaged_components_are_parsed_or_refused(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let mut bytes = dummy(MANY_TYPES);

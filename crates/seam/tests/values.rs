@@ -1,4 +1,4 @@
-//! Generated interfaces and values cross unchanged, fused and through stub and skeleton.
+//! Tests that values of generated interfaces are unchanged after a call, fused and through a stub and a skeleton.
 //!
 //! `ISOMER_SEED=n` starts with another seed, `ISOMER_LONG=1` generates thousands of shapes instead of hundreds.
 
@@ -17,7 +17,7 @@ const CALLS: usize = 4;
 
 struct Interface {
     text: String,
-    /// The parameters of each function. The type of the first one is also that of the result.
+    /// The parameters of each function. The result has the type of the first parameter.
     functions: Vec<Vec<Shape>>,
 }
 
@@ -86,7 +86,8 @@ fn values_of_a_latin1_caller_and_a_utf16_callee() {
     runs("async", 4_000, [StringEncoding::CompactUTF16, StringEncoding::UTF16]);
 }
 
-/// Random images, and valid images with a few changed bytes, are refused or valid; they never trap.
+/// Tests that random images, and valid images with a few changed bytes, are either refused or valid, and never cause a
+/// trap.
 #[test]
 fn random_images_are_refused_or_valid() {
     let engine = Engine::default();
@@ -98,7 +99,7 @@ fn random_images_are_refused_or_valid() {
         let utf8 = StringEncoding::UTF8;
         let mut caller = caller(&engine, &interface.text, utf8, callee(&engine, &interface.text, utf8));
         calls(&mut caller, &mut random, &interface, &note);
-        // Every second image is one of arguments.
+        // Images of arguments and of results alternate. Only the images of arguments are used.
         let right: Vec<_> = std::mem::take(&mut caller.store.data_mut().images).into_iter().step_by(2).collect();
         for _ in 0..images {
             let place = random.below(right.len());

@@ -1,5 +1,5 @@
-//! Frames: encoding and parsing are inverse, in any pieces; every invalid field is named; no input makes a reader panic
-//! or exceed its limits. `ISOMER_LONG=1` runs a hundred times as many random frames.
+//! Tests of frames: parsing reverses encoding, whatever the pieces; the error names the invalid field; no input makes a
+//! reader panic or exceed its limits. `ISOMER_LONG=1` runs a hundred times as many random frames.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::{Duration, Instant};
@@ -119,7 +119,7 @@ proptest! {
     }
 }
 
-/// The offset of each field of a call's head is as documented in `docs/reference/wire.md`.
+/// Each field of a call's head has the offset that is documented in `docs/reference/wire.md`.
 #[test]
 fn the_layout_of_a_call_is_as_documented() {
     let frame = frame();
@@ -166,7 +166,7 @@ fn each_invalid_field_of_a_call_is_named() {
     assert_eq!(with(64, b"\xff"), FrameError::Traceparent);
     assert_eq!(with(4, &4_u32.to_le_bytes()), FrameError::Trailing { bytes: 1 });
     assert_eq!(with(4, &6_u32.to_le_bytes()), FrameError::Truncated { field: "image", missing: 1 });
-    // The first byte is enough to refuse a frame of another version.
+    // A frame of another version is refused after its first byte.
     assert_eq!(read::<CallHead>([[9]]).unwrap_err(), FrameError::Version { found: 9 });
     let nothing = read::<CallHead>([[]; 0]).unwrap_err();
     assert_eq!(nothing, FrameError::Truncated { field: "head", missing: 56 });
@@ -248,7 +248,7 @@ fn long_reasons_are_cut_between_characters() {
     }
 }
 
-/// A random number generator (SplitMix64). The seed of a failure reproduces it.
+/// A random number generator (SplitMix64). A failed test can be reproduced with its seed.
 struct Random(u64);
 
 impl Random {
@@ -264,7 +264,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// Returns a valid frame with bytes changed, cut, repeated or inserted; or random bytes.
+    /// Returns `frame` with some bytes changed, cut, repeated or inserted; or random bytes.
     fn mangled(&mut self, mut frame: Vec<u8>) -> Vec<u8> {
         for _ in 0..=self.below(4) {
             let at = self.below(frame.len());
@@ -285,7 +285,7 @@ impl Random {
     }
 }
 
-/// Parses a frame in random pieces and checks that the reader ends and never holds more than the body's limit.
+/// Parses a frame in random pieces, and checks that the reader ends and never holds more than the body's limit.
 fn survives<H: FrameHead>(random: &mut Random, frame: &[u8]) -> Option<(H, Vec<u8>)> {
     let mut reader = FrameReader::<H>::new(LIMIT);
     let mut rest = frame;
@@ -313,7 +313,7 @@ fn random_frames_are_frames_or_errors() {
             let bytes = random.mangled(frame());
             let mut is_taken = false;
             if let Some((head, body)) = survives::<CallHead>(&mut random, &bytes) {
-                // An accepted frame is one that the encoder could have produced.
+                // The reader accepts only frames that the encoder could have produced.
                 assert_eq!(encoded(&head, &body), bytes);
                 is_taken = true;
             }
@@ -330,6 +330,7 @@ fn random_frames_are_frames_or_errors() {
         });
         taken += usize::from(outcome.unwrap_or_else(|_| panic!("replay with ISOMER_SEED={seed}")));
     }
-    // Random bytes only would test nothing after the first byte, so enough frames must have been accepted.
+    // If only random bytes were refused at the first byte, this test would check nothing else. So enough frames must
+    // have been accepted.
     assert!(seed.is_some() || taken > 1000, "{taken}");
 }

@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(queue.ready(), 2);
         assert_eq!(all(&mut queue), [100, 101], "one each");
         queue.end(0);
-        assert!(all(&mut queue).is_empty(), "what is in reserve is given back first");
+        assert!(all(&mut queue).is_empty(), "the extra threads are returned first");
         for account in 200..200 + RESERVE as u64 {
             queue.push(account, 0);
         }

@@ -93,7 +93,7 @@ pub(crate) fn link<G: CallableGroups>(
         let targets = calls.clone();
         Box::new(async move {
             let target = target(&targets, function)?;
-            settle(target, call::<G>(store, target, image).await)
+            into_caller_value(target, call::<G>(store, target, image).await)
         })
     })?;
     let begins = targets.clone();
@@ -106,8 +106,8 @@ pub(crate) fn link<G: CallableGroups>(
         let call_results = &mut store.data_mut().call_results.0;
         let position = call_results.iter().position(|it| (it.stub, it.ticket) == (stub, ticket));
         let position = position.ok_or_else(|| wasmtime::format_err!("no result is pending under ticket {ticket}"))?;
-        let taken = call_results.swap_remove(position);
-        settle(&takes[taken.function], taken.result)
+        let pending = call_results.swap_remove(position);
+        into_caller_value(&takes[pending.function], pending.result)
     })?;
     instance.func_wrap("refuse", move |_, (function,): (u32,)| -> wasmtime::Result<()> {
         let seam = target(&targets, function)?.seam.clone();
@@ -125,7 +125,7 @@ fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget
 }
 
 /// Turns the result of a call into the value that the caller receives, or into an error that makes the caller trap.
-fn settle(target: &SeamTarget, result: CallResult) -> wasmtime::Result<ResultValue> {
+fn into_caller_value(target: &SeamTarget, result: CallResult) -> wasmtime::Result<ResultValue> {
     match result {
         Ok(image) => Ok((Ok(image),)),
         Err(CallFailure::Lost { error, reason, .. }) if target.catches => {

@@ -275,7 +275,7 @@ impl Guest {
     /// Counts the entries in the table of handles, and adjusts the account's charge for their memory.
     pub(crate) fn count_handles(&mut self) {
         let held = held(&mut self.table);
-        self.limiter.settle_host(held.bytes);
+        self.limiter.set_host_held(held.bytes);
         self.handles = held.handles;
     }
 

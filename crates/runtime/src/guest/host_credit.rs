@@ -45,7 +45,7 @@ impl HostCredit {
     /// If the account has no memory left.
     pub(crate) fn add(&mut self, bytes: usize, held: impl FnOnce() -> usize) -> Result<(), OutOfMemory> {
         if self.used_bytes.saturating_add(bytes) > self.charged_bytes() {
-            self.settle(held());
+            self.set_held(held());
             let wanted = self.used_bytes.saturating_add(bytes);
             if wanted > self.charged_bytes() {
                 // Charges at least a quarter more than needed: the more the store holds, the less often its content is
@@ -60,7 +60,7 @@ impl HostCredit {
     }
 
     /// Sets the number of bytes that the store actually holds. If the charge is much larger, reduces it.
-    pub(crate) fn settle(&mut self, held_bytes: usize) {
+    pub(crate) fn set_held(&mut self, held_bytes: usize) {
         self.used_bytes = held_bytes;
         let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));
         if self.charged_bytes() > kept.saturating_add(STEP_BYTES) {
@@ -98,10 +98,10 @@ mod tests {
             credit.add(1000, || 0).unwrap();
         }
         assert!(account.used().host_bytes < 300_000, "{:?}", account.used());
-        credit.settle(0);
+        credit.set_held(0);
         assert!(account.used().host_bytes <= 1000 + 2 * STEP_BYTES as u64);
         assert!(credit.add(2 << 20, || 0).is_err());
-        assert!(credit.add(900_000, || 0).is_ok(), "what fits exactly is given without a reserve");
+        assert!(credit.add(900_000, || 0).is_ok(), "an exact fit is charged without a reserve");
         drop(credit);
         assert_eq!(account.used().memory_bytes, 0);
     }

@@ -86,8 +86,8 @@ impl MemoryLimiter {
     }
 
     /// Sets the number of bytes of host memory that the wasmtime store actually holds.
-    pub(crate) fn settle_host(&mut self, held_bytes: usize) {
-        self.host.settle(held_bytes);
+    pub(crate) fn set_host_held(&mut self, held_bytes: usize) {
+        self.host.set_held(held_bytes);
     }
 
     fn grow(&mut self, by: usize) -> bool {

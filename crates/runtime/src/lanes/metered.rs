@@ -200,7 +200,7 @@ async fn run_in_slow_lane<T: Send + 'static>(
 struct PanicSafeDrop<V>(Option<V>);
 
 impl<V> PanicSafeDrop<V> {
-    const THERE: &str = "it is taken out last";
+    const THERE: &str = "the value is removed only at the end";
 
     fn new(value: V) -> Self {
         Self(Some(value))

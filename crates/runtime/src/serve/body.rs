@@ -350,9 +350,9 @@ mod tests {
         runtime.block_on(async {
             for (length, finishes) in [("5", true), ("9", false)] {
                 let (finished, end_of_run) = oneshot::channel();
-                let (go_on, told) = oneshot::channel();
+                let (go_on, finish) = oneshot::channel();
                 let run = async move {
-                    if told.await.is_ok() {
+                    if finish.await.is_ok() {
                         let _ = finished.send(());
                     }
                 };

@@ -105,7 +105,7 @@ impl<P: Send> SharedInstance<P> {
         let outcome = self.serve(first).await;
         self.inbox.close();
         self.instance.store.data_mut().end_request();
-        settle(&self.instance, outcome, self.requests);
+        send_failures(&self.instance, outcome, self.requests);
         self.inbox
     }
 
@@ -171,7 +171,7 @@ async fn serve_all<P: Send>(
 }
 
 /// Sends a failure to each request that was in flight when the execution of `instance` ended with `outcome`.
-fn settle(instance: &Instance, outcome: Option<wasmtime::Result<()>>, requests: Requests) {
+fn send_failures(instance: &Instance, outcome: Option<wasmtime::Result<()>>, requests: Requests) {
     let guest = instance.store.data();
     let is_out_of_cpu = guest.out_of_cpu;
     let run = match &outcome {

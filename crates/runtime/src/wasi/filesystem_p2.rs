@@ -239,8 +239,8 @@ async fn write(
     };
     let account = account(&store);
     // Copies as many bytes as one write may have. The guest's buffer is dropped before this function waits.
-    let taken = bytes.as_ref();
-    let chunk = match Chunk::copy(&account, &taken[..taken.len().min(CHUNK_BYTES)]) {
+    let buffer = bytes.as_ref();
+    let chunk = match Chunk::copy(&account, &buffer[..buffer.len().min(CHUNK_BYTES)]) {
         Ok(chunk) => chunk,
         Err(error) => return Ok((Err(error.into()),)),
     };
@@ -367,7 +367,7 @@ mod tests {
         let mut write = Box::pin(write(store.as_context_mut(), file, bytes, 0));
         assert!(write.as_mut().now_or_never().is_none());
         assert_eq!(fake.account.used().host_bytes, CHUNK_BYTES as u64);
-        assert_eq!(Arc::strong_count(&held), 1, "what the guest handed over is still held");
+        assert_eq!(Arc::strong_count(&held), 1, "the guest's buffer is still held");
         drop(write);
         assert_eq!(fake.account.used().host_bytes, 0);
     }

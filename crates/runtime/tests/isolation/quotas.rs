@@ -54,7 +54,7 @@ async fn growth_past_the_accounts_memory_reports_the_quota() {
     assert_eq!(account.used().memory_bytes, 0, "given back with the store");
 }
 
-/// Returns the processor time of this thread.
+/// Returns the processor time that the calling thread has used so far.
 fn thread_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
 }

@@ -19,7 +19,7 @@ use wit_parser::abi::{AbiVariant, WasmType};
 
 use super::{components, group, name, shared};
 
-/// `call-error` of the wire.
+/// The `call-error` of `isomer:link/wire` as a component model value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
@@ -34,7 +34,7 @@ pub(crate) enum CallError {
     Refused,
 }
 
-/// `refusal` of dispatch.
+/// The `refusal` of `isomer:link/dispatch` as a component model value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
@@ -45,45 +45,45 @@ pub(crate) enum Refusal {
     BadImage,
 }
 
-/// The result of a skeleton.
+/// The result of a call through a skeleton: the result's image, or the reason of a refusal.
 pub(crate) type Answer = std::result::Result<Vec<u8>, Refusal>;
 
-/// The running group of the callee.
+/// The instance of the callee's group.
 pub(crate) struct Callee {
     pub(crate) store: Store<Seen>,
     pub(crate) call: TypedFunc<(u32, Vec<u8>), (Answer,)>,
     pub(crate) call_async: TypedFunc<(u32, Vec<u8>), (Answer,)>,
 }
 
-/// The calls of `test:app/back`.
+/// The calls of `test:app/back` that the host has received.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Vec<Val>>,
-    /// The results of the calls. If the list is empty, the first argument is returned.
+    /// The results that the calls return. If the list is empty, a call returns its first argument.
     pub(crate) answers: Vec<Val>,
 }
 
-/// The running group of the caller, connected to the callee.
+/// The instance of the caller's group, which is connected to the callee.
 pub(crate) struct Caller {
     pub(crate) store: Store<Wire>,
     pub(crate) instance: Instance,
 }
 
-/// The host between caller and callee.
+/// The host's state between the caller and the callee.
 pub(crate) struct Wire {
-    /// `None` while the callee serves an `async func`.
+    /// The callee; `None` while it serves an `async func`.
     pub(crate) callee: Option<Callee>,
-    /// Copies of all images, both of arguments and of results.
+    /// Copies of all images, of arguments as well as of results.
     pub(crate) images: Vec<Vec<u8>>,
-    /// A function that is applied to each result before it is returned.
+    /// A function that is applied to each result of the callee before it is returned to the caller.
     pub(crate) answer: Box<dyn Fn(Answer) -> std::result::Result<Vec<u8>, CallError> + Send>,
-    /// Functions whose results were refused.
+    /// The numbers of functions whose results the stub refused.
     pub(crate) refused: Vec<u32>,
-    /// Results that have not been taken, by ticket.
+    /// The results that the caller has not taken yet, by ticket.
     pub(crate) waiting: HashMap<u32, Answer>,
 }
 
-/// An allocator for guests that grows and never frees.
+/// An allocator for guests, which only grows the memory and never frees a block.
 const GUEST_ALLOCATOR: &str = r#"
     (memory (export "memory") 1)
     (global $top (mut i32) (i32.const 8192))
@@ -101,7 +101,7 @@ const GUEST_ALLOCATOR: &str = r#"
 "#;
 
 /// Returns a component that exports the functions of `exported` and forwards each call to `imported`. `definitions` are
-/// types and functions in WIT.
+/// the types and functions of both interfaces in WIT.
 pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encoding: StringEncoding) -> Arc<[u8]> {
     let mut resolve = Resolve::default();
     let interface = |name: &str| format!("interface {name} {{ {definitions} }}\n");
@@ -129,7 +129,7 @@ pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encodin
         let parameters: String = export.params.iter().map(|ty| format!(" {}", core_type(*ty))).collect();
         let results: String = export.results.iter().map(|ty| format!(" {}", core_type(*ty))).collect();
         let arguments: String = (0..export.params.len()).map(|local| format!(" (local.get {local})")).collect();
-        // A result that is passed in memory is written to an address that has no other use.
+        // If a result is passed in memory, it is written to an address that has no other use.
         let (area, answer) = if signature.retptr { ("(i32.const 16)", "(i32.const 16)") } else { ("", "") };
         functions += &format!(
             "(func (export \"test:app/{exported}#{name}\") (param{parameters}) (result{results}) (call ${name}{arguments} {area}) {answer})\n"
@@ -147,7 +147,7 @@ pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encodin
         .into()
 }
 
-/// Definitions for error types.
+/// The WIT of `isomer:link/types`, for functions whose error type contains `call-error`.
 const LINK: &str =
     "package isomer:link@0.1.0 { interface types { enum call-error { unreachable, deadline, overloaded, refused } } }";
 
@@ -160,7 +160,7 @@ fn core_type(ty: WasmType) -> &'static str {
     }
 }
 
-/// The group of a single component, with all functions of `test:app/api` crossing.
+/// Returns the planned group of a single component, for which all functions of `test:app/api` cross a seam.
 pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> PlannedGroup {
     let ty = component_type(bytes).expect("it reads");
     let api = "test:app/api".parse().expect("it is a name");
@@ -195,7 +195,7 @@ pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> PlannedGroup {
     group
 }
 
-/// Starts the callee's group.
+/// Instantiates the callee's group.
 pub(crate) fn callee(engine: &Engine, definitions: &str, encoding: StringEncoding) -> Callee {
     let bytes = pass_on(definitions, "back", "api", encoding);
     let mut group = crossing_group("callee", &bytes);
@@ -220,7 +220,7 @@ pub(crate) fn callee(engine: &Engine, definitions: &str, encoding: StringEncodin
     Callee { store, call, call_async }
 }
 
-/// Implements the functions of `test:app/back`.
+/// Defines the functions of `test:app/back` in the linker.
 pub(crate) fn link_back(linker: &mut Linker<Seen>, engine: &Engine, component: &Component) {
     let ty = component.component_type();
     let (_, back) = ty.imports(engine).find(|(name, _)| *name == "test:app/back").expect("it is imported");
@@ -256,7 +256,7 @@ impl Seen {
     }
 }
 
-/// Starts the caller's group, connected to a callee.
+/// Instantiates the caller's group and connects it to `callee`.
 pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncoding, callee: Callee) -> Caller {
     let bytes = pass_on(definitions, "api", "front", encoding);
     let mut group = crossing_group("caller", &bytes);
@@ -277,7 +277,7 @@ pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncodin
     Caller { store, instance }
 }
 
-/// Converts refusals into lost calls.
+/// Converts the reason of a refusal into a lost call.
 pub(crate) fn plainly(answer: Answer) -> std::result::Result<Vec<u8>, CallError> {
     answer.map_err(|_| CallError::Refused)
 }
@@ -294,7 +294,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     panic!("it waits for ever");
 }
 
-/// Implements `isomer:link/wire`.
+/// Defines the functions of `isomer:link/wire` in the linker, under `name`.
 pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
     let mut wire = linker.instance(name).expect("it is new");
     wire.func_wrap("call", |mut store, (function, image): (u32, Vec<u8>)| {
@@ -312,7 +312,8 @@ pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
                 wire.images.push(image.clone());
                 wire.callee.take().expect("the callee serves one call at a time")
             });
-            // Runs in another thread, because an engine polls only one store at a time on each thread.
+            // The call runs in another thread, because an engine polls only one wasmtime store at a time on each
+            // thread.
             let served = std::thread::spawn(move || (block_on(callee.call_async(function, image)), callee));
             let (answer, callee) = served.join().expect("it does not panic");
             accessor.with(|mut access| {

@@ -13,7 +13,7 @@ use isomer_plan::{HostBinding, Http, ImportBinding, PlannedGroup, PlannedHandler
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-/// The interfaces of the host. `@VERSION` stands for their version.
+/// The WIT of the host's interfaces. `@VERSION` is replaced by their version.
 const WASI: &str = r#"
 package wasi:io@VERSION {
     interface streams {
@@ -42,7 +42,7 @@ package wasi:http@0.3.0 {
 }
 "#;
 
-/// A memory and an allocator that only grows, which is enough for short tests.
+/// A memory and an allocator in text form. The allocator never frees a block, which is sufficient for short tests.
 pub(crate) const ALLOCATOR: &str = r#"
     (memory (export "memory") 1)
     (global $top (mut i32) (i32.const 4096))
@@ -52,8 +52,8 @@ pub(crate) const ALLOCATOR: &str = r#"
         (global.set $top (i32.add (global.get $top) (local.get 3))))
 "#;
 
-/// Returns a component of `world`, which is WIT in a package `test:app`, with a core module in text form. `wasi` is the
-/// version of the host's interfaces.
+/// Returns a component with a core module in text form. `wit` is the content of a package `test:app` that contains a
+/// world `world`, and `wasi` is the version of the host's interfaces.
 pub(crate) fn component(wasi: &str, wit: &str, module: &str) -> Arc<[u8]> {
     let mut resolve = Resolve::default();
     let text = format!("package test:app;\n{}\n{}", wit.replace("VERSION", wasi), WASI.replace("VERSION", wasi));
@@ -78,7 +78,8 @@ pub(crate) fn components(parts: &[(&str, Arc<[u8]>)]) -> BTreeMap<ComponentName,
     parts.iter().map(|(part, bytes)| (name(part), bytes.clone())).collect()
 }
 
-/// Returns a group in the given order, with `links` as (importer, import, exporter, export).
+/// Returns the planned group of the components in `order`. `links` contains importer, import, exporter and export of
+/// each link.
 pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers: &[(&str, &str)]) -> PlannedGroup {
     let id = |text: &str| text.parse().expect("the interface's name is right");
     PlannedGroup {
@@ -109,12 +110,12 @@ pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers
     }
 }
 
-/// Adds an import that is shared.
+/// Adds a shared import to the group.
 pub(crate) fn shared(group: &mut PlannedGroup, component: &str, interface: &str) {
     bind(group, component, interface, ImportBinding::Shared);
 }
 
-/// Adds an import that is labelled.
+/// Adds an import with a label to the group.
 pub(crate) fn labelled(group: &mut PlannedGroup, component: &str, interface: &str, label: &str) {
     bind(group, component, interface, ImportBinding::Labelled { label: label.to_owned() });
 }

@@ -2,7 +2,7 @@
 
 use wasmtime::component::Val;
 
-/// A random number generator (SplitMix64) that is the same for the same seed everywhere.
+/// A random number generator (SplitMix64). The same seed gives the same numbers on every platform.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -19,12 +19,12 @@ impl Random {
     }
 }
 
-/// Returns the seed from the environment variable, or the default.
+/// Returns the seed from the environment variable `ISOMER_SEED`, or `default`.
 pub(crate) fn seed(default: u64) -> u64 {
     std::env::var("ISOMER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default)
 }
 
-/// Returns whether the long run is enabled.
+/// Returns whether the environment variable `ISOMER_LONG` enables the long run.
 pub(crate) fn long() -> bool {
     std::env::var_os("ISOMER_LONG").is_some()
 }
@@ -37,7 +37,7 @@ pub(crate) enum Shape {
     Option(Box<Shape>),
     Result(Option<Box<Shape>>, Option<Box<Shape>>),
     Tuple(Vec<Shape>),
-    /// Named types: each has a number and its parts.
+    /// A record. Like all named types, it has a number and its parts.
     Record(usize, Vec<Shape>),
     Variant(usize, Vec<Option<Shape>>),
     Enum(usize, usize),
@@ -46,7 +46,7 @@ pub(crate) enum Shape {
 
 const SCALARS: [&str; 12] = ["bool", "u8", "s8", "u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "char"];
 
-/// Types of one package; the named ones are written to `definitions`.
+/// The types of one package. The definitions of named types are in `definitions`.
 #[derive(Default)]
 pub(crate) struct Shapes {
     pub(crate) definitions: String,
@@ -147,7 +147,7 @@ impl Shape {
         }
     }
 
-    /// Returns a value. Edge cases are more frequent than in a uniform choice.
+    /// Returns a random value of this shape. Edge cases are more frequent than in a uniform choice.
     pub(crate) fn value(&self, random: &mut Random) -> Val {
         let boxed =
             |shape: &Option<Box<Shape>>, random: &mut Random| shape.as_ref().map(|shape| Box::new(shape.value(random)));
@@ -199,7 +199,7 @@ fn scalar(name: &str, random: &mut Random) -> Val {
         "s32" => Val::S32(word.cast_signed()),
         "u64" => Val::U64(bits),
         "s64" => Val::S64(bits.cast_signed()),
-        // A NaN does not equal itself; separate tests cover NaNs.
+        // NaN is excluded, because it does not equal itself. Separate tests cover NaN.
         "f32" => Val::Float32(Some(f32::from_bits(word)).filter(|float| !float.is_nan()).unwrap_or(-0.0)),
         "f64" => Val::Float64(Some(f64::from_bits(bits)).filter(|float| !float.is_nan()).unwrap_or(f64::INFINITY)),
         _ => Val::Char(char::from_u32(word % 0x11_0000).unwrap_or('\u{10FFFF}')),
