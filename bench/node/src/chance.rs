@@ -20,7 +20,7 @@ impl Chance {
         mixed
     }
 
-    /// Returns the next number of 64 bits.
+    /// Returns the next 64-bit number.
     #[allow(clippy::should_implement_trait, reason = "a source without an end needs no `Option`")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

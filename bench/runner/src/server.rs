@@ -111,7 +111,7 @@ impl Server {
         let everything = std::fs::read_dir("/proc").context("cannot read `/proc`")?.flatten();
         let all = everything.filter_map(|entry| {
             let id = entry.file_name().to_str()?.parse().ok()?;
-            // A process that has exited since the list was read is skipped.
+            // A process that has exited since `/proc` was listed is skipped.
             Process::new(id, std::fs::read_to_string(entry.path().join("stat")).ok()?)
         });
         let family = family(self.child.id(), all.collect());

@@ -15,9 +15,9 @@ pub trait Callee {
     fn add(&mut self, a: u32, b: u32) -> impl Future<Output = u32>;
     /// Returns the bytes unchanged.
     fn echo(&mut self, bytes: Vec<u8>) -> impl Future<Output = Vec<u8>>;
-    /// Returns the digest of an item.
-    fn lookup(&mut self, key: &str) -> impl Future<Output = Digest>;
     /// Returns the digest of the item with the name `key`, or of the error message.
+    fn lookup(&mut self, key: &str) -> impl Future<Output = Digest>;
+    /// Returns the digest of the first `count` items.
     fn all(&mut self, count: u32) -> impl Future<Output = Digest>;
 }
 

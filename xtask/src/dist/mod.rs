@@ -1,9 +1,9 @@
 //! `cargo xtask dist`: makes the release tarball and its checksum.
 //!
 //! The tarball `isomer-VERSION-TARGET.tar.gz` contains one folder with the stripped program, shell completions, man
-//! pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked crates. The
-//! tarball does not depend on the machine: neither the names, order, owners and times of its entries nor the paths in
-//! the program do. The entries have the time of the commit.
+//! pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked crates. The names,
+//! order, owners and times of its entries, and the paths in the program, are the same on every machine. The entries have
+//! the time of the commit.
 
 mod archive;
 mod licences;

@@ -140,7 +140,7 @@ pub fn generous() -> TenantChange {
     }
 }
 
-/// Deploys all tenants, runs their clients until the settings end the soak, and returns the result. Calls `say` with
+/// Deploys all tenants, runs their clients until the soak ends, and returns the result. Calls `say` with
 /// lines that report the progress.
 ///
 /// # Errors

@@ -65,7 +65,7 @@ const LONG_DEADLINE_MS: u64 = 4000;
 /// The number of bytes of a response's body that are checked.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// An attack that only this file makes, because it needs many concurrent requests.
+/// An attack that is defined in this file, because it needs many concurrent requests.
 struct Hoard {
     name: &'static str,
     ask: AttackRequest,
@@ -73,7 +73,7 @@ struct Hoard {
     at_once: usize,
 }
 
-/// All attacks that only this file makes. `docs/reference/attacks.md` also lists their names.
+/// All attacks that are defined in this file. `docs/reference/attacks.md` also lists their names.
 const HOARDS: &[Hoard] = &[
     Hoard { name: "fields in many requests", ask: AttackRequest::Get("kept-fields"), http2: false, at_once: AT_ONCE },
     Hoard { name: "values behind handles", ask: AttackRequest::Get("kept-values"), http2: false, at_once: 32 },
@@ -86,7 +86,7 @@ const HOARDS: &[Hoard] = &[
 /// The name of the attack by a component with many globals.
 const GLOBALS: &str = "many globals";
 
-/// Returns the names of all attacks that only this file makes.
+/// Returns the names of all attacks that are defined in this file.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     HOARDS.iter().map(|hoard| hoard.name)
 }

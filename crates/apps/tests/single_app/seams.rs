@@ -216,7 +216,7 @@ async fn new_and_reused_instances_return_the_same() {
         let setup = Setup::new(&isolated(""));
         let node = setup.options(|it| it.requests_per_instance_max = requests).start().await;
         let mut connection = node.connect().await;
-        // A component's state survives only if its instance is reused, like a cache.
+        // A component's state survives only as long as its instance is reused.
         for number in 0..3 {
             let kept = connection.get(&format!("/act?what=keep%20{number}")).await.ok().to_owned();
             let expected = if requests.is_none() && number > 0 { format!("{}\n", number - 1) } else { "\n".to_owned() };

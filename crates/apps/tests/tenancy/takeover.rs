@@ -84,7 +84,7 @@ async fn a_hold_waits_for_requests_of_all_earlier_revisions() {
     let mut response = connection.send(request).await;
     sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
     within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
-    // The revision that serves last has no requests.
+    // The new revision has no requests in flight; an earlier revision still has one.
     world.deploy("a", "one", &["one.example"], &streaming("second")).await;
     let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
     world.tenancy.unload(&tenant, &app).unwrap();

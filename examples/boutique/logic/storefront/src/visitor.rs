@@ -14,7 +14,7 @@ pub(crate) const CURRENCY_DEFAULT: &str = "USD";
 pub(crate) struct Visitor {
     /// The session ID: 32 hexadecimal digits.
     pub(crate) session: String,
-    /// Whether the request has no session yet. Such a visitor has no cart and no orders.
+    /// Whether the visitor has no session yet. A new visitor has no cart and no orders.
     pub(crate) is_new: bool,
     pub(crate) currency: CurrencyInfo,
     /// The supported currencies.
