@@ -144,7 +144,7 @@ pub struct ReleaseChanges {
     /// The names of removed components.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
-    /// The number of differing components that are not listed by name, because at most 16 are.
+    /// The number of differing components that are not listed by name, because at most 16 are listed.
     pub more: u32,
     /// The number of files and empty folders that differ.
     pub files: u32,

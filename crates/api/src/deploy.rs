@@ -2,8 +2,8 @@
 //!
 //! 1. `POST …/missing` with a [`Release`] returns the [`Digest`]s of the missing parts.
 //! 2. `PUT …/blobs/DIGEST` uploads one missing part.
-//! 3. `POST …/deploy` with the same [`Release`] starts the revision. The response arrives when the revision serves requests,
-//!    or when it cannot be started.
+//! 3. `POST …/deploy` with the same [`Release`] starts the revision. The response arrives when the revision serves
+//!    requests, or when it cannot be started.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

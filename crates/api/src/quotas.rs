@@ -159,7 +159,7 @@ pub struct QuotaChange {
 }
 
 impl QuotaChange {
-    /// Writes the present values to `quotas`.
+    /// Applies the change to `quotas`. Absent values stay unchanged.
     pub fn apply(self, quotas: &mut Quotas) {
         fn set<T>(place: &mut T, value: Option<T>) {
             if let Some(value) = value {

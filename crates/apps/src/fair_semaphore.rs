@@ -238,7 +238,7 @@ impl FairPermit {
         }
     }
 
-    /// Releases the permit, and counts the work as a slow operation, unless there are too many.
+    /// Releases the permit and counts the work as a slow operation, unless too many slow operations run already.
     fn release_slot(&self) {
         let mut state = self.shared.state();
         if state.slow < self.shared.limits.slow && !self.is_slow.swap(true, Ordering::Relaxed) {
