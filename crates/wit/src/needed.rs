@@ -77,8 +77,8 @@ impl NeedError {
 }
 
 /// Returns the platform's packages that an app needs in `wit/deps`, ordered by name and version. `wit` is the app's
-/// folder of WIT files. If `wit/deps` contains other packages, the packages that they use are also returned. A package
-/// that is already there as the app's own is not.
+/// folder of WIT files. If `wit/deps` contains packages of the app itself, the result includes the packages that they
+/// use, but not those that they replace.
 ///
 /// # Errors
 /// If a file is not valid WIT, or if a package, version, interface or world that the app uses does not exist.

@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         })?,
     };
     let components = read_components(&app.build(console)?)?;
-    // The app is planned here although the node plans it too, because only here can errors show lines of the manifest.
+    // The app is planned before anything is uploaded, so that errors show lines of the manifest file.
     app.plan(&components, &arguments.shape)?;
     let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
     let mut packed = PackedRelease::new(&app, components, &arguments.shape, hosts)?;

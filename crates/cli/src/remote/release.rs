@@ -95,7 +95,7 @@ fn release_paths(app: &AppDir) -> Result<ReleasePaths, CliError> {
     let hosts = app.app.components.values().flat_map(|component| &component.grants.http);
     for authority in hosts.filter_map(|host| host.value.authority.as_ref()) {
         let path = in_app_dir(authority)?;
-        // The target of a link is checked later, when it is read.
+        // Only links are checked here. A file that does not exist is reported when it is read.
         let is_link = std::fs::symlink_metadata(root.join(&path)).is_ok_and(|found| found.is_symlink());
         if !is_link || leads_to_file(&root, &path)? {
             paths.files.insert(path);
