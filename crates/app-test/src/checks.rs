@@ -35,7 +35,7 @@ impl Mismatch {
 /// Checks a response and returns its differences from the expectation.
 ///
 /// # Errors
-/// If a variable has no value: the name of the variable.
+/// Returns the name of the first variable that has no value.
 pub(crate) fn check(
     expect: &Expect,
     response: &TestResponse,

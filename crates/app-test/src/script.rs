@@ -202,7 +202,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
 /// Parses a script.
 ///
 /// # Errors
-/// If the file has errors: all of them, or only the first one if the file is not valid TOML or has unknown keys.
+/// Returns all errors in the file, or only the first one if the file is not valid TOML or has unknown keys.
 pub(crate) fn parse(source: SourceFile, secrets: &BTreeSet<&str>) -> Result<Script, Vec<Diagnostic>> {
     let raw = toml::from_str::<RawScript>(source.text()).map_err(|error| {
         let span = error.span().map(Span::from).unwrap_or_default();

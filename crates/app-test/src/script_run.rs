@@ -1,4 +1,5 @@
-//! Runs the cases of a script in order against the app in one shape. All requests are sent as by one visitor.
+//! Runs the cases of a script in order against the app in one shape. All requests come from one visitor, so they share
+//! cookies.
 
 use std::net::SocketAddr;
 

@@ -90,7 +90,7 @@ impl Drop for StubServer {
 /// Parses the value of `--stub`: `HOST=ADDRESS`.
 ///
 /// # Errors
-/// If the value does not have this form: a message for the user.
+/// Returns a message for the user if the value does not have this form.
 pub fn parse_stub(text: &str) -> Result<(String, SocketAddr), String> {
     let (host, address) = text.rsplit_once('=').ok_or("write HOST=ADDRESS")?;
     Ok((host.to_owned(), address.parse().map_err(|_| format!("`{address}` is not an address"))?))

@@ -43,7 +43,7 @@ pub(crate) fn used(text: &str) -> impl Iterator<Item = &str> {
 /// Returns the text with variables replaced by their values. `form` encodes each value.
 ///
 /// # Errors
-/// If a variable has no value: the name of the variable.
+/// Returns the name of the first variable that has no value.
 pub(crate) fn filled(text: &str, variables: &Variables, form: impl Fn(&str) -> String) -> Result<String, String> {
     let mut filled = String::with_capacity(text.len());
     for piece in pieces(text) {

@@ -21,12 +21,12 @@ pub(crate) struct GrantFlags {
     /// Set an environment variable of the component, which is also a value of its `wasi:config`. May be repeated.
     #[arg(long = "env", value_name = "K=V", value_parser = environment)]
     environment: Vec<(String, String)>,
-    /// Grant a folder to the component: `HOST` is the path on this machine, `GUEST` the absolute path at which the
-    /// component sees the folder. With `:ro`, the component can only read. May be repeated.
+    /// Grant the component access to a folder: `HOST` is the path on this machine, `GUEST` the absolute path at which
+    /// the component sees the folder. With `:ro`, the component can only read. May be repeated.
     #[arg(long = "dir", value_name = "HOST::GUEST[:ro]", value_parser = directory)]
     directories: Vec<DirGrant>,
-    /// Grant access to a host to the component: a name, `*.NAME`, an IP address, or `*` for every host including
-    /// private networks. May be repeated.
+    /// Grant the component access to a host: a name, `*.NAME`, an IP address, or `*` for every host including private
+    /// networks. May be repeated.
     #[arg(long = "allow", value_name = "HOST[:PORT]", value_parser = host)]
     hosts: Vec<OutboundHost>,
 }

@@ -10,10 +10,10 @@ use crate::model::DirGrant;
 pub(crate) const GUEST_PATTERN: &str = "^/";
 
 impl DirGrant {
-    /// Checks both paths of a grant and creates it. A final `/` of the guest path is removed.
+    /// Checks both paths and creates the grant. A final `/` of the guest path is removed.
     ///
     /// # Errors
-    /// If a path breaks a rule: the rule and the path.
+    /// Returns the rule that one of the paths breaks.
     pub fn new(host: impl Into<PathBuf>, guest: &str, write: bool) -> Result<Self, InvalidText> {
         let host = host.into();
         if host.as_os_str().is_empty() {

@@ -23,7 +23,7 @@ const EXAMPLE: &str = "127.0.0.1:8080";
 /// Parses `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000` or `3000`. The host of the last three is 127.0.0.1.
 ///
 /// # Errors
-/// If the text is not an address: the reason.
+/// Returns the reason if the text is not an address.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     let invalid = |problem: &str| InvalidText::new(KIND, EXAMPLE, text, problem);
     let no_address = || {

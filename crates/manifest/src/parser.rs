@@ -29,7 +29,7 @@ pub struct Parsed {
 /// Reads and checks a manifest.
 ///
 /// # Errors
-/// If the manifest has errors: all errors that can be found in one run, and the warnings, in the order of the file.
+/// Returns all errors that can be found in one run, and the warnings, in the order of the file.
 pub fn parse(source: &SourceFile) -> Result<Parsed, Vec<Diagnostic>> {
     let (app, found) = read(source.text());
     let found = found.finish(source);

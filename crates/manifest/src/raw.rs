@@ -182,7 +182,7 @@ pub(crate) struct RawHostTable {
     #[schemars(extend("default" = false))]
     pub(crate) private: bool,
     /// PEM file with the certificate of an authority that is trusted for this host in addition to the public
-    /// authorities. Servers of a private network need it.
+    /// authorities. Use it for servers of a private network.
     #[schemars(extend("examples" = ["certificates/company.pem"]))]
     pub(crate) authority: Option<PathText>,
 }

@@ -24,7 +24,7 @@ pub(crate) const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m
 /// Parses a size such as `64MiB` and returns the number of bytes.
 ///
 /// # Errors
-/// If the text is not a size: the reason.
+/// Returns the reason if the text is not a size.
 pub fn parse_size(text: &str) -> Result<u64, InvalidText> {
     parse("a size", "64MiB", text, SIZE_UNITS)
 }
@@ -32,7 +32,7 @@ pub fn parse_size(text: &str) -> Result<u64, InvalidText> {
 /// Parses a duration such as `30s` or `500ms`.
 ///
 /// # Errors
-/// If the text is not a duration: the reason.
+/// Returns the reason if the text is not a duration.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidText> {
     parse("a duration", "30s", text, DURATION_UNITS).map(Duration::from_millis)
 }

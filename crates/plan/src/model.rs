@@ -175,10 +175,10 @@ pub struct PlannedHandler {
 /// The version of `wasi:http` that a handler implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Http {
-    /// `wasi:http/incoming-handler@0.2.*`.
+    /// WASI 0.2: `wasi:http/incoming-handler@0.2.*`.
     #[serde(rename = "0.2")]
     P2,
-    /// `wasi:http/handler@0.3.*`.
+    /// WASI 0.3: `wasi:http/handler@0.3.*`.
     #[serde(rename = "0.3")]
     P3,
 }

@@ -223,7 +223,7 @@ fn isolation_hint(link: &ResolvedImport, places: &BTreeMap<ComponentName, Placem
 /// Returns `members` in the order of instantiation: exporters before importers, otherwise by name.
 ///
 /// # Errors
-/// If the imports form a cycle: the cycle as a path that ends with its first component.
+/// Returns an import cycle if there is one, as a path that ends with its first component.
 pub(crate) fn order(
     members: &BTreeSet<ComponentName>,
     links: &[ResolvedImport],

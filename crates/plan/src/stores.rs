@@ -105,7 +105,7 @@ fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placemen
     found
 }
 
-/// Returns the path without `.` segments, and without each `..` that removes a segment before it.
+/// Returns the path without `.` segments. A `..` is resolved if a named segment comes before it.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

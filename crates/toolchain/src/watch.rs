@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// The folders of tools. They contain no sources.
+/// The names of folders that belong to tools and contain no sources.
 const IGNORED_DIRS: [&str; 4] = [".isomer", ".git", "node_modules", "__pycache__"];
 
 /// The name of the file that marks a folder of generated files, such as Cargo's `target`.

@@ -49,7 +49,8 @@ fn separate_groups_are_linked_over_tcp() {
 #[test]
 fn a_group_may_run_several_times() {
     let workspace = ping_pong();
-    // Any process that can open a socket can call the group, so only this user may enter the folder of the sockets.
+    // Any process that can open the socket of a link can call the group, so only this user may enter the socket's
+    // folder.
     workspace.private("run");
     let backs = ["one", "two"].map(|name| {
         group(

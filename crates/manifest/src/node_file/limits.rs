@@ -42,12 +42,12 @@ pub struct NodeLimits {
 }
 
 impl NodeLimits {
-    /// The default of `request_deadline`: ten minutes.
+    /// The default of the limit `request_deadline`: ten minutes.
     pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(600);
-    /// The default of `stream`: one day. It is limited because a stream occupies an instance.
+    /// The default of the limit `stream`: one day. The limit exists because a stream occupies an instance.
     pub const STREAM_DEFAULT: Duration = Duration::from_secs(24 * 3600);
-    /// The default of `statement_timeout`: one minute. It is limited because statements occupy threads that all tenants
-    /// share.
+    /// The default of the limit `statement_timeout`: one minute. The limit exists because statements occupy threads
+    /// that all tenants share.
     pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
     /// Returns the limit `request_deadline`, or the platform's default.

@@ -90,7 +90,7 @@ pub fn node_schema_json() -> String {
 /// Reads and checks a node file.
 ///
 /// # Errors
-/// If the file has problems: all of them, in the order of the file.
+/// Returns all problems if there are any, in the order of the file.
 pub fn parse_node_file(source: &SourceFile) -> Result<NodeFile, Vec<Diagnostic>> {
     let mut found = Findings::default();
     let file = read(source.text(), &mut found);

@@ -26,7 +26,7 @@ fn text(status: u16, body: String) -> Result<Response, ErrorCode> {
     drop(trailers);
     let (response, _sent) = Response::new(headers, Some(reader), trailers_reader);
     response.set_status_code(status).expect("the status is one of HTTP's");
-    // The body is written while the client reads it. The write ends early if the client disconnects, which is no error.
+    // The body is written while the client reads it. The write ends early if the client disconnects, which is not an error.
     spawn_local(async move { drop(writer.write_all(body.into_bytes()).await) });
     Ok(response)
 }
