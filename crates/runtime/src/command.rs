@@ -216,8 +216,8 @@ impl CommandData {
         if let Some(policy) = settings.sockets {
             builder.allow_ip_name_lookup(policy.looks_up_names()).allow_tcp(true).allow_udp(true).socket_addr_check(
                 move |address, used| {
-                    // wasmtime requires a `Sync` future here. A policy's future may not be `Sync`, but the handle of a
-                    // tokio task always is.
+                    // wasmtime requires a `Sync` future here. A policy's future is not necessarily `Sync`, but the
+                    // handle of a tokio task always is.
                     let decided = tokio::spawn(policy.allows(address, purpose(used)));
                     Box::pin(async move { decided.await.unwrap_or(false) })
                 },

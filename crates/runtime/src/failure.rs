@@ -150,8 +150,8 @@ impl From<OutOfMemory> for Failure {
 }
 
 impl Failure {
-    /// Returns the failure for an execution of the guest that ended with `error`. `refused` is the limit at which the
-    /// guest was refused memory during the execution, if it was.
+    /// Returns the failure for an execution of the guest that ended with `error`. `refused` is the limit at which
+    /// memory was refused to the guest during this execution, if any.
     pub(crate) fn from_trap(error: &wasmtime::Error, refused: Option<RefusedBy>) -> Self {
         let backtrace = backtrace(error);
         if let Some(CallTrap { seam, failure }) = error.downcast_ref() {

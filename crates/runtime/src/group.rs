@@ -73,8 +73,8 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const INSTANCE_BYTES: usize = 64 << 10;
 
 /// Returns the bytes of host memory that an instance with `slots` takes. Each of its components may be suspended deep
-/// in its code, which needs a stack of full depth. One more stack is used to lower results meanwhile; it is assumed to
-/// have the usual depth.
+/// in its code, which needs a stack of full depth. One more stack, which is assumed to have the usual depth, is used to
+/// lower results.
 fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
     let stacks = slots.stacks.saturating_sub(1) as usize;
     INSTANCE_BYTES + state_bytes + stacks * STACK_RESIDENT_BYTES

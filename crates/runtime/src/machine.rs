@@ -2,8 +2,8 @@
 //! [`Machine::read`] does input and output.
 //!
 //! A loaded app takes a descriptor and mappings of the process, because its code is mapped from a file, in parts with
-//! different access rights. An instance takes mappings for each of its memories. Linux limits both, by default to
-//! 65,530 mappings and often to 1,024 descriptors.
+//! different access rights. An instance takes mappings for each of its memories. Linux limits the mappings of a
+//! process, by default to 65,530, and its descriptors, often to 1,024.
 
 use std::fs;
 use std::path::{Component, Path};
@@ -70,7 +70,7 @@ pub enum Bound {
     Descriptors,
     /// The memory of the machine.
     Memory,
-    /// The address space: it is too small for the pool, or its use is strictly accounted.
+    /// The address space. It is too small for the pool, or the system refuses to reserve more memory than it has.
     AddressSpace,
 }
 

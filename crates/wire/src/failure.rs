@@ -24,13 +24,13 @@ pub enum CallFailure {
         /// The message of the trap.
         reason: String,
         /// The failure of a call that the callee made itself, if that failure made the callee trap. It is reported for
-        /// the request at the start of the chain. No caller gets it as a value, just as if the callee were fused.
+        /// the request at the start of the chain. No caller gets it as a value. A fused callee behaves in the same way.
         lost: Option<CallError>,
     },
     /// The call was lost for a reason that does not exist for calls within one composition.
     #[error("{reason}")]
     Lost {
-        /// The failure as a value for the caller.
+        /// The kind of failure, which the caller can handle as a value.
         error: CallError,
         /// Why the call was lost, as text for the log.
         reason: String,

@@ -2,8 +2,8 @@
 //!
 //! An image begins at [`BASE`] in the memory of the stub or skeleton that made it. It is copied to the same address on
 //! the other side, so its pointers are valid without being rewritten. The *root* is the tuple of the function's
-//! parameters (or its result). The blocks that it points to follow: strings and lists, in the order in which the
-//! canonical ABI lowers them (depth first), without overlap.
+//! parameters (or its result). The root is followed by the blocks that it points to: strings and lists, in the order in
+//! which the canonical ABI lowers them (depth first), without overlap.
 //!
 //! | what | root | blocks |
 //! | --- | --- | --- |

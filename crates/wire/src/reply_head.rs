@@ -18,7 +18,7 @@ pub enum ReplyStatus {
     },
     /// The call was lost. The body is the reason.
     Lost {
-        /// The failure as a value for the caller.
+        /// The kind of failure, which the caller can handle as a value.
         error: CallError,
         /// Whether it is certain that the call did not run.
         not_run: bool,

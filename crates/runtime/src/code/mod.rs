@@ -1,8 +1,8 @@
 //! A cache of compiled code on disk. A component is compiled once; afterwards its code is mapped from the file.
 //!
 //! An entry is named by a [`Key`], which is a hash of the component and the engine's settings. A note is stored next to
-//! the code. This module does not interpret the note: it contains what the caller needs to use the code without reading
-//! the component again.
+//! the code. This module does not interpret the note, which contains what the caller needs to use the code without
+//! reading the component again.
 //!
 //! Compiled code is executed without further checks. So every file is sealed (see `seal`) with a key that is stored
 //! next to the folder, as `FOLDER.key`, and is verified through the same descriptor that is mapped. A file that was

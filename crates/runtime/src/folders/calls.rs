@@ -1,9 +1,9 @@
 //! Calls of wasmtime's file functions outside of any guest's wasmtime store. A thread for file work makes such a call
-//! with a copy of the guest's handles, and waits until it returns.
+//! with a copy of the guest's handles, and waits until the call returns.
 //!
-//! A [`FileCall`] must be [admitted](FileCall::admit) first: this checks the length of its texts, charges the memory
-//! that the call holds, and reserves the space that it may fill. [`call`] accepts only an admitted call, so no function
-//! can skip these checks.
+//! A [`FileCall`] must be [admitted](FileCall::admit) first. Admission checks the length of its texts, charges the
+//! memory that the call holds, and reserves the space that it may fill. [`call`] accepts only an admitted call, so no
+//! function can skip these checks.
 //!
 //! Handles of guests are created so that wasmtime does the work on the calling thread
 //! ([`WasiCtxBuilder::allow_blocking_current_thread`]), which must be a thread for file work.
@@ -25,8 +25,8 @@ use crate::pool::{Account, HostMemory};
 /// A guest's handle of an open file or folder.
 pub(crate) type Handle = Resource<Descriptor>;
 
-/// The maximum length in bytes of a path, a name, or the target of a link. This is what the system accepts, without the
-/// zero byte at the end. A longer text gets the same error that the system returns.
+/// The maximum length in bytes of a path, a name, or the target of a link. The system accepts the same length, not
+/// counting the zero byte at the end. A longer text gets the same error that the system returns.
 const TEXT_BYTES_MAX: usize = 4095;
 
 /// The host memory of a call in bytes, without the call's texts: the job, and the job's entry in the queue.

@@ -1,5 +1,6 @@
-//! Chunks of bytes that are transferred between a guest and a file. A chunk has at most [`CHUNK_BYTES`], and is charged
-//! to the account from before it is allocated until it is dropped. The threads for file work read and write the chunks.
+//! Chunks of bytes that are transferred between a guest and a file. A chunk has at most [`CHUNK_BYTES`]. It is charged
+//! to the account before it is allocated, and released when it is dropped. The threads for file work read and write the
+//! chunks.
 
 use std::fs::File;
 use std::io;

@@ -20,16 +20,16 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::pool::Account;
 
-/// The divisor of the process's descriptor limit that gives the guests' part: guests may use a quarter.
+/// The part of the process's descriptors that guests may use, as a divisor: a quarter.
 const PART: usize = 4;
 
 /// The number of descriptors that an account may always have, whatever the other accounts use.
 const ACCOUNT_MIN: usize = 16;
 
-/// The minimum size of the guests' part, even if the process's descriptor limit is low.
+/// The minimum number of descriptors for all guests together, even if the process's descriptor limit is low.
 const GUESTS_MIN: usize = 8 * ACCOUNT_MIN;
 
-/// The maximum size of the guests' part. All guests together never need more descriptors.
+/// The maximum number of descriptors for all guests together, who never need more.
 const GUESTS_MAX: usize = 1 << 20;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);

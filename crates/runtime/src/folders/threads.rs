@@ -1,8 +1,8 @@
 //! The threads that do the file work of guests.
 //!
 //! On Linux, a new thread inherits the priority of the thread that starts it, and a tokio runtime starts its blocking
-//! threads on the thread that requests them. If a thread of the slow lane requested a blocking thread, that thread
-//! would keep the low priority for ever, and later work for other tenants. So file work has its own threads. Each of
+//! threads on the thread that requests them. If a thread of the slow lane requested a blocking thread, the new thread
+//! would keep the low priority for ever, even for the work of other tenants. So file work has its own threads. Each of
 //! them is started by a task of the runtime, whose threads have the priority of the process. Threads are started when
 //! there is work for them, and end after they have been idle for a while.
 //!
@@ -12,8 +12,8 @@
 //! and everything that it holds are dropped immediately.
 //!
 //! Rejected: letting wasmtime's implementation request threads from a second runtime (a guest that gets a thread and is
-//! not polled would hold it while others wait); blocking the thread that polls the guest (one slow disk would delay all
-//! requests).
+//! not polled would hold the thread while other guests wait); blocking the thread that polls the guest (one slow disk
+//! would delay all requests).
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

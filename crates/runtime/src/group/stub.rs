@@ -2,7 +2,7 @@
 //!
 //! The functions of a stub are numbered, and each number has a [`SeamTarget`]. A synchronous call (`call`) blocks its
 //! wasmtime store. Many calls of an `async func` may be in flight (the stub calls `begin`, and `take` when the call has
-//! returned). They run outside of the store (see `in_flight_calls`).
+//! returned). These calls run outside of the store (see `in_flight_calls`).
 //!
 //! The host does not interpret the values: it copies the image (the encoded arguments) from the caller's memory into
 //! the callee's memory, and the image of the result back. The generated stub and skeleton check what they receive.
@@ -144,8 +144,8 @@ fn into_caller_value(target: &SeamTarget, result: CallResult) -> wasmtime::Resul
 /// Returns the time limit of a call, and whether it ends earlier than the caller's own time limit.
 fn until(guest: &Guest, target: &SeamTarget) -> (TimeLimit, bool) {
     match guest.until() {
-        // Avoids reading the clock: if the caller was allowed no more time in total than the target allows, then the
-        // caller's remaining time is also the smaller limit.
+        // The clock need not be read: the caller's remaining time is at most its total time, which does not exceed the
+        // target's time limit.
         Some(until) if until.allowed <= target.allowed => (until, false),
         until => {
             let own = TimeLimit { deadline: Instant::now() + target.allowed, allowed: target.allowed };

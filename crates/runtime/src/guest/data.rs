@@ -32,9 +32,9 @@ use crate::folders::{FolderStorage, GrantedFolder, OpenDirectoryError};
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::{Account, HostMemory, OutOfMemory};
 
-/// The divisor of the maximum number of handles that gives the number an instance may still hold at the end of a
-/// request. An instance that holds more is not used again. Otherwise, a guest that leaks a handle with each request
-/// would make a later request fail that did not cause the leak.
+/// The part of the maximum number of handles that an instance may still hold at the end of a request, as a divisor: a
+/// half. An instance that holds more is not used again. Otherwise, a guest that leaks a handle with each request would
+/// make a later request fail that did not cause the leak.
 const HANDLES_KEPT_PART: usize = 2;
 
 /// The maximum number of random bytes that one call returns. If a guest asks for more, WASI 0.3 returns this many, and

@@ -4,7 +4,7 @@
 //! This memory is charged to the account in steps, so that most host calls do not touch a counter that other threads
 //! also use. Within a step, only additions are counted. Before a new step is charged, the memory that is actually held
 //! is counted again (`handles::held_bytes`), so that memory that was dropped in the meantime is released. So the charge
-//! is never less than the memory that is held, and functions that drop something do not have to update it.
+//! is never less than the memory that is held, and functions that drop something do not have to update the charge.
 
 use crate::pool::{HostMemory, OutOfMemory};
 

@@ -92,8 +92,8 @@ impl InFlightCalls {
         self.state().in_flight.first().map(|(_, seam)| seam.clone())
     }
 
-    /// Runs `run` until it is ready, together with the calls that it starts. Calls that are still in flight at the end
-    /// are dropped.
+    /// Polls `run` until it is ready, together with the calls that `run` starts. Calls that are still in flight at the
+    /// end are dropped.
     pub(crate) async fn run_alongside<T>(&self, run: impl Future<Output = T>) -> T {
         let mut run = pin!(run);
         let mut calls = None::<FuturesUnordered<BoxFuture<'static, ()>>>;

@@ -35,13 +35,13 @@ pub(crate) struct ResponseSignals {
 }
 
 /// The time between the deadline at which the front door ends an event stream and the deadline at which the runtime
-/// does. The front door's deadline comes first because the front door can end the response properly.
+/// ends it. The front door's deadline comes first because the front door can end the response properly.
 pub(crate) const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 impl ResponseSignals {
     /// Returns the signals of a request with the time limit `until`. If its response is an event stream, the request
-    /// may take `stream_allowed` from its start instead. `None` means that the client reads no body, so `until` also
-    /// applies to an event stream.
+    /// may take `stream_allowed` from its start instead. If the client reads no body, `stream_allowed` is `None`, and
+    /// `until` also applies to an event stream.
     pub(crate) fn new(until: TimeLimit, stream_allowed: Option<Duration>) -> Arc<Self> {
         let until_of_stream = stream_allowed.and_then(|stream_allowed| {
             let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);
@@ -95,7 +95,8 @@ impl ResponseSignals {
         if self.is_stream.load(Ordering::Acquire) { self.until_of_stream } else { self.until }
     }
 
-    /// Runs `run` until it is ready or the time limit of the request is reached, in which case it returns `None`.
+    /// Polls `run` until it is ready, and returns its output. Returns `None` if the time limit of the request is
+    /// reached first.
     pub(crate) async fn limit<T>(&self, run: impl Future<Output = T>) -> Option<T> {
         let mut run = pin!(run);
         loop {

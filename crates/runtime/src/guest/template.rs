@@ -18,7 +18,8 @@ const HANDLES_MAX: usize = 2_000;
 /// The number of additional handles for each further request that an instance may serve at the same time.
 const HANDLES_PER_REQUEST: usize = 20;
 
-/// The response to an outgoing request, and the work that transfers the bodies, which must be polled until it ends.
+/// The response to an outgoing request, and a future that must be polled until the exchange with the server ends. The
+/// future returns the error of the exchange, if any.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), HttpError>>);
 
 /// Sends a component's outgoing HTTP requests, or refuses them.

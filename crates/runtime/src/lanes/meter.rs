@@ -33,7 +33,7 @@ thread_local! {
     static SLOT: OnceCell<Arc<PollSlot>> = const { OnceCell::new() };
 }
 
-/// The state of a thread's measurements.
+/// What a thread has measured so far.
 #[derive(Clone, Copy)]
 struct ThreadClock {
     /// The last reading of the thread's processor clock, after the time at which it was read.

@@ -33,8 +33,8 @@ const FAST_WINDOW: Duration = Duration::from_millis(20);
 pub(crate) const SLOW_SLICE: Duration = Duration::from_millis(5);
 
 /// The period over which a guest in the slow lane is observed. A guest is calm if it uses less than [`CALM_USE`] of
-/// processor time in this period, in short polls only. A calm guest moves back to the fast lane, where it may use the
-/// same amount.
+/// processor time in this period, in short polls only. A calm guest moves back to the fast lane, whose limits allow
+/// this use.
 const CALM_TIME: Duration = Duration::from_millis(50);
 
 /// The processor time per [`CALM_TIME`] below which a guest is calm.

@@ -6,9 +6,9 @@
 //! | slow | as many as processors, at a lower priority | guests that have computed for longer |
 //!
 //! A [`MeteredFuture`] is polled in the fast lane, within the task that owns the connection, so no other thread is
-//! woken. When it has used up its time there, the guest's future moves to the slow lane, and the task waits for it.
-//! When the guest is calm (for example, a stream that waits most of the time), its future moves back. An account whose
-//! guests often compute for a long time starts in the slow lane (see
+//! woken. When the guest has used up its time in the fast lane, its future moves to the slow lane, and the task waits
+//! for it. When the guest is calm (for example, a stream that waits most of the time), its future moves back. An
+//! account whose guests often compute for a long time starts in the slow lane (see
 //! [`FastLaneCredit`](crate::pool::account::fast_lane::FastLaneCredit)).
 //!
 //! Guests of an account without limits share the process with no other tenant, so they stay in the fast lane.

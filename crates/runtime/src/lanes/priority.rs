@@ -13,7 +13,7 @@ const NICE_MAX: i32 = 19;
 
 /// The amount by which the nice value of the slow lane's threads exceeds the nice value of the process. With this
 /// amount, a thread of the fast lane that wakes up runs first. A much lower priority (such as `SCHED_IDLE`) would let
-/// other programs stop a slow thread for seconds, while it may hold a lock that the fast lane needs.
+/// other programs stop a slow thread for seconds, even if the thread holds a lock that the fast lane needs.
 const SLOW_NICE: i32 = 10;
 
 /// The kernel's time slice for threads of the slow lane: longer than the slice of ordinary threads (a few

@@ -2,9 +2,9 @@
 //! This module only keeps the state: it starts no threads.
 //!
 //! Each account has a virtual time, which grows by the time that its jobs used. An account that has had no job for a
-//! while does not accumulate a claim to time: it resumes at the virtual time of the account that was served last. When
-//! no job waits or runs, all accounts are equal again. This is start-time fair queueing (Goyal, Vin and Cheng, 1996)
-//! with equal weights.
+//! while gets no credit for that period: it resumes at the virtual time of the account that was served last. When no
+//! job waits or runs, all accounts are equal again. This is start-time fair queueing (Goyal, Vin and Cheng, 1996) with
+//! equal weights.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 

@@ -126,7 +126,7 @@ impl SlowJob {
         let _entered = self.executor.enter();
         let before = processor_time();
         // A panic of a guest is passed to the task that waits for the guest. No other panic may end this thread,
-        // because it would still be counted as running.
+        // because an ended thread would still be counted.
         if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
             isomer_telemetry::error!("a panic in the slow lane outside of any guest");
         }

@@ -1,4 +1,4 @@
-//! The account of one tenant: the memory, the processor time and the counts that its guests use, and their limits.
+//! The account of one tenant: the memory, the processor time and the open files of its guests, and their limits.
 //!
 //! Memory is charged when it grows and released when its wasmtime store is dropped, so idle instances stay charged.
 //! When an account is full, its own idle instances are evicted before a charge is refused: the least recently used
@@ -256,8 +256,8 @@ impl Account {
     fn charge_memory(&self, bytes: u64) -> bool {
         while !self.memory.try_charge(bytes) {
             if !self.evict_for(bytes) {
-                // A second attempt even if nothing was evicted here, because another thread may have evicted the last
-                // idle instance.
+                // Tries again even if nothing was evicted here, because another thread may have evicted the last idle
+                // instance.
                 let is_charged = self.memory.try_charge(bytes);
                 if !is_charged {
                     self.memory.refuse();
@@ -293,7 +293,7 @@ impl Account {
         freed > 0
     }
 
-    /// Records that an instance was evicted that holds `bytes`. The instance's own task drops it later, and then drops
+    /// Records that an instance that holds `bytes` was evicted. The instance's own task drops it later, and then drops
     /// the returned value.
     pub(crate) fn evicted(self: &Arc<Self>, bytes: u64) -> EvictedMemory {
         self.memory.add_evicted(bytes);

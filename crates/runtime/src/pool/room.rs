@@ -1,4 +1,4 @@
-//! The room in the engine's pool: how much of it each account holds, and which requests wait for room.
+//! The room in the engine's pool: how many slots for instances each account holds, and which requests wait for slots.
 //!
 //! wasmtime's pool refuses an instance when it is full. This module counts the room that is left, so that no request is
 //! refused because of idle instances: idle instances are evicted first, beginning with the least recently used.
@@ -17,7 +17,7 @@
 //! wasmtime's pool must never be full while this module counts free room in it. If it is, the count is wrong: see
 //! [`RoomReservation::check`].
 //!
-//! long because a quarter of it are tests, and one lock protects everything that is counted.
+//! long because a quarter of the file is tests, and one lock protects everything that is counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -50,13 +50,13 @@ const EVICT_AGAIN_EVERY: Duration = Duration::from_millis(50);
 /// The interval at which the sweeper evicts instances that have been idle for too long.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// The divisor of the pool's size: 1/16 of the pool is kept free of idle instances.
+/// The part of the pool that is kept free of idle instances, as a divisor: a sixteenth.
 const KEPT_FREE: u32 = 16;
 
-/// The divisor of the pool's size that gives the maximum for one group: 1/8 of the pool.
+/// The part of the pool that one group may hold, as a divisor: an eighth.
 const GROUP_PART: u32 = 8;
 
-/// The room in one engine's pool.
+/// The slots for instances in one engine's pool: which are in use, and which requests wait for them.
 pub(crate) struct Room {
     state: Mutex<RoomState>,
     /// The number of pending reservations. Written under the lock of `state`, read without it.
@@ -125,8 +125,8 @@ struct Waiter {
     granted: oneshot::Sender<()>,
 }
 
-/// The reserved room of one instance. Dropping this value releases the room, so it must be dropped after the instance's
-/// wasmtime store.
+/// The reserved room of one instance: the slots that it takes in the pool. Dropping this value releases the room, so it
+/// must be dropped after the instance's wasmtime store.
 pub(crate) struct RoomReservation {
     room: Arc<Room>,
     account: Arc<Account>,

@@ -4,9 +4,9 @@
 //! [`Shares::own`]), whatever other accounts do. The rest of the pool is common. An account gets more of the common
 //! part only if, afterwards, at least as much of the common part is free as the account holds. (Network switches share
 //! their buffers between ports by the same method, which is called Dynamic Threshold.) So one busy account gets up to
-//! half of the common part, two busy accounts get a third each, and three get a quarter each. There is always as much
-//! free as the next account may have. When another account becomes busy, accounts that hold more than their share get
-//! nothing new until the new account has caught up.
+//! half of the common part, two busy accounts get a third each, and three busy accounts get a quarter each. There is
+//! always as much free as the next account may have. When another account becomes busy, accounts that hold more than
+//! their share get nothing new until the new account has caught up.
 //!
 //! Rejected: a fixed part for each account, such as a quarter of the pool (four accounts could then take all of it, and
 //! a single busy account would be refused although the rest is idle); a part that depends on the number of accounts
@@ -19,7 +19,7 @@
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
 
-/// The divisor of the pool's size that gives the part for guaranteed shares: a quarter of the pool.
+/// The part of the pool that is set aside for guaranteed shares, as a divisor: a quarter.
 const SET_ASIDE: u32 = 4;
 
 /// The number of accounts that have a guaranteed share at the same time.
@@ -40,7 +40,7 @@ pub(crate) struct Shares {
 /// The reasons why an account cannot have another instance now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shortage {
-    /// The account holds the maximum for a single account.
+    /// The account holds as much as a single account may hold.
     Account(Dimension),
     /// The account holds its share of the common part, which depends on how much other accounts hold now.
     Share(Dimension),
@@ -118,7 +118,8 @@ impl Shares {
         }
     }
 
-    /// Adds an admitted instance to the count. Returns the amount that its account holds now; before, it held `has`.
+    /// Adds an admitted instance to the count. `has` is the amount that its account held before. Returns the new
+    /// amount.
     pub(crate) fn take(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
         let after = has.plus(PoolSizes::of(slots));
         self.held = self.held.plus(PoolSizes::of(slots));
@@ -127,7 +128,8 @@ impl Shares {
         after
     }
 
-    /// Removes a dropped instance from the count. Returns the amount that its account holds now; before, it held `has`.
+    /// Removes a dropped instance from the count. `has` is the amount that its account held before. Returns the new
+    /// amount.
     pub(crate) fn give_back(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
         let after = has.minus(PoolSizes::of(slots));
         self.held = self.held.minus(PoolSizes::of(slots));

@@ -149,7 +149,7 @@ impl ExclusiveInstances {
     }
 
     /// Returns an instance to the pool after its call has returned a result. If the callee still has work to do, waits
-    /// until that work ends. The caller does not wait for it, as in a fused call.
+    /// until that work ends. The caller does not wait for that work, just as in a fused call.
     async fn finish(
         self: &Arc<Self>,
         permit: InstancePermit,

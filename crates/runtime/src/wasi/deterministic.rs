@@ -11,7 +11,7 @@
 //! Random bytes differ from call to call. Calls are counted per component, not per instance, because one shape may have
 //! more instances than another. The seed of hash tables (`insecure-seed`) is the same for the complete request, because
 //! each instance requests it once. Without a trace, and before an instance's first request, an instance gets the same
-//! random bytes for every call, because there the count would depend on the number of instances.
+//! random bytes for every call, because in these cases the number of a call would depend on the number of instances.
 //!
 //! Only for tests, because the random numbers can be predicted.
 

@@ -139,7 +139,8 @@ fn bound_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use p2::bindings::http::types::{HostOutgoingRequest, HostOutgoingResponse, Method};
     use p2::types::{HostOutgoingRequest as Request, HostOutgoingResponse as Response};
     let mut types = linker.instance(TYPES_P2)?;
-    // HTTP has no other status codes (RFC 9110, section 15). In WASI 0.3, wasmtime refuses them itself.
+    // Accepts only status codes from 100 to 599, because HTTP has no others (RFC 9110, section 15). In WASI 0.3,
+    // wasmtime itself refuses other codes.
     types.func_wrap(
         "[method]outgoing-response.set-status-code",
         |mut store: Store<'_>, (response, status): (Resource<Response>, u16)| {

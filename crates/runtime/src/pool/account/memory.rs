@@ -6,9 +6,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The divisor of the limit that gives the amount by which charges may exceed the limit while evicted instances are
-/// being dropped. Callers that make room in advance also free at most this amount, so that a small account keeps some
-/// idle instances.
+/// The part of the limit by which charges may exceed the limit while evicted instances are being dropped, as a divisor:
+/// an eighth. Callers that make room in advance also free at most this amount, so that a small account keeps some idle
+/// instances.
 const ROOM_PART: u64 = 8;
 
 /// The memory that is charged to one account, in bytes.
@@ -18,8 +18,8 @@ pub(super) struct MemoryCharges {
     charged: AtomicU64,
     /// The part of `charged` that belongs to evicted instances that have not been dropped yet.
     evicted: AtomicU64,
-    /// The part of `charged` for guests' memories and tables. The part for host memory is computed from this one
-    /// instead of being counted, because it changes with each request.
+    /// The part of `charged` for guests' memories and tables. The rest of `charged` is host memory. It is not counted
+    /// separately, because it changes with each request.
     guest: AtomicU64,
     /// The number of charges that were refused.
     refusals: AtomicU64,
