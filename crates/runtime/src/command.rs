@@ -63,9 +63,9 @@ pub trait SocketPolicy: Send + Sync + 'static {
 /// The version of WASI that a command was built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
-    /// `wasi:cli/run@0.2.*`.
+    /// WASI 0.2: the command exports `wasi:cli/run@0.2.*`.
     P2,
-    /// `wasi:cli/run@0.3.*`.
+    /// WASI 0.3: the command exports `wasi:cli/run@0.3.*`.
     P3,
 }
 
@@ -253,7 +253,7 @@ impl WasiHttpView for CommandData {
 }
 
 impl http_heads::HandleCharges for CommandData {
-    /// The memory of a command has no limit.
+    /// Charges nothing, because the memory of a command has no limit.
     fn charge_handles(&mut self, _bytes: usize) -> wasmtime::Result<()> {
         Ok(())
     }

@@ -127,12 +127,12 @@ pub enum Failure {
 pub(crate) enum RefusedBy {
     /// The memory limit of the guest's instance.
     Instance {
-        /// The limit, in bytes.
+        /// The memory limit of the instance, in bytes.
         limit_bytes: usize,
     },
     /// The memory limit of the account that the guest is charged to.
     Account {
-        /// The limit, in bytes.
+        /// The memory limit of the account, in bytes.
         limit_bytes: u64,
     },
 }

@@ -56,7 +56,7 @@ pub(crate) struct Function {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ValueType {
     Primitive(PrimitiveValType),
-    /// A type of the same interface.
+    /// A named type of the same interface, by its name.
     Named(String),
     /// A handle that owns a resource of the same interface.
     Own(String),

@@ -32,7 +32,7 @@ pub enum FrameError {
         /// The version in the head.
         found: u8,
     },
-    /// Flags are set that this version does not define.
+    /// Flags are set, but this version of the format defines no flags.
     #[error("`flags` is {found:#04x}, and this version defines none")]
     Flags {
         /// The flags in the head.

@@ -62,7 +62,7 @@ pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeErro
     engine.wasmtime().precompile_component(component).map_err(|source| CodeError::Compile { source })
 }
 
-/// A folder of compiled code.
+/// A folder of compiled code: either a cache, or the code of deployed apps.
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     folder: PathBuf,
@@ -166,11 +166,12 @@ impl CodeCache {
         // This path refers to the verified file even if another file has replaced it under its name.
         let verified = format!("/proc/self/fd/{}", file.as_raw_fd());
         #[expect(unsafe_code, reason = "compiled code is run as it is")]
-        // SAFETY: `deserialize_file` must be given only what `Component::serialize` or `Engine::precompile_component`
-        // made. The seal proves that these bytes were written by a holder of the folder's key, which only writes those.
-        // The bytes do not change while they are mapped: the folder belongs to this user and no other user can write to
-        // it (checked in `open`), and its files are written under a temporary name, read-only from the beginning, and
-        // never opened for writing again. wasmtime checks version and settings.
+        // SAFETY: `deserialize_file` must be given only bytes that `Component::serialize` or
+        // `Engine::precompile_component` returned. The seal proves that a holder of the folder's key wrote these bytes,
+        // and a holder of the key writes only such bytes. The bytes do not change while they are mapped: the folder
+        // belongs to this user and no other user can write to it (checked in `open`), and its files are written under a
+        // temporary name, read-only from the beginning, and never opened for writing again. wasmtime checks version and
+        // settings.
         let component = unsafe { Component::deserialize_file(engine.wasmtime(), &verified) };
         let path = self.path(key, "code");
         let component = component

@@ -70,7 +70,7 @@ pub enum SlotsError {
     State {
         /// The size of the data, in bytes.
         bytes: usize,
-        /// The limit, in bytes.
+        /// The maximum size of the data, in bytes.
         bytes_max: usize,
     },
     /// A table has more elements than a slot of the pool has room for.

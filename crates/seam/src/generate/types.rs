@@ -31,7 +31,7 @@ pub(crate) struct Types {
 struct TypeEntry {
     /// How other types refer to this type: a primitive type, or a name in [`Types::interface`].
     reference: ValueType,
-    /// The definition; `None` for a primitive type.
+    /// The definition of the type; `None` for a primitive type.
     definition: Option<ValueType>,
     layout: Layout,
 }
