@@ -44,8 +44,8 @@ fn too_slow() -> ApiProblem {
 /// Reads a body into memory.
 ///
 /// # Errors
-/// If the body has more than `bytes_max` bytes, has not arrived completely after `pace`, or ends early.
-pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Result<Vec<u8>, ApiProblem> {
+/// If the body has more than `bytes_max` bytes, has not arrived completely after `timeout`, or ends early.
+pub(crate) async fn read(body: Incoming, bytes_max: u64, timeout: Duration) -> Result<Vec<u8>, ApiProblem> {
     check_announced(&body, bytes_max)?;
     let reading = async {
         let mut data = body.into_data_stream();
@@ -59,24 +59,25 @@ pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Resu
         }
         Ok(bytes)
     };
-    tokio::time::timeout(pace, reading).await.unwrap_or_else(|_| Err(too_slow()))
+    tokio::time::timeout(timeout, reading).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-/// The minimum average rate of an upload in bytes per second, apart from its first moments. Slower uploads are cut off,
-/// because each upload holds a permit, and there are few permits.
+/// The minimum average rate of an upload in bytes per second, after an initial grace period. Slower uploads are cut
+/// off, because each upload holds a permit, and there are few permits.
 const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 
-/// Returns how long to wait for the next bytes of an upload. `bytes` have arrived so far, and the server has waited for
-/// them for `waited` in total. A single wait is at most `pace`. The total is at most `pace`, plus the time that the
-/// bytes take at the minimum rate. Returns `None` if the total is exceeded.
-fn patience(pace: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
+/// Returns the maximum time to wait for the next bytes of an upload. So far, `bytes` bytes have arrived, and the server
+/// has waited for them for `waited` in total. A single wait is at most `timeout`. All waits together are at most
+/// `timeout`, plus the time that the arrived bytes take at the minimum rate. Returns `None` if they have reached this
+/// limit.
+fn patience(timeout: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
     let earned = Duration::from_millis(bytes.saturating_mul(1000) / UPLOAD_BYTES_PER_SECOND_MIN);
-    let left = pace.saturating_add(earned).checked_sub(waited).filter(|left| !left.is_zero())?;
-    Some(left.min(pace))
+    let left = timeout.saturating_add(earned).checked_sub(waited).filter(|left| !left.is_zero())?;
+    Some(left.min(timeout))
 }
 
 /// Returns a body as a stream. The stream ends with an error if the body has more than `bytes_max` bytes, if no bytes
-/// arrive for `pace`, or if bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. Only the time that the
+/// arrive for `timeout`, or if bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. Only the time that the
 /// stream waits for bytes counts, and not the time until the operation polls the stream again.
 ///
 /// # Errors
@@ -84,7 +85,7 @@ fn patience(pace: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
 pub(crate) fn stream(
     body: Incoming,
     bytes_max: u64,
-    pace: Duration,
+    timeout: Duration,
     overflow: Overflow,
 ) -> Result<UploadBody, ApiProblem> {
     check_announced(&body, bytes_max)?;
@@ -97,7 +98,7 @@ pub(crate) fn stream(
                 overflow.0.store(why, Ordering::Release);
                 Some((Err(io::Error::other(text)), None))
             };
-            let Some(patience) = patience(pace, bytes_max - left, waited) else {
+            let Some(patience) = patience(timeout, bytes_max - left, waited) else {
                 return cut_off(TOO_SLOW, "the body arrives too slowly");
             };
             let since = Instant::now();
@@ -130,14 +131,14 @@ mod tests {
 
     #[test]
     fn an_upload_has_to_keep_the_pace() {
-        let (pace, second) = (Duration::from_secs(30), Duration::from_secs(1));
-        assert_eq!(patience(pace, 0, Duration::ZERO), Some(pace));
-        assert_eq!(patience(pace, 1, 29 * second), Some(second), "a byte now and then is not enough");
-        assert_eq!(patience(pace, 10, 31 * second), None);
+        let (timeout, second) = (Duration::from_secs(30), Duration::from_secs(1));
+        assert_eq!(patience(timeout, 0, Duration::ZERO), Some(timeout));
+        assert_eq!(patience(timeout, 1, 29 * second), Some(second), "a byte now and then is not enough");
+        assert_eq!(patience(timeout, 10, 31 * second), None);
         let bytes = 100 * UPLOAD_BYTES_PER_SECOND_MIN;
-        assert_eq!(patience(pace, bytes, 100 * second), Some(pace));
-        assert_eq!(patience(pace, bytes, 110 * second), Some(20 * second));
-        assert_eq!(patience(pace, bytes, 130 * second), None);
-        assert_eq!(patience(pace, u64::MAX, second), Some(pace));
+        assert_eq!(patience(timeout, bytes, 100 * second), Some(timeout));
+        assert_eq!(patience(timeout, bytes, 110 * second), Some(20 * second));
+        assert_eq!(patience(timeout, bytes, 130 * second), None);
+        assert_eq!(patience(timeout, u64::MAX, second), Some(timeout));
     }
 }

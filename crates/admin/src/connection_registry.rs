@@ -58,9 +58,9 @@ pub(crate) struct ConnectionRegistry {
 
 #[derive(Debug, Default)]
 struct OpenConnections {
-    /// The number of the last event. An event is the opening of a connection or the end of a request.
+    /// The sequence number of the last event. Each opening of a connection and each end of a request is an event.
     clock: u64,
-    /// The open connections, by the number of the event at which they were opened.
+    /// The open connections, by sequence number: the value of `clock` when the connection was opened.
     open: BTreeMap<u64, OpenConnection>,
 }
 
@@ -71,7 +71,7 @@ struct OpenConnection {
     is_accepted: bool,
     /// The number of accepted requests in progress on the connection, including a request that waits.
     requests: u32,
-    /// The number of the event since which the connection is idle.
+    /// The value of `clock` when the last request on the connection ended, or when the connection was opened.
     since: u64,
     evicted: Arc<Notify>,
 }

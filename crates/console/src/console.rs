@@ -101,7 +101,7 @@ impl Console {
     }
 
     /// Asks for confirmation before data is removed. Does not ask if `yes` (the flag `--yes`) is set. `command` is the
-    /// hint for use without a terminal: the command line with that flag.
+    /// command line with that flag, which the error suggests if there is no terminal.
     ///
     /// # Errors
     /// If the user does not confirm, or if there is no terminal.

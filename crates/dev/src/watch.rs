@@ -16,8 +16,8 @@ use notify::event::ModifyKind;
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-/// The maximum number of times that a new watcher is created in one call because folders change at the same time. After
-/// that, the next round checks again.
+/// The maximum number of watchers that one call of [`FileWatcher::refresh`] creates because folders change at the same
+/// time. After that, the call makes [`FileWatcher::changed`] return, so that the folders are checked again later.
 const ATTEMPTS_MAX: usize = 5;
 
 /// A watcher of a set of files.
@@ -66,7 +66,7 @@ impl FileWatcher {
             }
             self.watched = Some(self.watch(folders)?);
         }
-        // Makes the next round check again.
+        // The folders may have changed again, so make `changed` return: its caller then checks the files again.
         self.changed.notify_one();
         Ok(())
     }

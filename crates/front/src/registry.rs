@@ -87,7 +87,8 @@ enum Client {
 #[derive(Default)]
 struct OpenConnections {
     next_id: u64,
-    /// The client of each connection by the connection's id, and the time in the connection's key in `clients`.
+    /// The open connections, by id. Each value is the connection's client, and the time that is part of the connection's
+    /// key in `clients`.
     open: HashMap<u64, (Client, u64)>,
     /// The connections of each client that has any.
     clients: HashMap<Client, ClientConnections>,

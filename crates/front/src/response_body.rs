@@ -43,7 +43,8 @@ pub(crate) struct ResponseBody<H: Handler> {
     access: Option<Box<AccessLine>>,
     /// Whether the client gets only the head of the response.
     unsent: bool,
-    /// Whether the length is unknown, because the body would be compressed if it were sent.
+    /// Whether the length of the body is unknown. This is so for the response to a HEAD request if the response to a GET
+    /// request would be compressed.
     of_unknown_length: bool,
     /// The error that ends the body. It is held until the data before it has been written.
     held_error: Option<Error<H>>,

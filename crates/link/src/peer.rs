@@ -85,7 +85,8 @@ impl Peer {
     /// Waits until an address is connected.
     ///
     /// # Errors
-    /// If no address is connected by `deadline`: [`CallError::Unreachable`] with the reason of one address.
+    /// If no address is connected by `deadline`: [`CallError::Unreachable`], with the reason why one of the addresses is
+    /// not connected.
     pub async fn wait_ready(&self, deadline: std::time::Instant) -> Result<(), CallFailure> {
         let endpoints = &self.group.endpoints;
         let mut ready: FuturesUnordered<_> = endpoints.iter().map(|endpoint| endpoint.ready()).collect();

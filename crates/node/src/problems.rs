@@ -35,7 +35,7 @@ pub(crate) fn of_state(error: StateError) -> ApiProblem {
             .hint("deploy fewer files and folders, or shorter paths, or remove apps that are no longer needed")
             .hint(format!("or raise the quota: isomer tenant set {tenant} --storage SIZE")),
         StateError::Unsettled { .. } => failed(&error).hint(
-            "the change was made completely or not at all: when the disk works again, check whether it was made before you repeat it",
+            "the change was made completely or not at all: wait until the disk works again, check whether the change was made, and repeat it only if it was not",
         ),
         StateError::TooMany { .. } => ApiProblem::new(ProblemKind::Refused, title),
         _ => failed(&error),

@@ -180,6 +180,6 @@ async fn reconcile<T: Send + 'static>(
     if node.state.tenant(&subject.tenant).is_err() {
         node.resources.remove(&subject.tenant);
     }
-    tracing::warn!("the node has read its state again, and the change of {subject} is in effect or undone");
+    tracing::warn!("the node has read its state again, and {subject} now follows the state that is recorded on disk");
     drop((kept, lock));
 }

@@ -113,8 +113,8 @@ pub(crate) fn pending(
     let folder = snapshots::folder(&data).join(&id);
     let recorded = subject.app.as_ref().and_then(|app| state.app(&subject.tenant, app).ok());
     Ok(Some(match recorded {
-        // The folder of a recorded replacement is removed only after the replacement is finished. So if the folder does
-        // not exist, only the intent remains.
+        // The folder of a recorded replacement is removed only after all stores are replaced. So if the folder does not
+        // exist, the replacement is finished, and only the intent still has to be removed.
         Some(app) if app.current().replacement.as_deref() == Some(&id) => {
             if folder.try_exists()? {
                 PendingReplacement::Recorded { sql: data.join("sql"), folder }

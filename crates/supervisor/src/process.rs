@@ -38,7 +38,7 @@ pub(crate) enum MemberEvent {
     Ended(ProcessEnd),
 }
 
-/// The end of a member's process.
+/// How a member's process ended, and what the member reported before.
 #[derive(Debug)]
 pub struct ProcessEnd {
     /// The process's exit status, or the error of reading the status.
@@ -50,7 +50,7 @@ pub struct ProcessEnd {
 }
 
 impl ProcessEnd {
-    /// Describes the end for people, as a phrase that begins with a verb.
+    /// Describes for people how the process ended, as a phrase that begins with a verb.
     pub fn describe(&self) -> String {
         match &self.status {
             Ok(status) => ProcessExit::from(*status).to_string(),

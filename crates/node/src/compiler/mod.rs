@@ -149,13 +149,13 @@ impl Compilers {
         }
     }
 
-    /// Returns the number of child processes that were started so far.
+    /// Returns how many child processes have been started to plan a release or to compile a composition.
     #[must_use]
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of started child processes that compiled a composition.
+    /// Returns how many child processes have been started to compile a composition.
     #[must_use]
     pub fn compiled(&self) -> u64 {
         self.compiled.load(Ordering::Relaxed)
@@ -316,7 +316,7 @@ impl Compilers {
                 self.log_confinement(output.confinement.as_ref());
                 Ok(output)
             }
-            Err(SessionError::Refused(error)) => Err(error),
+            Err(SessionError::Failed(error)) => Err(error),
             Err(SessionError::Ended) => {
                 let status = status.map_err(start)?;
                 let phase = session.phase;
@@ -333,7 +333,7 @@ impl Compilers {
             Some(confinement) => {
                 tracing::warn!(%confinement, "compiler processes are not fully sandboxed: see \"The compiler\" in docs/concepts/security.md");
             }
-            None => tracing::warn!("a compiler did not report its confinement"),
+            None => tracing::warn!("a compiler process did not report which sandbox layers are active"),
         });
     }
 

@@ -64,13 +64,14 @@ pub(super) struct Composition {
 pub(super) enum SessionError {
     /// The child has exited, or has closed its end of the channel.
     Ended,
-    /// The release is refused, or the node failed.
-    Refused(CompileError),
+    /// The session ended with this error. The error states whether the child refused the release, the child's output
+    /// was invalid, or the node failed.
+    Failed(CompileError),
 }
 
 impl From<CompileError> for SessionError {
     fn from(error: CompileError) -> Self {
-        Self::Refused(error)
+        Self::Failed(error)
     }
 }
 

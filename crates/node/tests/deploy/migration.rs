@@ -219,8 +219,9 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
-    // The rollback to a snapshot can itself be rolled back. The data that it replaced is the snapshot of the revision
-    // that was in service, which is the same revision.
+    // The rollback to a snapshot can itself be undone: it kept the data that it replaced as the snapshot of the revision
+    // that was in service before it. That was revision one as well, so a second rollback to the snapshot of revision
+    // one restores this data.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));

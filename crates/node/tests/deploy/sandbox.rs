@@ -31,8 +31,8 @@ const FILES: [&str; 6] = [
 
 const NODE: [&str; 3] = ["look into the node's memory", "trace the node", "read the node's memory by a call"];
 
-/// Runs the program that tries to escape from `layers`, and returns its report. As if by mistake, the program inherits
-/// an open descriptor of the token file.
+/// Runs the program that tries to escape from `layers`, and returns its report. To simulate a leaked descriptor, the
+/// program inherits an open descriptor of the token file.
 fn probe(dir: &Path, port: u16, layers: &[Layer]) -> Report {
     let mut command = Command::new("/bin/sh");
     // The shell opens the descriptor 9, which the program inherits.
