@@ -22,7 +22,7 @@ pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
 /// The body of an upload, as a stream of the bytes that arrive.
 pub type UploadBody = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
 
-/// The lines of a log: the existing lines, followed by new lines if the query has `follow`.
+/// Lines of a log: the last existing lines, followed by new lines if the query has `follow`.
 pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
 
 /// The operations that a node implements for its admin API.
@@ -38,7 +38,7 @@ pub trait Admin: Send + Sync + 'static {
     fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> AdminReply<TenantInfo>;
     /// Removes a tenant that has no apps, with its secrets and all its data.
     fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> AdminReply<()>;
-    /// Sets a secret. Each app gets the value with its next request. No operation returns the value.
+    /// Sets a secret. Apps get the value from their next request on. No operation returns the value.
     fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> AdminReply<()>;
     /// Removes a secret. If the current revision of an app uses the secret, it is removed only if `force` is true.
     fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> AdminReply<()>;

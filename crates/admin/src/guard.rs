@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(
             with_token(&[host, ("authorization", "Bearer x")]),
             Err(ProblemKind::Unauthorized),
-            "two headers `Host`"
+            "two headers `Authorization`"
         );
         assert_eq!(check(&[host, ("cookie", &format!("token={digits}"))]), Err(ProblemKind::Unauthorized));
     }

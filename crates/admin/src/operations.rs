@@ -100,7 +100,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "set-secret",
             put.clone(),
             routes::SECRET,
-            "Set a secret; apps get the value with their next request, and no operation returns it",
+            "Set a secret; apps get the value from their next request on, and no operation returns it",
             |admin, named, given| Ok(admin.set_secret(named.tenant()?, named.secret()?, given.bytes())),
         )
         .takes(Input::Bytes { about: "The value", bytes_max: SECRET_BYTES_MAX })
@@ -122,7 +122,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "tokens",
             get.clone(),
             routes::TOKENS,
-            "The names and roles of a tenant's tokens, sorted by name",
+            "Information about a tenant's tokens, sorted by name; no operation returns an existing token itself",
             |admin, named| Ok(admin.tokens(named.tenant()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin)),
@@ -249,7 +249,7 @@ pub(crate) fn all() -> Vec<Operation> {
         })
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .changes(),
-        lines("logs", get, routes::LOGS, "The lines of an app's log: the existing lines, then new lines if `follow` is true")
+        lines("logs", get, routes::LOGS, "The last lines of an app's log, then new lines if `follow` is true")
             .open_to(AccessRule::Tenant(TokenRole::Read)),
     ]
 }

@@ -132,7 +132,7 @@ async fn finish_often(node: Weak<Node>) {
 
 async fn sweep_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
-    // The first call returns immediately. It is skipped, because the node has just been opened.
+    // The first call returns immediately, while the node is still starting. No sweep follows this call.
     tick.tick().await;
     loop {
         tick.tick().await;

@@ -68,7 +68,7 @@ pub(crate) fn is_pending(dir: &NodeDir, state: &NodeState, tenant: &TenantName, 
     matches!(pending, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
 }
 
-/// Syncs `folder` and all its parents up to `top`, so that the files in `folder` survive a power failure.
+/// Syncs `folder` and all its parents up to `top`, so that the names in these folders survive a power failure.
 pub(crate) fn sync_up_to(folder: &Path, top: &Path) -> io::Result<()> {
     let mut above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
     above.try_for_each(|above| File::open(above)?.sync_all())

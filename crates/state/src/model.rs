@@ -7,7 +7,8 @@ use isomer_api::{Quotas, RevisionOrigin};
 use isomer_ids::{AppName, Digest, HostPattern, ReleaseDigest, TenantName};
 use serde::{Deserialize, Serialize};
 
-/// The maximum number of deployments in an app's history. The app can be rolled back to each of them.
+/// The maximum number of deployments in an app's history, including the current one. The app can be rolled back to the
+/// others.
 pub const REVISIONS_MAX: usize = 10;
 
 /// The maximum number of host names of one app, and of the host names that one tenant itself owns.

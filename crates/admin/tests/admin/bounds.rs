@@ -164,7 +164,7 @@ async fn connections_without_a_request_keep_no_client_out() {
     let limits = AdminLimits {
         connections_max: 2,
         unauthenticated_max: 4,
-        // This timeout is so long that no connection is closed because of it.
+        // These timeouts are so long that no connection is closed because of them.
         unauthenticated_timeout: PATIENCE * 10,
         head_timeout: PATIENCE * 10,
         ..AdminLimits::default()

@@ -19,10 +19,10 @@ pub enum CompileError {
     /// The release is invalid.
     #[error("{0}")]
     Refused(ApiProblem),
-    /// Too many deployments wait for a compiler process: either of all tenants together, or of this tenant.
+    /// Too many releases wait for a compiler process: either of all tenants together, or of this tenant.
     #[error("{waiting_max} deployments already wait for the compiler")]
     Overloaded {
-        /// The limit that was reached: the maximum number of waiting deployments.
+        /// The limit that was reached: the maximum number of waiting releases.
         waiting_max: usize,
     },
     /// The compiler did not finish within its time limit.
@@ -50,7 +50,7 @@ pub enum CompileError {
         phase: CompilePhase,
     },
     /// The compiled code of a group is larger than the limit.
-    #[error("the compiled code is larger than {}, while {phase}", size(.file_bytes))]
+    #[error("the compiler produced more than {} of code, while {phase}", size(.file_bytes))]
     FileTooLarge {
         /// The limit in bytes for the code of one group.
         file_bytes: u64,

@@ -1,6 +1,6 @@
 //! The protocol between a node and the child processes of its compiler. Both send one JSON object per line over a
 //! socket pair, one end of which is the child's standard input. A line may announce a number of bytes, which follow the
-//! line. The child gets no other open files and no file names.
+//! line. The child gets no files and no file names: its input and its results go over the socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -38,7 +38,7 @@ impl Default for ChildLimits {
 /// A release to compile.
 #[derive(Debug, Clone)]
 pub struct CompileRequest {
-    /// The tenant that deploys the release, whose queue for a compiler the request joins.
+    /// The tenant whose app has the release. The request joins the queue of this tenant for a compiler process.
     pub tenant: TenantName,
     /// The text of the manifest, `isomer.toml`.
     pub manifest: String,

@@ -7,9 +7,8 @@
 //! - Folders that components may write are read-only for the candidate at first, because this costs nothing. If the
 //!   candidate does not start, or fails its health check, it is started once more with copies of these folders.
 //!
-//! A revision that passed its check with copies of stores or folders must be started again before it serves, so it
-//! loses its state in memory. A revision without stores and writable folders serves with the instances that passed the
-//! health check.
+//! So a revision with stores or writable folders is started again before it serves, and its state in memory is lost. A
+//! revision without stores and writable folders serves with the instances that passed the health check.
 //!
 //! The copies may use the disk space of the app's older snapshots (see [`snapshots::lend_storage`]). A candidate does
 //! not remove these snapshots.
@@ -152,7 +151,7 @@ impl Candidate<'_> {
                 account.copy_file(&from.join(&name), &to.join(&name), || true).map_err(|error| match error {
                     FileCopyError::NoRoom { bytes } => {
                         let title = format!(
-                            "a copy of the store `{}` needs {}, and the tenant's storage has less left",
+                            "a copy of the store `{}` needs {}, which is more than the available storage",
                             store.store,
                             size(bytes)
                         );

@@ -144,7 +144,7 @@ impl Takeover<'_> {
     }
 
     /// Writes the intent and makes the new files. The new files may use the disk space of the app's older snapshots, as
-    /// long as the returned loan is held.
+    /// long as the returned loan is held. [`Self::sweep`] then removes the snapshots whose space was needed.
     async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);
@@ -187,8 +187,8 @@ impl Takeover<'_> {
         self.node.reconcile_later(staged.subject.clone(), self.app_lock.clone(), move |node| {
             let recorded = node.state.app(&tenant, &app).ok();
             let is_recorded = recorded.is_some_and(|recorded| recorded.current().replacement.as_ref() == Some(&id));
-            let replaced = if is_recorded { staged.switch() } else { staged.clear() };
-            if let Err(error) = replaced {
+            let finished = if is_recorded { staged.switch() } else { staged.clear() };
+            if let Err(error) = finished {
                 tracing::error!(%error, %tenant, %app, "cannot replace the app's stores yet; the node tries again when they are next opened, and every minute");
             }
             if is_recorded {
@@ -326,8 +326,8 @@ pub(crate) async fn finish_pending(node: &Arc<Node>, tenant: &TenantName, app: &
     Err(ApiProblem::new(ProblemKind::Conflict, title).hint(hint))
 }
 
-/// Tries to finish or undo the app's pending replacement of stores while the node serves other apps. The caller must
-/// hold the app's lock. Logs a failure.
+/// Tries to finish or undo the app's pending replacement of stores while the node serves. The caller must hold the
+/// app's lock. Logs a failure.
 pub(crate) async fn finish(node: &Arc<Node>, tenant: &TenantName, app: &AppName) {
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
     let of = subject.clone();

@@ -91,7 +91,7 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         assert_eq!(
             (notes(&node).await.len(), columns(&node).await),
             (3, 4),
-            "{step:?}: the replacement can be finished"
+            "{step:?}: a later deployment replaces the stores"
         );
         node.stop().await;
     }

@@ -154,7 +154,7 @@ async fn empty_folders_exist_on_a_node() {
 async fn a_refusal_is_returned_even_if_the_files_of_the_revision_stay() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
-    // The node moves the files of a refused revision to the trash. Here, the trash does not exist, so this fails.
+    // The node moves the files of a refused revision to the trash. Here, the trash is a file, so this fails.
     std::fs::remove_dir(folder.path().join("trash")).unwrap();
     std::fs::write(folder.path().join("trash"), "").unwrap();
     let problem = refused(node.deploy(&custom("http-trap", "", "").healthy_at("/trap")), ProblemKind::Refused).await;

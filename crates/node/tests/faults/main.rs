@@ -30,8 +30,8 @@ const SIZES: [usize; 3] = [60_000, 300, 20_000];
 /// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The environment variable that names the folder to which a child writes. If the child is to be killed, the variable
-/// also contains the number of the call at which this happens.
+/// The environment variables of the children. [`FAILING_IN`] and [`KILLED_IN`] name the folder to which a child writes,
+/// and [`KILLED_AT`] the number of the call at which the child is killed.
 const FAILING_IN: &str = "ISOMER_TEST_FAILING_IN";
 const KILLED_IN: &str = "ISOMER_TEST_KILLED_IN";
 const KILLED_AT: &str = "ISOMER_TEST_KILLED_AT";

@@ -58,7 +58,7 @@ pub(super) fn unmount(path: &CStr) -> io::Result<()> {
 }
 
 /// Drops all Linux capabilities, prevents this process from gaining privileges by executing a program
-/// (`PR_SET_NO_NEW_PRIVS`), and prevents other processes of the same user from tracing it (`PR_SET_DUMPABLE`).
+/// (`PR_SET_NO_NEW_PRIVS`), and prevents other processes of the same user from inspecting it (`PR_SET_DUMPABLE`).
 pub(super) fn give_up_privileges() -> io::Result<()> {
     // SAFETY: this option of `prctl` takes numbers, no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
