@@ -49,7 +49,7 @@ const PAPER: [&str; 5] = [
     "    gRPC and Kubernetes         78 cores   5.47 ms",
     "    nothing co-located          28 cores   2.66 ms",
     "    all co-located               9 cores   0.38 ms",
-    "    10,000 requests per second over a cluster's network there, one machine here: compare the ratios of the rows, not the rows",
+    "    measured with 10,000 requests per second over a cluster's network; here, one machine is used: compare ratios of rows, not rows",
 ];
 
 pub(crate) fn run(lab: &Lab) -> Result<Report> {

@@ -104,6 +104,6 @@ mod tests {
     fn a_need_is_built_or_installed() {
         let built = Need::ALL.into_iter().filter_map(Need::package).count();
         assert_eq!(built, 4);
-        assert!(Need::ALL.is_sorted(), "in the order in which they are provided");
+        assert!(Need::ALL.is_sorted(), "the needs are in the order in which they are provided");
     }
 }

@@ -41,9 +41,9 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     report.compare("isomer", "wasmtime serve", "start", "");
     report.compare("isomer", "wasmtime serve", "cold request", "");
     report.notes = vec![
-        "start: from the process to the end of its first response; target ≤ 10 ms for one component, ≤ 25 ms for boutique".to_owned(),
-        "cold request: the first, from sending it to its first byte; target p99 ≤ 1 ms".to_owned(),
-        "resident: after these two responses; target ≤ 30 MiB".to_owned(),
+        "start: from the start of the process to the end of its first response; target ≤ 10 ms for one component, ≤ 25 ms for boutique".to_owned(),
+        "cold request: from sending the first request to the first byte of its response; target p99 ≤ 1 ms".to_owned(),
+        "resident: after two responses; target ≤ 30 MiB".to_owned(),
     ];
     for subject in &report.subjects {
         if let Some(cold) = subject.series.iter().find(|series| series.what == "cold request") {

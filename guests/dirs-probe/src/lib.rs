@@ -84,7 +84,7 @@ fn check(what: &str) -> io::Result<Vec<u8>> {
         return fs::read(file);
     }
     fs::OpenOptions::new().append(true).create(true).open(file)?.write_all(b"checked\n")?;
-    if how == "append" { Ok(b"done\n".to_vec()) } else { Err(io::Error::other("as it was told")) }
+    if how == "append" { Ok(b"done\n".to_vec()) } else { Err(io::Error::other("the check fails on purpose")) }
 }
 
 const PIECE: usize = 100_000;

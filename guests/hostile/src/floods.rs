@@ -128,7 +128,7 @@ pub fn keys(bytes: usize) -> HandlerResult {
             return respond(200, format!("{error:?} after {number}\n"));
         }
     }
-    respond(200, "all numbers there are\n")
+    respond(200, "no operation failed\n")
 }
 
 /// Tries forever to open a store that is not granted, by a name of `bytes` bytes.
@@ -160,14 +160,14 @@ pub async fn rows(request: Request) -> HandlerResult {
             return respond(200, format!("{error:?} after {number}\n"));
         }
     }
-    respond(200, "all numbers there are\n")
+    respond(200, "no operation failed\n")
 }
 
 /// Creates nested folders until an operation fails. Each folder is opened from its parent, so that no path is long.
 /// Responds with the error of the failed operation.
 pub fn deep_folders(levels: u64) -> HandlerResult {
     let Some((mut folder, _)) = get_directories().into_iter().find(|(_, name)| name == "/data") else {
-        return respond(200, "there is no folder\n");
+        return respond(200, "no folder is granted\n");
     };
     for level in 1..=levels {
         let made = match folder.create_directory_at("d") {

@@ -106,5 +106,5 @@ pub async fn wait() -> HandlerResult {
 /// Sleeps for the maximum duration that the clock accepts.
 pub async fn sleep() -> HandlerResult {
     wait_for(u64::MAX).await;
-    respond(200, "it has come\n")
+    respond(200, "slept\n")
 }

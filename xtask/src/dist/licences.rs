@@ -140,9 +140,9 @@ mod tests {
     #[test]
     fn a_crate_without_a_text_has_that_of_its_licence() {
         let mut all = [licensed("a", "MIT", &["MIT, a"]), licensed("b", "MIT", &[])];
-        share_texts(&mut all).expect("there is one");
+        share_texts(&mut all).expect("another crate has the text");
         assert_eq!(all[1].texts, all[0].texts);
-        let error = share_texts(&mut [licensed("c", "Zlib", &[])]).expect_err("there is none");
+        let error = share_texts(&mut [licensed("c", "Zlib", &[])]).expect_err("no crate has the text");
         assert_eq!(error.to_string(), "no licence text for c 1.0.0: `Zlib`");
     }
 
@@ -170,7 +170,7 @@ mod tests {
                 { "id": "a", "deps": [] },
             ] },
         });
-        let found = dependencies(&metadata, "isomer").expect("it is there");
+        let found = dependencies(&metadata, "isomer").expect("the package is listed");
         assert_eq!(found.iter().map(|package| package["name"].as_str()).collect::<Vec<_>>(), [Some("a")]);
     }
 }

@@ -116,7 +116,7 @@ mod tests {
             std::fs::write(dir.join("a.rs"), text).expect("written");
             std::fs::write(&dep_info, "/t/test-1: a.rs\n\na.rs:\n\n# env-dep:CARGO_MANIFEST_DIR=/x\n")
                 .expect("written");
-            depends_on_guests(&dir, &dep_info).expect("it is there")
+            depends_on_guests(&dir, &dep_info).expect("the dep-info file exists")
         };
         assert!(is_found(SIGNS[0]));
         assert!(!is_found("no sign"));

@@ -227,8 +227,8 @@ mod tests {
             run_one(&program, &logs, &settings).failure
         };
         assert_eq!(failure("/bin/true"), None);
-        assert!(failure("/bin/false").expect("it fails").contains("exit status: 1"));
-        assert!(failure("/no/such/program").expect("it fails").contains("cannot run"));
+        assert!(failure("/bin/false").expect("the program fails").contains("exit status: 1"));
+        assert!(failure("/no/such/program").expect("the program fails").contains("cannot run"));
         std::fs::remove_dir_all(&logs).expect("removed");
     }
 }

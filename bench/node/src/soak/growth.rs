@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_leak_is_seen_and_a_warm_up_is_not_one() {
         assert!(too_much(|number| 50 + 2 * number), "40 MiB after the warm-up");
-        assert!(!too_much(|number| 50 + 10 * number.min(9)), "all of it in the first third");
+        assert!(!too_much(|number| 50 + 10 * number.min(9)), "all growth is in the first third");
         assert!(!too_much(|number| if number % 7 == 3 { 900 } else { 50 }), "some windows stand out");
         assert!(!too_much(|_| 50));
         assert!(judge(&windows(|_| 1)[..1]).is_empty());

@@ -56,7 +56,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let mut report = Report { subjects, ..Report::default() };
     report.notes = vec![
         format!(
-            "one request at a time, each to another app, {} of them a round; p99 and max are of a round's requests",
+            "one request at a time, each to another app, {} requests per round; p99 and max are those of a round",
             fleet.apps
         ),
         "targets: p99 ≤ 1 ms loaded, ≤ 5 ms from disk".to_owned(),

@@ -216,7 +216,8 @@ pub(crate) fn run(_lab: &Lab, fleet: &Fleet) -> Result<Report> {
             "{} apps of {bytes} bytes each, then one app for {} tenants; {CONCURRENT_DEPLOYMENTS} concurrent deployments",
             fleet.apps, fleet.apps
         ),
-        "a distinct app: uploaded, checked and compiled in a child process, stored, started, switched to".to_owned(),
+        "a deployment of a distinct app: upload, check and compile in a child process, store, start, take over"
+            .to_owned(),
     ];
     Ok(report)
 }

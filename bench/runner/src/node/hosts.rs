@@ -84,9 +84,9 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     report.compare(ONE, peers::WASMTIME, "requests", "");
     report.notes = vec![
         format!(
-            "{CONNECTIONS} connections, every request to another host name, every response checked; the load takes one processor"
+            "{CONNECTIONS} connections, every request to another host name, every response checked; the load generator uses one processor"
         ),
-        "a new instance: the app has `reuse = false`".to_owned(),
+        "a new instance for each request: the app has `reuse = false`".to_owned(),
     ];
     fleet.stop(node)?;
     Ok(report)

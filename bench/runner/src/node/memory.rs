@@ -68,7 +68,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
         let proportional = rows.iter().map(|row| row[1]).sum::<f64>() / rows.len() as f64;
         let first = servers.first().context("no server was started")?;
         notes.push(format!(
-            "{}: {} of them measured; {MANY} would take {} GiB, if each further one takes as much (extrapolated)",
+            "{}: {} processes were measured; {MANY} processes would need {} GiB (extrapolated)",
             first.name,
             rows.len(),
             number(proportional * MANY / f64::from(1 << 20))

@@ -191,7 +191,7 @@ impl Setup {
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
         let single_app = single_app(&self.options, &log);
         let started = revision(&self.manifest, &self.options, &single_app, self.folder.path(), &data).await;
-        let started = started.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error)));
+        let started = started.unwrap_or_else(|error| panic!("cannot make the revision: {}", chain(&error)));
         (self.folder, started.site().clone())
     }
 
@@ -200,14 +200,14 @@ impl Setup {
         match self.try_start().await {
             Ok(node) => node,
             Err(RevisionError::Plan(findings)) => panic!("the plan refuses the app: {findings:?}"),
-            Err(error) => panic!("the revision is made: {}", chain(&error)),
+            Err(error) => panic!("cannot make the revision: {}", chain(&error)),
         }
     }
 }
 
 fn single_app(options: &Options, log: &Log) -> SingleApp {
     let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
-    SingleApp::new(cache, log.clone(), options.running.clone()).expect("there is address space")
+    SingleApp::new(cache, log.clone(), options.running.clone()).expect("enough address space")
 }
 
 /// Makes a package of `manifest`, converts it to bytes and back as a deployment does, and starts it.
@@ -221,13 +221,13 @@ async fn revision(
     let app = parse(manifest);
     let NewPackage { package, code, .. } =
         single_app.make(&app, &components_with(&app, &options.written), &options.making, &|_| {})?;
-    let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
+    let package = Package::from_bytes(&package.to_bytes()).expect("the package is valid");
     let started = single_app.start(package, folder, data, Peers::new(), &|_| {}).await;
     drop(code);
     started.map_err(|error| match error {
         TenancyError::Revision(error) => error,
         TenancyError::Capabilities(error) => error.into(),
-        error => panic!("the tenant is there: {error}"),
+        error => panic!("the tenant does not exist: {error}"),
     })
 }
 
@@ -235,7 +235,7 @@ pub(crate) fn parse(manifest: &str) -> App {
     let source = SourceFile::new("isomer.toml", manifest);
     match isomer_manifest::parse(&source) {
         Ok(parsed) => parsed.app,
-        Err(findings) => panic!("the test's manifest is right: {findings:?}"),
+        Err(findings) => panic!("the test's manifest is invalid: {findings:?}"),
     }
 }
 
@@ -310,7 +310,7 @@ impl TestNode {
     pub(crate) async fn take_over(&self, manifest: &str) {
         let manifest = format!("[app]\nname = \"test\"\nversion = \"0.2.0\"\n\n{manifest}");
         let made = revision(&manifest, &self.options, &self.single_app, self.folder.path(), &self.data).await;
-        self.single_app.take_over(made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
+        self.single_app.take_over(made.unwrap_or_else(|error| panic!("cannot make the revision: {}", chain(&error))));
     }
 
     /// Returns all events in the node's log so far.

@@ -55,14 +55,14 @@ async fn files_are_limited_by_the_storage_quota() {
     let neighbour = one("kv-probe", "grants.kv = [\"default\"]");
     world.deploy("neighbour", "main", &["neighbour.test"], &neighbour).await;
     for (number, attack) in ON_DISK.iter().enumerate() {
-        let AttackRequest::Get(target) = attack.ask else { unreachable!("all of them are") };
+        let AttackRequest::Get(target) = attack.ask else { unreachable!("attacks on the disk are GET requests") };
         let response = world.get("attacker.test", &format!("/{target}")).await;
         let name = attack.name;
         assert_eq!(response.status, 200, "{name}: {response:?}; {:?}", world.usage("attacker"));
         let reported = response.ok();
         assert!(reported.contains(attack.contains) && !reported.contains("got "), "{name}: {reported}");
         let there = bytes_in(&world.folder().join("attacker/main/dirs"));
-        assert!(there >= attack.bytes_min, "{name}: it was refused from the beginning: {there}");
+        assert!(there >= attack.bytes_min, "{name}: the attack was refused too early, after {there} bytes");
         assert!(there <= STORAGE_BYTES + OVERSHOOT_BYTES_MAX, "{name}: {there} bytes");
         // The written bytes are charged to the attacker when the folders are next measured, which the next use of a
         // folder starts. These requests leave no canary, because each canary stays in the instance's memory, which has
@@ -83,7 +83,7 @@ fn bytes_in(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     entries
         .map(|entry| {
-            let of = entry.metadata().expect("it is there");
+            let of = entry.metadata().expect("the file exists");
             let inside = if of.is_dir() { bytes_in(&entry.path()) } else { 0 };
             of.blocks() * 512 + inside
         })

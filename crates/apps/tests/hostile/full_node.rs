@@ -151,7 +151,7 @@ impl Greedy {
         let refused = self.refused.clone();
         self.running.push(tokio::spawn(async move {
             let response = connection.try_send(request).await.expect("a response");
-            assert_eq!(response.status(), 503, "nothing else ends it");
+            assert_eq!(response.status(), 503, "the request is refused");
             refused.fetch_add(1, Ordering::Relaxed);
             // The connection is also kept open after a refused request.
             std::future::pending::<()>().await;

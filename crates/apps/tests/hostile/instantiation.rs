@@ -190,7 +190,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn components_that_need_too_much_are_refused_before_compiling() {
     let _exclusive = attacked_node::exclusive().await;
-    let engine = Engine::on_demand().expect("there is a compiler");
+    let engine = Engine::on_demand().expect("an engine with a compiler");
     for refused in REFUSED {
         let name = refused.name;
         let manifest = "[components.hostile]\nwasm = \"hostile.wasm\"\nroutes = [\"/...\"]\n";
@@ -226,7 +226,7 @@ async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> SmallNod
 #[tokio::test(flavor = "multi_thread")]
 async fn harmful_start_functions_fail_only_their_own_request() {
     let _exclusive = attacked_node::exclusive().await;
-    let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
+    let engine = Engine::new(PoolSizes::of_one_app()).expect("enough address space");
     for start in STARTS {
         let name = start.name;
         let node = node(wat_components::handler(start.fields, start.body), DEADLINE_MS, &engine).await;
@@ -312,7 +312,7 @@ pub(crate) fn looking() -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reused_slot_is_empty() {
     let _exclusive = attacked_node::exclusive().await;
-    let engine = Engine::new(PoolSizes::new(INSTANCES)).expect("there is address space");
+    let engine = Engine::new(PoolSizes::new(INSTANCES)).expect("enough address space");
     for round in 0..3 {
         for (what, component) in [("filled", filling()), ("looked", looking())] {
             // The neighbour gets no request, because the attacker uses the whole pool.

@@ -187,7 +187,7 @@ fn quarter() -> Option<u64> {
         Ok(text) => text.parse().expect("ISOMER_SEED is a number"),
         Err(_) => {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            now.expect("it is after 1970").as_secs() % QUARTERS as u64
+            now.expect("the clock is after 1970").as_secs() % QUARTERS as u64
         }
     };
     println!("ISOMER_SEED={seed}");

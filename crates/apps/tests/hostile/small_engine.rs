@@ -54,7 +54,7 @@ impl SmallNode {
         let NewPackage { package, code, .. } = package(manifest, components, engine).expect("the app can be made");
         let parts = AppCapabilities::open(package.grants(), folder.path(), &data, log.clone())
             .await
-            .expect("it is granted nothing");
+            .expect("an app without grants");
         let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
         let options = StartOptions {
             instances_max: Some(1),

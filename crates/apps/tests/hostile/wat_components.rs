@@ -123,7 +123,7 @@ fn resolved(version: &str, world: &str) -> (Resolve, wit_parser::WorldId) {
     let io = (version == P2).then_some("wasi-io");
     for package in io.into_iter().chain(PACKAGES) {
         let group = UnresolvedPackageGroup::parse_dir(folder.join(format!("{package}-{version}")));
-        resolve.push_group(group.expect("the package parses")).expect("what it uses is there");
+        resolve.push_group(group.expect("the package parses")).expect("the packages that it uses are loaded");
     }
     let own = format!("package test:hostile; world app {{ {world} }}");
     let package = resolve.push_str("hostile.wit", &own).expect("the world parses");

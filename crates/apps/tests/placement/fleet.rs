@@ -52,7 +52,7 @@ impl Subject {
     pub(crate) fn app(manifest: &str) -> App {
         match isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)) {
             Ok(parsed) => parsed.app,
-            Err(findings) => panic!("the test's manifest is right: {findings:?}"),
+            Err(findings) => panic!("the test's manifest is invalid: {findings:?}"),
         }
     }
 
@@ -61,7 +61,7 @@ impl Subject {
         match isomer_seam::plan(&self.app, &self.components, shape) {
             Ok(plan) => plan,
             Err(PlanError::Refused(findings)) => panic!("the plan refuses shape `{shape}`: {findings:#?}"),
-            Err(error) => panic!("the app can be planned: {}", chain(&error)),
+            Err(error) => panic!("cannot plan the app: {}", chain(&error)),
         }
     }
 }
@@ -105,7 +105,7 @@ impl Fleet {
         let data = DataDir::open(&folder.path().join("data")).expect("a data directory of its own");
         let cache = CodeCache::open(&code_folder(folder.path())).expect("a folder for compiled code");
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
-        let front = listener.local_addr().expect("it listens");
+        let front = listener.local_addr().expect("the socket listens");
         let mut listener = Some(listener);
         let (stop, stopped) = watch::channel(false);
         let (mut links, mut members, mut apps) = (BTreeMap::new(), vec![], vec![]);
@@ -126,7 +126,7 @@ impl Fleet {
                 instances_max: Some(INSTANCES_MAX),
                 ..TenancyOptions::unbounded()
             };
-            let single_app = SingleApp::new(cache.clone(), log.clone(), running).expect("there is address space");
+            let single_app = SingleApp::new(cache.clone(), log.clone(), running).expect("enough address space");
             let made = single_app.make(&subject.app, &subject.components, &making, &|_| {});
             let NewPackage { package, .. } =
                 made.unwrap_or_else(|error| panic!("group `{group}` is made: {}", chain(&error)));
@@ -174,7 +174,7 @@ impl Fleet {
 
 fn peer(group: &str, address: &Address) -> Arc<dyn Callee> {
     let peer = Peer::new(group, vec![address.clone()], None, PeerLimits::default());
-    Arc::new(peer.unwrap_or_else(|error| panic!("group `{group}` can be called: {}", chain(&error))))
+    Arc::new(peer.unwrap_or_else(|error| panic!("cannot call group `{group}`: {}", chain(&error))))
 }
 
 fn stop_requested(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {

@@ -23,7 +23,7 @@ pub(crate) fn shown() -> u64 {
         Ok(text) => text.parse().expect("ISOMER_SEED is a number"),
         Err(_) if is_long() => {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            now.expect("it is after 1970").as_nanos() as u64
+            now.expect("the clock is after 1970").as_nanos() as u64
         }
         Err(_) => SEED,
     };

@@ -24,7 +24,7 @@ async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront)
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("port 0 is always free");
     let front = AppFront::new(Limits::default(), Arc::new(ArcSwap::new(site)), log).with_proxies(proxies);
-    (kept, TestFront::serve(front.with_listener(listener, None).expect("it listens")))
+    (kept, TestFront::serve(front.with_listener(listener, None).expect("the socket listens")))
 }
 
 /// Sends the bytes `request`, which request the end of the connection, and returns the complete response.

@@ -241,7 +241,10 @@ async fn a_compressor_flushes_each_chunk() {
             let mut response = ask(&mut connection, Method::GET, target, coding).await;
             let mut bytes = Vec::new();
             let decoded = loop {
-                let frame = within("a piece", response.body_mut().frame()).await.expect("more").expect("it goes on");
+                let frame = within("a piece", response.body_mut().frame())
+                    .await
+                    .expect("another frame")
+                    .expect("the response continues");
                 bytes.extend_from_slice(&frame.into_data().expect("no trailers"));
                 let mut text = [0; 5];
                 let read = match coding {

@@ -43,7 +43,7 @@ impl CertificateFolder {
     }
 
     fn load(&self) -> Arc<Certificates> {
-        let (certificates, loaded) = Certificates::load(self.settings()).expect("the certificates are right");
+        let (certificates, loaded) = Certificates::load(self.settings()).expect("the certificates are valid");
         assert!(loaded.problems.is_empty() && loaded.warnings.is_empty(), "{loaded:?}");
         certificates
     }
@@ -109,9 +109,9 @@ async fn the_server_name_selects_the_certificate() {
         ] {
             let shown = client.shown(front.address, name).await.ok();
             assert_eq!(shown.as_ref(), expected.map(|it| &it.der), "{name}");
-            let shown = client.shown(with_default.address, name).await.expect("there is a default");
+            let shown = client.shown(with_default.address, name).await.expect("a default certificate");
             assert_eq!(shown, expected.unwrap_or(&default).der, "{name}");
-            let shown = client.shown(with_named.address, name).await.expect("there is a default");
+            let shown = client.shown(with_named.address, name).await.expect("a default certificate");
             assert_eq!(shown, expected.unwrap_or(&wildcard).der, "{name}");
         }
     }
@@ -259,7 +259,7 @@ async fn certificates_are_reloaded_without_a_failed_request() {
     let mut last = first;
     for _ in 0..20 {
         last = shop.sign("shop", &["shop.example"]);
-        let loaded = certificates.reload().expect("the certificates are right");
+        let loaded = certificates.reload().expect("the certificates are valid");
         assert!(loaded.problems.is_empty(), "{loaded:?}");
         assert_eq!(client.shown(address, "shop.example").await.expect("a connection"), last.der);
         let before = requests.load(Ordering::Relaxed);
@@ -285,32 +285,32 @@ async fn unreadable_certificates_keep_the_previous_ones() {
     // The folder now has one broken certificate and one new certificate, and one certificate was removed.
     write(&first.files.certificate, "nonsense", 0o644);
     let second = shop.sign("second", &["second.example"]);
-    std::fs::remove_file(shop.folder.path().join("gone.crt")).expect("it is there");
-    std::fs::remove_file(shop.folder.path().join("gone.key")).expect("it is there");
-    let loaded = certificates.reload().expect("what is right is used");
+    std::fs::remove_file(shop.folder.path().join("gone.crt")).expect("the certificate exists");
+    std::fs::remove_file(shop.folder.path().join("gone.key")).expect("the key exists");
+    let loaded = certificates.reload().expect("valid certificates are loaded");
     assert_eq!((loaded.certificates, loaded.problems.len()), (2, 1), "{loaded:?}");
     assert!(
         matches!(&loaded.problems[0], TlsError::Content { what: "certificate", path, .. } if *path == first.files.certificate)
     );
-    assert_eq!(client.shown(front.address, "shop.example").await.expect("the old one"), first.der);
-    assert_eq!(client.shown(front.address, "second.example").await.expect("the new one"), second.der);
+    assert_eq!(client.shown(front.address, "shop.example").await.expect("the old certificate"), first.der);
+    assert_eq!(client.shown(front.address, "second.example").await.expect("the new certificate"), second.der);
     assert!(client.shown(front.address, "gone.example").await.is_err());
     // First the key file belongs to another certificate. Then it is replaced by the right key.
     let third = shop.sign("shop", &["shop.example"]);
     let other = shop.sign("second", &["second.example"]);
-    std::fs::copy(&other.files.key, &third.files.key).expect("it can be copied");
-    let loaded = certificates.reload().expect("what is right is used");
+    std::fs::copy(&other.files.key, &third.files.key).expect("the key is copied");
+    let loaded = certificates.reload().expect("valid certificates are loaded");
     assert!(loaded.problems[0].to_string().contains("not the key of that certificate"), "{loaded:?}");
-    assert_eq!(client.shown(front.address, "shop.example").await.expect("the old one"), first.der);
+    assert_eq!(client.shown(front.address, "shop.example").await.expect("the old certificate"), first.der);
     let right = shop.sign("shop", &["shop.example"]);
-    assert!(certificates.reload().expect("all is right").problems.is_empty());
-    assert_eq!(client.shown(front.address, "shop.example").await.expect("the new one"), right.der);
+    assert!(certificates.reload().expect("all certificates are valid").problems.is_empty());
+    assert_eq!(client.shown(front.address, "shop.example").await.expect("the new certificate"), right.der);
     // If the folder is missing, all certificates are kept.
-    std::fs::rename(shop.folder.path(), shop.folder.path().with_extension("away")).expect("it can be moved");
-    let loaded = certificates.reload().expect("what there was stays");
-    std::fs::rename(shop.folder.path().with_extension("away"), shop.folder.path()).expect("it can be moved back");
+    std::fs::rename(shop.folder.path(), shop.folder.path().with_extension("away")).expect("the folder is renamed");
+    let loaded = certificates.reload().expect("the previous certificates are kept");
+    std::fs::rename(shop.folder.path().with_extension("away"), shop.folder.path()).expect("the folder is renamed back");
     assert!(matches!(&loaded.problems[0], TlsError::Read { what: "folder of certificates", .. }), "{loaded:?}");
-    assert_eq!(client.shown(front.address, "shop.example").await.expect("it stayed"), right.der);
+    assert_eq!(client.shown(front.address, "shop.example").await.expect("the certificate is kept"), right.der);
 }
 
 #[test]
@@ -319,13 +319,13 @@ fn unusable_certificates_have_distinct_errors() {
     let load = |files: &CertificateFiles| {
         let settings = TlsSettings { files: vec![files.clone()], ..TlsSettings::default() };
         match Certificates::load(settings) {
-            Ok(_) => panic!("it cannot be used"),
+            Ok(_) => panic!("an invalid certificate was loaded"),
             Err(error) => error,
         }
     };
     assert!(matches!(Certificates::load(shop.settings()).err(), Some(TlsError::Nothing { .. })));
     let signed = shop.sign("shop", &["shop.example"]);
-    let key = std::fs::read_to_string(&signed.files.key).expect("it is there");
+    let key = std::fs::read_to_string(&signed.files.key).expect("the key exists");
     write(&signed.files.key, &key, 0o644);
     let error = load(&signed.files);
     assert!(matches!(error, TlsError::KeyForAll { mode: 0o644, .. }), "{error}");
@@ -342,13 +342,13 @@ fn unusable_certificates_have_distinct_errors() {
     assert!(load(&signed.files).to_string().contains("larger than"));
     write(&signed.files.certificate, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 0o644);
     assert!(matches!(load(&signed.files), TlsError::Content { what: "certificate", .. }));
-    std::fs::remove_file(&signed.files.certificate).expect("it is there");
+    std::fs::remove_file(&signed.files.certificate).expect("the certificate exists");
     assert!(matches!(load(&signed.files), TlsError::Read { what: "certificate", .. }));
     // A certificate without its key, or a key without its certificate, is reported. So are two certificates for one
     // host.
     shop.sign("a", &["a.example"]);
     let second = shop.sign("b", &["a.example"]);
-    let (_, loaded) = Certificates::load(shop.settings()).expect("there are right ones");
+    let (_, loaded) = Certificates::load(shop.settings()).expect("some certificates are valid");
     assert_eq!(loaded.names, ["a.example"]);
     let warnings = loaded.warnings.join("\n");
     assert!(warnings.contains("there is no `shop.crt` next to it"), "{warnings}");

@@ -47,7 +47,7 @@ async fn host_names_are_added_and_removed_with_their_app() {
     assert_eq!(world.get("one.example", "/").await.status, 404);
     assert_eq!(name_in(&world.get("other.example", "/").await), "one again");
     // After the app was removed, another tenant may use its host name.
-    world.tenancy.remove(&tenant, &one).expect("it served");
+    world.tenancy.remove(&tenant, &one).expect("the app served requests");
     assert_eq!(world.get("other.example", "/").await.status, 404);
     assert_eq!(world.tenancy.state(&tenant, &one), None);
     world.deploy("b", "two", &["other.example"], &named("two")).await;
@@ -61,7 +61,7 @@ async fn host_names_are_added_and_removed_with_their_app() {
     }
     let counts = world.tenancy.counts();
     assert_eq!((counts.tenants, counts.apps, counts.loaded), (1, 0, 0));
-    assert_eq!(counts.requests, 3, "what was served counts, though it is gone");
+    assert_eq!(counts.requests, 3, "requests of removed apps are still counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn a_stopped_app_refuses_requests_and_resumes() {
     world.deploy("a", "one", &["one.example"], &named("first")).await;
     let (tenant, one) = ("a".parse().unwrap(), "one".parse().unwrap());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Loaded));
-    let retired = world.tenancy.stop(&tenant, &one).unwrap().expect("it served");
+    let retired = world.tenancy.stop(&tenant, &one).unwrap().expect("the app served requests");
     let response = world.get("one.example", "/").await;
     assert_eq!((response.status.as_u16(), response.header("content-type")), (503, "application/problem+json"));
     assert!(response.text().contains("stopped"), "{}", response.text());

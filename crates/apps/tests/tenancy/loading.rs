@@ -53,7 +53,7 @@ async fn least_recently_used_apps_are_evicted_and_loaded_again() {
     let counts = world.tenancy.counts();
     assert_eq!(counts.loads, counts.evictions + 2, "{counts:?}");
     assert!(counts.evictions > 10, "{counts:?}");
-    assert!(world.folder().join("a/one/kv").exists(), "each has its own folder");
+    assert!(world.folder().join("a/one/kv").exists(), "each app has its own folder");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,7 +216,7 @@ impl TestTenancy {
         let parsed = parse(&manifest);
         let (engine, cache) = (self.tenancy.engine(), self.tenancy.cache());
         let made = Package::make(&parsed, &components(&parsed), &PackageOptions::default(), engine, cache, &|_| {});
-        let package = made.unwrap_or_else(|error| panic!("the package is made: {}", chain(&error))).package;
+        let package = made.unwrap_or_else(|error| panic!("cannot make the package: {}", chain(&error))).package;
         // Here, the release digest is computed from the manifest. Unlike a plan digest, it depends on configuration
         // values.
         let revision = revision_of(&manifest);

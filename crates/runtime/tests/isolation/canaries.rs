@@ -55,7 +55,7 @@ async fn no_byte_of_one_guest_is_seen_by_the_next() {
     for round in 0..12 {
         for (one, other) in quiet.iter().zip(&loud) {
             ask(one, LONG).await.unwrap_or_else(|failure| panic!("round {round}: {failure}"));
-            let failure = ask(other, LONG).await.expect_err("it traps at its end");
+            let failure = ask(other, LONG).await.expect_err("the guest traps at its end");
             let inside = failure.backtrace().len();
             // If a check had trapped, the call stack would have an additional frame above those of the handler.
             assert_eq!(inside, 2, "round {round}: {failure} {:?}", failure.backtrace());
@@ -70,5 +70,5 @@ async fn a_guest_that_finds_data_in_its_slot_traps() {
     let bounds = Bounds { requests_per_instance_max: 2, instances_max: 1, ..Bounds::default() };
     let group = guest(&engine, &writer(0, ""), &bounds);
     ask(&group, LONG).await.unwrap();
-    ask(&group, LONG).await.expect_err("it has been written over");
+    ask(&group, LONG).await.expect_err("the guest has overwritten its memory");
 }

@@ -30,9 +30,9 @@ async fn idle_instances_are_charged_and_evicted_before_anything_is_refused() {
     let (first, second) = (format!("(memory 10) {NOTHING}"), format!("(memory 12) {NOTHING}"));
     let (first, second) = (guest(&engine, &first, &bounds(&account)), guest(&engine, &second, &bounds(&account)));
     ask(&first, LONG).await.unwrap();
-    assert_eq!(pages(&account), 10, "it is idle, and counts");
+    assert_eq!(pages(&account), 10, "an idle instance is charged");
     ask(&second, LONG).await.unwrap();
-    assert_eq!(pages(&account), 12, "the other one has gone");
+    assert_eq!(pages(&account), 12, "the idle instance was evicted");
     let too_much = guest(&engine, &format!("(memory 16) {NOTHING}"), &bounds(&account));
     let failure = ask(&too_much, LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");
@@ -68,7 +68,7 @@ async fn a_guest_that_loops_leaves_the_executor_to_others() {
     let looping = tokio::spawn(async move { ask(&looping, LONG).await });
     let waited = Instant::now();
     while account.used().cpu < Duration::from_millis(300) {
-        assert!(waited.elapsed() < LONG, "it does not run");
+        assert!(waited.elapsed() < LONG, "the guest does not run");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let here = thread_time() - before;
@@ -87,9 +87,12 @@ async fn a_guest_is_stopped_when_its_account_owes_too_much() {
     assert!(!backtrace.is_empty(), "the failure has a call stack");
     assert!(began.elapsed() < LONG / 2);
     let used = poor.used();
-    assert!(used.cpu >= Duration::from_millis(100), "it had its bucket, and owes another: {used:?}");
+    assert!(
+        used.cpu >= Duration::from_millis(100),
+        "the guest has used more processor time than its account had: {used:?}"
+    );
     assert!(used.refused_cpu >= 1);
-    let wait = poor.begin().expect_err("it owes");
+    let wait = poor.begin().expect_err("the account has used up its processor time");
     assert!(wait <= Duration::from_secs(3), "{wait:?}");
     // A loop in a start function is stopped, too.
     let fields = format!("(func $start (loop $again (br $again))) (start $start) {NOTHING}");
@@ -203,7 +206,7 @@ async fn host_memory_of_instances_and_requests_is_charged() {
     let small = guest(&engine, NOTHING, &bounds(&account));
     ask(&small, LONG).await.unwrap();
     let idle = account.used();
-    assert_eq!(idle.memory_bytes, idle.host_bytes, "it has no memory of its own");
+    assert_eq!(idle.memory_bytes, idle.host_bytes, "the guest has no memory of its own");
     assert!(idle.host_bytes >= PAGE / 2, "{idle:?}");
     // The same component runs in an account whose memory is not enough for it.
     let poor = account_of(PAGE / 2);

@@ -200,7 +200,7 @@ pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Fa
         buffer_bytes: 0,
     };
     match group.handle(request).await {
-        Ok(_) => panic!("such a guest gives no response"),
+        Ok(_) => panic!("such a guest sends no response"),
         Err(Failure::Handler { code, .. }) if code.ends_with("LoopDetected") => Ok(()),
         Err(failure) => Err(failure),
     }

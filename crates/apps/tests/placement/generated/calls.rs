@@ -117,7 +117,7 @@ async fn results(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: 
     let skeletons = fleet.plan.groups.iter().flat_map(|group| &group.skeletons);
     let skeleton = skeletons.into_iter().find(|skeleton| skeleton.component.as_str() == "relay");
     let functions = &skeleton.expect("the driver calls the relay").functions;
-    let key = |name: &str| functions.iter().find(|it| it.function == name).expect("it is called").key;
+    let key = |name: &str| functions.iter().find(|it| it.function == name).expect("the function is called").key;
     let callee = fleet.callee(entered);
     let plan_digest = fleet.plan_digest;
     let calls =

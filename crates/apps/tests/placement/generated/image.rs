@@ -88,7 +88,7 @@ impl Image {
                 self.store_all(address, types, values);
             }
             (_, Value::Case(case, payload)) => {
-                let cases = ty.cases().expect("it is a variant");
+                let cases = ty.cases().expect("the type is a variant");
                 self.put_number(address, *case as u64, discriminant_bytes(cases.len()));
                 if let (Some(payload_type), Some(payload)) = (cases[*case], payload) {
                     let offset = ty.payload_offset();
@@ -142,7 +142,7 @@ impl Reader<'_> {
                 if block % element.align() != 0 {
                     return Err(format!("a list at {block} is not aligned to {}", element.align()));
                 }
-                let numbers = 0..u32::try_from(length).expect("it was read from four bytes");
+                let numbers = 0..u32::try_from(length).expect("the length has four bytes");
                 let values = numbers.map(|number| self.load(block + number * element.size(), element));
                 Value::List(values.collect::<Result<_, _>>()?)
             }
@@ -151,7 +151,7 @@ impl Reader<'_> {
                 Value::Fields(parts.map(|(ty, offset)| self.load(address + offset, ty)).collect::<Result<_, _>>()?)
             }
             Type::Variant(..) | Type::Enum(..) | Type::Option(_) | Type::Result(..) => {
-                let cases = ty.cases().expect("it is a variant");
+                let cases = ty.cases().expect("the type is a variant");
                 let case = self.number(address, discriminant_bytes(cases.len()))? as usize;
                 let payload = cases.get(case).ok_or_else(|| format!("case {case} of {}", cases.len()))?;
                 let payload = payload.map(|payload| self.load(address + ty.payload_offset(), payload));

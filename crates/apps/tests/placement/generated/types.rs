@@ -113,7 +113,7 @@ impl Type {
             Self::Flags(_, names) => flags_bytes(*names),
             Self::Record(_, parts) | Self::Tuple(parts) => fields(parts).2,
             Self::Variant(..) | Self::Enum(..) | Self::Option(_) | Self::Result(..) => {
-                let cases = self.cases().expect("it is a variant");
+                let cases = self.cases().expect("the type is a variant");
                 let payloads = cases.iter().flatten().map(|ty| ty.align());
                 payloads.fold(discriminant_bytes(cases.len()), u32::max)
             }
@@ -129,7 +129,7 @@ impl Type {
             Self::Flags(_, names) => flags_bytes(*names),
             Self::Record(_, parts) | Self::Tuple(parts) => fields(parts).1,
             Self::Variant(..) | Self::Enum(..) | Self::Option(_) | Self::Result(..) => {
-                let cases = self.cases().expect("it is a variant");
+                let cases = self.cases().expect("the type is a variant");
                 let payload = cases.iter().flatten().map(|ty| ty.size()).max().unwrap_or(0);
                 round_up(self.payload_offset() + payload, self.align())
             }
@@ -138,7 +138,7 @@ impl Type {
 
     /// Returns the offset of a variant's payload.
     pub(crate) fn payload_offset(&self) -> u32 {
-        let cases = self.cases().expect("it is a variant");
+        let cases = self.cases().expect("the type is a variant");
         let align = cases.iter().flatten().map(|ty| ty.align()).max().unwrap_or(1);
         round_up(discriminant_bytes(cases.len()), align)
     }
@@ -154,7 +154,7 @@ impl Type {
             Self::Record(_, parts) | Self::Tuple(parts) => flat_all(parts),
             Self::Variant(..) | Self::Enum(..) | Self::Option(_) | Self::Result(..) => {
                 let mut joined = vec![];
-                for payload in self.cases().expect("it is a variant").into_iter().flatten() {
+                for payload in self.cases().expect("the type is a variant").into_iter().flatten() {
                     for (index, flat) in payload.flat().into_iter().enumerate() {
                         match joined.get_mut(index) {
                             None => joined.push(flat),
@@ -258,7 +258,7 @@ impl Type {
             }
             Self::Enum(_, count) => writeln!(wit, "enum {name} {{ {} }}", numbered(*count)),
             Self::Flags(_, count) => writeln!(wit, "flags {name} {{ {} }}", numbered(*count)),
-            _ => unreachable!("it has a name"),
+            _ => unreachable!("the type has no name"),
         };
         done.push(name);
     }

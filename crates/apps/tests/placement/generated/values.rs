@@ -52,7 +52,7 @@ impl<'a> ValueMaker<'a> {
                 Value::Fields(parts.iter().map(|part| self.make(part)).collect())
             }
             Type::Variant(..) | Type::Enum(..) | Type::Option(_) | Type::Result(..) => {
-                let cases = ty.cases().expect("it is a variant");
+                let cases = ty.cases().expect("the type is a variant");
                 let case = self.random.below(cases.len());
                 Value::Case(case, cases[case].map(|payload| Box::new(self.make(payload))))
             }

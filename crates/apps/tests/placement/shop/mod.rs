@@ -37,7 +37,7 @@ fn boutique() -> Subject {
     let built = build_app(&app, &dir, &mut |_: BuildProgress<'_>| {})
         .unwrap_or_else(|error| panic!("{}", isomer_diagnostics::chain(&error)));
     let components = built.into_iter().map(|built| {
-        let bytes = std::fs::read(&built.wasm_path).expect("what was built is there");
+        let bytes = std::fs::read(&built.wasm_path).expect("the built component exists");
         (built.component, Arc::from(bytes))
     });
     Subject { app, dir, components: components.collect() }
