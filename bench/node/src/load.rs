@@ -232,8 +232,8 @@ mod tests {
 
     use super::*;
 
-    /// Starts a server whose first `right` responses have the requested host name as their body. The later ones have
-    /// another host name.
+    /// Starts a server. Each of its first `right` responses has the requested host name as its body; later responses
+    /// have another host name.
     async fn server(right: usize) -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -40,7 +40,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// The maximum size of an echo in bytes. It is below the payload limit of a seam.
+    /// The maximum size of an echo in bytes. A seam has its own limit as well.
     pub const SIZE_MAX: u32 = 8 << 20;
     /// The maximum number of concurrent calls.
     pub const CONCURRENCY_MAX: u32 = 1024;

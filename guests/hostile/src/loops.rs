@@ -60,7 +60,7 @@ pub async fn after_answer() -> HandlerResult {
     respond_stream(200, reader)
 }
 
-/// Forever calls host functions that return immediately.
+/// Calls host functions that return immediately, forever.
 pub fn host_calls() -> HandlerResult {
     loop {
         black_box(now());
@@ -68,7 +68,7 @@ pub fn host_calls() -> HandlerResult {
     }
 }
 
-/// Forever awaits asynchronous calls that complete immediately.
+/// Awaits asynchronous calls that complete immediately, forever.
 pub async fn waiting_calls() -> HandlerResult {
     loop {
         wait_for(0).await;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::usage::Usage;
 
-/// The divisor of the fraction of observations that belong to the warm-up, in which caches fill, threads start and all
-/// code is loaded.
+/// The first 1/`WARM_UP_PARTS` of the observations is the warm-up, in which caches fill, threads start and all code is
+/// loaded.
 const WARM_UP_PARTS: usize = 3;
 
 /// The maximum growth of resident memory from the end of the warm-up to the end of the soak. The limit does not depend

@@ -53,7 +53,7 @@ fn export_again(bytes: &mut Vec<u8>, handler: &HandlerExport) -> Result<(), Box<
             for export in section {
                 let export = export?;
                 // The exports of nested components come before those of the composition, so the last export with the
-                // name is the right one.
+                // name is the composition's own.
                 instance = (export.name.name == handler.name).then_some(export.index).or(instance);
             }
         }

@@ -100,8 +100,8 @@ async fn a_reused_slot_has_nothing_of_another_tenant() {
         options.requests_per_instance_max = Some(1);
     };
     let world = TestTenancy::sized(instantiation::INSTANCES, |_| {}, change).await;
-    // Each component uses all memories and tables of the pool, so the second one gets those that the first one has
-    // filled.
+    // Each component uses all memories and tables of the pool, so the second component gets those that the first
+    // component has filled.
     for (tenant, component) in [("one", instantiation::filling()), ("other", instantiation::looking())] {
         world.tenant(tenant, |quotas| *quotas = Quotas::unlimited());
         let manifest = one("hostile", "limits.memory = \"64MiB\"\nlimits.request_deadline = \"50s\"");

@@ -82,7 +82,7 @@ async fn a_body_larger_than_its_limit_is_refused() {
         assert_eq!(full.ok(), format!("bytes=1024 sum={}\n", 1024 * u64::from(b'a')));
     }
     for http2 in [false, true] {
-        // The first body announces its length. The length of the second one is only known while it is received.
+        // The first body announces its length. The length of the second body is only known while it is received.
         for body in [whole("a".repeat(1025)), repeated(Bytes::from(vec![b'a'; 100]), 11)] {
             let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
             let request = connection.request(Method::POST, "/sum").body(body).expect("a valid request");

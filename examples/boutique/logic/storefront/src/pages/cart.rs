@@ -10,7 +10,7 @@ use crate::buy::Line;
 use crate::failure::FieldError;
 use crate::forms::Filled;
 
-/// The number of years in the list for the card's expiry date.
+/// The number of years after the current year in the list for the card's expiry date.
 const YEARS: u64 = 12;
 
 /// The data that the cart page shows.
