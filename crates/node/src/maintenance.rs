@@ -78,7 +78,7 @@ impl Node {
     /// `unused_max` ago. Also removes outdated snapshots, and empties the trash. The node calls this method every hour.
     ///
     /// # Errors
-    /// If a part, a file or the node's state cannot be read or removed.
+    /// If the node's state cannot be read, or if a part or a file cannot be read or removed.
     pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<SweepCounts, ApiProblem> {
         let node = self.clone();
         self.blocking(move || {

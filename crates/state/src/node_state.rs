@@ -353,7 +353,7 @@ impl NodeState {
     /// Sets the value of a tenant's secret, and creates the secret if it does not exist.
     ///
     /// # Errors
-    /// If the tenant does not exist or has the maximum number of secrets, or the disk fails.
+    /// If the tenant does not exist or would have too many secrets, or the disk fails.
     pub fn set_secret(&self, tenant: &TenantName, name: &str, value: &Secret) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let mut changed = Tenant::clone(&*self.tenant(tenant)?);
@@ -397,7 +397,8 @@ impl NodeState {
     /// Checks whether [`NodeState::take_over`] would accept a release of the app under these host names.
     ///
     /// # Errors
-    /// If the tenant does not exist, has as many apps as its quota allows, or if a host name is taken.
+    /// If the tenant does not exist, if the app is new and the tenant has as many apps as its quota allows, if there
+    /// are too many host names, or if one of them is taken.
     pub fn check(&self, tenant: &TenantName, app: &AppName, hosts: Option<&[HostPattern]>) -> Result<(), StateError> {
         let seen = self.seen();
         let quotas = &seen.tenants.get(tenant).ok_or_else(|| StateError::NoTenant(tenant.clone()))?.quotas;

@@ -74,7 +74,7 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     set(Resource::Fsize, 0, 0)?;
     set(Resource::Nofile, limits.files, limits.files)?;
     setpriority_process(None, NICENESS)?;
-    // Make the kernel kill this process, and not the node, if the machine runs out of memory. Ignores errors, because
+    // Make the kernel kill this process, and not the node, if the machine runs out of memory. Ignore errors, because
     // some systems do not permit this setting.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())

@@ -385,7 +385,7 @@ impl Node {
     }
 
     /// Checks that all parts of the release are uploaded, that its manifest is valid, that the caller may use its host
-    /// names, and that the tenant has the secrets that it needs. Blocks.
+    /// names, and that the tenant has the secrets that the app needs. Blocks.
     fn check(&self, rollout: &Rollout) -> Result<ReleaseWarnings, ApiProblem> {
         let Rollout { caller, tenant, app, release, before, .. } = rollout;
         let own = self.state.tenant(tenant).map_err(problems::of_state)?;
@@ -441,7 +441,7 @@ impl Node {
         }))
     }
 
-    /// Returns the recorded package, or compiles the release if the cache lacks some of the package's code.
+    /// Returns the recorded package if it can be started without compiling. Otherwise, compiles the release.
     async fn prepare_package(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, ApiProblem> {
         let (node, revision, release) = (self.clone(), rollout.revision.clone(), rollout.release.clone());
         let known = self.blocking(move || node.known(&revision, &release)).await?;

@@ -79,8 +79,8 @@ pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem
 /// Checks that all paths in the manifest are inside the app's folder.
 ///
 /// # Errors
-/// If a path is outside of the folder, or is not valid in a release. The problem contains the lines of the manifest
-/// with such paths.
+/// If a path is outside of the app's folder or not valid in a release, or if the release lacks the file of a
+/// certificate authority. The problem contains the lines of the manifest with such paths.
 pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProblem> {
     let source = SourceFile::new("isomer.toml", release.manifest.as_str());
     let mut found = Vec::new();
@@ -150,7 +150,7 @@ fn is_path_of_part(path: &Path) -> bool {
 }
 
 /// Returns the paths of the folders that the manifest grants read-only. (Folders that it grants for writing are part of
-/// the app's data, and are created at their first use.)
+/// the app's data, and are created when they are first granted.)
 pub(crate) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
     grants.dirs().filter(|grant| !grant.write).filter_map(|grant| inside(&grant.host)).collect()
 }

@@ -1,7 +1,7 @@
 //! Removal of unreferenced files: uploaded parts, compiled code, and the files of revisions.
 //!
 //! A deployment uses such files before the node's state refers to them. So each use of a file sets its modification
-//! time, and the sweep removes a file only if the last use was more than [`UNUSED_MAX`] ago. This is longer than any
+//! time, and the sweep removes a file only if the last use was at least [`UNUSED_MAX`] ago. This is longer than any
 //! deployment takes, so deployments may run during a sweep.
 
 use std::collections::HashSet;
