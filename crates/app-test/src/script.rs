@@ -44,7 +44,7 @@ pub struct TestCase {
     pub(crate) target: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Body,
-    /// Whether the response is compared with those of other shapes. Only used if the script compares responses.
+    /// Whether the response is compared with the responses of other shapes. Only used if the script compares responses.
     pub(crate) compare: bool,
     pub(crate) expect: Expect,
     pub(crate) capture: BTreeMap<String, Capture>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use isomer_project::ValueSources;
 
-/// The values that override or supplement those of the manifest.
+/// The values that override or supplement the values in the manifest.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(crate) struct ValueFlags {
     /// Set a config value, overriding isomer.toml: `K=V` for every component that has `K` in its `config`,

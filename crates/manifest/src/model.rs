@@ -105,7 +105,7 @@ pub struct Component {
 /// The maximum number of requests and calls that one instance serves, one after another. Smaller numbers sort first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reuse {
-    /// This number of requests and calls.
+    /// At most this number of requests and calls.
     Times(u32),
     /// As many requests and calls as the platform allows.
     Unbounded,

@@ -65,8 +65,8 @@ fn read(text: &str) -> (Option<App>, Findings) {
     }
 }
 
-/// The maximum number of syntax errors whose lines are computed. It is limited because each computation reads the file
-/// from its beginning.
+/// The maximum number of syntax errors for which the line is computed. The limit exists because each computation reads
+/// the file from its beginning.
 const SYNTAX_ERRORS_MAX: usize = 4 * FINDINGS_MAX;
 
 /// Returns the first syntax error of each line. Further errors on the same line are mostly consequences of the first.

@@ -1,5 +1,5 @@
-//! The functions that are called across seams: those that a composition calls in other compositions, and those that
-//! other compositions call in it. Each function has a number.
+//! The functions that are called across seams: those that a composition calls in other compositions, and its own
+//! functions that other compositions call. Each function has a number.
 //!
 //! The generated stubs and skeletons use the same numbers, so the numbers must depend on the plan only.
 

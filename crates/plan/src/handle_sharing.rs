@@ -89,8 +89,8 @@ pub(crate) fn isolate_conflicts(
     }
 }
 
-/// Returns a set whose grants for its package differ from those of another set in the same composition, as its members
-/// and the package.
+/// Finds a set whose grants for its package differ from the grants of another set in the same composition. Returns the
+/// members and the package of the set.
 fn conflict(
     app: &App,
     types: &Types,

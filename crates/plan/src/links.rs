@@ -108,8 +108,8 @@ enum Provider<'a> {
 }
 
 impl<'a> Finder<'a> {
-    /// Decides what provides an import: the component that the manifest names; if it names none, a component of the app
-    /// that exports the interface; if no component does, the host.
+    /// Decides what provides an import. The first of these that exists is used: the component that the manifest names,
+    /// a component of the app that exports the interface, the host.
     fn resolve(&self, import: &InterfaceType) -> Result<Provider<'a>, Box<Diagnostic>> {
         let id = &import.id;
         let compatible: Vec<_> = self.exporters(id).filter(|(_, export)| id.is_compatible_with(&export.id)).collect();

@@ -98,8 +98,8 @@ fn a_component_of_the_app_takes_precedence_over_the_platform() {
 
 #[test]
 fn handlers_are_linked_from_the_front_door_inwards() {
-    // Each component could call the other. The component with routes calls the other one, whose own requests are sent
-    // by the host.
+    // Each component could call the other. Only the component with routes does. The host sends the requests of the
+    // component without routes.
     for (door, inside) in [("one", "two"), ("two", "one")] {
         let parts = ["one", "two"].map(|part| (part, component(&[HANDLER], &[HANDLER])));
         let plan = Planned::new(&routed(&[door], &[inside]), &parts).plan("monolith");

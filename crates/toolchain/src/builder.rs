@@ -44,7 +44,7 @@ pub(crate) trait Builder {
     /// Returns an error if the component's source does not exist. Starts no program.
     fn missing_source(&self, context: &BuildContext<'_>, component: SourceComponent<'_>) -> Option<BuildError>;
 
-    /// Builds those of `components` that are not up to date, and returns all of them.
+    /// Builds the components that are not up to date. Returns all of `components`.
     fn build(
         &self,
         context: &BuildContext<'_>,

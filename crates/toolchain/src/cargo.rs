@@ -145,7 +145,7 @@ fn build_workspace(
         return Err(not_built(wanted, stderr));
     }
     let made = components_made(&stdout);
-    // All components are in the same folder, which is that of the profile.
+    // All components are in one folder, the folder of the profile.
     let folder = made.values().flatten().find_map(|wasm| wasm.parent());
     let variables = folder.map(variables::of_artifacts).unwrap_or_default();
     wanted

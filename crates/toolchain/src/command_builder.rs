@@ -165,8 +165,8 @@ impl<'a> ProductFolders<'a> {
 
 fn command_files(before: &Inputs, after: Inputs, last: Option<&Record>, products: &ProductFolders<'_>) -> CommandFiles {
     let mut files = CommandFiles { inputs: Inputs::new(), made: BTreeSet::new(), in_doubt: BTreeSet::new() };
-    // A command may create files with new names in each run, which would always be in doubt. So new files are in doubt
-    // only if none were after the previous run. Otherwise a development server would run the command forever.
+    // A command may create files with new names in each run. If these were always in doubt, a development server would
+    // run the command forever. So new files are in doubt only if no file was in doubt after the previous run.
     let was_in_doubt = last.is_some_and(|last| !last.in_doubt.is_empty());
     for (path, stamp) in after {
         let known = last.is_some_and(|last| last.made.contains(&path));

@@ -1,4 +1,4 @@
-//! Operations on files that write atomically, and whose errors contain the path.
+//! File operations that write atomically and whose errors contain the path.
 
 use std::fs;
 use std::io;

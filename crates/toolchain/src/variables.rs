@@ -30,8 +30,8 @@ const OF_SOURCES: [&str; 1] = ["# env-dep:"];
 /// The prefixes of the lines in the output of build scripts that name a variable.
 const OF_BUILD_SCRIPTS: [&str; 2] = ["cargo:rerun-if-env-changed=", "cargo::rerun-if-env-changed="];
 
-/// Returns the variables that artifacts in `folder` depend on, with their current values. `folder` is that of a profile
-/// in Cargo's target folder.
+/// Returns the variables that artifacts in `folder` depend on, with their current values. `folder` is the folder of a
+/// profile in Cargo's target folder.
 pub(crate) fn of_artifacts(folder: &Path) -> Variables {
     let mut names = Vec::new();
     for path in entries(&folder.join("deps")).filter(|path| path.extension().is_some_and(|it| it == "d")) {

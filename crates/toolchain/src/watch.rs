@@ -151,7 +151,7 @@ impl WatchFolders {
         Some(here)
     }
 
-    /// Adds a folder with everything in it, and files outside to which links in it point.
+    /// Adds a folder with everything in it, and the files outside of the folder to which its links point.
     fn tree(&mut self, root: &Path) {
         self.trees.insert(root.to_owned());
         let mut dirs = vec![root.to_owned()];

@@ -48,8 +48,8 @@ fn the_embedded_files_are_all_files_of_the_folder() {
     assert!(embedded == on_disk, "crates/wit/src/packages.rs does not list the files of {}", root.display());
 }
 
-/// Checks that the packages are those of the engine: its crates contain the WIT that they implement, and versions and
-/// text must be equal.
+/// Checks that the packages have the same versions and text as the WIT in the engine's crates, because the engine
+/// implements that WIT.
 #[test]
 fn the_wasi_packages_are_those_of_the_engine() {
     let sources = registry_sources(&["wasmtime-wasi", "wasmtime-wasi-http"]);

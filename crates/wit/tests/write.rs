@@ -33,7 +33,7 @@ fn the_error_names_the_file() {
     assert!(error.to_string().contains("isomer-link-0.1.0"), "{error}");
 }
 
-/// Returns the names of the packages that an app needs whose folder `wit` contains `text`.
+/// Returns the names of the packages that an app needs if `text` is in its folder `wit`.
 fn needs(wit: &std::path::Path, text: &str) -> Vec<String> {
     fs::create_dir_all(wit).expect("made");
     fs::write(wit.join("app.wit"), text).expect("written");

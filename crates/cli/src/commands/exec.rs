@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CliErro
         WasiVersion::P3 => Generation::P3,
     };
     let grants = arguments.grants.grants();
-    // The first argument is the file's name without its folder, because programs expect their own name in it.
+    // A program expects its own name in the first argument, so the file's name without its folder is passed.
     let name = file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned();
     let settings = CommandSettings {
         arguments: [vec![name.clone()], arguments.arguments].concat(),

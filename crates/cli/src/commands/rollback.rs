@@ -90,7 +90,7 @@ async fn confirmed_snapshot(
     Ok(info.revision.clone())
 }
 
-/// Returns the revision whose digest begins with `text`. It is an error if several do.
+/// Returns the revision whose digest begins with `text`. It is an error if the digests of several revisions do.
 async fn find_revision(
     client: &Client,
     flags: &AppFlags,

@@ -21,7 +21,7 @@ const COMPILERS: &str = "compilers";
 /// more apps from disk when requests arrive.
 const APPS_WANTED: u64 = 5_000;
 
-/// The minimum of `vm.max_map_count` for which no warning is shown, which is the default of Linux. Every instance needs
+/// The value of `vm.max_map_count` below which a warning is shown. It is the default of Linux. Every instance needs
 /// several mappings, so a lower limit allows fewer instances.
 const MAP_COUNT_MIN: u64 = 65_530;
 

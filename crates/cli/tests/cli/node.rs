@@ -282,7 +282,7 @@ fn a_hangup_starts_a_new_audit_log() {
     assert_eq!(running.stop(), Some(0));
 }
 
-/// Checks that a tenant can deploy with a token that the node's administrator created for it, and needs nothing else.
+/// Checks that a tenant needs nothing to deploy except a token that the node's administrator created for the tenant.
 #[test]
 fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
     let workspace = Workspace::ping_pong("");

@@ -1,7 +1,8 @@
 //! Converts a manifest whose structure is valid to an [`App`], and reports every error that can be found without the
 //! components.
 //!
-//! Each check continues after an error: the invalid part is reported and left out, so the app must not be used then.
+//! Each check continues after an error: the invalid part is reported and left out. So an app with errors must not be
+//! used.
 
 mod component;
 mod grants;

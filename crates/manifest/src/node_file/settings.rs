@@ -150,7 +150,7 @@ impl Reader<'_> {
         self.value(text.map(|text| text.0), "bad-network", |text| text.parse())
     }
 
-    /// Returns a limit that is a count. Reports 0, because the node could serve nothing with it.
+    /// Returns a limit that is a count. Reports an error if the limit is 0, because the node could serve nothing.
     fn count(&mut self, written: Option<Spanned<u32>>) -> Option<u32> {
         let Spanned { value, span } = written?;
         if value == 0 {
