@@ -139,8 +139,8 @@ pub(crate) async fn wait_idle(activity: &Activity, idle_max: Duration) {
     }
 }
 
-/// Waits until no request is in progress and no byte has arrived for at least `silence_min` and at most twice that
-/// time.
+/// Waits until no request has been in progress and no byte has arrived for `silence_min`. Returns at the latest when
+/// this has lasted for twice that time.
 pub(crate) async fn wait_silent(activity: &Activity, silence_min: Duration) {
     let mut seen = None;
     loop {

@@ -28,7 +28,8 @@ use crate::response_error::ResponseError;
 /// most as many compressors as remain free. Further responses are sent uncompressed.
 const COMPRESSORS_MAX: usize = 256;
 
-/// The size of a frame of compressed data in bytes. A frame is smaller if the guest pauses.
+/// The number of compressed bytes that are collected before they are sent as one frame. If the guest pauses or its
+/// response ends, fewer bytes are sent.
 const PIECE_BYTES: usize = 16 << 10;
 
 /// The number of bytes that are compressed in one step, which takes about half a millisecond. Between two steps, the
@@ -84,8 +85,8 @@ enum Encoder {
 }
 
 impl<H: Handler> Compressor<H> {
-    /// Reserves a compressor for a response of `handler`. Returns `None` if the tenant uses too many compressors, or if
-    /// the account has no memory left.
+    /// Reserves a compressor for a response of `handler`. Returns `None` if too few compressors are free for the tenant
+    /// to get one more, or if the account has no memory left.
     pub(crate) fn reserve(coding: Coding, handler: &H) -> Option<Box<Self>> {
         let permit = COMPRESSORS.try_acquire(handler.tenant())?;
         let bytes = match coding {

@@ -245,11 +245,12 @@ impl<H: Handler> ConnectionServer<H> {
 
     /// Waits until the front door starts to drain.
     async fn draining(&self) {
-        // Fails only if the sender is dropped, which lives until all connections have ended.
+        // Fails only if the sender is dropped, but the sender lives until all connections have ended.
         let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
     }
 
-    /// Waits until the connection has had no request for too long.
+    /// Waits until the connection has had no request for `head_timeout`. If the front door drains, waits only until the
+    /// client of a connection without a request has been silent for `idle_grace`.
     async fn wait_unused(&self, activity: &Activity) {
         tokio::select! {
             () = wait_idle(activity, self.limits.head_timeout) => {}

@@ -135,12 +135,13 @@ impl Origin {
         origin
     }
 
-    /// Writes the forwarding fields of the request. Removes all forwarding fields that an untrusted client sent.
+    /// Writes the forwarding fields of the request. Removes all other forwarding fields that an untrusted client sent,
+    /// and keeps those that a trusted proxy sent.
     pub(crate) fn write(self, headers: &mut HeaderMap, ends: &Endpoints, scheme: &Scheme, authority: &Authority) {
         let is_secure = *scheme == Scheme::HTTPS;
         let fields = if ends.is_trusted {
             let fields = self.fields(is_secure, authority);
-            // `insert` replaces all values of the field, including those that the client sent.
+            // `insert` replaces all values of the field, including those that the proxy received from its client.
             if headers.contains_key(&REAL_IP) {
                 headers.insert(REAL_IP, fields.client.clone());
             }
@@ -172,7 +173,8 @@ impl Origin {
 /// The number of fields that the front door adds to a request: the four forwarding fields, and `traceparent`.
 const FIELDS_WRITTEN: usize = 5;
 
-/// Removes all forwarding fields. Called for requests of clients, because only trusted proxies may send such fields.
+/// Removes `x-real-ip` and all `x-forwarded-…` fields. Called for requests that do not come from a trusted proxy,
+/// because only trusted proxies may send such fields.
 fn remove_family(headers: &mut HeaderMap) {
     let dropped = headers.keys().filter(|name| is_of_family(name.as_str())).cloned().collect::<Vec<_>>();
     for name in dropped {
@@ -180,8 +182,8 @@ fn remove_family(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns whether `name` is the name of a forwarding field. Treats `_` like `-`, because frameworks that pass fields
-/// to an app as variables (CGI) do not distinguish the two.
+/// Returns whether `name` is `x-real-ip` or the name of an `x-forwarded-…` field. Treats `_` like `-`, because
+/// frameworks that pass fields to an app as variables (CGI) do not distinguish the two.
 fn is_of_family(name: &str) -> bool {
     let same = |text: &str, other: &str| {
         text.len() == other.len()
@@ -221,7 +223,7 @@ fn texts<'a>(entries: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'
 }
 
 /// Splits `text` at commas outside of quotes, from the last part to the first. The text is read from its end, because
-/// only the entries that a proxy has appended are well formed. A client may have sent an unclosed quote before them.
+/// the entries that a proxy has appended are well formed, but a client may have sent an unclosed quote before them.
 fn rsplit_quoted(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

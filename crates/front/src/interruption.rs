@@ -12,7 +12,7 @@ pub(crate) enum Interruption {
         /// The time from the request's arrival to its deadline.
         allowed: Duration,
     },
-    /// The guest's body differs from the announced length, or the guest did not finish the body.
+    /// The length of the guest's body differs from the announced length, or the guest did not finish the body.
     #[error("the response is incomplete: {reason}")]
     Incomplete {
         /// What is wrong with the body.

@@ -34,10 +34,11 @@
 //! | `trace` | W3C trace context |
 //! | [`probe`](mod@probe) | a request of the platform itself, to check whether a site works |
 //!
-//! Only this crate depends on the HTTP server library. It does not know the engine: it has no components, plans or
-//! stores.
+//! Except for the admin API, only this crate uses hyper's server. This crate does not know the engine: it has no
+//! components, plans or stores.
 //!
-//! Invariant: every wait has a limit ([`Limits`]). Every request gets a response, or its connection is closed.
+//! Invariant: every wait has a limit ([`Limits`]). Whatever a client sends, the client gets a response, or its
+//! connection is closed.
 
 mod access_log;
 mod activity;

@@ -6,11 +6,12 @@ use std::time::Duration;
 /// Every wait has a limit.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The maximum number of open connections. To accept one more, the front door closes the connection that has been
-    /// idle for the longest time. If no connection is idle, the new connection is refused.
+    /// The maximum number of open connections. To accept one more, the front door closes an idle connection, preferably
+    /// of one of the clients with the most connections. If no connection is idle, the new connection is refused.
     pub connections_max: usize,
     /// The maximum number of open connections per client network: an IPv4 address, or the /64 of an IPv6 address. To
-    /// accept one more, the front door closes an idle connection of the same network.
+    /// accept one more, the front door closes an idle connection of the same network. If none of them is idle, the new
+    /// connection is refused.
     pub connections_per_source_max: usize,
     /// The maximum number of requests in progress. Further requests get status 503.
     pub requests_max: usize,
@@ -28,7 +29,7 @@ pub struct Limits {
     pub idle_grace: Duration,
     /// The maximum time between two pieces of a request's body.
     pub body_timeout: Duration,
-    /// The maximum time without progress while the client does not read data that waits to be sent.
+    /// The maximum time for which a client may read nothing while data waits to be sent to the client.
     pub write_timeout: Duration,
     /// The maximum number of concurrent streams per HTTP/2 connection.
     pub streams_max: u32,

@@ -5,7 +5,8 @@
 //! accepts it, and if the content type is compressible. A response is left unchanged if it already has a content
 //! coding, is a part of a representation, is a stream of events, or must not be transformed. The compressed response is
 //! another representation: it has no length and no ranges, its entity tag is weak, and `vary` tells caches which
-//! request fields it depends on. `vary` is also set if such a response is not compressed for this client.
+//! request fields it depends on. If a response could be compressed but this client does not accept that, only `vary` is
+//! set.
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
@@ -15,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::response_semantics::has_no_content;
 
-/// The minimum length in bytes of a compressed response. For shorter responses, compression would cost more than it
+/// A response that announces fewer bytes than this is not compressed, because compression would cost more than it
 /// saves.
 const LENGTH_MIN: u64 = 1 << 10;
 
@@ -53,8 +54,8 @@ impl AcceptedCodings {
         Self { coding: preferred(headers), cached: headers.get(IF_NONE_MATCH).cloned() }
     }
 
-    /// Decides whether a response is compressed, and changes its head accordingly. If so, returns the result of
-    /// `reserve`, which reserves a compressor. Returns `None` if the response is not compressed.
+    /// Decides whether a response is compressed, and changes its head accordingly. Returns the result of `reserve`,
+    /// which reserves a compressor, if the response is compressed, and `None` otherwise.
     pub(crate) fn decide<T>(
         &self,
         status: StatusCode,

@@ -67,11 +67,12 @@ pub enum ProbeError {
     },
 }
 
-/// Sends a `GET` of `path` at `host` to the site, and reads the whole response. Succeeds if the response ends within
-/// `allowed` and has a status of 200 to 299.
+/// Sends a `GET` of `path` at `host` to the site, and reads the response to its end. Succeeds if the response ends
+/// within `allowed` and has a status of 200 to 299. `allowed` is reduced to the deadline of the route.
 ///
 /// # Errors
-/// If the site has no route for `path`, or if the response fails, takes too long, or has another status.
+/// If the site has no route for `path`, if `host` and `path` do not form a valid URI, if the handler fails before it
+/// responds, or if the response takes too long or has another status.
 pub async fn probe<H: Handler>(site: &Site<H>, host: &str, path: &str, allowed: Duration) -> Result<(), ProbeError> {
     let normalized = path::normalize(path);
     let Some(target) = site.find(normalized.as_deref().unwrap_or(path)) else {

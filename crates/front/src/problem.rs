@@ -60,7 +60,7 @@ impl Problem {
             }
             Refusal::Concurrency => Self::quota(
                 Quota::ConcurrentRequests,
-                "the maximum number of concurrent requests in this tenant's quota is reached",
+                "this tenant has as many concurrent requests as its quota allows",
                 RETRY_AFTER_LOAD,
             ),
             Refusal::Cpu { retry_after } => {
@@ -94,7 +94,7 @@ impl Problem {
             }
             FailureKind::InstanceLost => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the instance that served this request was lost; the request may have been processed in part",
+                "the instance that served this request was lost; the request may have been processed completely, in part or not at all",
             )
             .retry_after(RETRY_AFTER_LOAD),
             FailureKind::CannotStart => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// nothing about other tenants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No app has the host name: status 404. Misdirected requests and unknown host names get the same response.
+    /// No app has the host name: status 404. A request that names no host gets status 400 instead.
     #[error("no app is served under this host name")]
     NoHost,
     /// The app is being built for the first time: status 503 with `retry-after: 1`.
@@ -22,7 +22,7 @@ pub enum Refusal {
         retry_after: Duration,
     },
     /// The tenant has its maximum number of requests in flight: status 429.
-    #[error("the tenant has the maximum number of requests in flight of its quota")]
+    #[error("the tenant has as many requests in flight as its quota allows")]
     Concurrency,
     /// The tenant's guests have used up their processor time: status 429 with `retry-after`.
     #[error("the tenant has used up the processor time of its quota")]

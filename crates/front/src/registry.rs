@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 
 use crate::activity::{Activity, now_ms};
 
-/// The time after a search that found no connection to close in which there is no new search, because each search looks
-/// at all connections.
+/// The pause after a search that found no connection to close. In this time, no new search is made, because each search
+/// looks at all connections.
 const SEARCH_PAUSE_MS: u64 = 20;
 
 /// Statistics of a front door's connections since it was opened.
@@ -36,8 +36,8 @@ pub struct ConnectionCounts {
     pub accepted: u64,
     /// The number of idle or half-open connections that were closed to make room for another one.
     pub evicted: u64,
-    /// The number of refused connections. A connection is refused if the maximum of the front door or of the client
-    /// network is reached, and each open connection has a request in progress.
+    /// The number of refused connections. A connection is refused if the front door or the client network has its
+    /// maximum number of connections, and all of them have a request in progress.
     pub refused: u64,
 }
 
@@ -155,7 +155,7 @@ impl ConnectionRegistry {
         Some(ConnectionPermit { registry: self.clone(), activity, id })
     }
 
-    /// Closes an idle connection. Returns `false` if no connection is idle. Called when another resource is exhausted.
+    /// Closes an idle connection, because another resource is exhausted. Returns `false` if no connection is idle.
     pub(crate) fn evict_any(&self) -> bool {
         self.evict(&mut self.lock(), None)
     }
@@ -194,7 +194,7 @@ impl ConnectionRegistry {
         if open.open.len() < self.max {
             return true;
         }
-        // Whether the client would have the most connections of all clients if it got one more.
+        // Whether the client, with one more connection, would have the most connections of all clients.
         let would_be_largest = open.by_number.last_key_value().is_some_and(|(largest, _)| number >= *largest);
         (would_be_largest && self.evict(open, Some(client))) || self.evict(open, None)
     }

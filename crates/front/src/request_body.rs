@@ -41,8 +41,8 @@ impl BodyOutcome {
         self.0.load(Ordering::Acquire) == UNREAD
     }
 
-    /// Returns whether the client failed to send the whole body. If so, a response that is cut off is not the guest's
-    /// fault.
+    /// Returns whether the body was too large, arrived too slowly or arrived only in part. If so, a response that is
+    /// cut off is the client's fault and not the guest's.
     pub(crate) fn is_clients_fault(&self) -> bool {
         self.0.load(Ordering::Acquire) > READ
     }

@@ -10,8 +10,8 @@ use crate::handler::Handler;
 use crate::refusal::Refusal;
 use crate::site::{Site, SiteInUse};
 
-/// Finds the app that serves a request, and admits the request. Must not block, since it is called for
-/// every request before any other work.
+/// Finds the app that serves a request, and admits the request. Must not block, because the front door calls it on the
+/// executor's threads, for every request that passes the first checks.
 pub trait SiteResolver<H: Handler>: Send + Sync + 'static {
     /// Returns the app that serves `host`. `host` is in lower case and has no port. An IP address is written as in a
     /// URL.

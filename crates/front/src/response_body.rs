@@ -63,7 +63,8 @@ pub(crate) struct CutOffReporter<H: Handler> {
     pub(crate) deadline: Instant,
     /// The time from the request's arrival to `deadline`, for messages.
     pub(crate) allowed: Duration,
-    /// The outcome of reading the request's body. If the client failed to send it, the guest is not blamed.
+    /// The outcome of reading the request's body. If this failed because of the client, the app's log does not report
+    /// that the guest's response failed.
     pub(crate) request_body: BodyOutcome,
     /// The site that served the request, which has the app's log.
     pub(crate) site: SiteInUse<H>,

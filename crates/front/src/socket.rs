@@ -9,7 +9,7 @@
 //! socket is closed.
 //!
 //! [`Opening`] detects the version of HTTP. hyper's timeout for a request's head starts only when the version is known.
-//! So the code that opens a connection also limits the time until the version is known. Otherwise a peer that sends
+//! So the caller of [`Opening::version`] must limit the time until the version is known. Otherwise a peer that sends
 //! nothing, or only the first half of the HTTP/2 preface, could keep its connection forever. TLS is between the two
 //! types: [`Socket`] handles the bytes on the network, and [`Opening`] the bytes of HTTP.
 

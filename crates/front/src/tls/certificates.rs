@@ -1,8 +1,7 @@
 //! All certificates of a front door. They are chosen by the host that a client names, and reloaded on request.
 //!
-//! A mistake in a file never removes a certificate: if a certificate cannot be read during a reload, its previous
-//! version stays in use, and the problem is reported. Open connections continue with the certificate from their
-//! handshake.
+//! A mistake in a file never removes a certificate: if a certificate cannot be used at a reload, its previous version
+//! stays in use, and the problem is reported. Open connections continue with the certificate from their handshake.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -34,7 +33,7 @@ pub struct LoadedCertificates {
     pub certificates: usize,
     /// The hosts that the certificates cover.
     pub names: Vec<String>,
-    /// Errors of certificates that could not be read. Their previous versions, if any, stay in use.
+    /// Errors of certificates that could not be used. Their previous versions, if any, stay in use.
     pub problems: Vec<TlsError>,
     /// Warnings for the operator.
     pub warnings: Vec<String>,
@@ -58,8 +57,8 @@ impl Certificates {
     /// [`LoadedCertificates::problems`].
     ///
     /// # Errors
-    /// If one of [`TlsSettings::files`] or the folder cannot be read, if there is no certificate, or if no certificate
-    /// covers the default host.
+    /// If one of [`TlsSettings::files`] cannot be used, if the folder cannot be read, if there is no certificate, or if
+    /// no certificate covers the default host.
     pub fn load(settings: TlsSettings) -> Result<(Arc<Self>, LoadedCertificates), TlsError> {
         let provider = Arc::new(ring::default_provider());
         let chooser = Arc::new(Chooser(ArcSwap::from_pointee(Set::default())));
@@ -161,7 +160,8 @@ impl Set {
         Ok(set)
     }
 
-    /// Returns the certificate for the host that a client named in the handshake, or the default certificate.
+    /// Returns the certificate for the host that a client named in the handshake. If there is none, or if the client
+    /// named no host, returns the default certificate.
     fn find(&self, named: Option<&str>) -> Option<&Arc<Certificate>> {
         named.and_then(|name| self.by_name(name)).or(self.default.as_ref())
     }

@@ -60,7 +60,7 @@ impl<S: Stream> Http1<S> {
         Self { stream, read: Vec::new() }
     }
 
-    /// Sends bytes without an HTTP client.
+    /// Sends `bytes` unchanged.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref()).await?;
         self.stream.flush().await

@@ -49,7 +49,8 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     .await;
 }
 
-/// A resolver that refuses every host. It refuses [`WAITS`] only when the requests for it are released.
+/// A resolver that refuses every host. It refuses a request for [`WAITS`] only after the test has released the held
+/// requests.
 struct RefusingResolver {
     resolved: Arc<AtomicU64>,
     waiting: Arc<watch::Sender<usize>>,
