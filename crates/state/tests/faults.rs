@@ -43,7 +43,7 @@ fn a_fault_at_any_operation_loses_nothing() {
                 state.tenant(tenant).unwrap_or_else(|error| panic!("{at}: {error}"));
             }
         }
-        assert!(refused > 5, "{fault:?}: {refused} changes met it");
+        assert!(refused > 5, "{fault:?}: only {refused} changes were refused");
         // Compares the index with what another process would read from the file.
         let seen: Vec<_> = state.tenants().into_iter().map(|(name, _)| name).collect();
         drop(state);

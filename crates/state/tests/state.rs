@@ -254,8 +254,8 @@ fn tokens_are_kept_until_they_are_revoked_or_their_tenant_is_removed() {
         state.add_token(&kept).unwrap();
     }
     let taken = |error| matches!(error, StateError::TokenTaken { .. });
-    assert!(taken(state.add_token(&token("acme", "ci", 4)).unwrap_err()), "its name");
-    assert!(taken(state.add_token(&token("other", "new", 1)).unwrap_err()), "its id");
+    assert!(taken(state.add_token(&token("acme", "ci", 4)).unwrap_err()), "the name is taken");
+    assert!(taken(state.add_token(&token("other", "new", 1)).unwrap_err()), "the id is taken");
     assert!(matches!(state.add_token(&token("unknown", "ci", 5)), Err(StateError::NoTenant(_))));
     assert!(matches!(state.tokens_of(&tenant("unknown")), Err(StateError::NoTenant(_))));
     drop(state);
@@ -304,7 +304,11 @@ fn parts_of_a_tenant_are_those_of_its_own_releases() {
     };
     assert_eq!(of("acme", None, 10), digests(&[0, 1, 2]));
     assert_eq!((of("acme", Some(1), 10), of("acme", Some(2), 10)), (digests(&[0, 2]), digests(&[0, 1])));
-    assert_eq!((of("acme", None, 0).len(), of("unknown", None, 10)), (2, digests(&[])), "one revision is enough");
+    assert_eq!(
+        (of("acme", None, 0).len(), of("unknown", None, 10)),
+        (2, digests(&[])),
+        "reading stops after one revision"
+    );
 }
 
 #[test]

@@ -227,7 +227,7 @@ async fn an_upload_that_is_too_slow_is_ended() {
         }
     });
     let mut first = [0; 12];
-    tokio::time::timeout(PATIENCE, reads.read_exact(&mut first)).await.expect("it is ended").unwrap();
+    tokio::time::timeout(PATIENCE, reads.read_exact(&mut first)).await.expect("the upload is refused").unwrap();
     assert_eq!(&first, b"HTTP/1.1 400");
     drop(reads);
     tokio::time::timeout(PATIENCE, dripping).await.unwrap().unwrap();

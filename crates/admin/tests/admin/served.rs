@@ -112,7 +112,7 @@ impl Served {
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
-        let AdminAddress::Tcp(address) = &self.address else { panic!("it is a socket") };
+        let AdminAddress::Tcp(address) = &self.address else { panic!("the admin API listens on a Unix socket") };
         TcpStream::connect(address).await.unwrap()
     }
 
