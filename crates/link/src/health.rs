@@ -1,4 +1,4 @@
-//! The health check that a supervisor sends to a member's address.
+//! A health check of an address, for programs that supervise the server at that address.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! The limits of client and server. A call that reaches a limit either fails with a reason that names the limit, or
-//! waits for a time that another limit bounds.
+//! The limits of client and server. A call or a connection that reaches a limit either fails with a reason that is
+//! specific to the limit, or waits for a time that another limit bounds.
 
 use std::time::Duration;
 

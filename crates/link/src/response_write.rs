@@ -23,8 +23,8 @@ pub(crate) struct ResponseWrite {
 }
 
 impl ResponseWrite {
-    /// Sends `payload` after the HTTP head. The peer must read all of it until `timeout` after `deadline`, and must not
-    /// stop reading for `timeout`. Returns `None` if the stream is closed.
+    /// Sends `payload` after the HTTP head. The peer must have read all of it when `timeout` has passed after
+    /// `deadline`, and must never stop reading for `timeout`. Returns `None` if the stream is closed.
     pub(crate) fn begin(
         mut stream: SendStream<Payload>,
         payload: Payload,

@@ -1,6 +1,6 @@
 //! One call on the server: reading it, running it, responding.
 //!
-//! If the stream is reset or the connection ends, the callee's future is dropped.
+//! If the stream is reset or the connection ends, the call is not read any further, and the callee's future is dropped.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -48,7 +48,8 @@ pub(crate) struct ReadyCall {
     image_permit: Permit,
 }
 
-/// Reads the call of one stream. If the stream is not a valid call, responds and returns `None`.
+/// Reads the call of one stream. Returns `None` if there is no call to run: the stream is a health check, is not a
+/// valid call, is refused because of a limit, or has ended. Except for the last case, responds before.
 pub(crate) async fn read_stream(
     server: Arc<CallServer>,
     request: HttpRequest<RecvStream>,
@@ -84,7 +85,8 @@ async fn read_call(server: &CallServer, mut body: RecvStream, mut respond: SendR
     }
 }
 
-/// Runs a call and starts the response, which may not be fully written on return.
+/// Runs a call and starts the response, which may not be fully written on return. Returns `None` if the stream is
+/// closed.
 pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<ResponseWrite> {
     let ReadyCall { call, mut respond, call_permit, image_permit } = ready;
     let deadline = Instant::from_std(call.context.deadline);
@@ -105,7 +107,7 @@ pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<Res
     let response_permit = server.result_bytes.try_acquire_many(body.len());
     if response_permit.is_none() {
         let reason =
-            format!("the results that are being written already have {}", size(server.limits.images_bytes_max));
+            format!("the results that are being written would exceed {}", size(server.limits.images_bytes_max));
         // The failure needs no permit for its bytes: they are few, and the number of calls bounds them.
         (reply, body) = ReplyHead::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
     }
@@ -148,7 +150,7 @@ async fn read_frame(server: &CallServer, body: &mut RecvStream) -> Result<(Call,
             end = end.min(start + head.remaining);
             image_permit = Some(server.argument_bytes.try_acquire_many(head.body_bytes()).ok_or_else(|| {
                 Some(CallFailure::overloaded(format!(
-                    "the arguments of the calls in flight already have {}",
+                    "the arguments of the calls in flight would exceed {}",
                     size(limits.images_bytes_max)
                 )))
             })?);

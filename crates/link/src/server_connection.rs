@@ -144,8 +144,8 @@ impl ServerConnection {
         }
     }
 
-    /// Polls the calls that have not arrived completely. Returns whether one of them made progress, so the caller polls
-    /// again.
+    /// Polls the calls that have not arrived completely. Returns whether one of them is complete or has failed. If so,
+    /// the caller must poll again.
     fn poll_reading(&mut self, cx: &mut Context<'_>) -> bool {
         match self.reading.poll_next_unpin(cx) {
             Poll::Ready(Some(Some(ready))) => self.begin_call(ready, cx),

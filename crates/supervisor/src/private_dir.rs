@@ -25,7 +25,7 @@ pub enum PrivateDirError {
     /// The path of every folder for temporary files is too long for a socket.
     #[error("cannot create a private folder for sockets: the path in `TMPDIR` is too long for a socket")]
     PathTooLong,
-    /// No folder for temporary files is writable.
+    /// None of the folders in `tried` is writable.
     #[error("cannot create a private folder for sockets in {}", .tried.join(" or "))]
     NotWritable {
         /// The folders that were tried, in backticks.

@@ -40,7 +40,7 @@ enum MemberState {
     Ended,
 }
 
-/// An action for the member with a number, or for all members.
+/// An action, for the member with the given number or for all members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Start(usize),
@@ -54,7 +54,7 @@ pub(crate) enum Action {
 /// The consequence of a member's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndOutcome {
-    /// The member was asked to stop, or all members are being killed.
+    /// All members are being stopped or killed.
     Expected,
     /// The member is started again after this pause.
     Restart(Duration),

@@ -73,7 +73,7 @@ pub enum MemberFailure {
     NeverReady {
         /// The member's name.
         member: String,
-        /// The end of the member's process.
+        /// How the member's process ended.
         end: ProcessEnd,
     },
     /// A member ended too often within `window`.
@@ -84,7 +84,7 @@ pub enum MemberFailure {
         times: usize,
         /// The period within which ends are counted.
         window: Duration,
-        /// The latest end of the member's process.
+        /// How the member's process ended the last time.
         end: ProcessEnd,
     },
 }

@@ -22,8 +22,7 @@ pub trait Acceptor {
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
 }
 
-/// Passes every connection of `acceptor` to `serve` until `stop` resolves. Drops a connection that is accepted after
-/// `stop` has resolved.
+/// Passes every connection of `acceptor` to `serve` until `stop` resolves. Accepts no connection after that.
 pub async fn accept_until<A: Acceptor>(
     acceptor: &mut A,
     stop: impl Future<Output = ()>,
