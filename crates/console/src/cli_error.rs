@@ -6,8 +6,8 @@
 //! | 2 | the command line is invalid: an argument is unknown, malformed or missing, contradicts another argument, or names something that the command cannot use |
 //! | 130 | a second signal ended the process immediately |
 //!
-//! With exit code 2, the user has to change the command line; with exit code 1, something else. If a guest exits with
-//! an exit code of its own, the command exits with the guest's code.
+//! Exit code 2 means that the user has to change the command line. Exit code 1 means that something else has to change.
+//! If a guest exits with an exit code of its own, the command exits with the guest's code.
 
 use isomer_diagnostics::{Diagnostic, Hinted, Renderer, SourceFile};
 
@@ -38,7 +38,8 @@ pub enum CliError {
         /// The exit code of the command.
         code: u8,
     },
-    /// An exit code without a message: the guest's own exit code, or [`INTERRUPTED`].
+    /// An exit code without a message, if no message is needed or the message was sent elsewhere: for example the
+    /// guest's own exit code, [`INTERRUPTED`], or [`FAILED`] if the user has declined.
     ExitCode(u8),
 }
 

@@ -13,8 +13,8 @@
 //! If a process is killed while it replaces a store, the next command that opens the data directory completes the
 //! replacement ([`DataDir::open`]).
 //!
-//! A store whose migrations cannot be applied never prevents a new revision from starting: the store stays unchanged,
-//! and the revision starts without the store's migrations.
+//! An existing store whose migrations cannot be applied never prevents a new revision from starting: the store stays
+//! unchanged, and the revision starts without the store's migrations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -74,9 +74,9 @@ impl DraftStores {
         self.may_recreate.insert(store);
     }
 
-    /// Applies the migrations of `app` to its stores. If they cannot be applied to a store, removes that store's
-    /// migrations from `app`. Returns the stores for which this happened and that were not reported before with the
-    /// same migrations.
+    /// Applies the migrations of `app` to its stores. If they cannot be applied to an existing store, removes that
+    /// store's migrations from `app`. Returns the stores for which this happened and that were not reported before with
+    /// the same migrations.
     pub(crate) async fn apply_migrations(
         &mut self,
         app: &mut App,
@@ -144,7 +144,7 @@ impl DraftStores {
     }
 }
 
-/// Returns a copy of the app in which no other SQL store is granted.
+/// Returns a copy of the app in which no SQL store except `store` is granted.
 fn with_store_only(app: &App, store: &StoreName) -> App {
     let mut app = app.clone();
     for component in app.components.values_mut() {
@@ -245,7 +245,7 @@ impl StoreCopies {
         self.folder.join(number.to_string())
     }
 
-    /// Removes the oldest copies of each kind until at most [`KEPT_MAX`] are left.
+    /// Removes the oldest copies of each kind until at most [`KEPT_MAX`] copies of that kind are left.
     fn sweep(&self) {
         let is_replaced = |number: &u64| self.at(*number).join(REPLACED).exists();
         let (replaced, before): (Vec<u64>, Vec<u64>) = self.numbers().into_iter().partition(is_replaced);

@@ -24,7 +24,8 @@ const QUIET: Duration = Duration::from_millis(60);
 /// The maximum time from the first change to the build, even if there is no pause of [`QUIET`].
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// The maximum number of open questions to the user. Questions about further stores are asked after the next change.
+/// The maximum number of open questions to the user. If a further store can be recreated while a question is open, the
+/// flag for that is printed instead of a question.
 const QUESTIONS_MAX: usize = 1;
 
 /// Settings of a development session.

@@ -118,9 +118,9 @@ impl AppDir {
     /// Builds all components that are out of date.
     ///
     /// # Errors
-    /// If a component's source is missing (nothing is built), if a component cannot be built, or if the manifest names
-    /// a folder of migrations that does not exist. That folder is checked after the build, because a build command may
-    /// create it.
+    /// If a component's source is missing (in this case nothing is built), if a component cannot be built, or if the
+    /// manifest names a folder of migrations that does not exist. That folder is checked after the build, because a
+    /// build command may create it.
     pub fn build_as(&self, profile: BuildProfile, console: &Console) -> Result<Vec<BuiltComponent>, CliError> {
         let missing = missing_sources(&self.app, &self.dir);
         if !missing.is_empty() {

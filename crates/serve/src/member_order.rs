@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The configuration of a member. The listening socket of the front door is sent separately.
+/// The configuration of a member. If the member has the front door, the listening socket is sent separately.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MemberOrder {
     /// The name of the app's shape.

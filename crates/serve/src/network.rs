@@ -31,7 +31,7 @@ pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
 /// Makes `network` also trust the certificate authorities that a node file names. Relative paths start at `dir`.
 ///
 /// # Errors
-/// If the file of authorities cannot be read. The error contains the place in the node file.
+/// If the certificate authorities in that file cannot be read. The error contains the place in the node file.
 pub fn with_authority(
     network: OutboundNetwork,
     file: &NodeSettings,

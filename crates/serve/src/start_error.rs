@@ -72,7 +72,8 @@ impl StartAttempt<'_> {
 
     /// Converts the error of a capability that cannot be provided into the command's error. An unset environment
     /// variable gets a hint. A missing granted folder is a mistake in the manifest or in a flag, so the error shows the
-    /// grant. A store whose applied migrations were edited gets a hint how to recreate the store.
+    /// grant. If applied migrations of a store were edited, renamed or removed, a hint states how to start with an
+    /// empty store.
     fn capability_error(self, error: AppCapabilityError) -> CliError {
         if let Some(variable) = unset_variable(&error) {
             let hint =

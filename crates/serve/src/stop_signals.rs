@@ -18,7 +18,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Installs the signal handlers. From this call on, the signals no longer end the process.
+    /// Installs the signal handlers. From this call on, the signals no longer end the process by themselves.
     ///
     /// # Errors
     /// If the operating system refuses to install a handler.
