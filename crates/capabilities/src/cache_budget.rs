@@ -17,7 +17,7 @@ pub(crate) struct CacheBudget {
     bytes_max: usize,
 }
 
-/// The part of the budget that one store uses. Dropping the share returns it to the budget.
+/// The part of the budget that one store uses. Dropping this value returns the bytes to the budget.
 pub(crate) struct CacheShare {
     budget: Arc<CacheBudget>,
     bytes: usize,

@@ -49,8 +49,8 @@ pub struct Found {
     pub is_folder: bool,
 }
 
-/// Calls `visit` with the path and the size of each entry below `root`. Skips entries that are removed during the walk.
-/// If `root` does not exist, there are no entries.
+/// Calls `visit` with the path of each entry below `root`, its size, and whether it is a folder. Skips entries that are
+/// removed during the walk. If `root` does not exist, there are no entries.
 ///
 /// # Errors
 /// If a folder cannot be read. [`io::ErrorKind::QuotaExceeded`] if a folder is deeper than [`DEPTH_MAX`] levels.

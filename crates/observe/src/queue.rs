@@ -1,8 +1,8 @@
 //! The limits of the queue of records: how many records may wait to be written, in total and from each source.
 //!
 //! A part of the queue is reserved for failures and messages, and guests' output cannot fill it. Another part is
-//! reserved for the platform's own records, and guests and clients cannot fill it. Each tenant can fill only a small
-//! part.
+//! reserved for the platform's own records, and guests and clients cannot fill it. The served requests of one
+//! tenant can fill only a small part.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -22,7 +22,7 @@ pub(crate) const BYTES_MAX: usize = 16 << 20;
 /// The part of [`BYTES_MAX`] that guests' output, failures, the access log and debug messages may occupy together.
 pub(crate) const GUEST_BYTES_MAX: usize = BYTES_MAX / 2;
 
-/// The part of [`BYTES_MAX`] that records about one tenant may occupy.
+/// The part of [`BYTES_MAX`] that records of one tenant's served requests may occupy.
 const TENANT_BYTES_MAX: usize = BYTES_MAX / 16;
 
 /// The number of counters for the tenants' waiting bytes. A hash of the tenant's name selects the counter, so counting
@@ -43,7 +43,7 @@ pub(crate) struct RecordWeight {
     bytes: usize,
     is_output: bool,
     is_of_guest: bool,
-    /// The index in [`QueueCounters::tenant_bytes`], if the record is about a tenant.
+    /// The index in [`QueueCounters::tenant_bytes`], if the record is a served request of a tenant's app.
     tenant: Option<usize>,
 }
 

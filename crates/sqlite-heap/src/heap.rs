@@ -143,7 +143,6 @@ impl Drop for Heap {
 
 /// Returns the reason of the last refused allocation on this thread since the thread entered its current heap; `None`
 /// if no allocation was refused.
-
 #[must_use]
 pub fn refusal() -> Option<Refusal> {
     CURRENT.with_borrow(|current| current.as_ref().and_then(|current| current.refusal))

@@ -119,7 +119,7 @@ pub struct TenancyCounts {
     pub loaded_max: usize,
     /// The number of successful loads that requests started.
     pub loads: u64,
-    /// The number of apps that were evicted.
+    /// The number of evictions. An app counts each time it is evicted.
     pub evictions: u64,
     /// The number of requests for apps, including refused requests.
     pub requests: u64,
@@ -247,8 +247,8 @@ impl Tenancy {
         }
     }
 
-    /// Returns the current usage of a tenant, and its totals since the process started; `None` if the tenant does not
-    /// exist.
+    /// Returns the current usage of a tenant, and its totals since the tenant was added to this process; `None` if the
+    /// tenant does not exist.
     #[must_use]
     pub fn usage(&self, name: &TenantName) -> Option<TenantUsage> {
         self.registry().tenant(name).map(|tenant| tenant.usage())

@@ -55,7 +55,7 @@ impl Upstream {
         within("a request to the test's server", self.seen.recv()).await.expect("the server runs")
     }
 
-    /// Returns whether the server has received no request that [`Upstream::seen`] has not returned.
+    /// Returns whether [`Upstream::seen`] has returned all requests that the server has received.
     pub(crate) fn is_unseen(&mut self) -> bool {
         self.seen.try_recv().is_err()
     }

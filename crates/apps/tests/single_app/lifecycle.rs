@@ -203,7 +203,8 @@ async fn a_stopping_node_finishes_requests_and_accepts_no_new_ones() {
     idle.read_to("aaaaa").await;
     let mut silent = node.connect_raw().await;
     node.request_stop();
-    // The node closes idle connections shortly after their last request, and refuses new connections.
+    // The node closes each idle connection after its client has sent nothing for a short time, and refuses new
+    // connections.
     idle.read_all().await;
     silent.read_all().await;
     until("a refusal", async || match TcpStream::connect(node.address).await {

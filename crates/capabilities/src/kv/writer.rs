@@ -216,7 +216,7 @@ fn commit(
 }
 
 impl StoreRoom {
-    /// Returns whether a write that adds `adds` bytes may be applied. If less than half of the file is used after the
+    /// Returns whether a write that adds `adds` bytes may be applied. If at most half of the file is used after the
     /// write, the bytes fit into the existing file, which is charged to the tenant already.
     fn fits(&self, change: &Change<'_>, adds: u64) -> bool {
         adds == 0 || change.added + adds <= self.left || 2 * (change.bytes + adds) <= self.file

@@ -157,7 +157,7 @@ impl Lane {
     /// Queues `job`, even if the queue of the lane is full. Used for work that must be done, such as closing a file,
     /// and whose amount is limited by other means. If no thread can be started, the job is dropped without being
     /// called. This happens on the calling thread, or on the thread that tries to start another one. Work that must be
-    /// done even then belongs in the `Drop` of a value in the job.
+    /// done even then belongs in the `Drop` of a value that the job owns.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         let bounds = LaneBounds { waiting_max: usize::MAX, ..self.bounds };
         let job = Job::new(Box::new(job), self.account.clone(), None);

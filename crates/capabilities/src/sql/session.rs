@@ -36,7 +36,7 @@ const BUSY_TIME: Duration = Duration::from_secs(5);
 const CPU_CHARGE_INTERVAL: Duration = Duration::from_millis(1);
 /// The maximum length of one sleep of a migration whose tenant has no processor time left.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// The multiple in which the memory of a result is charged, in bytes.
+/// The unit in bytes in which the memory of a result is charged: each charge is a multiple of it.
 const RESULT_STEP_BYTES: usize = 64 << 10;
 /// The interval between two checks of the number of bytes that a statement has written.
 const WRITES_CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ const FUNCTION_ARGUMENTS_MAX: i32 = 100;
 const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
 /// The maximum depth of nested triggers.
 const TRIGGER_DEPTH_MAX: i32 = 100;
-/// The minimum number of unused pages in a store's file from which they are released.
+/// The minimum number of unused pages in a store's file for these pages to be released.
 const UNUSED_PAGES_MIN: u64 = 64;
 /// The maximum number of pages that SQLite supports, which means no limit here.
 const PAGES_MAX: u64 = 0xffff_fffe;
@@ -198,8 +198,8 @@ impl Guard {
         writes.reached
     }
 
-    /// Waits while the tenant has no processor time left, at most until the deadline. Called for migrations, in a
-    /// situation in which a guest's statement would be interrupted.
+    /// Waits while the tenant has no processor time left, at most until the deadline. Called for migrations and for
+    /// statements of this crate that process a guest's data. A guest's own statement would be interrupted instead.
     fn pause(&mut self) {
         while let Some(wait) = pool::cpu_retry_after() {
             let now = Instant::now();
