@@ -46,7 +46,7 @@ pub use builder::BuiltComponent;
 pub use debian::SystemPackages;
 pub use error::{BuildError, PathError, ToolchainError};
 pub use guest::GuestToolchain;
-pub use origin::{TARGET, ToolchainOrigin};
+pub use origin::{ORIGIN_VARIABLE, TARGET, ToolchainOrigin};
 pub use process::{BuildProgress, ProgressReporter, run};
 pub use profile::BuildProfile;
 pub use watch::{WatchFolders, WatchSet};

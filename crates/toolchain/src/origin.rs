@@ -7,7 +7,7 @@ pub const TARGET: &str = "wasm32-wasip2";
 
 /// The environment variable that selects the toolchain, by [`ToolchainOrigin::name`]. If it is unset, the first
 /// installed toolchain in the order of [`ToolchainOrigin::ALL`] is used.
-pub(crate) const ORIGIN_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
+pub const ORIGIN_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
 
 /// The origin of a guest toolchain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

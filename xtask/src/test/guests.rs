@@ -15,14 +15,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use isomer_toolchain::{GuestToolchain, SystemPackages, ToolchainError, ToolchainOrigin};
 
-use super::build::{BuildResult, TestProgram};
-use super::programs::{self, Settings};
+use super::build::TestProgram;
+use super::programs::TestRun;
 use crate::project::Project;
 use crate::setup;
 use crate::steps::Steps;
-
-/// The environment variable that selects the guest toolchain.
-const VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
 
 /// A source of a test program that contains one of these texts uses guests: the test guests, the example shop, or an
 /// app that the test builds.
@@ -32,28 +29,22 @@ const SIGNS: [&str; 3] = ["isomer_test_guests::", "examples/boutique", "build_ap
 /// restarts and evicts every guest in the same way. The text is split, so that this file does not contain it.
 const ANY_GUEST: &str = concat!("any guest ", "toolchain");
 
-/// Repeats the tests with each toolchain that [`GuestToolchain::find`] does not choose.
-pub(crate) fn run(project: &Project, steps: &mut Steps, built: &BuildResult, settings: &Settings) {
-    // After an error of these functions, the first run of the tests has already failed.
-    let (Ok(None), Ok(first)) = (ToolchainOrigin::chosen(), GuestToolchain::find()) else { return };
+/// Returns the runs of the tests with each toolchain that [`GuestToolchain::find`] does not choose.
+pub(crate) fn runs<'a>(project: &Project, steps: &mut Steps, tests: &'a [TestProgram]) -> Result<Vec<TestRun<'a>>> {
+    let mut runs = Vec::new();
+    // After an error of these functions, the run with the default toolchain fails.
+    let (Ok(None), Ok(first)) = (ToolchainOrigin::chosen(), GuestToolchain::find()) else { return Ok(runs) };
     for origin in ToolchainOrigin::ALL.into_iter().filter(|origin| *origin != first.origin()) {
-        let name = format!("tests of guests by {}", origin.name());
         match find(origin, steps) {
             Ok(toolchain) => {
-                steps.run(&name, || {
-                    println!("guest toolchain: {}", toolchain.describe());
-                    let programs = depending_on_guests(project, &built.tests)?;
-                    let variables = [settings.variables.as_slice(), &[(VARIABLE, origin.name().to_owned())]].concat();
-                    programs::run(
-                        project,
-                        &programs,
-                        &Settings { jobs: settings.jobs, variables, label: origin.name() },
-                    )
-                });
+                println!("guest toolchain: {}", toolchain.describe());
+                let programs = depending_on_guests(project, tests)?;
+                runs.extend(programs.into_iter().map(|program| TestRun { program, guests: Some(origin) }));
             }
-            Err(reason) => steps.skip(&name, reason),
+            Err(reason) => steps.skip(&format!("tests with guests by {}", origin.name()), reason),
         }
     }
+    Ok(runs)
 }
 
 /// Returns the toolchain. On continuous integration, installs it if it is missing.

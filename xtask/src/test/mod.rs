@@ -13,7 +13,7 @@ use crate::project::{self, Project, find_program};
 use crate::setup::{self, Purpose};
 use crate::steps::Steps;
 use crate::{book, browser, tidy};
-use programs::Settings;
+use programs::{Settings, TestRun};
 
 /// The command line of `cargo xtask test`.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     let Options { in_browser, long, jobs } = Options::parse(arguments)?;
     // Tests that have a short and a long form read this variable.
     let variables = long.then(|| ("ISOMER_LONG", "1".to_owned())).into_iter().collect();
-    let settings = Settings { jobs, variables, label: "all" };
+    let settings = Settings { jobs, variables };
     let mut steps = Steps::default();
     let purpose = if in_browser { Purpose::Test } else { Purpose::Demo };
     steps.run("setup", || setup::run_for(project, purpose));
@@ -72,9 +72,13 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
             ensure!(built.lints.is_empty(), "{} lints", built.lints.len());
             Ok(())
         });
-        steps.run("tests", || programs::run(project, &built.tests.iter().collect::<Vec<_>>(), &settings));
+        let repeated = guests::runs(project, &mut steps, &built.tests);
+        steps.run("tests", || {
+            let mut tests: Vec<_> = built.tests.iter().map(|program| TestRun { program, guests: None }).collect();
+            tests.extend(repeated?);
+            programs::run(project, &tests, &settings)
+        });
         steps.run("tests in the documentation", || documentation_tests(project));
-        guests::run(project, &mut steps, built, &settings);
     } else {
         steps.skip("clippy, tests", "the build failed");
     }

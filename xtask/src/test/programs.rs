@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use isomer_toolchain::{ORIGIN_VARIABLE, ToolchainOrigin};
+
 use super::build::TestProgram;
 use crate::project::Project;
 
@@ -31,14 +33,40 @@ pub(crate) struct Settings {
     pub jobs: usize,
     /// Environment variables that are set for every program.
     pub variables: Vec<(&'static str, String)>,
-    /// The name of the folder for the programs' output and durations. Different runs of the same programs use different
-    /// names.
-    pub label: &'static str,
 }
 
-/// The result of one program.
-struct ProgramResult<'a> {
-    program: &'a TestProgram,
+/// A test program, and the guests that it runs with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TestRun<'a> {
+    pub program: &'a TestProgram,
+    /// The toolchain that builds the guests; `None` for the one that is chosen by default.
+    pub guests: Option<ToolchainOrigin>,
+}
+
+impl TestRun<'_> {
+    /// Returns a unique name: `isomer/cli`, or `isomer/cli with guests by debian`.
+    fn id(&self) -> String {
+        match self.guests {
+            None => self.program.id(),
+            Some(origin) => format!("{} with guests by {}", self.program.id(), origin.name()),
+        }
+    }
+
+    /// Returns the environment variables that select the guests.
+    fn variables(&self) -> Option<(&'static str, &'static str)> {
+        self.guests.map(|origin| (ORIGIN_VARIABLE, origin.name()))
+    }
+
+    /// Returns the command that repeats the run.
+    fn command_line(&self) -> String {
+        let variables = self.variables().map(|(name, value)| format!("{name}={value} ")).unwrap_or_default();
+        variables + &self.program.command_line()
+    }
+}
+
+/// The result of one run.
+struct RunResult<'a> {
+    test: TestRun<'a>,
     log: PathBuf,
     time: Duration,
     /// The processor time of the program and of its child processes that have ended; 0 if the system does not provide
@@ -52,19 +80,19 @@ struct ProgramResult<'a> {
 ///
 /// # Errors
 /// If a program failed. All programs are run before; the message names each failed program.
-pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Settings) -> Result<()> {
-    let logs = project.target.join("test-output").join(settings.label);
+pub(crate) fn run(project: &Project, tests: &[TestRun<'_>], settings: &Settings) -> Result<()> {
+    let logs = project.target.join("test-output");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create `{}`", logs.display()))?;
     let durations_file = logs.join("durations.json");
     let durations = read_durations(&durations_file);
-    let queue = Mutex::new(in_order(programs, &durations).into_iter());
+    let queue = Mutex::new(in_order(tests, &durations).into_iter());
     let finished = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..settings.jobs.max(1) {
             scope.spawn(|| {
                 loop {
-                    let Some(program) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
-                    let done = run_one(program, &logs, settings);
+                    let Some(test) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
+                    let done = run_one(test, &logs, settings);
                     // The output is printed under the lock, so that outputs of different programs are not mixed.
                     let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
                     done.print();
@@ -74,32 +102,34 @@ pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Setti
         }
     });
     let finished = finished.into_inner().unwrap_or_else(PoisonError::into_inner);
-    ensure!(finished.len() == programs.len(), "only {} of {} programs were run", finished.len(), programs.len());
+    ensure!(finished.len() == tests.len(), "only {} of {} programs were run", finished.len(), tests.len());
     write_durations(&durations_file, &finished)?;
     let failed: Vec<String> = finished
         .iter()
-        .filter_map(|done| Some(format!("\n  {}: {}", done.program.command_line(), done.failure.as_ref()?)))
+        .filter_map(|done| Some(format!("\n  {}: {}", done.test.command_line(), done.failure.as_ref()?)))
         .collect();
     ensure!(failed.is_empty(), "{} of {} test programs failed:{}", failed.len(), finished.len(), failed.concat());
     Ok(())
 }
 
-fn run_one<'a>(program: &'a TestProgram, logs: &Path, settings: &Settings) -> ProgramResult<'a> {
-    let log = logs.join(format!("{}.log", program.id().replace('/', "-")));
+fn run_one<'a>(test: TestRun<'a>, logs: &Path, settings: &Settings) -> RunResult<'a> {
+    let log = logs.join(format!("{}.log", test.id().replace(['/', ' '], "-")));
     let begin = Instant::now();
     let mut cpu_seconds = 0.0;
-    let failure = run_to_end(program, &log, settings, &mut cpu_seconds);
+    let failure = run_to_end(test, &log, settings, &mut cpu_seconds);
     let failure = failure.unwrap_or_else(|error| Some(format!("{error:#}")));
-    ProgramResult { program, log, time: begin.elapsed(), cpu_seconds, failure }
+    RunResult { test, log, time: begin.elapsed(), cpu_seconds, failure }
 }
 
 /// Runs a program until it ends. Returns the reason why it failed, or `None` if it succeeded.
-fn run_to_end(program: &TestProgram, log: &Path, settings: &Settings, cpu_seconds: &mut f64) -> Result<Option<String>> {
+fn run_to_end(test: TestRun<'_>, log: &Path, settings: &Settings, cpu_seconds: &mut f64) -> Result<Option<String>> {
+    let program = test.program;
     let output = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
     let mut command = Command::new(&program.executable);
     // The program runs in the folder of its package, as `cargo test` runs it.
     command.current_dir(&program.dir).env("CARGO_MANIFEST_DIR", &program.dir);
     command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
+    command.envs(test.variables());
     command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
     let mut child = command.spawn().with_context(|| format!("cannot run `{}`", program.executable.display()))?;
     let begin = Instant::now();
@@ -125,16 +155,16 @@ fn kill(child: &mut Child) {
     let _waited = child.wait();
 }
 
-impl ProgramResult<'_> {
+impl RunResult<'_> {
     fn print(&self) {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let result = if self.failure.is_some() { "FAILED" } else { "ok" };
         let count = passed(&text).map(|count| format!("  {count} tests")).unwrap_or_default();
         let (time, cpu) = (self.time.as_secs_f64(), self.cpu_seconds);
-        println!("{result:<8}{time:>7.1} s  cpu {cpu:>6.1} s  {}{count}", self.program.id());
+        println!("{result:<8}{time:>7.1} s  cpu {cpu:>6.1} s  {}{count}", self.test.id());
         if let Some(failure) = &self.failure {
-            println!("{text}\n── end of the output of {} ({failure})", self.program.id());
+            println!("{text}\n── end of the output of {} ({failure})", self.test.id());
         }
     }
 }
@@ -155,14 +185,14 @@ fn parse_cpu(stat: &str) -> Option<f64> {
     Some(sum as f64 / 100.0)
 }
 
-/// The duration of each program in the last run, in seconds, by [`TestProgram::id`].
+/// The duration of each program in the last run, in seconds, by [`TestRun::id`].
 type Durations = BTreeMap<String, f64>;
 
 /// Orders the programs by duration, longest first. A program without a known duration comes first, because it may be
 /// long.
-fn in_order<'a>(programs: &[&'a TestProgram], durations: &Durations) -> Vec<&'a TestProgram> {
-    let mut ordered = programs.to_vec();
-    let seconds = |program: &TestProgram| durations.get(&program.id()).copied().unwrap_or(f64::MAX);
+fn in_order<'a>(tests: &[TestRun<'a>], durations: &Durations) -> Vec<TestRun<'a>> {
+    let mut ordered = tests.to_vec();
+    let seconds = |test: &TestRun<'_>| durations.get(&test.id()).copied().unwrap_or(f64::MAX);
     ordered.sort_by(|a, b| seconds(b).total_cmp(&seconds(a)));
     ordered
 }
@@ -175,8 +205,8 @@ fn read_durations(path: &Path) -> Durations {
     entries.filter_map(|(name, seconds)| Some((name.clone(), seconds.as_f64()?))).collect()
 }
 
-fn write_durations(path: &Path, finished: &[ProgramResult<'_>]) -> Result<()> {
-    let durations: Durations = finished.iter().map(|done| (done.program.id(), done.time.as_secs_f64())).collect();
+fn write_durations(path: &Path, finished: &[RunResult<'_>]) -> Result<()> {
+    let durations: Durations = finished.iter().map(|done| (done.test.id(), done.time.as_secs_f64())).collect();
     let text = serde_json::to_string_pretty(&durations)?;
     std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
@@ -195,12 +225,26 @@ mod tests {
         }
     }
 
+    fn run(program: &TestProgram) -> TestRun<'_> {
+        TestRun { program, guests: None }
+    }
+
+    #[test]
+    fn a_run_with_other_guests_is_named_and_repeated_with_them() {
+        let program = program("deploy");
+        let test = TestRun { guests: Some(ToolchainOrigin::Debian), ..run(&program) };
+        assert_eq!(test.id(), "isomer-node/deploy with guests by debian");
+        assert!(test.command_line().starts_with("ISOMER_GUEST_TOOLCHAIN=debian cargo test "));
+    }
+
     #[test]
     fn unknown_programs_run_first_and_then_the_longest() {
         let [short, long, new] = ["short", "long", "new"].map(program);
         let durations = [(short.id(), 1.0), (long.id(), 9.0)].into_iter().collect();
-        let order: Vec<String> =
-            in_order(&[&short, &long, &new], &durations).iter().map(|program| program.target.clone()).collect();
+        let order: Vec<String> = in_order(&[&short, &long, &new].map(run), &durations)
+            .iter()
+            .map(|test| test.program.target.clone())
+            .collect();
         assert_eq!(order, ["new", "long", "short"]);
     }
 
@@ -221,10 +265,10 @@ mod tests {
     fn a_program_that_fails_or_cannot_be_run_is_reported() {
         let logs = std::env::temp_dir().join(format!("isomer-xtask-programs-{}", std::process::id()));
         std::fs::create_dir_all(&logs).expect("a temporary folder");
-        let settings = Settings { jobs: 1, variables: Vec::new(), label: "test" };
+        let settings = Settings { jobs: 1, variables: Vec::new() };
         let failure = |executable: &str| {
             let program = TestProgram { executable: executable.into(), dir: "/".into(), ..program("a") };
-            run_one(&program, &logs, &settings).failure
+            run_one(run(&program), &logs, &settings).failure
         };
         assert_eq!(failure("/bin/true"), None);
         assert!(failure("/bin/false").expect("the program fails").contains("exit status: 1"));

@@ -22,8 +22,14 @@ use tokio::time::MissedTickBehavior;
 use crate::client::{Http1, Http2, Stream, connect, head, secure};
 use crate::world::{Setup, Tls, WAITS, socket, until, within};
 
-/// The number of times that the test of one protocol starts and stops a front door.
-const STOPS: u64 = 20;
+/// The number of times that a front door is started and stopped. A stop with idle connections takes a second.
+const STOPS: u64 = 5;
+
+/// [`STOPS`], if `ISOMER_LONG` is set.
+const STOPS_LONG: u64 = 100;
+
+/// The number of front doors that inherit a socket.
+const SUCCESSORS: u64 = 20;
 
 /// The time between two new connections.
 const PACE: Duration = Duration::from_millis(1);
@@ -147,10 +153,11 @@ async fn load(clients: Clients, mut running: JoinSet<Option<Outcome>>, seed: u64
     outcomes
 }
 
-/// Starts a front door under load and stops it, [`STOPS`] times.
+/// Starts a front door under load and stops it, several times.
 async fn stop_again_and_again(tls: bool, http2: bool) {
     let tls = tls.then(Tls::new);
-    for seed in 0..STOPS {
+    let stops = if std::env::var_os("ISOMER_LONG").is_some() { STOPS_LONG } else { STOPS };
+    for seed in 0..stops {
         let front = Setup { tls: tls.as_ref().map(|tls| tls.certificates.clone()), ..Setup::default() }.start();
         let answers = Arc::new(AtomicU64::new(0));
         let config = tls.as_ref().map(|tls| tls.client(if http2 { "h2" } else { "http/1.1" }));
@@ -202,7 +209,7 @@ async fn a_shared_socket_passes_to_the_next_front_door() {
     let clients = Clients { address: front.address, tls: None, http2: false, answers: answers.clone() };
     let running = steady(&clients, 7).await;
     let loaded = tokio::spawn(load(clients, running, 7));
-    for _ in 0..STOPS {
+    for _ in 0..SUCCESSORS {
         let before = answers.load(Ordering::Relaxed);
         until("answers", || answers.load(Ordering::Relaxed) > before + 10).await;
         // The next front door starts after this one has ended. Connections that arrive in between wait.
