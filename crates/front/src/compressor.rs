@@ -263,7 +263,7 @@ mod tests {
             for piece in text.as_bytes().chunks(64 << 10) {
                 encoder.write(piece).expect("it is written");
                 encoder.flush().expect("it is flushed");
-                assert!(!encoder.waiting().is_empty(), "what was flushed has come out");
+                assert!(!encoder.waiting().is_empty(), "flushing writes the compressed bytes to the output");
                 bytes.append(encoder.waiting_mut());
             }
             encoder.finish().expect("it is finished");

@@ -407,7 +407,7 @@ mod tests {
         let _running: Vec<_> = greedy.iter().map(|permit| Activity::begin(&permit.activity)).collect();
         let last = registry.accept(ip("2001:db8:0:3::1")).expect("a permit");
         assert!(!is_evicted(&greedy[0]) && !is_evicted(&last));
-        assert!(is_evicted(&other) && !is_evicted(&next), "of equals the one that was idle longest");
+        assert!(is_evicted(&other) && !is_evicted(&next), "the connection of the wrong client was closed");
     }
 
     #[test]
@@ -472,7 +472,7 @@ mod tests {
         let two = registry.accept(ip("10.0.0.9")).expect("a permit");
         assert!(one.move_to(ip("192.0.2.1")));
         let request = Activity::begin(&one.activity);
-        assert!(!two.move_to(ip("192.0.2.1")), "it has its one connection");
+        assert!(!two.move_to(ip("192.0.2.1")), "the client already has its one connection");
         drop(request);
         assert!(registry.accept(ip("10.0.0.9")).expect("a permit").move_to(ip("192.0.2.2")));
         drop((one, two));

@@ -205,7 +205,7 @@ mod tests {
         drop(request);
         assert!(!in_flight.is_idle());
         drop(clone);
-        assert!(in_flight.is_idle(), "references to the site are no requests");
+        assert!(in_flight.is_idle(), "references to the site do not count as requests");
     }
 
     #[test]

@@ -194,7 +194,7 @@ async fn a_connection_cut_after_any_byte_runs_a_call_at_most_once() {
             answer => {
                 let (error, reason, not_run) = lost(answer);
                 assert_eq!(error, CallError::Unreachable, "cut after {size} bytes: {reason}");
-                assert!(!(not_run && ran == 1), "cut after {size} bytes: said not to have run");
+                assert!(!(not_run && ran == 1), "cut after {size} bytes: the call ran, but is reported as not run");
             }
         }
         runs += ran;
@@ -277,13 +277,13 @@ async fn load_goes_to_the_less_loaded_and_away_from_the_dead() {
     for call in held {
         failures += usize::from(call.await.unwrap().is_err());
     }
-    assert_eq!(failures, 5, "exactly the dead one's calls are lost");
+    assert_eq!(failures, 5, "exactly the calls of the dead server are lost");
     let back = again(&dead, &Arc::default()).await;
     until("both are connected", || peer.healthy() == 2).await;
     for _ in 0..50 {
         peer.call(call(b"echo".to_vec())).await.unwrap();
     }
-    assert!(back.script.started() > 0, "the one that came back gets nothing");
+    assert!(back.script.started() > 0, "the server that came back gets no calls");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,7 +302,7 @@ async fn waiting_for_a_connection_counts_for_the_deadline() {
     let (start, call) = (Instant::now(), call(b"echo".to_vec()));
     let deadline = call.context.deadline;
     assert_eq!(peer.call(call).await.unwrap(), b"echo");
-    assert!(start.elapsed() >= pause, "the connection was not held back");
+    assert!(start.elapsed() >= pause, "the connection was not delayed");
     let late = server.script.last().context.deadline.saturating_duration_since(deadline);
     assert!(late < pause / 2, "the callee has {late:?} more than the caller");
 }

@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(all.due(), Some(now + pause));
         assert_eq!(all.next(now + pause), [Start(2)]);
         all.ready(2);
-        assert_eq!(all.next(now + pause), [], "it is announced once");
+        assert_eq!(all.next(now + pause), [], "readiness is announced only once");
     }
 
     #[test]

@@ -132,7 +132,7 @@ mod tests {
             }
         })
         .await;
-        assert_eq!((served, closed), (vec![1, 2, 3], 1), "one error was of the process");
+        assert_eq!((served, closed), (vec![1, 2, 3], 1), "only the error of the whole process closes a connection");
         assert_eq!(script.0.len(), 1, "no connection is accepted after the stop");
     }
 

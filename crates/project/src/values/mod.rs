@@ -401,11 +401,11 @@ mod tests {
         assert_eq!(case.of("one", "LEVEL"), "manifest");
         case.file(".env", "LEVEL=dotenv\nTOKEN=t\nUNKNOWN=x\n");
         assert_eq!((case.of("one", "LEVEL"), case.of("two", "LEVEL")), ("dotenv".to_owned(), "dotenv".to_owned()));
-        assert_eq!(case.of("one", "UNKNOWN"), "", "what no component has goes to none");
+        assert_eq!(case.of("one", "UNKNOWN"), "", "a variable that no component has is ignored");
         assert_eq!(case.environment()["TOKEN"], "t");
         case.flags.env_files = vec![case.file("first.env", "LEVEL=1\n"), case.file("second.env", "LEVEL=2\n")];
         assert_eq!(case.of("one", "LEVEL"), "2");
-        assert!(!case.environment().contains_key("TOKEN"), "`.env` is not read then");
+        assert!(!case.environment().contains_key("TOKEN"), "`.env` is not read if there are `--env-file` flags");
         case.flags.config_files = vec![case.file("values.toml", "LEVEL = 3\n[two]\nLEVEL = \"own\"\n")];
         assert_eq!((case.of("one", "LEVEL"), case.of("two", "LEVEL")), ("3".to_owned(), "own".to_owned()));
         case.flags.config_files.push(case.file("values.json", "{\"one\": {\"LEVEL\": true}}"));
