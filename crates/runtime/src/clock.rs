@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The instant at which [`now`] is 0: its first call in this process.
+/// The instant at which [`now`] is 0: the time at which the process first used this clock.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Returns the nanoseconds since this function was first called in the process.
+/// Returns the nanoseconds since the process first used this clock.
 pub(crate) fn now() -> u64 {
     nanoseconds_at(Instant::now())
 }
 
-/// Returns the value that [`now`] would have returned at `instant`; 0 for an instant before the first call of [`now`].
+/// Returns the value that [`now`] would have returned at `instant`; 0 for an instant before the process first used this
+/// clock.
 pub(crate) fn nanoseconds_at(instant: Instant) -> u64 {
     u64::try_from(instant.saturating_duration_since(*START).as_nanos()).unwrap_or(u64::MAX)
 }

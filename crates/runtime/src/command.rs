@@ -2,7 +2,8 @@
 //! process.
 //!
 //! A command has no time or memory limit, because the user who started it can stop it. Dropping the future stops it
-//! even in an endless loop. A command can reach only what its [`CommandSettings`] grant.
+//! even in an endless loop. A command can reach only what its [`CommandSettings`] grant, and the default settings grant
+//! nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -59,12 +59,12 @@ pub enum Failure {
         /// The limit that was reached.
         limit: RoomLimit,
     },
-    /// The guest exceeded a quota of its tenant.
+    /// A quota of the guest's tenant is used up, so the guest was stopped or did not start.
     #[error("the tenant is at its quota of {quota}: {reason}")]
     Quota {
-        /// The quota that the guest exceeded.
+        /// The quota that is used up.
         quota: Quota,
-        /// The guest's action that exceeded the quota.
+        /// What has used up the quota.
         reason: String,
         /// The guest's call stack, innermost frame first; empty if the guest was not running.
         backtrace: Vec<String>,

@@ -1,4 +1,4 @@
-//! A group: one component, usually a composition, that is linked with host functions, and its pool of instances. It
+//! A group: one component (often a composition of several), linked with host functions, and its pool of instances. It
 //! serves requests and calls.
 
 mod linker;

@@ -14,7 +14,7 @@ pub(crate) struct World {
     /// The imports in the component's order. An interface comes after the interfaces whose types it uses.
     pub(crate) imports: Vec<Interface>,
     pub(crate) exports: Vec<Interface>,
-    /// The names of the imports that are not interfaces.
+    /// The names of the imports that are not interfaces with a `namespace:package/interface` name, such as functions.
     pub(crate) loose_imports: Vec<String>,
 }
 

@@ -28,7 +28,7 @@ pub struct CallContext {
 pub struct Call {
     /// The key of the function to call.
     pub function: FunctionKey,
-    /// The deadline, the request and the plan of the call.
+    /// The deadline, the request, the trace and the plan of the call.
     pub context: CallContext,
     /// Whether the function is idempotent. If not, a lost call that may have run is not repeated. Only the caller knows
     /// this value; it is not sent.

@@ -93,7 +93,7 @@ const REFUSED: &[RefusedComponent] = &[
     RefusedComponent {
         name: "table bomb at the start",
         component: || wat_components::handler("(table 9000000 funcref)", ""),
-        contains: "the component begins with a table of 9000000 elements; at most 100000 are allowed",
+        contains: "a table of the component has 9000000 elements at the start; at most 100000 are allowed",
     },
     RefusedComponent {
         name: "many memories",

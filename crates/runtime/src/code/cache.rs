@@ -66,8 +66,8 @@ pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeErro
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     folder: PathBuf,
-    /// Whether the folder holds the code of deployed apps, which only [`CodeCache::sweep`] removes. The code in other
-    /// folders is compiled again when it is missing.
+    /// Whether the folder holds the code of deployed apps, of which only [`CodeCache::sweep`] removes unused files. The
+    /// code in other folders is compiled again when it is missing.
     is_kept: bool,
     key: SealKey,
     verified: Arc<Mutex<HashMap<Key, FileStamp>>>,
@@ -103,7 +103,7 @@ impl CodeCache {
         Ok(Self { folder: folder.to_owned(), is_kept: false, key, verified: Arc::default(), loaded: Arc::default() })
     }
 
-    /// Opens `folder` like [`CodeCache::open`], but only [`CodeCache::sweep`] removes code from the folder.
+    /// Opens `folder` like [`CodeCache::open`], but only [`CodeCache::sweep`] removes unused code from the folder.
     ///
     /// # Errors
     /// The errors of [`CodeCache::open`].
@@ -343,7 +343,7 @@ impl FileStamp {
 }
 
 /// Returns the path of the key file of `folder`. The key is outside of the folder, so that write access to the folder
-/// does not include write access to the key.
+/// does not give access to the key.
 fn key_of(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(".key");

@@ -45,7 +45,7 @@ impl std::fmt::Debug for SealKey {
 
 impl SealKey {
     /// Reads the key from `path`, or creates the key file if it does not exist. A key that is damaged, or that other
-    /// users may read, is replaced. All files that were sealed with the replaced key become invalid.
+    /// users may read or write, is replaced. All files that were sealed with the replaced key become invalid.
     ///
     /// # Errors
     /// If the key file cannot be read or created.

@@ -85,7 +85,8 @@ impl FileArgument for String {
 
 impl FileArgument for u64 {}
 
-/// A call of a file function that is not admitted yet.
+/// The properties of a call of a file function that must be known to admit the call: its handles, its cost and the
+/// length of its texts.
 pub(crate) struct FileCall {
     file: Handle,
     other: Option<Handle>,

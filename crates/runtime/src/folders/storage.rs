@@ -81,8 +81,9 @@ pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
 }
 
 /// Returns the maximum number of bytes that can be written at `offset` for a cost of at most `room`. Returns 0 if the
-/// offset is unknown and `room` does not suffice for a write of one block at any alignment. If this function returned a
-/// few bytes instead, a guest would write byte by byte, and would reserve the rest of a block thousands of times.
+/// offset is unknown and `room` does not suffice for a write of [`BLOCK_BYTES`] at the worst alignment. If this
+/// function returned a few bytes instead, a guest would write byte by byte, and would reserve the rest of a block
+/// thousands of times.
 pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     let mut bytes = (room / BLOCK_BYTES).saturating_mul(BLOCK_BYTES).saturating_sub(before);

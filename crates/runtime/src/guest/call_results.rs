@@ -17,7 +17,7 @@ pub(crate) struct PendingResult {
     pub(crate) ticket: u32,
     pub(crate) function: usize,
     pub(crate) result: CallResult,
-    /// The permit of the call; `None` if the call failed because it got no permit.
+    /// The permit of the call; `None` if the call failed before it got a permit.
     pub(crate) _permit: Option<CallPermit>,
 }
 

@@ -64,9 +64,9 @@ pub struct Guest {
     until: Option<TimeLimit>,
     /// The signals of the current request, through which its response can extend the time limit.
     signals: Option<Arc<ResponseSignals>>,
-    /// The asynchronous calls across seams that have started and have no result yet.
+    /// The asynchronous calls across seams that have started and whose results the guest has not taken yet.
     pub(crate) in_flight_calls: Arc<InFlightCalls>,
-    /// The results of asynchronous calls across seams that the guest has not taken yet.
+    /// The results of asynchronous calls across seams that have returned, until the guest takes them.
     pub(crate) call_results: CallResults,
     /// The seam of the synchronous call that the guest currently waits for.
     pub(crate) waits_for: Option<Arc<str>>,

@@ -1,9 +1,9 @@
 //! Reports of accesses that guests were denied, in the log of their app. A repeated denial is reported once per
 //! [`PERIOD`].
 //!
-//! A guest chooses what it requests and how often, so it must not be able to choose the length of a line or the number
-//! of lines. Names are truncated, a line is not repeated for [`PERIOD`], and denials without a line are counted and
-//! reported with the next line.
+//! A guest chooses what it tries to access and how often, so it must not be able to choose the length of a line or the
+//! number of lines. Names are truncated, a line is not repeated for [`PERIOD`], and denials without a line are counted
+//! and reported with the next line.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -62,7 +62,7 @@ impl Denials {
             std::mem::take(&mut reported.unreported)
         };
         if unreported > 0 {
-            let text = format!("{unreported} more requests without a grant were denied");
+            let text = format!("{unreported} more accesses without a grant were denied");
             self.sink.emit(Event::AccessDenied { component, text: &text });
         }
         self.sink.emit(Event::AccessDenied { component, text: &text });
@@ -95,7 +95,7 @@ mod tests {
         denials.report_at("pages", "no store `a`", now);
         let lines = std::mem::take(&mut *sink.0.lock().unwrap());
         assert_eq!(lines[0], "cart no store `a`");
-        assert_eq!(lines[1], "pages 999 more requests without a grant were denied");
+        assert_eq!(lines[1], "pages 999 more accesses without a grant were denied");
         assert_eq!(lines[2..], ["pages no store `a`"]);
         for number in 0..1000 {
             denials.report_at("cart", &format!("no store `{number}`"), now);

@@ -8,7 +8,7 @@
 
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// The minimum number of bytes by which the charge to the account grows.
+/// The minimum number of bytes that the account is charged in advance, if its memory suffices for them.
 const STEP_BYTES: usize = 64 << 10;
 
 /// The charge for the host memory of one wasmtime store.
@@ -59,7 +59,8 @@ impl HostCredit {
         Ok(())
     }
 
-    /// Sets the number of bytes that the store actually holds. If the charge is much larger, reduces it.
+    /// Sets the number of bytes that the store actually holds. Releases the part of the charge beyond this number and
+    /// its reserve, if that part is larger than [`STEP_BYTES`].
     pub(crate) fn set_held(&mut self, held_bytes: usize) {
         self.used_bytes = held_bytes;
         let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));

@@ -10,7 +10,7 @@ use wasmtime_wasi_http::{
 use super::scope::RequestScope;
 use super::template::GroupTemplate;
 
-/// An index that no owner has. If no owner is entered, a request is refused.
+/// An index that no owner has. An outgoing request is refused if no owner is entered.
 pub(crate) const NO_OWNER: usize = usize::MAX;
 
 /// The maximum number of bytes of a body that are copied out of a guest as one chunk. Each request may hold a few
@@ -18,7 +18,8 @@ pub(crate) const NO_OWNER: usize = usize::MAX;
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// The host memory of one exchange with an external server in bytes: the waiting chunks of both bodies, the head of the
-/// response, and the connection with its buffers. `outbound/exchange.rs` enforces the same limits.
+/// response, and the connection with its buffers. `BUFFER_BYTES` in `outbound/http_connection.rs` is small enough for
+/// this size.
 const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 
 /// The HTTP hooks of one wasmtime store.

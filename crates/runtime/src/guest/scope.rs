@@ -1,4 +1,4 @@
-//! The scope of a request: the data that all calls share which a request causes, directly or indirectly.
+//! The scope of a request: the data that is shared by all calls that the request causes, directly or indirectly.
 
 use std::any::Any;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! The host memory that wasmtime uses for the tasks, streams, futures and waitable sets of a wasmtime store. It is
-//! charged to the account of the store while the guest runs.
+//! The host memory that wasmtime uses for the tasks, streams, futures and waitable sets of a wasmtime store. The
+//! account of the store is charged for it while the guest runs.
 //!
 //! A guest creates these objects without calling any function of the platform, up to
 //! [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) in a store. They are counted each time that

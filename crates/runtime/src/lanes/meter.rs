@@ -36,7 +36,7 @@ thread_local! {
 /// What a thread has measured so far.
 #[derive(Clone, Copy)]
 struct ThreadClock {
-    /// The last reading of the thread's processor clock, after the time at which it was read.
+    /// The time at which the thread's processor clock was last read, and the processor time that it showed.
     read: Option<(Instant, Duration)>,
     /// The processor time that was charged to accounts since the last reading.
     charged: Duration,

@@ -74,13 +74,17 @@ pub enum SlotsError {
         bytes_max: usize,
     },
     /// A table has more elements than a slot of the pool has room for.
-    #[error("the component begins with a table of {elements} elements; at most {TABLE_ELEMENTS_MAX} are allowed")]
+    #[error("a table of the component has {elements} elements at the start; at most {TABLE_ELEMENTS_MAX} are allowed")]
     Table {
         /// The initial number of elements in the table.
         elements: u64,
     },
     /// A memory is larger than a slot of the pool.
-    #[error("the component begins with a memory of {}; at most {} are allowed", size(.bytes), size(MEMORY_BYTES_MAX))]
+    #[error(
+        "a memory of the component has {} at the start; at most {} are allowed",
+        size(.bytes),
+        size(MEMORY_BYTES_MAX)
+    )]
     Memory {
         /// The initial size of the memory, in bytes.
         bytes: u64,

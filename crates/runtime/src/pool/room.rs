@@ -455,8 +455,8 @@ fn counted(slots: Slots, account: &Account) -> Slots {
 }
 
 /// Returns `slots` with at most [`STACKS_TRUSTED`] stacks. An instance may use more stacks, but it is rare that all its
-/// components wait on their stacks at the same time. Used only for an account without limits, which does not share the
-/// pool with other accounts.
+/// components wait on their stacks at the same time. Used only for an account without limits, because no other account
+/// shares the pool with it.
 fn trusted(slots: Slots) -> Slots {
     Slots { stacks: slots.stacks.min(STACKS_TRUSTED), ..slots }
 }

@@ -48,7 +48,7 @@ pub(super) enum RequestEnd {
     /// The guest trapped. The instance has one call stack for all requests, so the runtime cannot tell which request
     /// caused the trap. Every request gets this outcome.
     Trap,
-    /// The instance ended for another reason, which this request is not known to have caused.
+    /// The instance ended for another reason, and it is not known that this request caused it.
     InstanceLost,
 }
 

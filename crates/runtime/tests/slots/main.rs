@@ -14,8 +14,8 @@ use wasmtime::component::{Component, Linker};
 
 use generate::Generator;
 
-/// Returns the numbers of memories, tables, core instances and component instances that the pool's users hold at
-/// present.
+/// Returns the numbers of memories, tables, core instances and component instances that are currently in use in the
+/// pool.
 fn taken(engine: &Engine) -> (usize, usize, u64, u64) {
     let pool = engine.wasmtime().pooling_allocator_metrics().expect("the engine has a pool");
     (pool.memories(), pool.tables(), pool.core_instances(), pool.component_instances())

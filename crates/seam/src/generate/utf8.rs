@@ -30,8 +30,8 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     code.local_get(ADDRESS).i32_const(16).i32_add().local_set(ADDRESS).br(0);
     code.end().end();
 
-    // Skips ASCII bytes one by one, for those before the first byte that is not ASCII, and for fewer than 16 bytes at
-    // the end.
+    // Skips the remaining ASCII bytes one by one, up to the first byte that is not ASCII. At the end of the string,
+    // fewer than 16 bytes are left.
     code.block(BlockType::Empty).loop_(BlockType::Empty);
     code.local_get(ADDRESS).local_get(END).i32_eq().if_(BlockType::Empty).i32_const(1).return_().end();
     code.local_get(ADDRESS).i32_load8_u(at(0, 1)).local_tee(byte).i32_const(0x80).i32_ge_u().br_if(1);

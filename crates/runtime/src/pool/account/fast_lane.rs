@@ -13,8 +13,8 @@ const CREDIT_MAX: Duration = Duration::from_millis(4);
 /// The credit that is added per second. Twenty hostile accounts can thus use a twenty-fifth of one thread's time.
 const CREDIT_PER_SECOND: Duration = Duration::from_millis(2);
 
-/// The maximum amount by which the credit can be below zero. An account that stops computing for a long time can thus
-/// use the fast lane again after two seconds.
+/// The maximum amount by which the credit can be below zero. An account whose requests no longer compute for a long
+/// time can thus use the fast lane again after two seconds.
 const DEBT_MAX: Duration = Duration::from_millis(4);
 
 /// The credit of one account for long polls in the fast lane.
