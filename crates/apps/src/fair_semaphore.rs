@@ -299,10 +299,10 @@ mod tests {
         let held = ["a", "b", "c", "d"].map(|name| take_all(&permits, name));
         assert_eq!(held.each_ref().map(Vec::len), [4, 1, 1, 1]);
         let last = request(&permits, "e");
-        assert!(last.is_some(), "the fifth has one at once");
+        assert!(last.is_some(), "the fifth tenant gets a permit immediately");
         assert!(request(&permits, "f").is_none());
         drop((held, last));
-        assert_eq!(take_all(&permits, "f").len(), 4, "all are free again");
+        assert_eq!(take_all(&permits, "f").len(), 4, "all permits are free again");
         assert!(permits.0.state().tenants.is_empty() && permits.0.state().queue.is_empty());
     }
 
@@ -358,14 +358,14 @@ mod tests {
             work
         };
         let first = [slow("a"), slow("a")];
-        assert!(request(&permits, "a").is_none(), "it has two that are slow");
+        assert!(request(&permits, "a").is_none(), "the tenant has two slow operations");
         let third = slow("b");
         // The maximum number of slow operations is reached after the first of these two, so the second keeps its
         // permit.
         let rest = [slow("c"), slow("d")];
         assert!(request(&permits, "e").is_none());
         drop((first, third, rest));
-        assert_eq!(take_all(&permits, "a").len(), 1, "all are free: one, and half is kept for others");
+        assert_eq!(take_all(&permits, "a").len(), 1, "one of the two permits is kept for other tenants");
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Member {
     ///
     /// # Errors
     /// If one of these steps fails. The later steps are then not run.
-    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and all come from different places")]
+    #[expect(clippy::too_many_arguments, reason = "callers have the arguments from different places")]
     pub async fn make(
         app: &App,
         app_dir: &Path,

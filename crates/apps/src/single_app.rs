@@ -57,9 +57,9 @@ impl SingleApp {
             ..options
         };
         let tenancy = Tenancy::new(engine, cache, log, Arc::new(EmptyRepository), options);
-        let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant's name is one");
+        let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant has a valid name");
         tenancy.set_own_tenant(&tenant);
-        let name = NAME.parse().expect("it is a name");
+        let name = NAME.parse().expect("`NAME` is a valid name of an app");
         Ok(Self { tenancy, tenant, name, granted_by: GrantedBy::Manifest, environment: Arc::default() })
     }
 
@@ -133,7 +133,7 @@ impl SingleApp {
     /// # Panics
     /// Never, because the tenant is not removed.
     pub fn take_over(&self, started: StandbyRevision) -> Option<RetiredRevision> {
-        let every: HostPattern = "*".parse().expect("it is a pattern");
+        let every: HostPattern = "*".parse().expect("`*` is a valid pattern");
         self.tenancy.take_over(started, &[every]).expect("the tenant is not removed")
     }
 }

@@ -74,7 +74,7 @@ impl DataDir {
         sync_dir(&path).map_err(failed(&path, "syncing the directory failed"))?;
         let dir = Self { path, _lock: lock };
         let drafts = dir.drafts();
-        let action = "finishing the replacement of a SQL store that an earlier process started failed";
+        let action = "an earlier process did not finish the replacement of a SQL store, and finishing it now failed";
         finish_drafts(&dir.sql(), &drafts).map_err(failed(&drafts, action))?;
         Ok(dir)
     }

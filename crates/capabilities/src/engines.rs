@@ -72,8 +72,8 @@ impl Engines {
     }
 
     /// Finishes the replacements in `folder` of SQL stores in the folder `sql`. Unlike
-    /// [`roll_forward`](crate::sql::roll_forward), this may run while other stores are used. It takes a bounded time,
-    /// whatever the tenant does meanwhile.
+    /// [`roll_forward`](crate::sql::roll_forward), this may run while other stores are used. The call takes a bounded
+    /// time, whatever the tenant does meanwhile.
     ///
     /// # Errors
     /// If the disk fails, or if one of these stores is open or takes too long to open.

@@ -35,7 +35,7 @@ pub enum CapabilityError {
         source: OutsideError,
     },
     /// The sizes of the app's store files cannot be measured.
-    #[error("the app's folders cannot be measured")]
+    #[error("the folders of the app's stores cannot be measured")]
     Count(#[source] std::io::Error),
     /// The migrations folder of a SQL store is not one of the app's own folders.
     #[error("the migrations of the SQL store `{store}` cannot be read")]

@@ -220,7 +220,7 @@ async fn line_endings_do_not_change_a_migration() {
     assert_eq!(
         names(&app.open().await.unwrap()).await,
         [Value::Text("two\nlines".to_owned())],
-        "they are not data either"
+        "line endings in strings are also converted"
     );
     app.write("001.sql", text);
     app.open().await.unwrap();

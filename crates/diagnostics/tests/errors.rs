@@ -76,7 +76,7 @@ fn causes_with_the_same_message_and_duplicate_hints_are_left_out() {
 #[test]
 fn results_take_hints() {
     let result: Result<(), _> = Err(io::Error::other("no such folder `apps`"));
-    let hinted = result.hint("make it with `isomer new apps`").expect_err("it is an error");
+    let hinted = result.hint("make it with `isomer new apps`").expect_err("the result is an error");
     assert_eq!(hinted.hints(), ["make it with `isomer new apps`"]);
     assert_eq!(hinted.to_string(), "no such folder `apps`");
     assert!(hinted.inner().downcast_ref::<io::Error>().is_some());

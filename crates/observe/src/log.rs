@@ -22,7 +22,7 @@ pub enum Format {
         /// Whether to use the terminal's colours.
         colour: bool,
     },
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

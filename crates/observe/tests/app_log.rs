@@ -178,7 +178,7 @@ fn a_text_cannot_look_like_another_line() {
     log_line(&it.log, forged);
     log_line(&it.log, "after");
     assert_eq!(texts(&last(&it.log, 10)), [forged, "after"]);
-    let written = std::fs::read_to_string(it.path().join("00000001.jsonl")).expect("it is there");
+    let written = std::fs::read_to_string(it.path().join("00000001.jsonl")).expect("the file exists");
     assert_eq!(written.lines().count(), 2, "{written}");
     assert!(!written.chars().any(|character| character.is_control() && character != '\n'), "{written:?}");
 }
@@ -220,9 +220,9 @@ fn a_truncated_line_damages_no_other() {
     log_line(&it.log, "first");
     assert_eq!(last(&it.log, 10).len(), 1);
     let path = it.path().join("00000001.jsonl");
-    let mut bytes = std::fs::read(&path).expect("it is there");
+    let mut bytes = std::fs::read(&path).expect("the file exists");
     bytes.extend_from_slice(b"{\"at_ms\":17,\"stre");
-    std::fs::write(&path, bytes).expect("it can be written");
+    std::fs::write(&path, bytes).expect("the file can be written");
     let it = it.restart(|_| {});
     assert_eq!(texts(&last(&it.log, 10)), ["first"]);
     log_line(&it.log, "second");
@@ -240,7 +240,7 @@ fn a_quota_applies_to_all_apps_of_one_tenant() {
         log_line(&second, "x");
     }
     log_line(&other, "x");
-    let said = until("what was dropped to be said", || {
+    let said = until("a report of dropped lines", || {
         let (first, second) = (last(&it.log, 100), last(&second, 100));
         (dropped(&first, "quota") + dropped(&second, "quota") == 1).then_some(first.len() + second.len())
     });
@@ -255,12 +255,12 @@ fn a_quota_applies_to_all_apps_of_one_tenant() {
 fn lines_that_come_too_fast_are_counted_and_reported() {
     let it = setup(|limits| (limits.waiting_bytes_of_app, limits.loss_report_interval) = (0, Duration::from_millis(1)));
     let neighbour = it.logs.open(it.folder.path().join("neighbour"), &LogQuota::new(u64::MAX));
-    let (_, mut followed) = it.log.follow(0).expect("it can be followed");
+    let (_, mut followed) = it.log.follow(0).expect("the log can be followed");
     for _ in 0..100 {
         log_line(&it.log, "x");
         log_line(&neighbour, "y");
     }
-    let lines = until("what was dropped to be said", || {
+    let lines = until("a report of dropped lines", || {
         let lines = last(&it.log, 1000);
         (dropped(&lines, "faster") == 100).then_some(lines)
     });
@@ -283,13 +283,13 @@ fn losses_are_reported_at_intervals() {
 #[test]
 fn a_log_reports_lines_that_could_not_be_written() {
     let it = setup(|limits| limits.loss_report_interval = Duration::from_millis(1));
-    std::fs::write(it.path(), "in the way").expect("it can be written");
+    std::fs::write(it.path(), "in the way").expect("the file can be written");
     for _ in 0..3 {
         log_line(&it.log, "lost");
     }
     assert!(matches!(it.log.last(1), Err(AppLogError::Read { .. })));
-    std::fs::remove_file(it.path()).expect("it is there");
-    until("what was lost to be said", || (dropped(&last(&it.log, 100), "the disk") == 3).then_some(()));
+    std::fs::remove_file(it.path()).expect("the file exists");
+    until("a report of dropped lines", || (dropped(&last(&it.log, 100), "the disk") == 3).then_some(()));
     log_line(&it.log, "found");
     assert_eq!(texts(&last(&it.log, 1)), ["found"]);
 }
@@ -308,7 +308,7 @@ fn a_log_leaves_the_reserve_free() {
     assert_eq!(texts(&last(&it.log, 9)), ["first"]);
     assert_eq!(files(&it.path()), before);
     room.store(u64::MAX, Ordering::SeqCst);
-    until("what was lost to be said", || (dropped(&last(&it.log, 9), "the disk") == 1).then_some(()));
+    until("a report of dropped lines", || (dropped(&last(&it.log, 9), "the disk") == 1).then_some(()));
     log_line(&it.log, "found");
     assert_eq!(texts(&last(&it.log, 1)), ["found"]);
 }
@@ -326,11 +326,11 @@ fn a_follower_gets_each_line_once() {
             }
         }
     });
-    let followers: Vec<_> = (0..4).map(|_| it.log.follow(1000).expect("it can be followed")).collect();
-    speaker.join().expect("it spoke");
+    let followers: Vec<_> = (0..4).map(|_| it.log.follow(1000).expect("the log can be followed")).collect();
+    speaker.join().expect("the writing thread does not panic");
     for (mut lines, mut followed) in followers {
         while lines.last().is_none_or(|line| line.text != "599") {
-            lines.push(next(&mut followed).expect("more comes"));
+            lines.push(next(&mut followed).expect("another line"));
         }
         assert_eq!(texts(&lines), (0..600).map(|number| number.to_string()).collect::<Vec<_>>());
     }
@@ -339,8 +339,8 @@ fn a_follower_gets_each_line_once() {
 #[test]
 fn a_slow_follower_loses_lines_and_is_told_how_many() {
     let it = setup(|limits| limits.followers = 2);
-    let (_, mut slow) = it.log.follow(0).expect("it can be followed");
-    let (_, _second) = it.log.follow(0).expect("it can be followed");
+    let (_, mut slow) = it.log.follow(0).expect("the log can be followed");
+    let (_, _second) = it.log.follow(0).expect("the log can be followed");
     assert!(matches!(it.log.follow(0), Err(AppLogError::Followers { most: 2 })));
     for number in 0..3000 {
         log_line(&it.log, &number.to_string());
@@ -366,7 +366,7 @@ fn a_slow_follower_loses_lines_and_is_told_how_many() {
 fn a_closed_log_writes_nothing_and_ends_all_followers() {
     let it = setup(|_| {});
     log_line(&it.log, "before");
-    let (lines, mut followed) = it.log.follow(10).expect("it can be followed");
+    let (lines, mut followed) = it.log.follow(10).expect("the log can be followed");
     assert_eq!(texts(&lines), ["before"]);
     // Opening the log again returns the same log.
     let same = it.logs.open(it.path(), &LogQuota::new(0));
@@ -376,7 +376,7 @@ fn a_closed_log_writes_nothing_and_ends_all_followers() {
     log_line(&same, "lost");
     assert_eq!(next(&mut followed), None);
     assert!(matches!(same.last(1), Err(AppLogError::Closed)));
-    std::fs::remove_dir_all(it.path()).expect("it is there");
+    std::fs::remove_dir_all(it.path()).expect("the folder exists");
     it.log.close();
     assert!(!it.path().exists());
     // An app of the same name starts with an empty log.

@@ -70,7 +70,7 @@ pub enum InvalidLevels {
     #[error("`{0}` is not a part of the platform: the parts are {parts}", parts = PARTS.join(", "))]
     Part(String),
     /// The text is longer than 1024 bytes.
-    #[error("the levels are longer than {TEXT_BYTES_MAX} bytes")]
+    #[error("the list of log levels is longer than {TEXT_BYTES_MAX} bytes")]
     TooLong,
 }
 

@@ -49,7 +49,7 @@ use super::lifecycle;
 
 #[path = "shared_lifecycle.rs"]
 #[allow(dead_code, reason = "only the real tenancy uses all of it")]
-#[allow(clippy::duplicate_mod, reason = "the model drives the real decisions")]
+#[allow(clippy::duplicate_mod, reason = "the model runs the real lifecycle")]
 mod shared_lifecycle;
 
 use std::convert::Infallible;
@@ -266,11 +266,11 @@ impl World {
     /// after the app is stopped.
     fn end(self: &Arc<Self>) {
         self.join_all();
-        assert!(self.live.load(Ordering::SeqCst) <= 1, "what does not serve is in memory");
+        assert!(self.live.load(Ordering::SeqCst) <= 1, "a revision that is out of service is in memory");
         self.request();
         self.join_all();
         drop(self.lifecycle.lock().stop());
-        assert_eq!(self.live.load(Ordering::SeqCst), 0, "something is left in memory");
+        assert_eq!(self.live.load(Ordering::SeqCst), 0, "a revision of the stopped app is in memory");
     }
 
     fn on_disk(&self) -> Acknowledged {
@@ -294,23 +294,24 @@ impl World {
                 let (revision, secret) = (site.0.revision, site.0.secret);
                 assert!(
                     (before.revision..=after.revision).contains(&revision),
-                    "revision {revision} serves, which is not between {} and {}",
+                    "revision {revision} serves the request, but only revisions from {} to {} may",
                     before.revision,
                     after.revision
                 );
-                assert!(secret >= before.secret, "a secret's value is served that was replaced by {}", before.secret);
+                let latest = before.secret;
+                assert!(secret >= latest, "a request is served with the old secret {secret}, not {latest}");
                 let is_resumed = after.resumes > before.resumes;
-                assert!(!before.is_stopped || is_resumed, "an app serves that is stopped");
+                assert!(!before.is_stopped || is_resumed, "a stopped app serves a request");
                 let switches = found_at.unwrap_or_else(|| self.switches.load(Ordering::SeqCst));
                 thread::yield_now();
                 assert_eq!(switches, self.switches.load(Ordering::SeqCst), "stores are switched under a request");
             }
-            Err(Refusal::Stopped) => assert!(after.stops > 0, "an app is refused that was not stopped"),
+            Err(Refusal::Stopped) => assert!(after.stops > 0, "a request for an app that was not stopped is refused"),
             Err(Refusal::Loading) => {
-                assert!(after.changes - before.changes > RELOADS_MAX, "a load is given up that was not overtaken");
+                assert!(after.changes - before.changes > RELOADS_MAX, "a load is given up too early");
             }
             Err(Refusal::Broken) => {
-                assert!(self.is_broken.load(Ordering::SeqCst) && before.revision == 0, "what serves is not broken");
+                assert!(self.is_broken.load(Ordering::SeqCst) && before.revision == 0, "a working revision is refused");
             }
         }
     }
@@ -534,10 +535,10 @@ fn try_with(scenario: fn(&Arc<World>), planted: &[(Planted, &str)]) {
     try_out(Planted::Nothing, scenario);
     for (planted, expected) in planted {
         let outcome = catch_unwind(AssertUnwindSafe(|| try_out(*planted, scenario)));
-        let panic = outcome.expect_err(&format!("{planted:?} is not found"));
+        let panic = outcome.expect_err(&format!("the model does not find the planted mistake {planted:?}"));
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
-        assert!(message.contains(expected), "{planted:?} is found by something else: {message}");
+        assert!(message.contains(expected), "the planted mistake {planted:?} fails another check: {message}");
     }
 }
 
@@ -594,9 +595,9 @@ fn requests_get_the_reported_revision_and_secret() {
         });
         world.spawn(|world| world.evict());
     };
-    let secret = "a secret's value is served that was replaced";
+    let secret = "a request is served with the old secret";
     let planted = [
-        (Planted::NoGeneration, "revision 0 serves"),
+        (Planted::NoGeneration, "revision 0 serves the request"),
         (Planted::NoInputs, secret),
         (Planted::InputsBeforeLock, secret),
         (Planted::UnloadedBeforeCounted, secret),
@@ -615,12 +616,12 @@ fn a_stopped_app_is_not_loaded() {
                 world.request();
             });
             world.join_all();
-            assert!(world.lifecycle.loaded().is_none(), "an app is in memory that is stopped");
+            assert!(world.lifecycle.loaded().is_none(), "a stopped app is in memory");
             world.spawn(World::request);
             world.start();
         }
     };
-    try_with(scenario, &[(Planted::NoGeneration, "in memory that is stopped")]);
+    try_with(scenario, &[(Planted::NoGeneration, "a stopped app is in memory")]);
 }
 
 #[test]
@@ -639,7 +640,7 @@ fn a_failure_ends_with_its_revision() {
             world.request();
         });
     };
-    try_with(scenario, &[(Planted::NoGeneration, "what serves is not broken")]);
+    try_with(scenario, &[(Planted::NoGeneration, "a working revision is refused")]);
 }
 
 #[test]
@@ -664,7 +665,7 @@ fn stores_are_switched_while_no_request_runs() {
         (Planted::LoadsThroughHolds, switched),
         (Planted::NoDrain, switched),
         (Planted::DrainsTheLastOnly, switched),
-        (Planted::NoGeneration, "revision 0 serves"),
+        (Planted::NoGeneration, "revision 0 serves the request"),
     ];
     try_with(scenario, &planted);
 }

@@ -74,7 +74,7 @@ mod tests {
     fn times_beyond_the_limits_are_reported() {
         let manifest = "[app]\nname = \"a\"\nversion = \"1.0.0\"\n[components.c]\nwasm = \"c.wasm\"\ngrants.sql = [\"s\", \"t\"]\n\
                         limits = { request_deadline = \"1h\", stream = { max = \"48h\" } }\n[sql.s]\nstatement_timeout = \"1h\"\n[sql.t]\nstatement_timeout = \"60s\"\n";
-        let app = isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)).expect("it is right").app;
+        let app = isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)).expect("the manifest is valid").app;
         let warnings = TimeLimits::of(&NodeLimits::default()).warnings(&app);
         let starts = [
             "warning: `request_deadline` of component `c` is 1h, more than this node allows: 10m applies\nhint: write 10m",

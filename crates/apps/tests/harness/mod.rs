@@ -65,7 +65,7 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
 
 /// An engine whose slot counters are checked. When it is dropped, the test fails if the pool was ever full although the
 /// runtime's counters showed free slots.
-#[allow(dead_code, reason = "not every test brings its own engine")]
+#[allow(dead_code, reason = "not every test has its own engine")]
 pub(crate) struct Counted(pub(crate) Engine);
 
 impl Drop for Counted {

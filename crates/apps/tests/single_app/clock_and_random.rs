@@ -45,14 +45,14 @@ async fn clock_and_randomness_depend_on_request_and_component_only() {
         let (first, again) = line.split_once(" then ").expect("called twice");
         let parts = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let (first, again) = (parts(first), parts(again));
-        assert_eq!(first[..2], again[..2], "one request, one instant");
-        assert_ne!(first[2..], again[2..], "what is random differs from call to call");
-        assert_eq!(first[first.len() - 4..], again[again.len() - 4..], "but for the seeds of hash tables");
+        assert_eq!(first[..2], again[..2], "the clock does not advance during a request");
+        assert_ne!(first[2..], again[2..], "random values differ from call to call");
+        assert_eq!(first[first.len() - 4..], again[again.len() - 4..], "the seeds of hash tables are the same");
     }
     let clocks = |line: &str| line.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(clocks(&ping)[0], clocks(&ping)[1], "WASI 0.2 and 0.3 have one clock");
-    assert_eq!(clocks(&ping), clocks(&pong), "one request, one instant");
-    assert_ne!(ping, pong, "components differ in what is random");
+    assert_eq!(clocks(&ping), clocks(&pong), "both components see the same time");
+    assert_ne!(ping, pong, "components have different random values");
     let other = self::node("monolith", None).await;
     assert_eq!(lines_of(&other, 1, 7).await, [ping.clone(), pong.clone()], "the parent is no part of a trace");
     let seconds = |line: &str| line.split('.').next().and_then(|text| text.parse::<u64>().ok()).expect("a time");

@@ -231,7 +231,7 @@ async fn a_request_waits_while_its_app_is_loaded() {
     let (mut first, mut second) = (front.connect_http2().await, front.connect_http2().await);
     let waiting = tokio::spawn(async move { first.exchange(ask("cold.example")).await });
     let failing = tokio::spawn(async move { second.exchange(ask("broken.example")).await });
-    until("both to wait", async || (names.resolved.lock().unwrap().len() == 2).then_some(())).await;
+    until("both requests to wait", async || (names.resolved.lock().unwrap().len() == 2).then_some(())).await;
     assert!(loaded.send(Ok(hello)).is_ok() && broken.send(Err(Refusal::Broken)).is_ok());
     assert_eq!(waiting.await.expect("a response").ok(), "hello from WASI 0.3\n");
     failing.await.expect("a response").problem(500);

@@ -187,7 +187,7 @@ async fn a_callee_without_memory_fails_at_once() {
     let mut statuses = responses.iter().map(|response| response.status.as_u16()).collect::<Vec<_>>();
     statuses.sort_unstable();
     assert_eq!(statuses.last(), Some(&503), "{statuses:?}");
-    let lost = responses.iter().find(|response| response.status.as_u16() == 503).expect("one has no room");
+    let lost = responses.iter().find(|response| response.status.as_u16() == 503).expect("one response has status 503");
     assert_reason_contains(
         &event_of(&node, "failed", &lost.problem(503)).await,
         &["seam-caller → seam-callee", "instances are busy"],

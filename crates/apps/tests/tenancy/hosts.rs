@@ -75,7 +75,7 @@ async fn a_stopped_app_refuses_requests_and_resumes() {
     assert_eq!((response.status.as_u16(), response.header("content-type")), (503, "application/problem+json"));
     assert!(response.text().contains("stopped"), "{}", response.text());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Stopped));
-    crate::harness::until("it leaves memory", async || retired.is_drained().then_some(())).await;
+    crate::harness::until("the stopped app leaves memory", async || retired.is_drained().then_some(())).await;
     // A revision that is deployed while its app is stopped does not serve requests.
     world.deploy("a", "one", &["one.example"], &named("second")).await;
     assert_eq!(world.get("one.example", "/").await.status, 503);

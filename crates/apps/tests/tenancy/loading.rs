@@ -66,7 +66,7 @@ async fn concurrent_requests_load_an_app_once() {
     let request = join_all((0..CLIENTS).map(|_| world.get("one.example", "/")));
     let opened = async {
         let all = async || (world.usage("a").requests_now == CLIENTS).then_some(());
-        until("all wait for the same load", all).await;
+        until("all requests wait for the same load", all).await;
         world.repository.open();
     };
     let (responses, ()) = futures::join!(request, opened);
@@ -96,7 +96,7 @@ async fn a_failed_load_is_logged_once_and_backs_off() {
     // Other apps are served meanwhile. This app is served as soon as its package is available.
     assert_eq!(name_in(&world.get("two.example", "/").await), "two");
     world.make("a", "one", &named("one"));
-    until("it is tried again", async || (world.get("one.example", "/").await.status == 200).then_some(())).await;
+    until("the app is loaded again", async || (world.get("one.example", "/").await.status == 200).then_some(())).await;
     world.repository.lose("a", "two");
     world.deploy("a", "one", &["one.example"], &named("new")).await;
     assert_eq!(name_in(&world.get("one.example", "/").await), "new");
@@ -147,7 +147,7 @@ async fn apps_are_evicted_when_memory_is_short() {
         world.put("a", app, &[&format!("{app}.example")], &named(app));
         assert_eq!(name_in(&world.get(&format!("{app}.example"), "/").await), app);
     }
-    until("all are dropped", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
+    until("all apps are evicted", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
     assert_eq!(name_in(&world.get("two.example", "/").await), "two");
     let counts = world.tenancy.counts();
     assert!(counts.evictions >= 3 && counts.loads >= 4, "{counts:?}");
@@ -167,7 +167,7 @@ async fn a_superseded_load_does_not_serve() {
     };
     let (response, ()) = within("the response", async { futures::join!(request, overtaken) }).await;
     assert_eq!(response.status, 503, "{}", response.text());
-    until("what was loaded is gone", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
+    until("the loaded revision is dropped", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
     assert_eq!(world.tenancy.counts().loads, 0);
 }
 
@@ -206,7 +206,7 @@ async fn slow_loads_do_not_delay_other_tenants() {
     world.repository.close_but_for("modest");
     let stuck = join_all(hosts.iter().map(|host| world.get(host, "/")));
     let served = async {
-        until("all of them are being loaded", async || (world.repository.fetches() == hosts.len()).then_some(())).await;
+        until("all apps are being loaded", async || (world.repository.fetches() == hosts.len()).then_some(())).await;
         assert_eq!(name_in(&world.get("own.example", "/").await), "own");
         world.repository.open();
     };

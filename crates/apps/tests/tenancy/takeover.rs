@@ -34,8 +34,8 @@ async fn no_request_fails_during_take_overs() {
         for revision in 1..=REVISIONS {
             let enough = request_count.load(Ordering::Relaxed) + 20;
             let retired = world.deploy("a", "one", &["one.example"], &named(&revision.to_string())).await;
-            let retired = retired.expect("something served before");
-            until("the old one is drained", async || retired.is_drained().then_some(())).await;
+            let retired = retired.expect("a revision was in service before");
+            until("the old revision is drained", async || retired.is_drained().then_some(())).await;
             until("requests", async || (request_count.load(Ordering::Relaxed) > enough).then_some(())).await;
         }
         changing.store(false, Ordering::Relaxed);
@@ -89,7 +89,7 @@ async fn a_hold_waits_for_requests_of_all_earlier_revisions() {
     let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
     world.tenancy.unload(&tenant, &app).unwrap();
     let held = world.tenancy.hold(&tenant, &app).expect("the app is there");
-    assert!(!held.drained(Duration::ZERO).await, "one is in flight on the revision before the last");
+    assert!(!held.drained(Duration::ZERO).await, "a request is in flight on an earlier revision");
     drop(sender);
     within("the rest", response.into_body().collect()).await.expect("the whole response");
     assert!(held.drained(Duration::from_secs(60)).await);

@@ -47,7 +47,7 @@ pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteO
     }
     let written = written.await;
     waited.is_over = true;
-    written.map_err(|_| KvError::storage("the write was abandoned"))?
+    written.map_err(|_| KvError::storage("the write ended without a result"))?
 }
 
 /// A caller that waits for its write. If the caller is dropped (its request was cancelled), its write is removed from

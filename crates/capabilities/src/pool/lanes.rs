@@ -244,7 +244,7 @@ mod tests {
         let jobs = push(&mut lanes, 1, 3);
         assert!(lanes.remove(1, jobs[1]).is_some() && lanes.remove(1, jobs[1]).is_none());
         assert_eq!(take(&mut lanes), [1]);
-        assert!(lanes.remove(1, jobs[0]).is_none(), "it runs");
+        assert!(lanes.remove(1, jobs[0]).is_none(), "the job already runs");
         assert!(lanes.remove(1, jobs[2]).is_some());
         push(&mut lanes, 2, 5);
         assert_eq!(lanes.abandon().len(), 5);

@@ -49,7 +49,7 @@ pub(crate) enum PoolError {
     #[error("too many operations are waiting")]
     Full,
     /// No thread could be started, or the job panicked.
-    #[error("the operation was abandoned")]
+    #[error("the operation ended without a result")]
     Abandoned,
 }
 

@@ -178,7 +178,7 @@ pub enum SqlOpenError {
         source: std::io::Error,
     },
     /// The job that should open the store panicked, was cancelled, or got no thread.
-    #[error("opening the SQL store was abandoned")]
+    #[error("opening the SQL store ended without a result")]
     Abandoned,
 }
 

@@ -292,7 +292,7 @@ impl Session {
             && !self.in_transaction()
             && let Err(error) = self.release_unused_pages()
         {
-            tracing::debug!(%error, "unused pages could not be released");
+            tracing::debug!(%error, "cannot release unused pages of a SQL store");
         }
         self.opening.measure();
     }
@@ -449,7 +449,7 @@ impl Session {
         if self.in_transaction()
             && let Err(error) = self.internal("ROLLBACK")
         {
-            tracing::error!(%error, "a transaction could not be rolled back");
+            tracing::error!(%error, "cannot roll back a transaction");
         }
     }
 

@@ -42,7 +42,7 @@ impl Stores {
     async fn open(&self) -> Result<SqlStore, SqlOpenError> {
         let opened = self.sql();
         let opened = tokio::time::timeout(PATIENCE, opened.open("s", SqlSettings::default())).await;
-        opened.expect("it does not hang")
+        opened.expect("opening does not hang")
     }
 
     /// Waits until no thread runs, and makes all later starts of threads fail.
@@ -71,12 +71,12 @@ async fn create(store: &SqlStore) {
 
 async fn insert(store: &SqlStore, n: i64) -> Result<u64, SqlError> {
     let inserted = store.execute("INSERT INTO t (n) VALUES (?)".to_owned(), vec![Value::Integer(n)]);
-    tokio::time::timeout(PATIENCE, inserted).await.expect("it does not hang")
+    tokio::time::timeout(PATIENCE, inserted).await.expect("the statement does not hang")
 }
 
 async fn query(store: &SqlStore, what: &str) -> Result<Vec<Vec<Value>>, SqlError> {
     let rows = store.query(format!("SELECT {what} FROM t ORDER BY n"), vec![]);
-    Ok(tokio::time::timeout(PATIENCE, rows).await.expect("it does not hang")?.rows)
+    Ok(tokio::time::timeout(PATIENCE, rows).await.expect("the query does not hang")?.rows)
 }
 
 fn numbers(numbers: &[i64]) -> Vec<Vec<Value>> {
@@ -201,7 +201,7 @@ async fn a_failed_switch_is_finished_while_the_tenant_occupies_all_threads() {
     let sql = stores.sql();
     let finished = tokio::time::timeout(PATIENCE, sql.finish_replacements(&folder)).await;
     gate.wait();
-    finished.expect("it does not wait for the tenant's threads").unwrap();
+    finished.expect("the call does not wait for the tenant's threads").unwrap();
     assert!(folder.join(snapshot_name("s")).exists() && !folder.join("s.next").exists());
 }
 

@@ -213,7 +213,7 @@ fn ended() -> SqlError {
 }
 
 fn undone() -> SqlError {
-    SqlError::Store("the transaction was rolled back by the error of an earlier statement".to_owned())
+    SqlError::Store("the transaction was rolled back because an earlier statement failed".to_owned())
 }
 
 fn end(session: &Session, commit: bool) -> Result<(), SqlError> {

@@ -23,7 +23,7 @@ struct Installed {
 
 // SAFETY: SQLite's VFS objects are never changed after they were registered, and may be used from any thread.
 unsafe impl Send for Installed {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Installed {}
 
 /// The start of the memory that SQLite allocates for an open file. The file of the real VFS follows it.

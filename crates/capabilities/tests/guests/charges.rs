@@ -129,7 +129,7 @@ async fn each_new_tenant_gets_a_thread_although_others_occupy_all() {
                 greedy.push(tokio::spawn(async move { store.query(ENDLESS.to_owned(), vec![]).await }));
             }
         }
-        until("its statements run", || tenant.account.used().cpu > Duration::from_millis(10)).await;
+        until("the tenant's statements run", || tenant.account.used().cpu > Duration::from_millis(10)).await;
     }
     for name in ["d", "e", "f"] {
         one(&open(&node, &node.tenant(name, 1 << 30), "one").await).await;

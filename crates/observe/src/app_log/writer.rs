@@ -271,7 +271,7 @@ mod tests {
         let push = |app: &Arc<OpenLog>| queue.push(app, node_line(String::new()), 1);
         assert_eq!((0..QUEUE_MAX).filter(|_| push(&loud)).count(), LINES_OF_TENANT_MAX);
         assert!(push(&other));
-        let Ok(QueueMessage::Line(app, _, bytes)) = received.recv() else { panic!("it is a line") };
+        let Ok(QueueMessage::Line(app, _, bytes)) = received.recv() else { panic!("the first message is a line") };
         queue.end_waiting(&app, bytes);
         assert!(push(&loud) && !push(&loud));
     }

@@ -201,7 +201,7 @@ impl World {
                 if let Some(token) = self.hold.take() {
                     let before = token.before.clone();
                     if let Release::Restored = self.lifecycle.release(token) {
-                        let (before, now) = (before.expect("one was there"), self.lifecycle.loaded());
+                        let (before, now) = (before.expect("a revision was in service"), self.lifecycle.loaded());
                         assert!(now.is_some_and(|now| Arc::ptr_eq(now, &before)));
                     }
                     self.changed_since_load = true;
