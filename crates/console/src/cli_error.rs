@@ -11,7 +11,7 @@
 
 use isomer_diagnostics::{Diagnostic, Hinted, Renderer, SourceFile};
 
-/// The exit code of a failure.
+/// The exit code of a command that failed.
 pub const FAILED: u8 = 1;
 
 /// The exit code of a process that a second signal ended immediately. Shells use the same code for Ctrl-C (128 +
@@ -44,7 +44,7 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// Creates an error of findings about the file `source`.
+    /// Creates an error that consists of `findings` about the file `source`.
     pub fn findings(findings: Vec<Diagnostic>, source: &SourceFile) -> Self {
         Self::Findings(findings.into_iter().map(|finding| finding.in_source(source)).collect())
     }

@@ -58,7 +58,8 @@ pub(crate) struct StoreContext<'a> {
 /// A store whose migrations could not be applied.
 pub(crate) struct OutdatedStore {
     pub(crate) store: StoreName,
-    /// Whether the store fails because applied migrations were edited, so that recreating it can help.
+    /// Whether recreating the store can help: migrations that were already applied have been edited, renamed or
+    /// removed.
     pub(crate) can_be_recreated: bool,
 }
 

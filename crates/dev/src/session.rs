@@ -50,9 +50,9 @@ pub struct DevSession {
     revisions: RevisionStarter,
     /// The sources of the revision that serves, or `None` before the first revision.
     served: Option<SourceSnapshot>,
-    /// Whether no round has run yet. An error of the first round can be a mistake on the command line.
+    /// Whether nothing has been built yet. An error of the first build can be a mistake on the command line.
     is_first: bool,
-    /// Whether the last round failed.
+    /// Whether the last build failed, or the revision that it made could not be started.
     has_failed: bool,
     /// Whether the last build has added files to the watched ones.
     watches_more: bool,
@@ -149,8 +149,8 @@ impl DevSession {
                     self.watcher.look_again();
                 }
             }
-            // In later rounds, these errors can come from an edit of `.env` or of the manifest, which another edit can
-            // fix.
+            // After the first build, these errors can come from an edit of `.env` or of the manifest, which another
+            // edit can fix.
             Err(error @ (CliError::Usage(_) | CliError::UsageFinding(_))) if is_first => return Err(error),
             Err(error) => {
                 self.has_failed = true;

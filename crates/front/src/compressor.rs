@@ -59,7 +59,7 @@ pub(crate) struct CompressedBody<H: Handler> {
     compressor: Box<Compressor<H>>,
     /// Bytes that the guest has sent and that are not compressed yet.
     input: Bytes,
-    /// The number of bytes that were compressed in this step.
+    /// The number of bytes that were compressed in the current step.
     step_bytes: usize,
     /// Whether the encoder may hold bytes that it has not written to its output.
     unflushed: bool,

@@ -237,8 +237,8 @@ impl<H: Handler> ConnectionServer<H> {
         response
     }
 
-    /// Returns whether the front door drains. Takes no lock, since this method is called for every response. This
-    /// receiver has only seen `Serving`, so any change means draining.
+    /// Returns whether the front door drains. Takes no lock, since this method is called for every response. The
+    /// receiver `phase` has only seen `Serving`, so any change means that the front door drains.
     fn is_draining(&self) -> bool {
         !matches!(self.phase.has_changed(), Ok(false))
     }

@@ -108,7 +108,8 @@ impl Origin {
                 break;
             }
         }
-        // If each proxy has appended to both lists, a proxy's entries have the same position in both.
+        // If each proxy has appended to `x-forwarded-for` and to `x-forwarded-proto`, a proxy's entries have the same
+        // position in both lists.
         let protos = entries(headers, &PROTO).take(HOPS_MAX).collect::<Vec<_>>();
         let of_client = protos.get(hops.max(1) - 1).or(protos.last());
         Self { client, scheme: of_client.and_then(|proto| scheme(proto)), host: None }
@@ -120,7 +121,7 @@ impl Origin {
             let pairs = || split(element, b';').filter_map(|pair| pair.split_once('='));
             let find =
                 |key: &str| pairs().find(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, it)| it.trim());
-            // Ends at an obfuscated name (`for=_hidden`), which is not an address.
+            // The search ends at an obfuscated name (`for=_hidden`), which is not an address.
             let Some(address) = find("for").and_then(address) else { break };
             let proto = find("proto").map(|text| text.trim_matches('"'));
             origin = Self {

@@ -43,7 +43,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
 /// A request, with its limits, for a handler.
 pub struct HandlerRequest {
-    /// The request. It has an absolute URI and the `traceparent` of this hop.
+    /// The request. It has an absolute URI, and a `traceparent` field whose parent is the request `id`.
     pub http: http::Request<RequestBody>,
     /// The request's identity in logs.
     pub id: RequestId,

@@ -56,7 +56,7 @@ pub(crate) async fn read(socket: &mut Socket) -> Result<ProxiedClient, ProxyErro
             socket.unread(read.split_off(used));
             return Ok(client);
         }
-        // There is room, because `parse` refuses longer headers.
+        // `room` is not 0, because `parse` refuses headers of more than `HEADER_BYTES_MAX` bytes.
         let room = HEADER_BYTES_MAX - read.len();
         if (&mut *socket).take(room as u64).read_buf(&mut read).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());

@@ -266,7 +266,8 @@ impl OpenConnections {
         let mut number = self.by_number.last_key_value().map(|(number, _)| *number);
         while let Some(of_largest) = number {
             // Each iteration except the last one moves one connection back in the order: to the time at which it became
-            // idle, or behind `now_ms` if it is busy. The bound is two moves per connection.
+            // idle, or behind `now_ms` if it is busy. Unless its requests begin or end during the search, a connection
+            // makes each of these moves at most once. So the search ends after two moves per connection.
             for _ in 0..=2 * self.open.len() {
                 let Some((_, client)) = self.by_number.get(&of_largest).and_then(|equals| equals.first()) else {
                     break;

@@ -109,7 +109,8 @@ impl BodySource {
 }
 
 impl RequestBody {
-    /// Creates a body that reads at most `bytes_max` bytes from `source` and waits at most `timeout` for each piece.
+    /// Creates a body that reads from `source`. Reading fails if `source` has more than `bytes_max` bytes, or if a
+    /// piece does not arrive within `timeout`.
     pub(crate) fn new(source: BodySource, bytes_max: u64, timeout: Duration, outcome: BodyOutcome) -> Self {
         Self { source, left_bytes: bytes_max, timeout, timer: None, outcome }
     }

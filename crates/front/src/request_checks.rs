@@ -19,7 +19,7 @@ const HEALTH_PATH: &str = "/.isomer/health";
 
 /// A response that the front door generates.
 pub(crate) enum DirectResponse {
-    /// The request is refused, or has failed.
+    /// An error response. The problem states why the request was refused or failed.
     Problem(Problem),
     /// The response to a health check.
     Healthy,

@@ -17,7 +17,7 @@ pub(crate) struct CallFrame {
 }
 
 impl CallFrame {
-    /// Returns the frame's bytes. The head contains the time that remains until the deadline now.
+    /// Returns the frame's bytes. The head contains the time that remains until the deadline when this is called.
     pub(crate) fn payload(&self) -> Payload {
         let remaining = self.deadline.saturating_duration_since(Instant::now().into_std());
         // The remaining time has become shorter since the check.

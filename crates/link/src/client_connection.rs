@@ -181,7 +181,7 @@ pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h
     piece
 }
 
-/// Runs the connection until it ends. Returns the reason.
+/// Runs the connection until it ends. Returns the reason why it ended.
 async fn run(
     mut connection: Connection<Cork<LinkStream>, Payload>,
     handle: CorkHandle<LinkStream>,
@@ -206,13 +206,13 @@ async fn run(
     .await
 }
 
-/// Returns the failure of a call if its head was not sent.
+/// Returns the failure of a call whose head was not sent.
 fn before_sending(error: &h2::Error) -> FailedAttempt {
     let reason = format!("the connection is ending: {error}");
     FailedAttempt { error: CallError::Unreachable, reason, not_run: true, is_connection_ended: true }
 }
 
-/// Returns the failure of a call if its head was sent. The server did not process the call if it refused the stream, or
+/// Returns the failure of a call whose head was sent. The server did not process the call if it refused the stream, or
 /// if its GOAWAY names an earlier stream as the last one.
 fn after_sending(error: &h2::Error) -> FailedAttempt {
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);

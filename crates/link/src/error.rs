@@ -11,7 +11,7 @@ use crate::address::{Address, InvalidLinkAddress};
 /// The reason why the client or the server of a link cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The text is not an address.
+    /// A text is not a valid address.
     #[error(transparent)]
     Address(#[from] InvalidLinkAddress),
     /// The address is on another machine, and TLS is not configured.

@@ -11,8 +11,7 @@ pub(crate) mod http2 {
     /// The maximum number of calls in flight per connection.
     pub(crate) const STREAMS_MAX: u32 = 1024;
     /// The maximum number of unread bytes in flight per stream. Each call in flight can make the peer buffer this many
-    /// bytes, in addition to all other limits. The reader releases them immediately, unless the caller computes at that
-    /// time.
+    /// bytes, in addition to all other limits. The reader releases the bytes immediately, unless its task is computing.
     pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
     /// The maximum number of unread bytes in flight per connection.
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;

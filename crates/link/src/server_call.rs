@@ -49,7 +49,8 @@ pub(crate) struct ReadyCall {
 }
 
 /// Reads the call of one stream. Returns `None` if there is no call to run: the stream is a health check, is not a
-/// valid call, is refused because of a limit, or has ended. Except for the last case, responds before.
+/// valid call, is refused because of a limit, or has ended. In all these cases except the last one, a response was
+/// sent.
 pub(crate) async fn read_stream(
     server: Arc<CallServer>,
     request: HttpRequest<RecvStream>,

@@ -194,7 +194,7 @@ impl AppDir {
         }
     }
 
-    /// Returns a finding if the error is a missing source.
+    /// Returns a finding if the error is that a component's source is missing.
     fn missing_source(&self, error: &BuildError) -> Option<Diagnostic> {
         let (component, found) = match error {
             BuildError::NoFile { component, .. } => (component, None),

@@ -106,8 +106,9 @@ impl ServeContext {
         self.test_mode.as_ref().is_some_and(|test| test.deterministic)
     }
 
-    /// Reports on the console or on standard output, and to the service manager, that the app is ready at `url`.
-    /// `members` are the app's processes if there are several.
+    /// Reports that the app is ready at `url`: as a line of JSON on standard output if the log is JSON or in a test,
+    /// otherwise on the console. Also notifies the service manager. `members` are the app's processes if there are
+    /// several.
     ///
     /// # Errors
     /// If standard output cannot be written to.
@@ -154,7 +155,7 @@ impl ServeContext {
         Ok(())
     }
 
-    /// Reports that one group of a shape is ready. `url` is the front door of the group, if the group has routes.
+    /// Reports that one group of a shape is ready. `url` is the URL of the group's front door, if the group has routes.
     /// `link` is the address for calls from other groups.
     ///
     /// # Errors

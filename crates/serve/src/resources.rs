@@ -27,7 +27,7 @@ impl ServeResources {
     /// Starts to listen, and locks the data directory `data`.
     ///
     /// # Errors
-    /// If the port or the data directory is in use or cannot be used.
+    /// If the process cannot listen at the address, or cannot open and lock the data directory.
     pub async fn open(options: &ServeOptions, data: &Path) -> Result<Self, CliError> {
         let (listener, url) = listen(options.listen).await?;
         let data = open_data(data)?;

@@ -113,7 +113,7 @@ fn rendered(console: &Console, error: Diagnostic) -> CliError {
     CliError::Rendered { text: console.renderer().diagnostic(&error), code: FAILED }
 }
 
-/// Returns the specification of one member per process of the plan.
+/// Returns the specifications of the members, one for each process of the plan.
 fn members(
     context: &ServeContext,
     resources: &ServeResources,

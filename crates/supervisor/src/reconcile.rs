@@ -71,7 +71,7 @@ struct Member {
     front: bool,
     state: MemberState,
     restarts: Restarts,
-    /// The time at which the member was asked to stop, or `None` if it was not asked.
+    /// The time at which the member was asked to stop, or `None` if it has not been asked.
     stop_sent: Option<Instant>,
     killed: bool,
 }

@@ -25,7 +25,7 @@ pub enum SocketFileError {
     /// The path is a file that is not a socket.
     #[error("a file exists at this path, and it is not a socket")]
     NotASocket,
-    /// Other users can enter or read the folder.
+    /// The permissions of the folder do not exclude other users.
     #[error("other users can enter `{folder}` (mode {mode:03o})")]
     OpenFolder {
         /// The socket's folder.

@@ -48,7 +48,7 @@ pub enum TlsError {
         /// The permissions of the key file.
         mode: u32,
     },
-    /// No certificate is configured.
+    /// There is no certificate: the folder of certificates contains none, and none is configured by its files.
     #[error("there is no certificate in `{}`", path.display())]
     Nothing {
         /// The folder of certificates, or the section of the node file if no folder is configured.
@@ -68,7 +68,9 @@ impl TlsError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::KeyForAll { path, .. } => Some(format!("run: chmod 600 {}", path.display())),
-            Self::Nothing { .. } => Some("put NAME.crt and NAME.key into the folder of certificates".to_owned()),
+            Self::Nothing { .. } => {
+                Some("put NAME.crt and NAME.key into the folder that `folder` in [front.tls] names".to_owned())
+            }
             _ => None,
         }
     }

@@ -66,7 +66,7 @@ struct ConfigValue {
 }
 
 impl AppValues {
-    /// Replaces config values in `app`.
+    /// Replaces config values of `app` by these config values.
     pub fn apply(&self, app: &mut App) {
         for ((component, key), value) in &self.config {
             if let Some(component) = app.components.get_mut(component) {
@@ -75,7 +75,7 @@ impl AppValues {
         }
     }
 
-    /// Returns the manifest's text with the config values.
+    /// Returns the manifest's text with these config values.
     ///
     /// # Errors
     /// If the text is not TOML.
