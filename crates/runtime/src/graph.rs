@@ -140,7 +140,7 @@ impl Group {
 }
 
 fn no_such_group() -> CallFailure {
-    CallFailure::refused("there is no such group in this process")
+    CallFailure::refused("the called group does not run in this process")
 }
 
 impl fmt::Debug for Graph {

@@ -88,7 +88,7 @@ pub enum GroupError {
     Link(#[from] LinkError),
     /// One instance would take too many of the pool's slots.
     #[error(
-        "an instance of the group takes {} memories, {} tables and {} stacks; that is more than one may have",
+        "an instance of the group takes {} memories, {} tables and {} stacks; that is more than one instance may take",
         slots.memories, slots.tables, slots.stacks
     )]
     TooLarge {
@@ -248,7 +248,9 @@ impl Group {
     ) -> Result<Vec<u8>, CallFailure> {
         match &self.calls {
             Some(calls) => calls.call(function, scope, until, image).await,
-            None => Err(CallFailure::refused("nothing in this group can be called")),
+            None => {
+                Err(CallFailure::refused("no function of the called group can be called from outside of the group"))
+            }
         }
     }
 }

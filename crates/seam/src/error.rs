@@ -30,7 +30,7 @@ pub enum SeamError {
     #[error("the component is not valid")]
     Invalid(#[source] wasmparser::BinaryReaderError),
     /// An import or export is of a kind that no WIT world can have.
-    #[error("the component's {item} `{name}` is {what}, which no WIT interface has")]
+    #[error("the component's {item} `{name}` is {what}, which WIT cannot describe")]
     NotWit {
         /// The word `import` or `export`.
         item: &'static str,

@@ -61,7 +61,7 @@ fn bytes_that_are_not_a_component_are_distinguished() {
 fn items_that_no_wit_world_has_are_refused_by_name() {
     let module = wat::parse_str(r#"(component (import "m" (core module)))"#).expect("the text is right");
     let error = component_type(&module).expect_err("a core module is no interface");
-    assert_eq!(error.to_string(), "the component's import `m` is a core module, which no WIT interface has");
+    assert_eq!(error.to_string(), "the component's import `m` is a core module, which WIT cannot describe");
 }
 
 #[test]

@@ -6,9 +6,10 @@
 pub enum CallError {
     /// The callee could not be reached, or the connection ended before the reply. The call may have run.
     Unreachable = 0,
-    /// The deadline of the call passed.
+    /// The deadline of the call passed. The call may have run.
     Deadline = 1,
-    /// The callee was overloaded. The call did not run.
+    /// The callee was overloaded, or the memory for the call or its result was used up. The call may have run, unless
+    /// the failure states that it did not.
     Overloaded = 2,
     /// The callee refused the call (because of another plan, an unknown function or an invalid image), and the call did
     /// not run. Or the callee's reply was invalid, and the call may have run.

@@ -96,7 +96,7 @@ impl CodeCache {
         let mine = fs::metadata("/proc/self").map(|me| me.uid()).unwrap_or(metadata.uid());
         if metadata.uid() != mine || metadata.mode() & 0o022 != 0 {
             let reason =
-                "it must belong to the user who runs this program, and no other user may write to it (chmod go-w)";
+                "the folder must belong to the user of this program, and no other user may write to it (chmod go-w)";
             return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
         }
         let key = SealKey::open(&key_of(folder)).map_err(failed)?;

@@ -52,7 +52,7 @@ pub(super) async fn run<T: Send + 'static>(
     let mut waited = QueuedJob { account: account.id(), number, is_over: false };
     let result = result.await;
     waited.is_over = true;
-    result.map_err(|_| io::Error::other("work on a file was abandoned"))
+    result.map_err(|_| io::Error::other("file work ended without a result"))
 }
 
 /// A job whose caller waits for the result. Dropping this value removes the job from the queue if the job has not

@@ -64,7 +64,7 @@ impl InFlightCalls {
         let mut state = self.state();
         if state.in_flight.len() >= CALLS_MAX {
             return Err(CallFailure::overloaded(format!(
-                "the caller has {CALLS_MAX} calls in flight, the most it may"
+                "the caller already has {CALLS_MAX} calls in flight, which is the maximum"
             )));
         }
         if state.bytes + bytes > BYTES_MAX {
@@ -125,7 +125,7 @@ fn no_memory(full: OutOfMemory) -> CallFailure {
 }
 
 fn no_room() -> String {
-    format!("the images of the caller's calls in flight take more than {}", size(BYTES_MAX))
+    format!("the images of the caller's calls in flight would take more than {}", size(BYTES_MAX))
 }
 
 /// The permit of a call in flight, held from the start of the call until the guest takes its result.

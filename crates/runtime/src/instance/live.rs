@@ -128,7 +128,9 @@ impl Instance {
             Ok((Err(Refusal::BadImage),)) => {
                 Ok(Err(CallFailure::refused("the image does not match the function's parameters")))
             }
-            Ok((Err(Refusal::UnknownFunction),)) => Ok(Err(CallFailure::refused("the skeleton has no such function"))),
+            Ok((Err(Refusal::UnknownFunction),)) => {
+                Ok(Err(CallFailure::refused("the skeleton has no function with this number")))
+            }
             Err(error) => Err(self.failure(&error, until.allowed)),
         }
     }

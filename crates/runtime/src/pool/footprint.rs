@@ -264,8 +264,8 @@ mod tests {
 
     #[test]
     fn modules_and_components_passed_as_arguments_count_where_they_are_instantiated() {
-        // A module and a component that are passed to their instantiation as arguments, and a module that is an export
-        // of an instance.
+        // The component passes a module and a component to their instantiation as arguments, and instantiates a module
+        // that is an export of an instance.
         let slots = count(
             r#"
             (component

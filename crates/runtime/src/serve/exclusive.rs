@@ -123,7 +123,7 @@ impl ExclusiveInstances {
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {
         let Some(function) = self.skeleton_functions.get(function) else {
-            return Err(CallFailure::refused("the group has no such function"));
+            return Err(CallFailure::refused("the called group has no function with this number"));
         };
         let id = scope.id;
         let failed = |failure: Failure| {

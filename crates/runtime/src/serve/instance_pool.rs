@@ -73,7 +73,7 @@ impl PooledInstance for Instance {
     }
 }
 
-/// A pool of instances that serve one request at a time.
+/// A pool of instances that each serve one request or call at a time.
 pub(crate) struct InstancePool<I> {
     limits: PoolLimits,
     permits: Arc<Semaphore>,
