@@ -142,7 +142,7 @@ impl AdminServer {
             refusals: Refusals::new(),
             tenant_limits: TenantLimits::default(),
             actions: AtomicU64::new(1),
-            body_pace: limits.body_timeout,
+            body_timeout: limits.body_timeout,
             action_permits: actions.clone(),
             running: watched,
         });

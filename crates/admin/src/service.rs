@@ -59,7 +59,7 @@ pub(crate) struct Service {
     /// The limits on requests with tenants' tokens.
     pub(crate) tenant_limits: TenantLimits,
     pub(crate) actions: AtomicU64,
-    pub(crate) body_pace: Duration,
+    pub(crate) body_timeout: Duration,
     /// The permits for running actions. Each running action holds one.
     pub(crate) action_permits: Arc<Semaphore>,
     /// A channel that is closed when the server shuts down. Responses that follow a log then end.
@@ -253,11 +253,13 @@ impl Service {
             Input::Nothing | Input::Query(_) => ArgumentBody::Nothing,
             Input::Json { bytes_max, .. } => {
                 check_json(&parts.headers)?;
-                ArgumentBody::Whole(body::read(body, bytes_max, self.body_pace).await?)
+                ArgumentBody::Whole(body::read(body, bytes_max, self.body_timeout).await?)
             }
-            Input::Bytes { bytes_max, .. } => ArgumentBody::Whole(body::read(body, bytes_max, self.body_pace).await?),
+            Input::Bytes { bytes_max, .. } => {
+                ArgumentBody::Whole(body::read(body, bytes_max, self.body_timeout).await?)
+            }
             Input::Stream { bytes_max, .. } => {
-                ArgumentBody::Stream(body::stream(body, bytes_max, self.body_pace, overflow.clone())?)
+                ArgumentBody::Stream(body::stream(body, bytes_max, self.body_timeout, overflow.clone())?)
             }
         };
         Ok((Arguments { uri: parts.uri, body }, overflow))

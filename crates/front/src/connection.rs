@@ -181,7 +181,7 @@ impl<H: Handler> ConnectionServer<H> {
             Ok(Some(version)) => version,
             Ok(None) => return,
             Err(error) => {
-                tracing::debug!(%error, "connection ended before its first request");
+                tracing::debug!(%error, "a connection ended before its first request");
                 return;
             }
         };
@@ -211,7 +211,7 @@ impl<H: Handler> ConnectionServer<H> {
                 biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        tracing::debug!(%error, "connection ended");
+                        tracing::debug!(%error, "a connection ended");
                     }
                     return;
                 }

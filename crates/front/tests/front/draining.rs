@@ -1,7 +1,7 @@
 //! A draining front door loses no request: it serves every connection that the kernel has established, and closes each
 //! connection without an error.
 //!
-//! The clients are an open loop: they open connections at a fixed pace, regardless of the results of earlier
+//! The clients are an open loop: they open connections at a fixed interval, regardless of the results of earlier
 //! connections, from the start of the front door until the port is closed. A seed, which a failing test prints,
 //! determines the requests on each connection.
 
@@ -32,7 +32,7 @@ const STOPS_LONG: u64 = 100;
 const SUCCESSORS: u64 = 20;
 
 /// The time between two new connections.
-const PACE: Duration = Duration::from_millis(1);
+const CONNECT_EVERY: Duration = Duration::from_millis(1);
 
 /// The number of connections that stay open and send one request after the other.
 const STEADY: usize = 6;
@@ -119,18 +119,18 @@ async fn steady(clients: &Clients, seed: u64) -> JoinSet<Option<Outcome>> {
     running
 }
 
-/// Opens connections at a fixed pace until one is refused. Returns their outcomes and the outcomes of the `running`
+/// Opens connections at a fixed interval until one is refused. Returns their outcomes and the outcomes of the `running`
 /// connections.
 async fn load(clients: Clients, mut running: JoinSet<Option<Outcome>>, seed: u64) -> Vec<Outcome> {
-    let mut pace = tokio::time::interval(PACE);
+    let mut connect_times = tokio::time::interval(CONNECT_EVERY);
     // On a busy machine, missed ticks must not open thousands of connections at the same time, because descriptors are
     // limited.
-    pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    connect_times.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut outcomes = Vec::new();
     let mut number = STEADY as u64;
     loop {
         tokio::select! {
-            _ = pace.tick() => {
+            _ = connect_times.tick() => {
                 let (clients, mut random) = (clients.clone(), Random::new(seed, number));
                 number += 1;
                 running.spawn(async move {
