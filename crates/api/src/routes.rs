@@ -37,5 +37,5 @@ pub const SWAP: &str = "/v1/tenants/{tenant}/apps/{app}/swap";
 pub const STOP: &str = "/v1/tenants/{tenant}/apps/{app}/stop";
 /// `POST`; returns [`AppInfo`](crate::AppInfo).
 pub const START: &str = "/v1/tenants/{tenant}/apps/{app}/start";
-/// `GET` with [`LogQuery`](crate::LogQuery) in the query; returns [`LogLine`](crate::LogLine)s as JSON, one a line.
+/// `GET` with [`LogQuery`](crate::LogQuery) in the query; returns [`LogLine`](crate::LogLine)s as JSON, one per line.
 pub const LOGS: &str = "/v1/tenants/{tenant}/apps/{app}/logs";

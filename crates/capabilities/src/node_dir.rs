@@ -74,7 +74,8 @@ impl NodeDir {
         self.path.join("trash")
     }
 
-    /// Returns the folder that candidate revisions write to. Its content is not used after the process has ended.
+    /// Returns the folder that candidate revisions write to. The folder's content is not used after the process has
+    /// ended.
     #[must_use]
     pub fn trials(&self) -> PathBuf {
         self.path.join("trials")

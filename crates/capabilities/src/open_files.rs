@@ -3,8 +3,8 @@
 //! A store is identified by the path of its file. The last handle of a store may be dropped on any thread. The file is
 //! then closed on a thread of the pool, and opening the store again waits until the file is closed.
 //!
-//! An operation on a file that has failed ([`FileHold::fail`]) is repeated before the file is opened again. So a partly
-//! changed file is never used, and the store works again as soon as the disk works.
+//! If an operation on a file has failed ([`FileHold::fail`]), the operation is repeated before the file is opened
+//! again. So a partly changed file is never used, and the store works again as soon as the disk works.
 
 use std::collections::HashMap;
 use std::io;

@@ -153,8 +153,8 @@ impl StorageAccount {
         if self.is_limited() && !locked(&self.uncounted).is_empty() { used.max(self.bound()) } else { used }
     }
 
-    /// Sets the number of bytes that the node itself keeps for the tenant, in addition to the tenant's own files. The
-    /// calls of `bytes` are serialized too, so that the most recent result is the one that is recorded.
+    /// Sets the number of bytes that the node itself keeps for the tenant, in addition to the tenant's own files.
+    /// Concurrent calls run one after another, including their calls of `bytes`, so that the latest result is recorded.
     pub fn charge(&self, bytes: impl FnOnce() -> u64) {
         let mut charged = locked(&self.charged);
         let before = std::mem::replace(&mut *charged, bytes());
@@ -423,7 +423,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// The size that is recorded for a file or folder at least, because a disk can also run out of space for names and
+/// The minimum size that is recorded for a file or folder, because a disk can also run out of space for names and
 /// inodes.
 const ENTRY_BYTES: u64 = 4096;
 

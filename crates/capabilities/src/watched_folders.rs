@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use crate::StorageAccount;
 use crate::pool::{Lane, locked};
 
-/// The minimum interval between two scans of the folders that no write waits for.
+/// The minimum interval between two scans of the folders, if no write waits for a scan.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// The pause after a scan of the folders, as a multiple of the time that the scan took. A pause is needed because every

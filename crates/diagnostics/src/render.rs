@@ -2,7 +2,7 @@
 //!
 //! The renderer returns the text and prints nothing. The caller chooses whether to use colour. Text from outside
 //! (names, source lines, messages of other programs) cannot move the cursor or reorder what is displayed, because the
-//! renderer replaces control characters in it.
+//! renderer replaces control characters in such text.
 
 use std::error::Error;
 use std::fmt::Write as _;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A duration that is displayed as in messages: `85 ms`, `2.3 s`, `1 min 20 s`.
+/// A duration, displayed as `85 ms`, `2.3 s` or `1 min 20 s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Elapsed(pub Duration);
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The multiple in which a heap charges bytes to its account, so that most allocations need not call the account.
+/// The unit, in bytes, in which a heap charges its account. Most allocations therefore do not call the account.
 const STEP_BYTES: usize = 64 << 10;
 
 /// The number of bytes beyond its use that a heap keeps charged, so that the heap does not release and charge the same
@@ -58,7 +58,7 @@ thread_local! {
     static CURRENT: RefCell<Option<CurrentHeap>> = const { RefCell::new(None) };
 }
 
-/// Leaves the heap that [`Heap::enter`] entered when the guard is dropped. The thread then allocates from its previous
+/// When this guard is dropped, the thread leaves the heap that [`Heap::enter`] entered, and allocates from its previous
 /// heap again.
 pub struct HeapGuard {
     before: Option<CurrentHeap>,

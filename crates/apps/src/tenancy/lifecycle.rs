@@ -373,7 +373,7 @@ fn retry_pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 impl<T: Types> LoadTicket<T> {
-    /// Returns the same load with the current generation, as if it was requested now. The model plants this mistake.
+    /// Returns the same load with the current generation, as if it were requested now. The model plants this mistake.
     pub(super) fn renewed(self, lifecycle: &Lifecycle<T>) -> Self {
         Self { generation: lifecycle.generation, ..self }
     }

@@ -1,8 +1,8 @@
 //! The maximum durations of requests and SQL statements on a node, even if manifests allow more.
 //!
 //! If a manifest sets a longer duration, the node uses its maximum instead, so that an app that was written for another
-//! node can be deployed. The deployment then has a warning. If a maximum is lowered after an app was deployed, the
-//! app's duration is reduced without a warning when the app is loaded.
+//! node can be deployed. The response to the deployment then contains a warning. If a maximum is lowered after an app
+//! was deployed, the app's duration is reduced without a warning when the app is loaded.
 
 use std::time::Duration;
 

@@ -50,7 +50,7 @@ impl TestFront {
     }
 
     /// Opens a connection with HTTP/1.1.
-    #[allow(dead_code, reason = "not every test uses HTTP/2")]
+    #[allow(dead_code, reason = "not every test uses HTTP/1.1")]
     pub(crate) async fn connect_http1(&self) -> Connection {
         within("connect", Connection::http1(self.address)).await
     }

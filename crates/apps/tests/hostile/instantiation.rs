@@ -244,7 +244,8 @@ async fn harmful_start_functions_fail_only_their_own_request() {
     }
 }
 
-/// The search of `guests/hostile` for a canary proves something only if it can find one: in a reused instance, it must.
+/// The search of `guests/hostile` for a canary proves something only if it can find one. In a reused instance, it must
+/// find one.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_canary_finds_leftovers() {
     let _exclusive = attacked_node::exclusive().await;

@@ -42,12 +42,12 @@ const QUARTERS: usize = 4;
 /// The number of child processes that run concurrently.
 const PROCESSES: usize = 2;
 
-/// The maximum number of bytes that a process may grow by in addition to the bytes charged to its tenants. They are
-/// code, the arguments of calls on the executor's threads (32 MiB each), data of connections before their tenant is
-/// known, the log's queue, and freed memory that the allocator keeps.
+/// The maximum number of bytes that a process may grow by in addition to the bytes charged to its tenants. This memory
+/// contains code, the arguments of calls on the executor's threads (32 MiB each), data of connections before their
+/// tenant is known, the log's queue, and freed memory that the allocator keeps.
 const UNCHARGED_BYTES_MAX: u64 = 320 << 20;
 
-/// A process that grows by more than this is ended, before it affects the machine.
+/// A process that grows by more than this number of bytes is ended, before it affects the machine.
 const RUNAWAY_BYTES: u64 = 3 << 30;
 
 /// The number of concurrent requests of an attack: the default quota of a tenant.

@@ -154,7 +154,8 @@ async fn unsupported_transfer_codings_are_refused() {
     }
 }
 
-/// Sends a request with header `fields`. Returns the header fields about the request's origin that the guest sees.
+/// Sends a request with the given header fields. Returns the header fields about the request's origin that the guest
+/// sees.
 async fn seen(front: &TestFront, fields: &[(&str, &str)], http2: bool) -> Vec<String> {
     let mut connection = if http2 { front.connect_http2().await } else { front.connect_http1().await };
     let mut request = connection.request(Method::GET, "/fields");

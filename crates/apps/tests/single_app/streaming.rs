@@ -68,7 +68,7 @@ async fn each_chunk_arrives_when_it_is_sent() {
     assert_eq!(response.ok(), "aaabbbcccddd");
 }
 
-/// Starts a node with a single instance. It handles a request only while no other request uses the instance.
+/// Starts a node with a single instance, which handles a request only while no other request uses it.
 async fn with_one_instance(guest: &str) -> TestNode {
     Setup::new(&one(guest, "")).options(|options| options.instances_max = Some(1)).start().await
 }

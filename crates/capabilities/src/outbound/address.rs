@@ -35,7 +35,7 @@ fn of_v4(address: Ipv4Addr) -> Reach {
     let [a, b, c, d] = address.octets();
     match (a, b, c) {
         _ if (a, b, c, d) == (255, 255, 255, 255) => Reach::Never,
-        // "This network" (0.0.0.0/8): Linux connects 0.0.0.0 to loopback. Multicast (224.0.0.0/4).
+        // "This network" (0.0.0.0/8), because Linux connects 0.0.0.0 to loopback, and multicast (224.0.0.0/4).
         (0, _, _) | (224..=239, _, _) => Reach::Never,
         (127, _, _) => Reach::Loopback,
         (10, _, _)

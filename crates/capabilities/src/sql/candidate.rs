@@ -4,7 +4,7 @@
 //! there are pending migrations, which run on the copy. After that, reads also use the copy. SQLite's backup API copies
 //! one consistent state of the store, page by page, while the app continues to write. The copy is limited by the
 //! tenant's storage quota and [`SqlLimits::copy_time`], and its connections have the limits of all other connections.
-//! It is removed with the candidate.
+//! The copy is removed with the candidate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

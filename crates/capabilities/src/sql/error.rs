@@ -17,7 +17,7 @@ pub enum SqlError {
     /// The statement cannot be prepared, or is not allowed.
     #[error("the statement cannot be run: {0}")]
     Statement(String),
-    /// The number of parameters differs from the number of placeholders, or a parameter is invalid.
+    /// The number of parameters differs from the number of placeholders.
     #[error("{0}")]
     Parameters(String),
     /// A constraint of the schema refused the change.

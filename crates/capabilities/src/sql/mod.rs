@@ -82,7 +82,7 @@ pub struct SqlLimits {
     pub migration_time: Duration,
     /// The time limit for copying a store for a candidate revision.
     pub copy_time: Duration,
-    /// The number of pages in the write-ahead log from which a commit copies the log into the file (a checkpoint).
+    /// The number of pages in the write-ahead log at which a commit copies the log into the file (a checkpoint).
     pub log_pages_max: u32,
     /// The size of each connection's page cache, in bytes.
     pub cache_bytes: usize,
@@ -259,7 +259,7 @@ impl Sql {
     }
 
     /// Opens the store `name`, creates it if it does not exist, and applies its migrations. If the store is already
-    /// open, the other settings are ignored.
+    /// open, all settings except the migrations are ignored.
     ///
     /// # Errors
     /// If the name is invalid, the file cannot be opened, or a migration is refused or fails.

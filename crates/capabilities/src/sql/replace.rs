@@ -234,8 +234,8 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
 /// Finishes or undoes the replacements in the folders `drafts/STORE/NUMBER`, which a killed process left. The stores
 /// are in the folder `sql`, and no process may have them open. Blocks.
 ///
-/// There is no record of these replacements. If the store has a file, it was not replaced, so the new file is removed.
-/// If it has no file, the process was killed between the two renames, so the switch is finished.
+/// There is no record of these replacements. If the store has a file, the store was not replaced, so the new file is
+/// removed. If the store has no file, the process was killed between the two renames, so the switch is finished.
 ///
 /// # Errors
 /// If the disk fails.

@@ -209,7 +209,8 @@ async fn paths_and_links_stay_in_the_tenants_folders() {
     victim.expect("/read?path=/data/secret", "", 200, CANARY).await;
     let outside = tree(&a.dir);
     assert!(outside.values().all(|content| content != b"overwritten"), "{outside:?}");
-    // The manifest grants a folder whose path is inside another granted folder. On disk, it is not inside that folder.
+    // The manifest grants a folder whose path is inside another granted folder. On disk, the two folders are at the
+    // same level.
     attacker.ask("/link?path=/data/inner&to=../../../../a", "").await;
     drop(attacker);
     let attacker = node.start("dirs-probe", grants, &b).await;

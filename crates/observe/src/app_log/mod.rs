@@ -13,8 +13,8 @@
 //!
 //! Writing to a log never blocks: lines go through one queue, whose size is limited for each app, for each tenant and
 //! for all apps together. Lines that exceed a limit of the queue or the tenant's quota are dropped, and the number of
-//! dropped lines is written to the log at intervals. An app that logs nothing has no file, and only its names are in
-//! memory.
+//! dropped lines is written to the log at intervals. An app that logs nothing has no file, and only the app's names are
+//! in memory.
 //!
 //! A line is one JSON object ([`isomer_api::LogLine`]), so a guest cannot print text that looks like a line of another
 //! source.
