@@ -299,7 +299,7 @@ mod tests {
         let by_debian = ["__main_void", "__original_main", "_start", "_start.command_export", "wasi:cli/run@0.2.6#run"];
         for startup in [&by_rustup[..], &by_debian] {
             assert_eq!(shown(&[&program, startup].concat()), program);
-            assert_eq!(shown(startup), startup, "a failure before the program starts");
+            assert_eq!(shown(startup), startup, "frames of a failure before the program starts are omitted");
         }
     }
 

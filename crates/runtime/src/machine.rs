@@ -118,7 +118,7 @@ impl Machine {
             // The other half of the remaining memory is for what guests allocate.
             (memory / 2 / BYTES_PER_APP, Bound::Memory),
         ];
-        let (loaded_apps, bound) = bounds.into_iter().min().expect("there are three");
+        let (loaded_apps, bound) = bounds.into_iter().min().expect("there are three bounds");
         Capacity { loaded_apps, instances, bound }
     }
 }

@@ -75,9 +75,9 @@ fn the_host_memory_of_handles_is_charged() {
     let mut failed = Vec::new();
     for (kind, component) in kinds {
         let (held, charged) = runtime.block_on(hold(&component));
-        assert!(held > HELD_MIN, "{kind}: {held} bytes held for {MADE}: is the instance gone?");
+        assert!(held > HELD_MIN, "{kind}: only {held} bytes are held for {MADE} handles: was the instance dropped?");
         if held > charged {
-            failed.push(format!("{kind}: {held} bytes held for {MADE}, {charged} charged"));
+            failed.push(format!("{kind}: {held} bytes are held for {MADE} handles, but {charged} are charged"));
         }
     }
     assert!(failed.is_empty(), "{failed:?}");

@@ -62,6 +62,9 @@ fn accounts_are_charged_what_the_process_used() {
         let sum = charged.iter().sum::<Duration>();
         assert!(process > Duration::from_millis(500), "the guests hardly worked: {process:?}");
         let part = sum.as_secs_f64() / process.as_secs_f64();
-        assert!((0.95..=1.05).contains(&part), "charged {charged:?}, which is {part:.3} of {process:?}");
+        assert!(
+            (0.95..=1.05).contains(&part),
+            "{charged:?} were charged, which is {part:.3} of the {process:?} that the process used"
+        );
     });
 }

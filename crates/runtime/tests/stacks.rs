@@ -63,10 +63,10 @@ fn deep_stacks_are_charged_and_released() {
         let grown = resident_bytes().saturating_sub(before);
         let charged = account.used().host_bytes;
         assert!(grown >= INSTANCES * (300 << 10), "the guests do not recurse as deeply as they should: {grown}");
-        assert!(grown <= charged + SLACK_BYTES, "grown {grown}, charged {charged}");
+        assert!(grown <= charged + SLACK_BYTES, "the process has grown by {grown} bytes, but {charged} were charged");
         drop(groups);
         let left = resident_bytes().saturating_sub(before);
-        assert!(left <= INSTANCES * (64 << 10) + SLACK_BYTES, "{left} bytes stay");
+        assert!(left <= INSTANCES * (64 << 10) + SLACK_BYTES, "{left} bytes are not returned to the system");
         assert_eq!(account.used().memory_bytes, 0);
     });
 }

@@ -162,7 +162,7 @@ fn import_from_host(
     let keys = keys
         .into_iter()
         .map(|(owner, import)| {
-            let key = host.key(&owner, &import).expect("it was just added").to_owned();
+            let key = host.key(&owner, &import).expect("the import was just added").to_owned();
             ((owner, import), key)
         })
         .collect();
@@ -261,7 +261,7 @@ impl Composer {
             let (_, instance) = arguments
                 .iter()
                 .find(|(name, _)| *name == origin.interface)
-                .expect("a component imports an interface after those whose types it uses");
+                .expect("an interface is imported after the interfaces whose types it uses");
             output.exported_type(*instance, &origin.name)
         });
         types.into_iter().map(|(name, index)| (name, Item::Type(index))).collect()

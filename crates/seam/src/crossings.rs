@@ -21,7 +21,8 @@ impl Composer {
         let Some(stub) = group.stubs.iter().find(|stub| stub.component == *part.name) else { return Ok(None) };
         let generated = generate::stub(stub, &part.world)?;
         let label = format!("{}-isomer-link-wire", part.name);
-        let wire = encoding::instance_type(&generate::wire(), |_| unreachable!("it uses no other interface"));
+        let wire =
+            encoding::instance_type(&generate::wire(), |_| unreachable!("`isomer:link/wire` uses no other interface"));
         let wire = self.output.instance_type(&wire);
         let wire = self.output.import(&label, wire);
         let mut arguments = vec![(WIRE, Item::Instance(wire))];

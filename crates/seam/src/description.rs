@@ -120,7 +120,8 @@ impl<'a> Describer<'a> {
         if !self.resolved.contains_key(&key) {
             let resolved = match interface.definition(name).expect("every name of an interface is defined in it") {
                 TypeDefinition::Use(origin) => {
-                    let owner = self.world.origin(origin).expect("a used type comes from an interface read before");
+                    let owner =
+                        self.world.origin(origin).expect("a used type is defined by an interface that was read before");
                     let used = self.named(owner, &origin.name)?;
                     Resolved { hash: used.hash, contents: used.contents.clone() }
                 }

@@ -73,7 +73,7 @@ pub(crate) fn bare_types(
             TypeDefinition::Use(origin) => used(output, origin),
             TypeDefinition::Value(ty) => defined(output, &names, ty),
             TypeDefinition::Resource => {
-                unreachable!("an interface with a resource is more than types of values")
+                unreachable!("an interface with a resource does not contain only value types")
             }
         };
         names.insert(name.clone(), index);

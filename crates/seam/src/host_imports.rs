@@ -98,7 +98,8 @@ impl HostImports {
         match place {
             Some(place) => {
                 let entry = &mut self.entries[place];
-                entry.interface = merged(&entry.interface, &interface).expect("they were just merged");
+                entry.interface =
+                    merged(&entry.interface, &interface).expect("the interfaces were merged without a conflict");
                 if !entry.owners.contains(owner) {
                     entry.owners.push(owner.clone());
                 }

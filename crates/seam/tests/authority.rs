@@ -97,21 +97,21 @@ fn provide(linker: &mut Linker<Host>, import: &HostImport) {
         ImportOwner::Component(_) => "outer",
         ImportOwner::Shared(_) => "shared",
     };
-    let mut instance = linker.instance(&import.name).expect("each name comes once");
+    let mut instance = linker.instance(&import.name).expect("each name occurs once");
     match import.interface.split('@').next() {
         Some("wasi:cli/environment") => instance
             .func_wrap("get-environment", move |_, ()| {
                 Ok((vec![("NAME".to_owned(), format!("{owner}'s environment"))],))
             })
-            .expect("it is new"),
-        Some("wasi:config/store") => {
-            instance.func_wrap("get", move |_, (key,): (String,)| Ok((format!("{owner}'s {key}"),))).expect("it is new")
-        }
+            .expect("the name is not defined yet"),
+        Some("wasi:config/store") => instance
+            .func_wrap("get", move |_, (key,): (String,)| Ok((format!("{owner}'s {key}"),)))
+            .expect("the name is not defined yet"),
         Some("wasi:cli/stdout") => instance
             .func_wrap("get-stdout", move |mut store: wasmtime::StoreContextMut<'_, Host>, ()| {
                 Ok((store.data_mut().table.push(Stream(owner))?,))
             })
-            .expect("it is new"),
+            .expect("the name is not defined yet"),
         Some("wasi:io/streams") => {
             let resource = ResourceType::host::<Stream>();
             instance
@@ -119,7 +119,7 @@ fn provide(linker: &mut Linker<Host>, import: &HostImport) {
                     store.data_mut().table.delete(Resource::<Stream>::new_own(rep))?;
                     Ok(())
                 })
-                .expect("it is new");
+                .expect("the name is not defined yet");
             instance
                 .func_wrap(
                     "[method]output-stream.write",
@@ -129,7 +129,7 @@ fn provide(linker: &mut Linker<Host>, import: &HostImport) {
                         Ok(())
                     },
                 )
-                .expect("it is new");
+                .expect("the name is not defined yet");
         }
         other => panic!("unexpected import {other:?}"),
     }
@@ -137,7 +137,8 @@ fn provide(linker: &mut Linker<Host>, import: &HostImport) {
 
 #[test]
 fn fused_components_reach_only_their_own_grants() {
-    let composition = compose(&fused(), &components(&[("inner", inner()), ("outer", outer())])).expect("it composes");
+    let composition =
+        compose(&fused(), &components(&[("inner", inner()), ("outer", outer())])).expect("the group composes");
 
     let named: Vec<_> = composition.imports.iter().map(|import| import.name.as_str()).collect();
     assert_eq!(
@@ -155,16 +156,17 @@ fn fused_components_reach_only_their_own_grants() {
     assert_eq!(composition.exports[0].name, "outer-http-handler");
 
     let engine = Engine::new(&Config::new()).expect("the engine starts");
-    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let compiled = Component::new(&engine, &composition.bytes).expect("the component compiles");
     let mut linker = Linker::new(&engine);
     composition.imports.iter().for_each(|import| provide(&mut linker, import));
     let mut store = Store::new(&engine, Host::default());
-    let instance = linker.instantiate(&mut store, &compiled).expect("it links");
-    let outer = instance.get_export_index(&mut store, None, "outer-http-handler").expect("it is exported");
-    let tell = instance.get_export_index(&mut store, Some(&outer), "tell").expect("it has its function");
-    let tell = instance.get_func(&mut store, tell).expect("it is a function");
+    let instance = linker.instantiate(&mut store, &compiled).expect("the component can be instantiated");
+    let outer =
+        instance.get_export_index(&mut store, None, "outer-http-handler").expect("the composition has the export");
+    let tell = instance.get_export_index(&mut store, Some(&outer), "tell").expect("the export has the function");
+    let tell = instance.get_func(&mut store, tell).expect("the export is a function of this type");
     let mut results = [wasmtime::component::Val::Bool(false)];
-    tell.call(&mut store, &[], &mut results).expect("it runs");
+    tell.call(&mut store, &[], &mut results).expect("the call returns");
 
     assert_eq!(
         format!("{results:?}"),
@@ -179,7 +181,7 @@ fn a_single_component_is_not_changed() {
     let mut single = group(&["inner"], &[], &[("inner", "test:app/inner")]);
     labelled(&mut single, "inner", "wasi:cli/environment@0.2.3", "unused");
     let bytes = inner();
-    let composition = compose(&single, &components(&[("inner", bytes.clone())])).expect("it composes");
+    let composition = compose(&single, &components(&[("inner", bytes.clone())])).expect("the group composes");
     assert_eq!(composition.bytes[..], bytes[..]);
     let import = HostImport {
         name: "wasi:cli/environment@0.2.3".to_owned(),
@@ -192,7 +194,10 @@ fn a_single_component_is_not_changed() {
 
 #[test]
 fn the_type_of_a_component_lists_imports_and_exports() {
-    let (inner, outer) = (component_type(&inner()).expect("it reads"), component_type(&outer()).expect("it reads"));
+    let (inner, outer) = (
+        component_type(&inner()).expect("the component can be read"),
+        component_type(&outer()).expect("the component can be read"),
+    );
     let imports: Vec<_> = outer.imports.keys().map(ToString::to_string).collect();
     assert_eq!(
         imports,
@@ -205,10 +210,10 @@ fn the_type_of_a_component_lists_imports_and_exports() {
             "wasi:io/streams@0.2.6"
         ]
     );
-    let id = "test:app/inner".parse().expect("it is a name");
+    let id = "test:app/inner".parse().expect("the name of an interface");
     let (import, export) = (&outer.imports[&id], &inner.exports[&id]);
     assert_eq!(import.functions["tell"].signature, "func() -> seen");
     assert_eq!(import.functions["tell"].hash, export.functions["tell"].hash);
-    let id = "test:app/types".parse().expect("it is a name");
+    let id = "test:app/types".parse().expect("the name of an interface");
     assert!(outer.imports[&id].is_types_only());
 }

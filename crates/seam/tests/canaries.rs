@@ -57,7 +57,7 @@ fn calls(byte: u8, count: usize) -> Vec<(&'static str, Vec<Val>)> {
 
 fn run(caller: &mut Caller, calls: &[(&str, Vec<Val>)]) -> Vec<Vec<u8>> {
     for (function, arguments) in calls {
-        let result = caller.call(function, arguments).expect("it runs");
+        let result = caller.call(function, arguments).expect("the call returns");
         assert_eq!(result.as_ref(), Some(&arguments[0]), "{function}");
     }
     std::mem::take(&mut caller.store.data_mut().images)
@@ -70,7 +70,7 @@ fn nothing_stays(kind: &str, encoding: StringEncoding) {
     let small = Val::Variant("small".to_owned(), Some(Box::new(Val::U8(1))));
     for (secret, arguments) in calls(SECRET, 20) {
         let images = run(&mut caller, &[(secret, arguments)]);
-        assert!(images.iter().any(|image| image.contains(&SECRET)), "the canary is seen where it sings");
+        assert!(images.iter().any(|image| image.contains(&SECRET)), "the secret is not in the image of its own call");
         let mut later = calls(1, 5);
         later.push(("flat", vec![small.clone()]));
         later.extend(calls(0, 0));
@@ -115,8 +115,8 @@ fn nothing_remains_of_a_refused_image() {
     let mut caller = caller(&engine, &functions, utf8, callee(&engine, &functions, utf8));
     for function in 0..5 {
         let bad = vec![SECRET; 5000];
-        let answer = caller.store.data_mut().callee().call(function, bad).expect("it does not trap");
-        assert_eq!(answer.is_ok(), function == 2, "only for `plain` are all bit patterns valid");
+        let answer = caller.store.data_mut().callee().call(function, bad).expect("the call does not trap");
+        assert_eq!(answer.is_ok(), function == 2, "all bit patterns are valid only for `plain`");
         caller.store.data_mut().images.clear();
         for image in run(&mut caller, &calls(1, 3)) {
             assert!(!image.contains(&SECRET));

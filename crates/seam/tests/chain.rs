@@ -70,36 +70,39 @@ fn a_chain_of_eleven_components_works_as_one() {
     parts.push(("counter".to_owned(), counter));
     let parts: Vec<_> = parts.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     let bytes = components(&parts);
-    let types: BTreeMap<ComponentName, _> =
-        bytes.iter().map(|(name, bytes)| (name.clone(), component_type(bytes).expect("it reads"))).collect();
+    let types: BTreeMap<ComponentName, _> = bytes
+        .iter()
+        .map(|(name, bytes)| (name.clone(), component_type(bytes).expect("the component can be read")))
+        .collect();
 
     let mut app = App::single("x.wasm".as_ref(), Grants::default());
-    let mut template = app.components.pop_first().expect("there is one").1;
+    let mut template = app.components.pop_first().expect("the app has one component").1;
     template.routes.clear();
     app.components = bytes.keys().map(|name| (name.clone(), template.clone())).collect();
     let everything = bytes.keys().map(|name| Spanned::unwritten(name.clone())).collect();
     let monolith = Shape { groups: BTreeMap::from([("monolith".to_owned(), everything)]), isolate: vec![] };
     app.shapes = BTreeMap::from([("monolith".to_owned(), monolith)]);
 
-    let plan = plan(&app, &types, "monolith").expect("it is right");
+    let plan = plan(&app, &types, "monolith").expect("the app can be planned");
     let order: Vec<_> = plan.groups[0].components.iter().map(ToString::to_string).collect();
     assert_eq!(order.first().map(String::as_str), Some("counter"));
     assert_eq!(order.last().map(String::as_str), Some("link0"));
 
     let mut group = plan.groups[0].clone();
     group.handlers = support::group(&[], &[], &[("link0", "test:app/link0@0.1.0")]).handlers;
-    let composition = compose(&group, &bytes).expect("it composes");
+    let composition = compose(&group, &bytes).expect("the group composes");
     assert_eq!(composition.imports, []);
 
     let engine = Engine::default();
-    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let compiled = Component::new(&engine, &composition.bytes).expect("the component compiles");
     let mut store = Store::new(&engine, ());
-    let instance = Linker::new(&engine).instantiate(&mut store, &compiled).expect("it instantiates");
-    let first = instance.get_export_index(&mut store, None, "link0-http-handler").expect("it is exported");
-    let say = instance.get_export_index(&mut store, Some(&first), "say").expect("it has its function");
-    let say = instance.get_func(&mut store, say).expect("it is a function");
+    let instance = Linker::new(&engine).instantiate(&mut store, &compiled).expect("the component can be instantiated");
+    let first =
+        instance.get_export_index(&mut store, None, "link0-http-handler").expect("the composition has the export");
+    let say = instance.get_export_index(&mut store, Some(&first), "say").expect("the export has the function");
+    let say = instance.get_func(&mut store, say).expect("the export is a function of this type");
     let mut results = [Val::Bool(false)];
-    say.call(&mut store, &[Val::String("hello".to_owned())], &mut results).expect("it runs");
+    say.call(&mut store, &[Val::String("hello".to_owned())], &mut results).expect("the call returns");
     // Each component counts after the next component has returned, so the first component of the chain counts last.
     assert_eq!(format!("{results:?}"), "[Record([(\"text\", String(\"hello\")), (\"count\", U32(11))])]");
 }
@@ -122,26 +125,28 @@ fn the_same_bytes_twice_are_two_components() {
     support::labelled(&mut group, "a", "wasi:cli/environment@0.2.6", "a-env");
     support::labelled(&mut group, "b", "wasi:cli/environment@0.2.6", "b-env");
     let composition =
-        compose(&group, &components(&[("a", counter.clone()), ("b", counter.clone())])).expect("it composes");
-    assert!(composition.bytes.len() < counter.len() * 2, "the bytes are nested once");
+        compose(&group, &components(&[("a", counter.clone()), ("b", counter.clone())])).expect("the group composes");
+    assert!(composition.bytes.len() < counter.len() * 2, "equal bytes are nested twice");
     let owners: Vec<_> = composition.imports.iter().map(|import| import.owner.clone()).collect();
     assert_eq!(owners, [ImportOwner::Component(name("a")), ImportOwner::Component(name("b"))]);
 
     let engine = Engine::default();
-    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let compiled = Component::new(&engine, &composition.bytes).expect("the component compiles");
     let mut linker = Linker::new(&engine);
     for label in ["a-env", "b-env"] {
-        let mut instance = linker.instance(label).expect("it is new");
+        let mut instance = linker.instance(label).expect("the name is not defined yet");
         let none = Vec::<(String, String)>::new;
-        instance.func_wrap("get-environment", move |_, ()| Ok((none(),))).expect("it is new");
+        instance.func_wrap("get-environment", move |_, ()| Ok((none(),))).expect("the name is not defined yet");
     }
     let mut store = Store::new(&engine, ());
-    let instance = linker.instantiate(&mut store, &compiled).expect("it instantiates");
+    let instance = linker.instantiate(&mut store, &compiled).expect("the component can be instantiated");
     let mut count = |export: &str| {
-        let counter = instance.get_export_index(&mut store, None, export).expect("it is exported");
-        let count = instance.get_export_index(&mut store, Some(&counter), "count").expect("it has its function");
-        let count = instance.get_typed_func::<(), (u32,)>(&mut store, count).expect("it is a function");
-        count.call(&mut store, ()).expect("it runs").0
+        let counter = instance.get_export_index(&mut store, None, export).expect("the composition has the export");
+        let count =
+            instance.get_export_index(&mut store, Some(&counter), "count").expect("the export has the function");
+        let count =
+            instance.get_typed_func::<(), (u32,)>(&mut store, count).expect("the export is a function of this type");
+        count.call(&mut store, ()).expect("the call returns").0
     };
     assert_eq!([count("a-http-handler"), count("a-http-handler"), count("b-http-handler")], [1, 2, 1]);
 }

@@ -38,8 +38,11 @@ fn two_views(left: &str, right: &str) -> Result<Vec<String>, SeamError> {
 
 #[test]
 fn contradictory_views_are_imported_separately() {
-    assert_eq!(two_views("1.0.0", "1.1.0").expect("they are two imports"), ["host:it/i@1.0.0", "host:it/i@1.1.0"]);
-    let error = two_views("1.0.0", "1.0.0").expect_err("they have one name");
+    assert_eq!(
+        two_views("1.0.0", "1.1.0").expect("the conflicting interfaces become two imports"),
+        ["host:it/i@1.0.0", "host:it/i@1.1.0"]
+    );
+    let error = two_views("1.0.0", "1.0.0").expect_err("two interfaces with one name cannot both be imported");
     assert_eq!(error.to_string(), "the components have contradictory views of `host:it/i@1.0.0`, which they share");
     assert!(error.hint().is_some());
 }
@@ -54,7 +57,7 @@ fn compatible_views_are_merged_under_the_highest_version() {
         shared(&mut group, part, &format!("host:it/i@{version}"));
         parts.push((*part, caller(version, NARROW.0, NARROW.1, NARROW.2)));
     }
-    let composition = compose(&group, &components(&parts)).expect("it composes");
+    let composition = compose(&group, &components(&parts)).expect("the group composes");
     let imports: Vec<_> = composition.imports.iter().map(|import| import.name.as_str()).collect();
     assert_eq!(imports, ["host:it/i@1.10.0"]);
 }
@@ -82,42 +85,43 @@ fn components_that_do_not_fit_are_an_error() {
     let link = [("a", "test:app/in", "b", "test:app/in")];
     let parts = components(&[("a", passing_on()), ("b", callee("f")), ("c", callee("h"))]);
     let refusal = |order: &[&str], links: &[(&str, &str, &str, &str)]| {
-        compose(&group(order, links, &[]), &parts).expect_err("it does not fit")
+        compose(&group(order, links, &[]), &parts).expect_err("the components do not fit together")
     };
 
     let error = refusal(&["a", "b"], &link);
     assert_eq!(
         error.to_string(),
         "component `a` imports `test:app/in`, but the plan of the group does not state what provides the interface",
-        "the exporter comes too late"
+        "the exporter is instantiated after the importer"
     );
     let error = refusal(&["b", "a"], &[]);
     assert!(matches!(error, SeamError::Unmet { .. }), "{error}");
     let error = refusal(&["c", "a"], &[("a", "test:app/in", "c", "test:app/in")]);
     assert_eq!(error.to_string(), "the components of group `test` do not fit together");
-    assert!(error.source().expect("the validator says why").to_string().contains('f'));
+    assert!(error.source().expect("the error has the validator's error as its source").to_string().contains('f'));
     let error = refusal(&["b", "x"], &[]);
     assert_eq!(error.to_string(), "the bytes of component `x` are missing");
     let parts = components(&[("a", Arc::from(&b"\0asm\x01\0\0\0"[..])), ("b", callee("f"))]);
-    let error = compose(&group(&["b", "a"], &[], &[]), &parts).expect_err("it is no component");
+    let error = compose(&group(&["b", "a"], &[], &[]), &parts).expect_err("the bytes are not a component");
     assert_eq!(error.to_string(), "component `a` cannot be read");
-    assert!(error.hint().is_some(), "the hint of the cause");
+    assert!(error.hint().is_some(), "the error has no hint, although its cause has one");
 }
 
 #[test]
 fn backtraces_name_functions_of_both_components() {
     let link = [("a", "test:app/in", "b", "test:app/in")];
     let parts = components(&[("a", passing_on()), ("b", callee("f"))]);
-    let composition = compose(&group(&["b", "a"], &link, &[("a", "test:app/out")]), &parts).expect("it composes");
+    let composition =
+        compose(&group(&["b", "a"], &link, &[("a", "test:app/out")]), &parts).expect("the group composes");
     let engine = Engine::default();
-    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let compiled = Component::new(&engine, &composition.bytes).expect("the component compiles");
     let mut store = Store::new(&engine, ());
-    let instance = Linker::new(&engine).instantiate(&mut store, &compiled).expect("it instantiates");
-    let out = instance.get_export_index(&mut store, None, "a-http-handler").expect("it is exported");
-    let call = instance.get_export_index(&mut store, Some(&out), "g").expect("it has its function");
-    let call = instance.get_typed_func::<(), ()>(&mut store, call).expect("it is a function");
-    let error = call.call(&mut store, ()).expect_err("it traps");
-    let frames = error.downcast_ref::<WasmBacktrace>().expect("it has a backtrace").frames();
+    let instance = Linker::new(&engine).instantiate(&mut store, &compiled).expect("the component can be instantiated");
+    let out = instance.get_export_index(&mut store, None, "a-http-handler").expect("the composition has the export");
+    let call = instance.get_export_index(&mut store, Some(&out), "g").expect("the export has the function");
+    let call = instance.get_typed_func::<(), ()>(&mut store, call).expect("the export is a function of this type");
+    let error = call.call(&mut store, ()).expect_err("the call traps");
+    let frames = error.downcast_ref::<WasmBacktrace>().expect("the error has a backtrace").frames();
     let named: Vec<_> = frames.iter().filter_map(|frame| frame.func_name()).collect();
     assert_eq!(named, ["deep_inside", "on_the_way", "at_the_gate"]);
 }

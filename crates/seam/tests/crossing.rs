@@ -53,7 +53,7 @@ fn values_cross_unchanged() {
     };
     let items = |count: usize| {
         let item = |number| Val::Tuple(vec![Val::U16(number), item(Some("x"))]);
-        Val::List((0..count).map(|number| item(u16::try_from(number).expect("it is small"))).collect())
+        Val::List((0..count).map(|number| item(u16::try_from(number).expect("a small number"))).collect())
     };
     let calls: Vec<(&str, Vec<Val>)> = vec![
         ("add", vec![Val::U32(7), Val::U8(3)]),
@@ -69,15 +69,15 @@ fn values_cross_unchanged() {
     ];
     for round in 0..3 {
         for (function, arguments) in &calls {
-            let result = caller.call(function, arguments).expect("it runs");
+            let result = caller.call(function, arguments).expect("the call returns");
             assert_eq!(result.as_ref(), Some(&arguments[0]), "{function}, round {round}");
             assert_eq!(caller.store.data_mut().callee().store.data_mut().calls.pop().as_ref(), Some(arguments));
         }
-        assert_eq!(caller.call("tell", &[Val::List(vec![Val::U8(1), Val::U8(2)])]).expect("it runs"), None);
+        assert_eq!(caller.call("tell", &[Val::List(vec![Val::U8(1), Val::U8(2)])]).expect("the call returns"), None);
         for value in [None, Some(Val::U8(255))] {
             let answer = value.map_or(Val::Option(None), some);
             caller.store.data_mut().callee().store.data_mut().answers = vec![answer.clone()];
-            assert_eq!(caller.call("small", &[Val::U8(0)]).expect("it runs"), Some(answer));
+            assert_eq!(caller.call("small", &[Val::U8(0)]).expect("the call returns"), Some(answer));
         }
     }
 }
@@ -97,12 +97,14 @@ fn floats_in_variants_cross_and_no_values_are_an_empty_image() {
     let mut caller = caller(&engine, functions, utf8, callee(&engine, functions, utf8));
     let number = |case: &str, value| Val::Variant(case.to_owned(), Some(Box::new(value)));
     for _ in 0..2 {
-        let Some(Val::Float32(float)) = caller.call("short", &[Val::Float32(f32::NAN)]).expect("it runs") else {
-            panic!("it is a float")
+        let Some(Val::Float32(float)) = caller.call("short", &[Val::Float32(f32::NAN)]).expect("the call returns")
+        else {
+            panic!("the result is not a float")
         };
         assert!(float.is_nan());
-        let Some(Val::Float64(float)) = caller.call("long", &[Val::Float64(f64::NAN)]).expect("it runs") else {
-            panic!("it is a float")
+        let Some(Val::Float64(float)) = caller.call("long", &[Val::Float64(f64::NAN)]).expect("the call returns")
+        else {
+            panic!("the result is not a float")
         };
         assert!(float.is_nan());
         for value in [
@@ -111,11 +113,11 @@ fn floats_in_variants_cross_and_no_values_are_an_empty_image() {
             number("whole", Val::U64(u64::MAX)),
             Val::Variant("none".to_owned(), None),
         ] {
-            let answer = caller.call("either", std::slice::from_ref(&value)).expect("it runs");
+            let answer = caller.call("either", std::slice::from_ref(&value)).expect("the call returns");
             assert_eq!(answer, Some(value));
         }
-        assert_eq!(caller.call("nothing", &[]).expect("it runs"), None);
+        assert_eq!(caller.call("nothing", &[]).expect("the call returns"), None);
     }
     let images = &caller.store.data_mut().images;
-    assert!(images.iter().any(Vec::is_empty), "nothing is an empty image");
+    assert!(images.iter().any(Vec::is_empty), "no image is empty");
 }

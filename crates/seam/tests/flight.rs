@@ -33,45 +33,45 @@ struct Host {
 
 /// Returns the string in an image of arguments, which consist of one string.
 fn text_of(image: &[u8]) -> String {
-    let word = |place: usize| u32::from_le_bytes(image[place..place + 4].try_into().expect("it has four bytes"));
+    let word = |place: usize| u32::from_le_bytes(image[place..place + 4].try_into().expect("the slice has four bytes"));
     assert_eq!(word(0), BLOCKS);
     // An image without blocks ends with its root.
     let blocks = image.get((BLOCKS - BASE) as usize..).unwrap_or_default();
     assert_eq!(blocks.len(), word(4) as usize);
-    String::from_utf8(blocks.to_vec()).expect("it is text")
+    String::from_utf8(blocks.to_vec()).expect("the text is UTF-8")
 }
 
 /// Returns the image of a result that is a string.
 fn image_of(text: &str) -> Vec<u8> {
-    let length = u32::try_from(text.len()).expect("it is short");
+    let length = u32::try_from(text.len()).expect("a short text");
     [&(BASE + 8).to_le_bytes()[..], &length.to_le_bytes(), text.as_bytes()].concat()
 }
 
 fn linker(engine: &Engine, name: &str) -> Linker<Host> {
     let mut linker = Linker::<Host>::new(engine);
-    let mut wire = linker.instance(name).expect("it is new");
+    let mut wire = linker.instance(name).expect("the name is not defined yet");
     wire.func_wrap("call", |_, (_, _): (u32, Vec<u8>)| -> Result<(std::result::Result<Vec<u8>, CallError>,)> {
-        panic!("there is no synchronous function")
+        panic!("a synchronous function was called")
     })
-    .expect("it is new");
+    .expect("the name is not defined yet");
     wire.func_wrap_concurrent("begin", |accessor, (ticket, _, image): (u32, u32, Vec<u8>)| {
         let (done, wait) = oneshot::channel();
         let in_flight = CallInFlight { ticket, text: text_of(&image), done };
         accessor.with(|mut access| access.data_mut().in_flight.push(in_flight));
         Box::pin(async move {
-            wait.await.expect("the test lets it return");
+            wait.await.expect("the test lets the call return");
             Ok(())
         })
     })
-    .expect("it is new");
+    .expect("the name is not defined yet");
     wire.func_wrap("take", |mut store, (ticket,): (u32,)| {
         let answers = &mut store.data_mut().answers;
-        let place = answers.iter().position(|(answered, _)| *answered == ticket).expect("it has returned");
+        let place = answers.iter().position(|(answered, _)| *answered == ticket).expect("the call has returned");
         Ok((Ok::<_, CallError>(image_of(&answers.swap_remove(place).1)),))
     })
-    .expect("it is new");
+    .expect("the name is not defined yet");
     wire.func_wrap("refuse", |_, (_,): (u32,)| -> Result<()> { Err(wasmtime::Error::msg("refused")) })
-        .expect("it is new");
+        .expect("the name is not defined yet");
     linker
 }
 
@@ -79,12 +79,14 @@ fn linker(engine: &Engine, name: &str) -> Linker<Host> {
 fn three_concurrent_calls_return_in_any_order() {
     let engine = Engine::default();
     let caller = pass_on(SLOW, "api", "front", StringEncoding::UTF8);
-    let bytes = stub(&crossing_group("caller", &caller).stubs[0], &caller).expect("it is generated");
-    let compiled = Component::new(&engine, &bytes).expect("it compiles");
+    let bytes = stub(&crossing_group("caller", &caller).stubs[0], &caller).expect("the stub can be generated");
+    let compiled = Component::new(&engine, &bytes).expect("the component compiles");
     let mut store = Store::new(&engine, Host::default());
     let linker = linker(&engine, "isomer:link/wire@1.0.0");
-    let instance = block_on(linker.instantiate_async(&mut store, &compiled)).expect("it instantiates");
-    let slow = instance.get_typed_func::<(String,), (String,)>(&mut store, "f0").expect("it has the function");
+    let instance =
+        block_on(linker.instantiate_async(&mut store, &compiled)).expect("the component can be instantiated");
+    let slow =
+        instance.get_typed_func::<(String,), (String,)>(&mut store, "f0").expect("the component exports the function");
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         let answers = block_on(store.run_concurrent(async |accessor| {
             let call = |text: &str| slow.call_concurrent(accessor, (text.to_owned(),));
@@ -101,15 +103,16 @@ fn three_concurrent_calls_return_in_any_order() {
                 let mut in_flight: Vec<_> =
                     accessor.with(|mut access| access.data_mut().in_flight.drain(..).map(Some).collect());
                 for place in order {
-                    let CallInFlight { ticket, text, done } = in_flight[place].take().expect("each is answered once");
+                    let CallInFlight { ticket, text, done } =
+                        in_flight[place].take().expect("each call is answered once");
                     accessor.with(|mut access| access.data_mut().answers.push((ticket, format!("{text}!"))));
-                    done.send(()).expect("it waits");
+                    done.send(()).expect("the call waits");
                 }
             };
             let ((one, two, three), ()) = futures::join!(calls, answer);
-            [one, two, three].map(|answer| answer.expect("it is answered").0)
+            [one, two, three].map(|answer| answer.expect("the call returns").0)
         }))
-        .expect("it runs");
+        .expect("the call returns");
         assert_eq!(answers, ["one!", "two, which is longer!", "!"]);
     }
 }
@@ -138,19 +141,21 @@ fn cancelling_a_call_cancels_it_in_transit() {
     let bytes = component("0.2.6", &wit, &module);
     let mut group = crossing_group("caller", &bytes);
     group.handlers = support::group(&[], &[], &[("caller", "test:app/front")]).handlers;
-    let composition = compose(&group, &components(&[("caller", bytes)])).expect("it composes");
-    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let composition = compose(&group, &components(&[("caller", bytes)])).expect("the group composes");
+    let compiled = Component::new(&engine, &composition.bytes).expect("the component compiles");
     let mut store = Store::new(&engine, Host::default());
     let linker = linker(&engine, "caller-isomer-link-wire");
-    let instance = block_on(linker.instantiate_async(&mut store, &compiled)).expect("it instantiates");
-    let front = instance.get_export_index(&mut store, None, "caller-http-handler").expect("it is exported");
-    let go = instance.get_export_index(&mut store, Some(&front), "go").expect("it has its function");
-    let go = instance.get_typed_func::<(), (u32,)>(&mut store, go).expect("it is a function");
+    let instance =
+        block_on(linker.instantiate_async(&mut store, &compiled)).expect("the component can be instantiated");
+    let front =
+        instance.get_export_index(&mut store, None, "caller-http-handler").expect("the composition has the export");
+    let go = instance.get_export_index(&mut store, Some(&front), "go").expect("the export has the function");
+    let go = instance.get_typed_func::<(), (u32,)>(&mut store, go).expect("the export is a function of this type");
     // Each of the two calls ends with state 4, which means that it was cancelled before it returned.
-    assert_eq!(block_on(go.call_async(&mut store, ())).expect("it runs").0, 44);
+    assert_eq!(block_on(go.call_async(&mut store, ())).expect("the call returns").0, 44);
     let in_flight = &mut store.data_mut().in_flight;
     assert_eq!(in_flight.len(), 2);
     for call in in_flight.drain(..) {
-        assert!(call.done.is_canceled(), "the host's work for `{}` is dropped", call.text.escape_debug());
+        assert!(call.done.is_canceled(), "the host still works on the cancelled call `{}`", call.text.escape_debug());
     }
 }

@@ -45,7 +45,7 @@ fn a_request_passes_through_two_components() {
     let mut group = group(&["api", "gate"], &[("gate", handler, "api", handler)], &[("gate", handler)]);
     shared(&mut group, "api", "wasi:http/types@0.3.0");
     shared(&mut group, "gate", "wasi:http/types@0.3.0");
-    let composition = compose(&group, &components(&[("api", api()), ("gate", gate())])).expect("it composes");
+    let composition = compose(&group, &components(&[("api", api()), ("gate", gate())])).expect("the group composes");
     let import = HostImport {
         name: "wasi:http/types@0.3.0".to_owned(),
         interface: "wasi:http/types@0.3.0".to_owned(),
@@ -54,15 +54,15 @@ fn a_request_passes_through_two_components() {
     assert_eq!(composition.imports, [import]);
 
     let engine = Engine::default();
-    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let compiled = Component::new(&engine, &composition.bytes).expect("the component compiles");
     let mut linker = Linker::<ResourceTable>::new(&engine);
-    let mut types = linker.instance("wasi:http/types@0.3.0").expect("it is new");
+    let mut types = linker.instance("wasi:http/types@0.3.0").expect("the name is not defined yet");
     types
         .resource("request", ResourceType::host::<Request>(), |mut store, rep| {
             store.data_mut().delete(Resource::<Request>::new_own(rep))?;
             Ok(())
         })
-        .expect("it is new");
+        .expect("the name is not defined yet");
     types
         .func_wrap(
             "[method]request.path",
@@ -70,18 +70,19 @@ fn a_request_passes_through_two_components() {
                 Ok((store.data().get(&request)?.0.clone(),))
             },
         )
-        .expect("it is new");
+        .expect("the name is not defined yet");
     let mut store = Store::new(&engine, ResourceTable::new());
-    let instance = linker.instantiate(&mut store, &compiled).expect("it links");
-    let gate = instance.get_export_index(&mut store, None, "gate-http-handler").expect("it is exported");
-    let handle = instance.get_export_index(&mut store, Some(&gate), "handle").expect("it has its function");
-    let handle = instance.get_func(&mut store, handle).expect("it is a function");
-    let request = store.data_mut().push(Request("/cart".to_owned())).expect("there is room");
-    let request = request.try_into_resource_any(&mut store).expect("it is a resource");
+    let instance = linker.instantiate(&mut store, &compiled).expect("the component can be instantiated");
+    let gate =
+        instance.get_export_index(&mut store, None, "gate-http-handler").expect("the composition has the export");
+    let handle = instance.get_export_index(&mut store, Some(&gate), "handle").expect("the export has the function");
+    let handle = instance.get_func(&mut store, handle).expect("the export is a function of this type");
+    let request = store.data_mut().push(Request("/cart".to_owned())).expect("the table has room");
+    let request = request.try_into_resource_any(&mut store).expect("the value is a resource");
     let mut results = [Val::Bool(false)];
-    handle.call(&mut store, &[Val::Resource(request)], &mut results).expect("it runs");
+    handle.call(&mut store, &[Val::Resource(request)], &mut results).expect("the call returns");
     assert_eq!(format!("{results:?}"), "[Result(Ok(Some(String(\"/cart\"))))]");
-    assert!(store.data().is_empty(), "the handle was dropped at the end of its way");
+    assert!(store.data().is_empty(), "the handle was not dropped");
 }
 
 /// The WIT of a key store. Its two interfaces share a resource.
@@ -131,33 +132,36 @@ fn a_family_with_resources_is_labelled_as_a_whole() {
             ),
         ),
     ]);
-    let composition = compose(&group, &parts).expect("it composes");
+    let composition = compose(&group, &parts).expect("the group composes");
     let engine = Engine::default();
-    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let compiled = Component::new(&engine, &composition.bytes).expect("the component compiles");
     let mut linker = Linker::<ResourceTable>::new(&engine);
     for owner in ["inner", "outer"] {
-        let mut keys = linker.instance(&format!("{owner}-keys")).expect("it is new");
+        let mut keys = linker.instance(&format!("{owner}-keys")).expect("the name is not defined yet");
         keys.resource("bucket", ResourceType::host::<Request>(), |mut store, rep| {
             store.data_mut().delete(Resource::<Request>::new_own(rep))?;
             Ok(())
         })
-        .expect("it is new");
+        .expect("the name is not defined yet");
         keys.func_wrap("open", move |mut store: StoreContextMut<'_, ResourceTable>, ()| {
             Ok((store.data_mut().push(Request(owner.to_owned()))?,))
         })
-        .expect("it is new");
-        let mut batch = linker.instance(&format!("{owner}-batch")).expect("it is new");
+        .expect("the name is not defined yet");
+        let mut batch = linker.instance(&format!("{owner}-batch")).expect("the name is not defined yet");
         batch
             .func_wrap("first", |store: StoreContextMut<'_, ResourceTable>, (bucket,): (Resource<Request>,)| {
                 Ok((store.data().get(&bucket)?.0.clone(),))
             })
-            .expect("it is new");
+            .expect("the name is not defined yet");
     }
     let mut store = Store::new(&engine, ResourceTable::new());
-    let instance = linker.instantiate(&mut store, &compiled).expect("it links");
-    let out = instance.get_export_index(&mut store, None, "outer-http-handler").expect("it is exported");
-    let read = instance.get_export_index(&mut store, Some(&out), "read").expect("it has its function");
-    let read = instance.get_typed_func::<(), ((String, String),)>(&mut store, read).expect("it is a function");
-    let said = read.call(&mut store, ()).expect("it runs").0;
+    let instance = linker.instantiate(&mut store, &compiled).expect("the component can be instantiated");
+    let out =
+        instance.get_export_index(&mut store, None, "outer-http-handler").expect("the composition has the export");
+    let read = instance.get_export_index(&mut store, Some(&out), "read").expect("the export has the function");
+    let read = instance
+        .get_typed_func::<(), ((String, String),)>(&mut store, read)
+        .expect("the export is a function of this type");
+    let said = read.call(&mut store, ()).expect("the call returns").0;
     assert_eq!(said, ("outer".to_owned(), "inner".to_owned()));
 }

@@ -64,8 +64,8 @@ fn both() -> Caller {
 }
 
 fn number(function: &str) -> u32 {
-    let place = NAMES.iter().position(|name| *name == function).expect("it is one of them");
-    u32::try_from(place).expect("they are few")
+    let place = NAMES.iter().position(|name| *name == function).expect("the name of a function");
+    u32::try_from(place).expect("few functions")
 }
 
 fn call(caller: &mut Caller, function: u32, image: Vec<u8>) -> Answer {
@@ -75,7 +75,7 @@ fn call(caller: &mut Caller, function: u32, image: Vec<u8>) -> Answer {
 /// Checks that a valid call through the stub and the skeleton returns a result.
 fn answers(caller: &mut Caller) {
     let value = ok(Val::Tuple(vec![Val::String("right".to_owned()), Val::String("grün".to_owned())]));
-    assert_eq!(caller.call("pair", std::slice::from_ref(&value)).expect("it runs"), Some(value));
+    assert_eq!(caller.call("pair", std::slice::from_ref(&value)).expect("the call returns"), Some(value));
 }
 
 /// Checks that an image is refused as the arguments and as the result of a function. `image` receives the address at
@@ -83,12 +83,20 @@ fn answers(caller: &mut Caller) {
 fn is_refused(function: &str, root: u32, image: impl Fn(u32) -> Image) {
     let mut caller = both();
     answers(&mut caller);
-    assert_eq!(call(&mut caller, number(function), image(BLOCKS).0), Err(Refusal::BadImage), "as arguments");
+    assert_eq!(
+        call(&mut caller, number(function), image(BLOCKS).0),
+        Err(Refusal::BadImage),
+        "the image is accepted as arguments"
+    );
     answers(&mut caller);
     let answer = image(BASE + root).0;
     caller.store.data_mut().answer = Box::new(move |_| Ok(answer.clone()));
     let right = Val::Result(Err(Some(Box::new(Val::Enum("deadline".to_owned())))));
-    assert_eq!(caller.call(function, &[right]).expect("it is a value"), Some(refused()), "as an answer");
+    assert_eq!(
+        caller.call(function, &[right]).expect("the failure is returned as a value"),
+        Some(refused()),
+        "the image is accepted as a result"
+    );
     caller.store.data_mut().answer = Box::new(plainly);
     answers(&mut caller);
 }
@@ -97,10 +105,10 @@ fn is_refused(function: &str, root: u32, image: impl Fn(u32) -> Image) {
 #[test]
 fn the_unchanged_images_are_valid() {
     let mut caller = both();
-    let answer = call(&mut caller, number("text"), text(BLOCKS, BLOCKS, 8).0).expect("it is right");
+    let answer = call(&mut caller, number("text"), text(BLOCKS, BLOCKS, 8).0).expect("the image is valid");
     assert_eq!(answer, text(BASE + 12, BASE + 12, 8).0);
     let nested = |blocks| nested(blocks, blocks + 16, blocks + 24);
-    let answer = call(&mut caller, number("nested"), nested(BLOCKS).0).expect("it is right");
+    let answer = call(&mut caller, number("nested"), nested(BLOCKS).0).expect("the image is valid");
     assert_eq!(answer, nested(BASE + 12).0);
     let wide = Image::ending_at(BLOCKS + 16).pair(OK, BLOCKS, 2).put(BLOCKS, &[7; 16]);
     assert!(call(&mut caller, number("wide"), wide.0).is_ok());
@@ -226,7 +234,7 @@ fn text_that_is_not_utf8() {
 
 fn is_refused_text(bytes: &[u8]) {
     thread_local!(static BOTH: std::cell::RefCell<Caller> = std::cell::RefCell::new(both()));
-    let length = u32::try_from(bytes.len()).expect("it is short");
+    let length = u32::try_from(bytes.len()).expect("a short text");
     let image = Image::ending_at(BLOCKS + length).pair(OK, BLOCKS, length).put(BLOCKS, bytes);
     BOTH.with_borrow_mut(|both| {
         assert_eq!(call(both, number("text"), image.0), Err(Refusal::BadImage), "{bytes:?}");
@@ -239,7 +247,7 @@ fn text_with_characters_of_every_length_passes() {
     let all = "a\u{7f}\u{80}\u{7ff}\u{800}\u{fff}\u{1000}\u{cfff}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{3ffff}\u{40000}\u{10ffff}";
     for before in 0..40 {
         let value = ok(Val::String(format!("{}{all}{all} and the rest is ASCII again", "x".repeat(before))));
-        assert_eq!(caller.call("text", std::slice::from_ref(&value)).expect("it runs"), Some(value));
+        assert_eq!(caller.call("text", std::slice::from_ref(&value)).expect("the call returns"), Some(value));
     }
 }
 
@@ -284,7 +292,7 @@ fn a_function_of_the_other_kind() {
     let mut caller = both();
     let callee = caller.store.data_mut().callee();
     let call_async = callee.call_async.call_async(&mut callee.store, (4, text(BLOCKS, BLOCKS, 8).0));
-    assert_eq!(support::crossing::block_on(call_async).expect("it runs").0, Err(Refusal::UnknownFunction));
+    assert_eq!(support::crossing::block_on(call_async).expect("the call returns").0, Err(Refusal::UnknownFunction));
     answers(&mut caller);
 }
 
@@ -292,8 +300,8 @@ fn a_function_of_the_other_kind() {
 fn arguments_larger_than_an_image_trap_with_the_reason() {
     let mut caller = both();
     let long = "x".repeat(IMAGE_BYTES_MAX as usize);
-    let error = caller.call("text", &[ok(Val::String(long))]).expect_err("it is too large");
-    let trace = error.downcast_ref::<wasmtime::WasmBacktrace>().expect("it has a backtrace");
+    let error = caller.call("text", &[ok(Val::String(long))]).expect_err("the image is too large");
+    let trace = error.downcast_ref::<wasmtime::WasmBacktrace>().expect("the error has a backtrace");
     assert!(trace.frames().iter().any(|frame| frame.func_name() == Some("image_too_large")), "{error:?}");
 }
 
@@ -309,7 +317,10 @@ fn a_lost_call_is_a_value_if_the_error_type_has_a_place() {
     ] {
         caller.store.data_mut().answer = Box::new(move |_| Err(error));
         let lost = Val::Result(Err(Some(Box::new(Val::Enum(name.to_owned())))));
-        assert_eq!(caller.call("text", &[ok(Val::String("it".to_owned()))]).expect("it is a value"), Some(lost));
+        assert_eq!(
+            caller.call("text", &[ok(Val::String("it".to_owned()))]).expect("the failure is returned as a value"),
+            Some(lost)
+        );
     }
     caller.store.data_mut().answer = Box::new(plainly);
     answers(&mut caller);

@@ -50,21 +50,24 @@ fn everything(but: Option<&str>) -> Arc<[u8]> {
     let package = resolve.push_str("all.wit", &(text + &packages)).expect("the WIT is right");
     let world = resolve.select_world(&[package], Some("all")).expect("there is one world");
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it embeds");
-    let mut encoder = ComponentEncoder::default().module(&module).expect("it fits").validate(true);
-    encoder.encode().expect("it is valid").into()
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .expect("the metadata can be embedded");
+    let mut encoder = ComponentEncoder::default().module(&module).expect("the module fits the world").validate(true);
+    encoder.encode().expect("the component is valid").into()
 }
 
 fn planned(parts: &BTreeMap<ComponentName, Arc<[u8]>>) -> Plan {
     let mut app = App::single("x.wasm".as_ref(), Grants::default());
-    let mut template = app.components.pop_first().expect("there is one").1;
+    let mut template = app.components.pop_first().expect("the app has one component").1;
     template.routes.clear();
     app.components = parts.keys().map(|name| (name.clone(), template.clone())).collect();
-    app.components.values_mut().next().expect("there is one").routes =
-        vec![Spanned::unwritten("/...".parse().expect("it is a route"))];
+    app.components.values_mut().next().expect("the app has one component").routes =
+        vec![Spanned::unwritten("/...".parse().expect("the route is valid"))];
     app.shapes = BTreeMap::from([("monolith".to_owned(), Shape::default())]);
-    let types: BTreeMap<_, _> =
-        parts.iter().map(|(name, bytes)| (name.clone(), component_type(bytes).expect("it reads"))).collect();
+    let types: BTreeMap<_, _> = parts
+        .iter()
+        .map(|(name, bytes)| (name.clone(), component_type(bytes).expect("the component can be read")))
+        .collect();
     plan(&app, &types, "monolith").unwrap_or_else(|found| panic!("{found:#?}"))
 }
 
@@ -87,7 +90,7 @@ fn components_that_import_everything_can_be_fused() {
     // The second component imports fewer interfaces, so different definitions are merged.
     let parts = BTreeMap::from([(name("all"), everything(None)), (name("some"), everything(Some("wasi:http")))]);
     let plan = planned(&parts);
-    let composition = compose(&plan.groups[0], &parts).expect("it composes");
+    let composition = compose(&plan.groups[0], &parts).expect("the group composes");
     let mut names: Vec<_> = composition.imports.iter().map(|import| &import.name).collect();
     names.sort();
     names.dedup();
@@ -104,11 +107,11 @@ fn components_that_import_everything_can_be_fused() {
             "keyvalue",
             "store",
         ];
-        let interface = import.interface.split('@').next().expect("it has a name");
+        let interface = import.interface.split('@').next().expect("the import has a name");
         let gives = authority.iter().any(|part| interface.contains(part)) || interface == "wasi:http/handler";
         assert_eq!(matches!(import.owner, ImportOwner::Component(_)), gives, "{import:?}");
     }
     let engine = Engine::default();
-    let compiled = Component::new(&engine, &composition.bytes).expect("it compiles");
+    let compiled = Component::new(&engine, &composition.bytes).expect("the component compiles");
     assert!(compiled.get_export(None, "all-http-handler").is_some());
 }

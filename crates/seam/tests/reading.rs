@@ -11,7 +11,7 @@ use wit_parser::{ManglingAndAbi, Resolve};
 
 /// Returns the type of a component that does nothing. `wit` contains its world, in the package `test:app`.
 fn type_of(wit: &str) -> ComponentType {
-    component_type(&dummy(wit)).expect("it reads")
+    component_type(&dummy(wit)).expect("the component can be read")
 }
 
 fn dummy(wit: &str) -> Vec<u8> {
@@ -19,13 +19,19 @@ fn dummy(wit: &str) -> Vec<u8> {
     let package = resolve.push_str("test.wit", &format!("package test:app; {wit}")).expect("the WIT is right");
     let world = resolve.select_world(&[package], None).expect("there is one world");
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it embeds");
-    ComponentEncoder::default().module(&module).expect("it fits").validate(true).encode().expect("it is valid")
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .expect("the metadata can be embedded");
+    ComponentEncoder::default()
+        .module(&module)
+        .expect("the module fits the world")
+        .validate(true)
+        .encode()
+        .expect("the component is valid")
 }
 
 fn import(wit: &str) -> isomer_plan::InterfaceType {
     let mut ty = type_of(&format!("{wit} world w {{ import i; }}"));
-    ty.imports.remove(&"test:app/i".parse().expect("a name")).expect("it is imported")
+    ty.imports.remove(&"test:app/i".parse().expect("the name of an interface")).expect("the component has the import")
 }
 
 #[test]
@@ -35,7 +41,7 @@ fn bytes_that_are_not_a_component_are_distinguished() {
     let package = {
         let mut resolve = Resolve::default();
         let package = resolve.push_str("p.wit", "package a:b; interface c { d: func(); }").expect("the WIT is right");
-        wit_component::encode(&resolve, package).expect("it encodes")
+        wit_component::encode(&resolve, package).expect("the package can be encoded")
     };
     let mut cut = dummy("world w {}");
     cut.truncate(cut.len() / 2);
@@ -60,7 +66,7 @@ fn bytes_that_are_not_a_component_are_distinguished() {
 #[test]
 fn items_that_no_wit_world_has_are_refused_by_name() {
     let module = wat::parse_str(r#"(component (import "m" (core module)))"#).expect("the text is right");
-    let error = component_type(&module).expect_err("a core module is no interface");
+    let error = component_type(&module).expect_err("WIT cannot describe a core module");
     assert_eq!(error.to_string(), "the component's import `m` is a core module, which WIT cannot describe");
 }
 
@@ -99,14 +105,14 @@ fn a_hash_depends_on_the_structure_only() {
     let count = hashes.len();
     hashes.sort();
     hashes.dedup();
-    assert_eq!(hashes.len(), count, "all of them differ");
+    assert_eq!(hashes.len(), count, "two of the hashes are equal");
 }
 
 #[test]
 fn an_import_and_an_export_of_one_interface_are_distinguished() {
     // Tools remove unused functions from an import, but an export always has all functions.
     let ty = type_of("interface i { record r { a: u32 } f: func(r: r); } world w { import i; export i; }");
-    let id = "test:app/i".parse().expect("a name");
+    let id = "test:app/i".parse().expect("the name of an interface");
     assert_eq!(ty.imports[&id].functions["f"].hash, ty.exports[&id].functions["f"].hash);
     let resource = type_of("interface i { resource c { f: func(); } } world w { import i; export i; }");
     assert_eq!(resource.imports[&id].resources, resource.exports[&id].resources);
@@ -138,7 +144,10 @@ fn interfaces_are_classified() {
     let carried = "interface t { resource c; open: func() -> c; } interface i { use t.{c}; f: func(c: borrow<c>); }";
     assert_eq!(class(carried), pinned("c"));
     let carries = import(carried).carries;
-    assert_eq!(carries.into_iter().collect::<Vec<_>>(), [("test:app/t".parse().expect("a name"), "c".to_owned())]);
+    assert_eq!(
+        carries.into_iter().collect::<Vec<_>>(),
+        [("test:app/t".parse().expect("the name of an interface"), "c".to_owned())]
+    );
 }
 
 #[test]

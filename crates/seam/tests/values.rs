@@ -121,7 +121,7 @@ fn random_images_are_refused_or_valid() {
                     }
                 }
             }
-            let function = u32::try_from(place / CALLS).expect("they are few");
+            let function = u32::try_from(place / CALLS).expect("few functions");
             let answer = caller.store.data_mut().callee().call(function, image.clone());
             assert!(answer.is_ok(), "{note}: {:?}\n{image:?}\n{}", answer.err(), interface.text);
             caller.store.data_mut().callee().store.data_mut().calls.clear();

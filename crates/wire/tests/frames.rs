@@ -125,9 +125,9 @@ fn the_layout_of_a_call_is_as_documented() {
     let frame = frame();
     assert_eq!(frame[0], 2, "version");
     assert_eq!(frame[1], 0, "flags");
-    assert_eq!(frame[2..4], 55_u16.to_le_bytes(), "size of the trace context");
-    assert_eq!(frame[4..8], 5_u32.to_le_bytes(), "size of the image");
-    assert_eq!(frame[8..16], 1_234_567_u64.to_le_bytes(), "remaining µs");
+    assert_eq!(frame[2..4], 55_u16.to_le_bytes(), "the size of the trace context");
+    assert_eq!(frame[4..8], 5_u32.to_le_bytes(), "the size of the image");
+    assert_eq!(frame[8..16], 1_234_567_u64.to_le_bytes(), "the remaining time in µs");
     assert_eq!(frame[16..32], [1; 16], "function");
     assert_eq!(frame[32..48], [2; 16], "plan");
     assert_eq!(frame[48..56], 42_u64.to_le_bytes(), "request");

@@ -457,12 +457,12 @@ mod tests {
         for (what, change) in changes {
             let parent = tempfile::tempdir().unwrap();
             let (engine, cache, [one, two]) = two_compiled(&parent.path().join("code"));
-            assert!(cache.load(&engine, &one).is_some() && cache.has(&two), "{what}: known to be right");
+            assert!(cache.load(&engine, &one).is_some() && cache.has(&two), "{what}: unchanged code is not loaded");
             let path = cache.path(&one, "code");
             change(&path, &cache.path(&two, "code"));
             assert!(cache.load(&engine, &one).is_none(), "{what}");
-            assert!(!path.exists(), "{what}: it is removed");
-            assert!(cache.load(&engine, &two).is_some(), "{what}: the other is as it was");
+            assert!(!path.exists(), "{what}: the changed file is not removed");
+            assert!(cache.load(&engine, &two).is_some(), "{what}: the code of the other key is not loaded any more");
         }
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("code");
@@ -470,10 +470,13 @@ mod tests {
         assert_eq!(cache.note(&one).unwrap(), b"(component)");
         let note = fs::read(cache.path(&one, "note")).unwrap();
         replace(&cache.path(&two, "note"), &note);
-        assert!(cache.note(&two).is_none(), "a note has its own name too");
+        assert!(cache.note(&two).is_none(), "the seal of a note does not cover its name");
         fs::remove_file(key_of(&folder)).unwrap();
         let cache = CodeCache::open(&folder).unwrap();
-        assert!(cache.load(&engine, &one).is_none() && cache.note(&one).is_none(), "sealed with another key");
+        assert!(
+            cache.load(&engine, &one).is_none() && cache.note(&one).is_none(),
+            "files that are sealed with another key are loaded"
+        );
     }
 
     #[test]

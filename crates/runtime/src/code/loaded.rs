@@ -88,9 +88,15 @@ mod tests {
         let bytes = wat::parse_str("(component)").unwrap();
         let compile = |engine: &Engine| Code::from(Component::new(engine.wasmtime(), &bytes).unwrap());
         let code = loaded.add(&first, &key, compile(&first));
-        assert!(Arc::ptr_eq(&loaded.add(&first, &key, compile(&first)).0, &code.0), "the first one counts");
+        assert!(
+            Arc::ptr_eq(&loaded.add(&first, &key, compile(&first)).0, &code.0),
+            "the second code replaces the first code"
+        );
         assert!(Arc::ptr_eq(&loaded.get(&first, &key).unwrap().0, &code.0));
-        assert!(loaded.get(&second, &key).is_none(), "it is mapped for another engine");
+        assert!(
+            loaded.get(&second, &key).is_none(),
+            "code that is mapped for one engine is returned for another engine"
+        );
         drop(code);
         assert!(loaded.get(&first, &key).is_none());
     }

@@ -261,11 +261,11 @@ mod tests {
             verified
         };
         assert!(verify(&key, &path, "a.code"));
-        assert!(!verify(&key, &path, "b.code"), "under another name");
+        assert!(!verify(&key, &path, "b.code"), "a seal is valid under another name");
         let again = SealKey::open(&folder.path().join("key")).unwrap();
-        assert!(verify(&again, &path, "a.code"), "the key is kept");
+        assert!(verify(&again, &path, "a.code"), "the stored key is not used again");
         let strange = SealKey::open(&folder.path().join("other-key")).unwrap();
-        assert!(!verify(&strange, &path, "a.code"), "with another key");
+        assert!(!verify(&strange, &path, "a.code"), "a seal is valid with another key");
         let bytes = fs::read(&path).unwrap();
         for at in
             [0, 1, 128 << 10, bytes.len() - 41, bytes.len() - 40, bytes.len() - 9, bytes.len() - 8, bytes.len() - 1]
@@ -273,17 +273,20 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
             fs::write(&other, flipped).unwrap();
-            assert!(!verify(&key, &other, "a.code"), "a bit flipped at {at}");
+            assert!(!verify(&key, &other, "a.code"), "the seal is valid after a bit was flipped at {at}");
         }
         for length in [0, 1, 39, 40, bytes.len() - 1] {
             fs::write(&other, &bytes[..length]).unwrap();
-            assert!(!verify(&key, &other, "a.code"), "cut to {length}");
+            assert!(!verify(&key, &other, "a.code"), "the seal is valid after the file was cut to {length} bytes");
         }
-        assert!(key.read(File::open(&path).unwrap(), "a.code", 1000).unwrap().is_none(), "too long");
+        assert!(
+            key.read(File::open(&path).unwrap(), "a.code", 1000).unwrap().is_none(),
+            "content over the limit is returned"
+        );
         let mut entries =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
         entries.sort();
-        assert_eq!(entries, ["a.code", "b.code", "key", "other-key"], "nothing temporary is left");
+        assert_eq!(entries, ["a.code", "b.code", "key", "other-key"], "a temporary file is left");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o400);
     }
 

@@ -150,7 +150,11 @@ mod tests {
         queue.push(2, "e");
         assert_eq!(queue.next(), Some((2, "d")));
         queue.end(1);
-        assert_eq!(queue.next(), Some((1, "c")), "as few, and it has waited for longer");
+        assert_eq!(
+            queue.next(),
+            Some((1, "c")),
+            "both accounts have one thread, but the job of account 1 has waited longer"
+        );
         assert_eq!([queue.next(), queue.next()], [Some((2, "e")), None]);
         for account in [1, 1, 2, 2] {
             queue.end(account);
@@ -193,9 +197,9 @@ mod tests {
             queue.push(account, 0);
         }
         assert_eq!(queue.ready(), 2);
-        assert_eq!(all(&mut queue), [100, 101], "one each");
+        assert_eq!(all(&mut queue), [100, 101], "accounts without a thread do not get exactly one extra thread each");
         queue.end(0);
-        assert!(all(&mut queue).is_empty(), "the extra threads are returned first");
+        assert!(all(&mut queue).is_empty(), "a job starts although an extra thread is in use");
         for account in 200..200 + RESERVE as u64 {
             queue.push(account, 0);
         }
@@ -209,7 +213,7 @@ mod tests {
         let mut queue = FairJobQueue::default();
         let jobs: Vec<_> = ["a", "b", "c"].into_iter().map(|job| queue.push(1, job)).collect();
         assert_eq!((queue.remove(1, jobs[1]), queue.remove(1, jobs[1])), (Some("b"), None));
-        assert_eq!((queue.next(), queue.remove(1, jobs[0])), (Some((1, "a")), None), "it runs");
+        assert_eq!((queue.next(), queue.remove(1, jobs[0])), (Some((1, "a")), None), "a running job is removed");
         assert_eq!((queue.remove(1, jobs[2]), queue.remove(2, jobs[2])), (Some("c"), None));
         queue.end(1);
         let only = queue.push(3, "d");

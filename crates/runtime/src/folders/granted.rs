@@ -149,7 +149,11 @@ mod tests {
         assert!(!Arc::ptr_eq(&newer, &instances[0]));
         assert_eq!(account.open_files().load(Ordering::Relaxed), 2);
         drop((instances, newer));
-        assert_eq!(account.open_files().load(Ordering::Relaxed), 0, "and it is closed");
+        assert_eq!(
+            account.open_files().load(Ordering::Relaxed),
+            0,
+            "the directory is still open after its last instance is dropped"
+        );
         let missing = Directory { host: dir.path().join("missing"), ..directory.clone() };
         assert!(matches!(folders.open((0, 1), &missing, account), Err(OpenDirectoryError::Io(_))));
         let all: Vec<_> = std::iter::from_fn(|| OpenFile::new(account)).collect();

@@ -330,7 +330,7 @@ mod tests {
             others.into_iter().collect::<Vec<_>>(),
             ["folder: DescriptorType::Directory", "link: DescriptorType::SymbolicLink"]
         );
-        assert!(listing.next().await.unwrap().is_none(), "the end stays the end");
+        assert!(listing.next().await.unwrap().is_none(), "a listing continues after its end");
     }
 
     #[tokio::test]
@@ -340,7 +340,7 @@ mod tests {
         let (account, folder) = (Account::unlimited(), Arc::new(File::open(dir.path()).unwrap()));
         let mut listing = ListingP2::new(account.clone(), folder.clone(), OpenFile::new(&account).unwrap());
         listing.next().await.unwrap();
-        assert_eq!(Arc::strong_count(&folder), 1, "that of the handle is not held any more");
+        assert_eq!(Arc::strong_count(&folder), 1, "the listing holds the descriptor of the handle");
     }
 
     #[tokio::test]

@@ -132,7 +132,7 @@ mod tests {
                 assert!(cost(offset, bytes + 1) > room || is_too_little, "{offset:?} {room}");
             }
         }
-        assert_eq!(affordable(Some(0), 10 << 10), 8192, "what is left is offered");
+        assert_eq!(affordable(Some(0), 10 << 10), 8192, "the free blocks are not offered");
         assert_eq!(affordable(Some(0), u64::MAX) as u64, u64::MAX / block * block);
     }
 }

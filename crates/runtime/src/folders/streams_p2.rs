@@ -344,13 +344,13 @@ mod tests {
     async fn the_rest_of_a_quota_can_be_written() {
         let (storage, file) = (FakeStorage::new(10 << 10, 1 << 20), tempfile::NamedTempFile::new().unwrap());
         let mut stream = output(&storage, &file);
-        assert_eq!(permitted(&mut stream).await.unwrap(), 8 << 10, "two blocks");
+        assert_eq!(permitted(&mut stream).await.unwrap(), 8 << 10, "the two free blocks are not permitted");
         stream.write(Bytes::from(vec![1; 1 << 10])).unwrap();
-        assert_eq!(stream.check_write().unwrap(), 0, "it is being written");
+        assert_eq!(stream.check_write().unwrap(), 0, "a write is permitted while another write runs");
         assert_eq!(
             permitted(&mut stream).await.unwrap(),
             3 << 10,
-            "the rest of the second block: the first is claimed"
+            "the rest of the second block must be permitted while the first block is reserved"
         );
         stream.write(Bytes::from(vec![2; 3 << 10])).unwrap();
         let refused = permitted(&mut stream).await.unwrap_err();
@@ -382,8 +382,11 @@ mod tests {
         let mut stream = output(&storage, &file);
         assert!(matches!(stream.write(Bytes::from(vec![1; CHUNK_BYTES + 1])), Err(StreamError::Trap(_))));
         stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
-        assert_eq!(storage.account.used().host_bytes, CHUNK_BYTES as u64, "charged while it waits");
-        assert!(matches!(stream.write(Bytes::from_static(b"x")), Err(StreamError::Trap(_))), "one at a time");
+        assert_eq!(storage.account.used().host_bytes, CHUNK_BYTES as u64, "the waiting chunk is not charged");
+        assert!(
+            matches!(stream.write(Bytes::from_static(b"x")), Err(StreamError::Trap(_))),
+            "a second write is accepted while the first write runs"
+        );
         // The guest drops the stream. Bytes that the stream has accepted are still written.
         stream.cancel().await;
         assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);

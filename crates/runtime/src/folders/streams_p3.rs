@@ -282,7 +282,7 @@ mod tests {
         let storage = FakeStorage::new(1 << 20, 1 << 20);
         assert_eq!(write(&storage).await.1, LENGTH);
         let (claimed, written) = std::mem::take(&mut *storage.charged.lock().unwrap());
-        assert_eq!(claimed, [0; 4], "nothing is copied yet");
+        assert_eq!(claimed, [0; 4], "bytes are copied before space is reserved");
         assert_eq!(written, [CHUNK_BYTES as u64, CHUNK_BYTES as u64, CHUNK_BYTES as u64, 100]);
         assert_eq!((storage.pending.load(Ordering::SeqCst), storage.account.used().host_bytes), (0, 0));
     }
@@ -293,7 +293,11 @@ mod tests {
         let (result, length) = write(&storage).await;
         assert!(matches!(result, Err(ErrorCode::InsufficientSpace)), "{result:?}");
         assert_eq!((length, storage.refused.load(Ordering::SeqCst)), (CHUNK_BYTES, 1));
-        assert_eq!(storage.counts.load(Ordering::SeqCst), 1, "the folders are counted before anything is refused");
+        assert_eq!(
+            storage.counts.load(Ordering::SeqCst),
+            1,
+            "the folders are not measured exactly once before a write is refused"
+        );
         let storage = FakeStorage::new(1 << 20, CHUNK_BYTES as u64 - 1);
         let (result, length) = write(&storage).await;
         assert!(matches!(result, Err(ErrorCode::InsufficientMemory)), "{result:?}");

@@ -309,7 +309,7 @@ impl Guest {
             let context = self.make_context(index);
             self.contexts[index] = Some(Box::new(context));
         }
-        let ctx = self.contexts[index].as_mut().expect("made above");
+        let ctx = self.contexts[index].as_mut().expect("the context was created above");
         WasiCtxView { ctx, table: &mut self.table }
     }
 

@@ -272,12 +272,16 @@ mod tests {
         let (guest, orders, mut threads) = guest(&limited());
         let guest = tokio::spawn(guest);
         assert_eq!(computes(&orders, &mut threads, SHORT).await, executor);
-        assert_eq!(computes(&orders, &mut threads, LONG).await, executor, "it is known afterwards");
+        assert_eq!(
+            computes(&orders, &mut threads, LONG).await,
+            executor,
+            "a guest moves to the slow lane during its first long poll"
+        );
         assert_ne!(computes(&orders, &mut threads, SHORT).await, executor);
         // Waits for several periods of `FAST_WINDOW`.
         let waited = Instant::now();
         while computes(&orders, &mut threads, SHORT).await != executor {
-            assert!(waited.elapsed() < Duration::from_secs(60), "it has not come back");
+            assert!(waited.elapsed() < Duration::from_secs(60), "the guest has not returned to the fast lane");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         drop(orders);
@@ -413,6 +417,6 @@ mod tests {
         computes(&orders, &mut threads, LONG).await;
         computes(&orders, &mut threads, SHORT).await;
         drop(orders);
-        assert_eq!(guest.await.unwrap(), "ended", "the lane goes on");
+        assert_eq!(guest.await.unwrap(), "ended", "the slow lane stops after a panic");
     }
 }

@@ -79,15 +79,20 @@ mod tests {
     use super::*;
 
     fn statistics() -> Vec<String> {
-        let text = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux has it");
-        text.rsplit_once(") ").expect("a name").1.split(' ').map(str::to_owned).collect()
+        let text = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux has this file");
+        text.rsplit_once(") ")
+            .expect("the thread's name ends with a parenthesis")
+            .1
+            .split(' ')
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Returns the nice value and the policy of the calling thread: fields 19 and 41 of proc_pid_stat(5). The first two
     /// fields are removed before the others are counted.
     fn scheduled() -> (i32, i32) {
         let fields = statistics();
-        let number = |field: usize| fields[field - 3].parse().expect("a number");
+        let number = |field: usize| fields[field - 3].parse().expect("the field is a number");
         (number(19), number(41))
     }
 
@@ -95,25 +100,26 @@ mod tests {
     fn the_scheduling_parameters_of_a_thread_are_set() {
         std::thread::spawn(|| {
             let (before, _) = scheduled();
-            prefer_latency().expect("a shorter slice");
+            prefer_latency().expect("the system accepts a shorter slice");
             assert_eq!(scheduled(), (before, libc::SCHED_OTHER));
-            lower().expect("a lower priority");
+            lower().expect("the system accepts a lower priority");
             assert_eq!(scheduled(), ((before + SLOW_NICE).min(NICE_MAX), libc::SCHED_BATCH));
         })
         .join()
-        .expect("no panic");
+        .expect("the thread does not panic");
     }
 
     #[test]
     fn a_thread_started_by_the_slow_lane_has_the_same_priority_in_it() {
         let lowered = || {
-            lower().expect("a lower priority");
+            lower().expect("the system accepts a lower priority");
             scheduled()
         };
-        let (first, second) =
-            std::thread::spawn(move || (lowered(), std::thread::spawn(lowered).join().expect("no panic")))
-                .join()
-                .expect("no panic");
+        let (first, second) = std::thread::spawn(move || {
+            (lowered(), std::thread::spawn(lowered).join().expect("the thread does not panic"))
+        })
+        .join()
+        .expect("the thread does not panic");
         assert_eq!(first, second);
     }
 }

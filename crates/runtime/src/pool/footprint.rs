@@ -300,7 +300,7 @@ mod tests {
     fn imported_modules_and_components_are_refused() {
         let module = count(r#"(component (import "m" (core module $m)) (core instance (instantiate $m)))"#);
         assert_eq!(
-            module.expect_err("it imports a module").to_string(),
+            module.expect_err("a component that imports a module is refused").to_string(),
             "the component imports a core module as `m`: build the module into the component"
         );
         let in_instance = count(

@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(*evicted.lock().unwrap(), ["a", "b"]);
         assert!(pools.evict_oldest_of(|tag| *tag != "a").is_none(), "only the pool `a` has an idle instance");
         pools.evict_old(5);
-        assert_eq!(evicted.lock().unwrap().len(), 2, "no instance has been idle for so long");
+        assert_eq!(evicted.lock().unwrap().len(), 2, "an instance is evicted before it has been idle long enough");
         pools.evict_old(6);
         assert_eq!(*evicted.lock().unwrap(), ["a", "b", "a"]);
         assert!(pools.evict_oldest().is_none());

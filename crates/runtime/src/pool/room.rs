@@ -523,9 +523,9 @@ mod tests {
         assert_eq!(held.len(), 1 + 12 / 2);
         let rest = all(&room, &second);
         assert_eq!(rest.len(), 1 + 12 / 4);
-        assert!(!all(&room, &tenant()).is_empty(), "there is always room for a newcomer");
+        assert!(!all(&room, &tenant()).is_empty(), "a new account finds no room");
         drop((held, rest));
-        assert_eq!(room.state().shares.held(), PoolSizes::default(), "all room is released");
+        assert_eq!(room.state().shares.held(), PoolSizes::default(), "room is still held");
         assert_eq!((*first.held(), *second.held()), Default::default());
     }
 
@@ -544,7 +544,9 @@ mod tests {
             let (claim, ()) = futures::future::join(waiting, freeing).await;
             assert!(claim.is_ok());
             let refused = room.reserve(ONE, &account, Instant::now()).await;
-            let Err(RoomLimit::Pool { of: Dimension::Instances }) = refused else { panic!("there is no room") };
+            let Err(RoomLimit::Pool { of: Dimension::Instances }) = refused else {
+                panic!("a reservation in a full pool must fail with `RoomLimit::Pool`")
+            };
         });
     }
 
@@ -560,14 +562,18 @@ mod tests {
             let mut one = pin!(room.reserve(ONE, &other, later()));
             assert!(poll(one.as_mut()).is_pending());
             held.truncate(2);
-            let Poll::Ready(Ok(_first)) = poll(many[0].as_mut()) else { panic!("its account waited first") };
-            let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("the other account is next") };
+            let Poll::Ready(Ok(_first)) = poll(many[0].as_mut()) else {
+                panic!("the account that waited first must get room")
+            };
+            let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("the other account must get room next") };
             assert!(poll(many[1].as_mut()).is_pending());
             assert_eq!(room.waiting.load(Ordering::Relaxed), 2);
             // A reservation that stops waiting releases its room, even if the room was already granted.
             held.pop();
             drop(many.remove(1));
-            let Poll::Ready(Ok(_third)) = poll(many[1].as_mut()) else { panic!("the granted room is not lost") };
+            let Poll::Ready(Ok(_third)) = poll(many[1].as_mut()) else {
+                panic!("room that was granted to a dropped reservation must be granted again")
+            };
             assert_eq!((room.waiting.load(Ordering::Relaxed), room.state().queues.len()), (0, 0));
         });
     }
@@ -583,7 +589,7 @@ mod tests {
             assert!(poll(waiting.as_mut()).is_pending());
             assert!(room.is_wanted(ONE, &greedy), "the pending reservation could have the room");
             let modest = tenant();
-            let _own = room.enter(ONE, &modest).ok().expect("there is room");
+            let _own = room.enter(ONE, &modest).ok().expect("the pool has room");
             assert!(!room.is_wanted(ONE, &modest), "dropping the instance would not help the pending reservation");
             drop(held);
             assert!(matches!(poll(waiting.as_mut()), Poll::Ready(Ok(_))));
@@ -634,8 +640,8 @@ mod tests {
             // The instance becomes idle either before the reservation is made, or after the reservation has started to
             // wait.
             for is_late in [false, true] {
-                let claim = own.pop().expect("its share");
-                assert!(own.is_empty(), "one instance is its share");
+                let claim = own.pop().expect("the account has one instance");
+                assert!(own.is_empty(), "the guaranteed share is more than one instance");
                 if is_late {
                     let waiting = room.reserve(ONE, &account, later());
                     let freeing = async {
@@ -643,10 +649,10 @@ mod tests {
                         pool.give_back(claim);
                     };
                     let (granted, ()) = futures::future::join(waiting, freeing).await;
-                    own.push(granted.expect("its idle instance made room"));
+                    own.push(granted.expect("room of the account's idle instance"));
                 } else {
                     pool.give_back(claim);
-                    own.push(room.reserve(ONE, &account, later()).await.expect("its idle instance made room"));
+                    own.push(room.reserve(ONE, &account, later()).await.expect("room of the account's idle instance"));
                 }
             }
         });

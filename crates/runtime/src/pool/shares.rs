@@ -164,7 +164,10 @@ mod tests {
         assert_eq!(take_all(&mut shares, &mut accounts, 1, SMALL), 8 + 1536 / 4);
         assert_eq!(take_all(&mut shares, &mut accounts, 2, SMALL), 8 + 1536 / 8);
         assert_eq!(shares.admit(accounts[1], SMALL, true), Err(Shortage::Share(Dimension::Instances)));
-        assert!(shares.admit(accounts[1], SMALL, false).is_ok(), "without limits it may have what there is");
+        assert!(
+            shares.admit(accounts[1], SMALL, false).is_ok(),
+            "an account without limits is refused although the pool has room"
+        );
         assert_eq!(shares.accounts(), 3);
     }
 
@@ -188,7 +191,11 @@ mod tests {
         }
         let fair = 8 + 1536 / 6;
         for account in accounts {
-            assert!(account.instances.abs_diff(fair) <= 10, "{} and not about {fair}", account.instances);
+            assert!(
+                account.instances.abs_diff(fair) <= 10,
+                "the account got {} instances instead of about {fair}",
+                account.instances
+            );
         }
     }
 

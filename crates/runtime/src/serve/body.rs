@@ -305,7 +305,9 @@ mod tests {
     fn a_body_whose_run_has_ended_is_incomplete() {
         let (mut body, _) = body(false, "9", RemainingWork::Over);
         assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
-        assert!(body.frame().now_or_never().expect("an end").expect("an error").is_err());
+        assert!(
+            body.frame().now_or_never().expect("the body has ended").expect("the body ends with an error").is_err()
+        );
     }
 
     #[tokio::test]
@@ -316,8 +318,8 @@ mod tests {
         let reading = tokio::spawn(async move { body.frame().await });
         tokio::task::yield_now().await;
         signals.set_returned();
-        let end = tokio::time::timeout(Duration::from_secs(60), reading).await.expect("it is woken");
-        assert!(end.unwrap().expect("an error").is_err());
+        let end = tokio::time::timeout(Duration::from_secs(60), reading).await.expect("the reader is woken");
+        assert!(end.unwrap().expect("the body ends with an error").is_err());
     }
 
     #[test]
@@ -325,7 +327,7 @@ mod tests {
         let (mut body, _end) = body(true, "5", RemainingWork::Elsewhere);
         body.signals.set_returned();
         assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
-        assert!(body.frame().now_or_never().expect("an end").is_none());
+        assert!(body.frame().now_or_never().expect("the body has ended").is_none());
     }
 
     #[test]
@@ -335,7 +337,7 @@ mod tests {
             ("3", "its body is longer than its content-length of 3 bytes"),
         ] {
             let (mut body, _) = body(true, length, RemainingWork::Over);
-            let frames = std::iter::from_fn(|| body.frame().now_or_never().expect("nothing is waited for"));
+            let frames = std::iter::from_fn(|| body.frame().now_or_never().expect("the next frame is ready"));
             assert!(frames.take(2).any(|frame| frame.is_err()), "{length}");
             assert_eq!(body.broke_off(), (why.to_owned(), false));
         }

@@ -139,7 +139,7 @@ mod tests {
         let mut requests = InFlightRequests::default();
         assert!(requests.begin(id(0), FakeRequest { deadline: at(10), waits_for_client: true }));
         assert!(!requests.begin(id(1), FakeRequest { deadline: at(20), waits_for_client: false }));
-        assert!(!requests.must_stop(at(19)), "the client of the late one does not read");
+        assert!(!requests.must_stop(at(19)), "the instance is stopped for a late request whose client does not read");
         assert!(requests.must_stop(at(20)));
         requests.end(id(1));
         assert!(!requests.must_stop(at(60_000)) && !requests.is_empty());

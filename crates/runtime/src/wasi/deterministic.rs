@@ -184,7 +184,7 @@ fn random(trace: &str, component: &str, call: u64, length: u64) -> Vec<u8> {
 
 fn numbers(trace: &str, component: &str, call: u64) -> (u64, u64) {
     let block = block(trace, component, call, 0);
-    let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+    let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("a block contains 8 bytes for the number"));
     (number(&block[..8]), number(&block[8..16]))
 }
 
@@ -212,7 +212,7 @@ mod tests {
     fn the_clock_goes_forward_from_case_to_case() {
         let times: Vec<_> = (0..300).map(|number| now(&of_case(number)).0).collect();
         assert_eq!((times[0], times[1], times[299]), (BEGIN_SECONDS, BEGIN_SECONDS + 1, BEGIN_SECONDS + 299));
-        assert_eq!(now(""), (BEGIN_SECONDS, 0), "an instance starts before the first request");
+        assert_eq!(now(""), (BEGIN_SECONDS, 0), "the time without a trace is not the earliest time");
         for made_up in ["ffffffffffffffffffffffffffffffff", "short", "0011223344556677zz"] {
             assert!((BEGIN_SECONDS..BEGIN_SECONDS + SPAN_SECONDS).contains(&now(made_up).0), "{made_up}");
         }

@@ -360,12 +360,15 @@ mod tests {
                     None => calls.push(call),
                 }
             }
-            assert_eq!(open(), FILES, "all are open or on their way");
+            assert_eq!(open(), FILES, "not all files that are open or being opened are counted");
             drop(calls.split_off(calls.len() / 2));
             opened.extend(join_all(calls).await);
             let count = opened.len();
             for (number, opened) in opened.into_iter().enumerate() {
-                assert!(open() >= count - number, "{number} of {count}");
+                assert!(
+                    open() >= count - number,
+                    "fewer files are counted than are open, after {number} of {count} were closed"
+                );
                 let handle = opened.unwrap().0.unwrap();
                 accessor.with(|mut store| store.data_mut().drop_file(handle.rep())).unwrap();
             }
@@ -386,12 +389,16 @@ mod tests {
         let run = store.run_concurrent(async |accessor| {
             let make = |path: String| Box::pin(make_folder(accessor, again(&folder), path));
             for bytes in [4096, 30 << 20] {
-                let refused = make("d".repeat(bytes)).now_or_never().expect("at once").unwrap().0;
+                let refused =
+                    make("d".repeat(bytes)).now_or_never().expect("a call that is refused without waiting").unwrap().0;
                 assert!(matches!(refused, Err(ErrorCode::NameTooLong)), "{refused:?}");
             }
             let link =
                 link_at(accessor, again(&folder), PathFlags::empty(), "a".into(), again(&folder), "n".repeat(5000));
-            assert!(matches!(link.now_or_never().expect("at once").unwrap().0, Err(ErrorCode::NameTooLong)));
+            assert!(matches!(
+                link.now_or_never().expect("a call that is refused without waiting").unwrap().0,
+                Err(ErrorCode::NameTooLong)
+            ));
             assert_eq!(charged(), 0);
             // There is no free space, and the measurement that might find some never ends.
             let mut waiting: Vec<_> = (0..20).map(|_| make("d".repeat(4000))).collect();

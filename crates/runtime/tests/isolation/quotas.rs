@@ -30,9 +30,9 @@ async fn idle_instances_are_charged_and_evicted_before_anything_is_refused() {
     let (first, second) = (format!("(memory 10) {NOTHING}"), format!("(memory 12) {NOTHING}"));
     let (first, second) = (guest(&engine, &first, &bounds(&account)), guest(&engine, &second, &bounds(&account)));
     ask(&first, LONG).await.unwrap();
-    assert_eq!(pages(&account), 10, "an idle instance is charged");
+    assert_eq!(pages(&account), 10, "an idle instance is not charged");
     ask(&second, LONG).await.unwrap();
-    assert_eq!(pages(&account), 12, "the idle instance was evicted");
+    assert_eq!(pages(&account), 12, "the idle instance was not evicted");
     let too_much = guest(&engine, &format!("(memory 16) {NOTHING}"), &bounds(&account));
     let failure = ask(&too_much, LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");
@@ -51,7 +51,7 @@ async fn growth_past_the_accounts_memory_reports_the_quota() {
             unreachable)"#;
     let failure = ask(&guest(&engine, fields, &bounds(&account)), LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");
-    assert_eq!(account.used().memory_bytes, 0, "given back with the store");
+    assert_eq!(account.used().memory_bytes, 0, "memory is still charged after the wasmtime store was dropped");
 }
 
 /// Returns the processor time that the calling thread has used so far.
@@ -84,12 +84,12 @@ async fn a_guest_is_stopped_when_its_account_owes_too_much() {
     let began = Instant::now();
     let failure = ask(&guest(&engine, FOR_EVER, &bounds(&poor)), LONG).await;
     let Err(Failure::Quota { quota: Quota::Cpu, backtrace, .. }) = &failure else { panic!("{failure:?}") };
-    assert!(!backtrace.is_empty(), "the failure has a call stack");
+    assert!(!backtrace.is_empty(), "the failure has no call stack");
     assert!(began.elapsed() < LONG / 2);
     let used = poor.used();
     assert!(
         used.cpu >= Duration::from_millis(100),
-        "the guest has used more processor time than its account had: {used:?}"
+        "the guest was stopped before its account was overdrawn by a bucket: {used:?}"
     );
     assert!(used.refused_cpu >= 1);
     let wait = poor.begin().expect_err("the account has used up its processor time");
@@ -116,7 +116,7 @@ async fn the_longest_idle_instance_is_evicted_whichever_tenant_owns_it() {
     ask(&guests[0], LONG).await.unwrap();
     assert_eq!(live(), [1, 1, 0]);
     ask(&guests[2], LONG).await.unwrap();
-    assert_eq!(live(), [1, 0, 1], "the second was used longest ago");
+    assert_eq!(live(), [1, 0, 1], "the instance of the second account was used longest ago, but is not evicted");
     ask(&guests[1], LONG).await.unwrap();
     assert_eq!(live(), [0, 1, 1]);
 }
@@ -155,7 +155,7 @@ async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(refused > 0, "more was requested than exists");
+    assert!(refused > 0, "no request is refused although more instances are requested than the pool has");
     assert_eq!(held(), 0);
 }
 
@@ -206,7 +206,7 @@ async fn host_memory_of_instances_and_requests_is_charged() {
     let small = guest(&engine, NOTHING, &bounds(&account));
     ask(&small, LONG).await.unwrap();
     let idle = account.used();
-    assert_eq!(idle.memory_bytes, idle.host_bytes, "the guest has no memory of its own");
+    assert_eq!(idle.memory_bytes, idle.host_bytes, "the charge without guest memory is not host memory");
     assert!(idle.host_bytes >= PAGE / 2, "{idle:?}");
     // The same component runs in an account whose memory is not enough for it.
     let poor = account_of(PAGE / 2);

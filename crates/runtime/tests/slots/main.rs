@@ -51,7 +51,10 @@ async fn the_count_of_a_random_component_is_what_the_pool_takes() {
         drop(store);
         assert_eq!(taken(&engine), (0, 0, 0, 0), "{}", what());
     }
-    assert!(instantiated > rounds / 2 && most > 20, "{instantiated} of {rounds}, at most {most} memories");
+    assert!(
+        instantiated > rounds / 2 && most > 20,
+        "only {instantiated} of {rounds} components were instantiated, with at most {most} memories"
+    );
 }
 
 /// Returns a chain of components. The asynchronous function of each component calls that of the next component, and
@@ -95,7 +98,11 @@ async fn no_more_stacks_are_used_than_are_counted() {
     let stacks = || engine.wasmtime().pooling_allocator_metrics().expect("the engine has a pool").stacks();
     let bytes = wat::parse_str(chain(PARTS)).unwrap();
     let slots = Slots::count(&bytes).unwrap();
-    assert_eq!(slots.stacks as usize, PARTS + 2, "one for each part, the whole and another one");
+    assert_eq!(
+        slots.stacks as usize,
+        PARTS + 2,
+        "the stacks are one for each part, one for the outer component, and one more"
+    );
     let component = Component::from_binary(engine.wasmtime(), &bytes).unwrap();
     let mut linker = Linker::<()>::new(engine.wasmtime());
     let (waits, mut waiting) = tokio::sync::mpsc::unbounded_channel();
@@ -131,5 +138,5 @@ async fn no_more_stacks_are_used_than_are_counted() {
         most
     });
     let most = calls.await.unwrap();
-    assert!((PARTS..=slots.stacks as usize).contains(&most), "{most} stacks, and {slots:?} were counted");
+    assert!((PARTS..=slots.stacks as usize).contains(&most), "{most} stacks were used, but {slots:?} were counted");
 }

@@ -68,7 +68,7 @@ pub(crate) fn load(body: &mut Body, types: &Types, layout: &Layout, address: u32
             }
         }
         Kind::Variant { tag, cases, payload_offset } => {
-            let flat = layout.flat.as_deref().expect("what is too large to be flat stays in memory");
+            let flat = layout.flat.as_deref().expect("a value that is not flat stays in memory");
             let locals: Vec<_> = flat.iter().map(|ty| body.local(*ty)).collect();
             load_scalar(body, *tag, address);
             body.code().local_set(locals[0]);

@@ -39,7 +39,7 @@ impl Body {
     /// Adds a local and returns its index. The local is 0 until it is set.
     pub(crate) fn local(&mut self, ty: ValType) -> u32 {
         self.locals.push(ty);
-        self.parameters + u32::try_from(self.locals.len()).expect("there are few locals") - 1
+        self.parameters + u32::try_from(self.locals.len()).expect("a function has few locals") - 1
     }
 
     /// Returns the sink to which the function's instructions are added.
@@ -94,7 +94,7 @@ impl CoreModule {
     /// Declares a function and returns its index. The function can be called before it is defined.
     pub(crate) fn declare(&mut self, name: &str, parameters: &[ValType], results: &[ValType]) -> u32 {
         let ty = self.function_type(parameters, results);
-        let index = self.imported_functions + u32::try_from(self.functions.len()).expect("there are few functions");
+        let index = self.imported_functions + u32::try_from(self.functions.len()).expect("a module has few functions");
         self.functions.push((ty, None));
         self.names.append(index, name);
         index
@@ -114,7 +114,7 @@ impl CoreModule {
         let (mut functions, mut code) = (FunctionSection::new(), CodeSection::new());
         for (ty, body) in self.functions {
             functions.function(ty);
-            code.function(&body.expect("what is declared is defined").finish());
+            code.function(&body.expect("every declared function is defined").finish());
         }
         let mut names = NameSection::new();
         names.module(name);

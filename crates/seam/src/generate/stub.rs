@@ -37,7 +37,8 @@ pub(crate) fn generate(stub: &PlannedStub, world: &World) -> Result<GeneratedPar
 fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> GeneratedPart {
     let name = format!("isomer stub of {owner}");
     let mut part = PartBuilder::new(&name, types, BLOCKS);
-    let wire_type = encoding::instance_type(&wire::wire(), |_| unreachable!("it uses no other interface"));
+    let wire_type =
+        encoding::instance_type(&wire::wire(), |_| unreachable!("`isomer:link/wire` uses no other interface"));
     let wire_type = part.builder.type_instance(Some(WIRE), &wire_type);
     let wire = part.builder.import(WIRE, ComponentTypeRef::Instance(wire_type));
     let mut module = CoreModule::default();

@@ -66,14 +66,19 @@ mod tests {
     #[test]
     fn the_model_matches_the_wit() {
         let mut resolve = Resolve::default();
-        let link = resolve.push_str("wire.wit", include_str!("../../wit/wire.wit")).expect("it is right");
+        let link = resolve.push_str("wire.wit", include_str!("../../wit/wire.wit")).expect("the WIT is right");
         let text = "package test:it; world it { import isomer:link/wire@1.0.0; }";
-        let package = resolve.push_str("it.wit", text).expect("it is right");
-        let world = resolve.select_world(&[link, package], Some("test:it/it")).expect("it is there");
+        let package = resolve.push_str("it.wit", text).expect("the WIT is right");
+        let world = resolve.select_world(&[link, package], Some("test:it/it")).expect("the world exists");
         let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it embeds");
-        let bytes = ComponentEncoder::default().module(&module).expect("it fits").encode().expect("it is valid");
-        let world = crate::reader::world(&bytes).expect("it reads");
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+            .expect("the metadata can be embedded");
+        let bytes = ComponentEncoder::default()
+            .module(&module)
+            .expect("the module fits the world")
+            .encode()
+            .expect("the component is valid");
+        let world = crate::reader::world(&bytes).expect("the component can be read");
         assert_eq!(world.import(WIRE), Some(&wire()));
     }
 }

@@ -147,7 +147,7 @@ impl Writer<'_> {
         let Kind::Variant { cases, payload_offset, .. } = &self.types.layout(result).kind else {
             unreachable!("only a result has an error")
         };
-        let error = cases[1].expect("an error with a place is a value");
+        let error = cases[1].expect("an error type that contains `call-error` has a payload");
         let mut place = BASE + payload_offset;
         self.reset(body, stored);
         body.code().i32_const(0).i32_const(1).i32_store8(at(BASE, 1));

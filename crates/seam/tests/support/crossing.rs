@@ -116,7 +116,7 @@ pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encodin
         .interfaces
         .iter()
         .find(|(_, interface)| interface.name.as_deref() == Some(imported))
-        .expect("it was just written");
+        .expect("the package is in the text");
     let (mut imports, mut functions) = (String::new(), String::new());
     for (name, function) in &interface.functions {
         let signature = resolve.wasm_signature(AbiVariant::GuestImport, function);
@@ -137,7 +137,8 @@ pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encodin
     }
     let mut module =
         wat::parse_str(format!("(module {imports} {GUEST_ALLOCATOR} {functions})")).expect("the text is right");
-    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).expect("it embeds");
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding)
+        .expect("the metadata can be embedded");
     ComponentEncoder::default()
         .module(&module)
         .expect("the module fits the world")
@@ -162,8 +163,8 @@ fn core_type(ty: WasmType) -> &'static str {
 
 /// Returns the planned group of a single component, for which all functions of `test:app/api` cross a seam.
 pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> PlannedGroup {
-    let ty = component_type(bytes).expect("it reads");
-    let api = "test:app/api".parse().expect("it is a name");
+    let ty = component_type(bytes).expect("the component can be read");
+    let api = "test:app/api".parse().expect("the name of an interface");
     let key = FunctionKey([0; 16]);
     let mut group = group(&[component], &[], &[]);
     if let Some(interface) = ty.imports.get(&api) {
@@ -203,18 +204,20 @@ pub(crate) fn callee(engine: &Engine, definitions: &str, encoding: StringEncodin
     if definitions.contains("call-error") {
         shared(&mut group, "callee", "isomer:link/types@0.1.0");
     }
-    let composition = compose(&group, &components(&[("callee", bytes)])).expect("it composes");
+    let composition = compose(&group, &components(&[("callee", bytes)])).expect("the group composes");
     assert_eq!(composition.skeletons.len(), 1);
-    let compiled = Component::new(engine, &composition.bytes).expect("it compiles");
+    let compiled = Component::new(engine, &composition.bytes).expect("the component compiles");
     let mut linker = Linker::<Seen>::new(engine);
     link_back(&mut linker, engine, &compiled);
     let mut store = Store::new(engine, Seen::default());
-    let instance = block_on(linker.instantiate_async(&mut store, &compiled)).expect("it instantiates");
-    let dispatch =
-        instance.get_export_index(&mut store, None, &composition.skeletons[0].name).expect("it has a skeleton");
+    let instance =
+        block_on(linker.instantiate_async(&mut store, &compiled)).expect("the component can be instantiated");
+    let dispatch = instance
+        .get_export_index(&mut store, None, &composition.skeletons[0].name)
+        .expect("the composition has a skeleton");
     let mut function = |name| {
-        let index = instance.get_export_index(&mut store, Some(&dispatch), name).expect("it has its function");
-        instance.get_typed_func(&mut store, index).expect("it is the dispatch's type")
+        let index = instance.get_export_index(&mut store, Some(&dispatch), name).expect("the export has the function");
+        instance.get_typed_func(&mut store, index).expect("the function has the type of `dispatch`")
     };
     let (call, call_async) = (function("call"), function("call-async"));
     Callee { store, call, call_async }
@@ -223,9 +226,10 @@ pub(crate) fn callee(engine: &Engine, definitions: &str, encoding: StringEncodin
 /// Defines the functions of `test:app/back` in the linker.
 pub(crate) fn link_back(linker: &mut Linker<Seen>, engine: &Engine, component: &Component) {
     let ty = component.component_type();
-    let (_, back) = ty.imports(engine).find(|(name, _)| *name == "test:app/back").expect("it is imported");
-    let ComponentItem::ComponentInstance(back) = back.ty else { panic!("it is an instance") };
-    let mut instance = linker.instance("test:app/back").expect("it is new");
+    let (_, back) =
+        ty.imports(engine).find(|(name, _)| *name == "test:app/back").expect("the component has the import");
+    let ComponentItem::ComponentInstance(back) = back.ty else { panic!("the import is not an instance") };
+    let mut instance = linker.instance("test:app/back").expect("the name is not defined yet");
     for (name, item) in back.exports(engine) {
         let ComponentItem::ComponentFunc(function) = item.ty else { continue };
         if function.async_() {
@@ -234,14 +238,14 @@ pub(crate) fn link_back(linker: &mut Linker<Seen>, engine: &Engine, component: &
                     accessor.with(|mut access| access.data_mut().answer(arguments, results));
                     Box::pin(async { Ok(()) })
                 })
-                .expect("it is new");
+                .expect("the name is not defined yet");
         } else {
             instance
                 .func_new(name, |mut store, _, arguments, results| {
                     store.data_mut().answer(arguments, results);
                     Ok(())
                 })
-                .expect("it is new");
+                .expect("the name is not defined yet");
         }
     }
 }
@@ -261,8 +265,8 @@ pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncodin
     let bytes = pass_on(definitions, "api", "front", encoding);
     let mut group = crossing_group("caller", &bytes);
     group.handlers = super::group(&[], &[], &[("caller", "test:app/front")]).handlers;
-    let composition = compose(&group, &components(&[("caller", bytes)])).expect("it composes");
-    let compiled = Component::new(engine, &composition.bytes).expect("it compiles");
+    let composition = compose(&group, &components(&[("caller", bytes)])).expect("the group composes");
+    let compiled = Component::new(engine, &composition.bytes).expect("the component compiles");
     let mut linker = Linker::<Wire>::new(engine);
     link_wire(&mut linker, &composition.imports[0].name);
     let wire = Wire {
@@ -273,7 +277,8 @@ pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncodin
         waiting: HashMap::new(),
     };
     let mut store = Store::new(engine, wire);
-    let instance = block_on(linker.instantiate_async(&mut store, &compiled)).expect("it instantiates");
+    let instance =
+        block_on(linker.instantiate_async(&mut store, &compiled)).expect("the component can be instantiated");
     Caller { store, instance }
 }
 
@@ -291,12 +296,12 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
     }
-    panic!("it waits for ever");
+    panic!("the future waits for ever");
 }
 
 /// Defines the functions of `isomer:link/wire` in the linker, under `name`.
 pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
-    let mut wire = linker.instance(name).expect("it is new");
+    let mut wire = linker.instance(name).expect("the name is not defined yet");
     wire.func_wrap("call", |mut store, (function, image): (u32, Vec<u8>)| {
         let wire = store.data_mut();
         wire.images.push(image.clone());
@@ -304,7 +309,7 @@ pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
         wire.images.extend(answer.iter().cloned());
         Ok(((wire.answer)(answer),))
     })
-    .expect("it is new");
+    .expect("the name is not defined yet");
     wire.func_wrap_concurrent("begin", |accessor, (ticket, function, image): (u32, u32, Vec<u8>)| {
         Box::pin(async move {
             let mut callee: Callee = accessor.with(|mut access| {
@@ -315,34 +320,34 @@ pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
             // The call runs in another thread, because an engine polls only one wasmtime store at a time on each
             // thread.
             let served = std::thread::spawn(move || (block_on(callee.call_async(function, image)), callee));
-            let (answer, callee) = served.join().expect("it does not panic");
+            let (answer, callee) = served.join().expect("the thread does not panic");
             accessor.with(|mut access| {
                 let wire = access.data_mut();
                 wire.callee = Some(callee);
                 let answer = answer?;
                 wire.images.extend(answer.iter().cloned());
-                assert!(wire.waiting.insert(ticket, answer).is_none(), "a ticket is given once");
+                assert!(wire.waiting.insert(ticket, answer).is_none(), "a ticket is used twice");
                 Ok(())
             })
         })
     })
-    .expect("it is new");
+    .expect("the name is not defined yet");
     wire.func_wrap("take", |mut store, (ticket,): (u32,)| {
         let wire = store.data_mut();
         let answer = wire.waiting.remove(&ticket).expect("only calls in flight are taken");
         Ok(((wire.answer)(answer),))
     })
-    .expect("it is new");
+    .expect("the name is not defined yet");
     wire.func_wrap("refuse", |mut store, (function,): (u32,)| -> Result<()> {
         store.data_mut().refused.push(function);
         Err(wasmtime::Error::msg("the answer was refused"))
     })
-    .expect("it is new");
+    .expect("the name is not defined yet");
 }
 
 impl Wire {
     pub(crate) fn callee(&mut self) -> &mut Callee {
-        self.callee.as_mut().expect("no call is under way")
+        self.callee.as_mut().expect("no call is in flight")
     }
 }
 
@@ -362,8 +367,9 @@ impl Caller {
         let Caller { store, instance } = self;
         let front =
             instance.get_export_index(&mut *store, None, "caller-http-handler").expect("the caller is exported");
-        let index = instance.get_export_index(&mut *store, Some(&front), function).expect("it has the function");
-        let called = instance.get_func(&mut *store, index).expect("it is a function");
+        let index =
+            instance.get_export_index(&mut *store, Some(&front), function).expect("the component exports the function");
+        let called = instance.get_func(&mut *store, index).expect("the export is a function of this type");
         let mut results = vec![Val::Bool(false); called.ty(&*store).results().len()];
         block_on(called.call_async(&mut *store, arguments, &mut results))?;
         Ok(results.pop())

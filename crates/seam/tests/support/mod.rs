@@ -60,7 +60,8 @@ pub(crate) fn component(wasi: &str, wit: &str, module: &str) -> Arc<[u8]> {
     let package = resolve.push_str("test.wit", &text).expect("the WIT is right");
     let world = resolve.select_world(&[package], None).expect("there is one world");
     let mut module = wat::parse_str(module.replace("VERSION", wasi)).expect("the text is right");
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it embeds");
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .expect("the metadata can be embedded");
     ComponentEncoder::default()
         .module(&module)
         .expect("the module fits the world")

@@ -15,7 +15,7 @@ impl Random {
     }
 
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound).expect("it fits")).expect("it fits")
+        usize::try_from(self.next() % u64::try_from(bound).expect("the number fits")).expect("the number fits")
     }
 }
 
@@ -188,7 +188,7 @@ fn scalar(name: &str, random: &mut Random) -> Val {
     };
     let [byte, second, ..] = bits.to_le_bytes();
     let short = u16::from_le_bytes([byte, second]);
-    let word = u32::try_from(bits & 0xFFFF_FFFF).expect("it is masked");
+    let word = u32::try_from(bits & 0xFFFF_FFFF).expect("the number has 32 bits");
     match name {
         "bool" => Val::Bool(bits & 1 == 1),
         "u8" => Val::U8(byte),

@@ -147,9 +147,12 @@ mod tests {
         let bucket = CpuBucket::new(ms(500), 0);
         assert_eq!(bucket.retry_after(|| 0), None);
         bucket.charge(ms(700));
-        let wait = bucket.retry_after(|| 0).expect("200 ms are owed, at 500 ms a second");
+        let wait = bucket.retry_after(|| 0).expect("requests wait while the content of the bucket is negative");
         assert_eq!(wait.as_millis(), 400);
-        assert!(!bucket.is_overdrawn(|| 0), "less than a bucket is owed");
+        assert!(
+            !bucket.is_overdrawn(|| 0),
+            "guests are stopped although the content is below zero by less than a bucket"
+        );
         assert_eq!(bucket.retry_after(|| SECOND / 2), None);
         bucket.charge(ms(600));
         assert!(bucket.is_overdrawn(|| SECOND / 2));
@@ -163,7 +166,7 @@ mod tests {
         let hour = 3600 * SECOND;
         assert_eq!(bucket.retry_after(|| hour), None);
         bucket.charge(ms(1000));
-        assert!(bucket.retry_after(|| hour).is_some(), "an hour without use saves one second");
+        assert!(bucket.retry_after(|| hour).is_some(), "an hour without use adds more than one bucket");
     }
 
     #[test]

@@ -81,10 +81,13 @@ mod tests {
             credit.charge(Duration::from_millis(1), 0);
         }
         assert!(!credit.permits(|| 0));
-        assert!(credit.permits(|| SECOND / 10), "a fifth of a millisecond was paid in");
+        assert!(
+            credit.permits(|| SECOND / 10),
+            "a fifth of a millisecond was added, but requests start in the slow lane"
+        );
         credit.charge(Duration::from_secs(10), SECOND / 10);
-        assert!(!credit.permits(|| 2 * SECOND), "4 ms are owed, 2 a second paid");
-        assert!(credit.permits(|| 3 * SECOND), "no debt is larger than that");
+        assert!(!credit.permits(|| 2 * SECOND), "requests start in the fast lane before the missing 4 ms are added");
+        assert!(credit.permits(|| 3 * SECOND), "the credit is below zero by more than `DEBT_MAX`");
     }
 
     #[test]

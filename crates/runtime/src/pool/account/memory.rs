@@ -127,7 +127,7 @@ mod tests {
     fn charges_are_exact() {
         let memory = MemoryCharges::new(100);
         assert!(memory.try_charge(60) && memory.try_charge(40) && !memory.try_charge(1));
-        assert!(!memory.try_charge(u64::MAX), "the sum does not overflow");
+        assert!(!memory.try_charge(u64::MAX), "the sum overflows");
         memory.release(40);
         assert!(memory.try_charge(40));
         assert_eq!(memory.charged(), 100);
@@ -141,8 +141,11 @@ mod tests {
         assert!(memory.try_charge(800));
         memory.add_evicted(300);
         assert_eq!((memory.missing(300), memory.missing(301)), (0, 1));
-        assert!(memory.try_charge(100), "an eighth of the limit");
-        assert!(!memory.try_charge(1), "beyond that, memory must really be free");
+        assert!(
+            memory.try_charge(100),
+            "a charge up to an eighth over the limit is refused while evicted memory is being released"
+        );
+        assert!(!memory.try_charge(1), "charges exceed the limit by more than an eighth");
         memory.release(300);
         memory.remove_evicted(300);
         assert!(memory.try_charge(200) && !memory.try_charge(1));

@@ -72,11 +72,15 @@ fn no_more_idle_instances_are_evicted_than_a_request_needs() {
     assert!(account.charge_memory(200));
     let pools = [FakePool::new(&account, 1..6, false), FakePool::new(&account, 3..6, false)];
     assert!(account.charge_memory(250));
-    assert_eq!([pools[0].idle(), pools[1].idle()], [2, 3], "the oldest of all apps, and three are enough");
-    assert!(!account.charge_memory(551), "more than idle instances hold");
-    assert_eq!([pools[0].idle(), pools[1].idle()], [2, 3], "then none is evicted in vain");
+    assert_eq!(
+        [pools[0].idle(), pools[1].idle()],
+        [2, 3],
+        "not exactly the three oldest instances of all apps are evicted"
+    );
+    assert!(!account.charge_memory(551), "a charge succeeds that exceeds the memory of all idle instances");
+    assert_eq!([pools[0].idle(), pools[1].idle()], [2, 3], "instances are evicted for a charge that cannot succeed");
     account.make_room(1 << 30);
-    assert_eq!([pools[0].idle(), pools[1].idle()], [2, 2], "only a part of the limit is freed ahead of need");
+    assert_eq!([pools[0].idle(), pools[1].idle()], [2, 2], "more than a part of the limit is freed in advance");
     assert!(account.charge_memory(550));
     assert_eq!([pools[0].idle(), pools[1].idle()], [0, 0]);
     assert_eq!((account.used().memory_bytes, account.used().refused_memory), (1000, 1));
@@ -87,8 +91,12 @@ fn instances_that_are_dropped_later_are_not_all_evicted_for_one_request() {
     let account = account(1000, 1000);
     let pool = FakePool::new(&account, 0..10, true);
     assert!(account.charge_memory(80));
-    assert_eq!((pool.idle(), account.used().memory_bytes), (9, 1080), "one is enough, and it still exists");
-    assert!(account.charge_memory(20), "its memory counts as free");
+    assert_eq!(
+        (pool.idle(), account.used().memory_bytes),
+        (9, 1080),
+        "not exactly one instance is evicted, or its charge is released before it is dropped"
+    );
+    assert!(account.charge_memory(20), "the memory of the evicted instance does not count as free");
     assert_eq!(pool.idle(), 9);
     // New charges may use evicted memory only up to a part of the limit. More is free only after it is released.
     assert!(!account.charge_memory(100));
@@ -122,5 +130,5 @@ fn refusals_of_processor_time_are_counted() {
     assert!(account.begin().is_err() && account.must_stop());
     assert_eq!((account.used().cpu, account.used().refused_cpu), (Duration::from_secs(60), 2));
     assert!(account.cpu_retry_after().is_some());
-    assert_eq!(account.used().refused_cpu, 2, "only looking counts nothing");
+    assert_eq!(account.used().refused_cpu, 2, "asking for the waiting time counts as a refusal");
 }
