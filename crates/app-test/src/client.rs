@@ -57,7 +57,7 @@ impl TestClient {
     /// Sends a request and reads the complete response.
     ///
     /// # Errors
-    /// If the connection fails or ends before the response is complete.
+    /// If the connection fails or ends before the response is complete, or if the response is not valid HTTP.
     pub(crate) fn send(&mut self, request: &TestRequest) -> io::Result<TestResponse> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(IO_TIMEOUT))?;

@@ -30,7 +30,7 @@ pub(crate) struct FailedCase {
 
 /// Runs a script against the front door at `address`. After a failed case, the next cases still run, because their
 /// failures may help to find the cause. `reference` is the name of another shape, and the result of the script in that
-/// shape: the responses must be equal to it.
+/// shape: the responses must be equal in both shapes.
 pub fn run_script(
     script: &Script,
     address: SocketAddr,

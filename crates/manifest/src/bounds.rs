@@ -20,7 +20,7 @@ pub(crate) const FINDINGS_MAX: usize = 100;
 /// Checks the number of entries and the length of keys in a file.
 ///
 /// # Errors
-/// Returns the first key or list entry that exceeds a limit.
+/// Returns an error that points at the first key or list entry beyond a limit.
 pub(crate) fn check(table: &DeTable<'_>) -> Result<(), Box<Diagnostic>> {
     Count { entries: 0 }.table(table)
 }

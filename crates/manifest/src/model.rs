@@ -75,11 +75,11 @@ impl App {
 /// A component: `[components.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Component {
-    /// The source from which the component's file is made.
+    /// The source of the component's file.
     pub source: Spanned<ComponentSource>,
     /// The routes that the component's HTTP handler serves: `routes`.
     pub routes: Vec<Spanned<Route>>,
-    /// The grants of the component: `grants`. Without a grant, a component can reach nothing outside of itself.
+    /// The resources that the component may reach: `grants`. Default: none.
     pub grants: Grants,
     /// The component's own limits: `limits`. The platform's defaults apply to limits that are absent.
     pub limits: ComponentLimits,
@@ -125,7 +125,7 @@ impl Reuse {
     }
 }
 
-/// The source from which a component's file is made.
+/// The source of a component's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComponentSource {
     /// A Cargo package that is built for the guest target: `cargo = "DIR"`.

@@ -288,10 +288,11 @@ impl Keyword for All {
 #[schemars(title = "table")]
 #[schemars(extend("oneOf" = json!([{ "required": ["env"] }, { "required": ["file"] }])))]
 pub(crate) struct RawSecret {
-    /// The name of an environment variable of `isomer run` that contains the secret. A node uses the tenant's secret
-    /// instead.
+    /// The name of an environment variable of the `isomer` process that contains the secret. A node never reads the
+    /// variable: it uses the tenant's secret.
     pub(crate) env: Option<Spanned<EnvironmentText>>,
-    /// A file that contains the secret. A final newline is removed.
+    /// A file that contains the secret. A final newline is removed. A node uses the file only if the tenant has no
+    /// secret of this name and the file was deployed with the app.
     #[schemars(extend("examples" = ["keys/payment"]))]
     pub(crate) file: Option<Spanned<PathText>>,
 }

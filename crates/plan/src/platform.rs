@@ -25,8 +25,8 @@ struct Package {
 pub(crate) enum Authority {
     /// Only the resources that the handles in the component's table refer to.
     None,
-    /// The component's own resources: those that the grant allows, or ambient ones (environment, output) if there is no
-    /// grant.
+    /// The component's own resources: those that a grant allows, or ambient ones that need no grant (environment,
+    /// output).
     Own(Option<Grant>),
 }
 
@@ -225,7 +225,7 @@ impl Grant {
             Grant::Http => "every request that it sends is refused",
             Grant::Config => "the component finds no values",
             Grant::Secrets => "reading a secret fails",
-            Grant::Dirs => "it finds no directories",
+            Grant::Dirs => "the component finds no directories",
         }
     }
 

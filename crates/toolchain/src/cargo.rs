@@ -197,9 +197,10 @@ fn failed_packages(output: &str) -> Vec<String> {
     failed
 }
 
-/// Returns the target folder of the workspace. If several workspaces share a target folder (`CARGO_TARGET_DIR`), each
-/// gets its own folder in it. The reason is that Cargo distinguishes packages only by their path in their workspace: of
-/// two apps with the same layout, the app with older files could get the other app's component.
+/// Returns the target folder of the workspace. If Cargo's target folder is outside of the workspace
+/// (`CARGO_TARGET_DIR`), other workspaces may share it, so each workspace gets its own folder in it. The reason is that
+/// Cargo distinguishes packages only by their path in their workspace: of two apps with the same layout, the app with
+/// older files could get the other app's component.
 fn target_dir(metadata: &Metadata) -> PathBuf {
     if metadata.target_directory.starts_with(&metadata.workspace_root) {
         return metadata.target_directory.clone();

@@ -123,7 +123,7 @@ impl Builder for CargoBuilder {
         let ComponentSource::Cargo(dir) = component.source else { return };
         set.add_tree(context.app_dir.join(dir));
         let record = Record::load(&cargo_dir(context.build_dir, self.profile), component.name);
-        // A missing Cargo configuration file in a folder above the app is not watched, although it could be created.
+        // Above the app's folder, a missing Cargo configuration file is not watched if its folder is also missing.
         let is_near = |path: &Path| path.starts_with(context.app_dir) || path.parent().is_some_and(Path::is_dir);
         for (path, stamp) in record.into_iter().flat_map(|record| record.inputs) {
             if stamp.is_some() || is_near(&path) {

@@ -15,7 +15,7 @@ pub enum ToolchainError {
     /// `rustc` or `cargo` is not installed.
     #[error("`rustc` and `cargo` cannot be run")]
     NoRust(#[source] std::io::Error),
-    /// Rust is installed, but its default toolchain lacks the guest target.
+    /// Rust is installed, but neither the default toolchain nor one made from Debian's packages has the guest target.
     #[error("no Rust toolchain for `{TARGET}` is installed")]
     NoGuestTarget,
     /// The requested toolchain is not installed.

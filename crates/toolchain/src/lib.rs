@@ -17,7 +17,7 @@
 //! | `process`, `files`, `error` | running programs, writing files, errors with hints |
 //!
 //! Invariants:
-//! - Each file and folder that this crate creates gets its final name by one rename, so an interruption leaves either the old or the new version.
+//! - Everything that is installed or built gets its final name by one rename, so an interruption leaves either the old or the new version.
 //! - Building installs nothing. Installing runs nothing as root unless its caller allows it ([`SystemPackages`]).
 #![forbid(unsafe_code)]
 

@@ -17,8 +17,8 @@ const IGNORED_DIRS: [&str; 4] = [".isomer", ".git", "node_modules", "__pycache__
 /// The name of the file that marks a folder of generated files, such as Cargo's `target`.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
-/// The maximum number of files in a folder that are listed. A command with more input files is refused
-/// (`BuildError::TooManyFiles`).
+/// The maximum number of files in a folder that are listed. A command with this number of input files or more is
+/// refused (`BuildError::TooManyFiles`), because files may be missing in the list.
 pub(crate) const FILES_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
 
 /// The maximum number of watched folders below the wanted folders. Changes in other folders are not noticed.

@@ -58,18 +58,18 @@ pub enum NeedError {
 }
 
 impl NeedError {
-    /// Returns a hint how the user can solve the problem.
+    /// Returns a hint that shows the user how to solve the problem, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Text { .. } => None,
             Self::NoPackage { near: Some(near), .. } => Some(format!("did you mean `{near}`?")),
-            Self::NoPackage { near: None, .. } => Some(
-                "`isomer wit --list` names those of the platform; a package of others belongs into wit/deps".to_owned(),
-            ),
-            Self::NoItem { name, has, .. } => match nearest(name, has.iter().map(String::as_str)) {
+            Self::NoPackage { near: None, .. } => {
+                Some("use a package that `isomer wit --list` lists, or put the package into wit/deps".to_owned())
+            }
+            Self::NoItem { package, name, has, .. } => match nearest(name, has.iter().map(String::as_str)) {
                 Some(near) => Some(format!("did you mean `{near}`?")),
                 None if has.is_empty() => None,
-                None => Some(format!("it has {}", list(has))),
+                None => Some(format!("`{package}` has {}", list(has))),
             },
             Self::OtherVersion { has, .. } => Some(format!("write {}", list(has))),
         }

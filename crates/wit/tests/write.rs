@@ -98,7 +98,7 @@ fn unknown_names_are_reported_with_their_place() {
         (
             "import isomer:sql/sqlite@0.1.0;",
             "a.wit:3:21: `isomer:sql@0.1.0` has no interface `sqlite`",
-            "it has `types` or `store`",
+            "`isomer:sql@0.1.0` has `types` or `store`",
         ),
         (
             "import isomer:sqlx/store@0.1.0;",

@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     Ok(())
 }
 
-/// Returns whether the folder exists and is not empty.
+/// Returns whether `folder` is a file, or a folder that is not empty.
 fn is_taken(folder: &Path) -> Result<bool, CliError> {
     match fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.next().is_some()),

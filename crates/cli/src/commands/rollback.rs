@@ -90,7 +90,8 @@ async fn confirmed_snapshot(
     Ok(info.revision.clone())
 }
 
-/// Returns the revision whose digest begins with `text`. It is an error if the digests of several revisions do.
+/// Returns the revision whose digest begins with `text`. A complete digest is returned without a check. It is an error
+/// if `text` is too short, or if not exactly one revision of the app begins with it.
 async fn find_revision(
     client: &Client,
     flags: &AppFlags,

@@ -163,7 +163,7 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
     let context = ServeContext::new(&options, console)?;
     let resources = ServeResources::open(&options, &data).await?;
     let server = AppServer::new(context, resources, &options, cache.as_deref())?;
-    let dir = std::env::current_dir().context("cannot tell the working directory")?;
+    let dir = std::env::current_dir().context("cannot determine the working directory")?;
     let components = [(name, file.bytes.into())].into();
     let source = RevisionSource { app, dir, source: None, components, environment: BTreeMap::new() };
     serve_here(server, &source, began).await?;

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 pub(crate) enum CheckState {
     /// No problem was found.
     Ok,
-    /// Something does not work, or works only with restrictions, but apps can be run.
+    /// Something does not work, or works only with restrictions, but apps that are already built can be run.
     Warn,
-    /// Apps cannot be built or cannot be run.
+    /// Apps cannot be run, or the installation of Rust or the choice of a guest toolchain must be repaired.
     Fail,
 }
 

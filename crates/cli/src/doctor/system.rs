@@ -110,7 +110,7 @@ fn judge_compilers(found: Result<Confinement, String>) -> Finding {
         Ok(confinement) => Finding::warn(
             COMPILERS,
             format!("a node's compilers are not confined enough: {confinement}"),
-            "run nodes on Linux 5.13 or later, with `landlock` among the `lsm=` of its command line",
+            "run nodes on Linux 5.13 or later, with `landlock` in `lsm=` of the kernel's command line",
         ),
         Err(error) => Finding::warn(
             COMPILERS,

@@ -40,10 +40,10 @@ impl Inherited {
         // SAFETY: changing the environment requires that no other thread reads it at the same time. `isomer node` calls
         // this function first, before it starts its executor, its log or anything else that has a thread.
         #[expect(unsafe_code, reason = "child processes must not inherit the variables")]
-        let with_hint = unsafe { sd_notify::listen_fds_with_names_and_unset_env() };
-        let with_hint = with_hint.context("cannot use the sockets that the service manager passes on")?;
+        let passed = unsafe { sd_notify::listen_fds_with_names_and_unset_env() };
+        let passed = passed.context("cannot use the sockets that the service manager passes on")?;
         let mut inherited = Self::default();
-        for (number, name) in with_hint {
+        for (number, name) in passed {
             // SAFETY: the descriptor is open, because otherwise setting its flag (close-on-exec) would have failed.
             // Nothing else owns the descriptor: `LISTEN_PID` says that it was passed to this process, and the process
             // has neither opened nor closed it. It is not taken a second time, because the variables are removed by

@@ -77,7 +77,8 @@ impl Lowering<'_> {
                 return None;
             }
         }
-        // If the structural check removed an invalid `command`, it has reported it. So a second error would be wrong.
+        // If the manifest has a `command` that is missing here, it was invalid: the structural check has removed and
+        // reported it, so this error is not reported in addition.
         let lacks_command = command.is_none() && !self.places.has(&["components", name, "command"]);
         if let Some(inputs) = raw.inputs.as_ref().filter(|_| lacks_command) {
             let at = inputs.first().map_or(at, |input| input.span);
@@ -89,7 +90,8 @@ impl Lowering<'_> {
             );
         }
         let inputs = raw.inputs.as_ref().map(|inputs| self.inputs(name, inputs));
-        // If the structural check removed an invalid source, it has reported it. So a second error would be wrong.
+        // If the manifest has a source that is missing here, it was invalid: the structural check has removed and
+        // reported it, so no error about a missing source is reported in addition.
         let was_there = |key: &str| self.places.has(&["components", name, key]);
         let problem = match (cargo, wasm, command) {
             (None, None, Some(_)) if was_there("wasm") => return None,
@@ -238,7 +240,7 @@ impl Lowering<'_> {
                     Diagnostic::error(format!("component `{name}` links `{text}` to itself"))
                         .code("bad-link")
                         .at(target.span, "a component cannot provide its own import")
-                        .hint("name another component; if only one exports it, remove the link"),
+                        .hint("name another component, or remove the link if only one other component exports the interface"),
                 );
                 continue;
             }

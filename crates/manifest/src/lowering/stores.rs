@@ -56,7 +56,7 @@ impl Lowering<'_> {
                     .related(file.span.min(variable.span), "the first source")
                     .hint("keep `env` or `file`"),
             ),
-            // If the structural check removed an invalid source, it has reported it.
+            // The source was invalid: the structural check has removed and reported it.
             (None, None) if self.places.keys_of(&["secrets", name]).next().is_some() => {}
             (None, None) => {
                 let variable = name.replace(['-', '.'], "_").to_ascii_uppercase();

@@ -47,8 +47,8 @@ pub struct NodeFile {
     pub node: NodeSettings,
     /// The address at which this group listens for calls of the other groups.
     pub listen: Option<Spanned<LinkAddress>>,
-    /// The groups that this group calls by name, each with at least one address. The span of a key is the location of
-    /// the group's name, and the span of a value is the location of its addresses.
+    /// The addresses of the groups that this group calls, by the group's name. Each group has at least one address. The
+    /// span of a key is the location of the group's name, and the span of a value is the location of the addresses.
     pub peers: BTreeMap<Spanned<String>, Spanned<Vec<LinkAddress>>>,
     /// The certificates for mutual TLS. Required if an address is on another machine.
     pub tls: Option<LinkTls>,

@@ -20,7 +20,7 @@ use super::limits::NodeLimits;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "node file")]
 pub(crate) struct RawNodeFile {
-    /// For `isomer node`: the data directory and shutdown.
+    /// For `isomer node`: the data directory, and the time for a shutdown.
     pub(crate) node: Option<Spanned<RawNode>>,
     /// For `isomer node`: the addresses and certificates for clients of the apps. Command-line flags take precedence.
     pub(crate) front: Option<Spanned<RawFront>>,
@@ -42,7 +42,7 @@ pub(crate) struct RawNodeFile {
     pub(crate) tls: Option<Spanned<RawTls>>,
 }
 
-/// The data directory and shutdown of a node.
+/// The data directory of a node, and the time for its shutdown.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
@@ -155,13 +155,15 @@ pub(crate) struct RawNodeLimits {
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) disk_reserve: Option<Spanned<SizeText>>,
     /// The maximum number of open connections. If the maximum is reached and another client connects, the node closes
-    /// the connection that has been idle for the longest time, of the address with the most connections. If all
-    /// connections have a request in progress, the new connection is closed.
+    /// an idle connection of the address with the most connections: the one that has been idle for the longest time. If
+    /// this address has no idle connection, the address with the next most connections loses one. If all connections
+    /// have a request in progress, the new connection is closed.
     #[schemars(extend("default" = 10_000))]
     pub(crate) connections: Option<Spanned<u32>>,
     /// The maximum number of open connections from one IPv4 address, or from one /64 network of IPv6. If the maximum is
     /// reached and the address opens another connection, its connection that has been idle for the longest time is
-    /// closed. Default: a quarter of `connections`.
+    /// closed. If all its connections have a request in progress, the new connection is closed. Default: a quarter of
+    /// `connections`.
     pub(crate) connections_per_address: Option<Spanned<u32>>,
     /// The maximum number of requests in progress. Further requests receive the status 503.
     #[schemars(extend("default" = 4_096))]
