@@ -104,7 +104,7 @@ mod tests {
         assert_eq!((steps, std::fs::read(&to).unwrap().len() as u64), (3, bytes));
         assert!(account.used() >= bytes && account.room() <= bytes);
         let more = [(); 2].map(|()| account.copy_file(&from, &dir.path().join("more"), || true).is_ok());
-        assert!(!more[1], "there is room for two copies at most");
+        assert!(!more[1], "the account has room for at most two copies");
         let stopped = StorageAccount::new(2 * bytes);
         let part = dir.path().join("part");
         assert!(matches!(stopped.copy_file(&from, &part, || false), Err(FileCopyError::Stopped)));

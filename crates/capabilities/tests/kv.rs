@@ -209,7 +209,7 @@ async fn a_swap_notices_a_change_back_to_the_old_value() {
     let cas = store.compare(s("a")).await.unwrap();
     store.set(s("a"), b"2".to_vec()).await.unwrap();
     store.set(s("a"), b"1".to_vec()).await.unwrap();
-    let Swap::Changed(now) = store.swap(cas, b"3".to_vec()).await.unwrap() else { panic!("swapped over a change") };
+    let Swap::Changed(now) = store.swap(cas, b"3".to_vec()).await.unwrap() else { panic!("a changed key was swapped") };
     assert_eq!(store.current(&now).await.unwrap(), (now.clone(), Some(b"1".to_vec())));
     store.delete(s("a")).await.unwrap();
     store.set(s("a"), b"1".to_vec()).await.unwrap();

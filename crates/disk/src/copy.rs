@@ -174,7 +174,7 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
         let bytes = copy_in(&from, &to, u64::MAX).unwrap();
         // The three folders, two links and the small file need one unit of `ENTRY_BYTES` each. The large file needs 25.
-        assert_eq!(bytes, 6 * ENTRY_BYTES + 25 * ENTRY_BYTES, "a file takes blocks");
+        assert_eq!(bytes, 6 * ENTRY_BYTES + 25 * ENTRY_BYTES, "each entry needs whole blocks");
         assert_eq!(fs::read(to.join("a/b/small")).unwrap(), b"text");
         assert_eq!(fs::read(to.join("large")).unwrap(), vec![7; 100_000]);
         assert_eq!(fs::read_link(to.join("out")).unwrap(), Path::new("../secret"));
@@ -231,7 +231,7 @@ mod tests {
         fs::create_dir(&hole).unwrap();
         File::create(hole.join("file")).unwrap().set_len(1 << 40).unwrap();
         let refused = copy_in(&hole, &dir.path().join("filled"), 1 << 20).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded, "a file of nothing but a hole is what it says to be");
+        assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded, "a sparse file needs space for its whole length");
         let below = dir.path().join("below");
         fs::create_dir_all(below.join(["d"; DEPTH_MAX + 1].join("/"))).unwrap();
         let refused = copy_in(&below, &dir.path().join("copied"), u64::MAX).unwrap_err();

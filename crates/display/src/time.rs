@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(minute(951_782_400 + 3_660), "2000-02-29 01:01");
         assert_eq!(minute(4_107_542_400), "2100-03-01 00:00");
         assert_eq!(instant(1_795_272_858_004), "2026-11-21 14:54:18.004");
-        assert_eq!(minute(u64::MAX), "9999-12-30 22:00", "the last time that has a date");
+        assert_eq!(minute(u64::MAX), "9999-12-30 22:00", "the last time that can be displayed");
     }
 
     #[test]

@@ -109,7 +109,7 @@ mod tests {
         let (request, reason) = (RequestId::from_raw(1).unwrap(), "é".repeat(1 << 20));
         let (reason, backtrace, response_cut_off) = (&reason, &[], false);
         let failed = Event::RequestFailed { component: "cart", request, reason, backtrace, response_cut_off };
-        let LogRecord::Failed { reason, .. } = LogRecord::from_event(failed) else { panic!("another kind") };
+        let LogRecord::Failed { reason, .. } = LogRecord::from_event(failed) else { panic!("not a failed request") };
         assert!(reason.len() < TEXT_BYTES_MAX * 2 && reason.ends_with("é…"), "{} bytes", reason.len());
     }
 

@@ -359,7 +359,7 @@ fn a_slow_follower_loses_lines_and_is_told_how_many() {
     log_line(&it.log, "after");
     assert_eq!(next(&mut slow).expect("a line").text, "after");
     drop(slow);
-    assert!(it.log.follow(0).is_ok(), "a place is free again");
+    assert!(it.log.follow(0).is_ok(), "the log accepts another follower");
 }
 
 #[test]

@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn grants(app: &mut App) -> &mut Grants {
-        &mut app.components.values_mut().next().expect("there is one").grants
+        &mut app.components.values_mut().next().expect("the app has a component").grants
     }
 
     #[test]

@@ -97,7 +97,7 @@ mod tests {
         hosts.insert(&patterns[1], &apps[0]);
         assert_eq!(found(&hosts).as_deref(), Some("shop"));
         hosts.insert(&patterns[2], &apps[1]);
-        assert_eq!(found(&hosts), None, "of several, none is meant");
+        assert_eq!(found(&hosts), None, "with several apps, none is the default");
         hosts.insert(&patterns[3], &apps[2]);
         assert_eq!(found(&hosts).as_deref(), Some("rest"));
     }

@@ -37,7 +37,7 @@ pub(crate) fn package(
     engine: &Engine,
 ) -> Result<NewPackage, RevisionError> {
     let app = parse(&format!("[app]\nname = \"test\"\nversion = \"0.1.0\"\n\n{manifest}"));
-    let bytes = |name: &str| components.iter().find(|(of, _)| *of == name).expect("the test has it").1.clone();
+    let bytes = |name: &str| components.iter().find(|(of, _)| *of == name).expect("a given component").1.clone();
     let components: Components =
         app.components.keys().map(|name| (name.clone(), bytes(name.as_str()).into())).collect();
     let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");

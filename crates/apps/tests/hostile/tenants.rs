@@ -74,7 +74,7 @@ async fn quotas_of_one_tenant_do_not_affect_another() {
             loop {
                 counted += 1;
                 let response = world.get("neighbour.test", "/increment?key=n&delta=1").await;
-                assert_eq!(response.ok(), format!("{counted}\n"), "next to {quota:?}");
+                assert_eq!(response.ok(), format!("{counted}\n"), "while {quota:?} is reached");
                 if over.load(Ordering::Relaxed) {
                     break;
                 }

@@ -54,10 +54,10 @@ async fn clock_and_randomness_depend_on_request_and_component_only() {
     assert_eq!(clocks(&ping), clocks(&pong), "both components see the same time");
     assert_ne!(ping, pong, "components have different random values");
     let other = self::node("monolith", None).await;
-    assert_eq!(lines_of(&other, 1, 7).await, [ping.clone(), pong.clone()], "the parent is no part of a trace");
+    assert_eq!(lines_of(&other, 1, 7).await, [ping.clone(), pong.clone()], "the parent span has no effect");
     let seconds = |line: &str| line.split('.').next().and_then(|text| text.parse::<u64>().ok()).expect("a time");
     let next = seconds(&lines_of(&other, 2, 7).await[0]);
-    assert_eq!((seconds(&ping), next), (1_767_225_601, 1_767_225_602), "time starts at an instant and goes on");
+    assert_eq!((seconds(&ping), next), (1_767_225_601, 1_767_225_602), "the time depends on the trace");
     let mut seen = BTreeSet::from([ping, pong]);
     for trace in 2..10 {
         for line in lines_of(&node, trace, 1).await {

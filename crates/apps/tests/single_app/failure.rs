@@ -107,7 +107,7 @@ async fn assert_cut_off(node: &TestNode, target: &str) {
             }
             false
         });
-        assert!(broken.await, "the body looks whole: {:?}", String::from_utf8_lossy(&read));
+        assert!(broken.await, "the body was not cut off: {:?}", String::from_utf8_lossy(&read));
         if !http2 {
             assert_eq!(String::from_utf8_lossy(&read), "first bytes\n");
         }

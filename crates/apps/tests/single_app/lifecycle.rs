@@ -224,6 +224,6 @@ async fn requests_beyond_the_grace_period_are_cut_off_and_counted() {
     assert_eq!(node.stop().await, held.len());
     for one in held {
         let rest = within("the end", one.response.into_body().collect()).await;
-        assert!(rest.is_err(), "the response looks whole: {rest:?}");
+        assert!(rest.is_err(), "the response was not cut off: {rest:?}");
     }
 }

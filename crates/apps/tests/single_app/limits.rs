@@ -101,7 +101,7 @@ async fn a_started_response_is_aborted_if_the_body_is_too_large() {
     raw.read_to(&"a".repeat(600)).await;
     raw.write(&chunk).await;
     let rest = raw.read_all().await;
-    assert!(!rest.ends_with("0\r\n\r\n"), "the response looks whole: {rest:?}");
+    assert!(!rest.ends_with("0\r\n\r\n"), "the response was not cut off: {rest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

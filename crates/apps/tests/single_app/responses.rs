@@ -47,7 +47,7 @@ async fn assert_cut_off(mut connection: Connection, target: &str) {
     let Ok(response) = within("a response", connection.try_send(request)).await else { return };
     assert_eq!(response.status(), 200, "{target}");
     let rest = within("the end", response.into_body().collect()).await;
-    assert!(rest.is_err(), "{target} looks whole");
+    assert!(rest.is_err(), "{target} was not cut off");
 }
 
 /// Checks that the access log and the app's log report that the response to `target` was cut off, with the reason

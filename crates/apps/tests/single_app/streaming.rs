@@ -11,7 +11,7 @@ use crate::harness::{Setup, TestNode, one, start, until, within};
 /// Reads the next part of a response's body. Returns `None` at the end of the body.
 async fn piece(response: &mut Response<Incoming>) -> Option<Bytes> {
     let frame = within("a piece of the body", response.body_mut().frame()).await?;
-    Some(frame.expect("the body is not broken off").into_data().expect("no trailers"))
+    Some(frame.expect("the body is not cut off").into_data().expect("no trailers"))
 }
 
 /// Reads exactly `bytes` bytes of a response's body. Bytes after them are kept in `rest`.
@@ -116,7 +116,7 @@ async fn a_client_that_does_not_read_cannot_extend_the_deadline() {
         });
         assert_eq!(free.await.ok(), "free");
         let rest = within("the end", unread.into_body().collect()).await;
-        assert!(rest.is_err(), "the body looks whole");
+        assert!(rest.is_err(), "the body was not cut off");
     }
 }
 

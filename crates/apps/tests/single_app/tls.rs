@@ -92,9 +92,9 @@ async fn the_server_name_selects_the_certificate() {
     let default = shop.authority.sign(elsewhere.path(), "default", &["default.example"]);
     let front = serve_nothing(&shop.load(), |_| {});
     let settings = TlsSettings { files: vec![default.files.clone()], ..shop.settings() };
-    let with_default = serve_nothing(&Certificates::load(settings).expect("right").0, |_| {});
+    let with_default = serve_nothing(&Certificates::load(settings).expect("the certificates are valid").0, |_| {});
     let settings = TlsSettings { default: Some("A.Shop.Example".to_owned()), ..shop.settings() };
-    let with_named = serve_nothing(&Certificates::load(settings).expect("right").0, |_| {});
+    let with_named = serve_nothing(&Certificates::load(settings).expect("the certificates are valid").0, |_| {});
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let client = Client::trusting(version, BOTH);
         for (name, expected) in [

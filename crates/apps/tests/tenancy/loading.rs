@@ -193,7 +193,7 @@ async fn slow_loads_do_not_delay_other_tenants() {
     let mut tenants = greedy.iter().map(String::as_str).collect::<Vec<_>>();
     tenants.push("modest");
     let world = TestTenancy::of(&tenants, |_| {}).await;
-    assert!(TenancyOptions::default().loads_max < greedy.len(), "more than there are places");
+    assert!(TenancyOptions::default().loads_max < greedy.len(), "there are more apps than simultaneous loads");
     let mut hosts = Vec::new();
     for tenant in &greedy {
         for app in ["one", "two", "three"] {

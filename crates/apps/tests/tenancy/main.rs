@@ -8,5 +8,5 @@ mod harness;
 mod hosts;
 mod loading;
 mod takeover;
-#[allow(clippy::unwrap_used, reason = "what fails there fails the test")]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod world;

@@ -99,7 +99,7 @@ pub(crate) fn contents(dir: &Path, files: &BTreeMap<String, Vec<u8>>) -> rusqlit
 }
 
 fn installed() -> &'static Installed {
-    INSTALLED.get().expect("SQLite calls this layer only after it was installed")
+    INSTALLED.get().expect("SQLite calls this VFS only after it was installed")
 }
 
 /// Returns the file name of a path if the file is a database, its log or its journal; `None` for other files.
@@ -226,7 +226,7 @@ macro_rules! pass_on {
             // SAFETY: the file is open, and SQLite passes these arguments for the same method.
             unsafe {
                 let real = real(file);
-                (*(*real).pMethods).$method.expect("the real layer has WAL mode")(real $(, $argument)*)
+                (*(*real).pMethods).$method.expect("the real VFS supports WAL mode")(real $(, $argument)*)
             }
         }
     )*};
@@ -250,6 +250,6 @@ unsafe extern "C" fn shm_barrier(file: *mut sqlite3_file) {
     // SAFETY: the file is open.
     unsafe {
         let real = real(file);
-        (*(*real).pMethods).xShmBarrier.expect("the real layer has WAL mode")(real);
+        (*(*real).pMethods).xShmBarrier.expect("the real VFS supports WAL mode")(real);
     }
 }

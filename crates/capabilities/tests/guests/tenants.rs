@@ -204,7 +204,7 @@ async fn paths_and_links_stay_in_the_tenants_folders() {
         }
     }
     for (path, body) in [("/templates/own.txt", "changed"), ("/templates/new", "new")] {
-        assert_eq!(attacker.ask(&format!("/write?path={path}"), body).await.0, 403, "a folder that is only read");
+        assert_eq!(attacker.ask(&format!("/write?path={path}"), body).await.0, 403, "the folder is read-only");
     }
     victim.expect("/read?path=/data/secret", "", 200, CANARY).await;
     let outside = tree(&a.dir);

@@ -111,14 +111,14 @@ impl World {
         match self.lifecycle.enter(self.now) {
             Entry::Stopped => assert!(self.lifecycle.is_stopped),
             Entry::Ready(loaded) => {
-                assert_eq!(loaded.revision, self.wanted, "a request gets the revision that was asked for last");
+                assert_eq!(loaded.revision, self.wanted, "a request gets the revision that was requested last");
                 self.requests.push(loaded);
             }
             Entry::Held(_) => assert!(self.hold.is_some()),
             Entry::Loading(_) => assert!(self.load.is_some(), "requests wait for a load that runs"),
             Entry::Failed => assert!(self.load.is_none()),
             Entry::MustLoad(ticket) => {
-                assert!(self.load.is_none(), "a load is decided on while another one runs");
+                assert!(self.load.is_none(), "a load is requested while another one runs");
                 assert_eq!(ticket.revision, self.wanted);
                 self.start_load(ticket);
             }
@@ -142,8 +142,8 @@ impl World {
         let is_loaded = matches!(result, LoadResult::Loaded(_));
         let (end, unused) = self.lifecycle.load_finished(&ticket, result, self.now);
         let serves = matches!(end, LoadEnd::Serves(_));
-        assert!(!(serves && self.changed_since_load), "a result counts although something changed meanwhile");
-        assert_eq!(unused.is_some(), is_loaded && !serves, "a loaded revision serves or is given back");
+        assert!(!(serves && self.changed_since_load), "a load is used although the app was changed");
+        assert_eq!(unused.is_some(), is_loaded && !serves, "a loaded revision is served or returned");
         if let LoadEnd::Reload(next) = end {
             assert_eq!(next.revision, self.wanted);
             self.load = Some((next, load));

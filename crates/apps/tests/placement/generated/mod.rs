@@ -104,5 +104,5 @@ fn the_generator_covers_every_type() {
         "joined flat values",
     ];
     let missing: Vec<_> = wanted.iter().filter(|wanted| !seen.contains(**wanted)).collect();
-    assert!(missing.is_empty(), "never made: {missing:?}");
+    assert!(missing.is_empty(), "never generated: {missing:?}");
 }

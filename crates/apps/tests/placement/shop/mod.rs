@@ -112,7 +112,7 @@ fn a_differing_response_is_found() {
         response(200, "b", "page"),
         response(500, "a", "page"),
     ] {
-        let found = difference(steps, &measure, &[measure[0].clone(), other]).expect("they differ");
+        let found = difference(steps, &measure, &[measure[0].clone(), other]).expect("the responses differ");
         assert!(found.starts_with("request 1:"), "{found}");
     }
 }
