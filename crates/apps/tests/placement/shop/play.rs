@@ -91,7 +91,8 @@ pub(crate) async fn play(
         }
         browser.take_cookies(&response);
         if step.places_order {
-            browser.order = Some(order_number(response.text()).unwrap_or_else(|| panic!("{}: no order number", place())));
+            browser.order =
+                Some(order_number(response.text()).unwrap_or_else(|| panic!("{}: no order number", place())));
         }
         responses.push(compared(response));
     }
