@@ -217,7 +217,8 @@ impl Group {
         &self.account
     }
 
-    /// Creates one instance in advance and keeps it for the first request.
+    /// Creates one instance in advance and keeps it for the first request or call. Instances that serve several
+    /// requests at a time are not created in advance.
     ///
     /// # Errors
     /// If the instance cannot be created. The group could not serve a request in that case.

@@ -4,17 +4,18 @@ use std::time::{Duration, Instant};
 
 use crate::lanes::watch;
 
-/// The interval at which the epoch advances. A guest may run for this long before its deadline is checked again.
+/// The interval of the regular ticks, at which the epoch advances in any case. A guest may run for this long before its
+/// deadline is checked again.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// The interval at which the time slices of running guests are checked.
+/// The maximum time between two checks of time slices while guests run.
 const WATCH_TICK: Duration = Duration::from_millis(1);
 
 /// The minimum time between two checks, even if a time slice ends earlier than that.
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 
-/// Advances the epoch at every tick, and when a guest has used up its time slice. Returns when `is_alive` returns
-/// false.
+/// Advances the epoch at every regular tick, and when a guest has used up its time slice. Returns when `is_alive`
+/// returns false.
 pub(super) fn tick(engine: &wasmtime::EngineWeak, is_alive: impl Fn() -> bool) {
     let (mut advanced, mut pause) = (Instant::now(), EPOCH_TICK);
     while is_alive() {

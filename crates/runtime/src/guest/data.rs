@@ -174,8 +174,8 @@ impl Guest {
         for (index, directory) in settings.directories.iter().enumerate() {
             match template.folders.open((owner, index), directory, &template.account) {
                 Ok(folder) => granted.push((folder, directory.guest.clone())),
-                // The directory existed when the app started, but no longer exists. It is omitted from the list that
-                // the guest gets.
+                // The directory could be opened when the app started, but not any more. It is omitted from the list
+                // that the guest gets.
                 Err(OpenDirectoryError::Io(error)) => {
                     let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
                     template.denials.report(&settings.component, &text);
@@ -286,7 +286,8 @@ impl Guest {
             || self.entries > COMPONENT_HANDLES_MAX / HANDLES_KEPT_PART
     }
 
-    /// Returns the seam of the call that the guest waits for; `None` if it waits for no call.
+    /// Returns the seam of the synchronous call that the guest waits for, or else of its oldest asynchronous call in
+    /// flight. Returns `None` if it has no call in flight.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.waits_for.clone().or_else(|| self.in_flight_calls.oldest())
     }

@@ -275,8 +275,8 @@ impl Room {
                 let beyond = self.idle_pools.evict_oldest_of(|other| {
                     other.upgrade().is_some_and(|other| other.held().get(dimension) > own.get(dimension))
                 });
-                // If no account exceeds its guaranteed share, the account's own instances are left: an idle instance of
-                // another app, or one that became idle after this reservation was made.
+                // If no account beyond its guaranteed share has an idle instance, the account's own instances are left:
+                // an idle instance of another app, or one that became idle after this reservation was made.
                 beyond.or_else(|| account.idle_pools().evict_oldest())
             }
             Shortage::Pool { is_beyond: false, .. } => self.idle_pools.evict_oldest(),
