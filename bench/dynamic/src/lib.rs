@@ -21,15 +21,16 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
 
 use callee::{Blocking, Pool};
 
-/// The interface with the blocking functions. `IN_FLIGHT` is the interface with the `async func`s.
+/// The interface with the blocking functions.
 const BLOCKING: &str = "guest:seam-bench/calls@0.1.0";
+/// The interface with the `async func`s, of which many calls can be in flight.
 const IN_FLIGHT: &str = "guest:seam-bench/async-calls@0.1.0";
-/// The functions that each of the two interfaces has.
+/// The functions that both interfaces have.
 const FUNCTIONS: [&str; 4] = ["add", "echo", "lookup", "all"];
 /// The interface of the caller that starts the calls, for hosts without HTTP.
 const RUNNER: &str = "guest:seam-bench/runner@0.1.0";
 
-/// The linked components: the caller's wasmtime store, and the caller's function that starts the calls.
+/// Two linked components. Holds the caller's wasmtime store, and the caller's function that starts the calls.
 #[derive(Clone)]
 pub struct Linked(Arc<Mutex<Caller>>);
 
@@ -82,7 +83,7 @@ impl Linked {
     /// Returns the caller's response to `GET /run?QUERY`. Concurrent queries run one after another.
     ///
     /// # Errors
-    /// If the caller returns an error or traps, with the caller's message or that of the trap.
+    /// If the caller returns an error or traps. The error is the caller's message or that of the trap.
     pub async fn run(&self, query: String) -> Result<String, String> {
         let Caller { store, run } = &mut *self.0.lock().await;
         let (answer,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;
@@ -90,7 +91,7 @@ impl Linked {
     }
 }
 
-/// Defines the caller's imports of `wasi:http` as functions that trap. The benchmark never calls them.
+/// Defines the caller's imports of `wasi:http` as functions that trap, because the benchmark never calls them.
 fn http_traps(linker: &mut Linker<Guest>, caller: &Component) -> Result<()> {
     let engine = caller.engine();
     let ty = caller.component_type();
@@ -119,7 +120,7 @@ fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
     let mut pool = PoolingAllocationConfig::default();
-    // Slots for 1024 concurrent calls and some spare ones.
+    // Slots for the maximum of 1024 concurrent calls, and some spare ones.
     pool.total_memories(1200).total_tables(1200).total_component_instances(1200).total_stacks(2400);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

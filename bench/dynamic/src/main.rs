@@ -1,7 +1,7 @@
 //! `isomer-bench-dynamic CALLER.wasm CALLEE.wasm`: links two components by dynamic values and prints the URL under
 //! which it serves `GET /run?…`.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "a program that tells its address")]
+#![allow(clippy::print_stdout, reason = "a program that prints its address")]
 
 use std::error::Error;
 

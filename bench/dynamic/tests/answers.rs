@@ -5,7 +5,7 @@ use isomer_bench_dynamic::Linked;
 use isomer_bench_workload::{Mode, What, Work, expected};
 
 #[tokio::test]
-async fn answers_are_right() {
+async fn results_are_correct() {
     let bytes = isomer_test_guests::bytes;
     let linked = Linked::new(&bytes("seam-bench-caller"), &bytes("seam-bench-callee")).await.unwrap();
     for what in [What::Add, What::Echo, What::Lookup, What::All] {

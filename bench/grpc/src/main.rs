@@ -10,7 +10,7 @@
 //! and `node.key` in that folder. The messages and the service are written by hand, as the generators of prost and
 //! tonic would write them, so that building this crate needs no `protoc`.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "a program that tells its address")]
+#![allow(clippy::print_stdout, reason = "a program that prints its address")]
 
 mod callee;
 mod caller;

@@ -15,24 +15,24 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 const HANG: Duration = Duration::from_secs(60);
 
 #[test]
-fn over_tcp() {
-    answers_are_right(&["--tcp"], &[]);
+fn results_are_correct_over_tcp() {
+    check_results(&["--tcp"], &[]);
 }
 
 #[test]
-fn over_a_unix_socket() {
+fn results_are_correct_over_a_unix_socket() {
     let dir = tempfile::tempdir().unwrap();
-    answers_are_right(&["--unix", dir.path().join("callee.sock").to_str().unwrap()], &[]);
+    check_results(&["--unix", dir.path().join("callee.sock").to_str().unwrap()], &[]);
 }
 
 #[test]
-fn with_mutual_tls() {
+fn results_are_correct_with_mutual_tls() {
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path());
-    answers_are_right(&["--tcp"], &["--tls", dir.path().to_str().unwrap()]);
+    check_results(&["--tcp"], &["--tls", dir.path().to_str().unwrap()]);
 }
 
-fn answers_are_right(place: &[&str], tls: &[&str]) {
+fn check_results(place: &[&str], tls: &[&str]) {
     let callee = Program::start(&[&["callee"], place, tls].concat());
     let caller = Program::start(&[&["caller", &callee.output], tls].concat());
     for what in [What::Add, What::Echo, What::Lookup, What::All] {

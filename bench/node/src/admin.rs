@@ -18,7 +18,8 @@ use crate::http::{Connection, Response, request};
 
 /// The maximum time for a response. A deployment compiles the app, which takes long on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// The maximum idle time of a connection that is used again. The node closes connections that are idle for longer.
+/// The maximum idle time of a connection that is used again. A connection that was idle for longer is dropped, because
+/// the node may have closed it.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// A client of one node's admin API. Clones share connections.
@@ -39,13 +40,13 @@ impl Admin {
     /// Returns the status of the node.
     ///
     /// # Errors
-    /// If there is no response, with the error of the connection. If the node refuses the request, with its
-    /// [`ApiProblem`].
+    /// If there is no response; the error is that of the connection. If the node refuses the request; the error is the
+    /// [`ApiProblem`] of the response.
     pub async fn status(&self) -> Result<NodeStatus> {
         self.get(routes::STATUS).await
     }
 
-    /// Returns all apps that the token has access to.
+    /// Returns all apps of the node.
     ///
     /// # Errors
     /// The errors of [`Admin::status`].

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_named_by_their_content() {
+    fn parts_are_identified_by_their_digest() {
         let bundle = Bundle::one("a", b"abc".to_vec(), &["a.test".to_owned()]).unwrap();
         let part = &bundle.release.components["main"];
         // The test vector of FIPS 180-2, appendix B.1.

@@ -43,7 +43,7 @@ pub use usage::Usage;
 /// Runs a future to completion on the current thread, in a new asynchronous runtime.
 ///
 /// # Errors
-/// The errors of the future. If the asynchronous runtime cannot be created.
+/// If the future returns an error, or the asynchronous runtime cannot be created.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot create the asynchronous runtime")?.block_on(work)

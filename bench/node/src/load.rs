@@ -106,8 +106,9 @@ impl Outcome {
     /// Returns `self` if all responses were correct.
     ///
     /// # Errors
-    /// If a response was wrong, or there was none. The message has the descriptions of the first failures.
-    pub fn all_right(self) -> Result<Self> {
+    /// If a request has no correct response, or no request was sent. The message has the descriptions of the first
+    /// failures.
+    pub fn all_correct(self) -> Result<Self> {
         if self.failed == 0 && !self.whole_us.is_empty() {
             return Ok(self);
         }
@@ -205,11 +206,11 @@ async fn one(load: Load, number: usize, offset: usize, targets: Arc<[Target]>, b
     outcome
 }
 
-/// Requests each target once, one after another, over one connection. A request to `warm_up` opens the connection
-/// first, so that only the server is timed.
+/// Requests each target once, one after another, over one connection. Before that, requests to `warm_up` open the
+/// connection, so that only the server is timed.
 ///
 /// # Errors
-/// If a response is wrong.
+/// If a target or `warm_up` has no correct response.
 pub async fn each_once(address: SocketAddr, warm_up: &Target, targets: &[Target]) -> Result<Outcome> {
     let mut connection = Connection::new(address);
     for _ in 0..3 {
@@ -222,7 +223,7 @@ pub async fn each_once(address: SocketAddr, warm_up: &Target, targets: &[Target]
         outcome.note(target, response, Duration::ZERO);
     }
     outcome.took = began.elapsed();
-    outcome.all_right()
+    outcome.all_correct()
 }
 
 #[cfg(test)]
@@ -232,22 +233,22 @@ mod tests {
 
     use super::*;
 
-    /// Starts a server. Each of its first `right` responses has the requested host name as its body; later responses
-    /// have another host name.
-    async fn server(right: usize) -> SocketAddr {
+    /// Starts a server. Each of its first `correct_responses` responses has the requested host name as its body; later
+    /// responses have another host name.
+    async fn server(correct_responses: usize) -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let answered = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let responses = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let answered = answered.clone();
+                let responses = responses.clone();
                 tokio::spawn(async move {
                     let mut request = vec![0; 1024];
                     while let Ok(read @ 1..) = stream.read(&mut request).await {
                         let text = String::from_utf8_lossy(&request[..read]).into_owned();
                         let mut host = text.split("host: ").nth(1).unwrap().lines().next().unwrap();
-                        if answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= right {
+                        if responses.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= correct_responses {
                             host = "another";
                         }
                         let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{host}", host.len());
@@ -271,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn every_host_is_asked_and_checked() {
+    fn every_host_is_requested_and_checked() {
         run(async {
             let load = Load { until: Until::Requests(100), ..Load::for_seconds(server(usize::MAX).await, 7, 0.0) };
-            let outcome = load.run(targets(13)).await.all_right().unwrap();
+            let outcome = load.run(targets(13)).await.all_correct().unwrap();
             assert_eq!((outcome.requests(), outcome.first_byte_us.len()), (100, 100));
             let paced = Load { per_second: Some(2_000.0), ..load };
-            let outcome = paced.run(targets(13)).await.all_right().unwrap();
+            let outcome = paced.run(targets(13)).await.all_correct().unwrap();
             assert!(outcome.took >= Duration::from_millis(45), "100 at 2,000 a second: {:?}", outcome.took);
             let address = load.address;
             assert_eq!(each_once(address, &targets(1)[0], &targets(13)).await.unwrap().requests(), 13);
@@ -285,12 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_answers_are_counted() {
+    fn wrong_responses_are_counted() {
         run(async {
             let load = Load { until: Until::Requests(50), ..Load::for_seconds(server(40).await, 4, 0.0) };
             let outcome = load.run(targets(3)).await;
             assert_eq!((outcome.requests(), outcome.failed, outcome.failures.len()), (40, 10, FAILURES_KEPT));
-            let error = outcome.all_right().unwrap_err().to_string();
+            let error = outcome.all_correct().unwrap_err().to_string();
             assert!(error.contains("10 of 50") && error.contains("another"), "{error}");
         });
     }

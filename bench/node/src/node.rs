@@ -167,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_ends_is_an_error() {
+    fn a_program_that_exits_early_is_an_error() {
         let dir = std::env::temp_dir().join(format!("isomer-bench-node-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let error = Launch::new("true", &dir).start().map(drop).unwrap_err().to_string();
-        assert!(error.contains("ended before it was ready"), "{error}");
+        assert!(error.contains("exited before it was ready"), "{error}");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -7,7 +7,7 @@
 
 use anyhow::{Result, ensure};
 
-/// The number in the code and in the data of the guest `numbered`.
+/// The number that the guest `numbered` has in its code and in its data before it is replaced.
 const TEMPLATE: u32 = 12_648_430;
 /// The exclusive end of the range of numbers: a number has at most eight digits and 24 bits.
 pub const NUMBER_END: u32 = 1 << 24;
@@ -56,7 +56,7 @@ impl Template {
     /// If the number is not below [`NUMBER_END`].
     #[must_use]
     pub fn component(&self, number: u32) -> Vec<u8> {
-        assert!(number < NUMBER_END, "numbers are of 24 bits");
+        assert!(number < NUMBER_END, "a number has at most 24 bits");
         let mut bytes = self.bytes.clone();
         for place in &self.in_code {
             bytes[*place..*place + 5].copy_from_slice(&operand(number));
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_number_makes_a_valid_component_of_its_own() {
+    fn each_number_results_in_a_distinct_valid_component() {
         let template = Template::load().unwrap();
         assert!(template.component_bytes() >= 90 << 10, "a component of a usual size");
         assert_eq!(template.component(TEMPLATE), template.bytes);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_distinguished() {
+    fn only_bodies_with_matching_numbers_and_nonce_are_accepted() {
         assert_eq!(number_of(body_with(7, "x").as_bytes(), "x"), Some(7));
         assert_eq!(number_of(body_with(7, "x").as_bytes(), "y"), None);
         assert_eq!(number_of(b"code=7 data=8 nonce=x\n", "x"), None);

@@ -13,9 +13,9 @@ const TICKS_PER_S: f64 = 100.0;
 pub struct Usage {
     /// Resident memory in bytes; shared pages are counted completely.
     pub resident_bytes: u64,
-    /// Resident memory in bytes; of each shared page, only the process's share is counted.
+    /// Resident memory in bytes; the size of a shared page is divided by the number of processes that share it.
     pub proportional_bytes: u64,
-    /// Anonymous memory in bytes: pages without a file.
+    /// Anonymous memory in bytes: pages without a file. They are not shared, and only the process can release them.
     pub anonymous_bytes: u64,
     /// The number of memory mappings.
     pub mappings: u64,
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_read_right() {
+    fn files_of_proc_are_parsed() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 40 2 0 0 20 0 1 0 5 6 7";
         assert_eq!(cpu(stat), Some(Duration::from_millis(420)));
         assert_eq!(number_after("Pss_Anon:  1 kB\nPss:     2048 kB\n", "Pss:"), Some(2048));

@@ -28,7 +28,8 @@ struct Bench {
 #[derive(Clone, Copy)]
 enum Run {
     Plain(fn(&Lab) -> Result<Report>),
-    /// A function that gets a node with many deployed apps. The apps are deployed once for all benchmarks of a run.
+    /// A function that gets the data directory of a node on which many apps are deployed. The apps are deployed once
+    /// for all benchmarks of a run.
     WithFleet(fn(&Lab, &Fleet) -> Result<Report>),
 }
 
@@ -54,13 +55,13 @@ const BENCHES: &[Bench] = &[
     ),
     bench(
         "seam-calls",
-        "one call of a blocking function, by every way of crossing a seam",
+        "one call of a blocking function over a seam, in every mode and over every transport",
         &[Isomer, Wasmtime, Programs, Grpc, Dynamic],
         Plain(seam::calls),
     ),
     bench(
         "seam-async",
-        "one call of an async func, by every way of crossing a seam",
+        "one call of an async func over a seam, in every mode and over every transport",
         &[Isomer, Wasmtime, Programs, Grpc, Dynamic],
         Plain(seam::async_calls),
     ),
@@ -99,7 +100,7 @@ const fn bench(name: &'static str, about: &'static str, needs: &'static [Need], 
 }
 
 impl Bench {
-    /// Returns whether `name` is the benchmark's name, or the part of it before a `-`.
+    /// Returns whether `name` is the benchmark's name, or the part of the benchmark's name before a `-`.
     fn is_named(&self, name: &str) -> bool {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
@@ -156,8 +157,8 @@ fn measure(project: &Project, options: &Options, results: &mut Results) -> Resul
     Ok(())
 }
 
-/// Returns the programs that the chosen benchmarks need, without `isomer` if the command line names a program to
-/// measure.
+/// Returns the programs that the chosen benchmarks need. If the command line names a program to measure, `isomer` is
+/// not needed.
 fn needs_of(chosen: &[&Bench], options: &Options) -> BTreeSet<Need> {
     let needs = chosen.iter().flat_map(|bench| bench.needs).copied();
     needs.filter(|need| *need != Isomer || options.isomer.is_none()).collect()
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_stand_for_several() {
+    fn a_name_selects_one_or_several_benchmarks() {
         let named = |name: &str| BENCHES.iter().filter(|bench| bench.is_named(name)).count();
         assert_eq!([named("seam"), named("seam-load"), named("start"), named("sea")], [3, 1, 1, 0]);
         assert_eq!(parse(&["seam", "boutique"]).unwrap().names, ["seam", "boutique"]);

@@ -43,7 +43,7 @@ struct ShapeLines {
     shopping: &'static str,
 }
 
-/// Measurements that were published for the original demo's services, rewritten in Go.
+/// Measurements that the named paper has published for another port of the same demo app.
 const PAPER: [&str; 5] = [
     "for comparison, \"Towards Modern Development of Cloud Applications\" (HotOS'23), another port of the same demo, in Go:",
     "    gRPC and Kubernetes         78 cores   5.47 ms",

@@ -33,7 +33,7 @@ pub(crate) fn p3(lab: &Lab) -> Result<Report> {
 }
 
 /// Makes the engine's server reuse an instance as often as Isomer does. By default, the server handles 128 requests
-/// with one instance of a WASI 0.3 handler, and one request with one of a WASI 0.2 handler.
+/// with one instance of a WASI 0.3 handler, and one request with one instance of a WASI 0.2 handler.
 const REUSE_AS_ISOMER: &[&str] = &["--max-instance-reuse-count=10000"];
 
 /// Measures a WASI 0.2 handler, with a new instance for each request and with reused instances.

@@ -18,16 +18,17 @@ pub(crate) struct Effort {
     pub rounds: u32,
     /// The duration of each measurement under load, in seconds.
     pub load_s: u32,
-    /// The duration of the load before the first measurement, in seconds.
+    /// The duration of the load that warms up each subject before the first round, in seconds.
     pub warm_up_s: u32,
-    /// The number of times that a process is started.
+    /// The number of times that each process is started to measure its start.
     pub starts: u32,
     /// The number of fused calls in one request.
     pub calls: u32,
-    /// The time that the calls of one request take, in milliseconds, if calls are made one at a time.
+    /// The time that the calls of one request over a seam take, in milliseconds, if calls are made one at a time.
     pub calling_ms: u32,
+    /// The time that the calls of one request over a seam take, in milliseconds, if calls are concurrent.
     pub call_load_ms: u32,
-    /// The number of distinct apps on a node, and the number of tenants that share one app.
+    /// The number of distinct apps on a node, and the number of tenants that each have a copy of one app.
     pub apps: u32,
     /// The number of times that a node with all apps is started to measure its start.
     pub node_starts: u32,
@@ -48,7 +49,7 @@ const FULL: Effort = Effort {
     cold_rounds: 3,
     memory_rounds: 3,
 };
-/// The effort that is only enough to see that everything works: its results mean little.
+/// An effort that is only enough to see that everything works: the results mean little.
 const QUICK: Effort = Effort {
     rounds: 3,
     load_s: 1,

@@ -35,8 +35,8 @@ pub(crate) struct Run<'a> {
     pub connections: u32,
 }
 
-/// Runs the loads one after another, in several rounds (A B C A B C …), so that a slow phase of the machine affects
-/// all.
+/// Runs the loads one after another, in several rounds (A B C A B C …), so that a slow phase of the machine affects all
+/// servers.
 pub(crate) fn side_by_side(lab: &Lab, runs: &[Run<'_>]) -> Result<Vec<Subject>> {
     let mut subjects: Vec<Subject> = runs.iter().map(|run| subject(run.name, &run.server.line)).collect();
     for run in runs {
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_read_and_failures_are_errors() {
+    fn results_are_parsed_and_failed_requests_are_errors() {
         let text =
             "Running 1s test\n{\"requests\":100,\"duration_us\":500000,\"p50_us\":1.5,\"p99_us\":9.0,\"failed\":0}\n";
         let load = parse(text).unwrap();

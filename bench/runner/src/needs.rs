@@ -51,7 +51,8 @@ pub(crate) fn provide(project: &Project, needs: &BTreeSet<Need>) -> Result<()> {
             _ => {}
         }
     }
-    // Each package is built by its own command, because packages that are built together share their features.
+    // Each package is built by its own command, because packages that are built together share the features of their
+    // dependencies.
     for package in needs.iter().filter_map(|need| need.package()) {
         project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", package]))?;
     }
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_need_is_built_or_installed() {
+    fn each_need_is_built_or_installed() {
         let built = Need::ALL.into_iter().filter_map(Need::package).count();
         assert_eq!(built, 4);
         assert!(Need::ALL.is_sorted(), "the needs are in the order in which they are provided");

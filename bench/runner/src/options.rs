@@ -31,8 +31,8 @@ pub(crate) struct Options {
 const APPS_MIN: u32 = 10;
 
 impl Options {
-    /// Parses the arguments. `is_benchmark` returns whether an argument names one or more benchmarks. `known` is the
-    /// list of benchmarks for the error message.
+    /// Parses the arguments. `is_benchmark` returns whether an argument names one or more benchmarks. `known` lists the
+    /// benchmarks; the error for an unknown argument contains the list.
     ///
     /// # Errors
     /// If an argument is unknown, or an option lacks its value.
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn options_and_names_are_told_apart() {
+    fn options_and_names_are_distinguished() {
         let options = parse(&["hello", "--quick", "--json", "a.json", "start"]).unwrap();
         assert_eq!(options.names, ["hello", "start"]);
         assert!(options.quick && options.json == Some("a.json".into()) && options.isomer.is_none());

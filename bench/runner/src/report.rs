@@ -9,7 +9,7 @@ pub(crate) struct Series {
     pub samples: Vec<f64>,
 }
 
-/// A measured subject, for example a server, a transport of calls, or a kind of deployment.
+/// A measured subject, for example a server, a method of making a call, or a kind of deployment.
 pub(crate) struct Subject {
     pub name: String,
     /// The command that was run.
@@ -74,7 +74,7 @@ impl Report {
     /// Adds a comparison of the quantity `what` of two subjects. Each round must have measured both subjects.
     ///
     /// # Panics
-    /// If one of the subjects does not exist, which is a mistake in the benchmark.
+    /// If one of the subjects does not exist or has no such quantity, which is a mistake in the benchmark.
     pub(crate) fn compare(&mut self, one: &str, other: &str, what: &str, target: &'static str) {
         let samples = |name: &str| {
             let subject = self.subjects.iter().find(|subject| subject.name == name);
@@ -131,7 +131,7 @@ fn percentile(samples: &[f64], p: f64) -> f64 {
     below + (above - below) * place.fract()
 }
 
-/// Renders a number with about three significant digits.
+/// Renders a number with three significant digits. A number of 1000 or more keeps all digits before the decimal point.
 pub(crate) fn show(value: f64) -> String {
     match value.abs() {
         0.0 => "0.00".to_owned(),

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn measuring_again_replaces_and_the_rest_stays() {
+    fn a_new_result_replaces_only_that_of_its_benchmark() {
         let dir = std::env::temp_dir().join(format!("isomer-bench-results-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("results.json");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_has_no_paths_and_no_samples() {
+    fn published_results_have_no_paths_and_no_samples() {
         let results = Results { path: PathBuf::new(), benches: vec![bench("a", 1.0), bench("b", 2.0)] };
         let before = Results { path: PathBuf::new(), benches: vec![bench("a", 9.0), bench("c", 3.0)] };
         let text = results.published(&["a", "c", "missing"], &before);

@@ -1,4 +1,4 @@
-//! Servers that are measured: starting them, their resource usage, and stopping them.
+//! Starts and stops the servers that are measured, and reads their resource usage.
 //!
 //! The resource usage of a server includes that of all its descendant processes, so an app in several processes counts
 //! as one server.
@@ -38,7 +38,7 @@ pub(crate) struct Server {
     pub name: &'static str,
     /// The address of the server's HTTP port, or of the port for its own protocol.
     pub address: SocketAddr,
-    /// The command line that started the server, as a person would type it.
+    /// The command line that started the server.
     pub line: String,
     /// The time at which the server's process was started.
     pub began: Instant,
@@ -157,7 +157,7 @@ impl Drop for Server {
     }
 }
 
-/// The text before an address in the line by which a server reports that it is ready.
+/// The text before an address in the line with which a server reports that it is ready.
 const PREFIXES: [&str; 3] = ["http://", "https://", "\"link\":\""];
 const SOCKET: &str = "unix://";
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn all_processes_below_count() {
+    fn all_descendants_are_counted() {
         let process = |id, parent| Process::new(id, format!("{id} (a) b) S {parent} 1")).unwrap();
         // In the list of processes, a descendant may precede its parent.
         let all = vec![process(1, 0), process(5, 4), process(3, 1), process(4, 3), process(2, 1)];

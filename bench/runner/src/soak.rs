@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: runs a node under good and hostile tenants for a long time, while apps are deployed.
 //!
-//! Unlike a benchmark, the soak can fail: if a response is wrong, if a request of a good tenant fails, or if the node's
-//! resource usage grows.
+//! Unlike a benchmark, the soak can fail: if a response to a good tenant is wrong or missing, if a change by an
+//! administrator fails, or if the node's resource usage grows.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The start of a process: the time to its first response, the latency of the first request, and the memory afterwards.
 //!
-//! Everything is built and compiled before, and all files are in the page cache.
+//! Before the measurement, everything is built and compiled, and all files are in the page cache.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
 }
 
 /// Measures one start. Returns the milliseconds from the start to the end of the first response, the milliseconds to
-/// the first byte of the first and of the second response, and the resident memory in mebibytes.
+/// the first byte of the first and of the second response, and the resident memory after them in mebibytes.
 fn once(lab: &Lab, launch: Launch) -> Result<[f64; 4]> {
     let server = lab.start(launch)?;
     let cold = http::get(server.address, "/")?;

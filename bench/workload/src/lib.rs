@@ -1,8 +1,8 @@
 //! The work of the seam benchmarks, and a check that the work was done.
 //!
 //! A [`Work`] defines which function is called, how often, and how many calls run concurrently. Components and native
-//! programs run the same [`worker`], which calls the same [`answers`], so that they differ only in how a call is made.
-//! Every result is added to a checksum. [`expected`] computes the same checksum without a seam.
+//! programs run the same [`worker`], which calls the same functions of [`answers`], so that they differ only in how a
+//! call is made. Every result is added to a checksum. [`expected`] computes the same checksum without a seam.
 //!
 //! This crate must not know how a call is made: implementations of [`Callee`] do.
 #![forbid(unsafe_code)]

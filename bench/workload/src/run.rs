@@ -86,8 +86,8 @@ pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
         match work.what {
             What::Add => digest.number(callee.add(call, 0x0bad_cafe).await.into()),
             What::Echo => {
-                // Each call sends different first and last bytes, so that the result of an earlier call has a wrong
-                // digest.
+                // Each call sends a different first and last byte, so that the result of an earlier call would have a
+                // wrong digest.
                 stamp(&mut buffer, call);
                 // The next call sends the bytes that this call returned.
                 buffer = callee.echo(buffer).await;
@@ -139,7 +139,7 @@ impl Callee for Here {
     }
 }
 
-/// Returns the output of a future that is ready when it is polled first.
+/// Returns the output of a future that is ready when it is first polled.
 fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_does_not_depend_on_who_makes_which_call() {
+    fn the_checksum_does_not_depend_on_which_worker_makes_a_call() {
         for what in [What::Add, What::Echo, What::Lookup, What::All] {
             assert_eq!(expected(work(what, 50, 1)), expected(work(what, 50, 16)), "{what}");
         }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_answer_shows() {
+    fn a_wrong_result_changes_the_checksum() {
         struct Stale;
         impl Callee for Stale {
             async fn add(&mut self, a: u32, b: u32) -> u32 {

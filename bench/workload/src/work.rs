@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_query_can_be_parsed() {
         for what in [What::Add, What::Echo, What::Lookup, What::All] {
             let work = Work { what, mode: Mode::Async, calls: 7, size: 1024, concurrency: 16 };
             assert_eq!(Work::parse(&work.to_string()), Ok(work));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_queries_are_refused() {
         for query in ["what=sub", "mode=later", "n=many", "size=9000000", "concurrency=0", "concurrency=2", "x=1"] {
             assert!(Work::parse(query).is_err(), "{query}");
         }

@@ -18,7 +18,7 @@ use crate::chance::Chance;
 use crate::http::{Connection, request};
 use crate::numbered::{self, Template};
 
-/// The number of the actor that makes the changes, which its random numbers depend on.
+/// The actor number of this task. Its random numbers depend on this number and the seed.
 const ACTOR: u64 = 1;
 /// The number of different revisions of each app. The first deployment of a revision compiles it; later deployments
 /// find the compiled code.
@@ -105,15 +105,15 @@ async fn temporary_tenant(admin: &Admin, front: SocketAddr, template: &Template,
     let bundle = Bundle::one(APP, template.component(number), std::slice::from_ref(&host))?;
     admin.deploy(&tenant, APP, &bundle).await?;
     let mut connection = Connection::new(front);
-    let right = numbered::body(number);
-    expect(&mut connection, &host, 200, &right).await?;
+    let body = numbered::body(number);
+    expect(&mut connection, &host, 200, &body).await?;
     admin.stop(&tenant, APP).await?;
     expect(&mut connection, &host, 503, "").await?;
     admin.start(&tenant, APP).await?;
-    expect(&mut connection, &host, 200, &right).await?;
+    expect(&mut connection, &host, 200, &body).await?;
     admin.remove(&tenant, APP).await?;
     expect(&mut connection, &host, 404, "").await?;
-    // The node cannot remove the tenant while requests to its app are still running, so the removal is retried.
+    // Requests that are still running may keep the app for a moment, so the removal of the tenant is retried.
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = admin.remove_tenant(&tenant).await {
         if Instant::now() > deadline {
@@ -127,9 +127,9 @@ async fn temporary_tenant(admin: &Admin, front: SocketAddr, template: &Template,
 /// Sends a request and compares the status and, if `body` is not empty, the body of the response.
 async fn expect(connection: &mut Connection, host: &str, status: u16, body: &str) -> Result<()> {
     let response = connection.send(&request("GET", "/", host, &[], b""), PATIENCE).await?;
-    let right = response.status == status && (body.is_empty() || response.body == body.as_bytes());
+    let is_correct = response.status == status && (body.is_empty() || response.body == body.as_bytes());
     ensure!(
-        right,
+        is_correct,
         "`{host}` did not respond with {status} {body:?}, but with {} {:?}",
         response.status,
         response.text()

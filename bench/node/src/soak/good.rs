@@ -24,8 +24,8 @@ use crate::chance::Chance;
 use crate::http::{Connection, Response, request};
 use crate::numbered::{self, Template};
 
-/// The maximum time for a response. It is generous, because a good tenant must get a response even next to hostile
-/// tenants.
+/// The maximum time for a response to a good tenant. A request without a response in this time is a fault, even next to
+/// hostile tenants.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The number of apps with changing revisions.
 const NUMBERS: u64 = 3;
@@ -50,7 +50,7 @@ pub struct GoodTenants {
 
 /// An app with changing revisions. The response of each revision contains a number.
 pub struct Numbers {
-    /// The name of the tenant that owns the app.
+    /// The name of the app's tenant.
     pub tenant: String,
     /// The app's host name.
     pub host: String,
@@ -190,10 +190,10 @@ impl GoodTenants {
 
     /// Checks the sum of the shared key, which is known only after all clients have stopped.
     pub async fn check_at_the_end(&self, front: SocketAddr, tally: &Tally) {
-        let asked = add(&mut Connection::new(front), SHARED, 0).await;
+        let read = add(&mut Connection::new(front), SHARED, 0).await;
         let wanted = self.shared_sum.load(Ordering::Relaxed);
-        match asked {
-            Ok(sum) if sum == wanted => tally.count_right(),
+        match read {
+            Ok(sum) if sum == wanted => tally.count_correct(),
             Ok(sum) => tally.fault(format!("the shared counter is {sum} instead of {wanted}")),
             Err(error) => tally.fault(format!("cannot read the shared counter: {error:#}")),
         }
@@ -210,10 +210,10 @@ async fn ask_numbers(all: Arc<[Numbers]>, place: usize, front: SocketAddr, mut c
         let number = connection.send(&request, PATIENCE).await.and_then(|response| {
             ok(&response)?;
             numbered::number_of(&response.body, &nonce)
-                .with_context(|| format!("cannot parse the response: {}", response.text()))
+                .with_context(|| format!("the response has a wrong form or nonce: {}", response.text()))
         });
         match number {
-            Ok(number) if app.served_since(settled, number) => tally.count_right(),
+            Ok(number) if app.served_since(settled, number) => tally.count_correct(),
             Ok(number) => tally.fault(format!(
                 "`{}` responded from revision {number}, which did not serve during the request",
                 app.host
@@ -245,7 +245,7 @@ async fn count(client: u64, front: SocketAddr, mut chance: Chance, shared_sum: A
             })
         };
         match counted {
-            Ok(()) => tally.count_right(),
+            Ok(()) => tally.count_correct(),
             Err(error) => {
                 // Without a response, the client does not know whether its number was added, so it stops.
                 return tally.fault(format!("`counter`: {error:#}"));
@@ -278,7 +278,7 @@ async fn turn_around(host: &'static str, front: SocketAddr, mut chance: Chance, 
             Ok(())
         });
         match checked {
-            Ok(()) => tally.count_right(),
+            Ok(()) => tally.count_correct(),
             Err(error) => tally.fault(format!("`{host}`: {error:#}")),
         }
     }
@@ -294,18 +294,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_served_meanwhile_is_right_and_nothing_else() {
+    fn only_revisions_that_served_during_the_request_are_correct() {
         let revision = |byte| ReleaseDigest::from([byte; 16]);
         let history = Mutex::new(History { served: Vec::new(), settled: 0 });
         let app = Numbers { tenant: "t".to_owned(), host: "h".to_owned(), place: 0, history };
         app.begin(1);
         app.settle(revision(1));
-        let asked = app.settled();
+        let settled = app.settled();
         app.begin(2);
-        assert!(app.served_since(asked, 1) && app.served_since(asked, 2) && !app.served_since(asked, 3));
+        assert!(app.served_since(settled, 1) && app.served_since(settled, 2) && !app.served_since(settled, 3));
         app.settle(revision(2));
         // A response of revision 1 is still correct, because the request was sent before the change ended.
-        assert!(app.served_since(asked, 1));
+        assert!(app.served_since(settled, 1));
         assert!(!app.served_since(app.settled(), 1));
         assert_eq!(app.before(), Some((1, revision(1))));
         app.begin(3);

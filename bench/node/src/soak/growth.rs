@@ -2,7 +2,7 @@
 //! warm-up.
 //!
 //! The slope is the Theil–Sen estimator: the median of the slopes between all pairs of observations. A few outliers,
-//! for example while a compiler process or a deployment is running, do not change it.
+//! for example while the output of a compiler process is mapped or a deployment is running, do not change it.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::usage::Usage;
 const WARM_UP_PARTS: usize = 3;
 
 /// The maximum growth of resident memory from the end of the warm-up to the end of the soak. The limit does not depend
-/// on the duration, so a long soak is stricter than a short one.
+/// on the duration of the soak, so a long soak allows less growth per second than a short one.
 const RESIDENT_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const ANONYMOUS_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const DESCRIPTORS_MAX: f64 = 16.0;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leak_is_seen_and_a_warm_up_is_not_one() {
+    fn a_leak_is_detected_and_a_warm_up_is_no_leak() {
         assert!(too_much(|number| 50 + 2 * number), "40 MiB after the warm-up");
         assert!(!too_much(|number| 50 + 10 * number.min(9)), "all growth is in the first third");
         assert!(!too_much(|number| if number % 7 == 3 { 900 } else { 50 }), "some windows stand out");

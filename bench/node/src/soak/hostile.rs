@@ -21,8 +21,8 @@ use crate::http::{Connection, request};
 
 /// The number of clients of each attack.
 const CLIENTS: u64 = 2;
-/// The maximum pause of a client between two attacks, in milliseconds. It is short, so that attacks never stop for
-/// long, and not zero, so that the good tenants get processor time.
+/// The maximum pause of a client between two attacks, in milliseconds. Short pauses keep the attacks going, and leave
+/// processor time for the good tenants.
 const PAUSE_MS: usize = 60;
 /// The maximum time that a client waits for a response.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -142,18 +142,18 @@ async fn attack_on(attack: &'static Attack, front: SocketAddr, mut chance: Chanc
 
 /// Makes one attack and returns its outcome, for example the status of the response.
 async fn once(attack: &Attack, connection: &mut Connection, chance: &mut Chance) -> Result<String> {
-    let ask = request("GET", attack.path, &host(attack.name), &[], b"");
+    let request = request("GET", attack.path, &host(attack.name), &[], b"");
     match attack.how {
-        Behaviour::Request => Ok(connection.send(&ask, PATIENCE).await?.status.to_string()),
+        Behaviour::Request => Ok(connection.send(&request, PATIENCE).await?.status.to_string()),
         Behaviour::Leave => {
-            connection.open().await?.write_all(&ask).await?;
+            connection.open().await?.write_all(&request).await?;
             sleep(Duration::from_millis(chance.below(30) as u64)).await;
             connection.close();
             Ok("disconnected".to_owned())
         }
         Behaviour::ReadSlowly => {
             let stream = connection.open().await?;
-            stream.write_all(&ask).await?;
+            stream.write_all(&request).await?;
             let mut bytes = [0; 512];
             for _ in 0..chance.below(40) {
                 if timeout(PATIENCE, stream.read(&mut bytes)).await?? == 0 {

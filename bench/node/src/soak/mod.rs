@@ -36,8 +36,8 @@ use crate::numbered::Template;
 use growth::{Growth, Window};
 use tally::Tally;
 
-/// The length of a soak, and its seed. A soak ends when it has reached all three minimums: `requests`, `changes` and
-/// `windows`.
+/// The length of a soak, and the seed. A soak ends when `requests`, `changes` and `windows`, which are minimums, are
+/// all reached.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The seed of all random choices.
@@ -140,11 +140,12 @@ pub fn generous() -> TenantChange {
     }
 }
 
-/// Deploys all tenants, runs their clients until the soak ends, and returns the result. Calls `say` with
+/// Deploys the apps of all tenants, runs their clients until the soak ends, and returns the result. Calls `say` with
 /// lines that report the progress.
 ///
 /// # Errors
-/// If a tenant cannot be deployed, or an actor panics.
+/// If the app of a tenant cannot be deployed, for example because the node has exited, or if an actor panics. Any later
+/// failure is recorded in [`Summary::faults`].
 pub async fn run(node: &Node, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Summary> {
     let began = Instant::now();
     let template = Template::load()?;
@@ -187,7 +188,7 @@ pub async fn run(node: &Node, settings: &Settings, say: &mut dyn FnMut(&str)) ->
     good.check_at_the_end(node.front, &tally).await;
     Ok(Summary {
         seed: settings.seed,
-        requests: tally.right(),
+        requests: tally.correct(),
         faults: tally.faults(),
         changes: tally.changes(),
         hostile: tally.hostile(),
@@ -198,7 +199,7 @@ pub async fn run(node: &Node, settings: &Settings, say: &mut dyn FnMut(&str)) ->
 }
 
 fn is_over(settings: &Settings, tally: &Tally, windows: &[Window]) -> bool {
-    let enough = tally.right() >= settings.requests
+    let enough = tally.correct() >= settings.requests
         && tally.changes().values().sum::<u64>() >= settings.changes
         && windows.len() >= settings.windows;
     let seems_to_grow =
@@ -209,7 +210,7 @@ fn is_over(settings: &Settings, tally: &Tally, windows: &[Window]) -> bool {
 async fn look(pid: u32, admin: &Admin, tally: &Tally, began: Instant) -> Result<Window> {
     let status = admin.status().await?;
     let usage = crate::Usage::of(pid)?;
-    Ok(Window { at: began.elapsed(), usage, instances: status.instances, requests: tally.right() })
+    Ok(Window { at: began.elapsed(), usage, instances: status.instances, requests: tally.correct() })
 }
 
 impl Summary {

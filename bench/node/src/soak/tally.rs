@@ -12,7 +12,7 @@ const FAULTS_MAX: usize = 20;
 pub struct Tally {
     began: Instant,
     stopped: AtomicBool,
-    right: AtomicU64,
+    correct: AtomicU64,
     faults: Mutex<Vec<String>>,
     changes: Mutex<BTreeMap<&'static str, u64>>,
     hostile: Mutex<BTreeMap<&'static str, BTreeMap<String, u64>>>,
@@ -31,7 +31,7 @@ impl Tally {
         Self {
             began: Instant::now(),
             stopped: AtomicBool::new(false),
-            right: AtomicU64::new(0),
+            correct: AtomicU64::new(0),
             faults: Mutex::default(),
             changes: Mutex::default(),
             hostile: Mutex::default(),
@@ -50,14 +50,14 @@ impl Tally {
     }
 
     /// Counts a correct response to a good tenant.
-    pub fn count_right(&self) {
-        self.right.fetch_add(1, Ordering::Relaxed);
+    pub fn count_correct(&self) {
+        self.correct.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the number of correct responses to good tenants.
     #[must_use]
-    pub fn right(&self) -> u64 {
-        self.right.load(Ordering::Relaxed)
+    pub fn correct(&self) -> u64 {
+        self.correct.load(Ordering::Relaxed)
     }
 
     /// Records a fault: a wrong response, a failed request of a good tenant, or a change that failed.
@@ -89,12 +89,12 @@ impl Tally {
         lock(&self.changes).clone()
     }
 
-    /// Registers a hostile tenant without any attack yet, so that the soak fails if the tenant never attacks.
+    /// Registers a hostile tenant before its first attack, so that the soak fails if the tenant never attacks.
     pub fn expect_hostile(&self, name: &'static str) {
         lock(&self.hostile).entry(name).or_default();
     }
 
-    /// Counts an attack by its tenant and its outcome.
+    /// Counts an attack of the hostile tenant `name` that had the given outcome.
     pub fn count_hostile(&self, name: &'static str, outcome: String) {
         *lock(&self.hostile).entry(name).or_default().entry(outcome).or_default() += 1;
     }

@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         components.insert(name.clone(), bytes);
     }
     let mut plan = isomer_plan::plan(&app, &types, MONOLITH).map_err(all)?;
-    let [group] = plan.groups.as_mut_slice() else { return Err("the app is more than one group".into()) };
+    let [group] = plan.groups.as_mut_slice() else { return Err("the app has more than one group".into()) };
     for import in &mut group.imports {
         import.binding = ImportBinding::Shared;
     }

@@ -1,9 +1,10 @@
-//! Measures a call over a link without an engine on either side: an echo in another process.
+//! Measures a call over a link without an engine on either side. The callee is another process, which returns the bytes
+//! of each call.
 //!
 //! `link_calls` prints one line of JSON for each transport, size and number of concurrent calls: the median and the
 //! 99th percentile of the duration of a call in µs, calls per second, and µs of processor time of both processes per
 //! call. With `link_calls ROUND_MS`, each measurement takes `ROUND_MS` milliseconds instead of one second.
-#![allow(clippy::print_stdout, reason = "a program that tells its results")]
+#![allow(clippy::print_stdout, reason = "a program that prints its results")]
 
 use std::error::Error;
 use std::future::Future;
@@ -34,7 +35,7 @@ impl Callee for Echo {
     }
 }
 
-/// The process that returns the bytes of each call. Killed when dropped.
+/// The callee's process. Killed when dropped.
 struct Callees(Child);
 
 impl Drop for Callees {
@@ -76,7 +77,7 @@ async fn measure(round: Duration) -> Result<(), Failed> {
         peer.wait_ready(Instant::now() + CONNECT_TIMEOUT).await?;
         for size in SIZES {
             for in_flight in IN_FLIGHT.into_iter().filter(|in_flight| size * in_flight <= BYTES_MAX) {
-                // These calls warm up the caches and branch predictors.
+                // These calls warm up memory and branch predictors, and are not measured.
                 calls(&peer, size, in_flight, round / 5).await?;
                 let before = processor_us(callees.0.id())?;
                 let start = Instant::now();

@@ -2,7 +2,7 @@
 //!
 //! The server uses only the HTTP library, executor and socket options of Isomer's front door. It listens on a port that
 //! the operating system chooses and prints its address.
-#![allow(clippy::print_stdout, reason = "a program that tells its address")]
+#![allow(clippy::print_stdout, reason = "a program that prints its address")]
 
 use std::convert::Infallible;
 use std::error::Error;

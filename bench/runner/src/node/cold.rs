@@ -1,8 +1,8 @@
 //! The latency of an app's first request: after the start of the node, after eviction, and with its code already
 //! mapped.
 //!
-//! The request uses a connection that has been used for another app. It is timed from its first byte to the first byte
-//! of the response.
+//! The request uses a connection that has been used for another app. The latency is the time from the first byte of the
+//! request to the first byte of the response.
 
 use std::time::{Duration, Instant};
 
@@ -64,11 +64,12 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     Ok(report)
 }
 
-/// A number of most recently used apps that is low enough for all of them to be loaded.
+/// The maximum number of apps that are requested again while they are loaded: those that were used most recently. The
+/// number is low enough that the node has evicted none of them.
 const LATEST: usize = 200;
 
-/// Returns the time to the first byte for each app after its eviction, in microseconds. The node may load only few
-/// apps.
+/// Starts a node that can load only few apps, and requests all apps twice. Returns the times to the first byte of the
+/// second requests, in microseconds. All but a few apps were evicted before their second request.
 fn evicted(fleet: &Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
     let few = (distinct.len() / 4).clamp(2, 256);
     let node = fleet.start(Some(&format!("[limits]\napps_loaded = {few}\n")))?;
@@ -91,7 +92,7 @@ pub(super) async fn without_instances(node: &Node) -> Result<()> {
     while node.admin.status().await?.instances > 0 {
         ensure!(
             began.elapsed() < IDLE_PATIENCE,
-            "idle instances were not dropped within {} s",
+            "idle instances were not evicted within {} s",
             IDLE_PATIENCE.as_secs()
         );
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,5 +1,5 @@
-//! Many apps on one node, deployed through its admin API: distinct apps of one tenant, and the same app for as many
-//! tenants.
+//! Many apps on one node, deployed through its admin API: distinct apps of one tenant, and one app for many tenants.
+//! There are as many tenants as distinct apps.
 //!
 //! All distinct apps come from one build, and each contains a different number (`isomer_bench_node::numbered`). So each
 //! app has its own bytes and its own compiled code, and its responses contain its number.
@@ -187,7 +187,8 @@ fn shared_host(number: u32) -> String {
     format!("t{number}.shared.test")
 }
 
-/// Returns the host names of the app `number`. Each of the `apps` gets enough of them for a total of [`HOSTS_MIN`].
+/// Returns the host names of the app `number`. Each of `apps` apps gets so many that there are at least [`HOSTS_MIN`]
+/// in total.
 fn hosts_of(number: u32, apps: u32) -> Vec<String> {
     let more = 1..HOSTS_MIN.div_ceil(apps.max(1));
     std::iter::once(host(number)).chain(more.map(|name| format!("h{name}.{}", host(number)))).collect()
@@ -227,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_enough_hosts_and_no_two_are_the_same() {
+    fn there_are_enough_distinct_host_names() {
         for apps in [1, 40, 200, 999, 1000, 10_000] {
             let mut hosts: Vec<String> = (0..apps).flat_map(|number| hosts_of(number, apps)).collect();
             assert!(hosts.len() >= HOSTS_MIN as usize && hosts.len() >= apps as usize);

@@ -95,7 +95,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
 fn load(line: &Line<'_>, seconds: u32) -> Result<(Outcome, Duration)> {
     let before = (line.cpu)()?;
     let load = Load::for_seconds(line.address, CONNECTIONS as usize, f64::from(seconds));
-    let outcome = block_on(async { load.run(line.targets.clone()).await.all_right() })?;
+    let outcome = block_on(async { load.run(line.targets.clone()).await.all_correct() })?;
     let cpu = (line.cpu)()?.saturating_sub(before);
     ensure!(outcome.requests() > 0, "{} sent no response", line.name);
     Ok((outcome, cpu))

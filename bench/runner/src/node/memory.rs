@@ -85,7 +85,7 @@ fn one_process(server: &Server) -> Result<Cost> {
     Ok(each(None, &usage, 1))
 }
 
-/// Returns the cost per loaded app: with the instance that has handled a request, and after the eviction of that
+/// Returns two costs per loaded app: after a request, while the app has an instance, and after the eviction of this
 /// instance.
 fn loaded(node: &Node, targets: &[Target]) -> Result<[Cost; 2]> {
     block_on(async {
@@ -129,7 +129,7 @@ fn live_instances(lab: &Lab) -> Result<(String, Vec<Cost>)> {
             }
             let count = node.admin.status().await?.instances - live_before;
             rows.push(each(Some(&before), &node.usage()?, count));
-            load.await?.all_right()?;
+            load.await?.all_correct()?;
         }
         Ok(rows)
     })?;

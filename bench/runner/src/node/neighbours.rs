@@ -89,7 +89,7 @@ async fn once(lab: &Lab, node: &Node, prefix: Option<&str>, seed: u64) -> Result
         per_second: Some(PER_SECOND),
         ..Load::for_seconds(node.front, CONNECTIONS, f64::from(lab.effort.load_s))
     };
-    let outcome = load.run([Target::get("good.test", "/", numbered::body(NUMBER))].into()).await.all_right()?;
+    let outcome = load.run([Target::get("good.test", "/", numbered::body(NUMBER))].into()).await.all_correct()?;
     tally.stop();
     while attackers.join_next().await.is_some() {}
     Ok(outcome.whole_us)

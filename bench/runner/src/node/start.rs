@@ -1,4 +1,5 @@
-//! The time from the start of a node with all its apps to its ready line, and to the first response of an app.
+//! The time from the start of a node with all its apps to the line with which the node reports that it is ready, and to
+//! the first response of an app.
 
 use anyhow::Result;
 use isomer_bench_node::{Connection, Node, Template, block_on, load};

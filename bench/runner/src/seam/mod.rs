@@ -4,23 +4,24 @@
 //! One app of two components runs fused, isolated, in two processes over a Unix socket, and as two groups over HTTP/2,
 //! in plain text and with mutual TLS. It is compared with the same components composed in the engine's own server, the
 //! same components linked by dynamic values, and gRPC between native programs. All of them serve `GET /run?…`. The
-//! response contains the duration by the caller's clock and the checksum of all results, which must be correct.
+//! response contains the duration of the calls by the caller's clock, and the checksum of all results, which must be
+//! correct.
 //!
-//! In this module, a *way* is one of these methods of making a call.
+//! In this module, a *method* is one of these modes, transports and alternatives by which the same call is made.
 
+mod methods;
 mod plot;
 mod publish;
 mod runs;
-mod ways;
 
 use anyhow::Result;
 use isomer_bench_workload::{Mode, What};
 
 use crate::lab::Lab;
 use crate::report::{Report, Series, Subject};
+use methods::CallMethod;
 pub(crate) use publish::publish;
 use runs::Call;
-use ways::Way;
 
 /// A kind of call: a function and the size of its payload.
 struct Kind {
@@ -56,30 +57,30 @@ pub(super) fn async_calls(lab: &Lab) -> Result<Report> {
 }
 
 fn one_by_one(lab: &Lab, mode: Mode) -> Result<Report> {
-    let ways = ways::all(lab)?;
-    let mut subjects: Vec<Subject> = ways.iter().map(|way| way.subject(way.name, kinds_in_us())).collect();
+    let methods = methods::all(lab)?;
+    let mut subjects: Vec<Subject> = methods.iter().map(|method| method.subject(method.name, kinds_in_us())).collect();
     for (number, kind) in KINDS.iter().enumerate() {
         let call = Call { what: kind.what, mode, size: kind.size, concurrency: 1 };
-        // The number of calls that fill a round is determined for each way. These calls are also its warm-up.
+        // The number of calls that fill a round is determined for each method. These calls are also its warm-up.
         let mut counts = Vec::new();
-        for way in &ways {
-            counts.push(call.count_for(way, lab.effort.calling_ms)?);
+        for method in &methods {
+            counts.push(call.count_for(method, lab.effort.calling_ms)?);
         }
         for _ in 0..lab.effort.rounds {
-            for ((way, count), subject) in ways.iter().zip(&counts).zip(&mut subjects) {
-                subject.series[number].samples.push(call.make(way, *count)?.ns_per_call / 1e3);
+            for ((method, count), subject) in methods.iter().zip(&counts).zip(&mut subjects) {
+                subject.series[number].samples.push(call.make(method, *count)?.ns_per_call / 1e3);
             }
         }
         println!("   {}", kind.name);
     }
     let mut report = Report { subjects, ..Report::default() };
     for Kind { name, .. } in &KINDS {
-        report.compare(ways::FUSED, ways::COMPOSED, name, "≤ 1.05");
+        report.compare(methods::FUSED, methods::COMPOSED, name, "≤ 1.05");
     }
     for Kind { name, .. } in &KINDS {
-        report.compare(ways::ISOLATED, ways::DYNAMIC, name, "≤ 1");
+        report.compare(methods::ISOLATED, methods::DYNAMIC, name, "≤ 1");
     }
-    for (ours, theirs) in ways::REMOTE_AND_GRPC {
+    for (ours, theirs) in methods::REMOTE_AND_GRPC {
         for Kind { name, .. } in &KINDS {
             report.compare(ours, theirs, name, "≤ 1");
         }
@@ -97,27 +98,29 @@ fn kinds_in_us() -> Vec<Series> {
 
 /// Measures concurrent calls of `async func`s: calls per second, and processor time per call.
 pub(super) fn load(lab: &Lab) -> Result<Report> {
-    let ways = ways::loaded(lab)?;
-    let lines: Vec<(&Way, u32)> =
-        CONCURRENCIES.iter().flat_map(|concurrency| ways.iter().map(move |way| (way, *concurrency))).collect();
+    let methods = methods::loaded(lab)?;
+    let lines: Vec<(&CallMethod, u32)> =
+        CONCURRENCIES.iter().flat_map(|concurrency| methods.iter().map(move |method| (method, *concurrency))).collect();
     let series = || {
         let both = |kind: &&str| [Series::new(*kind, "1/s"), Series::new(format!("{kind}, CPU per call"), "µs")];
         LOADED.iter().flat_map(both).collect()
     };
-    let mut subjects: Vec<Subject> =
-        lines.iter().map(|(way, concurrency)| way.subject(&in_flight(way.name, *concurrency), series())).collect();
+    let mut subjects: Vec<Subject> = lines
+        .iter()
+        .map(|(method, concurrency)| method.subject(&in_flight(method.name, *concurrency), series()))
+        .collect();
     for (number, name) in LOADED.iter().enumerate() {
         let Some(kind) = KINDS.iter().find(|kind| kind.name == *name) else { continue };
         let call = |concurrency| Call { what: kind.what, mode: Mode::Async, size: kind.size, concurrency };
         let mut counts = Vec::new();
-        for (way, concurrency) in &lines {
-            counts.push(call(*concurrency).count_for(way, lab.effort.call_load_ms)?);
+        for (method, concurrency) in &lines {
+            counts.push(call(*concurrency).count_for(method, lab.effort.call_load_ms)?);
         }
         for round in 1..=lab.effort.rounds {
-            for (((way, concurrency), count), subject) in lines.iter().zip(&counts).zip(&mut subjects) {
-                let cpu_before = way.cpu()?;
-                let made = call(*concurrency).make(way, *count)?;
-                let cpu = way.cpu()?.saturating_sub(cpu_before);
+            for (((method, concurrency), count), subject) in lines.iter().zip(&counts).zip(&mut subjects) {
+                let cpu_before = method.cpu()?;
+                let made = call(*concurrency).make(method, *count)?;
+                let cpu = method.cpu()?.saturating_sub(cpu_before);
                 subject.series[2 * number].samples.push(1e9 / made.ns_per_call);
                 subject.series[2 * number + 1].samples.push(cpu.as_secs_f64() * 1e6 / f64::from(*count));
             }
@@ -125,7 +128,7 @@ pub(super) fn load(lab: &Lab) -> Result<Report> {
         }
     }
     let mut report = Report { subjects, ..Report::default() };
-    for (ours, theirs) in ways::REMOTE_AND_GRPC {
+    for (ours, theirs) in methods::REMOTE_AND_GRPC {
         for concurrency in CONCURRENCIES {
             let (ours, theirs) = (in_flight(ours, concurrency), in_flight(theirs, concurrency));
             for name in LOADED {
@@ -138,8 +141,8 @@ pub(super) fn load(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-fn in_flight(way: &str, concurrency: u32) -> String {
-    format!("{way}, {concurrency} in flight")
+fn in_flight(method: &str, concurrency: u32) -> String {
+    format!("{method}, {concurrency} in flight")
 }
 
 #[cfg(test)]
@@ -147,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loads_are_of_kinds_that_there_are() {
+    fn loaded_kinds_exist() {
         assert!(LOADED.iter().all(|name| KINDS.iter().any(|kind| kind.name == *name)));
     }
 }

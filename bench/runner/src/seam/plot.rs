@@ -1,9 +1,9 @@
-//! Draws durations as a plain SVG: panels next to each other, each with one row per way of making a call, and a dot on
-//! a logarithmic scale.
+//! Draws durations as a plain SVG: panels next to each other. Each panel has one row per method of making a call, with
+//! a dot on a logarithmic scale.
 //!
 //! The picture is readable on light and on dark pages, because the colours follow the reader's colour scheme and the
 //! background is transparent. The position of a dot shows the duration. The colour only distinguishes Isomer from the
-//! other ways.
+//! other methods of making a call.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub(super) struct Panel {
 /// A row of a panel. All durations are in microseconds.
 pub(super) struct Line {
     pub name: String,
-    /// Whether the row is about Isomer.
+    /// Whether the row shows a method of Isomer.
     pub ours: bool,
     pub median: f64,
     pub least: f64,
@@ -97,7 +97,8 @@ fn draw(out: &mut String, panel: &Panel, (left, top): (f64, f64)) {
     }
 }
 
-/// A logarithmic scale, given by the exponents of its first and last power of ten.
+/// A logarithmic scale from one power of ten, which is at most the minimum, to another one, which is at least the
+/// maximum. The fields are the exponents.
 struct Scale {
     first: i32,
     last: i32,
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn each_tenfold_is_as_far_as_the_next() {
+    fn powers_of_ten_have_equal_distances() {
         let svg = svg("t", "l", &[panel(vec![line("ours", 0.02), line("x", 0.2), line("y", 2.0)])]);
         let [a, b, c] = dots(&svg)[..] else { panic!("{svg}") };
         assert!(a < b && ((b - a) - (c - b)).abs() < 0.2, "{a} {b} {c}");
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_well_formed_and_follows_the_readers_scheme() {
+    fn the_picture_is_well_formed_and_follows_the_colour_scheme() {
         let svg = svg("times & more", "l", &[panel(vec![line("ours", 1.0), line("<x>", 3.0)])]);
         assert!(svg.contains("times &amp; more") && svg.contains("a &lt; b") && svg.contains("&lt;x&gt;"), "{svg}");
         assert!(svg.contains("prefers-color-scheme:dark"));

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_json::Value;
 
+use super::methods;
 use super::plot::{Line, Panel, svg};
-use super::ways;
 use crate::results::{self, Results};
 use xtask::project::Project;
 
@@ -29,7 +29,7 @@ const PICTURES: [(&str, &str, &str); 2] = [
 const NUMBERS: &str = "docs/reference/benchmarks.json";
 
 const LEGEND: &str = "Logarithmic, each panel with a scale of its own; the dot is the median of the rounds, the bar their range. \
-                      Pairs: Isomer's way, and the way that it is compared with.";
+                      Pairs: a method of Isomer, and the method that it is compared with.";
 
 /// Writes the pictures and numbers into `docs/`. Benchmarks that were not measured keep their published numbers.
 ///
@@ -61,7 +61,7 @@ fn panels(bench: &Value) -> Vec<Panel> {
             let number = |key: &str| series[key].as_f64().unwrap_or_default();
             let line = Line {
                 name: name.to_owned(),
-                ours: ways::OURS.contains(&name),
+                ours: methods::OURS.contains(&name),
                 median: number("median"),
                 least: number("min"),
                 most: number("max"),

@@ -4,10 +4,11 @@ use anyhow::{Context as _, Result, ensure};
 use isomer_bench_workload::{Mode, What, Work, expected};
 use serde_json::Value;
 
-use super::ways::Way;
+use super::methods::CallMethod;
 use crate::http;
 
-/// The maximum number of calls of a round. It is limited because the expected results of all calls are computed, too.
+/// The maximum number of calls of a round. The number is limited, because the expected results of all calls are
+/// computed as well.
 const CALLS_MAX: u32 = 20_000_000;
 
 /// The calls of a round, without their number.
@@ -28,11 +29,11 @@ pub(super) struct Measurement {
 
 impl Call {
     /// Determines the number of calls that take about `ms` milliseconds, by trying increasing numbers.
-    pub(super) fn count_for(self, way: &Way, ms: u32) -> Result<u32> {
+    pub(super) fn count_for(self, method: &CallMethod, ms: u32) -> Result<u32> {
         let enough_ns = f64::from(ms) * 1e6;
         let mut count = self.concurrency;
         loop {
-            let ns = self.make(way, count)?.ns_per_call * f64::from(count);
+            let ns = self.make(method, count)?.ns_per_call * f64::from(count);
             match next_count(count, ns, enough_ns) {
                 Ok(fits) => return Ok(fits.max(self.concurrency)),
                 Err(more) => count = more,
@@ -44,17 +45,17 @@ impl Call {
     ///
     /// # Errors
     /// If a call fails, or a result is wrong: the speed of wrong results has no meaning.
-    pub(super) fn make(self, way: &Way, calls: u32) -> Result<Measurement> {
+    pub(super) fn make(self, method: &CallMethod, calls: u32) -> Result<Measurement> {
         let Self { what, mode, size, concurrency } = self;
         let work = Work { what, mode, calls, size, concurrency };
-        let response = http::get_json_line(way.address(), &format!("/run?{work}"))
-            .with_context(|| format!("{} did not respond to {work}", way.name))?;
-        read(&response, work).with_context(|| format!("{} responded to {work} with {response}", way.name))
+        let response = http::get_json_line(method.address(), &format!("/run?{work}"))
+            .with_context(|| format!("{} did not respond to {work}", method.name))?;
+        read(&response, work).with_context(|| format!("{} responded to {work} with {response}", method.name))
     }
 }
 
-/// Returns the number of calls that take `enough_ns`, if `count` calls took `ns`. If that is too short for an estimate,
-/// returns as `Err` the number of calls to try next.
+/// Estimates the number of calls that take `enough_ns`, from the duration `ns` of `count` calls. If this duration is
+/// too short for an estimate, returns as `Err` the number of calls to try next.
 fn next_count(count: u32, ns: f64, enough_ns: f64) -> Result<u32, u32> {
     let fits = f64::from(count) * enough_ns / ns.max(1.0);
     // The duration of few calls is unreliable, so an estimate needs at least a quarter of the wanted duration.
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_calls_is_found() {
+    fn the_number_of_calls_that_fill_a_round_is_found() {
         // At 100 ns per call, 40 ms are 400,000 calls.
         let mut count = 1;
         let mut tries = 0;
@@ -91,7 +92,8 @@ mod tests {
         };
         assert_eq!(found, 400_000);
         assert!(tries < 10, "{tries}");
-        // A call that takes longer than a round is made once. A clock that stands still ends the search at the maximum.
+        // A call that takes longer than a round is made once. If the clock stands still, the search ends at the
+        // maximum.
         assert_eq!(next_count(1, 1e9, 40e6), Ok(1));
         assert_eq!(next_count(CALLS_MAX, 0.0, 40e6), Ok(CALLS_MAX));
     }
@@ -99,8 +101,8 @@ mod tests {
     #[test]
     fn wrong_results_are_errors() {
         let work = Work { what: What::Add, mode: Mode::Sync, calls: 4, size: 0, concurrency: 1 };
-        let right = format!("{{\"ns\":400,\"checksum\":\"{:016x}\"}}", expected(work));
-        assert_eq!(read(&right, work).unwrap(), Measurement { ns_per_call: 100.0 });
+        let correct = format!("{{\"ns\":400,\"checksum\":\"{:016x}\"}}", expected(work));
+        assert_eq!(read(&correct, work).unwrap(), Measurement { ns_per_call: 100.0 });
         assert!(read("{\"ns\":400,\"checksum\":\"0000000000000000\"}", work).is_err());
         assert!(read("{}", work).is_err());
     }

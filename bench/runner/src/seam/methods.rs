@@ -1,4 +1,4 @@
-//! The ways of making a call, each with a server for `GET /run?…` and the processes that this server needs.
+//! The methods of making a call, each with a server for `GET /run?…` and the processes that this server needs.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,13 +24,13 @@ const HTTP2_GRPC: &str = "gRPC, TCP";
 const TLS: &str = "HTTP/2, mutual TLS";
 const TLS_GRPC: &str = "gRPC, mutual TLS";
 
-/// Pairs of one of Isomer's remote ways and the way over gRPC with which it is compared.
+/// Each of Isomer's remote methods, with the gRPC method that it is compared with.
 pub(super) const REMOTE_AND_GRPC: [(&str, &str); 3] = [(UNIX, UNIX_GRPC), (HTTP2, HTTP2_GRPC), (TLS, TLS_GRPC)];
 
-/// The ways in which Isomer makes a call.
+/// The methods by which Isomer makes a call.
 pub(super) const OURS: [&str; 5] = [FUSED, ISOLATED, UNIX, HTTP2, TLS];
 
-/// The manifest of the app, which has the same two component files in every shape.
+/// The manifest of the app. All its shapes use the same two component files.
 const MANIFEST: &str = r#"[app]
 name = "seam-bench"
 version = "0.1.0"
@@ -53,8 +53,8 @@ front = ["caller"]
 back = ["callee"]
 "#;
 
-/// A way of making a call.
-pub(super) struct Way {
+/// A method of making a call.
+pub(super) struct CallMethod {
     pub name: &'static str,
     /// The server of `GET /run?…`.
     front: Server,
@@ -62,7 +62,7 @@ pub(super) struct Way {
     back: Option<Server>,
 }
 
-impl Way {
+impl CallMethod {
     pub(super) fn address(&self) -> SocketAddr {
         self.front.address
     }
@@ -73,38 +73,38 @@ impl Way {
         Ok(self.front.cpu()? + back)
     }
 
-    /// Creates a subject of the results for this way, with the commands that were run.
+    /// Creates the subject with the results of this method, with the commands that were run and the given `series`.
     pub(super) fn subject(&self, name: &str, series: Vec<Series>) -> Subject {
         let lines = self.back.iter().chain([&self.front]).map(|server| server.line.as_str());
         Subject { name: name.to_owned(), command: lines.collect::<Vec<_>>().join(" & "), series }
     }
 }
 
-/// Starts the servers of all ways. In the returned list, ways that are compared are next to each other.
-pub(super) fn all(lab: &Lab) -> Result<Vec<Way>> {
+/// Starts the servers of all methods. In the returned list, methods that are compared are next to each other.
+pub(super) fn all(lab: &Lab) -> Result<Vec<CallMethod>> {
     let app = app(lab)?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;
     let mut dynamic = lab.program(Need::Dynamic, "isomer-bench-dynamic");
     dynamic.arg(app.join("caller.wasm")).arg(app.join("callee.wasm"));
-    let mut ways = vec![
+    let mut methods = vec![
         single(FUSED, lab.start(lab.isomer(FUSED, &app))?),
         single(COMPOSED, lab.start(lab.wasmtime(COMPOSED, &composed, &[]))?),
         single(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?),
         single(DYNAMIC, lab.start(Launch { name: DYNAMIC, address_output: AddressOutput::Stdout, command: dynamic })?),
     ];
-    ways.extend(remote(lab, &app)?);
-    Ok(ways)
+    methods.extend(remote(lab, &app)?);
+    Ok(methods)
 }
 
-/// Starts the servers of the ways that are measured under load: isolated and remote calls.
-pub(super) fn loaded(lab: &Lab) -> Result<Vec<Way>> {
+/// Starts the servers of the methods that are measured under load: isolated calls, remote calls, and gRPC.
+pub(super) fn loaded(lab: &Lab) -> Result<Vec<CallMethod>> {
     let app = app(lab)?;
-    let mut ways = vec![single(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?)];
-    ways.extend(remote(lab, &app)?);
-    Ok(ways)
+    let mut methods = vec![single(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?)];
+    methods.extend(remote(lab, &app)?);
+    Ok(methods)
 }
 
-fn remote(lab: &Lab, app: &Path) -> Result<Vec<Way>> {
+fn remote(lab: &Lab, app: &Path) -> Result<Vec<CallMethod>> {
     let certificates = lab.dir.join("certificates");
     project::run(lab.program(Need::Programs, "certificates").arg(&certificates))?;
     Ok(vec![
@@ -121,12 +121,12 @@ fn app(lab: &Lab) -> Result<PathBuf> {
     lab.app("seam-bench", MANIFEST, &[("seam-bench-caller", "caller"), ("seam-bench-callee", "callee")])
 }
 
-fn single(name: &'static str, front: Server) -> Way {
-    Way { name, front, back: None }
+fn single(name: &'static str, front: Server) -> CallMethod {
+    CallMethod { name, front, back: None }
 }
 
 /// Starts the two groups of the shape as separate processes, each with a node file. Their link uses TCP.
-fn groups(lab: &Lab, name: &'static str, app: &Path, certificates: Option<&Path>) -> Result<Way> {
+fn groups(lab: &Lab, name: &'static str, app: &Path, certificates: Option<&Path>) -> Result<CallMethod> {
     let start = |group: &str, text: &str| {
         let file = lab.dir.join(format!("{}.toml", file_name(&format!("{name} {group}"))));
         let tls = certificates.map(tls).unwrap_or_default();
@@ -135,7 +135,7 @@ fn groups(lab: &Lab, name: &'static str, app: &Path, certificates: Option<&Path>
     };
     let back = start("back", "[link]\nlisten = \"127.0.0.1:0\"\n")?;
     let front = start("front", &format!("[peers]\nback = \"{}\"\n", back.address))?;
-    Ok(Way { name, front, back: Some(back) })
+    Ok(CallMethod { name, front, back: Some(back) })
 }
 
 fn tls(dir: &Path) -> String {
@@ -144,13 +144,13 @@ fn tls(dir: &Path) -> String {
     format!("\n[tls]\nauthority = \"{authority}\"\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n")
 }
 
-/// The transport of gRPC.
+/// The transport that the gRPC programs use.
 enum GrpcTransport {
     Tcp,
     Unix,
 }
 
-fn grpc(lab: &Lab, name: &'static str, transport: GrpcTransport, certificates: Option<&Path>) -> Result<Way> {
+fn grpc(lab: &Lab, name: &'static str, transport: GrpcTransport, certificates: Option<&Path>) -> Result<CallMethod> {
     let start = |mut command: std::process::Command| {
         if let Some(dir) = certificates {
             command.arg("--tls").arg(dir);
@@ -178,5 +178,5 @@ fn grpc(lab: &Lab, name: &'static str, transport: GrpcTransport, certificates: O
     let mut command = program();
     command.arg("caller").arg(at);
     let front = start(command)?;
-    Ok(Way { name, front, back: Some(back) })
+    Ok(CallMethod { name, front, back: Some(back) })
 }
