@@ -88,7 +88,8 @@ struct GroupStarter<'a> {
     parts: &'a AppCapabilities,
     options: &'a StartOptions,
     progress: &'a (dyn Fn(Progress<'_>) + Sync),
-    /// For tests: a clock and random values that depend on a count of calls, which all groups of the process share.
+    /// For tests: the deterministic clock and randomness. All groups of the process share this value, because it counts
+    /// the calls of each component.
     clock_and_random: DeterministicClockAndRandom,
 }
 

@@ -207,8 +207,8 @@ fn reuse(app: &App, components: &[ComponentName], default: Option<u32>) -> Optio
     components.iter().map(of).min().and_then(Reuse::times)
 }
 
-/// Returns how many requests one instance serves at the same time. The number is 1 unless all handlers of the group
-/// support concurrent requests.
+/// Returns how many requests one instance serves at the same time: the lowest number of the group's handlers. The
+/// number is 1 for a handler of WASI 0.2, and for all handlers of a deterministic package.
 fn concurrency(app: &App, group: &PlannedGroup, options: &PackageOptions) -> u32 {
     if options.deterministic {
         return 1;

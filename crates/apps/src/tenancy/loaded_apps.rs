@@ -19,7 +19,7 @@ use super::app::App;
 use super::loaded_revision::{LoadedRevision, ResidencyPermit};
 use super::memory::MemoryBounds;
 
-/// The interval between two checks of the system's memory.
+/// The interval between two checks of the limits on memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The first pause between two attempts of a load to get a permit. Each pause is twice as long as the previous one,
@@ -73,7 +73,7 @@ impl Ord for ListedApp {
 
 impl LoadedApps {
     /// Creates an empty set of at most `max` apps. Must be called in a tokio runtime. If `memory` is set, a task checks
-    /// the system's memory until the set is dropped.
+    /// these limits until the set is dropped.
     pub(super) fn new(max: usize, memory: Option<MemoryBounds>) -> Arc<Self> {
         let apps = Arc::new(Self {
             max: max.max(1),
