@@ -80,7 +80,7 @@ pub struct SkeletonExport {
 ///
 /// # Errors
 /// If bytes are not a component, the group does not state what provides an import, or the parts do not fit together. If
-/// the plan was made from the [`component_type`](crate::component_type)s of the same bytes, only the last error can
+/// the plan was made from the [`component_type`](crate::component_type)s of these components, only the last error can
 /// happen, and only if types that handles refer to differ.
 pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));

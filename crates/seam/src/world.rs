@@ -56,9 +56,9 @@ pub(crate) struct Function {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ValueType {
     Primitive(PrimitiveValType),
-    /// A named type of the same interface, by its name.
+    /// A named type of the interface that contains this type, by its name.
     Named(String),
-    /// A handle that owns a resource of the same interface.
+    /// A handle that owns a resource of the interface that contains this type.
     Own(String),
     Borrow(String),
     Record(Vec<(String, ValueType)>),

@@ -25,7 +25,8 @@ pub enum CallFailure {
         /// The message of the trap.
         reason: String,
         /// The failure of a call that the callee made itself, if that failure made the callee trap. It is reported for
-        /// the request at the start of the chain. No caller gets it as a value. A fused callee behaves in the same way.
+        /// the request at the start of the chain. No caller gets it as a value, and would not get it either if the
+        /// callee were fused.
         lost: Option<CallError>,
     },
     /// The call was lost for a reason that does not exist for calls within one composition.

@@ -1,5 +1,5 @@
-//! Seals of files. A seal is a keyed digest (HMAC-SHA256) at the end of a file. It proves that a program with the same
-//! key wrote the file under the same name.
+//! Seals of files. A seal is a keyed digest (HMAC-SHA256) at the end of a file. It proves that a program that has the
+//! key wrote the file under its current name.
 //!
 //! The key is random, is stored next to the sealed folder with mode 0600, and is created when it is first needed. A
 //! seal covers the file's name, so that one valid file cannot replace another valid file. A file is verified through
@@ -61,7 +61,7 @@ impl SealKey {
         }
         let temporary = temporary_path(path);
         let made = make_key(&temporary).and_then(|()| match isomer_disk::rename_new(&temporary, path) {
-            // Another process has just created a key. This process uses the same key.
+            // Another process has just created the key file. This process uses the key in that file.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             named => named,
         });

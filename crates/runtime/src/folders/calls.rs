@@ -25,8 +25,8 @@ use crate::pool::{Account, HostMemory};
 /// A guest's handle of an open file or folder.
 pub(crate) type Handle = Resource<Descriptor>;
 
-/// The maximum length in bytes of a path, a name, or the target of a link. The system accepts the same length, not
-/// counting the zero byte at the end. A longer text gets the same error that the system returns.
+/// The maximum length in bytes of a path, a name, or the target of a link, without the zero byte at the end: the
+/// maximum of the system. A longer text gets the error that the system returns for such a text.
 const TEXT_BYTES_MAX: usize = 4095;
 
 /// The host memory of a call in bytes, without the call's texts: the job, and the job's entry in the queue.

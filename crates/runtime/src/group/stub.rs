@@ -52,7 +52,7 @@ pub struct SeamTarget {
 /// The group that runs the calls of a function.
 #[derive(Clone)]
 pub enum SeamCallee {
-    /// Another group of the same process.
+    /// Another group in this process.
     Local(GroupFunction),
     /// A group of another process.
     Remote {

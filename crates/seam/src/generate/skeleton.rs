@@ -3,7 +3,7 @@
 //! A skeleton imports the functions of its component and exports `isomer:link/dispatch`. The image of a call's
 //! arguments is copied into the skeleton's memory, at the address that it had in the stub, so the image's pointers are
 //! valid once they have been checked. The skeleton calls the component's function with these arguments, and the
-//! canonical ABI lowers the result to the same address, where the host reads it.
+//! canonical ABI lowers the result to the address at which the image of the arguments began, where the host reads it.
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedSkeleton;

@@ -2,8 +2,8 @@
 //!
 //! A stub exports the functions that its component imports across seams. When such a function is called, the canonical
 //! ABI has already written the contents of strings and lists into the stub's memory, and the stub stores the flat
-//! arguments before them. The stub then passes this image to the host. The image of the result is copied to the same
-//! address, from which the canonical ABI lifts it for the caller.
+//! arguments before them. The stub then passes this image to the host. The image of the result is copied to the address
+//! at which the image of the arguments began, and the canonical ABI lifts it from there for the caller.
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedStub;
