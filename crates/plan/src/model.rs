@@ -90,7 +90,8 @@ pub struct StubFunction {
     pub key: FunctionKey,
     /// The mode of the seam that the call crosses: `isolated` or `remote`.
     pub mode: SeamMode,
-    /// Whether the manifest declares the function idempotent. Only calls of such functions are repeated after a loss.
+    /// Whether the manifest declares the function idempotent. Only a call of such a function is repeated if it is
+    /// lost.
     pub idempotent: bool,
 }
 

@@ -54,7 +54,7 @@ fn shop() -> Planned {
                 component(
                     &with_std(&[
                         "wasi:http/types@0.3.0",
-                        // The import lacks a function that is not used, as after a tool has removed it.
+                        // The exported interface has more functions: tools remove unused functions from an import.
                         "shop:catalog/products@0.1.0 { list: func() -> list<product> }",
                         CART,
                         ORDERS,

@@ -109,7 +109,7 @@ fn authority(plan: &Plan, component: &ComponentName) -> BTreeMap<InterfaceId, BT
     let own =
         group.imports.iter().filter(|import| import.component == *component && gives_authority(&import.interface));
     own.map(|import| {
-        // Components share an import if both are bound to the same import of the composition, because the host cannot
+        // Components that are bound to the same import of the composition share its authority, because the host cannot
         // tell which of them calls.
         let sharers = group.imports.iter().filter(|other| match (&import.binding, &other.binding) {
             (ImportBinding::Labelled { label }, ImportBinding::Labelled { label: other }) => label == other,

@@ -52,8 +52,8 @@ impl GuestToolchain {
         }
     }
 
-    /// Installs a toolchain with `rustup target add`, or from Debian's packages if that fails. After an interrupted
-    /// installation, it can be called again.
+    /// Installs a toolchain with `rustup target add`, or from Debian's packages if that fails. After an interruption,
+    /// another call starts the installation again.
     fn install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Self, ToolchainError> {
         report(BuildProgress::Step(&format!("installing a Rust toolchain for {TARGET}")));
         let rustup = match add_target(report) {

@@ -52,7 +52,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).take(FILES_MAX)
 }
 
-/// Returns the text of a file, or an empty string if the file cannot be read or is not UTF-8.
+/// Returns the text of a file, or an empty string if the file is too large, cannot be read or is not UTF-8.
 fn read(path: &Path) -> String {
     let is_small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= FILE_BYTES_MAX);
     if is_small { fs::read_to_string(path).unwrap_or_default() } else { String::new() }

@@ -46,7 +46,7 @@ pub struct WatchFolders {
     /// The folders to watch, each without its subfolders. All exist, and no path contains a link.
     pub dirs: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
-    /// The folders and links that are segments of wanted paths.
+    /// The folders and links on the way to wanted paths, including those that do not exist yet.
     steps: BTreeSet<PathBuf>,
     trees: BTreeSet<PathBuf>,
     products: BTreeSet<PathBuf>,
@@ -101,8 +101,8 @@ impl WatchSet {
 }
 
 impl WatchFolders {
-    /// Returns whether a change of `path` requires a build. `appeared` is true if a file with this name was created,
-    /// removed or renamed, and false if its contents changed.
+    /// Returns whether a change of `path` requires a build. `appeared` is true if a file or folder with this name was
+    /// created, removed or renamed, and false if its contents changed.
     pub fn counts(&self, path: &Path, appeared: bool) -> bool {
         if self.files.contains(path) || (appeared && self.steps.contains(path)) {
             return true;

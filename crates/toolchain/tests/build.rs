@@ -443,7 +443,7 @@ fn files_of_removed_components_are_removed() {
     let app = Fixture::new(&[("isomer.toml", two), ("a.wasm", "a"), ("b.wasm", "b")]);
     app.changed();
     let build = app.path().join(".isomer/build");
-    // The file is where artifacts of Cargo are, but belongs to no component.
+    // These files are where the copies of Cargo's artifacts would be if `gone` had been a Cargo package before.
     fs::write(build.join("gone.wasm"), "").expect("written");
     fs::create_dir(build.join("dev")).expect("made");
     fs::write(build.join("dev/gone.wasm"), "").expect("written");

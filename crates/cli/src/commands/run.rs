@@ -28,13 +28,13 @@ pub(crate) struct Arguments {
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
-    /// Run only this group of the shape. The other groups run on other machines: `--config FILE` names the node file
-    /// with their addresses and this group's own settings.
+    /// Run only this group of the shape. The other groups run in other processes, possibly on other machines: `--config
+    /// FILE` names the node file with their addresses and this group's own settings.
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     #[command(flatten)]
     values: ValueFlags,
-    /// Run as a member of a shape, which a supervisor has started.
+    /// Run one group of a shape, as a process that a supervisor has started.
     #[arg(long, hide = true, conflicts_with = "config")]
     member: bool,
     #[command(flatten, next_help_heading = "Grants (for a component's file; those of an app are in its isomer.toml)")]

@@ -1,4 +1,4 @@
-//! The code that all commands that send requests to a node share.
+//! The code for all commands that send requests to a node.
 //!
 //! | file | what it contains |
 //! | --- | --- |

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The maximum time of every wait. If it is reached, the test hangs.
+/// The maximum time of every wait. A test that waits longer hangs, and fails.
 const HANG: Duration = Duration::from_secs(60);
 
 /// An HTTP client with the cookies of one visitor of the shop.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 
-/// The maximum time of every wait. If it is reached, the test hangs.
+/// The maximum time of every wait. A test that waits longer hangs, and fails.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A temporary folder in which the program runs.

@@ -26,7 +26,8 @@ const HEALTH: &str = "the path of a request";
 /// The maximum number of component names that a hint lists.
 const NAMED_MAX: usize = 20;
 
-/// All keys of the manifest with their locations, including keys that the structural check removed.
+/// The keys of the manifest, up to three levels deep, with their locations. Keys that the structural check removed are
+/// included.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     keys: BTreeMap<String, Span>,

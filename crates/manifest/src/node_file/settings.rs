@@ -197,7 +197,8 @@ impl Reader<'_> {
 /// The names and locations of tables that only the other kind of node file has.
 pub(super) type Tables = Vec<(&'static str, Span)>;
 
-/// Returns an error for each of `tables`, which `who` does not read. `instead` is the hint.
+/// Returns an error for each of `tables`, which the command `who` does not read. The hint names `instead`, the command
+/// that reads them.
 pub(super) fn unread(tables: &Tables, who: &str, instead: &str) -> Vec<Diagnostic> {
     let one = |(table, span): &(&'static str, Span)| {
         Diagnostic::error(format!("`{who}` does not read `[{table}]`"))
