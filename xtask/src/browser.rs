@@ -13,11 +13,11 @@ use serde_json::Value;
 use crate::project::{self, Project};
 use crate::setup::{browser, playwright_dir};
 
-/// The maximum time from the start of the process to its first line of output. Building and compiling the
-/// components, if necessary, is included.
+/// The maximum time from the start of the process to its first line of output, even if the process has to build and
+/// compile the components first.
 const START_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// Visits the shop, which the program `isomer` runs, before and after a restart.
+/// Runs the shop with the program `isomer`, and visits it before and after a restart.
 pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
     let browser = browser().context("no browser is installed; hint: run `cargo xtask setup`")?;
     let folder = project.target.join("browser-test");
@@ -44,7 +44,7 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A running shop. Its process is killed on drop.
+/// A running shop. Its process is killed when the shop is dropped.
 struct Shop {
     process: Child,
     url: String,

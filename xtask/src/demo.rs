@@ -1,7 +1,9 @@
-//! `cargo xtask demo`: builds and runs the boutique in a new clone, so that it can be opened in a browser.
+//! `cargo xtask demo`: builds Isomer and the boutique in a new clone, and runs the shop, so that it can be opened in a
+//! browser.
 //!
 //! Nearly all of the time until the first page is compilation. So `isomer` is built with the profile `demo` (see
-//! `Cargo.toml`), and the shop's components are built at the same time, with a lower priority than the engine.
+//! `Cargo.toml`), and the shop's components are built at the same time, with the processor time that the build of the
+//! engine does not use.
 
 use std::process::Child;
 
@@ -15,9 +17,9 @@ use crate::setup::{self, Purpose};
 /// lower priority.
 pub(crate) const COMPONENTS_TASK: &str = "demo-components";
 
-/// The niceness that is added to the build of the components. It takes a tenth of the time of the engine's build and
-/// its result is needed later. At the same priority, it would delay the engine's build. With a lower priority, it uses
-/// the processors that the last crates of the engine's build leave idle.
+/// The niceness that is added to the build of the components. This build takes a tenth of the time of the engine's
+/// build, and its result is needed later. At the same priority, it would delay the engine's build. The last crates of
+/// the engine's build keep one processor busy and leave the others idle, which the build of the components then uses.
 const NICENESS: &str = "10";
 
 pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {

@@ -1,9 +1,9 @@
 //! The project's own tasks: `cargo xtask TASK`.
 //!
 //! Every task that needs logic is in this crate rather than in a shell script. A new clone compiles this crate first,
-//! so it must be quick to build: of the platform's crates, it depends only on those that build components. Tasks that
-//! need the engine run the built `isomer`. The benchmarks are a separate program (`bench/runner`) that uses this crate
-//! as a library.
+//! so it must be quick to build: of the platform's crates, it depends only on the toolchain, which builds components,
+//! and on what the toolchain needs. Tasks that need the engine run the built `isomer`. The benchmarks are a separate
+//! program (`bench/runner`) that uses this crate as a library.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod book;

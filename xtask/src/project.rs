@@ -10,9 +10,9 @@ use serde_json::Value;
 pub struct Project {
     /// The root folder of the repository.
     pub root: PathBuf,
-    /// Cargo's target folder of the workspace.
+    /// The target folder of the workspace, into which cargo builds.
     pub target: PathBuf,
-    /// The folder, in the user's cache, of the tools that this project installs.
+    /// The folder for the tools that this project installs. It is in the user's cache folder.
     pub cache: PathBuf,
     metadata: Value,
 }
@@ -52,7 +52,7 @@ impl Project {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
-        // Cargo has set these variables for this program. A new cargo process must set its own.
+        // Cargo has set these variables for this program. A cargo process that is started must set them again.
         for variable in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
             command.env_remove(variable);
         }
@@ -102,7 +102,7 @@ pub fn hand_over(command: &mut Command) -> Result<()> {
     Err(command.exec()).with_context(|| format!("cannot run `{}`", show(command)))
 }
 
-/// Runs the command and waits until it ends, because a process of this system cannot be replaced.
+/// Runs the command and waits until it exits, because this system cannot replace a process.
 ///
 /// # Errors
 /// If the command cannot be started, or fails.

@@ -18,13 +18,13 @@ pub(crate) enum Purpose {
     Demo,
 }
 
-/// The version of Playwright, the library with which the tests control a browser.
+/// The version of Playwright, the library with which the tests control a browser that is already installed.
 const PLAYWRIGHT_VERSION: &str = "1.58.2";
 
 /// The names of browsers that the tests can control.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// Installs the programs that are needed for `purpose` and missing.
+/// Installs the missing programs that `purpose` needs.
 pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
     guest_toolchain()?;
     match purpose {

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_step_fails_the_whole_and_the_others_run() {
+    fn the_other_steps_run_after_a_failed_step_and_the_result_is_a_failure() {
         let mut steps = Steps::default();
         assert_eq!(steps.run("one", || bail!("broken") as Result<()>), None);
         assert_eq!(steps.run("two", || Ok("made")), Some("made"));

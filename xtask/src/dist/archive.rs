@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_files_give_the_same_tarball() {
+    fn the_same_files_result_in_the_same_tarball() {
         let dir = std::env::temp_dir().join(format!("isomer-xtask-dist-{}", std::process::id()));
         let tarball = |order: [&str; 2]| {
             let folder = dir.join("a-1");
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_version_and_target() {
+    fn names_contain_version_and_target() {
         assert_eq!(name("0.1.0", "x86_64-unknown-linux-gnu"), "isomer-0.1.0-x86_64-unknown-linux-gnu");
     }
 }

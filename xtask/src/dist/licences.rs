@@ -85,8 +85,8 @@ fn read(package: &Value) -> Result<LicensedCrate> {
     Ok(LicensedCrate { name: text("name"), version: text("version"), expression: text("license"), texts })
 }
 
-/// Adds to each crate without a licence file the texts of another crate with the same licence. If a repository has
-/// several crates, they are often published without the licence file of its root folder.
+/// Adds to each crate without a licence file the texts of another crate with the same licence. Crates of a repository
+/// with several crates are often published without the licence file, which is in the repository's root folder.
 ///
 /// # Errors
 /// If no crate with the same licence has a text.
@@ -116,7 +116,7 @@ fn render(licensed: &[LicensedCrate]) -> String {
             by_text.entry(text).or_default().push(crate_);
         }
     }
-    // The texts are ordered by the name of their first crate.
+    // The texts are ordered by the first crate that has the text.
     let mut texts: Vec<(&str, Vec<&LicensedCrate>)> = by_text.into_iter().collect();
     texts.sort_by_key(|(text, crates)| (crates.first().copied(), *text));
     for (text, crates) in texts {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_without_a_text_has_that_of_its_licence() {
+    fn a_crate_without_a_text_gets_that_of_another_crate_with_its_licence() {
         let mut all = [licensed("a", "MIT", &["MIT, a"]), licensed("b", "MIT", &[])];
         share_texts(&mut all).expect("another crate has the text");
         assert_eq!(all[1].texts, all[0].texts);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_text_is_there_once_with_all_its_crates() {
+    fn each_text_is_listed_once_with_all_its_crates() {
         let text = render(&[licensed("b", "MIT", &["same"]), licensed("a", "MIT", &["same", "other"])]);
         assert!(text.contains("a 1.0.0: MIT\nb 1.0.0: MIT\n"), "{text}");
         assert_eq!(text.matches("\nsame\n").count(), 1, "{text}");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_and_own_crates_do_not_count() {
+    fn dependencies_of_tests_and_own_crates_are_left_out() {
         let metadata = json!({
             "packages": [
                 { "id": "isomer", "name": "isomer", "source": null },

@@ -1,9 +1,9 @@
 //! `cargo xtask dist`: makes the release tarball and its checksum.
 //!
-//! The tarball `isomer-VERSION-TARGET.tar.gz` contains one folder with the stripped program, shell completions, man
-//! pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked crates. The names,
-//! order, owners and times of its entries, and the paths in the program, are the same on every machine. The entries have
-//! the time of the commit.
+//! The tarball `isomer-VERSION-TARGET.tar.gz` contains one folder of that name with the stripped program, shell
+//! completions, man pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked
+//! crates. The names, order, owners and times of the tarball's entries, and the paths in the program, are the same on
+//! every machine. The time of an entry is that of the commit.
 
 mod archive;
 mod licences;
@@ -125,7 +125,7 @@ fn version(project: &Project) -> Result<String> {
     version.map(str::to_owned).context("the workspace has no package `isomer`")
 }
 
-/// Returns the target triple that the compiler builds for by default, which is also that of this machine.
+/// Returns the target triple of this machine, for which the compiler builds by default.
 fn host_target() -> Result<String> {
     let text = output_of(Command::new("rustc").arg("-vV"))?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));

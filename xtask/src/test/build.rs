@@ -1,9 +1,10 @@
 //! Builds all tests, and lints them at the same time.
 //!
 //! `cargo clippy` is `cargo check` with another compiler for the workspace's own crates. Checked and compiled artifacts
-//! are not shared, so running `cargo clippy` in addition to the tests processes every dependency twice: five minutes on
-//! two cores. Here the tests themselves are compiled by clippy's driver, which is the same compiler with more lints.
-//! Cargo stores its artifacts separately from those that `rustc` makes of the same crates, and shares the dependencies.
+//! are not shared, so running `cargo clippy` in addition to the tests compiles every dependency twice, which takes five
+//! minutes on two cores. Here the tests themselves are compiled by clippy's driver, which is the same compiler with
+//! more lints. Cargo stores its artifacts separately from those that `rustc` makes of the same crates, and shares the
+//! dependencies.
 //!
 //! All lints are capped at warnings, so that a lint does not fail the build. The tests then run, and the lints are
 //! reported as a separate failed step.
@@ -128,8 +129,8 @@ impl Messages {
     fn diagnostic(&mut self, diagnostic: &Value) {
         let rendered = diagnostic["rendered"].as_str().unwrap_or_default();
         let has_place = diagnostic["spans"].as_array().is_some_and(|spans| !spans.is_empty());
-        // Duplicates are dropped, because the same file is compiled for several programs. So are diagnostics without a
-        // code and without a location, which only give the number of other diagnostics.
+        // Duplicates are dropped, because the same file is compiled for several programs. A diagnostic without a code
+        // and without a location is also dropped: it only states the number of other diagnostics.
         if !has_place && diagnostic["code"].is_null() || !self.seen.insert(rendered.to_owned()) {
             return;
         }
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn lints_are_kept_once_and_programs_are_found() {
+    fn lints_are_recorded_once_and_programs_are_found() {
         let mut messages = Messages::default();
         let lint = r#"{"reason":"compiler-message","message":{"level":"warning","code":{"code":"clippy::unwrap_used"},
             "spans":[{}],"rendered":"warning: used `unwrap()`\n"}}"#

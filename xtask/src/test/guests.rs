@@ -6,8 +6,8 @@
 //!
 //! - always, if it is installed;
 //! - on continuous integration (`CI` is set), after installing it. If the machine does not allow the installation (no
-//!   Debian, no root, no network), the step is skipped, and the summary shows that. If the installation fails for
-//!   another reason, the step fails;
+//!   Debian, no root, no network), the repetition is skipped, and the summary shows the reason. If the installation
+//!   fails for another reason, the step fails;
 //! - never, if `ISOMER_GUEST_TOOLCHAIN` selects a toolchain.
 
 use std::path::Path;
@@ -47,7 +47,7 @@ pub(crate) fn runs<'a>(project: &Project, steps: &mut Steps, tests: &'a [TestPro
     Ok(runs)
 }
 
-/// Returns the toolchain. On continuous integration, installs it if it is missing.
+/// Returns the toolchain of the given origin. On continuous integration, installs it if it is missing.
 ///
 /// # Errors
 /// If the toolchain is missing or unusable; the error is the reason.
@@ -87,7 +87,7 @@ fn depending_on_guests<'a>(project: &Project, tests: &'a [TestProgram]) -> Resul
 /// the compiler lists the program's sources, relative to the workspace's root.
 fn depends_on_guests(root: &Path, dep_info: &Path) -> Result<bool> {
     let text = std::fs::read_to_string(dep_info).with_context(|| format!("cannot read `{}`", dep_info.display()))?;
-    // For each source, the file has a rule without prerequisites: `path:`.
+    // For each source, the dep-info file has a rule without prerequisites: `path:`.
     let paths = text.lines().filter_map(|line| line.strip_suffix(':')).map(|path| path.replace("\\ ", " "));
     let sources: Vec<String> = paths.map(|path| std::fs::read_to_string(root.join(path)).unwrap_or_default()).collect();
     let has = |sign: &str| sources.iter().any(|source| source.contains(sign));

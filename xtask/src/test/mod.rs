@@ -128,7 +128,7 @@ fn has_example(dir: &Path) -> Result<bool> {
                     let lines = text.lines().map(str::trim_start);
                     let comments =
                         lines.filter_map(|line| line.strip_prefix("//!").or_else(|| line.strip_prefix("///")));
-                    // Every second such line ends a code block.
+                    // Every second line with such a fence ends a code block, so only the others are checked.
                     comments
                         .map(str::trim_start)
                         .filter(|line| line.starts_with("```"))
@@ -151,8 +151,8 @@ fn format(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Returns the manifests of the repository's workspaces. Guests have their own workspaces, because another toolchain
-/// builds them.
+/// Returns the `Cargo.toml` of each workspace of the repository. Guests have their own workspaces, because another
+/// toolchain builds them.
 fn manifests(project: &Project) -> Vec<String> {
     ["", "guests", "examples/boutique"]
         .iter()
@@ -180,7 +180,7 @@ fn boutique_logic(project: &Project) -> Result<()> {
         command
             .args(["--package", package["name"].as_str().context("`cargo metadata` lists a package without a name")?]);
     }
-    // The artifacts are in a separate folder, because this build shares no dependency's artifacts with the workspace.
+    // The artifacts are in a separate target folder, because this build and the workspace can share no artifacts.
     command.env("CARGO_TARGET_DIR", project.target.join("boutique"));
     project::run(&mut command)
 }

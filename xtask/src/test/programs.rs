@@ -79,7 +79,7 @@ struct RunResult<'a> {
 /// Runs all programs.
 ///
 /// # Errors
-/// If a program failed. All programs are run before; the message names each failed program.
+/// If a program failed. The error is returned after all programs have run, and names each failed program.
 pub(crate) fn run(project: &Project, tests: &[TestRun<'_>], settings: &Settings) -> Result<()> {
     let logs = project.target.join("test-output");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create `{}`", logs.display()))?;
@@ -197,7 +197,7 @@ fn in_order<'a>(tests: &[TestRun<'a>], durations: &Durations) -> Vec<TestRun<'a>
     ordered
 }
 
-/// Returns the durations that the last run measured; empty if there was no last run.
+/// Returns the durations that the last run has measured; empty if there was no earlier run.
 fn read_durations(path: &Path) -> Durations {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn processor_time_includes_children() {
+    fn processor_time_includes_child_processes() {
         assert_eq!(parse_cpu("7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 40 2 50 8 20 0 1 0 5 6 7"), Some(1.0));
         assert_eq!(parse_cpu("7"), None);
     }

@@ -31,15 +31,16 @@ fn folders(project: &Project) -> Vec<String> {
     folders.map(|folder| folder.to_string_lossy().into_owned()).collect()
 }
 
-/// Returns the problems of the rows for crates. Such a row starts with the crate's folder, without `crates/`.
+/// Returns one problem for each crate without a row. The row of a crate starts with the crate's folder, without
+/// `crates/`.
 fn problems_of_crates(page: &str, folders: &[String]) -> Vec<String> {
     let has_row = |name: &str| page.lines().any(|line| line.starts_with(&format!("| `{name}`")));
     let names = folders.iter().map(|folder| folder.strip_prefix("crates/").unwrap_or(folder));
     names.filter(|name| !has_row(name)).map(|name| format!("{PAGE}: crate `{name}` has no row")).collect()
 }
 
-/// Returns the problems of the source files that the page names. Their paths are relative to the root of the repository
-/// or to `crates/`.
+/// Returns one problem for each source file that the page names and that does not exist. The paths of the files are
+/// relative to the root of the repository or to `crates/`.
 fn problems_of_files(page: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
     let code = page.split('`').skip(1).step_by(2);
     let files = code.filter(|code| code.ends_with(".rs") && code.contains('/') && !code.contains("::"));

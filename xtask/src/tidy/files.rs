@@ -56,7 +56,7 @@ fn problems_of(path: &str, extension: &str, text: &str) -> Vec<String> {
     if extension == "rs" {
         let header: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
         if header.is_empty() {
-            problems.push("the first line is not a `//!` header that says what the file owns".to_owned());
+            problems.push("the first line is not a `//!` header that states what the file owns".to_owned());
         }
         if lines > LINES_MAX {
             problems.push(format!("{lines} lines are too many: the limit is {LINES_MAX}"));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_finds_its_breach() {
+    fn each_breach_of_a_rule_is_found() {
         assert_eq!(found("a.rs", "//! A file.\n\nfn a() {}\n"), "");
         assert!(found("a.rs", "fn a() {}\n").contains("header"));
         assert!(found("a.rs", &format!("//! A file.\n{}", "\n".repeat(900))).contains("too many"));

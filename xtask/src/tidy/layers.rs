@@ -2,7 +2,8 @@
 //! reasons.
 //!
 //! The list is exact: a dependency that is not listed is a problem, and so is a listed dependency that does not exist.
-//! A list that is only an upper bound was rejected, because it contained dependencies that did not exist.
+//! A list that is only an upper bound was rejected: it contained dependencies that did not exist, so that each crate's
+//! `Cargo.toml` gave more information than the list.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +12,8 @@ use serde_json::Value;
 
 use crate::project::Project;
 
-/// The file with the allowed dependencies, one per line: `crate -> crate`. If it lists a third-party crate, only the
-/// listed crates may depend on it.
+/// The file with the allowed dependencies, one per line: `crate -> crate`. If the second crate of a line is a
+/// third-party crate, only crates with such a line may depend on it.
 const EDGES: &str = "xtask/layers.txt";
 
 /// Pure crates: they must not use an asynchronous runtime, the engine, a clock, or a file that was not passed in.
@@ -59,8 +60,9 @@ fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
             let edge = (name, dependency);
             let is_checked = names.contains(dependency) || restricted.contains(dependency);
             if is_checked && found.insert(edge) && !listed.contains(&edge) {
-                problems
-                    .push(format!("crate `{name}` must not depend on `{dependency}`: {EDGES} does not list the edge"));
+                problems.push(format!(
+                    "crate `{name}` must not depend on `{dependency}`: {EDGES} does not list this dependency"
+                ));
             }
             if PURE.contains(&name) && IMPURE.contains(&dependency) {
                 problems.push(format!("crate `{name}` is pure and must not depend on `{dependency}`"));
@@ -68,8 +70,7 @@ fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
         }
     }
     let reaching = ENGINE_FREE.iter().filter(|name| reaches(&found, name, ENGINE));
-    problems
-        .extend(reaching.map(|name| format!("crate `{name}` must not depend on `{ENGINE}`, not even through others")));
+    problems.extend(reaching.map(|name| format!("crate `{name}` must not depend on `{ENGINE}`, not even indirectly")));
     for (from, to) in listed.difference(&found) {
         problems.push(format!("{EDGES} lists `{from} -> {to}`, and there is no such dependency: remove the line"));
     }
@@ -120,7 +121,7 @@ mod tests {
         let edge = "isomer-plan -> isomer-manifest\n";
         assert_eq!(found("isomer-plan", "isomer-manifest", None, edge), "");
         let missing =
-            "crate `isomer-plan` must not depend on `isomer-manifest`: xtask/layers.txt does not list the edge";
+            "crate `isomer-plan` must not depend on `isomer-manifest`: xtask/layers.txt does not list this dependency";
         assert_eq!(found("isomer-plan", "isomer-manifest", None, "# nothing\n"), missing);
         assert_eq!(found("isomer-plan", "isomer-manifest", Some("dev"), ""), "");
         assert!(found("isomer-plan", "serde", None, edge).contains("there is no such dependency: remove the line"));
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn pure_crates_stay_pure() {
+    fn a_pure_crate_with_an_impure_dependency_is_a_problem() {
         assert_eq!(
             found("isomer-plan", "tokio", Some("build"), ""),
             "crate `isomer-plan` is pure and must not depend on `tokio`"

@@ -32,7 +32,7 @@ fn problems_of(text: &str) -> Vec<String> {
         {
             let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
             problems.push(format!(
-                "dependency `{name}` has a version of its own; the version belongs in the workspace's list"
+                "dependency `{name}` has its own version; the version belongs in the workspace's `Cargo.toml`"
             ));
         }
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_rule_finds_its_breach() {
+    fn each_breach_of_a_rule_is_found() {
         let good = "[package]\nname = \"a\"\npublish.workspace = true\n\n[lints]\nworkspace = true\n\n\
                     [dependencies]\n# why\nserde.workspace = true\ntokio = { workspace = true, features = [\"fs\"] }\n";
         assert_eq!(problems_of(good), Vec::<String>::new());

@@ -25,7 +25,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     }
     match problems.len() {
         0 => Ok(()),
-        count => bail!("the tree is not tidy: {count} problems"),
+        count => bail!("the repository is not tidy: {count} problems"),
     }
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn show_cycles(project: &Project, crate_name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_tree_is_tidy() {
+    fn the_repository_is_tidy() {
         let project = crate::project::Project::find().expect("this is the repository");
         super::run(&project).expect("tidy");
     }

@@ -121,6 +121,6 @@ mod tests {
     #[test]
     fn replaced_words_are_found() {
         assert_eq!(replaced_words("A client, renewed."), Vec::<String>::new());
-        assert!(replaced_words("one\nSomebody asks.")[0].contains("line 2 has the word `somebody`"));
+        assert!(replaced_words("one\nSomebody requests it.")[0].contains("line 2 has the word `somebody`"));
     }
 }

@@ -25,7 +25,8 @@ struct Module {
 pub(super) struct Cycle {
     /// The modules, as paths below the crate's root, for example `engine::code`.
     pub modules: Vec<String>,
-    /// The references among these modules; only the first reference from one module to another.
+    /// The references among these modules. If a module refers to another one several times, only the first reference is
+    /// listed.
     pub references: Vec<Reference>,
 }
 
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_parent_exports_counts_where_it_is_defined() {
+    fn an_item_that_a_parent_reexports_belongs_to_the_module_that_defines_it() {
         let found = cycles(&[
             ("lib.rs", "mod a; mod b; pub use a::A; pub use b::*;"),
             ("a.rs", "use crate::B; pub struct A;"),
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_count_as_one_module_for_those_outside() {
+    fn a_folder_counts_as_one_module_for_modules_outside_of_it() {
         let found = cycles(&[
             ("lib.rs", "mod a; mod b;"),
             ("a/mod.rs", "mod c; mod d;"),

@@ -6,9 +6,9 @@
 //! - A module and all modules below it are treated as one module. The rule compares the modules of one folder
 //!   (siblings): `a` refers to `b` if any file of `a` names an item that a file of `b` defines, by `use` or by a path
 //!   that begins with `crate`, `self` or `super`.
-//! - A parent's file (`mod.rs`, `lib.rs`, `main.rs`) and its child modules may refer to each other, as far as the
-//!   children use items that the parent's file itself defines. An item that the parent only imports or re-exports is
-//!   attributed to the module that defines it, so that `use super::Name` cannot hide a reference between siblings.
+//! - A parent's file (`mod.rs`, `lib.rs`, `main.rs`) may use its child modules, and these may use the items that the
+//!   parent's file itself defines. An item that the parent only imports or re-exports is attributed to the module that
+//!   defines it, so that `use super::Name` cannot hide a reference between siblings.
 //! - Code under `#[cfg(test)]` is ignored.
 //! - Siblings that refer to each other in a circle are refused.
 //!
@@ -33,7 +33,7 @@ use graph::{Cycle, Graph, Reference};
 
 /// The file that lists the modules that are still in a cycle, one per line: `crate module`.
 const KNOWN: &str = "xtask/cycles.txt";
-/// The maximum number of references that are printed for a cycle, because a large cycle has hundreds.
+/// The maximum number of references of a cycle that an error lists, because a large cycle has hundreds.
 const REFERENCES_SHOWN: usize = 40;
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {

@@ -9,7 +9,7 @@ use super::tokens::{Token, tokens};
 /// The module structure of one source file.
 #[derive(Debug, Default)]
 pub(super) struct Source {
-    /// The names of child modules with a file of their own.
+    /// The names of the child modules that have their own file.
     pub children: Vec<String>,
     /// The names that `use` declarations bring into scope, each with the path that it refers to.
     pub imports: Vec<(String, Vec<String>)>,
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_and_visibilities_do_not_count() {
+    fn tests_and_visibilities_are_ignored() {
         assert_eq!(
             mentions("pub(in crate::a) struct B;\n#[cfg(test)]\nmod tests { use crate::c; }\nuse crate::d;"),
             ["crate::d"]
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_in_a_file_are_part_of_it() {
+    fn inline_modules_are_part_of_the_file() {
         let source = Source::parse("mod a;\nmod b { use super::c; use super::super::d; }\nuse super::e;");
         assert_eq!(source.children, ["a"]);
         let paths: Vec<String> = source.mentions.iter().map(|mention| mention.path.join("::")).collect();

@@ -143,7 +143,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Returns the number of `#` characters of the raw string that begins at the start of `text`, if one does.
+/// Returns the number of `#` characters of the raw string at the start of `text`, or `None` if there is no raw string.
 fn raw_string_hashes(text: &str) -> Option<usize> {
     let after = ["r", "br", "cr"]
         .iter()
