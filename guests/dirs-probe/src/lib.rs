@@ -1,17 +1,23 @@
-//! Uses files through `std::fs` and WASI. The query's `path` names the file. An arrow (→) precedes the response's body.
+//! Uses files through `std::fs` (WASI 0.2) and through WASI 0.3. The query's `path` names the file or folder.
 //!
-//! - `/read` → the file; `/write` (the request's body is the new text); `/append`; `/remove`; `/make-dir`;
-//! - `/fill` and `/fill-3` write at most `bytes` to the file, until a write fails → the number of bytes written.
-//!   `/fill` uses WASI 0.2, `/fill-3` uses WASI 0.3;
-//! - `/nest` and `/nest-3` create at most `levels` nested folders, until that fails → the number of folders, and the
-//!   error. `/nest` uses WASI 0.2, `/nest-3` uses WASI 0.3;
-//! - `/check/read/FILE`, `/check/append/FILE` and `/check/append-and-fail/FILE` read `/FILE` or append to it. They need
-//!   no query, so that they can be paths of health checks;
-//! - `/rest` writes at most `bytes` by WASI 0.2, in pieces of 1000 bytes, until a write fails → the number of bytes
-//!   written;
-//! - `/read-3` and `/list-3` are `/read` and `/list` by WASI 0.3; `/hold-dirs` starts at most `count` listings by WASI
-//!   0.3 → the number of listings;
-//! - `/list` → the sorted names in the folder, one per line; `/link?to=T` creates a symbolic link to T; `/rename?to=T`.
+//! | path of the request | operation | body of the response |
+//! | --- | --- | --- |
+//! | `/read` | reads the file | the file |
+//! | `/write` | replaces the file by the request's body | `done` |
+//! | `/append` | appends the request's body to the file | `done` |
+//! | `/remove` | removes the file | `done` |
+//! | `/make-dir` | creates the folder | `done` |
+//! | `/rename?to=T` | renames the file to T | `done` |
+//! | `/link?to=T` | creates a symbolic link to T | `done` |
+//! | `/list` | lists the folder | the sorted names, one per line |
+//! | `/fill?bytes=N` | writes to the file, at most N bytes, until a write fails | the number of bytes written |
+//! | `/rest?bytes=N` | does the same as `/fill`, in pieces of only 1000 bytes | the number of bytes written |
+//! | `/nest?levels=N` | creates nested folders, at most N, until that fails | the number of folders, and the error |
+//! | `/hold-dirs?count=N` | starts at most N listings of the folder by WASI 0.3 | the number of listings |
+//!
+//! `/read-3`, `/list-3`, `/fill-3` and `/nest-3` are the same operations by WASI 0.3. `/check/read/FILE` reads `/FILE`,
+//! `/check/append/FILE` appends to it, and `/check/append-and-fail/FILE` appends to it and then fails. These three need
+//! no query, so that they can be paths of health checks.
 //!
 //! The status is 403 if permission is denied, 404 if the file does not exist, and 500 for any other error. The body of
 //! an error has its kind and its message.

@@ -1,6 +1,6 @@
-//! Reports its environment. The response has lines `arg=…`, `env=K=V` and `config=K=V`, sorted within each kind. The
-//! guest prints the same lines to stdout, and `stderr of env-print` to stderr. `/config?key=K` requests one
-//! configuration value; the response is `some=V`, `none` or `error=…`.
+//! Reports its environment. The response has lines `arg=…`, then sorted lines `env=K=V`, then sorted lines
+//! `config=K=V`. The guest prints the same lines to stdout, and `stderr of env-print` to stderr. `/config?key=K` reads
+//! one configuration value; the response is `some=V`, `none` or `error=…`.
 
 use guest_support::{HandlerResult, path, query, respond};
 use wasip3::http::types::Request;

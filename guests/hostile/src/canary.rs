@@ -38,8 +38,8 @@ fn stain_stack(depth: u32, pattern: [u8; 16]) {
     black_box(frame);
 }
 
-/// Grows the memory by at most `bytes` and reads all of it. Responds with `found=N`, the number of words that are a
-/// part of the pattern, and `dirty=N`, the number of words of the grown memory that are not zero.
+/// Grows the memory by at most `bytes` and reads all memory. Responds with `found=N`, the number of words that are a
+/// part of the pattern, and `dirty=N`, the number of words that are not zero in the memory that was added.
 pub fn look(bytes: usize) -> HandlerResult {
     let before = memory_size::<0>() * PAGE_BYTES;
     // If growing by `bytes` is refused, the memory grows by less.
@@ -48,8 +48,8 @@ pub fn look(bytes: usize) -> HandlerResult {
         pages /= 2;
     }
     let end = memory_size::<0>() * PAGE_BYTES;
-    // The comparison inverts each word and not the pattern, so that the search does not find a copy of the pattern in
-    // its own memory.
+    // The comparison inverts each word and not the pattern. Otherwise the search would find its own copy of the
+    // pattern.
     let pattern = u128::from_ne_bytes(INVERTED);
     let (mut found, mut dirty) = (0_u64, 0_u64);
     for address in (0..end).step_by(8) {

@@ -50,7 +50,7 @@ pub fn forged_lines() -> HandlerResult {
     respond(200, "printed\n")
 }
 
-/// Responds with at most `count` header fields: as many as the host accepts.
+/// Responds with as many header fields as the host accepts, at most `count`. Prints their number.
 pub fn headers(count: u64) -> HandlerResult {
     let fields = Fields::new();
     let mut taken = 0;

@@ -136,7 +136,7 @@ pub async fn sql(request: Request) -> HandlerResult {
         Ok(connection) => connection,
         Err(error) => return respond(200, format!("{error:?}\n")),
     };
-    let ask = async |statement: &str| {
+    let run = async |statement: &str| {
         let parameters = if parameter_bytes > 0 { vec![Value::Blob(vec![7; parameter_bytes])] } else { Vec::new() };
         let outcome = connection.query(statement.to_owned(), parameters).await;
         line(statement, outcome.map(|rows| rows.rows.len()))
@@ -144,11 +144,11 @@ pub async fn sql(request: Request) -> HandlerResult {
     let mut lines = String::new();
     match statements.first() {
         Some(first) if at_once > 0 => {
-            lines = futures::future::join_all((0..at_once).map(|_| ask(first))).await.concat();
+            lines = futures::future::join_all((0..at_once).map(|_| run(first))).await.concat();
         }
         _ => {
             for statement in &statements {
-                lines += &ask(statement).await;
+                lines += &run(statement).await;
             }
         }
     }
@@ -170,7 +170,7 @@ pub fn environment() -> HandlerResult {
     respond(200, lines)
 }
 
-/// Converts the result of a read at the end of a file, 0 bytes, to a failed attempt.
+/// Returns an error if a read returned 0 bytes, because reading an empty input is not a successful attempt.
 fn nothing(bytes: usize) -> std::io::Result<usize> {
     if bytes == 0 { Err(std::io::Error::other("it is empty")) } else { Ok(bytes) }
 }

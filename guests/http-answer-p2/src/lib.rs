@@ -5,7 +5,7 @@
 //! - `/short`, `/long`: the response's body is shorter or longer than its content-length;
 //! - `/none`: 204 with a body;
 //! - `/authority`: the body is the authority of the request;
-//! - `/events?chunks=N&ms=M`: N server-sent events, with a pause before each event except the first;
+//! - `/events?chunks=N&ms=M`: N server-sent events, with a pause of M milliseconds before each event except the first;
 //! - anything else: 200.
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;

@@ -3,7 +3,7 @@
 //! - `status=N`: the status, 200 by default;
 //! - `fields=NAME:VALUE|NAME:VALUE`: header fields of the response;
 //! - `body=TEXT`: the body. Under `/fields`, the body is the header fields of the request, one per line;
-//! - `chunks=N&ms=M`: sends the body N times, with a pause before each time except the first;
+//! - `chunks=N&ms=M`: sends the body N times, with a pause of M milliseconds before each time except the first;
 //! - `trailers=error`: an error instead of trailers.
 
 use guest_support::{HandlerResult, path, query, query_number};

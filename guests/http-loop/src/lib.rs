@@ -1,4 +1,4 @@
-//! A WASI 0.3 HTTP handler that does not return.
+//! A WASI 0.3 HTTP handler that loops forever, or waits for a long time.
 //!
 //! - `/loop`: an endless loop of arithmetic;
 //! - `/nested`: an endless loop inside nested function calls;

@@ -4,7 +4,7 @@
 //! - `/panic`: a Rust panic with a message;
 //! - `/exit`: `wasi:cli/exit`;
 //! - `/error`: the handler returns an error code;
-//! - `/late`: a response whose body traps after its first bytes;
+//! - `/late`: sends the first bytes of the response's body, then traps;
 //! - `/sleep?ms=N`: prints `asleep` and waits on a clock, so that another request can fail meanwhile;
 //! - `/status?n=N`: a response with status N;
 //! - `/leak?fields=N&streams=N`: leaks N handles of each kind, and responds with the number of requests that its

@@ -1,10 +1,9 @@
 //! The functions of `wasi:keyvalue@0.2.0-draft` that differ from `draft2`. Guests that were built for other hosts may
 //! use this draft.
 //!
-//! The query's `store` (default `default`) and `key` select the entry; a value is the request's body. An arrow (→)
-//! precedes the response. `/get` → the value or 404; `/set`; `/list-all` → all keys, one per line; `/increment?delta=N`
-//! → the new number; `/get-many?keys=a,b` → a line `key=value` or `key` for each key. Errors of the store: 403
-//! `access-denied`, 404 `no-such-store`, 500 `other: …`.
+//! The query's `store` (default `default`) and `key` select the entry; a value is the request's body. Paths and
+//! responses are those of the guest `kv-probe`: `/get`, `/set`, `/list-all`, `/increment?delta=N`,
+//! `/get-many?keys=a,b`.
 
 use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};
 use wasip3::http::types::Request;

@@ -1,14 +1,19 @@
-//! Every function of `wasi:keyvalue@0.2.0-draft2`, selected by the path. The query's `store` (default `default`) names
-//! the store, and `key` names the key; a value is the request's body. An arrow (→) precedes the response.
+//! Every function of `wasi:keyvalue@0.2.0-draft2`. The query's `store` (default `default`) names the store, and `key`
+//! names the key; a value is the request's body.
 //!
-//! - `/get` → the value or 404; `/set`; `/delete`; `/exists` → `true` or `false`;
-//! - `/list?cursor=C` → one key per line, then `cursor=C` if there are more keys; `/list-all` → all keys of all pages;
-//! - `/increment?delta=N` → the new number;
-//! - `/swap?times=N`: reads with a `cas` handle, appends the body, swaps, and repeats this up to N times (default 1)
-//!   while the swap fails → `swapped after N` or 409; `/stale-swap`: sets the key after the handle was created, then
-//!   swaps → 409 with the new handle's value;
-//! - `/get-many?keys=a,b` → a line `key=value` or `key` for each key; `/set-many`: the body has lines `key=value`;
-//!   `/delete-many?keys=a,b`.
+//! | path of the request | operation | response |
+//! | --- | --- | --- |
+//! | `/get` | reads the value | the value, or 404 |
+//! | `/set`, `/delete` | changes the value, or deletes the key | `set`, `deleted` |
+//! | `/exists` | checks whether the key exists | `true` or `false` |
+//! | `/list?cursor=C` | lists one page of keys | one key per line, then `cursor=C` if there are more keys |
+//! | `/list-all` | lists all pages of keys | one key per line |
+//! | `/increment?delta=N` | adds N to the number | the new number |
+//! | `/swap?times=N` | reads with a `cas` handle, appends the body and swaps, at most N times (default 1) until a swap succeeds | `swapped after N`, or 409 |
+//! | `/stale-swap` | creates a `cas` handle, sets the key, and swaps with the handle | 409 with the value of the new handle |
+//! | `/get-many?keys=a,b` | reads several values | a line `key=value`, or `key` without a value, for each key |
+//! | `/set-many` | sets the values in the body, which has lines `key=value` | `set N` |
+//! | `/delete-many?keys=a,b` | deletes several keys | `deleted` |
 //!
 //! Errors of the store: 403 `access-denied`, 404 `no-such-store`, 500 `other: …`.
 

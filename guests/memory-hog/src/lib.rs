@@ -2,8 +2,8 @@
 //!
 //! - `/grow?bytes=N`: grows the linear memory page by page until it has grown by N bytes (default: no limit) or growing
 //!   is refused; responds `grown=N size=N`, both in bytes;
-//! - `/allocate?bytes=N`: allocates N bytes with one call and writes to them. If the allocation is refused, Rust
-//!   aborts, which is a trap;
+//! - `/allocate?bytes=N`: allocates N bytes with one call and writes to them; responds `allocated=N size=N`. If the
+//!   allocation is refused, Rust aborts, which is a trap;
 //! - anything else: responds `size=N`, the size of the linear memory in bytes.
 
 use std::hint::black_box;

@@ -1,13 +1,15 @@
-//! An HTTP handler that calls the component `pong`. An arrow (→) precedes the response.
+//! An HTTP handler that calls the component `pong`.
 //!
-//! - `/greet?name=N` and `/later?name=N&ms=M` → `pong to N (count C)`, or 422 with pong's error;
-//! - `/many?n=N`: N greetings one after another → `greeted=N`;
-//! - `/reverse` → the request's body, reversed;
-//! - `/trap`: pong traps;
-//! - `/env?name=N` → `ping=V pong=V`: the value of the variable in each of the two components, which both also print to
-//!   stdout;
-//! - `/time-and-chance` → the time of day and random numbers that ping gets, and on a second line those that pong gets;
-//! - anything else: 200 without a call.
+//! | path of the request | calls | response |
+//! | --- | --- | --- |
+//! | `/greet?name=N` | one greeting | `pong to N (count C)`, or 422 with pong's error |
+//! | `/later?name=N&ms=M` | one greeting after M milliseconds | the same |
+//! | `/many?n=N` | N greetings, one after another | `greeted=N` |
+//! | `/reverse` | reverses the request's body | the reversed body |
+//! | `/trap` | pong traps | |
+//! | `/env?name=N` | reads the environment variable N in both components, which also print it to stdout | `ping=V pong=V` |
+//! | `/time-and-chance` | reads the time of day and random numbers in both components | those of ping, and on a second line those of pong |
+//! | any other | none | `ping` |
 
 use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};
 use wasip3::http::types::Request;

@@ -1,17 +1,21 @@
-//! An HTTP handler that calls the component `seam-callee` over a seam. An arrow (→) precedes the response.
+//! An HTTP handler that calls the component `seam-callee` over a seam.
 //!
-//! - `/add?a=N&b=M` → the sum; `/adds?n=N`: N sums one after another → `sum=N`;
-//! - `/change?name=N&count=C` → an item that the callee has changed, as `NAME COUNT TAGS PRICE`;
-//! - `/echo` → the request's body, after the callee has returned it; `/make?bytes=N` → the number of bytes that the
-//!   callee has made; `/send?bytes=N`: sends N bytes → the number of bytes returned;
-//! - `/act?what=W`, `/act-carefully`, `/act-later`, `/act-later-carefully` → the callee's result, or 422 with its
-//!   error;
-//! - `/wait?ms=M` → a response after M milliseconds; `/join?ms=A,B,C`: concurrent waits → their names in the order in
-//!   which they end;
-//! - `/race?ms=M`: starts a wait of M milliseconds, and cancels it after another wait of 1 ms;
-//! - `/leave?ms=M` → an immediate response, while the callee continues to run for M milliseconds;
-//! - `/memory` → the size of the handler's own memory in bytes;
-//! - anything else: 200 without a call.
+//! | path of the request | calls | response |
+//! | --- | --- | --- |
+//! | `/add?a=N&b=M` | one addition | the sum |
+//! | `/adds?n=N` | N additions, one after another | `sum=N` |
+//! | `/change?name=N&count=C` | sends an item, which the callee changes | the changed item as `NAME COUNT TAGS PRICE` |
+//! | `/echo` | sends the request's body, which the callee returns | the returned bytes |
+//! | `/make?bytes=N` | requests N bytes from the callee | the number of bytes received |
+//! | `/send?bytes=N` | sends N bytes, which the callee returns | the number of bytes returned |
+//! | `/act?what=W`, `/act-later?what=W` | action W of the callee | the callee's result |
+//! | `/act-carefully?what=W`, `/act-later-carefully?what=W` | action W of the callee | the callee's result, or 422 with its error |
+//! | `/wait?ms=M` | a wait of M milliseconds | `waited`, after the wait |
+//! | `/join?ms=A,B,C` | concurrent waits of A, B and C milliseconds | `A B C`, after all waits |
+//! | `/race?ms=M` | a wait of M milliseconds, which is cancelled after another wait of 1 ms | the name of the shorter wait |
+//! | `/leave?ms=M` | the callee returns an item immediately, and continues to run for M milliseconds | the item |
+//! | `/memory` | none | `memory=N`, the size of the handler's own memory in bytes |
+//! | any other | none | `caller` |
 
 use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};
 use wasip3::http::types::Request;
@@ -46,8 +50,8 @@ impl wasip3::exports::http::handler::Guest for Caller {
             "/send" => respond(200, format!("{}\n", work::echo(&vec![7; number("bytes") as usize]).len())),
             "/act" => respond(200, format!("{}\n", work::act(&what))),
             "/act-later" => respond(200, format!("{}\n", work::act_later(what).await)),
-            "/act-carefully" => told(work::act_carefully(&what)),
-            "/act-later-carefully" => told(work::act_later_carefully(what).await),
+            "/act-carefully" => show_result(work::act_carefully(&what)),
+            "/act-later-carefully" => show_result(work::act_later_carefully(what).await),
             "/wait" => respond(200, format!("{}\n", work::wait("waited".to_owned(), number("ms")).await)),
             "/join" => {
                 let times = query(&request, "ms").unwrap_or_default();
@@ -75,7 +79,7 @@ fn show(item: &Item) -> String {
     format!("{} {} {} {:?}\n", item.name, item.count, item.tags.join("|"), item.price)
 }
 
-fn told(result: Result<String, Failure>) -> HandlerResult {
+fn show_result(result: Result<String, Failure>) -> HandlerResult {
     match result {
         Ok(text) => respond(200, format!("{text}\n")),
         Err(Failure::Unknown(what)) => respond(422, format!("unknown: {what}\n")),

@@ -1,17 +1,18 @@
 //! Runs SQL through `isomer:sql`. The query's `store` (default `default`) names the store. The statement is the query's
 //! `sql`, or the request's body. The query's `p` has the parameters, separated by `|` (`p=i:5|t:text`). Values are
-//! written `n:`, `i:5`, `r:1.5`, `t:text`, `b:0aff`. An arrow (→) precedes the response.
+//! written `n:`, `i:5`, `r:1.5`, `t:text`, `b:0aff`.
 //!
-//! - `/execute` → `changed=N`; `/query` → the column names, then a line for each row, with values separated by tabs;
-//! - `/transaction?end=E`: each line of the body is a statement, and a line `?…` is a query whose rows are sent. Then E
-//!   ends the transaction: `commit` (the default), `rollback`, `drop` (of the handle) or `trap`;
-//! - `/check/insert/TABLE/COLUMN` → the number of rows after an insert; `/check/read/TABLE/COLUMN` → the number of
-//!   rows. These are paths for health checks;
-//! - `/both`: starts two transactions on two connections at the same time, to see whether the second one waits or fails
-//!   → `ok` or the error.
+//! | path of the request | operation | response |
+//! | --- | --- | --- |
+//! | `/execute` | executes the statement | `changed=N` |
+//! | `/query` | runs the query | the column names, then a line for each row, with values separated by tabs |
+//! | `/transaction?end=E` | runs each line of the body as a statement, or as a query if the line begins with `?`; then ends the transaction by E: `commit` (the default), `rollback`, `drop` (of the handle) or `trap` | the responses of the lines, then E |
+//! | `/check/insert/TABLE/COLUMN` | inserts a row; a path for health checks | the number of rows |
+//! | `/check/read/TABLE/COLUMN` | reads; a path for health checks | the number of rows |
+//! | `/both` | begins two transactions on two connections at the same time, to see whether the second one waits or fails | `ok`, or the error |
 //!
-//! Errors: 403 for `access-denied`, 409 `constraint`, 503 `overloaded`, 504 `timeout`, 413 `too-large`, 400 for any
-//! other; the body is the error's name and text.
+//! Errors: 403 for `access-denied`, 409 `constraint`, 503 `overloaded`, 504 `timeout`, 413 `too-large`, 400
+//! `statement` and `parameters`, 500 `store`; the body is the error's name and text.
 
 use guest_support::{HandlerResult, body_bytes, path, query, respond};
 use wasip3::http::types::Request;

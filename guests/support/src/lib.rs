@@ -74,7 +74,7 @@ pub fn query(request: &Request, key: &str) -> Option<String> {
     })
 }
 
-/// Returns the query's parameter `key` as a number, or `default` if there is no such number.
+/// Returns the query's parameter `key` as a number, or `default` if the parameter is absent or not a number.
 pub fn query_number(request: &Request, key: &str, default: u64) -> u64 {
     query(request, key).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
