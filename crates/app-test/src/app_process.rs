@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::secrets;
 use crate::stubs::StubServer;
 
-/// The maximum time until the app must have started. Compiling a large app takes minutes.
+/// The maximum time that an app may take to start. Compiling a large app takes minutes.
 const START_MAX: Duration = Duration::from_secs(600);
 
 /// The time that requests in progress have to finish when the process is stopped, in seconds.

@@ -348,8 +348,8 @@ fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Resu
         }
     }
     for pattern in case.patterns() {
-        // The pattern is checked with empty values. This is enough, because values are escaped, so they do not affect
-        // whether the pattern is valid.
+        // The pattern is checked with `x` as the value of each variable. This is enough, because values are escaped, so
+        // they do not affect whether the pattern is valid.
         let sample =
             variables::used(pattern).fold(pattern.to_owned(), |text, name| text.replace(&format!("${{{name}}}"), "x"));
         if let Err(error) = Regex::new(&sample) {

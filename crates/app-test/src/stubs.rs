@@ -24,8 +24,8 @@ const UNKNOWN_MAX: usize = 20;
 pub struct HostStub {
     /// The external host as `HOST` or `HOST:PORT`, in lower case.
     pub(crate) host: String,
-    /// The method and the path of the request, with a query if the query must match. `None` matches every request
-    /// to the host.
+    /// The method and the path of the request, with a query if the query must match. `None` matches every request to
+    /// the host.
     pub(crate) request: Option<(String, String)>,
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,

@@ -93,8 +93,8 @@ pub struct Component {
     pub idempotent: Vec<Spanned<String>>,
     /// The maximum number of requests that one instance serves at the same time: `concurrency`. Default 1.
     pub concurrency: u32,
-    /// The maximum number of requests that one instance serves, one after another: `reuse`. If it is `None`, the
-    /// planner chooses the default.
+    /// The maximum number of requests and calls that one instance serves, one after another: `reuse`. If it is `None`,
+    /// the planner chooses the default.
     pub reuse: Option<Reuse>,
     /// Whether responses of the component are compressed for clients that accept compression: `compress`.
     pub compress: bool,

@@ -43,7 +43,8 @@ pub(crate) struct RawManifest {
     /// in one group, always exists.
     #[serde(default)]
     pub(crate) shapes: BTreeMap<Spanned<NameText>, RawShape>,
-    /// The secrets, by name, with the sources of their values. A component can read a secret only if it is granted.
+    /// The secrets, by name, with the sources of their values. A component can read only the secrets that are granted
+    /// to the component.
     #[serde(default)]
     pub(crate) secrets: BTreeMap<Spanned<SecretText>, Spanned<RawSecret>>,
     /// Settings of SQL stores, by the store's name. A grant is enough to create a store, so a store without settings

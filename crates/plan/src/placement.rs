@@ -178,7 +178,8 @@ impl Separation {
 /// Returns an error if the seam is not fused and the interface's values cannot cross it.
 pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Placement>) -> Option<Diagnostic> {
     let link = &seam.link;
-    // Streams and handles cannot leave a wasmtime store. A mode that supports streams would be allowed here.
+    // Streams and handles cannot leave a wasmtime store. If a mode of seams supports streams one day, this function
+    // must allow it.
     let (what, type_name, instead) = match &seam.class {
         ValueClass::Plain => return None,
         ValueClass::Pinned { type_name } => {

@@ -129,7 +129,8 @@ const PACKAGES: &[Package] = &[
             ("store", Own(Some(Grant::Kv))),
         ],
     },
-    // The drafts have the same functions under different names. The second draft is the one that Spin implements.
+    // The drafts differ only in their versions and in the name of the interface: `runtime` or `store`. Spin implements
+    // the second draft.
     Package {
         name: "wasi:config",
         tracks: &["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"],

@@ -15,8 +15,8 @@ use crate::model::{Http, PlannedGroup};
 struct Decided<'a> {
     reuse: Reuse,
     by: &'a ComponentName,
-    /// Whether the instances are not reused only because the handler implements WASI 0.2 and the manifest does not set
-    /// `reuse`.
+    /// Whether each request gets a new instance because of the default: the handler implements WASI 0.2, and the
+    /// manifest does not set `reuse`.
     is_default: bool,
 }
 

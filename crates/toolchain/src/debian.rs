@@ -268,8 +268,8 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, PathError> {
     Ok(paths)
 }
 
-/// Returns the first file or folder whose name is `wanted`, at most `depth` folders below `dir`. `of` is the end of the
-/// error's message.
+/// Returns the first file or folder for whose name `wanted` returns true, at most `depth` folders below `dir`. `of` is
+/// the end of the error's message.
 fn find(dir: &Path, depth: usize, wanted: &dyn Fn(&str) -> bool, of: &'static str) -> Result<PathBuf, ToolchainError> {
     let mut level = vec![dir.to_owned()];
     for _ in 0..depth {

@@ -91,7 +91,8 @@ pub(crate) struct Record {
     /// The files that the command makes in addition to the component. Changes to these files are ignored.
     #[serde(default)]
     pub made: BTreeSet<PathBuf>,
-    /// The files that changed while the command ran. The next run shows whether the command or the user changed them.
+    /// The files that appeared or changed while the command ran. The next run shows whether the command or the user
+    /// wrote them.
     #[serde(default)]
     pub in_doubt: BTreeSet<PathBuf>,
     /// The component's file.
@@ -147,8 +148,8 @@ pub(crate) fn cargo_dir(build_dir: &Path, profile: BuildProfile) -> PathBuf {
     }
 }
 
-/// Removes files of earlier builds from `dir`, except those for which `is_wanted` returns true. Its arguments are the
-/// name of the component and the extension of the file.
+/// Removes files of earlier builds from `dir`, except those for which `is_wanted` returns true. The arguments of
+/// `is_wanted` are the name of the component and the extension of the file.
 pub(crate) fn remove_leftovers(dir: &Path, is_wanted: impl Fn(&str, &str) -> bool) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();

@@ -31,7 +31,8 @@ use crate::remote::node::URL_FILE;
 /// them again after a restart.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The data directory [default: `isomer/node` in `$XDG_DATA_HOME`, which is `~/.local/share`].
+    /// The data directory [default: `isomer/node` in `$XDG_DATA_HOME`, or in `~/.local/share` if the variable is
+    /// unset].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The address at which apps are served: `0.0.0.0:80` for all networks, `[::1]:80`, `localhost:80`, or only a port

@@ -30,7 +30,7 @@ fn sleeper() -> Workspace {
     workspace
 }
 
-/// Repeats a request until the status of the response is 200. Responses before must report a lost call.
+/// Repeats a request until the status of the response is 200. All earlier responses must report a lost call.
 fn get_again(server: &Server, path: &str) -> String {
     let deadline = Instant::now() + TIMEOUT;
     loop {

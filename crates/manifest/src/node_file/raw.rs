@@ -147,8 +147,8 @@ pub(crate) struct RawOutbound {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawNodeLimits {
-    /// The maximum number of apps in memory. The next request for another app loads it from disk. Default: the number
-    /// that `isomer doctor` reports for this machine, but at least 64 and at most 50,000.
+    /// The maximum number of apps in memory. An app that is not in memory is loaded from disk by the next request for
+    /// this app. Default: the number that `isomer doctor` reports for this machine, but at least 64 and at most 50,000.
     pub(crate) apps_loaded: Option<Spanned<u32>>,
     /// Free space of the data directory's file system that is reserved for the node's own state, audit log and code.
     /// Writes of tenants that would use this space fail.
