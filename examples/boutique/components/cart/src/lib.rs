@@ -44,7 +44,7 @@ impl bindings::exports::boutique::shop::cart::Guest for Cart {
                 Err(CasError::StoreError(error)) => return Err(unavailable(error)),
             }
         }
-        Err(CartError::Unavailable("the cart is being changed by too many at once".into()))
+        Err(CartError::Unavailable("too many requests change the cart at the same time".into()))
     }
 
     async fn empty_cart(session_id: String) -> Result<(), CartError> {

@@ -20,8 +20,8 @@ mod bindings {
 
 use bindings::boutique::shop::{cart, catalog, currency, email, orders, payment, shipping};
 
-/// The maximum number of attempts to find an unused ID. An ID has sixty random bits, so more than one failed attempt
-/// indicates a defect.
+/// The maximum number of attempts to find an unused ID. An ID has sixty random bits and is hardly ever in use, so more
+/// failed attempts indicate a defect.
 const ID_ATTEMPTS_MAX: usize = 3;
 
 struct Checkout;
@@ -45,7 +45,8 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
             Ok(receipt) => receipt,
             Err(refusal) => return Err(cancelled(&order, CheckoutError::Refused(refusal)).await),
         };
-        // The card has been charged, so the order stays valid if a later step fails. The failure is logged.
+        // The card has been charged, so the order stays valid if one of the following steps fails. The failure is
+        // logged.
         order.receipt = Some(receipt.clone());
         order.tracking_id = Some(tracking_id.clone());
         match orders::complete_order(order.id.clone(), receipt, tracking_id).await {
@@ -103,7 +104,7 @@ async fn open(session_id: &str, mut order: Order) -> Result<Order, CheckoutError
     Err(CheckoutError::Unavailable("no unused ID found for the order".into()))
 }
 
-/// Cancels the order because of `reason`, and returns the reason. The card was not charged.
+/// Cancels an order whose card was not charged. Returns `reason`, the reason for the cancellation.
 async fn cancelled(order: &Order, reason: CheckoutError) -> CheckoutError {
     if let Err(error) = orders::cancel_order(order.id.clone()).await {
         eprintln!("order {}: the card was not charged, but the order cannot be cancelled: {error:?}", order.id);
@@ -114,7 +115,7 @@ async fn cancelled(order: &Order, reason: CheckoutError) -> CheckoutError {
 fn cart_unavailable(error: CartError) -> CheckoutError {
     CheckoutError::Unavailable(match error {
         CartError::Unavailable(reason) => reason,
-        other => format!("the cart says {other:?}"),
+        other => format!("unexpected error of the cart: {other:?}"),
     })
 }
 

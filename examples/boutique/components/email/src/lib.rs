@@ -22,7 +22,7 @@ impl bindings::exports::boutique::shop::email::Guest for Email {
     }
 }
 
-/// Returns the part of an address that may be logged: `s…@example.com`.
+/// Returns an address in a form that may be logged: `s…@example.com` for `someone@example.com`.
 fn masked(address: &str) -> String {
     match address.split_once('@') {
         Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or_default()),

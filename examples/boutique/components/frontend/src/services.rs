@@ -86,7 +86,7 @@ impl Services for Components {
 fn unavailable(error: OrderError) -> Unavailable {
     Unavailable(match error {
         OrderError::Unavailable(reason) => reason,
-        OrderError::Exists => "an order of this id exists".into(),
+        OrderError::Exists => "an order with this ID already exists".into(),
         OrderError::NotFound => "no such order".into(),
     })
 }

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ends_of_the_ranges() {
+    fn ranges_include_both_ends() {
         for (digits, expected) in [
             ("2220", CardBrand::Unknown),
             ("2221", CardBrand::Mastercard),

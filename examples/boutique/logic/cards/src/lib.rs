@@ -1,7 +1,7 @@
 //! Decides whether a card is charged: checks its number, brand, expiry date and security code.
 //!
-//! A brand is recognised by its issuer prefix (ISO/IEC 7812). A number is checked by its check digit (the Luhn formula
-//! of annex B).
+//! A brand is recognised by its issuer prefix, and a number is checked by its check digit. ISO/IEC 7812 defines both;
+//! the formula of the check digit, the Luhn formula, is in annex B of this standard.
 
 mod brand;
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_accepted_brands_are_charged() {
+    fn cards_of_accepted_brands_are_charged() {
         for (number, brand, last_four) in [
             ("4111 1111 1111 1111", CardBrand::Visa, "1111"),
             ("4222222222222", CardBrand::Visa, "2222"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_single_wrong_digit_is_seen() {
+    fn every_single_wrong_digit_is_detected() {
         let good = "4111111111111111";
         for place in 0..good.len() {
             for digit in '0'..='9' {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn invalid_numbers_are_refused() {
         for number in
             ["", "0", "4111", "4111111111111111111111", "411111111111111x", "41111111111111११", "411111111111116"]
         {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_is_good_until_the_end_of_its_month() {
+    fn a_card_is_valid_until_the_end_of_its_month() {
         let card = card("4111111111111111");
         assert!(check_at(&card, (2030, 6)).is_ok());
         assert_eq!(check_at(&card, (2030, 7)), Err(Refusal::Expired((2030, 6))));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_not_charged() {
+    fn only_positive_amounts_are_charged() {
         for (units, nanos) in [(0, 0), (-1, 0), (1, -1)] {
             let amount = Money::new("USD", units, nanos);
             assert_eq!(check(&card("4111111111111111"), &amount, (2026, 1)), Err(Refusal::InvalidAmount));

@@ -8,7 +8,7 @@ pub const QUANTITY_MAX: u32 = 999;
 pub const PRODUCTS_MAX: usize = 100;
 /// The maximum length of a product ID, in bytes.
 const ID_BYTES_MAX: usize = 32;
-/// The first line of a stored cart, which names its format.
+/// The first line of a stored cart, which names the format of the following lines.
 const FORM: &str = "cart 1";
 
 /// Adds an item to a cart. If the cart already contains the product, its quantity is increased.
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_product_is_added_up() {
+    fn quantities_of_the_same_product_are_added() {
         let mut items = Vec::new();
         for (id, quantity) in [("A", 1), ("B", 2), ("A", 3)] {
             add(&mut items, item(id, quantity)).expect("it fits");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_hold_and_leave_the_cart_as_it_was() {
+    fn an_item_over_a_limit_leaves_the_cart_unchanged() {
         let mut items = vec![item("A", QUANTITY_MAX - 1)];
         assert_eq!(add(&mut items, item("A", 2)), Err(CartError::TooMany(QUANTITY_MAX)));
         assert_eq!(add(&mut items, item("A", u32::MAX)), Err(CartError::TooMany(QUANTITY_MAX)));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_item_is_refused() {
+    fn invalid_items_are_refused() {
         for bad in [item("", 1), item("A", 0), item("A B", 1), item("A\n", 1), item(&"A".repeat(33), 1), item("ä", 1)]
         {
             assert_eq!(add(&mut Vec::new(), bad.clone()), Err(CartError::InvalidItem), "{bad:?}");
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cart_comes_back_as_it_was_stored() {
+    fn a_stored_cart_can_be_decoded() {
         for items in [vec![], vec![item("6E92ZMYYFZ", 1)], vec![item("A", QUANTITY_MAX), item("B-2", 7)]] {
             assert_eq!(decode(&encode(&items)), Ok(items));
         }
     }
 
     #[test]
-    fn damaged_carts_are_told() {
+    fn damaged_carts_are_errors() {
         for bad in [
             "",
             "cart 1",

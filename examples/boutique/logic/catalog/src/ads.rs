@@ -38,7 +38,7 @@ mod tests {
     use crate::product;
 
     #[test]
-    fn every_ad_points_at_a_product() {
+    fn every_ad_links_to_an_existing_product() {
         for (_, id, _) in ADS {
             assert!(product(id).is_some(), "{id}");
         }
@@ -54,13 +54,13 @@ mod tests {
     }
 
     #[test]
-    fn chance_chooses_among_equals() {
+    fn the_random_number_selects_among_ads_of_a_category() {
         let first = |random| pick_ads(&["kitchen".into()], 1, random)[0].product_id.clone();
         assert_eq!((first(0), first(1), first(2)), ("9SIQT8TOJO".into(), "6E92ZMYYFZ".into(), "9SIQT8TOJO".into()));
     }
 
     #[test]
-    fn no_more_than_there_are() {
+    fn at_most_all_ads_are_returned() {
         assert_eq!(pick_ads(&[], 100, u64::MAX).len(), ADS.len());
         assert!(pick_ads(&[], 0, 1).is_empty());
     }

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nine_ids_are_those_that_load_generators_ask_for() {
+    fn the_nine_ids_are_those_that_load_generators_request() {
         let ids: BTreeSet<_> = ENTRIES.iter().map(|entry| entry.id).collect();
         let expected = [
             "0PUK6V6EV0",

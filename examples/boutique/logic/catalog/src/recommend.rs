@@ -3,8 +3,8 @@
 use boutique_types::Product;
 
 /// Returns at most `count` products of `all`, without those in `product_ids`. Products that share more categories with
-/// `product_ids` come first. The order of products with equal scores depends on `product_ids`, so that different pages
-/// recommend different products.
+/// the products in `product_ids` come first. The order of products that share equally many depends on `product_ids`, so
+/// that different pages recommend different products.
 pub fn recommend(all: Vec<Product>, product_ids: &[String], count: usize) -> Vec<Product> {
     let liked: Vec<String> = all
         .iter()
@@ -37,13 +37,13 @@ mod tests {
     }
 
     #[test]
-    fn those_of_the_same_category_come_first() {
+    fn products_of_the_same_category_come_first() {
         let found = ids(&["6E92ZMYYFZ"], 2);
         assert_eq!(found, ["2ZYFJ3GM2N", "9SIQT8TOJO"], "the kettle shares two categories with the mug, the jar one");
     }
 
     #[test]
-    fn what_one_has_is_not_recommended() {
+    fn given_products_are_not_recommended() {
         let all: Vec<String> = all_products().into_iter().map(|product| product.id).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         assert!(ids(&all, 4).is_empty());
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_is_kept_and_unknown_ids_do_no_harm() {
+    fn at_most_count_products_are_returned_and_unknown_ids_are_ignored() {
         assert_eq!(ids(&[], 4).len(), 4);
         assert_eq!(ids(&["nothing"], 100).len(), 9);
         assert!(ids(&["6E92ZMYYFZ"], 0).is_empty());

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_must_be_there_in_any_case() {
+    fn a_product_must_contain_every_word_in_any_case() {
         assert_eq!(names("PEBBLE mug"), ["Pebble Mug"]);
         assert_eq!(names("pebble lamp"), Vec::<String>::new());
     }
@@ -55,13 +55,13 @@ mod tests {
     }
 
     #[test]
-    fn the_name_counts_more_than_the_text() {
+    fn a_word_in_the_name_scores_higher_than_one_in_the_text() {
         assert_eq!(names("stool").first().map(String::as_str), Some("Larch Stool"));
         assert_eq!(names("glass").first().map(String::as_str), Some("Noon Sunglasses"));
     }
 
     #[test]
-    fn nothing_is_found_by_nothing() {
+    fn an_empty_query_has_no_results() {
         assert!(search(" \t ").is_empty());
         assert!(search("<script>").is_empty());
     }

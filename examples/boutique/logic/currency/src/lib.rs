@@ -109,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn amounts_that_are_none_or_too_large_are_refused() {
+    fn invalid_and_too_large_amounts_are_refused() {
         assert_eq!(convert(&Money::new("USD", 1, -1), "EUR"), Err(ConversionError::OutOfRange));
         assert_eq!(convert(&Money::new("EUR", i64::MAX, 0), "KRW"), Err(ConversionError::OutOfRange));
     }
 
     #[test]
-    fn the_currencies_of_load_generators_are_there_and_none_is_twice() {
+    fn the_currencies_of_load_generators_are_supported_and_listed_once() {
         let codes: BTreeSet<String> = supported().into_iter().map(|currency| currency.code).collect();
         assert_eq!(codes.len(), ENTRIES.len());
         for code in ["EUR", "USD", "JPY", "CAD", "GBP", "TRY"] {

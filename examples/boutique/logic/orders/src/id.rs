@@ -27,7 +27,7 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_sixty_bits_counts() {
+    fn each_of_the_sixty_bits_changes_the_id() {
         let ids: std::collections::BTreeSet<String> = (0..60).map(|bit| order_id(1 << bit)).collect();
         assert_eq!(ids.len(), 60);
     }

@@ -57,14 +57,14 @@ mod tests {
     }
 
     #[test]
-    fn the_total_is_the_lines_and_the_shipping() {
+    fn the_total_includes_the_lines_and_the_shipping_cost() {
         let lines = [line(16, 990_000_000, 3), line(24, 0, 1)];
         assert_eq!(total(&lines, &Money::new("USD", 4, 900_000_000)), Ok(Money::new("USD", 79, 870_000_000)));
         assert_eq!(total(&[], &Money::zero("USD")), Ok(Money::zero("USD")));
     }
 
     #[test]
-    fn currencies_do_not_mix_and_too_much_is_told() {
+    fn different_currencies_and_too_large_totals_are_errors() {
         assert!(matches!(total(&[line(1, 0, 1)], &Money::zero("EUR")), Err(MoneyError::CurrencyMismatch(..))));
         assert_eq!(total(&[line(i64::MAX, 0, 1), line(1, 0, 1)], &Money::zero("USD")), Err(MoneyError::TooLarge));
     }

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_mail() {
+    fn the_mail_lists_the_order_and_the_address() {
         let order = Order { tracking_id: Some("LB473124829XB".into()), ..order() };
         let mail = confirmation(&order).expect("the address is one");
         assert_eq!((mail.to.as_str(), mail.subject.as_str()), ("a@example.com", "Your order AAAA-BBBB-CCCC"));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_can_be_smuggled_in() {
+    fn control_characters_are_removed_from_the_mail() {
         let mut order = order();
         order.address.street = "1 Road\r\nBcc: all@example.com".into();
         let mail = confirmation(&order).expect("the address is one");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_refused() {
         for email in ["", "a", "@example.com", "a@b", "a b@example.com", "a@example.com\nBcc: b@example.com"] {
             let order = Order { email: email.into(), ..order() };
             assert_eq!(confirmation(&order), Err(MailError::InvalidAddress), "{email}");

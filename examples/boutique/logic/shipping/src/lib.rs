@@ -2,7 +2,7 @@
 
 use boutique_types::{Address, CartItem, Money, ShippingError, ShippingQuote};
 
-/// The maximum number of items in one parcel.
+/// The maximum number of pieces in one parcel. The number of pieces is the sum of the items' quantities.
 const PARCEL_PIECES: u64 = 6;
 /// The price of the first parcel, in US cents.
 const FIRST_CENTS: i64 = 490;
@@ -86,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn much_takes_longer_and_more_than_any_parcel_count_does_no_harm() {
+    fn large_shipments_take_longer_and_the_parcel_count_is_capped() {
         assert_eq!(quote(&items(&[18])).days, (2, 4));
         assert_eq!(quote(&items(&[19])).days, (4, 8));
         assert!(quote(&items(&[u32::MAX; 100])).cost.is_positive());
     }
 
     #[test]
-    fn an_address_must_be_whole() {
+    fn an_address_must_be_complete() {
         assert_eq!(check(&address(), &items(&[1])), Ok(()));
         assert_eq!(check(&address(), &items(&[0])), Err(ShippingError::NothingToShip));
         let broken = Address { city: " ".into(), ..address() };

@@ -59,8 +59,8 @@ pub(crate) async fn cart_items(services: &impl Services, visitor: &Visitor) -> R
     if visitor.is_new { Ok(Vec::new()) } else { services.cart(&visitor.session).await }
 }
 
-/// Returns the number of items to show in the page header. If the cart cannot be read, the page is shown without the
-/// number.
+/// Returns the number of pieces in the cart, which the page header shows. If the cart cannot be read, the page is shown
+/// without the number.
 pub(crate) fn badge(items: &Result<Vec<CartItem>, CartError>) -> Option<u32> {
     items.as_ref().ok().map(|items| items.iter().map(|item| item.quantity).sum())
 }

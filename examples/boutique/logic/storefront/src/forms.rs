@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_form_becomes_a_request() {
+    fn a_valid_form_becomes_a_request() {
         let request = Form::parse(GOOD.as_bytes()).checkout_request("EUR").expect("it is good");
         assert_eq!(request.card.number, "4111111111111111");
         assert_eq!(request.address.state.as_deref(), Some("CA"));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_country_without_states_is_fine() {
+    fn the_state_is_optional() {
         let request = with("state", " ").checkout_request("USD").expect("it is good");
         assert_eq!(request.address.state, None);
     }
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_form_names_all_that_is_needed() {
+    fn an_empty_form_reports_every_required_field() {
         assert_eq!(wrong_fields(&Form::default()).len(), 9, "all but the state");
     }
 

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn other_methods_are_told_what_is_allowed() {
+    fn an_error_for_another_method_lists_the_allowed_ones() {
         assert_eq!(route("DELETE", "/cart"), Err(NoRoute::Method(GET_POST)));
         assert_eq!(route("GET", "/cart/checkout"), Err(NoRoute::Method(POST)));
         assert_eq!(route("POST", "/"), Err(NoRoute::Method(GET)));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_unknown() {
+    fn other_paths_are_unknown() {
         for path in
             ["", "*", "/nothing", "/product/", "/product/a/b", "/cart/", "//", "/static", "/orders/a/b", "/Cart"]
         {

@@ -25,7 +25,7 @@ pub trait Services {
     /// # Errors
     /// If the currency is unknown, or an amount is invalid.
     fn convert(&self, amounts: &[Money], code: &str) -> Result<Vec<Money>, ConversionError>;
-    /// Returns at most `count` products to recommend to a visitor of the given products.
+    /// Returns at most `count` products to recommend to a visitor who looks at the given products.
     fn recommend(&self, product_ids: &[String], count: u32) -> Vec<Product>;
     /// Returns the cost of shipping the items, in US dollars.
     fn quote(&self, items: &[CartItem]) -> ShippingQuote;

@@ -106,7 +106,7 @@ fn log_out(head: &Head) -> Response {
 }
 
 /// Returns the path and query of a URL, so that a redirect stays in the shop, whatever host the URL names. Returns
-/// `None` if there is no page with this path.
+/// `None` if the path has no page, or only accepts `POST`.
 fn local_path(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let path = &rest[rest.find('/')?..];
@@ -121,7 +121,7 @@ mod tests {
     use super::local_path;
 
     #[test]
-    fn the_way_back_stays_in_the_shop() {
+    fn redirects_stay_in_the_shop() {
         assert_eq!(local_path("http://127.0.0.1:8080/product/6E92ZMYYFZ?a=b#c"), Some("/product/6E92ZMYYFZ?a=b"));
         assert_eq!(local_path("https://shop.example/"), Some("/"));
         assert_eq!(local_path("https://evil.example//evil.example/"), None);

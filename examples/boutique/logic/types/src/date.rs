@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_moments() {
+    fn known_times_are_converted() {
         assert_eq!(Date::from_seconds(0).long(), "1 January 1970, 00:00 UTC");
         assert_eq!(Date::from_seconds(951_782_400).long(), "29 February 2000, 00:00 UTC");
         assert_eq!(Date::from_seconds(1_709_251_199).long(), "29 February 2024, 23:59 UTC");

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn currencies_do_not_mix() {
+    fn amounts_in_different_currencies_cannot_be_added() {
         assert_eq!(
             usd(1, 0).plus(&Money::new("EUR", 1, 0)),
             Err(MoneyError::CurrencyMismatch("USD".into(), "EUR".into()))
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_that_are_none_are_refused() {
+    fn invalid_amounts_are_refused() {
         for bad in [usd(1, -1), usd(-1, 1), usd(0, 1_000_000_000), usd(0, i32::MIN)] {
             assert!(matches!(bad.total_nanos(), Err(MoneyError::NotNormal(_))), "{bad:?}");
             assert!(!bad.is_positive());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_amounts_with_symbol_and_groups() {
+    fn displayed_amounts_have_a_symbol_and_groups_of_digits() {
         assert_eq!(usd(1_234_567, 500_000_000).display("$", 2), "$1,234,567.50");
         assert_eq!(Money::new("JPY", 999, 500_000_000).display("¥", 0), "¥1,000");
         assert_eq!(Money::new("CHF", 12, 0).display("CHF", 2), "CHF\u{a0}12.00");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_have_the_plain_form() {
+    fn amounts_in_logs_have_the_currency_code() {
         assert_eq!(usd(12, 345_000_000).to_string(), "12.345 USD");
         assert_eq!(usd(12, 0).to_string(), "12.00 USD");
         assert_eq!(usd(0, -500_000_000).to_string(), "-0.50 USD");

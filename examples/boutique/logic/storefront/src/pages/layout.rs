@@ -12,12 +12,12 @@ pub(crate) struct Frame {
     currencies: Vec<CurrencyInfo>,
     /// The visitor's currency; `None` if the visitor is unknown.
     currency: Option<CurrencyInfo>,
-    /// The number of items in the cart; `None` if the cart was not read.
+    /// The number of pieces in the cart, the sum of all quantities; `None` if the cart was not read.
     pieces: Option<u32>,
 }
 
 impl Frame {
-    /// Creates the layout's data for a visitor. `pieces` is the number of items in the cart.
+    /// Creates the layout's data for a visitor. `pieces` is the number of pieces in the cart.
     pub(crate) fn of(visitor: &Visitor, pieces: Option<u32>) -> Self {
         Self { currencies: visitor.currencies.clone(), currency: Some(visitor.currency.clone()), pieces }
     }
@@ -27,8 +27,8 @@ impl Frame {
         Self { currencies: Vec::new(), currency: None, pieces: None }
     }
 
-    /// Renders an amount with the symbol of its currency. Amounts are not converted, so an old order keeps its
-    /// currency.
+    /// Renders an amount with the symbol of its currency, or with the currency's code if the shop has no such currency.
+    /// Amounts are not converted, so an old order keeps its currency.
     pub(crate) fn amount(&self, amount: &Money) -> String {
         match self.currencies.iter().find(|currency| currency.code == amount.currency_code) {
             Some(currency) => amount.display(&currency.symbol, currency.digits),

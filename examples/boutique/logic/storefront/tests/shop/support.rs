@@ -205,7 +205,7 @@ pub(crate) fn text(response: &Response) -> &str {
     std::str::from_utf8(&response.body).expect("the body is text")
 }
 
-/// Returns the output of a future that is ready when it is polled first.
+/// Returns the output of a future that is ready when it is first polled.
 fn finish<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

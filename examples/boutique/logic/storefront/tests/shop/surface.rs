@@ -26,7 +26,7 @@ fn the_home_page_has_all_products() {
 }
 
 #[test]
-fn every_picture_that_a_page_names_is_there() {
+fn every_asset_that_a_page_names_exists() {
     let (shop, mut browser) = (Memory::default(), Browser::default());
     for page in ["/", "/product/6E92ZMYYFZ", "/nothing"] {
         let page = browser.get(&shop, page);
@@ -42,7 +42,7 @@ fn every_picture_that_a_page_names_is_there() {
 }
 
 #[test]
-fn a_browser_that_has_an_asset_gets_no_body() {
+fn a_cached_asset_is_not_sent_again() {
     let (shop, mut browser) = (Memory::default(), Browser::default());
     let first = browser.get(&shop, "/static/shop.css");
     assert_eq!(first.header("cache-control"), Some("public, max-age=300"));
@@ -57,7 +57,7 @@ fn a_browser_that_has_an_asset_gets_no_body() {
 }
 
 #[test]
-fn the_small_addresses_answer() {
+fn health_check_robots_and_favicon_are_served() {
     let (shop, mut browser) = (Memory::default(), Browser::default());
     let health = browser.get(&shop, "/_healthz");
     assert_eq!((health.status, text(&health)), (200, "ok"));
@@ -67,7 +67,7 @@ fn the_small_addresses_answer() {
 }
 
 #[test]
-fn nothing_that_a_page_needs_is_forbidden_by_its_policy_and_scripts_are() {
+fn the_content_security_policy_allows_what_pages_need_and_no_scripts() {
     let (shop, mut browser) = (Memory::default(), Browser::default());
     for path in ["/", "/nothing", "/static/shop.css", "/_healthz", "/static/nothing"] {
         let response = browser.get(&shop, path);
@@ -83,7 +83,7 @@ fn nothing_that_a_page_needs_is_forbidden_by_its_policy_and_scripts_are() {
 }
 
 #[test]
-fn a_shopping_trip() {
+fn a_visitor_buys_and_sees_the_order() {
     let (shop, mut browser) = (Memory::default(), Browser::default());
     assert_eq!(browser.get(&shop, "/product/6E92ZMYYFZ").status, 200);
     let added = browser.post(&shop, "/cart", "product_id=6E92ZMYYFZ&quantity=2");
@@ -109,7 +109,7 @@ fn a_shopping_trip() {
 }
 
 #[test]
-fn the_session_is_kept_and_out_of_reach_of_others() {
+fn the_session_is_kept_and_cannot_be_forged() {
     let (shop, mut browser) = (Memory::default(), Browser::default());
     let first = browser.get(&shop, "/");
     let cookie = first.header("set-cookie").expect("a session begins");

@@ -9,7 +9,7 @@ fn with_a_mug() -> (Memory, Browser) {
 }
 
 #[test]
-fn what_is_not_there_is_told_by_a_page() {
+fn unknown_paths_products_and_orders_have_an_error_page() {
     let (shop, mut browser) = with_a_mug();
     for (path, words) in [
         ("/nothing", "There is nothing here"),
@@ -26,7 +26,7 @@ fn what_is_not_there_is_told_by_a_page() {
 }
 
 #[test]
-fn other_methods_are_refused_with_those_that_are_not() {
+fn an_error_for_another_method_lists_the_allowed_ones() {
     let (shop, mut browser) = with_a_mug();
     for (method, path, allow) in [
         ("DELETE", "/cart", "GET, HEAD, POST, OPTIONS"),
@@ -70,7 +70,7 @@ fn a_cart_has_a_limit() {
 }
 
 #[test]
-fn a_refused_card_leaves_the_cart_and_says_why() {
+fn a_refused_card_leaves_the_cart_and_the_reason_is_shown() {
     let (shop, mut browser) = with_a_mug();
     for (changes, words) in [
         (&[("credit_card_number", "4432801561520455")][..], "not a card number"),
@@ -91,7 +91,7 @@ fn a_refused_card_leaves_the_cart_and_says_why() {
 }
 
 #[test]
-fn a_form_with_gaps_names_them_all() {
+fn every_missing_field_is_reported() {
     let (shop, mut browser) = with_a_mug();
     let response = browser.post(&shop, "/cart/checkout", "state=CA");
     assert_eq!(response.status, 422);
@@ -120,7 +120,7 @@ fn texts_of_visitors_are_escaped() {
 }
 
 #[test]
-fn a_form_may_not_be_large_and_must_be_one() {
+fn large_bodies_and_bodies_that_are_no_form_are_refused() {
     let (shop, mut browser) = with_a_mug();
     let large = format!("product_id=6E92ZMYYFZ&quantity=1&note={}", "x".repeat(boutique_storefront::FORM_BYTES_MAX));
     assert_eq!(browser.post(&shop, "/cart", &large).status, 413);
@@ -133,7 +133,7 @@ fn a_form_may_not_be_large_and_must_be_one() {
 }
 
 #[test]
-fn a_store_that_is_down_stops_only_what_needs_it() {
+fn only_pages_that_need_a_store_fail_if_it_is_down() {
     let (shop, mut browser) = with_a_mug();
     shop.stores_are_down.set(true);
     assert_eq!(browser.get(&shop, "/").status, 200, "one may still look around");
