@@ -103,8 +103,8 @@ impl OneOrMore {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Capture {
-    /// The part of the body that a regular expression matches. If the expression has a group, the part that the group
-    /// matches.
+    /// The part of the body that a regular expression matches. If the expression has groups, the part that the first
+    /// group matches.
     Body(String),
     /// The value at a JSON pointer (RFC 6901) in the body.
     Json { json: String },

@@ -46,8 +46,8 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
         }
     }
     // The imports of components with routes are resolved first. If an HTTP handler and another component could import
-    // from each other, the handler calls the other component, and the import of the other component is provided by the
-    // host.
+    // from each other, the handler calls the other component, and the host provides the import of the other component.
+    // So none of these links closes a cycle of imports.
     open.sort_by_key(|(is_inside, ..)| *is_inside);
     for (_, finder, import, mut exporters) in open {
         exporters.retain(|(exporter, _)| !leads_to(&links, exporter, finder.name));

@@ -1,5 +1,5 @@
 //! `isomer secrets`: sets, removes and lists the secrets of a tenant. A value is read from a file or from standard
-//! input, because other processes can read the command line.
+//! input, never from the command line, because other processes can read the command line.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
