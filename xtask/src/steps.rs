@@ -45,7 +45,7 @@ impl Steps {
         made
     }
 
-    /// Records that a step is not run, and the reason. A skipped step is not a failure.
+    /// Records that a step is not run, with the reason. A skipped step is not a failure.
     pub(crate) fn skip(&mut self, name: &str, reason: impl Into<String>) {
         let reason = reason.into();
         println!("\n── {name}: skipped: {reason}");

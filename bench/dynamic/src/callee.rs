@@ -43,8 +43,8 @@ impl Blocking {
     }
 }
 
-/// A pool of instances for concurrent calls of `async func`s. If no instance is free, a new one is created; instances
-/// are kept for reuse.
+/// A pool of instances for concurrent calls of `async func`s. If no instance is free, a new one is created. After a
+/// successful call, the instance is kept for reuse.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Shared>);
 

@@ -1,4 +1,4 @@
-//! An app as it is deployed: its manifest, the bytes of its components, and their digests.
+//! A release with its parts, as a client deploys it: the manifest, and the bytes and digests of the components.
 
 use std::collections::{BTreeMap, BTreeSet};
 

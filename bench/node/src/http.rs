@@ -33,7 +33,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// Returns the body as text for a message, truncated if it is long.
+    /// Returns at most the first 2000 bytes of the body as text, for a message.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body[..self.body.len().min(2000)]).into_owned()
@@ -103,7 +103,7 @@ impl Connection {
     /// Sends an encoded request and reads the response, whatever its status. [`request`] encodes a request.
     ///
     /// # Errors
-    /// If there is no complete HTTP response within `patience`. The connection is closed then.
+    /// If there is no complete HTTP response within `patience`. The connection is then closed.
     pub async fn send(&mut self, request: &[u8], patience: Duration) -> Result<Response> {
         let result = tokio::time::timeout(patience, self.exchange(request)).await;
         let response = result.unwrap_or_else(|_| bail!("no response within {} s", patience.as_secs_f32()));

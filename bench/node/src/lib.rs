@@ -4,8 +4,8 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`numbered`] | any number of distinct components from one build |
-//! | [`bundle`] | an app as it is deployed |
-//! | [`node`] | the process |
+//! | [`bundle`] | a release with its parts, as a client deploys it |
+//! | [`node`] | the process of a node |
 //! | [`admin`] | a client of the admin API |
 //! | [`http`] | an HTTP client with one connection to the front door |
 //! | [`load`] | load over many connections and many host names, each response checked |

@@ -43,8 +43,8 @@ pub struct Load {
     /// The number of connections, each with one request in flight.
     pub connections: usize,
     /// The number of requests per second, over all connections together. If `None`, each connection sends a request as
-    /// soon as it has the previous response. If set, a duration is measured from the time at which the request was
-    /// scheduled, so that it includes the time that the client had to wait because the server was slow.
+    /// soon as it has the previous response. If set, the duration of a request is measured from its scheduled time, so
+    /// that it includes the time for which a slow server has delayed the request.
     pub per_second: Option<f64>,
     /// The condition that ends the load.
     pub until: Until,
@@ -206,8 +206,8 @@ async fn one(load: Load, number: usize, offset: usize, targets: Arc<[Target]>, b
     outcome
 }
 
-/// Requests each target once, one after another, over one connection. Before that, requests to `warm_up` open the
-/// connection, so that only the server is timed.
+/// Requests each target once, one after another, over one connection. Requests to `warm_up` open the connection before
+/// the measurement, so that a measured time does not include opening it.
 ///
 /// # Errors
 /// If a target or `warm_up` has no correct response.
@@ -279,7 +279,11 @@ mod tests {
             assert_eq!((outcome.requests(), outcome.first_byte_us.len()), (100, 100));
             let paced = Load { per_second: Some(2_000.0), ..load };
             let outcome = paced.run(targets(13)).await.all_correct().unwrap();
-            assert!(outcome.took >= Duration::from_millis(45), "100 at 2,000 a second: {:?}", outcome.took);
+            assert!(
+                outcome.took >= Duration::from_millis(45),
+                "100 requests at 2,000 per second took {:?}",
+                outcome.took
+            );
             let address = load.address;
             assert_eq!(each_once(address, &targets(1)[0], &targets(13)).await.unwrap().requests(), 13);
         });

@@ -1,7 +1,7 @@
 //! Any number of distinct components from one build. Each is a copy of the guest `numbered` with another number in its
 //! code and in its data.
 //!
-//! Each number replaces one of the same encoded length, so that no other byte moves. In the code, the number is the
+//! A number is replaced by one of the same encoded length, so that no other byte moves. In the code, the number is the
 //! operand of an `i32.const` (five bytes of LEB128). In the data, it has eight digits. So the components differ, their
 //! compiled code differs, and each component includes its number in its responses.
 
@@ -20,7 +20,8 @@ const DATA_WORD: &[u8] = b"isomer-numbered-";
 /// The bytes of the guest, and the positions of its numbers.
 pub struct Template {
     bytes: Vec<u8>,
-    /// The positions of the operand of `i32.const`, which the compiler may repeat.
+    /// The positions of the operand of `i32.const`. There may be several, because the compiler may repeat the
+    /// instruction.
     in_code: Vec<usize>,
     /// The position of the eight digits in the data.
     in_data: usize,

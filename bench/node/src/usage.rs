@@ -60,7 +60,7 @@ impl Usage {
     }
 }
 
-/// Returns the number after `key`, which is at the beginning of a line.
+/// Returns the number after `key` in the first line of `text` that begins with `key`.
 fn number_after(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
 }

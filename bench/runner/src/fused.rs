@@ -2,8 +2,8 @@
 //!
 //! One request makes one component call the other component many times. The duration of the same request without a call
 //! is subtracted. Each call passes a string and returns a record with a string, so allocation and copying are included.
-//! Isomer can stop guest code at its deadline, so the compiled code checks for the deadline at every loop and function
-//! entry. Therefore the engine's server is measured both without and with a deadline.
+//! Isomer can stop guest code at the deadline of a request, so the compiled code checks for the deadline at every loop
+//! and function entry. Therefore the engine's server is measured both without and with a deadline.
 
 use anyhow::Result;
 

@@ -24,9 +24,9 @@ pub(crate) struct Effort {
     pub starts: u32,
     /// The number of fused calls in one request.
     pub calls: u32,
-    /// The time that the calls of one request over a seam take, in milliseconds, if calls are made one at a time.
+    /// The intended duration of the calls that one request makes over a seam one at a time, in milliseconds.
     pub calling_ms: u32,
-    /// The time that the calls of one request over a seam take, in milliseconds, if calls are concurrent.
+    /// The intended duration of the concurrent calls that one request makes over a seam, in milliseconds.
     pub call_load_ms: u32,
     /// The number of distinct apps on a node, and the number of tenants that each have a copy of one app.
     pub apps: u32,
@@ -110,8 +110,11 @@ impl Lab {
         Self { needs, ..self.clone() }
     }
 
+    /// Checks that the current benchmark lists `need`.
+    ///
     /// # Panics
-    /// If the benchmark does not list `need`. It would fail on a machine on which the program is not installed yet.
+    /// If the benchmark does not list `need`, because it would then fail on a machine on which the program is not
+    /// installed yet.
     fn require(&self, need: Need) {
         assert!(self.needs.contains(&need), "the benchmark does not list {need:?} among its needs");
     }

@@ -11,19 +11,19 @@ pub(crate) struct Options {
     pub names: Vec<String>,
     /// The JSON file that results are read from and written to.
     pub json: Option<PathBuf>,
-    /// Measure only enough to see that everything works.
+    /// Whether to measure only enough to see that everything works.
     pub quick: bool,
-    /// Deploy as many apps as a node must be able to hold.
+    /// Whether to deploy as many apps as a node must be able to hold.
     pub long: bool,
     /// The number of apps on a node.
     pub apps: Option<u32>,
-    /// Write the part of the results that the documentation shows to `docs/`.
+    /// Whether to write the part of the results that the documentation shows to `docs/`.
     pub publish: bool,
-    /// Measure nothing: publish the results of earlier runs.
+    /// Whether to measure nothing, and only publish the results of earlier runs.
     pub kept: bool,
     /// The `isomer` program to measure instead of building one.
     pub isomer: Option<PathBuf>,
-    /// Build nothing: use the programs of an earlier run.
+    /// Whether to build nothing, and use the programs of an earlier run.
     pub built: bool,
 }
 

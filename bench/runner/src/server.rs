@@ -95,7 +95,8 @@ impl Server {
         Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_S))
     }
 
-    /// Returns the server's resident memory in mebibytes. Memory that several processes share is counted once for each.
+    /// Returns the server's resident memory in mebibytes. Memory that several processes share is counted for each of
+    /// them.
     pub(crate) fn resident_mib(&self) -> Result<f64> {
         let mut kib = 0;
         for process in self.processes()? {
@@ -161,8 +162,8 @@ impl Drop for Server {
 const PREFIXES: [&str; 3] = ["http://", "https://", "\"link\":\""];
 const SOCKET: &str = "unix://";
 
-/// Returns the address in a line, if there is one. For a Unix socket, it is the unspecified address, because the caller
-/// already knows the socket's path.
+/// Returns the address in a line, if the line contains one. For a Unix socket, returns the unspecified address, because
+/// the caller already knows the socket's path.
 fn address_in(line: &str) -> Option<SocketAddr> {
     if line.contains(SOCKET) {
         return Some(SocketAddr::from(([0, 0, 0, 0], 0)));

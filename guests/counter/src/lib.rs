@@ -1,5 +1,5 @@
-//! Counts the requests of its instance in memory. Responds `instance=I count=N`, where I is a random number that the
-//! instance chooses at its first request.
+//! A WASI 0.3 HTTP handler that counts the requests of its instance in memory. Responds `instance=I count=N`, where I
+//! is a random number that the instance chooses at its first request.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

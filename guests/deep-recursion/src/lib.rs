@@ -1,4 +1,4 @@
-//! Recurses deeply.
+//! A WASI 0.3 HTTP handler that recurses deeply.
 //!
 //! - `/endless`: recurses until the stack overflows;
 //! - `/depth?n=N`: makes N nested calls, and responds `depth=N`.

@@ -36,7 +36,7 @@ pub async fn later() -> HandlerResult {
     spin()
 }
 
-/// Loops forever in a second task while the handler waits.
+/// Loops forever in a second task, after the handler has returned a response whose body never ends.
 pub fn in_task() -> HandlerResult {
     spawn_local(async {
         wait_for(1_000_000).await;

@@ -33,7 +33,8 @@ async fn attempts(request: Request) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Sends two concurrent requests to the given URL, which leads back to this app, and responds with both outcomes.
+/// Sends two concurrent requests to the authority in the query's `url`, which leads back to this app. Responds with
+/// both outcomes.
 pub async fn itself(request: Request) -> HandlerResult {
     let url = query(&request, "url").unwrap_or_default();
     let target = request.get_path_with_query().unwrap_or_default();

@@ -61,7 +61,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Answers {
     }
 }
 
-/// Returns the query's parameter `name` as a number, or `absent` if the query has no such parameter.
+/// Returns the query's parameter `name` as a number, or `absent` if the query has no such number.
 fn number(query: &str, name: &str, absent: u64) -> u64 {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(absent)

@@ -1,5 +1,6 @@
-//! Prints a lot. `/stdout?bytes=N&line=M` and `/stderr?bytes=N&line=M` write N bytes of `x` with a newline after every
-//! M bytes (0: no newline), then respond `wrote=N`. `/text?line=T` writes the line T to stdout and to stderr.
+//! A WASI 0.3 HTTP handler that prints a lot. `/stdout?bytes=N&line=M` and `/stderr?bytes=N&line=M` write N bytes of
+//! `x` with a newline after every M bytes (0: no newline), then respond `wrote=N`. `/text?line=T` writes the line T to
+//! stdout and to stderr.
 
 use guest_support::{HandlerResult, path, query, query_number, respond};
 use wasip3::http::types::Request;

@@ -32,7 +32,7 @@ const ANY_GUEST: &str = concat!("any guest ", "toolchain");
 /// Returns the runs of the tests with each toolchain that [`GuestToolchain::find`] does not choose.
 pub(crate) fn runs<'a>(project: &Project, steps: &mut Steps, tests: &'a [TestProgram]) -> Result<Vec<TestRun<'a>>> {
     let mut runs = Vec::new();
-    // After an error of these functions, the run with the default toolchain fails.
+    // If one of these functions returns an error, the run with the default toolchain fails and reports it.
     let (Ok(None), Ok(first)) = (ToolchainOrigin::chosen(), GuestToolchain::find()) else { return Ok(runs) };
     for origin in ToolchainOrigin::ALL.into_iter().filter(|origin| *origin != first.origin()) {
         match find(origin, steps) {

@@ -19,7 +19,7 @@ use programs::{Settings, TestRun};
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
     in_browser: bool,
-    /// Run the soaks and random tests at their full length.
+    /// Whether to run the soaks and random tests at their full length.
     long: bool,
     /// The number of test programs that run concurrently.
     jobs: usize,

@@ -69,8 +69,7 @@ struct RunResult<'a> {
     test: TestRun<'a>,
     log: PathBuf,
     time: Duration,
-    /// The processor time of the program and of its child processes that have ended; 0 if the system does not provide
-    /// it.
+    /// The processor time of the program and of its exited child processes; 0 if the system does not provide this time.
     cpu_seconds: f64,
     /// The reason why the program failed, or `None`.
     failure: Option<String>,

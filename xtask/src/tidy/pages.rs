@@ -113,7 +113,7 @@ fn headings(text: &str) -> BTreeSet<String> {
                 _ => None,
             })
             .collect();
-        // A heading that occurs again gets a number at the end of its anchor.
+        // If a heading occurs several times, the later anchors end with a number.
         let repeated = (1..).map(|number| format!("{anchor}-{number}")).find(|numbered| !found.contains(numbered));
         if !found.insert(anchor) {
             found.extend(repeated);

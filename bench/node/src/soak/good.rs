@@ -33,7 +33,7 @@ const NUMBERS: u64 = 3;
 const CLIENTS: u64 = 2;
 /// The number of clients of the app `counter`.
 const COUNTERS: u64 = 2;
-/// The key that all clients of the app `counter` share.
+/// The key to which all clients of the app `counter` add.
 const SHARED: &str = "shared";
 const PAIR_HOSTS: [&str; 2] = ["fused.pair.test", "isolated.pair.test"];
 /// The first actor number of the clients of good tenants. It differs from those of other actors, so that no two actors
@@ -76,7 +76,8 @@ impl Numbers {
         self.history().served.push((number, None));
     }
 
-    /// Records that the last change has succeeded. From now on, a request must get a response of this revision.
+    /// Records that the change that began last has succeeded. A response to a request that is sent from now on must be
+    /// from this revision.
     pub fn settle(&self, revision: ReleaseDigest) {
         let mut history = self.history();
         history.settled = history.served.len() - 1;
@@ -85,7 +86,7 @@ impl Numbers {
         }
     }
 
-    /// Records that the last change has failed, so the previous revision continues to serve.
+    /// Records that the change that began last has failed. The previous revision continues to serve.
     pub fn undo(&self) {
         self.history().served.pop();
     }

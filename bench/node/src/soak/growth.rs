@@ -80,7 +80,7 @@ impl fmt::Display for Window {
     }
 }
 
-/// Returns the growth of every quantity after the warm-up. Returns nothing if there are fewer than two observations
+/// Returns the growth of every quantity after the warm-up. The list is empty if there are fewer than two observations
 /// after the warm-up.
 #[must_use]
 pub fn judge(windows: &[Window]) -> Vec<Growth> {
@@ -147,7 +147,7 @@ mod tests {
     fn a_leak_is_detected_and_a_warm_up_is_no_leak() {
         assert!(too_much(|number| 50 + 2 * number), "40 MiB after the warm-up");
         assert!(!too_much(|number| 50 + 10 * number.min(9)), "all growth is in the first third");
-        assert!(!too_much(|number| if number % 7 == 3 { 900 } else { 50 }), "some windows stand out");
+        assert!(!too_much(|number| if number % 7 == 3 { 900 } else { 50 }), "a few observations are outliers");
         assert!(!too_much(|_| 50));
         assert!(judge(&windows(|_| 1)[..1]).is_empty());
     }

@@ -42,7 +42,7 @@ struct Attack {
 enum Behaviour {
     /// Sends a request and waits for the response.
     Request,
-    /// Sends a request and disconnects before the response.
+    /// Sends a request and disconnects without waiting for the response.
     Leave,
     /// Reads an endless response slowly, a few bytes at a time, then disconnects.
     ReadSlowly,

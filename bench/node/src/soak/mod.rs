@@ -6,7 +6,7 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`tally`] | the counters that all actors share, and their stop flag |
+//! | [`tally`] | the counters that all actors share, and the flag that stops the actors |
 //! | [`good`] | tenants whose responses are checked |
 //! | [`hostile`] | tenants that attack the node |
 //! | [`changes`] | the changes that administrators make during the soak |

@@ -1,4 +1,4 @@
-//! The counters that all actors of a soak share, and their stop flag.
+//! The counters that all actors of a soak share, and the flag that stops the actors.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,7 +38,7 @@ impl Tally {
         }
     }
 
-    /// Tells all actors to stop.
+    /// Sets the flag that stops all actors.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }

@@ -45,7 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Exports the handler also under the name of its interface, which is the only name that other hosts look for.
+/// Adds an export of the handler under the name of the handler's interface, which is the only name that other hosts
+/// look for.
 fn export_again(bytes: &mut Vec<u8>, handler: &HandlerExport) -> Result<(), Box<dyn Error>> {
     let mut instance = None;
     for payload in Parser::new(0).parse_all(bytes) {

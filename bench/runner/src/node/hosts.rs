@@ -18,7 +18,7 @@ use crate::report::{Report, Series, Subject};
 const ONE: &str = "isomer node, one host name";
 const FRESH: &str = "isomer node, a new instance for each";
 
-/// A server with the requests that it is measured with.
+/// A line of the results: a server, and the requests with which it is measured.
 struct Line<'a> {
     name: String,
     command: String,

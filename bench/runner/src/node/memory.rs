@@ -16,7 +16,7 @@ use crate::server::Server;
 
 /// The maximum number of apps that are loaded for the measurement, because more apps add no information.
 const LOADED_MAX: usize = 2_000;
-/// The number of processes that are started of each server that is compared.
+/// The number of processes that are started for each server that the node is compared with.
 const PROCESSES: u32 = 10;
 /// The number of concurrent instances in the measurement of a live instance.
 const INSTANCES: u64 = 100;
@@ -136,8 +136,8 @@ fn live_instances(lab: &Lab) -> Result<(String, Vec<Cost>)> {
     Ok((xtask::project::show(&launch.command()), rows))
 }
 
-/// Returns the increase of the usage from `before` to `after`, divided by `count`. Without `before`, `after` is
-/// divided.
+/// Returns the increase of the resource usage from `before` to `after`, divided by `count`. Without `before`, returns
+/// `after` divided by `count`.
 fn each(before: Option<&Usage>, after: &Usage, count: u64) -> Cost {
     let fields: [fn(&Usage) -> f64; 5] = [
         |usage| usage.resident_bytes as f64 / 1024.0,

@@ -9,7 +9,7 @@ use crate::lab::Lab;
 use crate::server::{AddressOutput, Launch};
 use xtask::project::find_program;
 
-/// The source of the server for Node.js.
+/// The source of the Node.js server.
 const HELLO_JS: &str = include_str!("hello.js");
 
 pub(super) const WASMTIME: &str = "wasmtime serve, a process";

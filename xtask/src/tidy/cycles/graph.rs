@@ -79,8 +79,8 @@ impl Graph {
         folders.iter().flat_map(|(folder, edges)| cycles_of(folder, edges)).collect()
     }
 
-    /// Returns, for each pair of modules of one folder, the first reference from one to the other. The key is the
-    /// folder, the referring module and the module that it refers to.
+    /// Returns the first reference from each module to each other module of the same folder. The key consists of the
+    /// folder, the referring module, and the module that it refers to.
     fn references(&self) -> BTreeMap<(ModulePath, String, String), Reference> {
         let mut references = BTreeMap::new();
         for (from, module) in &self.modules {
@@ -211,7 +211,7 @@ mod tests {
     fn cycles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         let read =
             |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned());
-        let graph = Graph::read_with(Path::new("lib.rs"), &read).expect("all files are there");
+        let graph = Graph::read_with(Path::new("lib.rs"), &read).expect("all files exist");
         graph.cycles().into_iter().map(|cycle| cycle.modules).collect()
     }
 

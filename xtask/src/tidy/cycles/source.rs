@@ -61,7 +61,8 @@ impl Source {
 struct Reader<'a> {
     tokens: &'a [Token],
     at: usize,
-    /// The brace depths of the open inline modules. In an inline module, `super` is the next outer module of this file.
+    /// The brace depths at which the surrounding inline modules begin. In an inline module, `super` is the next outer
+    /// module of this file.
     inline: Vec<usize>,
     depth: usize,
     source: Source,

@@ -33,8 +33,7 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
             return Err(CheckoutError::EmptyCart);
         }
         let order = price(&items, &request)?;
-        // The order is stored before the card is charged, so that there is no payment without an order if a later step
-        // fails.
+        // The order is stored before the card is charged. So if any step fails, there is no payment without an order.
         let (opened, booked) = join!(open(&session_id, order), shipping::book(request.address.clone(), items.clone()));
         let mut order = opened?;
         let tracking_id = match booked {

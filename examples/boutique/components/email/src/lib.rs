@@ -1,4 +1,4 @@
-//! The email component: renders the confirmation of an order. It sends no mail, but prints a line to stdout.
+//! The email component: renders the confirmation of an order. Instead of sending the mail, it prints a line to stdout.
 
 use boutique_types::{Confirmation, MailError, Order};
 

@@ -8,7 +8,7 @@ use boutique_types::{
 
 use crate::bindings::boutique::shop::{ads, cart, catalog, checkout, currency, orders, recommendation, shipping};
 
-/// The storefront's services, which this type implements by calls to the imported components.
+/// The implementation of the storefront's services, which calls the imported components.
 pub(crate) struct Components;
 
 impl Services for Components {
@@ -87,6 +87,6 @@ fn unavailable(error: OrderError) -> Unavailable {
     Unavailable(match error {
         OrderError::Unavailable(reason) => reason,
         OrderError::Exists => "an order with this ID already exists".into(),
-        OrderError::NotFound => "no such order".into(),
+        OrderError::NotFound => "there is no such order".into(),
     })
 }

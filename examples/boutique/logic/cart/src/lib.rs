@@ -98,7 +98,7 @@ mod tests {
 
         let mut items: Vec<CartItem> = (0..PRODUCTS_MAX).map(|number| item(&format!("P{number}"), 1)).collect();
         assert_eq!(add(&mut items, item("ONE-MORE", 1)), Err(CartError::TooMany(QUANTITY_MAX)));
-        assert_eq!(add(&mut items, item("P0", 1)), Ok(()), "more of what is there still fits");
+        assert_eq!(add(&mut items, item("P0", 1)), Ok(()), "more pieces of a product in the cart still fit");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use boutique_types::{ConversionError, CurrencyInfo, Money};
 
-/// A currency: how many millionths of it one euro is worth, and how its amounts are displayed.
+/// A currency: how many millionths of a unit one euro is worth, and how amounts are displayed.
 struct Entry {
     code: &'static str,
     name: &'static str,

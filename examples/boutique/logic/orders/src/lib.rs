@@ -8,7 +8,7 @@ use boutique_types::{Address, Money, MoneyError, Order, OrderLine, OrderStatus};
 pub use id::order_id;
 pub use mail::confirmation;
 
-/// Creates an unpaid order with all amounts in one currency.
+/// Creates an unpaid order. All amounts must have the same currency.
 ///
 /// # Errors
 /// If the amounts have different currencies, or the total is too large.

@@ -56,7 +56,7 @@ fn body(order: &Order) -> String {
 
 fn row(name: &str, amount: &str) -> String {
     let mut text = String::new();
-    write!(text, "{name:<NAME_COLUMNS$}{amount:>16}").expect("a string takes what is written");
+    write!(text, "{name:<NAME_COLUMNS$}{amount:>16}").expect("writing to a string never fails");
     text
 }
 
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_mail_lists_the_order_and_the_address() {
         let order = Order { tracking_id: Some("LB473124829XB".into()), ..order() };
-        let mail = confirmation(&order).expect("the address is one");
+        let mail = confirmation(&order).expect("the address is valid");
         assert_eq!((mail.to.as_str(), mail.subject.as_str()), ("a@example.com", "Your order AAAA-BBBB-CCCC"));
         assert_eq!(
             mail.body,
@@ -117,7 +117,7 @@ mod tests {
     fn control_characters_are_removed_from_the_mail() {
         let mut order = order();
         order.address.street = "1 Road\r\nBcc: all@example.com".into();
-        let mail = confirmation(&order).expect("the address is one");
+        let mail = confirmation(&order).expect("the address is valid");
         assert!(mail.body.contains("1 RoadBcc: all"), "{}", mail.body);
     }
 

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use support::{Browser, Memory, checkout_form};
 
-#[expect(dead_code, reason = "the tests use more of it")]
+#[expect(dead_code, reason = "only the tests use all of this module")]
 #[path = "../tests/shop/support.rs"]
 mod support;
 

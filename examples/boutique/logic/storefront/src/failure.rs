@@ -24,14 +24,14 @@ pub(crate) enum Failure {
     UnknownPath,
     UnknownProduct,
     UnknownOrder,
-    /// The path exists, with other methods. Contains the value of the header `Allow`.
+    /// The path exists, but not with this method. Contains the value of the header `Allow`, which lists the methods.
     Method(&'static str),
     /// The body could not be read completely.
     BrokenBody,
     FormTooLarge,
     NotAForm,
     Fields(Vec<FieldError>),
-    /// A service failed. The text is only logged.
+    /// A service failed. The text is the reason, which is only logged.
     Unavailable(String),
 }
 

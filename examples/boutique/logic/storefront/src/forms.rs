@@ -75,7 +75,8 @@ impl Form {
         }
     }
 
-    /// Parses the form of `POST /cart/checkout`. The card is not checked here, but by the payment service.
+    /// Parses the form of `POST /cart/checkout`. The payment service, and not this function, decides whether the card
+    /// is accepted.
     pub(crate) fn checkout_request(&self, currency_code: &str) -> Result<CheckoutRequest, Vec<FieldError>> {
         let mut check = Check { form: self, errors: Vec::new() };
         let request = CheckoutRequest {
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_valid_form_becomes_a_request() {
-        let request = Form::parse(GOOD.as_bytes()).checkout_request("EUR").expect("it is good");
+        let request = Form::parse(GOOD.as_bytes()).checkout_request("EUR").expect("the form is valid");
         assert_eq!(request.card.number, "4111111111111111");
         assert_eq!(request.address.state.as_deref(), Some("CA"));
         assert_eq!((request.card.expiration_month, request.card.expiration_year), (1, 2090));
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_state_is_optional() {
-        let request = with("state", " ").checkout_request("USD").expect("it is good");
+        let request = with("state", " ").checkout_request("USD").expect("the form is valid");
         assert_eq!(request.address.state, None);
     }
 

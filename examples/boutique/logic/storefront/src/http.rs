@@ -53,7 +53,7 @@ pub struct Response {
     pub status: u16,
     /// The header fields, with lower-case names.
     pub headers: Vec<(&'static str, String)>,
-    /// The body. It is also set for a response to `HEAD`; the caller must not send it then.
+    /// The body. A response to `HEAD` also has a body here, which the caller must not send.
     pub body: Cow<'static, [u8]>,
 }
 

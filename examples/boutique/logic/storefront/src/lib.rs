@@ -1,8 +1,8 @@
 //! The shop's HTTP interface: routes, cookies, forms, pages, pictures.
 //!
 //! This crate depends neither on an HTTP server nor on a component: a request's head and body are plain values, the
-//! services are behind the [`Services`] trait, and the result is a [`Response`]. So the whole crate is tested on the
-//! host.
+//! services are behind the [`Services`] trait, and the result is a [`Response`]. So the whole crate is tested as native
+//! code.
 
 mod assets;
 mod browse;

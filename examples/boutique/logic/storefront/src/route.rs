@@ -25,7 +25,7 @@ pub(crate) enum Route {
 pub(crate) enum NoRoute {
     /// The path does not exist.
     UnknownPath,
-    /// The path exists, with other methods. Contains the value of the header `Allow`.
+    /// The path exists, but not with this method. Contains the value of the header `Allow`, which lists the methods.
     Method(&'static str),
     /// The method is `OPTIONS`. Contains the value of the header `Allow`.
     Options(&'static str),
@@ -38,7 +38,7 @@ const GET_POST: &str = "GET, HEAD, POST, OPTIONS";
 /// Returns the route of a method and a path. `HEAD` has the same routes as `GET`.
 ///
 /// # Errors
-/// If there is no such route.
+/// If no route has this method and path, or the method is `OPTIONS`.
 pub(crate) fn route(method: &str, path: &str) -> Result<Route, NoRoute> {
     let parts: Vec<&str> = path.strip_prefix('/').ok_or(NoRoute::UnknownPath)?.split('/').collect();
     let (get, post, allow) = match parts.as_slice() {

@@ -5,7 +5,7 @@ use boutique_types::{
     PlacedOrder, Product, ShippingQuote,
 };
 
-/// The failure of a service. The text is only logged.
+/// The failure of a service. The text is the reason, which is only logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unavailable(pub String);
 

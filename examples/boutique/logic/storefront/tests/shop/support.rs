@@ -33,7 +33,7 @@ impl Memory {
 
     fn next(&self) -> u64 {
         self.random.set(self.random.get() + 1);
-        u64::try_from(self.random.get()).expect("few are drawn")
+        u64::try_from(self.random.get()).expect("a test draws few numbers")
     }
 }
 

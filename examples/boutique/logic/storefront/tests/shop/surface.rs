@@ -61,7 +61,7 @@ fn health_check_robots_and_favicon_are_served() {
     let (shop, mut browser) = (Memory::default(), Browser::default());
     let health = browser.get(&shop, "/_healthz");
     assert_eq!((health.status, text(&health)), (200, "ok"));
-    assert!(health.header("set-cookie").is_none(), "a health check is no visitor");
+    assert!(health.header("set-cookie").is_none(), "a health check gets no session");
     assert_eq!(browser.get(&shop, "/robots.txt").status, 200);
     assert_eq!(browser.get(&shop, "/favicon.ico").header("content-type"), Some("image/svg+xml"));
 }
@@ -119,7 +119,7 @@ fn the_session_is_kept_and_cannot_be_forged() {
     for forged in ["", "short", "../../../../../../../../../../../etc", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
         let mut browser = Browser::default();
         browser.cookies.insert("shop_session-id".into(), forged.into());
-        assert!(browser.get(&shop, "/").header("set-cookie").is_some(), "{forged} is not one of ours");
+        assert!(browser.get(&shop, "/").header("set-cookie").is_some(), "the shop did not create the session {forged}");
     }
 }
 
@@ -127,17 +127,21 @@ fn the_session_is_kept_and_cannot_be_forged() {
 fn a_currency_is_chosen_and_kept() {
     let (shop, mut browser) = (Memory::default(), Browser::default());
     let response = browser.post(&shop, "/setCurrency", "currency_code=JPY");
-    assert_eq!((response.status, response.header("location")), (302, Some("/cart")), "back to the referer");
+    assert_eq!(
+        (response.status, response.header("location")),
+        (302, Some("/cart")),
+        "the redirect leads back to the referer"
+    );
     assert!(text(&browser.get(&shop, "/product/6E92ZMYYFZ")).contains("¥2,556"));
 
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let response = browser.send(&shop, "POST", "/setCurrency", &form, b"currency_code=EUR");
-    assert_eq!(response.header("location"), Some("/"), "without a referer, to the first page");
+    assert_eq!(response.header("location"), Some("/"), "without a referer, the redirect leads to the home page");
 
     let response = browser.post(&shop, "/setCurrency", "currency_code=XXX");
     assert_eq!(response.status, 422);
     assert!(text(&response).contains("currency_code") && text(&response).contains("XXX"));
-    assert!(text(&browser.get(&shop, "/product/6E92ZMYYFZ")).contains("€15.66"), "the choice before is kept");
+    assert!(text(&browser.get(&shop, "/product/6E92ZMYYFZ")).contains("€15.66"), "the earlier choice is kept");
 }
 
 #[test]
@@ -149,9 +153,9 @@ fn orders_are_charged_in_the_chosen_currency() {
     browser.post(&shop, "/cart/checkout", &checkout_form(&[]));
     let total = shop.orders.borrow()[0].1.total.clone();
     assert_eq!(total.currency_code, "GBP");
-    assert!(text(&cart).contains(&total.display("£", 2)), "what the cart showed is what is charged");
+    assert!(text(&cart).contains(&total.display("£", 2)), "the charged total is the total that the cart has shown");
     browser.post(&shop, "/setCurrency", "currency_code=USD");
-    assert!(text(&browser.get(&shop, "/orders")).contains(&total.display("£", 2)), "an order stays in its currency");
+    assert!(text(&browser.get(&shop, "/orders")).contains(&total.display("£", 2)), "an order keeps its currency");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_wrong_quantity_or_product_is_named() {
         assert_eq!(response.status, 422, "{form}");
         assert!(text(&response).contains(&format!("<code>{field}</code>")), "{form}");
     }
-    assert_eq!(shop.carts.borrow().values().next().map(|items| items[0].quantity), Some(1), "the cart is as it was");
+    assert_eq!(shop.carts.borrow().values().next().map(|items| items[0].quantity), Some(1), "the cart is unchanged");
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn a_refused_card_leaves_the_cart_and_the_reason_is_shown() {
         assert_eq!(response.status, 422, "{changes:?}");
         assert!(text(&response).contains(words), "{changes:?}");
         assert!(text(&response).contains("Pebble Mug"), "the cart is kept");
-        assert!(text(&response).contains("value=\"1 Road\""), "what was written stays");
+        assert!(text(&response).contains("value=\"1 Road\""), "the other fields keep their values");
         assert!(!text(&response).contains(changes[0].1) || changes[0].1.len() < 5, "a card number is not sent back");
     }
     assert!(shop.orders.borrow().is_empty());
-    assert_eq!(browser.post(&shop, "/cart/checkout", &checkout_form(&[])).status, 200, "another card pays");
+    assert_eq!(browser.post(&shop, "/cart/checkout", &checkout_form(&[])).status, 200, "an accepted card is charged");
 }
 
 #[test]
@@ -125,7 +125,11 @@ fn large_bodies_and_bodies_that_are_no_form_are_refused() {
     let large = format!("product_id=6E92ZMYYFZ&quantity=1&note={}", "x".repeat(boutique_storefront::FORM_BYTES_MAX));
     assert_eq!(browser.post(&shop, "/cart", &large).status, 413);
     let declared = [("content-length", "17000"), ("content-type", "application/x-www-form-urlencoded")];
-    assert_eq!(browser.send(&shop, "POST", "/cart", &declared, b"").status, 413, "refused before it is read");
+    assert_eq!(
+        browser.send(&shop, "POST", "/cart", &declared, b"").status,
+        413,
+        "the body is refused before it is read"
+    );
     let json = browser.send(&shop, "POST", "/cart", &[("content-type", "application/json")], b"{}");
     assert_eq!(json.status, 415);
     let charset = [("content-type", "Application/X-WWW-Form-Urlencoded; charset=utf-8")];
@@ -136,12 +140,12 @@ fn large_bodies_and_bodies_that_are_no_form_are_refused() {
 fn only_pages_that_need_a_store_fail_if_it_is_down() {
     let (shop, mut browser) = with_a_mug();
     shop.stores_are_down.set(true);
-    assert_eq!(browser.get(&shop, "/").status, 200, "one may still look around");
+    assert_eq!(browser.get(&shop, "/").status, 200, "the home page needs no store");
     assert_eq!(browser.get(&shop, "/product/6E92ZMYYFZ").status, 200);
     for path in ["/cart", "/orders"] {
         let response = browser.get(&shop, path);
         assert_eq!((response.status, response.header("retry-after")), (503, Some("2")), "{path}");
-        assert!(!text(&response).contains("the store is down"), "the reason is for the log");
+        assert!(!text(&response).contains("the store is down"), "the reason is only logged");
     }
     let checkout = browser.post(&shop, "/cart/checkout", &checkout_form(&[]));
     assert_eq!(checkout.status, 503);
