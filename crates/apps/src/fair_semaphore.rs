@@ -5,7 +5,7 @@
 //! permit only while more than half of all permits are free. So a few busy tenants always leave permits for tenants
 //! that hold none.
 //!
-//! Slow work can continue without its permit ([`FairPermit::run`]), so that another request gets the permit. The slow
+//! Slow work can continue without its permit ([`SemaphorePermit::run`]), so that another request gets the permit. The slow
 //! work is still counted in its tenant's limit, and the total number of slow operations is limited.
 
 use std::collections::{HashMap, VecDeque};
@@ -64,12 +64,12 @@ struct SemaphoreState {
 struct TenantPermits {
     /// The number of permits that the tenant holds, plus the number of its slow operations without a permit.
     held: usize,
-    waiting: VecDeque<oneshot::Sender<FairPermit>>,
+    waiting: VecDeque<oneshot::Sender<SemaphorePermit>>,
 }
 
 /// A permit of a tenant. It is released when this value is dropped.
 #[derive(Debug)]
-pub struct FairPermit {
+pub struct SemaphorePermit {
     shared: Arc<Shared>,
     tenant: TenantName,
     is_slow: AtomicBool,
@@ -79,7 +79,7 @@ pub struct FairPermit {
 
 /// A request for a permit, which waits or was granted. Dropping the value cancels the request or releases the permit.
 #[derive(Debug)]
-pub struct PermitRequest(oneshot::Receiver<FairPermit>);
+pub struct PermitRequest(oneshot::Receiver<SemaphorePermit>);
 
 impl PermitRequest {
     /// Waits until the permit is granted.
@@ -87,7 +87,7 @@ impl PermitRequest {
     /// # Panics
     /// Never, because the semaphore removes a request from the queue only to grant it, or after the request was
     /// dropped.
-    pub async fn granted(self) -> FairPermit {
+    pub async fn granted(self) -> SemaphorePermit {
         self.0.await.expect("the semaphore exists while a request waits")
     }
 }
@@ -154,7 +154,7 @@ impl Shared {
             }
             let Some(sender) = permits.waiting.pop_front() else { continue };
             state.waiting -= 1;
-            let permit = FairPermit {
+            let permit = SemaphorePermit {
                 shared: self.clone(),
                 tenant: tenant.clone(),
                 is_slow: AtomicBool::new(false),
@@ -223,7 +223,7 @@ impl SemaphoreState {
     }
 }
 
-impl FairPermit {
+impl SemaphorePermit {
     /// Runs `work` with the permit. If `slow` resolves before `work`, releases the permit and continues `work` without
     /// it, unless too many slow operations already run without a permit.
     pub async fn run<T>(self, slow: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
@@ -249,7 +249,7 @@ impl FairPermit {
     }
 }
 
-impl Drop for FairPermit {
+impl Drop for SemaphorePermit {
     fn drop(&mut self) {
         if self.is_void.load(Ordering::Relaxed) {
             return;
@@ -284,12 +284,12 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn request(permits: &FairSemaphore, name: &str) -> Option<FairPermit> {
+    fn request(permits: &FairSemaphore, name: &str) -> Option<SemaphorePermit> {
         permits.request(&tenant(name)).unwrap().granted().now_or_never()
     }
 
     /// Requests ten permits for a tenant, and returns the permits that are granted immediately.
-    fn take_all(permits: &FairSemaphore, name: &str) -> Vec<FairPermit> {
+    fn take_all(permits: &FairSemaphore, name: &str) -> Vec<SemaphorePermit> {
         (0..10).filter_map(|_| request(permits, name)).collect()
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use isomer_api::{ApiProblem, ProblemKind, Release};
 use isomer_apps::Package;
-use isomer_apps::fair_semaphore::FairPermit as CompilePermit;
+use isomer_apps::fair_semaphore::SemaphorePermit as CompilePermit;
 use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError};
 use isomer_capabilities::secrets::{Secret, SecretValues};
 use isomer_capabilities::{AppFiles, AppResources, GrantedBy, NodeDir};

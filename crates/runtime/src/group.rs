@@ -11,7 +11,7 @@ use isomer_telemetry::EventSink;
 use isomer_wire::CallFailure;
 use wasmtime::component::Component;
 
-pub use self::linker::LinkError;
+pub use self::linker::LinkerError;
 use self::linker::linker;
 pub use self::stub::{SeamCallee, SeamStub, SeamTarget};
 use crate::code::Code;
@@ -85,7 +85,7 @@ fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
 pub enum GroupError {
     /// No provider implements an import, or an import cannot be defined.
     #[error(transparent)]
-    Link(#[from] LinkError),
+    Link(#[from] LinkerError),
     /// One instance would take too many of the pool's slots.
     #[error(
         "an instance of the group takes {} memories, {} tables and {} stacks; that is more than one instance may take",

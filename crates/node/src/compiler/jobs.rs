@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use isomer_api::{ApiProblem, ProblemKind};
-use isomer_apps::fair_semaphore::{FairPermit, PermitRequest};
+use isomer_apps::fair_semaphore::{PermitRequest, SemaphorePermit};
 use isomer_ids::{ReleaseDigest, TenantName};
 use tokio::sync::{mpsc, watch};
 
@@ -80,7 +80,7 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
         tenant: &TenantName,
         reason: CompileReason,
         request_permit: impl FnOnce() -> Result<PermitRequest, ApiProblem>,
-        compile: impl FnOnce(FairPermit) -> F + Send + 'static,
+        compile: impl FnOnce(SemaphorePermit) -> F + Send + 'static,
     ) -> Result<T, ApiProblem>
     where
         F: Future<Output = Result<T, ApiProblem>> + Send + 'static,
@@ -138,7 +138,7 @@ struct PermitRequests {
 
 impl PermitRequests {
     /// Waits for the first permit that is granted, and cancels all other permit requests.
-    async fn granted(self) -> FairPermit {
+    async fn granted(self) -> SemaphorePermit {
         let Self { first, mut more } = self;
         let mut waiting = FuturesUnordered::new();
         waiting.push(first.granted());
@@ -157,7 +157,7 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
     revision: ReleaseDigest,
     sender: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
     permits: PermitRequests,
-    compile: impl FnOnce(FairPermit) -> F + Send,
+    compile: impl FnOnce(SemaphorePermit) -> F + Send,
 ) {
     // Removes the job from the table when this function ends, for whatever reason. If there is no outcome, dropping the
     // last sender then closes the channel.
@@ -266,7 +266,7 @@ mod tests {
             Self { started: counter(), ended: counter(), go: Arc::new(Semaphore::new(0)) }
         }
 
-        async fn compile(self, permit: FairPermit, answer: Result<u32, ApiProblem>) -> Result<u32, ApiProblem> {
+        async fn compile(self, permit: SemaphorePermit, answer: Result<u32, ApiProblem>) -> Result<u32, ApiProblem> {
             let _counted = CountDrop(self.ended.clone());
             self.started.send_modify(|count| *count += 1);
             self.go.acquire().await.unwrap().forget();
@@ -447,7 +447,7 @@ mod tests {
         let (revision, tenant) = (ReleaseDigest::from([7; 16]), "t".parse().unwrap());
         let join = |panics: bool| {
             let compile = move |permit| async move {
-                let _place: FairPermit = permit;
+                let _place: SemaphorePermit = permit;
                 assert!(!panics, "as a test wants it");
                 Ok(1)
             };

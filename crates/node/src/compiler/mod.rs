@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use isomer_apps::Package;
-use isomer_apps::fair_semaphore::{FairPermit, FairSemaphore, FairSemaphoreLimits, PermitRequest};
+use isomer_apps::fair_semaphore::{FairSemaphore, FairSemaphoreLimits, PermitRequest, SemaphorePermit};
 use isomer_display::ProcessExit;
 use isomer_ids::TenantName;
 use isomer_runtime::code::Key;
@@ -188,7 +188,7 @@ impl Compilers {
     /// Like [`Compilers::make`], but with a permit that was already granted. The permit is released at the end.
     pub(crate) async fn make_with_cache(
         &self,
-        _permit: FairPermit,
+        _permit: SemaphorePermit,
         request: &CompileRequest,
     ) -> Result<CompileOutput, CompileError> {
         let deadline = self.deadline();

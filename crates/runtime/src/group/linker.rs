@@ -12,7 +12,7 @@ use crate::wasi::{self, Import, InterfaceOwner, Provider};
 
 /// The reasons why a group's component cannot be linked.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub enum LinkerError {
     /// No provider implements an import.
     #[error("nothing on this node implements `{interface}`, which {importers} imports")]
     Unknown {
@@ -39,7 +39,7 @@ pub(super) fn linker<G: CallableGroups>(
     owners: &[Arc<str>],
     providers: &[Arc<dyn Provider>],
     stubs: Vec<SeamStub>,
-) -> Result<Linker<Guest>, LinkError> {
+) -> Result<Linker<Guest>, LinkerError> {
     let mut stubs = stubs.into_iter().map(Some).collect::<Vec<_>>();
     let mut linker = engine.base_linker().map_err(define("wasi:*"))?;
     for import in imports {
@@ -63,7 +63,7 @@ pub(super) fn linker<G: CallableGroups>(
                     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
                 }
             };
-            return Err(LinkError::Unknown { interface: import.interface.clone(), importers });
+            return Err(LinkerError::Unknown { interface: import.interface.clone(), importers });
         }
     }
     Ok(linker)
@@ -76,7 +76,7 @@ fn take_stub(stubs: &mut [Option<SeamStub>], component: &str) -> Option<(usize, 
     Some((number, stubs[number].take()?))
 }
 
-fn define(interface: &str) -> impl FnOnce(wasmtime::Error) -> LinkError {
+fn define(interface: &str) -> impl FnOnce(wasmtime::Error) -> LinkerError {
     let interface = interface.to_owned();
-    move |source| LinkError::Define { interface, source }
+    move |source| LinkerError::Define { interface, source }
 }
