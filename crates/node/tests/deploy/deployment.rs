@@ -150,7 +150,7 @@ async fn a_failed_health_check_refuses_the_deployment() {
     let node = TestNode::open_warm(folder.path()).await;
     // Without a grant for the secret, the guest responds with 403.
     let problem = refused(node.deploy(&custom("secret-probe", "", "").healthy_at("/")), ProblemKind::Refused).await;
-    assert!(problem.detail.unwrap().contains("with 403"));
+    assert!(problem.detail.unwrap().contains("with status 403"));
     node.deploy(&custom("http-hello", "", "").healthy_at("/well")).await.unwrap();
     assert_eq!(node.get("/").await, (200, "hello from WASI 0.3\n".to_owned()));
 }
