@@ -73,18 +73,18 @@ impl Pool {
     ) -> Result<()> {
         // A wasmtime store cannot run inside the execution of another store, so the call runs in its own task, with
         // copies of the values.
-        let (arguments, answers) = (arguments.to_vec(), results.to_vec());
+        let (arguments, values) = (arguments.to_vec(), results.to_vec());
         let shared = Arc::clone(&self.0);
-        let answers = tokio::spawn(async move { shared.call(function, &arguments, answers).await }).await??;
-        for (result, answer) in results.iter_mut().zip(answers) {
-            *result = answer;
+        let values = tokio::spawn(async move { shared.call(function, &arguments, values).await }).await??;
+        for (result, value) in results.iter_mut().zip(values) {
+            *result = value;
         }
         Ok(())
     }
 }
 
 impl Shared {
-    async fn call(&self, function: ComponentExportIndex, arguments: &[Val], mut answers: Vec<Val>) -> Result<Vec<Val>> {
+    async fn call(&self, function: ComponentExportIndex, arguments: &[Val], mut values: Vec<Val>) -> Result<Vec<Val>> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut home = match free {
             Some(home) => home,
@@ -95,9 +95,9 @@ impl Shared {
             }
         };
         let function = home.instance.get_func(&mut home.store, function).context("an export is not a function")?;
-        function.call_async(&mut home.store, arguments, &mut answers).await?;
+        function.call_async(&mut home.store, arguments, &mut values).await?;
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(home);
-        Ok(answers)
+        Ok(values)
     }
 }
 

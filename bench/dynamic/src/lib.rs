@@ -86,8 +86,8 @@ impl Linked {
     /// If the caller returns an error or traps. The error is the caller's message or that of the trap.
     pub async fn run(&self, query: String) -> Result<String, String> {
         let Caller { store, run } = &mut *self.0.lock().await;
-        let (answer,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;
-        answer
+        let (result,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;
+        result
     }
 }
 

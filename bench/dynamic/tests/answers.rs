@@ -11,8 +11,8 @@ async fn results_are_correct() {
     for what in [What::Add, What::Echo, What::Lookup, What::All] {
         for (mode, concurrency) in [(Mode::Sync, 1), (Mode::Async, 1), (Mode::Async, 7)] {
             let work = Work { what, mode, calls: 20, size: 30, concurrency };
-            let answer = linked.run(work.to_string()).await.unwrap();
-            assert!(answer.contains(&format!("\"checksum\":\"{:016x}\"", expected(work))), "{work}: {answer}");
+            let result = linked.run(work.to_string()).await.unwrap();
+            assert!(result.contains(&format!("\"checksum\":\"{:016x}\"", expected(work))), "{work}: {result}");
         }
     }
     let refused = linked.run("what=nothing".to_owned()).await.unwrap_err();

@@ -35,12 +35,12 @@ impl Service<http::Request<Body>> for Calls {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match request.uri().path() {
-            ADD => answer(request, |AddRequest { a, b }| Ok(AddReply { sum: answers::add(a, b) })),
-            ECHO => answer(request, |bytes: Bytes| Ok(bytes)),
-            LOOKUP => answer(request, |LookupRequest { key }| {
+            ADD => respond(request, |AddRequest { a, b }| Ok(AddReply { sum: answers::add(a, b) })),
+            ECHO => respond(request, |bytes: Bytes| Ok(bytes)),
+            LOOKUP => respond(request, |LookupRequest { key }| {
                 answers::lookup(&key).map(Item::from).map_err(Status::not_found)
             }),
-            ALL => answer(request, |AllRequest { count }| {
+            ALL => respond(request, |AllRequest { count }| {
                 Ok(Items { items: answers::all(count).map(Item::from).collect() })
             }),
             _ => Box::pin(ready(Ok(Status::unimplemented("there is no such function").into_http()))),
@@ -48,7 +48,7 @@ impl Service<http::Request<Body>> for Calls {
     }
 }
 
-fn answer<Q, A, F>(request: http::Request<Body>, function: F) -> BoxFuture<http::Response<Body>, Infallible>
+fn respond<Q, A, F>(request: http::Request<Body>, function: F) -> BoxFuture<http::Response<Body>, Infallible>
 where
     Q: Message + Default + 'static,
     A: Message + Default + 'static,

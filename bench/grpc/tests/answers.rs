@@ -38,8 +38,8 @@ fn check_results(place: &[&str], tls: &[&str]) {
     for what in [What::Add, What::Echo, What::Lookup, What::All] {
         for concurrency in [1, 5] {
             let work = Work { what, mode: Mode::Async, calls: 12, size: 40, concurrency };
-            let answer = get(&caller.output, &work.to_string());
-            assert!(answer.contains(&format!("\"checksum\":\"{:016x}\"", expected(work))), "{work}: {answer}");
+            let response = get(&caller.output, &work.to_string());
+            assert!(response.contains(&format!("\"checksum\":\"{:016x}\"", expected(work))), "{work}: {response}");
         }
     }
     assert!(get(&caller.output, "what=nothing").starts_with("HTTP/1.1 400"));
@@ -73,9 +73,9 @@ fn get(url: &str, query: &str) -> String {
     let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(HANG)).unwrap();
     write!(stream, "GET /run?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 fn certificates(dir: &Path) {

@@ -174,16 +174,16 @@ impl Admin {
         let host = self.address.to_string();
         let request = request(method, path, &host, &headers, body);
         let mut connection = self.lend();
-        let answer = connection.send(&request, PATIENCE).await.with_context(|| format!("{method} {path} failed"))?;
+        let response = connection.send(&request, PATIENCE).await.with_context(|| format!("{method} {path} failed"))?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), connection));
-        if (200..300).contains(&answer.status) {
-            return Ok(answer);
+        if (200..300).contains(&response.status) {
+            return Ok(response);
         }
-        let problem = serde_json::from_slice::<ApiProblem>(&answer.body).unwrap_or_else(|_| {
-            ApiProblem::new(ProblemKind::Failed, format!("status {}: {}", answer.status, answer.text()))
+        let problem = serde_json::from_slice::<ApiProblem>(&response.body).unwrap_or_else(|_| {
+            ApiProblem::new(ProblemKind::Failed, format!("status {}: {}", response.status, response.text()))
         });
         let detail = problem.detail.clone().unwrap_or_default();
-        Err(anyhow::Error::new(problem).context(format!("{method} {path} was refused ({}) {detail}", answer.status)))
+        Err(anyhow::Error::new(problem).context(format!("{method} {path} was refused ({}) {detail}", response.status)))
     }
 
     fn lend(&self) -> Connection {
@@ -197,7 +197,7 @@ fn at(route: &str, tenant: &str, app: &str) -> String {
     route.replace("{tenant}", tenant).replace("{app}", app)
 }
 
-fn read<T: DeserializeOwned>(answer: &Response) -> Result<T> {
-    serde_json::from_slice(&answer.body)
-        .with_context(|| format!("cannot parse the response of the admin API: {}", answer.text()))
+fn read<T: DeserializeOwned>(response: &Response) -> Result<T> {
+    serde_json::from_slice(&response.body)
+        .with_context(|| format!("cannot parse the response of the admin API: {}", response.text()))
 }

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_sees_itself() {
+    fn the_usage_of_a_process_is_observed() {
         let before = Usage::of(std::process::id()).unwrap();
         let file = std::fs::File::open("/proc/self/stat").unwrap();
         let block = vec![1_u8; 64 << 20];

@@ -17,7 +17,7 @@ const CHUNK_BYTES: u64 = 4096;
 impl wasip2::exports::http::incoming_handler::Guest for FetchProbe {
     fn handle(request: IncomingRequest, outparam: ResponseOutparam) {
         let (status, bytes) = match fetch(&request) {
-            Ok(answer) => answer,
+            Ok(fetched) => fetched,
             Err(error) => (502, format!("{error:?}\n").into_bytes()),
         };
         let response = OutgoingResponse::new(Fields::new());

@@ -16,11 +16,11 @@ struct FetchProbe;
 impl wasip3::exports::http::handler::Guest for FetchProbe {
     async fn handle(request: Request) -> HandlerResult {
         match fetch(request).await {
-            Ok(answer) => {
-                let status = answer.get_status_code();
+            Ok(response) => {
+                let status = response.get_status_code();
                 let (done, done_reader) = wit_future::new(|| Ok(()));
                 drop(done);
-                let (stream, _trailers) = Response::consume_body(answer, done_reader);
+                let (stream, _trailers) = Response::consume_body(response, done_reader);
                 respond_stream(status, stream)
             }
             Err(error) => respond(502, format!("{error:?}\n")),

@@ -25,9 +25,9 @@ pub fn nested(depth: u32) -> HandlerResult {
     if depth == 0 {
         spin();
     }
-    let answer = nested(black_box(depth - 1));
+    let result = nested(black_box(depth - 1));
     black_box(depth);
-    answer
+    result
 }
 
 /// Loops forever after a wait, that is, in the callback of the task and not in its start function.

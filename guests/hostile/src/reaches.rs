@@ -39,7 +39,7 @@ pub async fn itself(request: Request) -> HandlerResult {
     let url = query(&request, "url").unwrap_or_default();
     let target = request.get_path_with_query().unwrap_or_default();
     let (first, second) = join(get(&url, &target), get(&url, &target)).await;
-    let status = |answer: Result<Response, ErrorCode>| answer.map(|answer| answer.get_status_code());
+    let status = |response: Result<Response, ErrorCode>| response.map(|response| response.get_status_code());
     respond(200, format!("{:?} {:?}\n", status(first), status(second)))
 }
 
@@ -47,8 +47,8 @@ pub async fn itself(request: Request) -> HandlerResult {
 pub async fn fetch(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for url in attempts(request).await {
-        let answer = get(&url, "/").await;
-        lines += &line(&url, answer.map(|answer| answer.get_status_code()));
+        let response = get(&url, "/").await;
+        lines += &line(&url, response.map(|response| response.get_status_code()));
     }
     respond(200, lines)
 }

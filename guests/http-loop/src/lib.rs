@@ -47,9 +47,9 @@ fn nested(depth: u32) -> HandlerResult {
             black_box(leaf(black_box(7)));
         }
     }
-    let answer = nested(black_box(depth - 1));
+    let result = nested(black_box(depth - 1));
     black_box(depth);
-    answer
+    result
 }
 
 #[inline(never)]

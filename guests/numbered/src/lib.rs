@@ -27,12 +27,12 @@ impl wasip3::exports::http::handler::Guest for Numbered {
         let nonce = query(&request, "nonce").map(|nonce| format!(" nonce={nonce}")).unwrap_or_default();
         let text = format!("code={} data={}{nonce}\n", in_code(), in_data());
         let (mut writer, reader) = wit_stream::new();
-        let answer = respond_stream(200, reader);
+        let response = respond_stream(200, reader);
         spawn_local(async move {
             // A client that has disconnected needs no response.
             let _unread = writer.write_all(text.into_bytes()).await;
         });
-        answer
+        response
     }
 }
 

@@ -113,8 +113,8 @@ async fn calls(peer: &Arc<Peer>, size: usize, in_flight: usize, round: Duration)
                 let mut times = Vec::new();
                 while times.is_empty() || Instant::now() < end {
                     let start = Instant::now();
-                    let answer = peer.call(call(start, size)).await?;
-                    if answer.len() != size {
+                    let bytes = peer.call(call(start, size)).await?;
+                    if bytes.len() != size {
                         return Err(Failed::from("the echo differs"));
                     }
                     times.push(start.elapsed());

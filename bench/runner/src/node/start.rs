@@ -36,8 +36,8 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
             let server = lab.start_again(launch)?;
             let ready = server.began.elapsed();
             http::get(server.address, "/")?;
-            let answered = server.began.elapsed();
-            rows.push([ready.as_secs_f64() * 1e3, answered.as_secs_f64() * 1e3, server.resident_mib()?]);
+            let first_response = server.began.elapsed();
+            rows.push([ready.as_secs_f64() * 1e3, first_response.as_secs_f64() * 1e3, server.resident_mib()?]);
         }
         // Round 0 is a warm-up that reads all files into memory.
         if round == 0 {
@@ -66,7 +66,7 @@ fn measure(node: &Node, fleet: &Fleet) -> Result<[f64; 3]> {
         let target = &targets[targets.len() / 2];
         target.check(&Connection::new(node.front).send(&target.request, load::PATIENCE).await?)
     })?;
-    let answered = node.began.elapsed();
+    let first_response = node.began.elapsed();
     let resident = node.usage()?.resident_bytes as f64 / f64::from(1 << 20);
-    Ok([node.ready_after.as_secs_f64() * 1e3, answered.as_secs_f64() * 1e3, resident])
+    Ok([node.ready_after.as_secs_f64() * 1e3, first_response.as_secs_f64() * 1e3, resident])
 }

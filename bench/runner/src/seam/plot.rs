@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_an_empty_picture() {
+    fn a_picture_without_panels_is_complete() {
         assert!(svg("t", "l", &[]).ends_with("</svg>\n"));
     }
 }

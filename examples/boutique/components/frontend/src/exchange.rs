@@ -65,11 +65,11 @@ pub(crate) fn response(response: Response, is_head: bool) -> Result<types::Respo
         spawn_local(async move { drop(writer.write_all(body).await) });
         reader
     });
-    let (answer, _sent) = types::Response::new(fields, contents, trailers_reader);
-    answer
+    let (outgoing, _sent) = types::Response::new(fields, contents, trailers_reader);
+    outgoing
         .set_status_code(response.status)
         .map_err(|()| ErrorCode::InternalError(Some(format!("the status {}", response.status))))?;
-    Ok(answer)
+    Ok(outgoing)
 }
 
 fn method(method: Method) -> String {

@@ -53,7 +53,7 @@ async fn visit<S: Services>(
 ) -> Response {
     let visitor = Visitor::of(head, services);
     let form = async || forms::read(head, read_body).await;
-    let answer = match route {
+    let result = match route {
         Route::Home => browse::home(services, &visitor).await,
         Route::Product(id) => browse::product(services, &visitor, &id).await,
         Route::Search => browse::search(services, &visitor, head.query()).await,
@@ -73,7 +73,7 @@ async fn visit<S: Services>(
         Route::Logout => return log_out(head),
         Route::Static(_) | Route::Favicon | Route::Robots | Route::Health => Err(Failure::UnknownPath),
     };
-    let response = answer.unwrap_or_else(|failure| {
+    let response = result.unwrap_or_else(|failure| {
         if let Failure::Unavailable(reason) = &failure {
             services.log(&format!("{} {}: {reason}", head.method, head.path()));
         }
