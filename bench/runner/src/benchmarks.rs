@@ -100,7 +100,8 @@ const fn bench(name: &'static str, about: &'static str, needs: &'static [Need], 
 }
 
 impl Bench {
-    /// Returns whether `name` is the benchmark's name, or the part of the benchmark's name before a `-`.
+    /// Returns whether `name` selects the benchmark: by its full name, or by the part before a `-`, which selects all
+    /// benchmarks whose names begin with this part.
     fn is_named(&self, name: &str) -> bool {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
