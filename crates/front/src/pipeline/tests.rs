@@ -253,5 +253,5 @@ async fn a_response_that_is_dropped_before_its_end_is_noted_in_the_access_log() 
     let world = World::new([("/", target("root"))]);
     drop(world.begin(get("/"), "").await);
     let line = world.access();
-    assert!(line["cut_off"].as_str().is_some_and(|why| why.contains("before all of it was sent")), "{line}");
+    assert!(line["cut_off"].as_str().is_some_and(|why| why.contains("before the whole response was sent")), "{line}");
 }
