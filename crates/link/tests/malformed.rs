@@ -86,8 +86,8 @@ async fn malformed_frames_are_refused_and_not_run() {
         (with(4, &[0xff; 4]), "`image` has 4294967295 bytes, at most 16777216"),
         (with(8, &[0xff; 8]), "`remaining`"),
         (with(48, &[0; 8]), "`request` is 0"),
-        (good[..50].to_vec(), "6 bytes before its `head`"),
-        (good[..good.len() - 1].to_vec(), "1 bytes before its `image`"),
+        (good[..50].to_vec(), "6 bytes before the end of its `head`"),
+        (good[..good.len() - 1].to_vec(), "1 bytes before the end of its `image`"),
         ([&good[..], b"more"].concat(), "4 bytes follow the end of the frame"),
         (vec![0], "`version` is 0"),
     ] {

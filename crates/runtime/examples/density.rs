@@ -178,7 +178,8 @@ async fn main() {
     }
     print_times("first response of a loaded app", times);
     println!("{:?}", account.used());
-    // The number of instances that stay live: the pool's size, without the part that is kept free of idle instances.
+    // The number of instances that stay live. The pool has room for 2,048 instances, and room for 128 of them is kept
+    // free by evicting idle instances.
     let live = apps.min(2048 - 128);
     Taken::now().print("then a live instance", &live_before, live);
 

@@ -46,7 +46,8 @@ pub struct CommandSettings {
 pub enum SocketUse {
     /// Exchange data with a peer at this address, on the guest's initiative.
     Connect,
-    /// Bind to this local address. Before every connection, the system binds to the unspecified address and port 0.
+    /// Bind to this local address. A guest that only connects also requests this, for the unspecified address and port
+    /// 0, before each connection.
     Bind,
     /// Listen on this local address, or accept a connection from a peer at this address.
     Serve,
@@ -172,7 +173,7 @@ impl Program {
             Ok(Ok(())) => Ok(0),
             Ok(Err(())) => Ok(FAILED),
             Err(error) => match error.downcast_ref::<I32Exit>() {
-                // An exit code is one byte. Of a larger code, the low byte is kept, as the operating system does.
+                // An exit code is one byte. Like the operating system, this keeps only the low byte of a larger code.
                 Some(exit) => Ok(exit.0.to_le_bytes()[0]),
                 None => Err(CommandError::Trap(Failure::from_trap(&error, None))),
             },

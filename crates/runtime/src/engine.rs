@@ -19,8 +19,8 @@ pub use crate::pool::bounds::MEMORY_BYTES_MAX;
 pub use crate::pool::{Dimension, Footprint, PoolSizes, Slots, SlotsError};
 use crate::wasi::BaseLinker;
 
-/// A wasmtime engine with its pool, its epoch clock, and the linker that the linkers of all groups are copied from. A
-/// process has one engine. Cheap to clone.
+/// A wasmtime engine with its pool, its epoch clock and its base linker. The linker of every group starts as a copy of
+/// the base linker. A process has one engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine(Arc<EngineInner>);
 

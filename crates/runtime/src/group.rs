@@ -139,7 +139,7 @@ impl Group {
     /// graph that the group will be part of.
     ///
     /// # Errors
-    /// If no provider implements an import, or the component lacks an export for a handler or a skeleton.
+    /// If no provider implements an import, or if the component lacks the export of a handler or of a skeleton.
     pub(crate) fn link<G: CallableGroups>(
         engine: &Engine,
         code: &Code,

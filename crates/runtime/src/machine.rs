@@ -124,7 +124,7 @@ impl Machine {
 }
 
 impl Bound {
-    /// Returns a command or an instruction for the operator that makes room for `apps` loaded apps.
+    /// Returns a command or an instruction with which the operator can make room for `apps` loaded apps.
     #[must_use]
     pub fn advice(self, apps: u64, sizes: &PoolSizes) -> String {
         match self {
@@ -137,7 +137,7 @@ impl Bound {
                 let needed = DESCRIPTORS_OF_PROCESS + apps * DESCRIPTORS_PER_APP;
                 format!("before `isomer node`: ulimit -n {} (LimitNOFILE= in a unit)", needed.next_power_of_two())
             }
-            Self::Memory => "a machine, or a control group, with more memory".to_owned(),
+            Self::Memory => "use a machine, or a control group, with more memory".to_owned(),
             Self::AddressSpace => "ulimit -v unlimited, and sudo sysctl vm.overcommit_memory=0".to_owned(),
         }
     }

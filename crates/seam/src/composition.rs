@@ -79,9 +79,9 @@ pub struct SkeletonExport {
 /// module `generate` explains both.
 ///
 /// # Errors
-/// If bytes are not a component, the group does not state what provides an import, or the parts do not fit together. If
-/// the plan was made from the [`component_type`](crate::component_type)s of these components, only the last error can
-/// happen, and only if types that handles refer to differ.
+/// If bytes are not a component, if the group does not state what provides an import, or if the parts do not fit
+/// together. If the plan was made from the [`component_type`](crate::component_type)s of these components, only the
+/// last error can happen, and only if the components disagree about a type that handles refer to.
 pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
     if let [only] = group.components.as_slice()
@@ -129,7 +129,7 @@ pub(crate) struct ComposedPart<'a> {
     pub(crate) world: World,
 }
 
-/// The key in [`HostImports`] of each import, by the component and the name of its import.
+/// The keys in [`HostImports`] of the components' imports, by the component and the import's name.
 type HostKeys = HashMap<(ComponentName, String), String>;
 
 /// Adds all imports that the host provides to a new composition, after merging the shared imports.
@@ -196,7 +196,8 @@ pub(crate) struct Composer {
     pub(crate) output: Output,
     /// The indices of imported instances, by their key in [`HostImports`].
     host_instances: HashMap<String, u32>,
-    /// The indices of types of imported instances that other imports use, by the instance's key and the type's name.
+    /// The indices of the types that imports use from other imported instances, by the instance's key and the type's
+    /// name.
     host_types: HashMap<(String, String), u32>,
     /// The indices of nested components, by their bytes. Components with equal bytes are nested once.
     nested: HashMap<Vec<u8>, u32>,

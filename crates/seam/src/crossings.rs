@@ -103,7 +103,8 @@ impl Composer {
         Ok(exports)
     }
 
-    /// Adds the instance of types that a generated stub or skeleton imports; `None` if it imports no types.
+    /// Adds an instance with the types that a generated stub or skeleton imports. Returns `None` if it imports no
+    /// types.
     fn types_for(&mut self, part: &generate::GeneratedPart) -> Option<(&'static str, Item)> {
         let interface = part.types.as_ref()?;
         let types = self.types_of(interface, &[]);

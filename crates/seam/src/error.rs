@@ -3,7 +3,7 @@
 use isomer_diagnostics::Hints;
 use isomer_ids::ComponentName;
 
-/// The reasons why bytes are not a valid component, or components cannot be composed.
+/// The reasons why bytes are not a valid component, or why components cannot be composed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeamError {
     /// The bytes are not WebAssembly.

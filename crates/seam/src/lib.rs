@@ -39,8 +39,8 @@ use isomer_plan::{ComponentType, PlannedSkeleton, PlannedStub};
 /// `isomer:link/wire` and exports the functions that cross a seam, one by one, as `f0`, `f1`, … by their numbers.
 ///
 /// # Errors
-/// If the bytes are not a component, the component does not import a function of the stub, or a function cannot cross a
-/// seam.
+/// If the bytes are not a component, if the component does not import a function of the stub, or if a function cannot
+/// cross a seam.
 pub fn stub(stub: &PlannedStub, component: &[u8]) -> Result<Vec<u8>, SeamError> {
     Ok(generate::stub(stub, &reader::world(component)?)?.bytes)
 }
@@ -50,8 +50,8 @@ pub fn stub(stub: &PlannedStub, component: &[u8]) -> Result<Vec<u8>, SeamError> 
 /// `isomer:link/dispatch`.
 ///
 /// # Errors
-/// If the bytes are not a component, the component does not export a function of the skeleton, or a function cannot
-/// cross a seam.
+/// If the bytes are not a component, if the component does not export a function of the skeleton, or if a function
+/// cannot cross a seam.
 pub fn skeleton(skeleton: &PlannedSkeleton, component: &[u8]) -> Result<Vec<u8>, SeamError> {
     Ok(generate::skeleton(skeleton, &reader::world(component)?)?.bytes)
 }

@@ -41,19 +41,19 @@ impl Output {
         self.named_instance(name)
     }
 
-    /// Aliases a type that an instance exports and returns its index.
+    /// Aliases a type that an instance exports. Returns the index of the type.
     pub(crate) fn exported_type(&mut self, instance: u32, name: &str) -> u32 {
         self.alias(instance, name, ComponentExportKind::Type);
         next(&mut self.type_count)
     }
 
-    /// Aliases an instance that an instance exports and returns its index.
+    /// Aliases an instance that another instance exports. Returns the index of the aliased instance.
     pub(crate) fn exported_instance(&mut self, instance: u32, name: &str) -> u32 {
         self.alias(instance, name, ComponentExportKind::Instance);
         self.named_instance(name)
     }
 
-    /// Aliases a function that an instance exports and returns its index.
+    /// Aliases a function that an instance exports. Returns the index of the function.
     pub(crate) fn exported_function(&mut self, instance: u32, name: &str) -> u32 {
         self.alias(instance, name, ComponentExportKind::Func);
         next(&mut self.function_count)

@@ -193,7 +193,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the name of `id`, or of the first type with a name that `id` is an alias of, directly or indirectly.
+    /// Returns the name of `id` in `names`. If `id` has no name there, follows the chain of aliases from `id`, and
+    /// returns the name of the first type that has one.
     fn find<'m, T>(&self, id: ComponentAnyTypeId, names: &'m HashMap<ComponentAnyTypeId, T>) -> Option<&'m T> {
         let mut current = Some(id);
         while let Some(id) = current {

@@ -116,8 +116,8 @@ impl World {
         }
     }
 
-    /// Returns the definition of `name` and the interface that contains it, even if `interface` uses the type of
-    /// another interface.
+    /// Returns the definition of `name` and the interface that contains it. This is another interface if `interface`
+    /// uses the type from there.
     fn definition<'a>(&'a self, mut interface: &'a Interface, name: &str) -> Option<(&'a Interface, &'a ValueType)> {
         let mut definition = interface.definition(name)?;
         loop {

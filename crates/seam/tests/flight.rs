@@ -1,4 +1,5 @@
-//! Tests many calls of `async func`s in flight from one stub, with results in any order and cancelled calls.
+//! Tests a stub with many calls of `async func`s in flight: their results arrive in any order, and some calls are
+//! cancelled.
 
 mod support;
 

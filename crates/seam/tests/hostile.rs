@@ -25,7 +25,7 @@ const NAMES: [&str; 6] = ["character", "kind", "nested", "pair", "text", "wide"]
 /// The address of the payload of `ok`: after the discriminant and its padding.
 const OK: u32 = BASE + 4;
 
-/// An image that is written at addresses, as generated code sees it.
+/// An image that a test writes, at the addresses at which generated code reads it.
 struct Image(Vec<u8>);
 
 impl Image {

@@ -1,4 +1,4 @@
-//! Tests components that import every interface of the platform, one alone and two fused.
+//! Tests components that import the interfaces of the platform: one component by itself, and two fused components.
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Tests that values of generated interfaces are unchanged after a call, fused and through a stub and a skeleton.
 //!
-//! `ISOMER_SEED=n` starts with another seed, `ISOMER_LONG=1` generates thousands of shapes instead of hundreds.
+//! `ISOMER_SEED=n` starts with another seed. `ISOMER_LONG=1` generates thousands of shapes instead of hundreds.
 
 mod support;
 
@@ -86,8 +86,8 @@ fn values_of_a_latin1_caller_and_a_utf16_callee() {
     runs("async", 4_000, [StringEncoding::CompactUTF16, StringEncoding::UTF16]);
 }
 
-/// Tests that random images, and valid images with a few changed bytes, are either refused or valid, and never cause a
-/// trap.
+/// Tests that random images, and valid images with a few changed bytes, are either refused or accepted, and never cause
+/// a trap.
 #[test]
 fn random_images_are_refused_or_valid() {
     let engine = Engine::default();

@@ -11,8 +11,9 @@ pub enum CallError {
     /// The callee was overloaded, or the memory for the call or its result was used up. The call may have run, unless
     /// the failure states that it did not.
     Overloaded = 2,
-    /// The callee refused the call (because of another plan, an unknown function or an invalid image), and the call did
-    /// not run. Or the callee's reply was invalid, and the call may have run.
+    /// Either the callee refused the call, because its plan differs from the caller's, because it does not know the
+    /// function, or because the image is invalid; then the call did not run. Or the callee's reply was invalid; then
+    /// the call may have run.
     Refused = 3,
 }
 
@@ -25,8 +26,8 @@ pub enum CallFailure {
         /// The message of the trap.
         reason: String,
         /// The failure of a call that the callee made itself, if that failure made the callee trap. It is reported for
-        /// the request at the start of the chain. No caller gets it as a value, and would not get it either if the
-        /// callee were fused.
+        /// the request at the start of the chain. No caller gets it as a value, as would also be the case if the callee
+        /// were fused.
         lost: Option<CallError>,
     },
     /// The call was lost for a reason that does not exist for calls within one composition.
@@ -70,8 +71,8 @@ impl CallFailure {
         Self::Lost { error: CallError::Deadline, reason: reason.into(), not_run: false }
     }
 
-    /// Creates the failure of a call to an unreachable callee. `not_run` states that the call was certainly not
-    /// delivered.
+    /// Creates the failure of a call to an unreachable callee. `not_run` states whether it is certain that the call was
+    /// not delivered.
     pub fn unreachable(reason: impl Into<String>, not_run: bool) -> Self {
         Self::Lost { error: CallError::Unreachable, reason: reason.into(), not_run }
     }

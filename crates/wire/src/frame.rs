@@ -92,7 +92,7 @@ pub enum FrameError {
     #[error("`reason` is not UTF-8")]
     Reason,
     /// The frame ends before the end of its head or body.
-    #[error("the frame ends {missing} bytes before its `{field}` does")]
+    #[error("the frame ends {missing} bytes before the end of its `{field}`")]
     Truncated {
         /// The part that is incomplete: `head`, `image` or `reason`.
         field: &'static str,

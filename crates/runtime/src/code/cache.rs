@@ -66,8 +66,8 @@ pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeErro
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     folder: PathBuf,
-    /// Whether the folder holds the code of deployed apps, of which only [`CodeCache::sweep`] removes unused files. The
-    /// code in other folders is compiled again when it is missing.
+    /// Whether the folder holds the code of deployed apps. If so, only [`CodeCache::sweep`] removes unused files from
+    /// it. In any other folder, compiling code also removes unused files, and missing code is compiled again.
     is_kept: bool,
     key: SealKey,
     verified: Arc<Mutex<HashMap<Key, FileStamp>>>,
@@ -157,7 +157,7 @@ impl CodeCache {
     }
 
     /// Maps the code that is stored under `key`. Returns `None` if the code must be compiled again, because it does not
-    /// exist, was changed, or is refused by wasmtime (as the code of another version).
+    /// exist, was changed, or is refused by wasmtime (for example because another version of wasmtime compiled it).
     pub fn load(&self, engine: &Engine, key: &Key) -> Option<Code> {
         if let Some(code) = self.loaded.get(engine, key) {
             return Some(code);
@@ -236,8 +236,8 @@ impl CodeCache {
         let _ = fs::remove_file(path);
     }
 
-    /// Creates a file for the code of `key`, which another process compiles. Readers do not see the file before
-    /// [`CodeCache::finish`].
+    /// Creates a file for the code of `key`, into which another process writes the code that it compiles. Readers do
+    /// not see the file before [`CodeCache::finish`].
     ///
     /// # Errors
     /// If the file cannot be created.
@@ -278,7 +278,7 @@ impl CodeCache {
         });
         let is_written = kept.is_ok();
         if let Err(error) = kept {
-            isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot keep compiled code");
+            isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot store compiled code");
         }
         if !self.is_kept
             && let Err(error) = self.remove_unused(SystemTime::now(), BYTES_MAX)

@@ -189,7 +189,7 @@ fn is_same(mac: Context, digest: &[u8]) -> bool {
     mac.sign().as_ref().ct_eq(digest).into()
 }
 
-/// The path of a temporary file. Dropping this value removes the file, unless it is `None`.
+/// The path of a temporary file, which is removed when this value is dropped. `None` if no file must be removed.
 #[derive(Debug)]
 struct TemporaryName(Option<PathBuf>);
 

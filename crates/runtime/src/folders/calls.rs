@@ -120,7 +120,7 @@ impl FileCall {
     /// limit; only this step waits.
     ///
     /// # Errors
-    /// If a text is too long, the account has no memory left, or the storage has no space left.
+    /// If a text is too long, if the account has no memory left, or if the storage has no space left.
     pub(crate) async fn admit(
         &self,
         account: &Arc<Account>,

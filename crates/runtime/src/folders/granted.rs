@@ -4,9 +4,9 @@
 //! The descriptor is closed when the last instance that uses it is dropped. If a directory is replaced on the host,
 //! instances that are created afterwards open the new directory.
 //!
-//! Rejected: a descriptor for each instance (a manifest may grant many directories and a tenant may have hundreds of
-//! instances, so an app that grants a few would use up its tenant's limit of open files); keeping the directories open
-//! for as long as the app is loaded (thousands of idle apps would use descriptors).
+//! Two alternatives were rejected. With a descriptor for each instance, even an app that grants only a few directories
+//! would use up its tenant's limit of open files, because a tenant may have hundreds of instances. If the directories
+//! stayed open for as long as the app is loaded, thousands of idle apps would use descriptors.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};

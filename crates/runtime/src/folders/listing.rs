@@ -76,7 +76,7 @@ impl Listing {
         Self { account, at: ListingPosition::Beginning(folder), _open: open }
     }
 
-    /// Returns the next entry of the current batch, `Ok(None)` at the end of the folder. Returns `None` if
+    /// Returns the next entry of the current batch, or `Some(Ok(None))` at the end of the folder. Returns `None` if
     /// [`Listing::more`] must be called first.
     fn next_read(&mut self) -> Option<Result<Option<Entry>, ListingError>> {
         match &mut self.at {

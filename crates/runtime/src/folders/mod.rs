@@ -22,9 +22,9 @@
 //! costs nothing, because it fills no block.
 //!
 //! A folder that is created deeper than [`DEPTH_MAX`](isomer_disk::tree::DEPTH_MAX) is removed again, and the guest
-//! gets the error that the name is too long. (Rejected: limiting the number of parts of a path. A symbolic link makes a
-//! deep path short.) Moving a folder can put its subfolders below that depth. The folders can then no longer be
-//! measured, so the storage is treated as full.
+//! gets the error that the name is too long. (A limit on the number of parts of a path would not suffice, because a
+//! symbolic link makes a deep path short.) Moving a folder can put its subfolders below that depth. The folders can
+//! then no longer be measured, so the storage is treated as full.
 
 pub(crate) mod calls;
 pub(crate) mod chunk;

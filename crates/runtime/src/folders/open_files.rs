@@ -3,10 +3,10 @@
 //! end must not prevent the node from accepting the clients of other tenants.
 //!
 //! All guests together may use a part of the process's descriptors. Each account may always have `ACCOUNT_MIN` of them.
-//! An account gets another descriptor only if, afterwards, at least as many descriptors of the guests' part are free as
-//! the account has. So one account gets at most half of the part, two accounts get at most a third each, and a new
-//! account always finds free descriptors. The files of an account without limits are not counted, because such an
-//! account shares its process with no other tenant.
+//! Beyond that, an account may have at most as many descriptors as are left free in the guests' part. So one account
+//! gets at most half of the part, two accounts get at most a third each, and a new account always finds free
+//! descriptors. The files of an account without limits are not counted, because such an account shares its process with
+//! no other tenant.
 //!
 //! An [`OpenFile`] counts one descriptor, and is stored with it: in the job of a call that opens a file, and then next
 //! to the handle until the handle is dropped; in a stream; and in a granted folder, which all instances of a group
@@ -29,7 +29,7 @@ const ACCOUNT_MIN: usize = 16;
 /// The minimum number of descriptors for all guests together, even if the process's descriptor limit is low.
 const GUESTS_MIN: usize = 8 * ACCOUNT_MIN;
 
-/// The maximum number of descriptors for all guests together, who never need more.
+/// The maximum number of descriptors for all guests together. Guests never need more.
 const GUESTS_MAX: usize = 1 << 20;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);

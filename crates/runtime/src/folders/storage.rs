@@ -18,8 +18,8 @@ pub trait FolderStorage: Send + Sync + 'static {
     /// Reserves `bytes` for a write. Returns false, without a reservation, if fewer bytes are free.
     fn claim(&self, bytes: u64) -> bool;
 
-    /// Records that a write with a reservation of `bytes` has ended. The reservation remains until the end of a
-    /// measurement of the folders that starts after this call.
+    /// Records that a write with a reservation of `bytes` has ended. The reservation remains until the folders have
+    /// been measured by a measurement that started after this call.
     fn written(&self, bytes: u64);
 
     /// Records that a write was refused even though the folders had just been measured again.
@@ -37,7 +37,7 @@ pub(crate) struct SpaceReservation {
 }
 
 impl SpaceReservation {
-    /// Reserves `bytes` without waiting. Returns `None` if, by the last measurement, fewer bytes are free.
+    /// Reserves `bytes` without waiting. Returns `None` if the last measurement shows that fewer bytes are free.
     pub(crate) fn now(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         storage.claim(bytes).then(|| Self { storage: storage.clone(), bytes })
     }
@@ -82,8 +82,8 @@ pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
 
 /// Returns the maximum number of bytes that can be written at `offset` for a cost of at most `room`. Returns 0 if the
 /// offset is unknown and `room` does not suffice for a write of [`BLOCK_BYTES`] at the worst alignment. If this
-/// function returned a few bytes instead, a guest would write byte by byte, and would reserve the rest of a block
-/// thousands of times.
+/// function returned a few bytes instead, a guest could write byte by byte, and each of these thousands of writes would
+/// reserve the rest of a block.
 pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     let mut bytes = (room / BLOCK_BYTES).saturating_mul(BLOCK_BYTES).saturating_sub(before);

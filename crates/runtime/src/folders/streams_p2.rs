@@ -194,7 +194,7 @@ impl FileOutput {
         Ok(chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim))
     }
 
-    /// Closes the stream and returns `error` in the form that the current call returns.
+    /// Closes the stream, and converts `error` into the error that the guest gets.
     fn refuse(&mut self, error: io::Error) -> StreamError {
         self.state = WriteState::Closed;
         failed(error)

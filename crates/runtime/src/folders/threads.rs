@@ -11,9 +11,9 @@
 //! (`fair_queue`), and are charged the processor time of their jobs. If the caller of a waiting job is dropped, the job
 //! and everything that it holds are dropped immediately.
 //!
-//! Rejected: letting wasmtime's implementation request threads from a second runtime (a guest that gets a thread and is
-//! not polled would hold the thread while other guests wait); blocking the thread that polls the guest (one slow disk
-//! would delay all requests).
+//! Two alternatives were rejected. If wasmtime's implementation requested threads from a second runtime, a guest that
+//! got a thread and was then not polled would hold the thread while other guests wait. If the thread that polls the
+//! guest were blocked instead, one slow disk would delay all requests.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

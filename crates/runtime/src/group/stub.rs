@@ -1,4 +1,5 @@
-//! The host side of `isomer:link/wire`: the functions that the stub of a component calls to leave its composition.
+//! The host side of `isomer:link/wire`: the functions through which the stub of a component makes calls out of its
+//! composition.
 //!
 //! The functions of a stub are numbered, and each number has a [`SeamTarget`]. A synchronous call (`call`) blocks its
 //! wasmtime store. Many calls of an `async func` may be in flight (the stub calls `begin`, and `take` when the call has
@@ -7,8 +8,8 @@
 //! The host does not interpret the values: it copies the image (the encoded arguments) from the caller's memory into
 //! the callee's memory, and the image of the result back. The generated stub and skeleton check what they receive.
 //!
-//! The caller's own timer ends calls that take too long. This module sets a timer only if the callee is allowed less
-//! time.
+//! The caller's own timer ends calls that take too long. This module sets a timer only for a call that must end before
+//! the caller's own deadline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -141,7 +142,7 @@ fn into_caller_value(target: &SeamTarget, result: CallResult) -> wasmtime::Resul
     }
 }
 
-/// Returns the time limit of a call, and whether it ends earlier than the caller's own time limit.
+/// Returns the time limit of a call, and whether this limit ends earlier than the caller's own time limit.
 fn until(guest: &Guest, target: &SeamTarget) -> (TimeLimit, bool) {
     match guest.until() {
         // The clock need not be read: the caller's remaining time is at most its total time, which does not exceed the

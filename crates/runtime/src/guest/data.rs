@@ -1,9 +1,9 @@
 //! The data of a wasmtime store: the host's state of one running instance.
 //!
 //! A fused group has several *owners* (its components) in one wasmtime store. A call from the guest does not state
-//! which owner makes it. So each labelled import is linked for one owner, and its host function enters that owner's
-//! context before it does anything else (see `wasi`). A context is created at its first use, so it costs nothing in an
-//! instance whose components print nothing and read no environment.
+//! which owner makes it. So each import that is labelled with an owner is linked for that owner, and its host function
+//! enters the owner's context before it does anything else (see `wasi`). A context is created at its first use, so it
+//! costs nothing in an instance whose components print nothing and read no environment.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -33,8 +33,8 @@ use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::{Account, HostMemory, OutOfMemory};
 
 /// The part of the maximum number of handles that an instance may still hold at the end of a request, as a divisor: a
-/// half. An instance that holds more is not used again. Otherwise, a guest that leaks a handle with each request would
-/// make a later request fail that did not cause the leak.
+/// half. An instance that holds more is not used again. Otherwise, if a guest leaks a handle with each request, a later
+/// request would fail because of the leaks of earlier requests.
 const HANDLES_KEPT_PART: usize = 2;
 
 /// The maximum number of random bytes that one call returns. If a guest asks for more, WASI 0.3 returns this many, and
@@ -79,7 +79,8 @@ pub struct Guest {
     handles: usize,
     /// The number of tasks, streams, futures and waitable sets of the guest when they were last counted.
     pub(crate) entries: usize,
-    /// The charge for the last call of a capability, whose result may still be being copied into the guest's memory.
+    /// The charge for the last call of a capability. The copying of the call's result into the guest's memory may not
+    /// have finished yet.
     lowered: Option<HostMemory>,
 }
 
@@ -279,8 +280,8 @@ impl Guest {
         self.handles = held.handles;
     }
 
-    /// Returns whether so many handles were left by earlier requests, at the last count, that another request might not
-    /// find enough free ones.
+    /// Returns whether another request might find too few free handles, because earlier requests left many handles
+    /// open. Uses the last count of handles.
     pub(crate) fn is_cluttered(&self) -> bool {
         self.handles > self.template.handles_max() / HANDLES_KEPT_PART
             || self.entries > COMPONENT_HANDLES_MAX / HANDLES_KEPT_PART

@@ -31,7 +31,7 @@ struct ReportedLines {
     since: Option<Instant>,
     /// The hashes of the lines that were reported in the current period.
     lines: HashSet<u64>,
-    /// The number of denials that were only counted since the last line.
+    /// The number of denials since the last line. They were counted, but not reported.
     unreported: u64,
 }
 

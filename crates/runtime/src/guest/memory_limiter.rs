@@ -43,8 +43,8 @@ impl MemoryLimiter {
         &self.account
     }
 
-    /// Returns the limit at which growth was refused last since the request started, if any. If the guest traps after a
-    /// refusal, the most likely reason is a failed allocation.
+    /// Returns the limit that caused the most recent refusal of growth since the request started, if any. If the guest
+    /// traps after a refusal, the most likely reason is a failed allocation.
     pub(crate) fn refused(&self) -> Option<RefusedBy> {
         self.refused
     }

@@ -25,8 +25,8 @@ const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 /// The HTTP hooks of one wasmtime store.
 pub(crate) struct OutboundHooks {
     pub(crate) template: Arc<GroupTemplate>,
-    /// The index of the owner that sends. `enter` sets it immediately before a request is sent, and the request resets
-    /// it.
+    /// The index of the owner whose request is being sent. `enter` sets it immediately before a request is sent, and
+    /// the request resets it.
     pub(crate) current: usize,
     /// The scope of the current request; `None` between requests.
     pub(crate) scope: Option<Arc<RequestScope>>,

@@ -3,10 +3,10 @@
 //!
 //! A guest creates these objects without calling any function of the platform, up to
 //! [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) in a store. They are counted each time that
-//! the guest has run and before it waits for anything, and at every epoch tick while it runs. So uncharged memory
-//! belongs only to guests that are running at this moment, which are at most as many as threads, and to guests that
-//! were called across a seam, created such objects within one tick, and now wait. The charge follows the highest count
-//! and stays until the instance ends, because wasmtime's tables do not shrink.
+//! the guest has run and before it waits for anything, and at every epoch tick while it runs. So memory can be
+//! uncharged in only two cases: the guest is running at this moment (at most one guest per thread), or the guest was
+//! called across a seam, created such objects within one tick, and now waits. The charge follows the highest count and
+//! stays until the instance ends, because wasmtime's tables do not shrink.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,7 +21,8 @@ use super::data::Guest;
 /// guest's handle. `tests/handles.rs` measures it.
 pub(crate) const ENTRY_BYTES: usize = 512;
 
-/// Runs `run`, which wasmtime polls before the store waits. After each poll, charges the store's tasks and streams.
+/// Runs `run`, and charges the store's tasks and streams after each poll of `run`. wasmtime polls `run` before the
+/// store waits.
 ///
 /// # Errors
 /// The errors of `run`, and an error if the account has no memory left.

@@ -13,10 +13,10 @@
 //!
 //! Guests of an account without limits share the process with no other tenant, so they stay in the fast lane.
 //!
-//! Rejected: slices of 5 ms on the runtime's own threads (the p99 of a neighbour tenant was 2.7 to 28 times the value
-//! without hostile tenants, because a request waits for complete slices); a thread for every guest (a wake-up for every
-//! request, a quarter fewer requests per second); `SCHED_IDLE` (on a busy machine, a thread that holds a lock may not
-//! run for seconds).
+//! Three alternatives were rejected. With slices of 5 ms on the runtime's own threads, the p99 of a neighbour tenant
+//! was 2.7 to 28 times the value without hostile tenants, because a request waits for complete slices. With a thread
+//! for every guest, every request needs a wake-up, and there were a quarter fewer requests per second. With
+//! `SCHED_IDLE`, a thread that holds a lock may not run for seconds on a busy machine.
 
 mod meter;
 mod metered;

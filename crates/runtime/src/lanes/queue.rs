@@ -109,7 +109,7 @@ impl<T> FairQueue<T> {
         self.waiting
     }
 
-    /// Removes entries without a job whose virtual time is not ahead of the queue's virtual time.
+    /// Removes entries that have no job and whose virtual time is not ahead of the queue's virtual time.
     fn clean_up(&mut self) {
         if self.accounts.len() < 2 * self.cleaned + 16 {
             return;

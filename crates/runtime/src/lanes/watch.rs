@@ -1,9 +1,10 @@
 //! The state of the threads that poll guests, for the engine's epoch clock: when a poll began, and how long its guest
 //! may run before it should yield.
 //!
-//! An epoch tick interrupts all guests of the engine, and makes every running guest check its time. So the epoch clock
-//! checks this state every millisecond while guests run. Between two regular ticks
-//! ([`EPOCH_TICK`](crate::engine::EPOCH_TICK)), it advances the epoch only if a guest has used up its time slice.
+//! Advancing the epoch interrupts all guests of the engine, because every running guest then checks its time. To
+//! interrupt them no more often than necessary, the epoch clock checks this state every millisecond while guests run.
+//! Between two regular ticks ([`EPOCH_TICK`](crate::engine::EPOCH_TICK)), it advances the epoch only if a guest has
+//! used up its time slice.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -123,8 +123,8 @@ impl HostMemory {
         Ok(())
     }
 
-    /// Adds `bytes` to the charge without evicting idle instances. Callers that cannot evict when they charge call
-    /// [`Account::make_room`] earlier.
+    /// Adds `bytes` to the charge without evicting idle instances. A caller that cannot evict at the time of the charge
+    /// must call [`Account::make_room`] before.
     ///
     /// # Errors
     /// If the account has no memory left.

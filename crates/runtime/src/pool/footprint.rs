@@ -3,9 +3,9 @@
 //!
 //! The numbers come from wasmtime's compiler, which resolves a component statically: it follows every module and nested
 //! component through imports, arguments, aliases and exports until it has a flat list of core modules to instantiate.
-//! This module reads that list, so the count includes everything that will be allocated from the pool. Rejected:
-//! counting from the component's sections. That count misses a core module that is passed to its instantiation as an
-//! argument, or as an export of an instance.
+//! This module reads that list, so the count includes everything that will be allocated from the pool. Counting from
+//! the component's sections was rejected, because that count misses a core module that is instantiated by way of an
+//! argument, or of an export of an instance.
 //!
 //! Imported core modules and components cannot be resolved statically, because the host would have to provide them. A
 //! component that imports one is refused.
@@ -16,7 +16,8 @@
 //! instance's code returns (`do_not_enter` in wasmtime's `concurrent.rs`); other calls wait without a stack. This holds
 //! for synchronous exports and for asynchronous exports with a callback. Asynchronous exports without a callback
 //! (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So there are at most as many suspended stacks as
-//! component instances, and one more stack that lowers results in the meantime, or is kept for the next call.
+//! component instances, and one more stack, on which results are lowered in the meantime, or which is kept for the next
+//! call.
 
 use isomer_display::size;
 use wasmtime_environ::component::{
@@ -264,8 +265,8 @@ mod tests {
 
     #[test]
     fn modules_and_components_passed_as_arguments_count_where_they_are_instantiated() {
-        // The component passes a module and a component to their instantiation as arguments, and instantiates a module
-        // that is an export of an instance.
+        // `$uses` and `$twice` instantiate a module and a component that they get as arguments. The outer component
+        // also instantiates a module that an instance exports.
         let slots = count(
             r#"
             (component

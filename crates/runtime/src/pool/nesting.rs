@@ -3,8 +3,8 @@
 //!
 //! Components can be nested so that a few hundred bytes contain millions of instances, and resolving them (see
 //! `footprint`) takes time and memory for each instance. This count reads the bytes once, so components above the limit
-//! can be refused before they are resolved. The count does not include modules and components that are passed to their
-//! instantiation as an import, as an argument, or as an export of an instance.
+//! can be refused before they are resolved. The count does not include a module or component that is instantiated by
+//! way of an import, an argument, or an export of an instance.
 
 use wasmtime_environ::wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,

@@ -6,8 +6,8 @@
 //! instances that another account keeps within its own guaranteed share.
 //!
 //! A reservation that finds no room waits for a short time, in a queue of its account. Released room is granted to the
-//! queues in round-robin order, and within a queue to the oldest reservation. A waiting reservation is one that could
-//! not be granted, so a new reservation of another account that is granted immediately takes no room that a waiting
+//! queues in round-robin order, and within a queue to the oldest reservation. A reservation waits only because it could
+//! not be granted. So when a new reservation of another account is granted immediately, it takes no room that a waiting
 //! reservation could have used.
 //!
 //! Idle instances are also evicted in advance: the sweeper, a thread for all groups, evicts them when little room is
@@ -275,8 +275,8 @@ impl Room {
                 let beyond = self.idle_pools.evict_oldest_of(|other| {
                     other.upgrade().is_some_and(|other| other.held().get(dimension) > own.get(dimension))
                 });
-                // If no account beyond its guaranteed share has an idle instance, the account's own instances are left:
-                // an idle instance of another app, or one that became idle after this reservation was made.
+                // If no account beyond its guaranteed share has an idle instance, only the account's own instances can
+                // be evicted: an idle instance of another app, or one that became idle after this reservation was made.
                 beyond.or_else(|| account.idle_pools().evict_oldest())
             }
             Shortage::Pool { is_beyond: false, .. } => self.idle_pools.evict_oldest(),

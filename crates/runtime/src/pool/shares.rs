@@ -1,17 +1,20 @@
 //! The rules by which accounts share the engine's pool.
 //!
 //! A part of the pool is set aside: up to [`GUARANTEED`] accounts can always have their guaranteed share (see
-//! [`Shares::own`]), whatever other accounts do. The rest of the pool is common. An account gets more of the common
-//! part only if, afterwards, at least as much of the common part is free as the account holds. (Network switches share
-//! their buffers between ports by the same method, which is called Dynamic Threshold.) So one busy account gets up to
-//! half of the common part, two busy accounts get a third each, and three busy accounts get a quarter each. There is
-//! always as much free as the next account may have. When another account becomes busy, accounts that hold more than
-//! their share get nothing new until the new account has caught up.
+//! [`Shares::own`]), whatever other accounts do. The rest of the pool is common. An account may hold at most as much of
+//! the common part as is left free. (Network switches share their buffers between ports by the same method, which is
+//! called Dynamic Threshold.) So one busy account gets up to half of the common part, two busy accounts get a third
+//! each, and three busy accounts get a quarter each. There is always as much free as the next account may have. When
+//! another account becomes busy, accounts that hold more than their share get nothing new until the new account has
+//! caught up.
 //!
-//! Rejected: a fixed part for each account, such as a quarter of the pool (four accounts could then take all of it, and
-//! a single busy account would be refused although the rest is idle); a part that depends on the number of accounts
-//! that exist (most of them are idle, and room that was granted earlier stays in use when a new account is created);
-//! ending busy instances (their requests would fail).
+//! Three alternatives were rejected:
+//!
+//! - A fixed part for each account, such as a quarter of the pool. Four accounts could then take all of it, and a single
+//!   busy account would be refused although the rest is idle.
+//! - A part that depends on the number of accounts that exist. Most of them are idle, and room that was granted earlier
+//!   stays in use when a new account is created.
+//! - Ending busy instances. Their requests would fail.
 //!
 //! All of this applies to each [`Dimension`] of the pool separately. Accounts without limits can take everything that
 //! is free.
@@ -58,7 +61,8 @@ impl Shares {
         let part = sizes.part(SET_ASIDE * GUARANTEED);
         Self {
             sizes,
-            // In a small pool, the guaranteed share is one instance, and fewer accounts can have it.
+            // In a small pool, the guaranteed share is one instance, and fewer than [`GUARANTEED`] accounts can have
+            // it.
             own: if one.fits(part) { part } else { one },
             common: sizes.minus(sizes.part(SET_ASIDE)),
             held: PoolSizes::default(),
@@ -182,7 +186,7 @@ mod tests {
             for account in &mut accounts {
                 *account = shares.give_back(*account, SMALL);
             }
-            // The first account already holds the most.
+            // The accounts take instances in this order, and the first account already holds the most.
             for account in &mut accounts {
                 while shares.admit(*account, SMALL, true).is_ok() {
                     *account = shares.take(*account, SMALL);
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn each_dimension_is_shared_separately() {
-        // Instances that take nearly all memories or stacks of the pool still leave some to other accounts.
+        // Even if instances take nearly all memories, tables or stacks of the pool, some are left for other accounts.
         for (slots, dimension) in [
             (Slots { memories: 256, tables: 1, stacks: 2 }, Dimension::Memories),
             (Slots { memories: 1, tables: 512, stacks: 2 }, Dimension::Tables),

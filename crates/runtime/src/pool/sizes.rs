@@ -58,8 +58,7 @@ const STACKS_PER_INSTANCE: u32 = 2;
 const MEMORIES_MAX: u32 = 16_384;
 
 impl PoolSizes {
-    /// Returns the size of a pool for about `instances` live instances: more if the instances are small, fewer if they
-    /// are large compositions.
+    /// Returns the size of a pool for at most `instances` live instances. Fewer fit if they are large compositions.
     #[must_use]
     pub fn new(instances: u32) -> Self {
         let instances = instances.clamp(1, MEMORIES_MAX);
@@ -81,7 +80,7 @@ impl PoolSizes {
         Self::new(2048)
     }
 
-    /// Returns the smaller of the two sizes.
+    /// Returns this size or `most`: the one with fewer instances.
     #[must_use]
     pub fn at_most(self, most: Self) -> Self {
         if self.instances <= most.instances { self } else { most }

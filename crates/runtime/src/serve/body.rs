@@ -21,7 +21,7 @@ use crate::guest::signals::{ResponseSignals, has_no_content};
 use crate::lanes::MeteredFuture;
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// The future of the work that remains of a request when the head of its response exists.
+/// The future of the work that a request still has to do after the head of its response exists.
 pub(crate) type Run = MeteredFuture<()>;
 
 /// The remaining work of a request, by the task that polls it.
@@ -63,8 +63,8 @@ const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
 const SMALL_RESPONSE_BYTES: usize = 2 << 10;
 
 impl ResponseBody {
-    /// Replaces the body of `response` by a [`ResponseBody`]. `unread` states that the server sends no body because of
-    /// the request's method.
+    /// Replaces the body of `response` by a [`ResponseBody`]. `unread` states whether the request's method forbids a
+    /// body in the response.
     pub(crate) fn of(
         response: http::Response<WasiBody>,
         rest: RemainingWork,
@@ -206,7 +206,8 @@ impl ResponseBody {
         self.is_end_stream() || self.missing_bytes == Some(0) || self.inner.size_hint().exact() == Some(0)
     }
 
-    /// Returns, after an error, why the body ended early, for logs, and whether the failure was already logged.
+    /// After an error, returns the reason why the body ended early, as text for logs, and whether the failure was
+    /// already logged.
     #[must_use]
     pub fn broke_off(&self) -> (String, bool) {
         match (self.signals.failed.get(), &self.broken) {

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{HandleFunctionP2, HandleFunctionP3, HandlerFunction, Instance};
 
-/// The channel ends by which the guest's execution communicates with the response and its body.
+/// The guest's ends of the channels to the response and its body.
 pub(crate) struct Exchange {
     pub(crate) head: HeadSender,
     /// Resolves when the last frame of the response's body has been read.
@@ -235,8 +235,9 @@ async fn call2(
     })?;
     let Some(call) = call else { return Ok(()) };
     handle.finish_call_concurrent(accessor, call).await?;
-    // When the wasmtime store is dropped, its bodies appear to be finished. A body that the handler has left open must
-    // not appear so. So the store is kept until the reader has read the available bytes and found that no more follow.
+    // Dropping the wasmtime store makes its bodies appear to be finished, which would be wrong for a body that the
+    // handler has left open. So the store is kept until the reader has read the available bytes and found that no more
+    // follow.
     if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {
         head.signals.set_returned();
         let _ = ended.await;

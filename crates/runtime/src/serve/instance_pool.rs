@@ -3,7 +3,7 @@
 //! Each live instance of the group needs a permit. When all permits are in use, a bounded number of requests waits for
 //! a bounded time, and further requests are refused immediately. Returned instances are kept and reused, the most
 //! recently used first. An instance is dropped when it has served enough requests, is too old, holds too many handles,
-//! has been idle for a long time, or another request needs its room (see `room`).
+//! has been idle for a long time, or occupies room that another request needs (see `room`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;

@@ -29,7 +29,7 @@ pub(crate) struct SharedInstances {
     maker: Arc<InstanceMaker>,
     limits: PoolLimits,
     concurrency: u32,
-    /// One permit for each request that may be in flight, over all instances of the group.
+    /// One permit for each request that may be in flight, for all instances of the group together.
     permits: Arc<Semaphore>,
     /// One permit for each live instance. An instance that gets no more requests keeps its permit until its last
     /// request has ended.

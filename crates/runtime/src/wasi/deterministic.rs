@@ -1,8 +1,9 @@
 //! The deterministic clock and randomness of test mode. They depend only on the request and the component.
 //!
 //! Responses of an app in different shapes can be compared only if nothing but the shape changes between executions. So
-//! the time of day and random bytes depend only on the trace of the request (which calls pass on across every seam),
-//! the calling component, and the number of such calls that the component has made within this trace.
+//! the time of day depends only on the trace of the request, which every call across a seam passes on. Random bytes
+//! depend only on the trace, on the calling component, and on the number of times that this component has already
+//! requested random bytes within the trace.
 //!
 //! The time starts at a fixed instant and advances by one second with each trace number. `isomer test` numbers its
 //! cases in order, so time never goes backwards, and data expires in the same case in each execution. Within one

@@ -60,7 +60,7 @@ async fn run<T: Send + 'static>(
     result_value(calls::call(&account, admitted, files, work).await)
 }
 
-/// Defines functions on a handle that may each fill `$cost` bytes of the storage.
+/// Defines functions that are called on a handle. Each call may fill up to `$cost` bytes of the storage.
 macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(

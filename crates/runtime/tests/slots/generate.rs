@@ -123,7 +123,7 @@ impl Generator {
         }
     }
 
-    /// Instantiates a component with the given imports and exports. Defines the component before if there is none yet.
+    /// Instantiates a component with the given imports and exports. Defines the component first if there is none yet.
     fn instantiate(&mut self, shape: &Shape) -> String {
         let component = self.item(&Type::Component(Box::new(shape.clone())));
         let mut with = String::new();

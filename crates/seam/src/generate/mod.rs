@@ -7,10 +7,10 @@
 //!
 //! A stub is a component that exports the functions that the caller imports. When such a function is called, the
 //! canonical ABI writes all arguments into the stub's memory one after the other. These bytes are the *image* that
-//! [`isomer_wire::image`] describes, and are sent as they are. On the other side, the image is copied to the address
-//! that it had in the stub, in the memory of a skeleton, which calls the component's function with it. Results are
-//! returned in the same way. The host never interprets the values, and there is no codec: both sides are a few
-//! kilobytes of code, generated from the types of the functions.
+//! [`isomer_wire::image`] describes, and are sent as they are. On the other side, the image is copied into the memory
+//! of a skeleton, to the address that it had in the stub. The skeleton calls the component's function with these
+//! arguments. Results are returned in the same way. The host never interprets the values, and there is no codec: both
+//! sides are a few kilobytes of code, generated from the types of the functions.
 //!
 //! | file | what it owns |
 //! | --- | --- |

@@ -30,8 +30,8 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     code.local_get(ADDRESS).i32_const(16).i32_add().local_set(ADDRESS).br(0);
     code.end().end();
 
-    // Skips the remaining ASCII bytes one by one, up to the first byte that is not ASCII. At the end of the string,
-    // fewer than 16 bytes are left.
+    // Skips ASCII bytes one by one, up to the first byte that is not ASCII or the end of the string. The loop above
+    // stops if fewer than 16 bytes are left, or if one of the next 16 bytes is not ASCII.
     code.block(BlockType::Empty).loop_(BlockType::Empty);
     code.local_get(ADDRESS).local_get(END).i32_eq().if_(BlockType::Empty).i32_const(1).return_().end();
     code.local_get(ADDRESS).i32_load8_u(at(0, 1)).local_tee(byte).i32_const(0x80).i32_ge_u().br_if(1);
@@ -44,7 +44,8 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     advance(&mut code, 2);
     code.br(1).end();
 
-    // Checks a sequence of three bytes: E0 A0..BF, or ED 80..9F, or another E. and 80..BF; then 80..BF.
+    // Checks a sequence of three bytes: E0 and A0..BF, or ED and 80..9F, or any other byte of E1..EF and 80..BF; then
+    // 80..BF.
     code.local_get(byte).i32_const(0xF0).i32_lt_u().if_(BlockType::Empty);
     code.local_get(byte).i32_const(0xE0).i32_lt_u();
     refuse_if(&mut code);
@@ -53,7 +54,7 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     advance(&mut code, 3);
     code.br(1).end();
 
-    // Checks a sequence of four bytes: F0 90..BF, or F4 80..8F, or F1..F3 and 80..BF; then twice 80..BF.
+    // Checks a sequence of four bytes: F0 and 90..BF, or F4 and 80..8F, or F1..F3 and 80..BF; then twice 80..BF.
     code.local_get(byte).i32_const(0xF4).i32_gt_u();
     refuse_if(&mut code);
     follow(&mut code, 3);

@@ -100,14 +100,15 @@ impl MemoryCharges {
         self.refusals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the number of bytes that a charge of `bytes` would exceed the limit by after all evicted instances are
+    /// Returns the number of bytes by which a charge of `bytes` would exceed the limit after all evicted instances are
     /// dropped.
     pub(super) fn missing(&self, bytes: u64) -> u64 {
         let (charged, evicted) = (self.charged.load(Ordering::Acquire), self.evicted.load(Ordering::Acquire));
         charged.saturating_add(bytes).saturating_sub(self.limit().saturating_add(evicted))
     }
 
-    /// Returns the maximum number of bytes by which charges may exceed the limit, and that may be freed in advance.
+    /// Returns the maximum number of bytes by which charges may exceed the limit. Callers that make room in advance
+    /// free at most the same number of bytes.
     pub(super) fn room_max(&self) -> u64 {
         self.limit() / ROOM_PART
     }

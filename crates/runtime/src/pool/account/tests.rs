@@ -98,7 +98,8 @@ fn instances_that_are_dropped_later_are_not_all_evicted_for_one_request() {
     );
     assert!(account.charge_memory(20), "the memory of the evicted instance does not count as free");
     assert_eq!(pool.idle(), 9);
-    // New charges may use evicted memory only up to a part of the limit. More is free only after it is released.
+    // New charges may use evicted memory only up to a part of the limit. The rest is free only after the evicted
+    // instances are dropped.
     assert!(!account.charge_memory(100));
     assert_eq!(pool.idle(), 8);
     pool.drop_evicted();
