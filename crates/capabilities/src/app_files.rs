@@ -16,7 +16,7 @@ pub enum AppFiles {
     Own {
         /// The folder of the revision's files, which components can only read.
         files: PathBuf,
-        /// The folder of the folders that components may write to. Each of them is empty when it is first granted, and
+        /// Contains the folders that components may write to. Such a folder is empty when it is first granted, and
         /// later revisions use the same folder.
         writable: PathBuf,
     },
@@ -107,8 +107,8 @@ fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
 }
 
 /// Returns the name of the writable folder for a `path` of the manifest. All writable folders are at the same level,
-/// whatever their paths, because a component with a grant for an outer folder could replace an inner folder by a
-/// symbolic link.
+/// whatever their paths in the manifest. If they were nested, a component with a grant for an outer folder could
+/// replace an inner folder by a symbolic link.
 fn folder_name(path: &Path) -> Result<String, OutsideError> {
     let outside = || OutsideError { path: path.to_owned() };
     let relative = below(Path::new(""), path)?;

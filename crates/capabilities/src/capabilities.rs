@@ -113,8 +113,8 @@ impl Capabilities {
         if folders.is_empty() || matches!(self.resources.files, AppFiles::Anywhere(_)) {
             return None;
         }
-        let lane = self.engines.kv.lane(&self.resources.storage, &self.resources.account);
-        Some(Arc::new(WatchedFolders::new(folders, self.resources.storage.clone(), lane)))
+        let job_queue = self.engines.kv.job_queue(&self.resources.storage, &self.resources.account);
+        Some(Arc::new(WatchedFolders::new(folders, self.resources.storage.clone(), job_queue)))
     }
 
     /// Returns the folders, accounts and secrets that these capabilities use.
@@ -141,8 +141,8 @@ async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), C
     let AppFiles::Own { writable, .. } = &resources.files else { return Ok(()) };
     let (account, stores, writable) =
         (resources.storage.clone(), [resources.kv.clone(), resources.sql.clone()], writable.clone());
-    let lane = engines.kv.lane(&account, &resources.account);
-    let counted = lane.run(move || {
+    let job_queue = engines.kv.job_queue(&account, &resources.account);
+    let counted = job_queue.run(move || {
         stores.iter().try_for_each(|folder| account.scan_once(folder))?;
         if let Err(error) = account.scan_folders_once(&writable) {
             tracing::warn!(folder = %writable.display(), %error, "cannot measure the app's writable folders, so the tenant's storage quota is treated as full");

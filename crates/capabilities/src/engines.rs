@@ -1,4 +1,5 @@
-//! The engines that all apps of a process share: the threads and open files of stores, and the network.
+//! The engines that all apps of a process share: the threads and open files of stores, and the resolver, certificate
+//! authorities and limits of outbound HTTP.
 
 use std::io;
 use std::path::Path;
@@ -33,14 +34,15 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Creates engines with these limits, and a new network for outbound HTTP.
+    /// Creates engines with these limits. Outbound HTTP uses the operating system's resolver and the public certificate
+    /// authorities.
     #[must_use]
     pub fn new(limits: CapabilityLimits) -> Self {
         let network = OutboundNetwork::new(limits.outbound.clone());
         Self::with_network(limits, network)
     }
 
-    /// Creates engines with these limits and the given network for outbound HTTP.
+    /// Creates engines with these limits, except that outbound HTTP uses `network`, with its own limits.
     #[must_use]
     pub fn with_network(limits: CapabilityLimits, network: OutboundNetwork) -> Self {
         Self { kv: KvEngine::new(limits.kv), sql: SqlEngine::new(limits.sql), network }
@@ -71,7 +73,7 @@ impl Engines {
         self.sql.forget(dir).await;
     }
 
-    /// Finishes the replacements in `folder` of SQL stores in the folder `sql`. Unlike
+    /// Finishes the replacements whose files are in `folder`. They replace SQL stores in the folder `sql`. Unlike
     /// [`roll_forward`](crate::sql::roll_forward), this may run while other stores are used. The call takes a bounded
     /// time, whatever the tenant does meanwhile.
     ///

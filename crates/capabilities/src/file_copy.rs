@@ -32,12 +32,12 @@ pub enum FileCopyError {
 }
 
 impl StorageAccount {
-    /// Copies the file `from` to `to`, which should not exist. Calls `continues` after each step, and stops if it
-    /// returns `false`. Shares the blocks of the file if the file system supports this. Adds the copied bytes to the
-    /// tenant's used storage, even if the copy fails. Blocks.
+    /// Copies the file `from` to `to`, which should not exist. Calls `continues` after each step, and stops the copy if
+    /// the result is `false`. Shares the blocks of the file if the file system supports this. Adds the copied bytes to
+    /// the tenant's used storage, even if the copy fails. Blocks.
     ///
     /// # Errors
-    /// If there is not enough space, the copy is stopped, or a file operation fails. The caller then removes the
+    /// If there is not enough space, if the copy is stopped, or if a file operation fails. The caller then removes the
     /// incomplete copy.
     pub fn copy_file(&self, from: &Path, to: &Path, continues: impl FnMut() -> bool) -> Result<(), FileCopyError> {
         let from = File::open(from)?;

@@ -11,7 +11,7 @@ use isomer_ids::{ComponentName, StoreName};
 use isomer_manifest::{App, DirGrant, Grants as WrittenGrants, OutboundHost, SecretSource, Spanned, SqlStoreSettings};
 use serde::{Deserialize, Serialize};
 
-/// The grants of an app's components, and the app's settings of the secrets and SQL stores in these grants.
+/// The grants of an app's components, and the settings of the secrets and SQL stores that are granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppGrants {
     /// The grants of each component, by the component's name.

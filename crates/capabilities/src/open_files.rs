@@ -15,7 +15,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::pool::locked;
 
-/// Unused slots are removed after at least this many slots have been added since the last removal.
+/// Entries of unused files are removed after at least this many entries have been added since the last removal.
 const UNUSED_SLOTS_MAX: usize = 64;
 
 /// The open files of one type of store `T`.
@@ -86,7 +86,7 @@ impl<T> FileHold<T> {
     }
 
     /// Prevents the file from being opened until `unfinished` has succeeded. [`OpenFiles::get`] no longer returns the
-    /// handles that are open now; the caller ensures that these handles no longer have the file open.
+    /// existing handles. The caller ensures that they no longer have the file open.
     pub(crate) fn fail(mut self, unfinished: Unfinished) {
         *self.known = FileState { store: Weak::new(), unfinished: Some(unfinished) };
     }
@@ -107,8 +107,8 @@ impl<T> Default for OpenFiles<T> {
 
 impl<T> OpenFiles<T> {
     /// Returns the store of the file `path`, and whether the store was already open. If it was not, waits until the
-    /// previous handle has closed the file, and calls `open`. `open` also receives the unfinished operation, and must
-    /// run it first.
+    /// previous handle has closed the file, and calls `open`. If a failed operation must be repeated first, `open`
+    /// receives this operation and must run it before it opens the file.
     pub(crate) async fn get<E>(
         &self,
         path: &Path,

@@ -128,7 +128,7 @@ impl AppResources {
     /// nothing if these are not the resources of a candidate. Blocks.
     ///
     /// # Errors
-    /// If there is not enough space in the tenant's storage, or the folders cannot be copied by `deadline`. The
+    /// If there is not enough space in the tenant's storage, or if the folders cannot be copied by `deadline`. The
     /// incomplete copy is removed later, with the candidate's folder.
     pub fn copy_folders(&self, app: &AppGrants, deadline: Instant) -> io::Result<()> {
         let Some(candidate) = &self.candidate else { return Ok(()) };
@@ -184,7 +184,8 @@ impl AppResources {
 }
 
 impl CandidateResources {
-    /// Returns the folder that contains the candidate's copies of writable folders, and its new ones.
+    /// Returns the folder that contains the writable folders of the candidate: copies of the app's folders, and new
+    /// folders.
     fn dirs(&self) -> PathBuf {
         self.folder.join("dirs")
     }

@@ -139,8 +139,9 @@ impl Secrets {
         Ok(Self { values })
     }
 
-    /// Returns the secrets in `origins` for a tenant's app. `given` contains the tenant's secrets. `own` returns the
-    /// path of one of the app's own files; `None` for any other file.
+    /// Returns the secrets in `origins` for a tenant's app. `given` contains the tenant's secrets. `own` converts a
+    /// path of the manifest to the path of one of the app's own files, and returns `None` if the path leads to any
+    /// other file.
     pub(crate) fn of_tenant(
         origins: impl IntoIterator<Item = (String, SecretOrigin)>,
         given: &BTreeMap<String, Secret>,

@@ -13,7 +13,7 @@
 //! until the next scan. If the size of a folder cannot be measured, the folder is treated as if it used the whole
 //! limit; otherwise a tenant could bypass the limit with such a folder.
 //!
-//! long because a third of the file are tests, and every function changes or reads the same sum.
+//! long because a third of the file is tests, and every function changes or reads the same sum.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,7 +26,7 @@ use isomer_disk::{Reserve, tree};
 use crate::path_map::PathMap;
 use crate::pool::locked;
 
-/// The storage account of one tenant. Apps with the same account also share one queue for the engines' threads.
+/// The storage account of one tenant. Apps with the same account also share one job queue per engine.
 #[derive(Debug)]
 pub struct StorageAccount {
     number: u64,
@@ -52,13 +52,13 @@ pub struct StorageAccount {
     reserve: OnceLock<Arc<Reserve>>,
 }
 
-/// The total size of a tenant's waiting calls, in bytes.
+/// The total size of a tenant's waiting and running statements, in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingBytes(AtomicUsize);
 
 impl WaitingBytes {
-    /// Adds the bytes of a call and returns `true`. Returns `false` if other calls wait and the sum would exceed
-    /// `bytes_max`.
+    /// Adds the bytes of a statement and returns `true`. Returns `false` if there are other statements and the sum
+    /// would exceed `bytes_max`.
     pub(crate) fn begin(&self, bytes: usize, bytes_max: usize) -> bool {
         let add = |waiting: usize| {
             let sum = waiting.saturating_add(bytes);
@@ -67,7 +67,7 @@ impl WaitingBytes {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    /// Subtracts the bytes of a call that no longer waits.
+    /// Subtracts the bytes of a statement that has ended or no longer waits.
     pub(crate) fn end(&self, bytes: usize) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -116,8 +116,8 @@ impl StorageAccount {
     /// the reserve of the disk.
     #[must_use]
     pub fn lend(self: &Arc<Self>, bytes: u64) -> StorageLoan {
-        // Limits the loan, so that the sum of all loans does not overflow. An account without a limit does not need a
-        // larger loan.
+        // Limits the loan, so that the sum of all loans does not overflow. An account without a limit needs no loan at
+        // all.
         let bytes = bytes.min(LOAN_BYTES_MAX);
         self.lent.fetch_add(bytes, Ordering::Relaxed);
         StorageLoan { account: self.clone(), bytes }
@@ -294,8 +294,8 @@ impl StorageAccount {
         }
     }
 
-    /// Returns the error for a write that does not fit: `limit` with the tenant's limit if that limit is exceeded, or
-    /// `disk` if the reserve of the disk would be used first.
+    /// Returns the error for a write that does not fit: `disk` if the write would reach the reserve of the disk before
+    /// the tenant's limit, otherwise the result of `limit`, which receives the tenant's limit.
     pub(crate) fn full<E>(&self, disk: E, limit: impl FnOnce(u64) -> E) -> E {
         let own = self.bound().saturating_sub(self.used());
         if self.reserve.get().is_some_and(|reserve| reserve.room() < own) { disk } else { limit(self.limit()) }
@@ -438,7 +438,7 @@ pub(crate) fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
 /// Returns the number of bytes that this thread has written to files since its start; 0 if the operating system does
 /// not provide the number.
 pub(crate) fn written_by_thread() -> u64 {
-    // The format of this file is in proc_pid_io(5).
+    // The format of this file is documented in proc_pid_io(5).
     let counters = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
     let written = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
     written.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)

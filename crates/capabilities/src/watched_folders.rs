@@ -7,9 +7,9 @@
 //! first count that starts after the write has ended, because an unfinished write may still use its claim.
 //!
 //! Counts run in the background: at intervals while the folders are used, when claims have taken half of the available
-//! space, and when the app is unloaded. So many small writes, each of which claims whole blocks, cannot fill the quota
-//! with claims alone, and everything that was written is measured eventually. If a write finds no available space, it
-//! waits for a count.
+//! space, and when the app is unloaded. Therefore, the quota cannot be filled by claims for many small writes, each of
+//! which claims whole blocks, and everything that was written is measured eventually. If a write finds no available
+//! space, it waits for a count.
 //!
 //! If there is no available space, operations that need space are refused. All others are allowed: files can be read,
 //! truncated and removed.
@@ -29,7 +29,7 @@ use isomer_runtime::folders::FolderStorage;
 use tokio::sync::watch;
 
 use crate::StorageAccount;
-use crate::pool::{Lane, locked};
+use crate::pool::{JobQueue, locked};
 
 /// The minimum interval between two scans of the folders, if no write waits for a scan.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct WatchedFolders {
     shared: Arc<FolderCounts>,
-    lane: Lane,
+    job_queue: JobQueue,
 }
 
 struct FolderCounts {
@@ -84,7 +84,7 @@ struct RequestedCount {
 }
 
 impl WatchedFolders {
-    pub(crate) fn new(folders: Vec<PathBuf>, account: Arc<StorageAccount>, lane: Lane) -> Self {
+    pub(crate) fn new(folders: Vec<PathBuf>, account: Arc<StorageAccount>, job_queue: JobQueue) -> Self {
         let shared = FolderCounts {
             folders,
             account,
@@ -93,7 +93,7 @@ impl WatchedFolders {
             counted: watch::Sender::default(),
             written: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared), lane }
+        Self { shared: Arc::new(shared), job_queue }
     }
 
     /// Starts a count (a scan of the folders) in the background if the last one is old, or if claims take a large part
@@ -105,7 +105,7 @@ impl WatchedFolders {
         let written = self.shared.written.load(Ordering::Relaxed);
         let is_much = written > 0 && written >= self.shared.account.room() && self.shared.pause_left().is_none();
         if is_much || self.shared.is_due() {
-            self.shared.start_any_count(&self.lane);
+            self.shared.start_any_count(&self.job_queue);
         }
     }
 }
@@ -134,7 +134,7 @@ impl FolderStorage for WatchedFolders {
     }
 
     fn count(&self) -> BoxFuture<'static, ()> {
-        let (shared, lane) = (self.shared.clone(), self.lane.clone());
+        let (shared, job_queue) = (self.shared.clone(), self.job_queue.clone());
         // A count that another caller requests is sufficient if it starts after this point.
         let number = locked(&shared.counting).started + 1;
         let mut counted = shared.counted.subscribe();
@@ -142,7 +142,7 @@ impl FolderStorage for WatchedFolders {
             if let Some(pause) = shared.pause_left() {
                 tokio::time::sleep(pause).await;
             }
-            shared.start_count(&lane, number);
+            shared.start_count(&job_queue, number);
             // The wait cannot fail, because `shared` contains the sender.
             let _ = counted.wait_for(|ended| *ended >= number).await;
         })
@@ -154,36 +154,36 @@ impl Drop for WatchedFolders {
     fn drop(&mut self) {
         if self.shared.written.load(Ordering::Acquire) > 0 {
             let next = locked(&self.shared.counting).started + 1;
-            self.shared.start_count(&self.lane, next);
+            self.shared.start_count(&self.job_queue, next);
         }
     }
 }
 
 impl FolderCounts {
     /// Starts a count in the background, unless a count is running.
-    fn start_any_count(self: &Arc<Self>, lane: &Lane) {
+    fn start_any_count(self: &Arc<Self>, job_queue: &JobQueue) {
         let counting = locked(&self.counting);
         if !counting.is_running {
-            self.begin(counting, lane);
+            self.begin(counting, job_queue);
         }
     }
 
     /// Ensures that the count with this `number`, or a later one, runs in the background. If an earlier count is
     /// running, another count starts after it.
-    fn start_count(self: &Arc<Self>, lane: &Lane, number: u64) {
+    fn start_count(self: &Arc<Self>, job_queue: &JobQueue, number: u64) {
         let mut counting = locked(&self.counting);
         if counting.is_running {
             counting.again |= counting.started < number;
         } else if counting.started < number {
-            self.begin(counting, lane);
+            self.begin(counting, job_queue);
         }
     }
 
-    fn begin(self: &Arc<Self>, mut counting: MutexGuard<'_, CountState>, lane: &Lane) {
+    fn begin(self: &Arc<Self>, mut counting: MutexGuard<'_, CountState>, job_queue: &JobQueue) {
         (counting.is_running, counting.started) = (true, counting.started + 1);
         drop(counting);
         let count = RequestedCount { shared: self.clone(), is_over: false };
-        lane.spawn(move || count.run());
+        job_queue.spawn(move || count.run());
     }
 
     /// Returns whether the last count is so old that the next one should start, even if no write waits for it.
@@ -260,7 +260,7 @@ mod tests {
     use isomer_runtime::Account;
 
     use super::*;
-    use crate::pool::{LaneBounds, Pool, PoolSize};
+    use crate::pool::{JobQueueBounds, Pool, PoolSize};
 
     const LIMIT: u64 = 1 << 20;
 
@@ -276,8 +276,8 @@ mod tests {
         let account = Arc::new(StorageAccount::new(LIMIT));
         account.scan_folder(dir.path()).unwrap();
         let pool = Pool::new("test", PoolSize { threads_max: 1, reserve_max: 0 });
-        let lane = pool.lane(1, Account::unlimited(), LaneBounds { running_max: 1, waiting_max: 9 });
-        let folders = WatchedFolders::new(vec![dir.path().to_owned()], account.clone(), lane);
+        let job_queue = pool.job_queue(1, Account::unlimited(), JobQueueBounds { running_max: 1, waiting_max: 9 });
+        let folders = WatchedFolders::new(vec![dir.path().to_owned()], account.clone(), job_queue);
         Bench { dir, account, folders, pool }
     }
 

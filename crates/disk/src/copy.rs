@@ -6,8 +6,8 @@
 //! system supports that.
 //!
 //! Each step claims the bytes that it needs before it writes them, so the copy does not use space that another writer
-//! has claimed. Rejected: checking the free space once before the first step, because copies that start at the same
-//! time would all see the same free space.
+//! has claimed. We considered checking the free space only once, before the first step, but copies that start at the
+//! same time would all see the same free space.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -129,7 +129,8 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "copying the folder takes too long"));
         }
         if !(self.claim)(bytes) {
-            let why = format!("copying the folder exceeds the available space, after {}", size(self.bytes));
+            let why =
+                format!("there is not enough space to copy the folder: the copy stopped after {}", size(self.bytes));
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
         }
         self.bytes += bytes;

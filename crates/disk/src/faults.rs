@@ -10,7 +10,7 @@ use redb::StorageBackend;
 use crate::backend::{Around, Layer, Operation};
 use crate::{FileStorage, Storage};
 
-/// A cause for which operations of a storage fail.
+/// The reason why operations of a storage fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The disk is full: a write fails with `ENOSPC` after half of its bytes were written.

@@ -1,5 +1,5 @@
-//! Free space that tenants cannot use. The node writes its state, its audit log and its code to this space when tenants
-//! have filled the rest of the disk.
+//! Free space that tenants cannot use. When tenants have filled the rest of the disk, the node still writes its state,
+//! its audit log and compiled code to this space.
 
 use std::path::{Path, PathBuf};
 

@@ -234,7 +234,7 @@ impl Names {
         for _ in 0..NAMES_TRIED_MAX {
             self.0 = self.0.wrapping_add(1);
             match rustix::fs::renameat(&folder, name, root, format!(".removed-{:016x}", self.0)) {
-                // The rename replaced an empty folder of this name, which would be removed anyway.
+                // If an empty folder had this name, the rename has replaced it. It would have been removed anyway.
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
                 Err(error) => return Err(error.into()),

@@ -1,8 +1,9 @@
-//! Writes log messages of the platform's crates, such as a directory that cannot be opened or a damaged file, to the
-//! log.
+//! Writes the log messages of the platform's crates to the log, for example about a damaged file or a directory that
+//! cannot be opened.
 //!
 //! The messages are `tracing` events. A static filter of `tracing` excludes messages that the
-//! [`Levels`](isomer_telemetry::Levels) do not include, which costs one load on the request's path.
+//! [`Levels`](isomer_telemetry::Levels) do not include. For such a message, the request's path only loads one value
+//! that `tracing` caches.
 
 use std::fmt::{Debug, Write as _};
 
@@ -19,8 +20,8 @@ use crate::log::Log;
 /// Starts to write log messages of this process's crates to `log`, if the log's levels include them. Only the first
 /// call in a process has an effect.
 pub fn listen_to_events(log: Log) {
-    // This fails if the process already has a subscriber, which belongs to an embedder or to another node in the same
-    // test.
+    // This fails if the process already has a subscriber: either that of a program that embeds Isomer, or that of
+    // another node in the same test.
     let _ = tracing::subscriber::set_global_default(subscriber(log));
 }
 

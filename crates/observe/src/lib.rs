@@ -5,7 +5,7 @@
 //! Nothing on a request's path waits for a terminal or a pipe: when the queue is full, records are dropped, and the
 //! number of dropped records is logged.
 //!
-//! On a node of several tenants, each app also has its own log on disk ([`app_log`]).
+//! On a node that serves several tenants, each app also has its own log on disk ([`app_log`]).
 
 pub mod app_log;
 mod events;

@@ -1,5 +1,5 @@
-//! The memory allocator that SQLite uses. It calls Rust's allocator, and puts a header before each block that holds the
-//! block's size and heap.
+//! The memory allocator that SQLite uses. It calls Rust's allocator, and puts a header with the block's size and heap
+//! before each block.
 #![allow(unsafe_code, reason = "SQLite's allocator is a table of C functions")]
 
 use std::alloc::{Layout, alloc, dealloc, realloc};

@@ -232,8 +232,8 @@ impl Upload {
         if !folder.is_dir() {
             make_private(folder).map_err(failed(folder))?;
             let above = folder.parent().expect("in the folder of all");
-            // Removes the folder if its name cannot be synced, because the next upload would take the folder for
-            // synced.
+            // Removes the folder if its name cannot be synced, because the next upload would assume that the name of an
+            // existing folder has been synced.
             sync_folder(above).inspect_err(|_| drop(fs::remove_dir(folder))).map_err(failed(above))?;
         }
         let was_there = self.goal.exists();

@@ -56,7 +56,8 @@ impl Hosts {
         if host.as_str() == "*" {
             return Ok(());
         }
-        // Looks up the wildcards that include `host`: for the key `example.shop.`, the key `example.*.`.
+        // Looks up the wildcards that include `host`. For example, the wildcard with the key `example.*.` includes the
+        // host with the key `example.shop.`.
         for (end, _) in key[..key.len() - 1].match_indices('.') {
             let above = format!("{}*.", &key[..=end]);
             if above != key

@@ -76,8 +76,9 @@ impl StateIndex {
         from.take_while(move |((owner, _), _)| *owner == tenant).map(|((_, name), app)| (name, app))
     }
 
-    /// Returns the number of bytes that are charged to a tenant for its releases. If `taking` is set to an app, a
-    /// release and the charge of the release, returns the number after a take-over by this release.
+    /// Returns the number of bytes that are charged to a tenant for its releases. If `taking` contains an app, a
+    /// release and the release's charge, returns the number that would be charged after this release has taken over the
+    /// app.
     pub(crate) fn charged(&self, tenant: &TenantName, taking: Option<(&AppName, &ReleaseDigest, u64)>) -> u64 {
         let mut revisions = BTreeSet::new();
         for (app, known) in self.apps_of(tenant) {

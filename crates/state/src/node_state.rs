@@ -123,8 +123,8 @@ impl NodeState {
         self.seen().charged(tenant, None)
     }
 
-    /// Returns the number of bytes that would be charged to the tenant for its releases if `app` took over the release
-    /// `revision` with this charge.
+    /// Returns the number of bytes that would be charged to the tenant for its releases if the release `revision`, with
+    /// this charge, took over `app`.
     #[must_use]
     pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest, charge: u64) -> u64 {
         self.seen().charged(tenant, Some((app, revision, charge)))

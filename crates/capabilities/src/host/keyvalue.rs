@@ -34,8 +34,8 @@ struct CasHandle {
     _memory: HostMemory,
 }
 
-/// The number of bytes that are charged for a `cas` handle in addition to its key: the value and its entry in the
-/// resource table.
+/// The number of bytes that are charged for a `cas` handle in addition to its key: the size of the [`CasHandle`] and of
+/// its entry in the resource table.
 const CAS_BYTES: usize = 256;
 
 /// The WIT type `wasi:keyvalue/store.error`.

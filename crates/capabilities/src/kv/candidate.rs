@@ -22,20 +22,20 @@ use crate::{StorageAccount, check_store_name};
 /// The time limit for copying a store. The health check, which waits for the copy, times out earlier.
 const COPY_TIME: Duration = Duration::from_secs(60);
 
-/// Copies an app's stores into the stores of a candidate, which are `self`.
+/// Copies an app's stores. `self` contains the candidate's own stores, and receives the copies.
 impl StoreCopier<OpenStore> for Kv {
     type Error = KvError;
 
     async fn copy(&self, store: &Arc<OpenStore>) -> Result<Arc<OpenStore>, KvError> {
         let (from, goal) = (store.clone(), self.path_of(&store.name));
-        store.lane.run(move || copy(&from, &goal)).await??;
+        store.job_queue.run(move || copy(&from, &goal)).await??;
         Ok(self.store(&store.name).await?.inner().clone())
     }
 }
 
 impl Kv {
-    /// Opens the store `name` for a candidate revision, whose own stores are `candidate`. Does not change the app's
-    /// store, and does not create it.
+    /// Opens the app's store `name` for a candidate revision. `candidate` contains the candidate's own stores. Does not
+    /// change the app's store, and does not create it.
     ///
     /// # Errors
     /// The errors of [`Kv::store`].
@@ -51,7 +51,7 @@ impl Kv {
 fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     let deadline = Instant::now() + COPY_TIME;
     let copy = open_file(goal, CACHE_BYTES_MIN)?;
-    // The claim on the tenant's storage, which ends after the size of the copy has been recorded.
+    // The claim on the tenant's storage. It ends after the size of the copy has been recorded.
     let claim = RefCell::new(None);
     store.database().read(|from| copy.write(|to| copy_entries(from, to, &store.account, &claim, deadline)))?;
     drop(copy);
@@ -60,8 +60,8 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     Ok(())
 }
 
-/// Copies all entries from one database into the other. Claims the space of the copy in `claim`. May be called again
-/// after a failure, and then releases the claim of the previous attempt.
+/// Copies all entries from one database into the other. Stores the claim on the space for the copy in `claim`. May be
+/// called again after a failure, and then releases the claim of the previous attempt.
 fn copy_entries<'a>(
     from: &Database,
     to: &Database,

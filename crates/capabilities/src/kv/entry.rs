@@ -1,9 +1,10 @@
 //! The format of entries in a redb file, and the functions that read them.
 //!
-//! Table `entries`: the key, and as value 8 bytes of version (little-endian), followed by the stored value. Table
-//! `meta`: `format`; `version`, the number of the last change; and `bytes`, the size of all entries (missing in stores
-//! of earlier Isomer versions until the store is written). Each change of an entry gives the entry a new version, and
-//! no version is used twice. So comparing versions detects every change, even one that restores an old value.
+//! The table `entries` maps each key to 8 bytes of version (little-endian), followed by the stored value. The table
+//! `meta` contains `format`; `version`, the number of the last change; and `bytes`, the size of all entries (missing in
+//! stores of earlier Isomer versions until the store is written). Each change of an entry gives the entry a new
+//! version, and no version is used twice. So comparing versions detects every change, even one that restores an old
+//! value.
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
@@ -39,7 +40,7 @@ pub enum Delta {
     Unsigned(u64),
 }
 
-/// A stored value and the version that its last change has given to the entry.
+/// A stored value, and the version of its entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Versioned {
     pub(super) version: u64,

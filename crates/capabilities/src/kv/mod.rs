@@ -2,7 +2,7 @@
 //!
 //! All waiting writes of a store are applied in one transaction and synced once (group commit). Each caller gets its
 //! result after that sync. Reads use the last committed state and never wait for a writer. Reads and groups of writes
-//! are jobs on the tenant's [lane](crate::pool). The queue of writes and the queue of jobs are bounded.
+//! are jobs on the tenant's [job queue](crate::pool). The queue of writes and the queue of jobs are bounded.
 //!
 //! - [`Kv`]: the stores of one data directory.
 //! - [`KvStore`]: a handle of one store; cheap to clone.
@@ -27,7 +27,7 @@ use isomer_runtime::{Account, OutOfMemory};
 
 use crate::cache_budget::CacheBudget;
 use crate::open_files::{OpenFiles, OpenPermit};
-use crate::pool::{Lane, LaneBounds, Pool, PoolError, PoolSize};
+use crate::pool::{JobQueue, JobQueueBounds, Pool, PoolError, PoolSize};
 use crate::private_files::{make_private_dir, make_private_file, sync_dir};
 use crate::{InvalidStoreName, StorageAccount, check_store_name};
 
@@ -227,17 +227,17 @@ impl KvEngine {
         Self { limits: Arc::new(limits), pool, files: Arc::default(), cache }
     }
 
-    /// Returns the lane of the tenant with this storage account. The lane charges its jobs to `account`.
-    pub(crate) fn lane(&self, storage: &StorageAccount, account: &Arc<Account>) -> Lane {
+    /// Returns the job queue of the tenant with this storage account. The queue charges its jobs to `account`.
+    pub(crate) fn job_queue(&self, storage: &StorageAccount, account: &Arc<Account>) -> JobQueue {
         let bounds =
-            LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.waiting_reads_max };
-        self.pool.lane(storage.number(), account.clone(), bounds)
+            JobQueueBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.waiting_reads_max };
+        self.pool.job_queue(storage.number(), account.clone(), bounds)
     }
 
     /// Returns the stores in `dir`. The directory is created when the first store is opened.
     pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Kv {
-        let lane = self.lane(&storage, account);
-        Kv { dir: dir.to_owned(), engine: self.clone(), lane, account: storage }
+        let job_queue = self.job_queue(&storage, account);
+        Kv { dir: dir.to_owned(), engine: self.clone(), job_queue, account: storage }
     }
 
     /// Waits until no store below `dir` is open.
@@ -256,7 +256,7 @@ impl KvEngine {
 pub struct Kv {
     dir: PathBuf,
     engine: KvEngine,
-    lane: Lane,
+    job_queue: JobQueue,
     account: Arc<StorageAccount>,
 }
 
@@ -275,7 +275,7 @@ impl Kv {
         let path = self.path_of(name);
         let open = async |permit, _| {
             let (file, cache) = (path.clone(), self.engine.cache.share());
-            let opened = self.lane.run(move || {
+            let opened = self.job_queue.run(move || {
                 let database = open_file(&file, cache.bytes())?;
                 Ok::<_, KvError>(OpenFile { database, path: Some(file), _cache: cache, _permit: permit })
             });
@@ -291,7 +291,7 @@ impl Kv {
     /// [`KvError::Storage`] if the storage cannot be opened.
     pub async fn store_over(&self, name: &str, storage: impl Storage) -> Result<KvStore, KvError> {
         let cache = self.engine.cache.share();
-        let opened = self.lane.run(move || {
+        let opened = self.job_queue.run(move || {
             let database = Database::open(storage, cache.bytes())?;
             database.write(entry::prepare)?;
             Ok::<_, KvError>(OpenFile { database, path: None, _cache: cache, _permit: OpenPermit::of_nothing() })
@@ -304,7 +304,7 @@ impl Kv {
     }
 
     fn start(&self, name: &str, open: OpenFile) -> Arc<OpenStore> {
-        OpenStore::new(name, open, self.engine.limits.clone(), self.lane.clone(), self.account.clone())
+        OpenStore::new(name, open, self.engine.limits.clone(), self.job_queue.clone(), self.account.clone())
     }
 }
 

@@ -11,7 +11,7 @@ use super::write_queue::WriteQueue;
 use super::{KvError, KvLimits};
 use crate::cache_budget::CacheShare;
 use crate::open_files::OpenPermit;
-use crate::pool::Lane;
+use crate::pool::JobQueue;
 use crate::storage::{Claim, StorageAccount};
 
 /// A file is compacted on close only if it is more than this many times as large as its entries.
@@ -23,7 +23,7 @@ const COMPACT_BYTES_MIN: u64 = 1 << 20;
 pub(crate) struct OpenStore {
     pub(super) name: String,
     pub(super) limits: Arc<KvLimits>,
-    pub(super) lane: Lane,
+    pub(super) job_queue: JobQueue,
     pub(super) account: Arc<StorageAccount>,
     pub(super) waiting: WriteQueue,
     pub(super) cursors: Mutex<Cursors>,
@@ -45,11 +45,11 @@ impl OpenStore {
         name: &str,
         open: OpenFile,
         limits: Arc<KvLimits>,
-        lane: Lane,
+        job_queue: JobQueue,
         account: Arc<StorageAccount>,
     ) -> Arc<Self> {
         let (waiting, cursors) = (WriteQueue::default(), Mutex::default());
-        Arc::new(Self { name: name.to_owned(), limits, lane, account, waiting, cursors, open: Some(open) })
+        Arc::new(Self { name: name.to_owned(), limits, job_queue, account, waiting, cursors, open: Some(open) })
     }
 
     fn open(&self) -> &OpenFile {
@@ -89,7 +89,7 @@ impl Drop for OpenStore {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             let account = self.account.clone();
-            self.lane.spawn(move || open.close(&account));
+            self.job_queue.spawn(move || open.close(&account));
         }
     }
 }

@@ -44,7 +44,7 @@ impl KvStore {
         Self(StoreHandle::serving(inner))
     }
 
-    /// Returns a handle for a candidate revision, whose own stores are `stores`.
+    /// Returns a handle for a candidate revision. `stores` contains the candidate's own stores.
     pub(super) fn for_candidate(self, stores: Kv) -> Self {
         Self(StoreHandle::candidate(self.inner().clone(), stores))
     }
@@ -181,7 +181,7 @@ impl KvStore {
         self.run(read, |(_, found)| found.as_ref().map_or(0, |found| found.value.len())).await
     }
 
-    /// Runs `read` on the tenant's lane. `bytes` returns the size of the result, which is charged to the tenant until
+    /// Runs `read` on the tenant's job queue. `bytes` returns the size of the result, which is charged to the tenant until
     /// this returns.
     async fn run<T: Send + 'static>(
         &self,
@@ -191,10 +191,10 @@ impl KvStore {
         let store = self.0.for_reading();
         let job = move || {
             let found = read(&store)?;
-            let charge = store.lane.account().charge_host_memory(bytes(&found))?;
+            let charge = store.job_queue.account().charge_host_memory(bytes(&found))?;
             Ok::<_, KvError>((found, charge))
         };
-        let (found, _charge) = self.inner().lane.run(job).await??;
+        let (found, _charge) = self.inner().job_queue.run(job).await??;
         Ok(found)
     }
 

@@ -1,10 +1,10 @@
 //! Writing to a store with group commit.
 //!
-//! Writes wait in the store's queue. While the queue is not empty, the store has one job on the tenant's lane. The job
-//! takes waiting writes, up to a limit, applies them in the order of arrival in one transaction, commits with a sync,
-//! and only then sends the results. A write that fails by itself (a lost swap, a value that is not a number, an
-//! exhausted quota) changes nothing. Its error is also sent after the commit, because it depends on a state that this
-//! commit makes durable. If the database fails, all writes of the group fail.
+//! Writes wait in the store's write queue. While the write queue is not empty, the store has one job in the tenant's
+//! job queue. The job takes waiting writes, up to a limit, applies them in the order of arrival in one transaction,
+//! commits with a sync, and only then sends the results. A write that fails by itself (a lost swap, a value that is not
+//! a number, an exhausted quota) changes nothing. Its error is also sent after the commit, because it depends on a
+//! state that this commit makes durable. If the database fails, all writes of the group fail.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 
 pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteOutcome, KvError> {
     let bytes = write.bytes();
-    let charge = store.lane.account().charge_host_memory(bytes)?;
+    let charge = store.job_queue.account().charge_host_memory(bytes)?;
     if !store.account.begin_waiting(bytes, store.limits.waiting_bytes_max) {
         return Err(KvError::Overloaded);
     }
@@ -75,7 +75,7 @@ impl Drop for WaitingCaller<'_> {
 }
 
 /// Writes one group of a store's waiting writes. When this is dropped after writing, it queues a job for the next group
-/// behind the other jobs of the lane. If it is dropped without writing, because no thread could be started, all waiting
+/// behind the tenant's other jobs. If it is dropped without writing, because no thread could be started, all waiting
 /// writes fail.
 struct GroupWriter {
     store: Arc<OpenStore>,
@@ -86,9 +86,9 @@ impl GroupWriter {
     /// Queues a job that writes the next group. The caller must not hold the lock of the queue: if no thread can be
     /// started, the writer is dropped here, and its `drop` locks the queue.
     fn start(store: Arc<OpenStore>) {
-        let lane = store.lane.clone();
+        let job_queue = store.job_queue.clone();
         let mut writer = Self { store, used: false };
-        lane.spawn(move || {
+        job_queue.spawn(move || {
             writer.used = true;
             let results = write_group(&writer.store);
             // Releases the store before the results are sent, because a caller that drops the last handle after its

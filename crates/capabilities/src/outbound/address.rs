@@ -35,7 +35,7 @@ fn of_v4(address: Ipv4Addr) -> Reach {
     let [a, b, c, d] = address.octets();
     match (a, b, c) {
         _ if (a, b, c, d) == (255, 255, 255, 255) => Reach::Never,
-        // "This network" (0.0.0.0/8), because Linux connects 0.0.0.0 to loopback, and multicast (224.0.0.0/4).
+        // Multicast (224.0.0.0/4), and "this network" (0.0.0.0/8), because Linux connects 0.0.0.0 to loopback.
         (0, _, _) | (224..=239, _, _) => Reach::Never,
         (127, _, _) => Reach::Loopback,
         (10, _, _)
@@ -46,7 +46,7 @@ fn of_v4(address: Ipv4Addr) -> Reach {
         // The service networks of IBM's cloud.
         | (161, 26, _)
         | (166, 8..=11, _)
-        // Networks for protocol assignments, documentation, 6to4 relays and benchmarking, and the reserved ones.
+        // Networks for protocol assignments, documentation, 6to4 relays and benchmarking, and reserved networks.
         | (192, 0, 0 | 2)
         | (192, 88, 99)
         | (198, 18..=19, _)
@@ -76,9 +76,9 @@ fn of_v6(address: Ipv6Addr) -> Reach {
         (0xff00..=0xffff, _) => Reach::Never,
         // ISATAP (RFC 5214), with any prefix.
         _ if matches!(s4, 0 | 0x0200) && s5 == 0x5efe && v4(s6, s7) != Reach::Public => v4(s6, s7),
-        // Global unicast is 2000::/3; all other addresses are local or reserved. Inside it, these networks are not
-        // public: protocol assignments (2001::/23, with Teredo and ORCHID) and documentation (2001:db8::/32,
-        // 3fff::/20).
+        // Within 2000::/3 (global unicast), two kinds of networks are not public: protocol assignments (2001::/23, with
+        // Teredo and ORCHID) and documentation (2001:db8::/32, 3fff::/20). Addresses outside 2000::/3 are local or
+        // reserved.
         (0x2001, 0..=0x01ff | 0x0db8) | (0x3fff, 0..=0x0fff) => Reach::Private,
         (0x2000..=0x3fff, _) => Reach::Public,
         _ => Reach::Private,

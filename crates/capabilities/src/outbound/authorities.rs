@@ -1,8 +1,8 @@
 //! The certificate authorities that outgoing HTTPS trusts: those that Mozilla trusts, and those in additional files.
 //!
-//! The files of an app are chosen by its tenant, and are read each time the app is loaded. So each file is read once,
-//! even if several grants name it ([`AuthorityFiles`]). The number and sizes of the files are limited, and the memory
-//! for their certificates is charged to the tenant.
+//! The files of an app are chosen by its tenant, and are read again each time the app is loaded. During one load, each
+//! file is read only once, even if several grants name it ([`AuthorityFiles`]). The number and sizes of the files are
+//! limited, and the memory for their certificates is charged to the tenant.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -63,7 +63,7 @@ pub enum AuthorityError {
         path: PathBuf,
     },
     /// The grants of the app name too many files.
-    #[error("`{}` exceeds the maximum of {APP_FILES_MAX} files of certificate authorities of an app: combine some of the files", path.display())]
+    #[error("the app has more than {APP_FILES_MAX} files of certificate authorities, and `{}` is the first one over this maximum: combine some of the files", path.display())]
     TooMany {
         /// The first file that exceeds the maximum.
         path: PathBuf,

@@ -39,7 +39,7 @@ pub(super) enum Failed {
     Unsent(Box<OutboundRequest>),
 }
 
-/// The destination, timeouts and idle connections of an exchange, whichever connection it uses.
+/// The parameters of an exchange that are the same on a new and on a reused connection.
 pub(super) struct Exchange {
     pub(super) to: Destination,
     pub(super) timeouts: Timeouts,
@@ -195,8 +195,8 @@ impl Body for ResponseBody {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
-        // Restarts the timeout when the guest starts to wait for a frame, so that the time in which the guest does not
-        // read does not count.
+        // Restarts the timeout when the guest starts to wait for a frame. The timeout excludes the time before that, in
+        // which the guest was not reading.
         if !self.waiting {
             self.waiting = true;
             let until = Instant::now() + self.between_bytes;

@@ -23,9 +23,9 @@ const RESPONSE_HEADERS_MAX: usize = 200;
 /// The maximum size of the header list of an HTTP/2 response, in bytes.
 const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 
-/// The size in bytes of the buffer of each direction, which fills if neither side reads or writes. Both buffers and the
-/// frames in transit need at most the bytes that are charged for the exchange (`OUTBOUND_EXCHANGE_BYTES` in
-/// `runtime/src/guest/outbound_hooks.rs`).
+/// The size in bytes of the buffer for each direction. A buffer fills if its receiver does not read. Both buffers and
+/// the frames in transit together need at most the bytes that are charged for the exchange (`OUTBOUND_EXCHANGE_BYTES`
+/// in `runtime/src/guest/outbound_hooks.rs`).
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// The maximum time to wait until an idle connection has read the end of the previous response and accepts the next

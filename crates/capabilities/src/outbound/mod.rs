@@ -99,8 +99,7 @@ pub fn public_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
-/// The network for outbound HTTP, which the clients of all components share: resolver, certificate authorities and
-/// limits.
+/// The resolver, certificate authorities and limits of outbound HTTP, which the clients of all components share.
 #[derive(Clone)]
 pub struct OutboundNetwork {
     authorities: Authorities,
@@ -123,24 +122,24 @@ impl Default for OutboundNetwork {
 }
 
 impl OutboundNetwork {
-    /// Creates a network with the operating system's resolver and the public certificate authorities.
+    /// Uses the operating system's resolver and the public certificate authorities.
     pub fn new(limits: OutboundLimits) -> Self {
         Self::with(limits, Arc::new(SystemResolver), public_roots())
     }
 
-    /// Creates a network with the given resolver and certificate authorities.
+    /// Uses the given resolver and certificate authorities.
     pub fn with(limits: OutboundLimits, resolver: Arc<dyn Resolve>, roots: RootCertStore) -> Self {
         Self { authorities: Authorities::from(roots), resolver, limits, stubs: Arc::default() }
     }
 
-    /// Returns this network with other certificate authorities.
+    /// Returns this value with other certificate authorities.
     #[must_use]
     pub fn trusting(self, authorities: Authorities) -> Self {
         Self { authorities, ..self }
     }
 
-    /// Returns this network with stubs for tests: requests to these hosts (`HOST` or `HOST:PORT`) go to these
-    /// addresses, without TLS. The hosts are not looked up, and the addresses are not checked.
+    /// Returns this value with stubs for tests: requests to these hosts (`HOST` or `HOST:PORT`) go to these addresses,
+    /// without TLS. The hosts are not looked up, and the addresses are not checked.
     #[must_use]
     pub fn with_stubs(self, stubs: BTreeMap<String, SocketAddr>) -> Self {
         Self { stubs: Arc::new(stubs), ..self }
@@ -168,7 +167,7 @@ pub struct OutboundClient {
     tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
     idle: Arc<IdleConnections>,
-    /// Certificate authorities for the hosts that a rule matches, used instead of the authorities of the network.
+    /// Certificate authorities for the hosts that a rule matches, used instead of the authorities in `network`.
     trusted: Arc<[(HostRule, Authorities)]>,
     denials: Option<Arc<Denials>>,
 }
@@ -377,7 +376,7 @@ impl OutboundClient {
         lookup.await.map_err(std::io::Error::other)?
     }
 
-    /// Reports and counts a request that the tenant's allowed hosts refuse. Returns the error for the guest.
+    /// Reports and counts a request to a host that is not allowed for the tenant. Returns the error for the guest.
     fn refuse(&self, tenant: &TenantHosts, host: &Host, port: u16) -> Error {
         tenant.refuse();
         self.report(&format_args!(

@@ -2,8 +2,8 @@
 //!
 //! A guest's body is a stream of unknown length, even if it turns out to be empty. HTTP/1.1 can send such a stream only
 //! in chunks, and servers that need a length (for example S3) refuse chunks. So the client waits for the end of the
-//! body, for a short time and up to a number of bytes, and sends a small body with its length. The wait is short, so
-//! that it does not block a guest that reads the response before it writes its body.
+//! body, for at most [`END_WAIT`] and [`SMALL_BODY_BYTES`], and sends a small body with its length. The wait is short,
+//! so that it does not block a guest that reads the response before it writes its body.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -65,15 +65,16 @@ pub(super) async fn prepare(request: http::Request<WasiBody>) -> OutboundRequest
         && !body.is_end_stream()
         && body.size_hint().exact().is_none();
     if is_open && matches!(parts.method, Method::GET | Method::HEAD) {
-        // Ignores a body of unknown length, because requests with these methods have a body only if the guest states
-        // its length.
+        // Ignores a body of unknown length, because GET and HEAD requests have a body only if the guest states its
+        // length.
         (body.rest, body.start.ended) = (nothing(), true);
     } else if is_open {
         let _ = tokio::time::timeout(END_WAIT, body.take()).await;
     }
     let needs_length = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
     if needs_length && (body.is_end_stream() || body.size_hint().exact() == Some(0)) {
-        // States the length 0, because servers expect content for these methods (RFC 9110, section 8.6).
+        // States the length 0, because servers expect POST, PUT and PATCH requests to have content (RFC 9110, section
+        // 8.6).
         parts.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
     }
     http::Request::from_parts(parts, body)
@@ -156,7 +157,7 @@ impl Body for OutboundBody {
             // The length is known, because there is neither a trailer, which needs chunks, nor an error.
             BodyStart { data, next: None, ended: true } => SizeHint::with_exact(data.len() as u64),
             BodyStart { data, next: None, ended: false } if data.is_empty() => self.rest.size_hint(),
-            // Only a body of unknown length is read in advance.
+            // A part of the body was read in advance, which happens only if the length of the body is unknown.
             _ => SizeHint::new(),
         }
     }

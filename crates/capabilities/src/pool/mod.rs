@@ -2,11 +2,11 @@
 //! their jobs.
 //!
 //! A [`Pool`] has a limited number of threads. A thread is started when there is work, and ends after some time without
-//! work, so a process without stores has no such thread. Each tenant has one [`Lane`], which is the queue of the
-//! tenant's jobs. Lanes are served round-robin, however many jobs wait in each of them. A lane has a maximum of running
-//! jobs and a maximum of waiting jobs. A lane without a running job does not wait for the jobs of other lanes
-//! (`lanes.rs`). The processor time of each job is charged to the account of its lane here, and not by the capabilities
-//! (`running.rs`).
+//! work, so a process without stores has no such thread. Each tenant has one [`JobQueue`], which is the queue of the
+//! tenant's jobs. Queues are served round-robin, however many jobs wait in each of them. Each queue has a maximum
+//! number of running jobs and of waiting jobs. A queue without a running job does not wait for the jobs of other queues
+//! (`job_queues.rs`). The processor time of each job is charged to the account of its queue here, and not by the
+//! capabilities (`running.rs`).
 //!
 //! If the caller of a job stops waiting, a waiting job is dropped, and a running job is interrupted ([`interruption`]).
 //! If a job panics, its caller gets an error, and other jobs are not affected.
@@ -15,12 +15,12 @@
 //! and the resources of these instances may have tasks, timers and sockets in that runtime.
 //!
 //! No lock is held while a thread is started or a job is dropped, because a thread may fail to start, and dropping the
-//! values in a job may call the job's lane or store again.
+//! values in a job may call the job's queue or store again.
 //!
 //! long because two fifths of it are tests: each order in which threads start, fail and end is tried.
 
 mod job;
-mod lanes;
+mod job_queues;
 mod running;
 
 use std::collections::HashSet;
@@ -32,12 +32,12 @@ use std::time::Duration;
 use isomer_runtime::Account;
 use tokio::sync::oneshot;
 
-pub(crate) use lanes::{LaneBounds, PoolSize};
+pub(crate) use job_queues::{JobQueueBounds, PoolSize};
 pub(crate) use running::{Interruption, caller_is_gone, charge, cpu_retry_after, interruption};
 
 use crate::threads::{SystemThreads, ThreadSource};
 use job::{Job, JobCaller};
-use lanes::Lanes;
+use job_queues::JobQueues;
 
 /// The time that a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// The reason why a job has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PoolError {
-    /// The queue of the lane is full.
+    /// The tenant's queue is full.
     #[error("too many operations are waiting")]
     Full,
     /// No thread could be started, or the job panicked.
@@ -61,11 +61,11 @@ pub(crate) struct Pool {
 
 /// A handle of one tenant's queue of jobs in a pool. All values with the same pool and number refer to the same queue.
 #[derive(Clone)]
-pub(crate) struct Lane {
+pub(crate) struct JobQueue {
     pool: Arc<Pool>,
     number: u64,
     account: Arc<Account>,
-    bounds: LaneBounds,
+    bounds: JobQueueBounds,
 }
 
 struct PoolShared {
@@ -80,7 +80,7 @@ struct PoolShared {
 }
 
 struct PoolState {
-    lanes: Lanes,
+    queues: JobQueues,
     threads: HashSet<ThreadId>,
     starting: usize,
     idle: usize,
@@ -91,7 +91,7 @@ struct PoolState {
 /// interrupted.
 struct WaitingCaller<'a> {
     shared: &'a PoolShared,
-    lane: u64,
+    queue: u64,
     job: u64,
     call: Arc<JobCaller>,
     is_over: bool,
@@ -110,8 +110,8 @@ impl Pool {
         source: Arc<dyn ThreadSource>,
         idle_time: Duration,
     ) -> Arc<Self> {
-        let lanes = Lanes::new(size);
-        let state = Mutex::new(PoolState { lanes, threads: HashSet::new(), starting: 0, idle: 0, closed: false });
+        let queues = JobQueues::new(size);
+        let state = Mutex::new(PoolState { queues, threads: HashSet::new(), starting: 0, idle: 0, closed: false });
         let (ready, ended) = (Condvar::new(), Condvar::new());
         Arc::new(Self { shared: Arc::new(PoolShared { name, source, idle_time, state, ready, ended }) })
     }
@@ -125,13 +125,13 @@ impl Pool {
         }
     }
 
-    /// Returns the lane with this number. Its jobs are charged to `account`.
-    pub(crate) fn lane(self: &Arc<Self>, number: u64, account: Arc<Account>, bounds: LaneBounds) -> Lane {
-        Lane { pool: self.clone(), number, account, bounds }
+    /// Returns the queue with this number. Its jobs are charged to `account`.
+    pub(crate) fn job_queue(self: &Arc<Self>, number: u64, account: Arc<Account>, bounds: JobQueueBounds) -> JobQueue {
+        JobQueue { pool: self.clone(), number, account, bounds }
     }
 }
 
-impl Lane {
+impl JobQueue {
     /// Runs `job` on a thread of the pool, and returns its result. If this future is dropped before the job has ended,
     /// the job is removed from the queue or interrupted ([`interruption`]).
     pub(crate) async fn run<T: Send + 'static>(
@@ -148,25 +148,25 @@ impl Lane {
         let call = Arc::new(JobCaller::default());
         let job = Job::new(work, self.account.clone(), Some(call.clone()));
         let job = self.pool.shared.push(self.number, self.bounds, job)?;
-        let mut waited = WaitingCaller { shared: &self.pool.shared, lane: self.number, job, call, is_over: false };
+        let mut waited = WaitingCaller { shared: &self.pool.shared, queue: self.number, job, call, is_over: false };
         let result = result.await;
         waited.is_over = true;
         result.map_err(|_| PoolError::Abandoned)
     }
 
-    /// Queues `job`, even if the queue of the lane is full. Used for work that must be done, such as closing a file,
-    /// and whose amount is limited by other means. If no thread can be started, the job is dropped without being
-    /// called. This happens on the calling thread, or on the thread that tries to start another one. Work that must be
-    /// done even then belongs in the `Drop` of a value that the job owns.
+    /// Queues `job`, even if the queue is full. Used for work that must not be refused, such as closing a file. The
+    /// amount of such work is limited by other means. If no thread can be started, the job is dropped without being
+    /// called, on the calling thread or on the thread that tries to start another one. Work that must be done even in
+    /// this case belongs in the `Drop` of a value that the job owns.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
-        let bounds = LaneBounds { waiting_max: usize::MAX, ..self.bounds };
+        let bounds = JobQueueBounds { waiting_max: usize::MAX, ..self.bounds };
         let job = Job::new(Box::new(job), self.account.clone(), None);
         if self.pool.shared.push(self.number, bounds, job).is_err() {
             tracing::error!("cannot start a storage thread");
         }
     }
 
-    /// Returns the account to which the jobs of the lane are charged.
+    /// Returns the account to which the jobs of the queue are charged.
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
     }
@@ -178,7 +178,7 @@ impl Drop for WaitingCaller<'_> {
             return;
         }
         self.call.leave();
-        let job = locked(&self.shared.state).lanes.remove(self.lane, self.job);
+        let job = locked(&self.shared.state).queues.remove(self.queue, self.job);
         // Drops the job after the lock was released.
         drop(job);
     }
@@ -186,10 +186,10 @@ impl Drop for WaitingCaller<'_> {
 
 impl PoolShared {
     /// Queues a job, and starts a thread if necessary. Returns the number of the job.
-    fn push(self: &Arc<Self>, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, PoolError> {
+    fn push(self: &Arc<Self>, queue: u64, bounds: JobQueueBounds, job: Job) -> Result<u64, PoolError> {
         let (pushed, starts) = {
             let mut state = locked(&self.state);
-            let pushed = state.lanes.push(lane, bounds, job);
+            let pushed = state.queues.push(queue, bounds, job);
             if state.idle > 0 {
                 self.ready.notify_one();
             }
@@ -219,7 +219,7 @@ impl PoolShared {
                 return Ok(());
             }
             self.ended.notify_all();
-            state.lanes.abandon()
+            state.queues.abandon()
         };
         tracing::error!(%error, "cannot start a storage thread");
         drop(abandoned);
@@ -233,7 +233,7 @@ impl PoolShared {
             state.starting -= 1;
             state.threads.insert(me);
         }
-        while let Some((lane, job, starts)) = self.next() {
+        while let Some((queue, job, starts)) = self.next() {
             if starts {
                 // Ignores the error, because this thread continues to run jobs if the new thread cannot be started.
                 let _ = self.start_thread();
@@ -241,27 +241,27 @@ impl PoolShared {
             if catch_unwind(AssertUnwindSafe(|| running::run(job))).is_err() {
                 tracing::error!("a job on a storage thread panicked");
             }
-            locked(&self.state).lanes.finish(lane);
+            locked(&self.state).queues.finish(queue);
         }
         // `next` has already removed this thread from `threads`.
         self.ended.notify_all();
     }
 
-    /// Returns the next job with its lane, and whether the caller must start a thread for the job after it. Returns
-    /// `None` if this thread must end.
+    /// Returns the next job with the number of its queue, and whether the caller must start a thread for the job after
+    /// it. Returns `None` if this thread must end.
     fn next(&self) -> Option<(u64, Job, bool)> {
         let mut state = locked(&self.state);
         loop {
-            if let Some((lane, job)) = state.lanes.take() {
-                if state.idle > 0 && state.lanes.is_ready() {
+            if let Some((queue, job)) = state.queues.take() {
+                if state.idle > 0 && state.queues.is_ready() {
                     self.ready.notify_one();
                 }
                 let starts = state.starts_thread();
-                return Some((lane, job, starts));
+                return Some((queue, job, starts));
             }
             if state.closed {
-                // This thread may end. If jobs wait for a busy lane, the threads that run the jobs of this lane run
-                // them too.
+                // This thread may end. Jobs may still wait in a queue that already runs its maximum of jobs. The
+                // threads that run jobs of this queue run the waiting ones later.
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }
@@ -270,7 +270,7 @@ impl PoolShared {
                 self.ready.wait_timeout(state, self.idle_time).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            if waited.timed_out() && !state.lanes.is_ready() && !state.closed {
+            if waited.timed_out() && !state.queues.is_ready() && !state.closed {
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }
@@ -282,7 +282,7 @@ impl PoolState {
     /// Returns whether one more thread must be started, and then counts it in `starting`.
     fn starts_thread(&mut self) -> bool {
         let threads = self.threads.len() + self.starting;
-        let starts = threads < self.lanes.threads_max() && self.lanes.ready_more_than(self.idle + self.starting);
+        let starts = threads < self.queues.threads_max() && self.queues.ready_more_than(self.idle + self.starting);
         self.starting += usize::from(starts);
         starts
     }
@@ -317,22 +317,22 @@ mod tests {
     use super::*;
     use crate::threads::FailingThreads;
 
-    const BOUNDS: LaneBounds = LaneBounds { running_max: 1, waiting_max: 1 };
+    const BOUNDS: JobQueueBounds = JobQueueBounds { running_max: 1, waiting_max: 1 };
 
     fn size(threads_max: usize) -> PoolSize {
         PoolSize { threads_max, reserve_max: 0 }
     }
 
-    fn lane(pool: &Arc<Pool>, number: u64, bounds: LaneBounds) -> Lane {
-        pool.lane(number, Account::unlimited(), bounds)
+    fn job_queue(pool: &Arc<Pool>, number: u64, bounds: JobQueueBounds) -> JobQueue {
+        pool.job_queue(number, Account::unlimited(), bounds)
     }
 
     /// Queues a job that blocks. Returns a receiver that gets a message when the job starts, and a sender that ends the
     /// job.
-    fn gated(lane: &Lane) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    fn gated(queue: &JobQueue) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let (started, starts) = mpsc::channel();
         let (release, gate) = mpsc::channel();
-        lane.spawn(move || {
+        queue.spawn(move || {
             started.send(()).unwrap();
             let _ = gate.recv();
         });
@@ -350,51 +350,51 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_refuses_and_a_panic_costs_one_caller() {
         let pool = Pool::new("test", size(1));
-        let lane = lane(&pool, 1, BOUNDS);
-        let (starts, release) = gated(&lane);
+        let queue = job_queue(&pool, 1, BOUNDS);
+        let (starts, release) = gated(&queue);
         starts.recv().unwrap();
-        let mut waiting = Box::pin(lane.run(|| panic!("on purpose")));
+        let mut waiting = Box::pin(queue.run(|| panic!("on purpose")));
         assert!(poll_once(waiting.as_mut()).await.is_none());
-        assert_eq!(lane.run(|| ()).await, Err(PoolError::Full));
+        assert_eq!(queue.run(|| ()).await, Err(PoolError::Full));
         release.send(()).unwrap();
         assert_eq!(waiting.await, Err::<(), _>(PoolError::Abandoned));
-        assert_eq!(lane.run(|| 1).await, Ok(1));
+        assert_eq!(queue.run(|| 1).await, Ok(1));
     }
 
     #[tokio::test]
-    async fn lanes_have_equal_shares() {
+    async fn queues_have_equal_shares() {
         let pool = Pool::new("test", size(2));
-        let greedy = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 100 });
+        let greedy = job_queue(&pool, 1, JobQueueBounds { running_max: 1, waiting_max: 100 });
         let (starts, release) = gated(&greedy);
         starts.recv().unwrap();
-        // Other jobs of the greedy lane wait for its only thread. The other lane gets the second thread immediately.
+        // Other jobs of the greedy queue wait for its only thread. The other queue gets the second thread immediately.
         let order = Arc::new(Mutex::new(Vec::new()));
         for number in 0..50 {
             let order = order.clone();
             greedy.spawn(move || locked(&order).push(number));
         }
-        let modest = lane(&pool, 2, LaneBounds { running_max: 2, waiting_max: 100 });
+        let modest = job_queue(&pool, 2, JobQueueBounds { running_max: 2, waiting_max: 100 });
         assert_eq!(modest.run(|| 7).await, Ok(7));
-        assert!(locked(&order).is_empty(), "the greedy lane has a second thread");
+        assert!(locked(&order).is_empty(), "the greedy queue has a second thread");
         release.send(()).unwrap();
         greedy.run(|| ()).await.unwrap();
-        assert_eq!(*locked(&order), (0..50).collect::<Vec<_>>(), "the jobs of a lane run in order");
+        assert_eq!(*locked(&order), (0..50).collect::<Vec<_>>(), "the jobs of a queue run in order");
     }
 
     #[tokio::test]
-    async fn one_thread_serves_the_lanes_round_robin() {
+    async fn one_thread_serves_the_queues_round_robin() {
         let pool = Pool::new("test", size(1));
-        let bounds = LaneBounds { running_max: 1, waiting_max: 100 };
-        let (first, second) = (lane(&pool, 1, bounds), lane(&pool, 2, bounds));
+        let bounds = JobQueueBounds { running_max: 1, waiting_max: 100 };
+        let (first, second) = (job_queue(&pool, 1, bounds), job_queue(&pool, 2, bounds));
         let (starts, release) = gated(&first);
         starts.recv().unwrap();
         let order = Arc::new(Mutex::new(String::new()));
-        for (lane, letter) in [(&first, 'a'), (&first, 'a'), (&first, 'a'), (&second, 'b'), (&second, 'b')] {
+        for (queue, letter) in [(&first, 'a'), (&first, 'a'), (&first, 'a'), (&second, 'b'), (&second, 'b')] {
             let order = order.clone();
-            lane.spawn(move || locked(&order).push(letter));
+            queue.spawn(move || locked(&order).push(letter));
         }
         release.send(()).unwrap();
-        // Dropping the pool waits until the queued jobs have run.
+        // Waits until the queued jobs have run.
         drop((first, second, pool));
         let order = locked(&order).clone();
         assert!(order == "babaa" || order == "ababa", "{order}");
@@ -404,11 +404,11 @@ mod tests {
     async fn waiting_jobs_are_abandoned_if_no_thread_starts_and_the_next_job_tries_again() {
         let threads = Arc::new(FailingThreads::default());
         let pool = Pool::with_threads("test", size(2), threads.clone(), IDLE_TIME_MAX);
-        let lane = lane(&pool, 1, LaneBounds { running_max: 2, waiting_max: 9 });
+        let queue = job_queue(&pool, 1, JobQueueBounds { running_max: 2, waiting_max: 9 });
         threads.fail(true);
-        assert_eq!(lane.run(|| 1).await, Err(PoolError::Abandoned));
-        // Uses the lane while the job is dropped, which works because no lock is held then.
-        struct RespawnOnDrop(Lane, mpsc::Sender<()>);
+        assert_eq!(queue.run(|| 1).await, Err(PoolError::Abandoned));
+        // Uses the queue while the job is dropped, which works because no lock is held then.
+        struct RespawnOnDrop(JobQueue, mpsc::Sender<()>);
         impl Drop for RespawnOnDrop {
             fn drop(&mut self) {
                 self.0.spawn(|| ());
@@ -416,16 +416,16 @@ mod tests {
             }
         }
         let (dropped, drops) = mpsc::channel();
-        let again = RespawnOnDrop(lane.clone(), dropped);
-        lane.spawn(move || drop(again));
+        let again = RespawnOnDrop(queue.clone(), dropped);
+        queue.spawn(move || drop(again));
         drops.recv().unwrap();
         threads.fail(false);
-        assert_eq!(lane.run(|| 1).await, Ok(1));
+        assert_eq!(queue.run(|| 1).await, Ok(1));
         // The pool has one thread. This thread also runs the job for which a second thread cannot be started.
-        let (starts, release) = gated(&lane);
+        let (starts, release) = gated(&queue);
         starts.recv().unwrap();
         threads.fail(true);
-        let mut waiting = Box::pin(lane.run(|| 2));
+        let mut waiting = Box::pin(queue.run(|| 2));
         assert!(poll_once(waiting.as_mut()).await.is_none());
         release.send(()).unwrap();
         assert_eq!(waiting.await, Ok(2));
@@ -439,14 +439,14 @@ mod tests {
             assert_eq!(state.threads.len() + state.starting, 0);
         }
         let (done, ended) = mpsc::channel();
-        let lane = lane(&pool, 1, BOUNDS);
+        let queue = job_queue(&pool, 1, BOUNDS);
         let shared = pool.shared.clone();
-        let held = lane.clone();
-        lane.spawn(move || {
+        let held = queue.clone();
+        queue.spawn(move || {
             held.spawn(move || done.send(()).unwrap());
             drop(held);
         });
-        drop((lane, pool));
+        drop((queue, pool));
         ended.recv().unwrap();
         let mut state = locked(&shared.state);
         while state.starting > 0 || !state.threads.is_empty() {
@@ -455,19 +455,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn processor_time_is_charged_to_the_lane() {
+    async fn processor_time_is_charged_to_the_account_of_the_queue() {
         let pool = Pool::new("test", size(1));
         let accounts = [Account::unlimited(), Account::unlimited()];
-        let lanes = [0, 1].map(|number| pool.lane(number, accounts[usize::from(number == 1)].clone(), BOUNDS));
+        let queues = [0, 1].map(|number| pool.job_queue(number, accounts[usize::from(number == 1)].clone(), BOUNDS));
         let spin = || {
             let mut x = 1_u64;
             while spins(&mut x) {}
         };
         for _ in 0..3 {
-            lanes[0].run(spin).await.unwrap();
-            lanes[1].run(std::thread::yield_now).await.unwrap();
+            queues[0].run(spin).await.unwrap();
+            queues[1].run(std::thread::yield_now).await.unwrap();
         }
-        drop((lanes, pool));
+        drop((queues, pool));
         let [busy, idle] = accounts.map(|account| account.used().cpu);
         assert!(busy >= Duration::from_millis(60) && idle < busy / 2, "{busy:?} {idle:?}");
     }
@@ -483,9 +483,9 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_leaves_drops_or_interrupts_its_job() {
         let pool = Pool::new("test", size(1));
-        let lane = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 2 });
+        let queue = job_queue(&pool, 1, JobQueueBounds { running_max: 1, waiting_max: 2 });
         let (started, starts) = mpsc::channel();
-        let mut running = Box::pin(lane.run(move || {
+        let mut running = Box::pin(queue.run(move || {
             started.send(()).unwrap();
             while interruption().is_none() {
                 std::thread::yield_now();
@@ -497,16 +497,16 @@ mod tests {
         let mut waiting: Vec<_> = (0..2)
             .map(|_| {
                 let held = held.clone();
-                Box::pin(lane.run(move || drop(held)))
+                Box::pin(queue.run(move || drop(held)))
             })
             .collect();
         for waiting in &mut waiting {
             assert!(poll_once(waiting.as_mut()).await.is_none());
         }
-        assert_eq!(lane.run(|| ()).await, Err(PoolError::Full));
+        assert_eq!(queue.run(|| ()).await, Err(PoolError::Full));
         drop(waiting);
         assert_eq!(Arc::strong_count(&held), 1, "a waiting job is dropped with its caller, before it runs");
-        let next = lane.run(|| 1);
+        let next = queue.run(|| 1);
         drop(running);
         assert_eq!(next.await, Ok(1), "the running job has ended");
     }
@@ -521,28 +521,28 @@ mod tests {
             }
         }
         let pool = Pool::new("test", size(1));
-        let lane = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 9 });
+        let queue = job_queue(&pool, 1, JobQueueBounds { running_max: 1, waiting_max: 9 });
         let (spawned, tasks) = mpsc::channel();
         let instance = Instance(spawned.clone());
-        lane.run(move || drop(instance)).await.unwrap();
+        queue.run(move || drop(instance)).await.unwrap();
         let instance = Instance(spawned);
-        lane.spawn(move || drop(instance));
-        lane.run(|| ()).await.unwrap();
+        queue.spawn(move || drop(instance));
+        queue.run(|| ()).await.unwrap();
         for _ in 0..2 {
             assert_eq!(tasks.recv().unwrap().await.unwrap(), 7);
         }
     }
 
     #[tokio::test]
-    async fn each_new_lane_gets_a_thread_although_others_occupy_all() {
+    async fn each_new_queue_gets_a_thread_although_others_occupy_all() {
         let pool = Pool::new("test", PoolSize { threads_max: 4, reserve_max: 2 });
-        let bounds = LaneBounds { running_max: 4, waiting_max: 100 };
-        let gates: Vec<_> = [1, 2, 1, 2].map(|number| gated(&lane(&pool, number, bounds))).into();
+        let bounds = JobQueueBounds { running_max: 4, waiting_max: 100 };
+        let gates: Vec<_> = [1, 2, 1, 2].map(|number| gated(&job_queue(&pool, number, bounds))).into();
         for (starts, _) in &gates {
             starts.recv().unwrap();
         }
         for number in 3..20 {
-            assert_eq!(lane(&pool, number, bounds).run(move || number).await, Ok(number));
+            assert_eq!(job_queue(&pool, number, bounds).run(move || number).await, Ok(number));
         }
         drop(gates);
     }

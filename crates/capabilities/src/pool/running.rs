@@ -1,4 +1,4 @@
-//! The job that runs on a thread of a pool, with the account to which it is charged and its caller.
+//! The job that runs on a thread of a pool, its caller, and the account to which it is charged.
 //!
 //! The clock of the thread measures the processor time of a job. The time is charged when the job has ended, and also
 //! each time the job calls [`charge`]. A job that may take long calls [`interruption`] repeatedly.
@@ -30,7 +30,7 @@ struct Running {
 
 /// The processor time clock of a thread.
 pub(super) struct Clock {
-    /// The processor time of the thread that has been charged.
+    /// The part of the thread's processor time that has been charged.
     charged: Duration,
 }
 

@@ -28,7 +28,8 @@ pub(super) enum Mode {
     Internal,
 }
 
-/// The names of allowed pragmas. They only read; their arguments can only be names of the objects to read.
+/// The names of allowed pragmas. These pragmas change nothing, and their arguments can only be names of objects to
+/// read.
 const PRAGMAS_READ_ONLY: [&str; 11] = [
     "foreign_key_check",
     "foreign_key_list",

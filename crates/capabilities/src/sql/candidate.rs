@@ -1,10 +1,10 @@
 //! SQL stores of a candidate revision, whose writes must not reach the app's own store before the candidate takes over.
 //!
-//! Reads use the app's store. Writes go to a copy, which is made at the first write, or when the store is opened if
-//! there are pending migrations, which run on the copy. After that, reads also use the copy. SQLite's backup API copies
-//! one consistent state of the store, page by page, while the app continues to write. The copy is limited by the
-//! tenant's storage quota and [`SqlLimits::copy_time`], and its connections have the limits of all other connections.
-//! The copy is removed with the candidate.
+//! Reads use the app's store until a copy is made, and the copy after that. All writes go to the copy. If there are
+//! pending migrations, the copy is made when the store is opened, and the migrations run on it. Otherwise, the copy is
+//! made at the first write. SQLite's backup API copies one consistent state of the store, page by page, while the app
+//! continues to write. The copy is limited by the tenant's storage quota and [`SqlLimits::copy_time`], and its
+//! connections have the same limits as those of any other store. The copy is removed with the candidate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(super) async fn copy_into(
         let _reader = reader;
         copy(&inner, &goal)
     };
-    store.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)??;
+    store.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)??;
     Ok(stores.open_file(&store.name, settings).await?.0)
 }
 

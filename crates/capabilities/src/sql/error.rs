@@ -49,7 +49,7 @@ pub enum SqlError {
         limit: u64,
     },
     /// The tenant's processor time quota is exhausted. Nothing was changed.
-    #[error("the quota `cpu` is used up: statements are expensive, or there are too many of them")]
+    #[error("the quota `cpu` is used up: run fewer or cheaper statements, or ask for a higher quota")]
     Cpu,
     /// The database failed.
     #[error("the store failed: {0}")]
@@ -138,7 +138,7 @@ pub enum SqlOpenError {
     },
     /// The tenant's storage quota does not have enough space for a copy of the store.
     #[error(
-        "a copy of the SQL store `{store}` has {}, more than the quota `storage` of {} has left: ask for a higher \
+        "a copy of the SQL store `{store}` needs {}, more than the quota `storage` of {} has left: ask for a higher \
          quota, or delete data",
         size(.bytes),
         size(.limit)
@@ -183,8 +183,8 @@ pub enum SqlOpenError {
 }
 
 impl SqlOpenError {
-    /// Replaces the paths in the error by paths that a tenant may see: paths relative to the app's own files, and only
-    /// the names of other files.
+    /// Replaces the paths in the error by paths that a tenant may see. A path in the folder of the app's own files
+    /// becomes relative to this folder. Any other path is reduced to the file name.
     pub(crate) fn shown_in(mut self, files: &AppFiles) -> Self {
         let AppFiles::Own { files, .. } = files else { return self };
         if let Self::Open { source, .. } = &mut self {

@@ -24,7 +24,7 @@ use super::sections::forward;
 use super::session::Session;
 use super::{SqlError, SqlOpenError};
 
-/// The maximum number of entries of a folder without migrations that are searched for a folder with migrations.
+/// If a folder contains no migrations, at most this number of its entries are searched for an inner folder that does.
 const ENTRIES_SEARCHED_MAX: usize = 1000;
 
 /// The migrations of one store in one revision of the app.
@@ -75,7 +75,8 @@ impl Migrations {
         Schema { pending: self.files.iter().map(|file| file.name.clone()).collect(), newer: Vec::new() }
     }
 
-    /// Applies all pending migrations, or none, to the store of `session`. Returns the differences before the call.
+    /// Applies all pending migrations, or none, to the store of `session`. Returns the differences that existed before
+    /// the call.
     pub(super) fn apply(&self, session: &Session, deadline: Instant) -> Result<Schema, SqlOpenError> {
         let _entered = session.enter();
         let schema = self.schema(session)?;
@@ -108,8 +109,8 @@ impl Migrations {
         Ok(schema)
     }
 
-    /// Returns the migrations that have not been applied yet. Returns an error if the applied migrations differ from
-    /// the first files of the list.
+    /// Returns the migrations that have not been applied yet. Returns an error if the applied migrations are not the
+    /// first files of the list.
     fn pending(&self, applied: &BTreeMap<String, String>) -> Result<&[Migration], SqlOpenError> {
         let store = || self.store.clone();
         let Some(last) = self.files.iter().rposition(|file| applied.contains_key(&file.name)) else {
@@ -145,7 +146,8 @@ impl Migration {
         let plain = with_plain_line_ends(text);
         let hash = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
         Self {
-            // The hash covers the whole file, because earlier Isomer versions ran all of it.
+            // The hash covers the whole file, although only the forward statements run, because earlier Isomer versions
+            // ran the whole file.
             sha256: hash(&plain),
             sha256_as_written: [hash(text), hash(&plain.replace('\n', "\r\n"))],
             statements: forward(&plain).into_owned(),

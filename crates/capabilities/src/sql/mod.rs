@@ -1,9 +1,9 @@
 //! SQL stores on SQLite, one file per store, in WAL mode with `synchronous=FULL`.
 //!
-//! A store has one connection that writes and a few that read. They are opened on demand. A statement that only reads
-//! uses a reading connection and waits for no writer. A transaction holds the writing connection until it ends; it is
-//! rolled back if its handle is dropped or its time limit is exceeded. Statements run on the tenant's
-//! [lane](crate::pool).
+//! A store has one connection that writes and a few that read. They are opened on demand. A read-only statement uses a
+//! reading connection and does not wait for writers. A transaction holds the writing connection until it ends; it is
+//! rolled back if its handle is dropped or its time limit is exceeded. Statements run on the tenant's [job
+//! queue](crate::pool).
 //!
 //! - [`Sql`]: the stores of one data directory.
 //! - [`SqlStore`]: a handle of one store; cheap to clone.
@@ -38,7 +38,7 @@ use std::time::Duration;
 use isomer_runtime::{Account, HostMemory};
 
 use crate::open_files::{OpenFiles, Unfinished};
-use crate::pool::{Lane, LaneBounds, Pool, PoolSize};
+use crate::pool::{JobQueue, JobQueueBounds, Pool, PoolSize};
 use crate::{StorageAccount, check_store_name};
 
 use candidate::CandidateStores;
@@ -95,8 +95,8 @@ pub struct SqlLimits {
     pub tenant_threads_max: usize,
     /// The maximum number of statements of one tenant's stores that wait for a thread.
     pub tenant_waiting_max: usize,
-    /// The maximum total size in bytes of one tenant's waiting and running statements, with their parameters. A
-    /// statement may be larger if the tenant has no other one.
+    /// The maximum total size in bytes of one tenant's waiting and running statements, with their parameters. A single
+    /// statement may exceed this size if it is the only one of the tenant.
     pub tenant_waiting_bytes_max: usize,
     /// The maximum number of bytes that SQLite may allocate for one statement, in addition to the memory of the
     /// connection. A statement that needs more fails.
@@ -222,9 +222,9 @@ impl SqlEngine {
     /// Returns the stores in `dir`. The directory is created when the first store is opened.
     pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Sql {
         let bounds =
-            LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.tenant_waiting_max };
-        let lane = self.pool.lane(storage.number(), account.clone(), bounds);
-        Sql { dir: dir.to_owned(), engine: self.clone(), lane, account: storage }
+            JobQueueBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.tenant_waiting_max };
+        let job_queue = self.pool.job_queue(storage.number(), account.clone(), bounds);
+        Sql { dir: dir.to_owned(), engine: self.clone(), job_queue, account: storage }
     }
 
     /// Waits until no store below `dir` is open.
@@ -248,7 +248,7 @@ impl SqlEngine {
 pub struct Sql {
     dir: PathBuf,
     engine: SqlEngine,
-    lane: Lane,
+    job_queue: JobQueue,
     account: Arc<StorageAccount>,
 }
 
@@ -273,11 +273,11 @@ impl Sql {
         Ok(store)
     }
 
-    /// Opens the store `name` for a candidate revision, whose own stores are `stores`. Does not change the app's store,
-    /// and does not create it.
+    /// Opens the app's store `name` for a candidate revision. `stores` contains the candidate's own stores. Does not
+    /// change the app's store, and does not create it.
     ///
     /// # Errors
-    /// The errors of [`Sql::open`]. Also if a copy is needed and there is not enough space or time for it.
+    /// The errors of [`Sql::open`]. Also an error if a copy is needed and there is not enough space or time for it.
     pub(crate) async fn open_candidate(
         &self,
         name: &str,
@@ -285,7 +285,8 @@ impl Sql {
         stores: &Self,
     ) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        // If the candidate already has a store of this name, it is the copy of the app's store.
+        // Uses the candidate's own store if it exists, because it is then the copy of the app's store, or if the app
+        // has no such store.
         if stores.path_of(name).exists() || !self.is_there(name).await {
             return stores.open(name, settings).await;
         }
@@ -309,14 +310,14 @@ impl Sql {
         let path = self.path_of(name);
         let open = async |permit, unfinished: Option<Unfinished>| {
             let (name, path, limits) = (name.to_owned(), path.clone(), self.engine.limits.clone());
-            let of_tenant = (self.lane.clone(), self.account.clone());
+            let of_tenant = (self.job_queue.clone(), self.account.clone());
             let job = move || {
                 if let Some(job) = unfinished {
                     job.carry_out().map_err(|source| SqlOpenError::Unfinished { store: name.clone(), source })?;
                 }
                 OpenStore::open_file(&name, &path, &settings, limits, of_tenant, permit)
             };
-            self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
+            self.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
         };
         self.engine.files.get(&path, open).await
     }
@@ -330,7 +331,7 @@ impl Sql {
         if !self.is_there(name).await {
             let read = (name.to_owned(), folder);
             let job = move || migrations::Migrations::read(&read.0, &read.1).map(|files| files.schema_of_none());
-            return self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
+            return self.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
         }
         self.open(name, SqlSettings::default()).await?.schema(folder).await
     }

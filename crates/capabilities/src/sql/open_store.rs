@@ -13,14 +13,14 @@ use super::pending::PendingStatement;
 use super::session::{Access, Opening, ReadOutcome, Session};
 use super::{SqlError, SqlLimits, SqlOpenError, SqlSettings, Value};
 use crate::open_files::OpenPermit;
-use crate::pool::{Lane, locked};
+use crate::pool::{JobQueue, locked};
 use crate::private_files::{make_private_dir, sync_dir};
 use crate::storage::StorageAccount;
 
 pub(crate) struct OpenStore {
     pub(super) name: String,
     pub(super) limits: Arc<SqlLimits>,
-    pub(super) lane: Lane,
+    pub(super) job_queue: JobQueue,
     pub(super) opening: Opening,
     pub(super) reading: Arc<Semaphore>,
     pub(super) waiting: AtomicUsize,
@@ -46,13 +46,13 @@ impl OpenStore {
         path: &Path,
         settings: &SqlSettings,
         limits: Arc<SqlLimits>,
-        (lane, account): (Lane, Arc<StorageAccount>),
+        (job_queue, account): (JobQueue, Arc<StorageAccount>),
         permit: OpenPermit,
     ) -> Result<Arc<Self>, SqlOpenError> {
         let open = |source| SqlOpenError::Open { path: path.to_owned(), source };
         let io = |source| SqlOpenError::Io { path: path.to_owned(), source };
         let statement_time = settings.statement_time.unwrap_or(limits.statement_time);
-        let tenant_account = lane.account().clone();
+        let tenant_account = job_queue.account().clone();
         let heap = memory::heap(&tenant_account);
         let opening =
             Opening { path: path.to_owned(), limits: limits.clone(), statement_time, account, tenant_account, heap };
@@ -73,7 +73,7 @@ impl OpenStore {
         Ok(Arc::new(Self {
             name: name.to_owned(),
             limits,
-            lane,
+            job_queue,
             opening,
             reading,
             waiting,
@@ -88,7 +88,7 @@ impl OpenStore {
 
     /// Checks the size of a statement and charges it to the tenant.
     pub(super) fn admit(&self, statement: String, parameters: Vec<Value>) -> Result<PendingStatement, SqlError> {
-        PendingStatement::new(statement, parameters, &self.limits, &self.opening.account, self.lane.account())
+        PendingStatement::new(statement, parameters, &self.limits, &self.opening.account, self.job_queue.account())
     }
 
     pub(super) fn writer(&self) -> &Writer {
@@ -142,7 +142,7 @@ impl Drop for OpenStore {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         let opening = self.opening.clone();
-        self.lane.spawn(move || {
+        self.job_queue.spawn(move || {
             let Connections { readers, writer, permit } = open;
             drop(readers);
             drop(writer.into_session());

@@ -6,10 +6,11 @@
 //! renames. First, the store's old file gets another name and becomes the snapshot. Then the new file gets the store's
 //! name. Between the two renames the store does not exist, so nothing can be written to the wrong file.
 //!
-//! Rejected: a hard link for the snapshot, with which the store would exist at any time. Not every file system has hard
-//! links, and at this point the replacement can no longer be refused, because the switch is already recorded. Rejected:
-//! migrating the store in place, and restoring a snapshot if the take-over fails. If the process were killed in
-//! between, the store would have to be repaired before it is read, and the restored file is not the original one.
+//! We considered a hard link for the snapshot, so that the store would exist at any time. But not every file system has
+//! hard links, and at this point the replacement can no longer be refused, because the switch is already recorded. We
+//! also considered migrating the store in place, and restoring a snapshot if the take-over fails. But if the process
+//! were killed before the restoration, the store would have to be repaired before it is read, and the restored file is
+//! not the original one.
 //!
 //! Between [`Sql::replace`] and [`Replacing::switch`], the caller records which of the two files is the store. After a
 //! crash, the caller follows this record: it calls [`roll_forward`], or removes the folder. A switch that has failed is
@@ -79,8 +80,8 @@ impl Sql {
     /// returns, the new file has been synced.
     ///
     /// # Errors
-    /// If statements do not end, there is not enough space or time for a copy, or a migration fails. The store then
-    /// continues unchanged, and the caller removes the files in `folder`.
+    /// If running statements do not end in time, if there is not enough space or time for a copy, or if a migration
+    /// fails. The store then continues unchanged, and the caller removes the files in `folder`.
     pub(crate) async fn replace(
         &self,
         name: &str,
@@ -100,14 +101,14 @@ impl Sql {
                 limits: self.engine.limits.clone(),
                 statement_time: self.engine.limits.statement_time,
                 account: self.account.clone(),
-                tenant_account: self.lane.account().clone(),
-                heap: memory::heap(self.lane.account()),
+                tenant_account: self.job_queue.account().clone(),
+                heap: memory::heap(self.job_queue.account()),
             },
             by,
             deadline,
         };
         let (folder, account) = (folder.to_owned(), self.account.clone());
-        let staged = self.lane.run(move || staging.carry_out()).await.map_err(|_| SqlOpenError::Abandoned)?;
+        let staged = self.job_queue.run(move || staging.carry_out()).await.map_err(|_| SqlOpenError::Abandoned)?;
         let (schema, bytes) = staged?;
         Ok(Replacing { paused, path, folder, account, schema, bytes })
     }
@@ -116,7 +117,7 @@ impl Sql {
         let busy = |_| SqlOpenError::Busy { store: name.to_owned() };
         let mut held = tokio::time::timeout_at(deadline.into(), self.engine.files.hold(path)).await.map_err(busy)?;
         if let Some(job) = held.unfinished() {
-            let done = self.lane.run(move || job.carry_out()).await.map_err(|_| SqlOpenError::Abandoned)?;
+            let done = self.job_queue.run(move || job.carry_out()).await.map_err(|_| SqlOpenError::Abandoned)?;
             done.map_err(|source| SqlOpenError::Unfinished { store: name.to_owned(), source })?;
             held.finish();
         }
@@ -136,15 +137,15 @@ impl Sql {
             locked(&store.open().readers).clear();
             drop(locked(&store.writer().session).take());
         };
-        self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
+        self.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
         Ok(paused)
     }
 
     /// Finishes the replacements in `folder`. Does not use the tenant's threads, because the tenant's statements may
-    /// occupy them for any time.
+    /// occupy them for an unlimited time.
     ///
     /// # Errors
-    /// If the disk fails, a store is open, or opening a store takes longer than [`FINISH_WAIT_MAX`].
+    /// If the disk fails, if one of the stores is open, or if opening the stores takes longer than [`FINISH_WAIT_MAX`].
     pub(crate) async fn finish_replacements(&self, folder: &Path) -> io::Result<()> {
         let deadline = Instant::now() + FINISH_WAIT_MAX;
         let replacements_folder = folder.to_owned();
@@ -187,8 +188,8 @@ impl Drop for Paused {
             return;
         }
         let Some(store) = store else { return };
-        let lane = store.lane.clone();
-        lane.spawn(move || {
+        let job_queue = store.job_queue.clone();
+        job_queue.spawn(move || {
             // If the connection cannot be opened now, the next write tries to open it.
             if let Err(error) = store.open_writer().map(|session| *locked(&store.writer().session) = Some(session)) {
                 tracing::error!(store = store.name, %error, "cannot open a SQL store again after a replacement");
@@ -369,7 +370,7 @@ impl Staging {
         Ok((schema, bytes))
     }
 
-    /// Copies a log that a killed process left into the store's file, so that the store consists of one file.
+    /// If a killed process has left a log, copies it into the store's file, so that the store consists of one file.
     fn merge_log(&self) -> Result<(), SqlOpenError> {
         let path = &self.opening.path;
         if companion_file(path, "-wal").exists() {

@@ -1,8 +1,9 @@
-//! Migration files that contain both directions, with comments that mark the statements of each direction.
+//! Migration files that contain both forward and backward statements, with comments that mark where each direction
+//! starts.
 //!
 //! Only the forward direction is applied. Applying all statements in the order of the file would silently undo the
-//! migration. (Rejected: refusing such files. Several programs write migrations only in this form, and the meaning is
-//! clear.)
+//! migration. We considered refusing such files, but several programs write migrations only in this form, and the
+//! meaning is clear.
 
 use std::borrow::Cow;
 

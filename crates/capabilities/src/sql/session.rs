@@ -50,7 +50,7 @@ const FUNCTION_ARGUMENTS_MAX: i32 = 100;
 const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
 /// The maximum depth of nested triggers.
 const TRIGGER_DEPTH_MAX: i32 = 100;
-/// The minimum number of unused pages in a store's file for these pages to be released.
+/// The unused pages of a store's file are released if there are at least this many.
 const UNUSED_PAGES_MIN: u64 = 64;
 /// The maximum number of pages that SQLite supports, which means no limit here.
 const PAGES_MAX: u64 = 0xffff_fffe;
@@ -363,7 +363,8 @@ impl Session {
         result
     }
 
-    /// Runs one statement on a reading connection, if the statement only reads.
+    /// Runs one statement on a reading connection if the statement is read-only; otherwise returns
+    /// [`ReadOutcome::NeedsWriter`].
     pub(super) fn read(&self, statement: &str, parameters: &[Value]) -> ReadOutcome {
         let rows = self.guarded(Mode::Guest, self.statement_deadline(None), || {
             let mut prepared = self.prepare(statement)?;
@@ -573,7 +574,7 @@ fn bind(prepared: &mut CachedStatement<'_>, parameters: &[Value]) -> Result<(), 
     Ok(())
 }
 
-/// Charges the growth of a result to `bytes`, rounded up so that not every row needs a charge.
+/// Increases the charge for a result to at least `bytes`. Rounds the increase up, so that not every row needs a charge.
 fn grow_to(charge: &mut HostMemory, bytes: usize) -> Result<(), SqlError> {
     let charged = usize::try_from(charge.bytes()).unwrap_or(usize::MAX);
     if bytes > charged {

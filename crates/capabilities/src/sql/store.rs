@@ -51,7 +51,7 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Compares the store's schema with the migrations in `folder`. Changes nothing, and waits for no writer.
+    /// Compares the store's schema with the migrations in `folder`. Changes nothing, and does not wait for writers.
     pub(super) async fn schema(&self, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         let (inner, path) = (self.inner().clone(), folder.clone());
         let store = inner.name.clone();
@@ -62,7 +62,7 @@ impl SqlStore {
             let files = Migrations::read(&inner.name, &folder);
             inner.with_reader(|session| files.and_then(|files| files.schema(session)))
         };
-        let read = self.inner().lane.run(job).await.map_err(SqlError::from).flatten();
+        let read = self.inner().job_queue.run(job).await.map_err(SqlError::from).flatten();
         read.map_err(failed)?
     }
 
@@ -74,7 +74,7 @@ impl SqlStore {
         transaction::run(&self.0.for_writing().await?, run).await
     }
 
-    /// Runs one statement and collects its rows. A statement that only reads waits for no writer.
+    /// Runs one statement and collects its rows. A read-only statement does not wait for writers.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
         let pending = Arc::new(self.inner().admit(statement, parameters)?);
         let inner = self.0.for_reading();
@@ -88,7 +88,7 @@ impl SqlStore {
             let _reader = reader;
             store.read(&read.statement, &read.parameters)
         };
-        match inner.lane.run(job).await? {
+        match inner.job_queue.run(job).await? {
             ReadOutcome::Rows(rows) => rows,
             ReadOutcome::NeedsWriter => {
                 let query = move |session: &Session| session.query(&pending.statement, &pending.parameters, None);

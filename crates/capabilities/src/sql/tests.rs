@@ -194,7 +194,7 @@ async fn a_failed_switch_is_finished_while_the_tenant_occupies_all_threads() {
     let gate = Arc::new(std::sync::Barrier::new(1 + 2));
     for _ in 0..2 {
         let gate = gate.clone();
-        stores.sql().lane.spawn(move || {
+        stores.sql().job_queue.spawn(move || {
             gate.wait();
         });
     }

@@ -53,7 +53,7 @@ pub(super) async fn run<T: Send + 'static>(
 ) -> Result<T, SqlError> {
     let mut lease = lease(store).await?;
     // The job owns the lease, so the lease is dropped on a thread of the pool.
-    store.lane.run(move || work(lease.connected()?)).await?
+    store.job_queue.run(move || work(lease.connected()?)).await?
 }
 
 pub(super) async fn begin(store: &Arc<OpenStore>) -> Result<Transaction, SqlError> {
@@ -62,7 +62,7 @@ pub(super) async fn begin(store: &Arc<OpenStore>) -> Result<Transaction, SqlErro
         lease.connected()?.begin()?;
         Ok::<_, SqlError>(lease)
     };
-    let lease = store.lane.run(begin).await??;
+    let lease = store.job_queue.run(begin).await??;
     let deadline = Instant::now() + store.limits.transaction_time;
     let open = Arc::new(OpenTransaction {
         lease: Mutex::new(Some(lease)),
@@ -83,7 +83,7 @@ async fn expire(open: Weak<OpenTransaction>, deadline: Instant) {
     let Some(open) = open.upgrade() else { return };
     // Waits for a running step, which ends at the same deadline.
     let Ok(_step) = open.step.clone().acquire_owned().await else { return };
-    // In a separate statement, so that the lock is released before the lease is dropped.
+    // Takes the lease in a separate statement, so that the lock is released before the lease is dropped.
     let lease = locked(&open.lease).take();
     if let Some(lease) = lease {
         open.expired.store(true, Ordering::Release);
@@ -114,21 +114,21 @@ impl WriterLease {
         Ok(self.session.insert(session))
     }
 
-    /// Returns the connection of a transaction, which is open as long as the lease.
+    /// Returns the connection of a transaction. The connection stays open as long as the lease exists.
     fn session(&self) -> &Session {
         self.session.as_ref().expect("a transaction holds its connection until the lease is dropped")
     }
 }
 
 impl Drop for WriterLease {
-    /// Returns the connection to the store without an open transaction. An open transaction is rolled back on a thread
-    /// of the pool, or on this thread if no thread can be started.
+    /// Returns the connection to the store. If a transaction is still open, rolls it back first, on a thread of the
+    /// pool, or on this thread if no thread can be started.
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
         if session.in_transaction() && !self.rolled_back {
             let (store, slot) = (self.store.clone(), self.slot.take());
             let lease = Self { session: Some(session), store, slot, rolled_back: true };
-            self.store.lane.spawn(move || lease.session().roll_back());
+            self.store.job_queue.spawn(move || lease.session().roll_back());
             return;
         }
         session.roll_back();
@@ -179,7 +179,7 @@ impl Transaction {
             }
             work(lease.session(), open.deadline)
         };
-        self.open.store.lane.run(job).await?
+        self.open.store.job_queue.run(job).await?
     }
 
     async fn end(self, commit: bool) -> Result<(), SqlError> {
@@ -189,7 +189,7 @@ impl Transaction {
             let _step = step;
             end(lease.session(), commit)
         };
-        self.open.store.lane.run(job).await?
+        self.open.store.job_queue.run(job).await?
     }
 }
 

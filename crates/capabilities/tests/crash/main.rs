@@ -2,8 +2,8 @@
 //!
 //! A workload runs over a storage layer that records each write, resize, sync and delete, and when each operation of
 //! the workload was started and acknowledged. Then, for every position in the record, the test assumes that the machine
-//! stopped there. It creates the files with contents that a disk may then have, and opens the store: once without all
-//! writes that were not synced, and once with a random part of these writes, torn at sectors. Every acknowledged
+//! stopped there. It creates the files with contents that a disk may then have, and opens the store: once without any
+//! write that was not synced, and once with a random part of these writes, torn at sectors. Every acknowledged
 //! operation must be present, no operation that was not started may be present, and every operation must be present
 //! completely or not at all.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]

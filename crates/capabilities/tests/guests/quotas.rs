@@ -266,8 +266,8 @@ async fn unfinished_listings_occupy_no_threads() {
     for number in 0..40 {
         probe.expect(&format!("/write?path=/data/{number}"), "", 200, "done\n").await;
     }
-    // Opens more listings than the executor has threads for blocking work. Fewer are opened if the process may have
-    // only few file descriptors.
+    // Opens more listings than the executor has threads for blocking work. Opens fewer if the process may have only a
+    // few file descriptors.
     let (status, text) = probe.ask("/hold-dirs?path=/data&count=700", "").await;
     let held: u64 = text.parse().unwrap();
     assert!(status == 200 && (16..=700).contains(&held), "{status} {text}");
