@@ -26,7 +26,7 @@ impl AccessRule {
         match self {
             Self::Node => Err(refused("this operation needs the node's own token".to_owned())),
             Self::Tenant(_) if !named.tenant().is_ok_and(|named| named == *tenant) => {
-                let why = format!("token `{name}` is of tenant `{tenant}`, and gives no access to other tenants");
+                let why = format!("token `{name}` belongs to tenant `{tenant}`, and gives no access to other tenants");
                 Err(refused(why).hint(format!("use --tenant {tenant}")))
             }
             Self::Tenant(needed) | Self::Own(needed) if *role < needed => Err(refused(format!(

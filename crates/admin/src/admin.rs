@@ -15,8 +15,8 @@ use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenId, TokenName};
 use crate::caller::Caller;
 
 /// The future result of an operation. The operation must not start before the first poll, because its line in the audit
-/// log is written first. Dropping the future later, for example because the client disconnects, must not cancel the
-/// operation.
+/// log is written first. Dropping the future after the first poll, for example because the client disconnects, must not
+/// cancel the operation.
 pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
 
 /// The body of an upload, as a stream of the bytes that arrive.

@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use crate::admin::UploadBody;
 use crate::caller::Caller;
 
-/// Returns the names in a path; `None` if the path does not match the route. The inner `None` means that a name is not
+/// Returns the names in a path. Returns `None` if the path does not match the route, and `Some(None)` if a name is not
 /// valid UTF-8.
 pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<PathNames>> {
     let (route, path) = (route.split('/'), path.split('/'));

@@ -60,7 +60,7 @@ pub struct AuditEntry {
     /// The app's revision in service after the action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<ReleaseDigest>,
-    /// The number of refused requests without a line of their own since the previous line about a refused request.
+    /// The number of refused requests that have got no line since the previous line about a refused request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<u64>,
 }

@@ -68,8 +68,8 @@ const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 
 /// Returns the maximum time to wait for the next bytes of an upload. So far, `bytes` bytes have arrived, and the server
 /// has waited for them for `waited` in total. A single wait is at most `timeout`. All waits together are at most
-/// `timeout`, plus the time that the arrived bytes take at the minimum rate. Returns `None` if they have reached this
-/// limit.
+/// `timeout`, plus the time that the arrived bytes take at the minimum rate. Returns `None` if `waited` has reached
+/// this total.
 fn patience(timeout: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
     let earned = Duration::from_millis(bytes.saturating_mul(1000) / UPLOAD_BYTES_PER_SECOND_MIN);
     let left = timeout.saturating_add(earned).checked_sub(waited).filter(|left| !left.is_zero())?;

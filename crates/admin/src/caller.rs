@@ -22,7 +22,7 @@ impl Caller {
         }
     }
 
-    /// Returns the caller in the form in which the record of a revision contains it.
+    /// Returns the caller in the form that the record of a revision stores.
     #[must_use]
     pub fn actor(&self) -> Actor {
         match self {

@@ -102,7 +102,7 @@ impl ConnectionRegistry {
     }
 
     /// Registers a new connection. If there are too many unauthenticated connections, closes one of them. Returns
-    /// `None` if none of them can be closed, because each has an accepted request that waits.
+    /// `None` if none of them can be closed, because a request on each of them waits in [`ConnectionPermit::accept`].
     pub(crate) fn enter(self: &Arc<Self>, source: ClientSource) -> Option<Arc<ConnectionPermit>> {
         let mut registry = self.lock();
         if registry.open.values().filter(|open| !open.is_accepted).count() >= self.unauthenticated_max {

@@ -22,8 +22,8 @@ use crate::node_address::NodeAddress;
 /// The maximum time for connecting to the node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The maximum time from the start of a request to the head of its response, and then until the body has arrived. It is
-/// long because a deployment compiles.
+/// The maximum time from the start of a request to the head of its response, and also from the head until the whole
+/// body has arrived. It is long because a deployment compiles.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The maximum size in bytes of a response's body.

@@ -2,9 +2,9 @@
 //!
 //! Any web page can make a browser send requests to a loopback address, by forms and by scripts. Usually, the page
 //! cannot read the responses. But it can if its owner points the page's host name to a loopback address (DNS
-//! rebinding). The token prevents both attacks. In addition, this module refuses such requests before it checks the
-//! token: browsers send the header `Origin` or `Sec-Fetch-Site`, and after DNS rebinding, the header `Host` contains
-//! the host name of the page.
+//! rebinding). The token prevents both: a page without the token can neither change nor read anything. In addition,
+//! this module refuses such requests before it checks the token: browsers send the header `Origin` or `Sec-Fetch-Site`,
+//! and after DNS rebinding, the header `Host` contains the host name of the page.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

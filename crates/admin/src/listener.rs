@@ -35,7 +35,7 @@ pub enum ListenError {
         /// The address of the Unix socket.
         address: AdminAddress,
     },
-    /// The operating system does not permit listening on the address, for another reason.
+    /// The operating system refuses to listen on the address for another reason.
     #[error("the admin API cannot listen on `{address}`")]
     Io {
         /// The address.

@@ -153,7 +153,7 @@ pub(crate) fn all() -> Vec<Operation> {
                 let caller = named.caller()?;
                 match (caller.tenant().cloned(), query.tenant) {
                     (Some(own), Some(asked)) if own != asked => {
-                        let why = format!("the token is of tenant `{own}`, and gives no access to other tenants");
+                        let why = format!("the token belongs to tenant `{own}`, and gives no access to other tenants");
                         Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("use --tenant {own}")))
                     }
                     (own, asked) => Ok(admin.apps(own.or(asked))),

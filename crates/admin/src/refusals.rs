@@ -1,6 +1,6 @@
 //! A limit on the lines about refused requests in the audit log. Any client that reaches the listener can send requests
-//! without a token. If each of them had a line, the client could fill the disk. Refused requests beyond the limit have
-//! no line; the next line contains their number.
+//! without a token. If each of these requests had a line, the client could fill the disk. Refused requests beyond the
+//! limit have no line; the next line states how many there were.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ impl Refusals {
     }
 
     /// Counts a refused request. Returns `None` if the request gets no line in the audit log. If it gets a line,
-    /// returns the number of requests without a line since the previous line.
+    /// returns how many refused requests have got no line since the previous line.
     pub(crate) fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }

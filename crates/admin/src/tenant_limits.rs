@@ -31,12 +31,12 @@ pub(crate) const REQUESTS_OF_TENANTS_MAX: usize = 96;
 /// the share of each tenant.
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 
-/// The maximum number of parts that a tenant may upload in each [`PERIOD`]: twice the maximum number in a release. Each
-/// upload has two short lines in the audit log.
+/// The maximum number of parts that a tenant may upload in each [`PERIOD`]: twice the maximum number of parts of a
+/// release. Each upload has two short lines in the audit log.
 pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
 
-/// The maximum number of other actions of a tenant in each [`PERIOD`]. Each of them has two lines in the audit log,
-/// with arguments and problems.
+/// The maximum number of a tenant's actions in each [`PERIOD`], not counting uploads. Each of these actions has two
+/// lines in the audit log, with arguments and problems.
 pub(crate) const CHANGES_OF_TENANT_MAX: u32 = 2_000;
 
 /// The period for which the actions of a tenant are counted.
@@ -114,15 +114,16 @@ pub(crate) struct RequestPermit {
 }
 
 /// Returns whether a tenant that has `own` permits may get another one while `free` permits are available. A tenant may
-/// always get its first permit. It may get more only while twice its permits are less than the available ones. So a
-/// permit remains available for the next tenant, no matter how many permits the other tenants have.
+/// always get its first permit if one is available. It may get another one only if twice the number of its permits is
+/// less than the number of available ones. So a permit remains available for the next tenant, no matter how many
+/// permits the other tenants have.
 fn is_fair(own: usize, free: usize) -> bool {
     free > 0 && (own == 0 || own.saturating_mul(2) < free)
 }
 
 impl RequestPermit {
-    /// Waits for the tenant's permit for a large body if `is_large`, and for its permit for a read about a release if
-    /// `is_release_read`.
+    /// If `is_large`, waits for the tenant's permit for a large body. If `is_release_read`, waits for the tenant's
+    /// permit for a request that reads which parts of a release are missing.
     pub(crate) async fn acquire_exclusive(&self, is_large: bool, is_release_read: bool) -> ExclusivePermits {
         let ExclusiveSemaphores { largest, release_reads } = self.exclusive.clone();
         // `ok` never drops an error, because the semaphores are never closed.
@@ -166,7 +167,7 @@ impl TenantLimits {
         }
         if !is_fair(tenant_use.requests(), free) {
             let title = format!(
-                "tenant `{tenant}` has its share of the requests at the node's admin API; the remaining ones are for other tenants"
+                "tenant `{tenant}` has as many requests in progress at the node's admin API as its share allows; the other permits are for other tenants"
             );
             return Err(
                 ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of the tenant's requests has ended")
@@ -195,7 +196,7 @@ impl TenantLimits {
     }
 
     /// Counts a refused request of the tenant. Returns `None` if the request gets no line in the audit log. If it gets
-    /// a line, returns the number of requests without a line since the previous line.
+    /// a line, returns how many refused requests have got no line since the previous line.
     pub(crate) fn count_refusal(&self, tenant: &TenantName) -> Option<u64> {
         lock(&self.all).use_of(tenant, Instant::now()).refusals.count()
     }
@@ -304,7 +305,7 @@ mod tests {
             is_fair(0, 1) && !is_fair(0, 0) && is_fair(1, 3) && !is_fair(1, 2) && is_fair(15, 31) && !is_fair(15, 30)
         );
         assert!(!is_fair(usize::MAX, usize::MAX));
-        // Each tenant in turn gets as many permits as it may.
+        // One tenant after the other takes as many permits as the rule allows.
         let mut free = 96;
         let takes = |free: &mut usize| {
             let mut own = 0;

@@ -88,7 +88,7 @@ impl TokenError {
         match self {
             Self::Io { .. } | Self::Random => None,
             Self::Open { path, .. } => Some(format!(
-                "remove the file, because other users may have read the token, and the node creates a new one; if you cannot remove the file, run: chmod 600 {}",
+                "other users may have read the token: remove the file, so that the node creates a new token; if you cannot remove the file, run: chmod 600 {}",
                 path.display()
             )),
             Self::Foreign { .. } => Some("run the node as the user who owns the node's data directory".to_owned()),
@@ -161,8 +161,8 @@ impl Token {
     /// token.
     pub fn read_own(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Io { path: path.to_owned(), source };
-        // Do not follow symbolic links: another user who may write to the folder must not be able to redirect this to a
-        // file elsewhere.
+        // Do not follow symbolic links: another user who may write to the folder must not be able to make this function
+        // read a file elsewhere.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
@@ -217,7 +217,7 @@ impl Token {
 
     /// Writes the token to the file `path`. Fails if the file exists. The file never contains only a part of the token.
     fn write(&self, data: &Path, path: &Path) -> io::Result<()> {
-        // An interrupted attempt may have left this file.
+        // An earlier attempt that was interrupted may have left this file.
         let new = data.join(format!("{TOKEN_FILE}.new"));
         match std::fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -40,7 +40,7 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The state of stores whose applied migrations were edited: which may be recreated, and which were reported.
 pub(crate) struct DraftStores {
-    /// Whether all such stores are recreated without confirmation.
+    /// Whether stores whose applied migrations were edited are recreated without confirmation.
     recreate: bool,
     /// The stores that may be recreated because the user has confirmed.
     may_recreate: BTreeSet<StoreName>,

@@ -149,8 +149,8 @@ impl DevSession {
                     self.watcher.look_again();
                 }
             }
-            // After the first build, these errors can come from an edit of `.env` or of the manifest, which another
-            // edit can fix.
+            // An error in the command line ends the session at the first build. After that, an edit of `.env` or of the
+            // manifest may have caused the error, and another edit can fix it.
             Err(error @ (CliError::Usage(_) | CliError::UsageFinding(_))) if is_first => return Err(error),
             Err(error) => {
                 self.has_failed = true;
@@ -217,14 +217,14 @@ impl DevSession {
             let (console, answer) = (self.console, self.answer_sender.clone());
             if self.asking.is_none() && console.is_interactive() {
                 let question = format!(
-                    "recreate the SQL store {store} from the latest copy that fits its migrations, or empty if there is none? Data written after that copy is lost."
+                    "recreate the SQL store {store} from the latest copy that fits its migrations, or empty if no copy fits? Data written after that copy is lost."
                 );
                 self.asking = Some(store);
                 // If the user does not answer, the thread ends with the process.
                 std::thread::spawn(move || answer.blocking_send(console.confirm(&question) == Some(true)));
             } else {
                 self.console.message(&format!(
-                    "to recreate {store} from the latest copy that fits its migrations, or empty if there is none: isomer dev --recreate-stores (data written after that copy is lost)"
+                    "to recreate the SQL store {store} from the latest copy that fits its migrations, or empty if no copy fits: isomer dev --recreate-stores (data written after that copy is lost)"
                 ));
             }
         }
@@ -243,7 +243,7 @@ impl DevSession {
             several => Err(CliError::usage(
                 format!("`isomer dev` serves from one process, but shape `{shape}` has {several}"),
                 format!(
-                    "develop in a shape of one process (without `--shape`: all components together), or run the shape: isomer run --shape {shape}"
+                    "develop in a shape of one process (without `--shape`, all components run in one process), or run the shape: isomer run --shape {shape}"
                 ),
             )),
         }

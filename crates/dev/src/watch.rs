@@ -71,7 +71,7 @@ impl FileWatcher {
         Ok(())
     }
 
-    /// Waits until a watched file has changed since the last call.
+    /// Waits until a watched file has changed since the last call of this method.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }

@@ -60,8 +60,8 @@ impl Activity {
         self.reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the time since which no request is in progress, in milliseconds of [`now_ms`], or `None` while a request
-    /// is in progress.
+    /// Returns the time since which no request has been in progress, in milliseconds of [`now_ms`], or `None` while a
+    /// request is in progress.
     pub(crate) fn idle_since_ms(&self) -> Option<u64> {
         (self.requests.load(Ordering::Acquire) == 0).then(|| self.idle_since_ms.load(Ordering::Acquire))
     }
@@ -139,8 +139,8 @@ pub(crate) async fn wait_idle(activity: &Activity, idle_max: Duration) {
     }
 }
 
-/// Waits until no request has been in progress and no byte has arrived for `silence_min`. Returns at the latest when
-/// this has lasted for twice that time.
+/// Waits until no request has been in progress and no byte has arrived for a time between `silence_min` and twice
+/// `silence_min`.
 pub(crate) async fn wait_silent(activity: &Activity, silence_min: Duration) {
     let mut seen = None;
     loop {

@@ -2,10 +2,10 @@
 //!
 //! A draining front door does not close a connection on which the client may be sending a request. Over HTTP/1.1, the
 //! next response has `connection: close`, and the connection ends after that response. An idle connection is closed
-//! after the client has been silent for [`Limits::idle_grace`]. Over HTTP/2, the peer receives GOAWAY, requests that it
-//! sent before are served, then the connection ends. Handshakes in progress are finished. Hyper's graceful shutdown of
-//! HTTP/1.1 is not sufficient: it immediately closes idle connections and connections on which no byte has arrived yet,
-//! so a request that is on its way would be lost.
+//! after the client has been silent for [`Limits::idle_grace`]. Over HTTP/2, the peer receives GOAWAY. The requests
+//! that it had already sent are served, then the connection ends. Handshakes in progress are finished. Hyper's graceful
+//! shutdown of HTTP/1.1 is not sufficient: it immediately closes idle connections and connections on which no byte has
+//! arrived yet, so a request that is on its way would be lost.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};

@@ -52,10 +52,10 @@ impl EventClock {
     fn interruption(&self, now: Instant) -> Option<Interruption> {
         let reason = if now >= self.ends {
             let max = self.limits.max.as_secs_f64();
-            format!("the stream has lasted {max} s, as long as `limits.stream` allows")
+            format!("the stream has lasted for {max} s, the maximum in `limits.stream`")
         } else if now >= self.silent_until {
             let idle = self.limits.idle_max.as_secs_f64();
-            format!("nothing was sent for {idle} s, as long as `limits.stream.idle` allows")
+            format!("nothing was sent for {idle} s, the maximum in `limits.stream.idle`")
         } else {
             return None;
         };
@@ -77,12 +77,12 @@ mod tests {
         let mut clock = EventClock::new(limits, start, at(5));
         assert!(clock.interruption(at(34)).is_none());
         let over = clock.interruption(at(35)).expect("it is silent").to_string();
-        assert!(over.contains("30 s, as long as `limits.stream.idle` allows"), "{over}");
+        assert!(over.contains("30 s, the maximum in `limits.stream.idle`"), "{over}");
         for seconds in [34, 63, 92] {
             assert!(clock.sent(at(seconds)).is_none(), "{seconds}");
         }
         assert!(clock.interruption(at(99)).is_none());
         let over = clock.sent(at(100)).expect("it is old").to_string();
-        assert!(over.contains("100 s, as long as `limits.stream` allows"), "{over}");
+        assert!(over.contains("100 s, the maximum in `limits.stream`"), "{over}");
     }
 }

@@ -73,5 +73,6 @@ pub(crate) const BODY_WINDOW_BYTES: usize = 64 << 10;
 /// Bounds the memory of a connection even if its requests are refused.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 
-/// The maximum number of bytes of a response that are buffered until the client reads them. Charged with the response.
+/// The maximum number of bytes of a response that are buffered until the client reads them. Charged to the account as
+/// part of the response.
 pub(crate) const SEND_BUFFER_BYTES: usize = 32 << 10;

@@ -14,8 +14,8 @@
 //! | streams of events; compression | `event_stream`, `negotiation`, `compressor` |
 //!
 //! A layer that refuses a request returns a [`DirectResponse`], and one function converts it to a response. The layers
-//! are functions that run one after the other. Rejected: services that wrap each other, because each service's future
-//! contains the next one, and the request would be copied into each of them.
+//! are functions that run one after the other. An alternative, services that wrap each other, was rejected: each
+//! service's future would contain the next one, and the request would be copied into each of them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -239,7 +239,7 @@ impl Exchange {
         response.map(|body| ResponseBody::of_handler(body, coding, events, reporter, permits, access))
     }
 
-    /// Creates the response to a request that no handler runs.
+    /// Converts a response that the front door generated to the response for the client.
     fn finish_directly<H: Handler>(self, direct: &DirectResponse) -> Response<ResponseBody<H>> {
         let Self { permits, mut access, id, .. } = self;
         let response = direct.response(id);

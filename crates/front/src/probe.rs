@@ -68,7 +68,8 @@ pub enum ProbeError {
 }
 
 /// Sends a `GET` of `path` at `host` to the site, and reads the response to its end. Succeeds if the response ends
-/// within `allowed` and has a status of 200 to 299. `allowed` is reduced to the deadline of the route.
+/// within `allowed` and has a status of 200 to 299. If the deadline of the route is shorter than `allowed`, the
+/// deadline applies.
 ///
 /// # Errors
 /// If the site has no route for `path`, if `host` and `path` do not form a valid URI, if the handler fails before it

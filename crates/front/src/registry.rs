@@ -4,14 +4,15 @@
 //! idle for the longest time, among the connections of the clients with the most connections. Half-open connections
 //! (with an incomplete handshake or head) are treated as idle. So a client that keeps opening connections loses its own
 //! connections and not those of other clients. A connection with a request in progress is never closed. If all
-//! connections have one, the new connection is refused.
+//! connections have a request in progress, the new connection is refused.
 //!
 //! A client is a client network, or a single connection of a trusted proxy until the proxy has announced its client. So
 //! the behaviour of one client of a proxy does not affect the proxy's other clients.
 //!
-//! Requests do not touch the registry. The connections of a client are ordered by the last known time at which they
-//! became idle, which is a lower bound of the actual time. Clients with the same number of connections are ordered by
-//! this time of their first connection. The order is updated when the registry searches for a connection to close.
+//! Requests do not touch the registry. So the registry learns only during a search when a connection last became idle,
+//! and the times that it knows may be too early. It orders the connections of a client by these times, and clients with
+//! the same number of connections by the time of their first connection. The order is updated when the registry
+//! searches for a connection to close.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -87,19 +88,20 @@ enum Client {
 #[derive(Default)]
 struct OpenConnections {
     next_id: u64,
-    /// The open connections, by id. Each value is the connection's client, and the time that is part of the connection's
-    /// key in `clients`.
+    /// The open connections, by id. Each value contains the connection's client and the time in its [`ByIdleTime`] key.
+    /// With both, the connection is found in `clients`.
     open: HashMap<u64, (Client, u64)>,
     /// The connections of each client that has any.
     clients: HashMap<Client, ClientConnections>,
-    /// The clients, ordered by their number of connections, then by the time in the key of their first connection.
+    /// The clients by their number of connections. Clients with the same number are ordered by the time in the key of
+    /// their first connection.
     by_number: BTreeMap<usize, BTreeSet<(u64, Client)>>,
     /// The earliest time of the next search through all clients for a connection to close.
     next_search_ms: u64,
 }
 
-/// The connections of a client. The key is a lower bound of the time at which the connection became idle, and the
-/// connection's id.
+/// The connections of a client. The key consists of a lower bound of the time at which the connection became idle, and
+/// the connection's id.
 type ByIdleTime = BTreeMap<(u64, u64), Arc<Activity>>;
 
 /// The connections of one client.
@@ -266,8 +268,9 @@ impl OpenConnections {
         let mut number = self.by_number.last_key_value().map(|(number, _)| *number);
         while let Some(of_largest) = number {
             // Each iteration except the last one moves one connection back in the order: to the time at which it became
-            // idle, or behind `now_ms` if it is busy. Unless its requests begin or end during the search, a connection
-            // makes each of these moves at most once. So the search ends after two moves per connection.
+            // idle, or to the time after `now_ms` if it is busy. If none of its requests begins or ends during the
+            // search, a connection makes each of these moves at most once. So the search ends after two moves per
+            // connection.
             for _ in 0..=2 * self.open.len() {
                 let Some((_, client)) = self.by_number.get(&of_largest).and_then(|equals| equals.first()) else {
                     break;
@@ -304,7 +307,7 @@ impl OpenConnections {
     }
 
     /// Checks the first connection of `client`. If its key is outdated, moves it to the time at which it became idle,
-    /// or behind `now_ms` if it is busy.
+    /// or to the time after `now_ms` if it is busy.
     fn check_first(&mut self, client: Client, now_ms: u64) -> Option<FirstConnection> {
         let (&(known_ms, id), activity) = self.clients.get(&client)?.connections.first_key_value()?;
         let since_ms = match activity.idle_since_ms() {
@@ -322,7 +325,7 @@ impl OpenConnections {
 }
 
 impl ConnectionPermit {
-    /// Counts the connection for the network of `address`, which a proxy announced, from now on. Returns `false` if
+    /// From now on, counts the connection for the network of `address`, which a proxy has announced. Returns `false` if
     /// that network has too many connections.
     pub(crate) fn move_to(&self, address: IpAddr) -> bool {
         // The announced address is treated as a client's address even if it belongs to a trusted network.

@@ -43,8 +43,8 @@ pub(crate) struct ResponseBody<H: Handler> {
     access: Option<Box<AccessLine>>,
     /// Whether the client gets only the head of the response.
     unsent: bool,
-    /// Whether the length of the body is unknown. This is so for the response to a HEAD request if the response to a GET
-    /// request would be compressed.
+    /// Whether the length of the body is unknown: in the response to a HEAD request, if the response to a GET request
+    /// would be compressed.
     of_unknown_length: bool,
     /// The error that ends the body. It is held until the data before it has been written.
     held_error: Option<Error<H>>,
@@ -210,7 +210,7 @@ impl<H: Handler> ResponseBody<H> {
         self.source = Source::Front(Full::default());
     }
 
-    /// Polls for the next frame. Returns the end of a stream of events that has reached a limit.
+    /// Polls for the next frame. If a stream of events has reached a limit, ends the stream.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error<H>>>> {
         let polled = self.source.poll_frame(cx);
         let Some(events) = &mut self.events else { return polled };

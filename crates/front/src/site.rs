@@ -1,9 +1,9 @@
 //! The routes of an app: which component handles which path, with which limits.
 //!
 //! A route is an exact path or a prefix (`docs/reference/manifest.md`). An exact path takes precedence over a prefix
-//! with the same text. A prefix also matches its own path, with and without a trailing slash. Rejected: `matchit`, in
-//! which each prefix needs three entries and braces in paths need escaping. It would only save a scan over a handful of
-//! prefixes.
+//! with the same text. A prefix also matches its own path, with and without a trailing slash. The crate `matchit` was
+//! rejected: each prefix would need three entries, braces in paths would need escaping, and it would only save a scan
+//! over a handful of prefixes.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -43,7 +43,7 @@ pub struct StreamLimits {
     pub idle_max: Duration,
 }
 
-/// The app of a site, on a node of several tenants, with the app's logs.
+/// The app of a site, with the app's logs, on a node that serves several tenants.
 #[derive(Debug, Clone)]
 pub struct SiteOwner {
     /// The tenant and the name of the app.
@@ -81,7 +81,7 @@ impl<H: Handler> Site<H> {
         Self::default()
     }
 
-    /// Sets the app of the site, for a node of several tenants.
+    /// Sets the app of the site, for a node that serves several tenants.
     #[must_use]
     pub fn owned_by(self, owner: SiteOwner) -> Self {
         Self { owner: Some(owner), ..self }

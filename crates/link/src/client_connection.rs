@@ -94,8 +94,8 @@ impl ClientConnection {
         Ok((Self { sender: Mutex::new(sender), calls_max, result_bytes, ended: Notify::new() }, ended))
     }
 
-    /// Sends `frame` and waits for the reply's frame, whose encoded result has at most `image_bytes_max` bytes.
-    /// Dropping the future cancels the call on the server.
+    /// Sends `frame` and waits for the reply's frame. A reply whose encoded result has more than `image_bytes_max`
+    /// bytes is a failed attempt. Dropping the future cancels the call on the server.
     pub(crate) async fn call(&self, frame: &CallFrame, image_bytes_max: usize) -> Result<CallResult, FailedAttempt> {
         let SentRequest { response, is_whole } = self.send(Method::POST, Some(frame))?;
         let response = response.await.map_err(|error| {
@@ -167,8 +167,8 @@ impl ClientConnection {
     }
 }
 
-/// Returns the next piece of a body. Releases the piece's bytes from the window immediately, since the frame's head
-/// limits the size of the body.
+/// Returns the next piece of a body. Releases the piece's bytes from the window immediately, because the size in the
+/// frame's head already limits the body.
 pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h2::Error>> {
     if body.is_end_stream() {
         return None;

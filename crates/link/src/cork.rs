@@ -6,8 +6,8 @@
 //! immediately, after the buffered bytes. The buffer has at most [`GATHERED_BYTES_MAX`] bytes.
 //!
 //! The number of bytes that are read in one poll is also limited, because h2 reads as long as bytes are available. If a
-//! peer sent many large arguments or results, h2 would buffer megabytes, which would leave the processor's cache before
-//! the first of them is processed.
+//! peer sent many large arguments or results, h2 would buffer megabytes of them before the first call or reply is
+//! processed, and the processor's cache would no longer contain their bytes by then.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// waits if the peer does not read.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
-/// The maximum number of bytes that are read in one poll. All other ready tasks run before the next poll.
+/// The maximum number of bytes that are read in one poll. After these bytes, the task yields to all other ready tasks.
 const READ_BYTES_MAX: usize = 256 << 10;
 
 /// The maximum number of slices in one write.

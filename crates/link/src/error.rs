@@ -113,7 +113,7 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Converts the reason why the process cannot listen on the socket at `address`.
+    /// Converts a [`SocketFileError`] for the socket at `address` into a [`LinkError`].
     pub(crate) fn from_socket(error: SocketFileError, address: &Address) -> Self {
         let address = address.clone();
         match error {

@@ -11,18 +11,20 @@ pub(crate) mod http2 {
     /// The maximum number of calls in flight per connection.
     pub(crate) const STREAMS_MAX: u32 = 1024;
     /// The maximum number of unread bytes in flight per stream. Each call in flight can make the peer buffer this many
-    /// bytes, in addition to all other limits. The reader releases the bytes immediately, unless its task is computing.
+    /// bytes, in addition to the bytes that other limits count. The reader releases the bytes immediately, unless its
+    /// task is computing.
     pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
     /// The maximum number of unread bytes in flight per connection.
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
-    /// The maximum size of one DATA frame in bytes. A small call waits for at most one such frame of each other call.
+    /// The maximum size of one DATA frame in bytes. A small call waits for at most one such frame of each of the other
+    /// calls.
     pub(crate) const FRAME_BYTES_MAX: u32 = 64 << 10;
     /// The maximum size of a request's or response's HTTP head in bytes. The head of a call takes three bytes.
     pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 4 << 10;
 }
 
-/// The default of [`PeerLimits::results_bytes_max`]: eight results of the maximum size, or 128 KiB for each call that a
-/// connection may have in flight.
+/// The default of [`PeerLimits::results_bytes_max`]: eight results of the maximum size. This is 128 KiB for each of the
+/// calls that a connection may have in flight.
 const RESULTS_BYTES_MAX: usize = 8 * IMAGE_BYTES_MAX as usize;
 
 /// The client's limits.

@@ -246,7 +246,7 @@ impl Group {
     }
 }
 
-/// Converts a failure that the server reported into a failed attempt, because some of these failures are retried.
+/// If the server reports that the call was lost, returns a failed attempt, so that the call can be retried.
 fn as_failed_attempt(result: CallResult) -> Result<CallResult, FailedAttempt> {
     match result {
         Err(CallFailure::Lost { error, reason, not_run }) => {

@@ -60,7 +60,7 @@ impl ResponseGuard {
 
 impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        // Returned before the notification, so that a notified task finds the permits available.
+        // The permits are returned before the notification, so that a notified task finds them available.
         drop(self.permits.take());
         self.progress.0.is_finished.store(true, Ordering::Release);
         self.progress.0.finished.notify_one();

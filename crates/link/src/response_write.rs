@@ -23,8 +23,9 @@ pub(crate) struct ResponseWrite {
 }
 
 impl ResponseWrite {
-    /// Sends `payload` after the HTTP head. The peer must have read all of it when `timeout` has passed after
-    /// `deadline`, and must never stop reading for `timeout`. Returns `None` if the stream is closed.
+    /// Sends `payload` after the HTTP head. [`ResponseWrite::finish`] resets the stream if the peer has not read the
+    /// whole payload within `timeout` after `deadline`, or if the peer reads nothing for `timeout`. Returns `None` if
+    /// the stream is closed.
     pub(crate) fn begin(
         mut stream: SendStream<Payload>,
         payload: Payload,

@@ -109,7 +109,8 @@ pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<Res
     if response_permit.is_none() {
         let reason =
             format!("the results that are being written would exceed {}", size(server.limits.images_bytes_max));
-        // The failure needs no permit for its bytes: they are few, and the number of calls bounds them.
+        // A failure needs no permit for its bytes, because it has few bytes, and the maximum number of calls also
+        // limits the number of failures.
         (reply, body) = ReplyHead::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
     }
     // Fails only if the stream is closed.

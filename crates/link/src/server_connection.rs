@@ -2,10 +2,10 @@
 //!
 //! The connection's task reads the calls, because it receives their pieces anyway. It polls each complete call once. If
 //! the result is available after this poll, as for calls of a few microseconds, the task writes the reply together with
-//! all others of its own poll, and wakes no other task or thread. Otherwise the call continues in a new task. A call
-//! that computes for long without waiting would delay the connection's other calls. So the first polls are measured:
-//! after a poll that takes longer than [`FIRST_POLL_MAX`], the next [`SPAWNED_CALLS`] calls start in new tasks, and
-//! after them a call is polled here again.
+//! the other replies of the same poll of the connection, and wakes no other task or thread. Otherwise the call
+//! continues in a new task. A call that computes for long without waiting would delay the connection's other calls. So
+//! the first polls of calls are measured: after a first poll that takes longer than [`FIRST_POLL_MAX`], the next
+//! [`SPAWNED_CALLS`] calls start in new tasks, and later calls are polled by the connection's task again.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -46,7 +46,8 @@ pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: wat
         .max_header_list_size(http2::HEADER_LIST_BYTES_MAX)
         .max_concurrent_streams(http2::STREAMS_MAX)
         .max_concurrent_reset_streams(http2::STREAMS_MAX as usize)
-        // A client that disconnects cancels all its calls together, which is not an attack.
+        // A client that disconnects resets the streams of all its calls together. h2's default limit would treat this
+        // as an attack.
         .max_pending_accept_reset_streams(http2::STREAMS_MAX as usize);
     let mut handshake = std::pin::pin!(builder.handshake(corked));
     let handshake = poll_fn(|cx| {

@@ -1,9 +1,9 @@
 //! Mutual TLS 1.3: client and server present certificates that are signed by the same authority.
 //!
-//! The authority belongs to the deployment and is not a public one. Each holder of a certificate that it signed may
-//! call groups, and can be called if the certificate matches the expected name. This module never prints keys or
-//! certificates. TLS sessions are not resumed: connections stay open, and each new connection presents the certificates
-//! again.
+//! The authority belongs to the deployment and is not a public one. A process with a certificate of this authority may
+//! call all groups, and may serve calls if its certificate has the name that the caller expects. This module never
+//! prints keys or certificates. TLS sessions are not resumed: connections stay open, and each new connection presents
+//! the certificates again.
 
 use std::fmt;
 use std::path::Path;

@@ -222,8 +222,8 @@ async fn changed_bytes_end_one_connection() {
             }
             Deed::Send(bytes)
         });
-        // Any result is allowed, because no checksum protects the bytes of links inside a machine. Between machines,
-        // TLS does.
+        // Any result is allowed: links inside a machine have no checksum that would detect the change. Between
+        // machines, TLS detects it.
         let before = server.script.started();
         let _ = in_time(&peer, call_in(Duration::from_millis(300), vec![b'e'; 100])).await;
         assert!(server.script.started() - before <= 1, "changed byte {at}: run twice");

@@ -48,7 +48,8 @@ impl Authority {
         (certificate_path, key_path)
     }
 
-    /// Returns settings with a certificate of this authority that trust the authority `trusted`.
+    /// Returns TLS settings that present a certificate of this authority and trust the authority with the certificate
+    /// `trusted`.
     fn tls(&self, host: &str, until_year: i32, trusted: &Path) -> Tls {
         let (certificate, key) = self.sign("own", host, until_year);
         Tls::load(&certificate, &key, trusted).unwrap()

@@ -45,7 +45,7 @@ impl AppDir {
     /// commands that run or deploy the app.
     ///
     /// # Errors
-    /// The errors of [`AppDir::open`], and if a value is not valid.
+    /// The errors of [`AppDir::open`]. Also fails if a value is not valid.
     pub fn open_with(path: &Path, flags: &ValueSources) -> Result<Self, CliError> {
         let mut opened = Self::open(path)?;
         opened.values = match is_component(path) {
@@ -176,8 +176,8 @@ impl AppDir {
         if found.is_empty() { Ok(()) } else { Err(CliError::findings(found, &self.source)) }
     }
 
-    /// Converts an error of the build into the command's error. For a missing source or a failed command, the error
-    /// shows the place in the manifest.
+    /// Converts a [`BuildError`] into a [`CliError`]. For a missing source or a failed command, the error shows the
+    /// place in the manifest.
     fn build_error(&self, error: BuildError) -> CliError {
         if let Some(finding) = self.missing_source(&error) {
             return CliError::findings(vec![finding], &self.source);
@@ -198,7 +198,7 @@ impl AppDir {
     fn missing_source(&self, error: &BuildError) -> Option<Diagnostic> {
         let (component, found) = match error {
             BuildError::NoFile { component, .. } => (component, None),
-            // Without a Cargo.toml, Cargo's output adds nothing.
+            // If the folder has no Cargo.toml, Cargo's output adds nothing to the error and is left out.
             BuildError::NoPackage { component, dir, output } => {
                 (component, dir.join("Cargo.toml").is_file().then_some(output.trim()))
             }

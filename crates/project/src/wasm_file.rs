@@ -95,7 +95,7 @@ impl WasmFile {
     }
 }
 
-/// The error of a file that is not a component.
+/// The reason why a file cannot be run: it is not a component.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot run `{}`", path.display())]
 struct NotAComponent {

@@ -61,7 +61,8 @@ impl ServeOptions {
     }
 }
 
-/// The state that all parts of a serving process share: its options, its log, the console, the network.
+/// The state that all parts of a serving process share: its options, its log, the console, and the settings for
+/// outgoing requests.
 pub struct ServeContext {
     /// The console, which writes to standard error.
     pub console: Console,
@@ -71,7 +72,7 @@ pub struct ServeContext {
     pub grace: Duration,
     /// The test options, if the process runs for `isomer test`.
     pub test_mode: Option<TestMode>,
-    /// The network for outgoing requests.
+    /// The settings for outgoing requests.
     pub network: OutboundNetwork,
     /// Whether guest stack traces contain source lines.
     pub source_lines: bool,
@@ -79,7 +80,7 @@ pub struct ServeContext {
 }
 
 impl ServeContext {
-    /// Starts the log and reads the certificate authorities of the network.
+    /// Starts the log, and reads the certificate authorities that outgoing requests trust.
     ///
     /// # Errors
     /// If the log cannot be started.
@@ -106,9 +107,9 @@ impl ServeContext {
         self.test_mode.as_ref().is_some_and(|test| test.deterministic)
     }
 
-    /// Reports that the app is ready at `url`: as a line of JSON on standard output if the log is JSON or in a test,
-    /// otherwise on the console. Also notifies the service manager. `members` are the app's processes if there are
-    /// several.
+    /// Reports that the app is ready at `url`. If the log is JSON, or in a test, the report is a line of JSON on
+    /// standard output; otherwise it is a message on the console. Also notifies the service manager. `members` are the
+    /// app's processes if there are several.
     ///
     /// # Errors
     /// If standard output cannot be written to.

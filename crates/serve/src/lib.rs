@@ -10,7 +10,7 @@
 //! | `member_order` | the order: the supervisor's first message, which states what a member runs |
 //! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
 //! | `start_error` | errors of planning or starting an app, with hints |
-//! | `network` | the network that outgoing requests use |
+//! | `network` | the settings for outgoing requests |
 //! | `test_secrets` | secrets that a test gives an app |
 //! | `stop_signals`, `service_manager` | SIGTERM and Ctrl-C; systemd's notifications |
 //!

@@ -1,4 +1,4 @@
-//! The network of an app's outgoing requests, with its trusted certificate authorities.
+//! The settings for an app's outgoing requests: which certificate authorities they trust.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_manifest::NodeSettings;
 
-/// Returns a network that trusts the public certificate authorities and the ones in the file that the environment
+/// Returns settings that trust the public certificate authorities, and the authorities in the file that the environment
 /// variable `SSL_CERT_FILE` names. Other programs also read this variable. If the file cannot be read, calls `warn` and
 /// trusts only the public authorities, which are enough for most apps.
 pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
@@ -28,10 +28,11 @@ pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
     }
 }
 
-/// Makes `network` also trust the certificate authorities that a node file names. Relative paths start at `dir`.
+/// Makes `network` also trust the certificate authorities in the file that a node file names. Relative paths start at
+/// `dir`.
 ///
 /// # Errors
-/// If the certificate authorities in that file cannot be read. The error contains the place in the node file.
+/// If the file of certificate authorities cannot be read. The error shows the place in the node file.
 pub fn with_authority(
     network: OutboundNetwork,
     file: &NodeSettings,

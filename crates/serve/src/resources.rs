@@ -43,7 +43,7 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, String),
     Ok((listener, format!("http://{address}")))
 }
 
-/// Converts the error of a front door that cannot listen into the command's error, with hints.
+/// Converts a [`FrontError`] into a [`CliError`], with hints.
 pub fn listen_error(error: FrontError) -> CliError {
     match &error {
         FrontError::InUse { address } => {
@@ -65,7 +65,7 @@ pub fn open_data(data: &Path) -> Result<DataDir, CliError> {
     DataDir::open(data).map_err(data_dir_error)
 }
 
-/// Converts the error of a data directory that cannot be used into the command's error, with hints.
+/// Converts a [`DataDirError`] into a [`CliError`], with hints.
 pub fn data_dir_error(error: DataDirError) -> CliError {
     match &error {
         DataDirError::Io { .. } => CliError::hinted(error, ["name a folder that this user can write to: --data DIR"]),

@@ -42,7 +42,7 @@ impl RevisionSource {
     }
 }
 
-/// A listening front door, with the starter of the revisions that the front door serves.
+/// A listening front door, and the [`RevisionStarter`] that starts the revisions for it.
 pub struct AppServer {
     front: AppFront,
     /// Creates revisions and replaces the previous ones.
@@ -91,7 +91,7 @@ impl AppServer {
         })
     }
 
-    /// Splits the server into a future that serves until SIGTERM or SIGINT arrives, and the starter of revisions, so
+    /// Splits the server into a future that serves until SIGTERM or SIGINT arrives, and the [`RevisionStarter`], so
     /// that each can run in its own task. Installs handlers for these signals; without them, a signal ends the process
     /// immediately.
     ///

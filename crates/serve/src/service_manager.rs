@@ -1,7 +1,7 @@
 //! Notifications to a service manager: the process is ready, stops, or is alive.
 //!
 //! The protocol is systemd's (sd_notify(3)). Nothing is sent without `NOTIFY_SOCKET` in the environment. A failed
-//! notification is only logged as a warning, because the process serves without it.
+//! notification is only logged as a warning, because the process can serve without it.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Spawns a task that sends watchdog notifications twice as often as required, as long as the executor runs tasks. Does
-/// nothing if the service manager has no watchdog for this process.
+/// Spawns a task that sends watchdog notifications twice as often as the service manager requires. The notifications
+/// stop if the executor no longer runs tasks. Does nothing if the service manager has no watchdog for this process.
 pub fn keep_alive() {
     let Some(interval) = sd_notify::watchdog_enabled() else { return };
     tokio::spawn(async move {

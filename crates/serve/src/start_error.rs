@@ -14,10 +14,11 @@ use isomer_diagnostics::{Diagnostic, Hinted, SourceFile};
 use isomer_manifest::App;
 
 /// The hint of findings about an app that has no manifest.
-const NO_MANIFEST: &str = "create an app with a manifest: `isomer new`; a component that runs from its file has none";
+const NO_MANIFEST: &str =
+    "create an app with a manifest: `isomer new`; a component that runs from its file has no manifest";
 
-/// Converts the error of creating a revision into the command's error. If `source`, the manifest, is set, the plan's
-/// findings show their place in it.
+/// Converts a [`RevisionError`] into a [`CliError`]. If `source`, the manifest, is set, the plan's findings show their
+/// place in it.
 pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CliError {
     match error {
         RevisionError::Plan(findings) => match source {
@@ -46,7 +47,7 @@ pub(crate) struct StartAttempt<'a> {
 }
 
 impl StartAttempt<'_> {
-    /// Converts the error of starting the app in this process into the command's error.
+    /// Converts a [`TenancyError`] of an app in this process into a [`CliError`].
     pub(crate) fn failed(self, error: TenancyError) -> CliError {
         match error {
             TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {
@@ -57,7 +58,7 @@ impl StartAttempt<'_> {
         }
     }
 
-    /// Converts the error of starting a member into the command's error.
+    /// Converts a [`MemberError`] into a [`CliError`].
     pub(crate) fn member_failed(self, error: MemberError) -> CliError {
         match error {
             MemberError::Revision(error) => self.failed(TenancyError::Revision(error)),
@@ -70,10 +71,9 @@ impl StartAttempt<'_> {
         }
     }
 
-    /// Converts the error of a capability that cannot be provided into the command's error. An unset environment
-    /// variable gets a hint. A missing granted folder is a mistake in the manifest or in a flag, so the error shows the
-    /// grant. If applied migrations of a store were edited, renamed or removed, a hint states how to start with an
-    /// empty store.
+    /// Converts an [`AppCapabilityError`] into a [`CliError`]. An unset environment variable gets a hint. If a granted
+    /// folder is missing, the manifest or a flag is wrong, so the error shows the grant. If applied migrations of a
+    /// store were edited, renamed or removed, a hint states how to start with an empty store.
     fn capability_error(self, error: AppCapabilityError) -> CliError {
         if let Some(variable) = unset_variable(&error) {
             let hint =

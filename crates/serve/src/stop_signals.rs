@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::service_manager;
 
 /// A stream of SIGTERM and SIGINT (Ctrl-C). The handlers are installed before the app is reported as ready, so that a
-/// caller that has read this report can stop the process gracefully.
+/// program that has read this report can stop the process gracefully.
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,

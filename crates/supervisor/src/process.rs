@@ -72,7 +72,7 @@ enum ProcessRequest {
 
 impl MemberProcess {
     /// Starts this program with `arguments`. Sends it the member's order and, if `listener` is set, the front door's
-    /// socket. `events` receives all events of the process, together with `number`. The last event is
+    /// socket. `events` receives all events of the process, each with the member's `number`. The last event is
     /// [`MemberEvent::Ended`].
     pub(crate) fn start(
         arguments: &[OsString],

@@ -11,9 +11,9 @@
 //! | [`Goal::Stop`] | first the front door's member drained and ended, then the others; members that took too long were killed |
 //! | [`Goal::Kill`] | no member runs |
 //!
-//! Rejected: a task per member that restarts its member by itself. Stopping members in order, giving up on all members
-//! together and announcing readiness once need one place that sees all members. Two tasks that decide about the same
-//! process would contradict each other.
+//! An alternative, a task per member that restarts its member by itself, was rejected: to stop members in order, to
+//! give up on all members together and to announce readiness once, one place must see all members. Two tasks that
+//! decide about the same process would contradict each other.
 
 use std::time::{Duration, Instant};
 

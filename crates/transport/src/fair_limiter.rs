@@ -1,7 +1,8 @@
 //! Permits for a bounded resource that several tenants share. A rule ([`Share`]) limits the units of each tenant.
 //!
-//! Waiters are not queued: each returned permit wakes all of them, and each tries again. `apps/src/fair_semaphore.rs`
-//! has a queue and serves tenants in round-robin order. Use it where requests wait for long.
+//! Waiters are not queued: each returned permit wakes all of them, and each tries again. The semaphore in
+//! `apps/src/fair_semaphore.rs` has a queue and serves tenants in round-robin order. Use that semaphore if requests
+//! wait for long.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,8 +1,8 @@
 //! Guards that count running work.
 //!
-//! The counter is explicit. Rejected: the reference count of a value that the work holds, because any further reference
-//! to the value would change it, and because the code would not show what is counted. No task is notified when the
-//! count drops to 0, because that would need a lock for each request; users poll the count.
+//! The counter is explicit. The reference count of a value that the work holds could replace it, but any further
+//! reference to the value would change that count, and the code would not show what is counted. No task is notified
+//! when the count drops to 0, because that would need a lock for each request; users poll the count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug, Clone, Default)]
 pub struct InFlight(Arc<AtomicUsize>);
 
-/// A guard for one unit of running work. Dropping the guard ends the unit.
+/// A guard for one unit of running work. Dropping the guard means that this work has ended.
 #[derive(Debug)]
 pub struct InFlightGuard(Arc<AtomicUsize>);
 

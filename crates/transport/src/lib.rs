@@ -16,8 +16,8 @@
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | `tokio-io-timeout` for [`WriteTimeout`] | its streams are not `Unpin`, which hyper and rustls need, so each connection would be boxed; and each connection would always have a timer, but here a timer exists only while a write waits |
-//! | `tokio_util::task::TaskTracker` for [`InFlight`] | it keeps a queue of waiters behind a lock, which each request would take although no task waits here; and the dependency tree does not contain its feature `rt` |
+//! | `tokio-io-timeout` for [`WriteTimeout`] | hyper and rustls need streams that are `Unpin`, which its streams are not, so each connection would be boxed; and each connection would always have a timer, but here a timer exists only while a write waits |
+//! | `tokio_util::task::TaskTracker` for [`InFlight`] | it keeps a queue of waiters behind a lock, which each request would take although no task waits here; and it needs the feature `rt` of `tokio-util`, which no other dependency enables |
 #![forbid(unsafe_code)]
 
 pub mod accept;

@@ -81,7 +81,8 @@ impl SocketFile {
     /// listening. Creates the folder if it is missing.
     ///
     /// # Errors
-    /// The errors of [`SocketFile::listen`], and if other users can enter the folder.
+    /// The errors of [`SocketFile::listen`]. Also fails if the folder belongs to another user, or if other users can
+    /// enter it.
     pub async fn listen_locked(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
         // Makes the path absolute, because the parent of a path like `a.sock` would be the empty path.
         let path = &std::path::absolute(path)?;

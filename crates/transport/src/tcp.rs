@@ -5,7 +5,7 @@
 //! queue. So a listener that no other process holds is closed in three steps: the kernel starts no further handshake
 //! ([`refuse_handshakes`]), handshakes in progress get time to finish, and all connections in the queue are accepted.
 //! If another process also holds the listener, for example a service manager, this process only drops the listener: the
-//! connections in the queue wait for the next process.
+//! connections in the queue wait for the next process that accepts from it.
 //!
 //! While the process has no free file descriptor, connections stay in the queue ([`ResourceShortage`]).
 //!
@@ -153,7 +153,7 @@ impl<T: Clone> Listener<T> {
                     let ready = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
                     match ready {
                         Ok(stream) => serve(AcceptedTcp { stream, peer, settings: settings.clone() }),
-                        Err(error) => tracing::warn!(%error, "cannot take a connection from the queue"),
+                        Err(error) => tracing::warn!(%error, "cannot accept a connection"),
                     }
                 }
                 Err(error) if is_of_connection(&error) => {}

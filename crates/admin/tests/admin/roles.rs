@@ -175,7 +175,8 @@ async fn an_expired_token_is_refused_and_creates_no_successor() {
     assert_eq!(kept.as_array().unwrap().len(), 7, "an expired token is listed until it is revoked");
 }
 
-/// If a token is revoked while a request arrives, the request has no effect, no matter how long it takes to arrive.
+/// If a token is revoked while a request arrives, the request has no effect, no matter how long the request takes to
+/// arrive.
 #[tokio::test]
 async fn a_token_that_is_revoked_before_the_body_has_arrived_does_nothing() {
     use tokio::io::AsyncWriteExt as _;
@@ -225,7 +226,7 @@ async fn the_audit_log_names_the_token() {
     let shop = "/v1/tenants/acme/apps/shop";
     assert_eq!(served.ask_with(&token, "POST", &format!("{shop}/stop"), "").await.status, 200);
     assert_eq!(served.ask_with(&token, "DELETE", shop, "").await.status, 403);
-    // A request to read another tenant's object has a line in the audit log.
+    // Reading an own object has no line in the audit log. The attempt to read another tenant's object has one.
     assert_eq!(served.ask_with(&token, "GET", shop, "").await.status, 200);
     assert_eq!(served.ask_with(&token, "GET", "/v1/tenants/rival/apps/shop/logs", "").await.status, 403);
     let lines = served.audit();

@@ -48,7 +48,8 @@ pub enum TlsError {
         /// The permissions of the key file.
         mode: u32,
     },
-    /// There is no certificate: the folder of certificates contains none, and none is configured by its files.
+    /// There is no certificate: the folder of certificates contains none, and
+    /// [`TlsSettings::files`](crate::tls::TlsSettings::files) is empty.
     #[error("there is no certificate in `{}`", path.display())]
     Nothing {
         /// The folder of certificates, or the section of the node file if no folder is configured.

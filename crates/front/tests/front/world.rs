@@ -216,7 +216,7 @@ impl Tls {
 /// Returns a socket that listens on a port that the system chose.
 pub(crate) fn socket() -> TcpListener {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    // The queue has the length of the queues of the front door's own listeners.
+    // The accept queue is as long as the accept queues of the front door's own listeners.
     socket2::SockRef::from(&socket).listen(1024).unwrap();
     socket
 }
@@ -268,8 +268,8 @@ impl Setup {
         TestFront { address, connections, resolved, held, stop, serving }
     }
 
-    /// Starts a front door on `socket` that is stopped before it accepts the first connection. Returns the number of
-    /// connections that were cut off.
+    /// Starts a front door on `socket`, and stops the front door before it accepts the first connection. Returns the
+    /// number of connections that were cut off.
     pub(crate) fn drain(self, socket: TcpListener) -> JoinHandle<usize> {
         let grace = self.grace;
         let (front, ..) = self.open(socket);

@@ -40,7 +40,7 @@ impl Script {
         self.last.lock().unwrap().clone().expect("there was a call")
     }
 
-    /// Releases all calls that wait for the gate `name`, including later ones.
+    /// Releases all calls that wait for the gate `name`. Later calls pass the gate without waiting.
     pub fn open(&self, name: &str) {
         self.gate(name).add_permits(Semaphore::MAX_PERMITS / 2);
     }

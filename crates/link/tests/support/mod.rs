@@ -14,7 +14,7 @@ use isomer_wire::{Call, CallContext, CallError, CallFailure, CallResult, Callee 
 /// A time that is longer than any step of a test takes.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// The delay after a deadline that a test tolerates because of a busy machine.
+/// The delay after a deadline that a test tolerates, because the machine may be busy.
 pub const SLACK: Duration = Duration::from_secs(5);
 
 pub const PLAN: PlanDigest = PlanDigest([7; 16]);

@@ -22,11 +22,11 @@ pub enum Way {
     Back,
 }
 
-/// What the proxy does with some bytes.
+/// What the proxy does with the bytes that it has received.
 pub enum Deed {
-    /// Forward these bytes, which may be changed ones.
+    /// Forward these bytes, which may differ from the received ones.
     Send(Vec<u8>),
-    /// Forward the bytes after this pause, and later bytes after them.
+    /// Forward the received bytes after this pause. Bytes that arrive during the pause wait behind them.
     Delay(Duration),
     /// Forward these bytes, then cut the connection on both sides.
     SendAndCut(Vec<u8>),

@@ -39,7 +39,7 @@ impl TestServer {
         Self::at(&"127.0.0.1:0".parse().unwrap()).await
     }
 
-    /// Ends the server like a killed process: its connections are closed immediately.
+    /// Ends the server as if its process were killed: its connections are closed immediately.
     pub async fn kill(mut self) -> Address {
         self.task.abort();
         let _ = (&mut self.task).await;

@@ -22,7 +22,8 @@ pub(super) fn with_values(text: &str, values: &ConfigOverrides) -> Result<String
         for name in ["components", component.as_str(), "grants", "config"] {
             place = place.and_then(|table| table.entry(name).or_insert_with(|| Table::new().into()).as_table_mut());
         }
-        // `place` is `None` if a parent key is not a table. The manifest's checks report this.
+        // If a parent key is not a table, `place` is `None` and the value is not written: the checks of the manifest
+        // report the mistake.
         if let Some(config) = place {
             config.insert(key.clone(), Value::String(value.clone()));
         }

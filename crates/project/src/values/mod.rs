@@ -227,7 +227,8 @@ impl ConfigValue {
     }
 }
 
-/// Inserts the value for its component, or for each component that has its key.
+/// Inserts the value for the component that it names. If it names none, inserts the value for each component that has
+/// its key.
 fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) -> Result<(), CliError> {
     let ConfigValue { component, key, value } = config_value;
     if let Some(component) = component {
