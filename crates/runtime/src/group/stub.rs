@@ -190,7 +190,7 @@ async fn call<G: CallableGroups>(
     let guest = store.data_mut();
     guest.waits_for = None;
     let result = result?;
-    let memory = guest.charge_call(result.len()).map_err(no_memory)?;
+    let memory = guest.charge_call(result.len()).map_err(no_memory_for_result)?;
     guest.end_call(memory);
     Ok(result)
 }
@@ -255,8 +255,14 @@ async fn begin<G: CallableGroups>(
     Ok(())
 }
 
+/// Returns the failure of a call that was not run, because the caller's account has no memory for the arguments.
 fn no_memory(full: OutOfMemory) -> CallFailure {
     CallFailure::overloaded(full.to_string())
+}
+
+/// Returns the failure of a call that was run, but whose result the caller's account has no memory for.
+fn no_memory_for_result(full: OutOfMemory) -> CallFailure {
+    CallFailure::Lost { error: CallError::Overloaded, reason: full.to_string(), not_run: false }
 }
 
 /// Returns the failure of a call that a component makes outside of any request: while it starts, or after its request
