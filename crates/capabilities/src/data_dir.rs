@@ -2,7 +2,7 @@
 //! member processes that this process has started share it.
 //!
 //! Two lock files ensure this. The process that opened the directory holds the lock on `LOCK`. Its members share the
-//! lock on `MEMBERS`, so that after that process was killed, the next process waits until the last member has ended.
+//! lock on `MEMBERS`. If the first process is killed, the next one waits until the last of these members has ended.
 //!
 //! The layout is documented in `docs/reference/data-directory.md`; no other source file depends on it.
 
@@ -109,8 +109,8 @@ impl DataDir {
         self.path.join("sql")
     }
 
-    /// Returns the folder of copies of SQL stores on which new migrations are tried, in `STORE/NUMBER`. The folder also
-    /// contains the new files of stores that are being replaced, until they become the stores' files.
+    /// Returns the folder of the copies of SQL stores that `isomer dev` saves before it applies new migrations. Each
+    /// copy is in `STORE/NUMBER`. While a store is being replaced, its new file is in such a folder too.
     pub fn drafts(&self) -> PathBuf {
         self.path.join("drafts")
     }

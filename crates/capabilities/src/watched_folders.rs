@@ -222,7 +222,8 @@ impl RequestedCount {
     fn run(mut self) {
         while !self.is_over {
             self.shared.count();
-            // After this lock is released, a request starts the next count.
+            // A request for another count has set `again` before this lock was taken, or starts the count after it is
+            // released.
             let mut counting = locked(&self.shared.counting);
             self.shared.counted.send_replace(counting.started);
             self.is_over = !std::mem::take(&mut counting.again);

@@ -22,7 +22,7 @@ pub enum Fault {
     NoDescriptors,
 }
 
-/// A plan of which operations fail. Clones share the plan.
+/// A plan that decides which operations fail. Clones share the plan.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Plan>);
 

@@ -139,8 +139,8 @@ struct End {
 }
 
 impl End {
-    /// Called at the end of the response. Keeps the connection if the request was also sent completely, and if the
-    /// caller still polls the future of the exchange.
+    /// Called at the end of the response. Keeps the connection if it is still open, if the request was also sent
+    /// completely, and if the caller has not dropped the future of the exchange.
     fn reached(self) {
         if self.request_end.is_reached() && !self.done.is_closed() && !self.connection.is_closed() {
             self.is_kept.store(true, Ordering::Release);

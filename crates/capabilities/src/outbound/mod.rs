@@ -122,12 +122,12 @@ impl Default for OutboundNetwork {
 }
 
 impl OutboundNetwork {
-    /// Uses the operating system's resolver and the public certificate authorities.
+    /// Creates a value with the operating system's resolver and the public certificate authorities.
     pub fn new(limits: OutboundLimits) -> Self {
         Self::with(limits, Arc::new(SystemResolver), public_roots())
     }
 
-    /// Uses the given resolver and certificate authorities.
+    /// Creates a value with the given resolver and certificate authorities.
     pub fn with(limits: OutboundLimits, resolver: Arc<dyn Resolve>, roots: RootCertStore) -> Self {
         Self { authorities: Authorities::from(roots), resolver, limits, stubs: Arc::default() }
     }

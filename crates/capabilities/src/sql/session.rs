@@ -52,7 +52,7 @@ const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
 const TRIGGER_DEPTH_MAX: i32 = 100;
 /// The unused pages of a store's file are released if there are at least this many.
 const UNUSED_PAGES_MIN: u64 = 64;
-/// The maximum number of pages that SQLite supports, which means no limit here.
+/// The maximum number of pages that SQLite supports. Used if no limit applies.
 const PAGES_MAX: u64 = 0xffff_fffe;
 
 /// Whether a connection can write or only read.

@@ -1,5 +1,5 @@
 //! Tests of failures that a caller of this crate cannot cause (threads that do not start, an interrupted replacement),
-//! and of limits that no statement can exceed.
+//! and of the limits of connections that run no statement of a guest.
 
 use std::fs;
 use std::time::Instant;

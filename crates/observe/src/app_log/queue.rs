@@ -51,11 +51,11 @@ pub(super) struct OpenLog {
     pub(super) closed: AtomicBool,
     /// The number of bytes in the log's lines that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
-    /// The number of lines that were dropped since the last report of dropped lines because of the tenant's quota.
+    /// The number of lines that were dropped because of the tenant's quota since the last report of dropped lines.
     pub(super) over_quota: AtomicU64,
-    /// The number of lines that were dropped since the last report of dropped lines because too many were waiting.
+    /// The number of lines that were dropped because too many were waiting, since the last report of dropped lines.
     pub(super) too_fast: AtomicU64,
-    /// The number of lines that were dropped since the last report of dropped lines because writing them failed.
+    /// The number of lines that were dropped because writing them failed, since the last report of dropped lines.
     pub(super) not_written: AtomicU64,
     /// The state that the writer's thread needs for this log.
     pub(super) written: Mutex<WriterState>,
