@@ -63,8 +63,8 @@ pub enum DataDirError {
 
 impl DataDir {
     /// Opens the data directory at `path`, creates it if it does not exist, and locks it for this process. If an
-    /// earlier process was killed while it replaced a store (see [`DataDir::drafts`]), finishes or discards the
-    /// replacement.
+    /// earlier process was killed while it replaced a store (see [`DataDir::drafts`]), finishes the replacement if the
+    /// store's old file was already renamed, and otherwise discards it.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;
         for part in ["kv", "sql", "cache"] {

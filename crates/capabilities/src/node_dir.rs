@@ -81,7 +81,7 @@ impl NodeDir {
         self.path.join("trials")
     }
 
-    /// Returns the folder of the files of running take-overs that replace stores.
+    /// Returns the folder that contains the files of unfinished take-overs that replace stores.
     #[must_use]
     pub fn takeovers(&self) -> PathBuf {
         self.path.join("takeovers")

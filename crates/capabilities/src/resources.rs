@@ -30,7 +30,7 @@ pub struct AppResources {
     pub storage: Arc<StorageAccount>,
     /// The account to which the stores charge processor time and memory.
     pub account: Arc<Account>,
-    /// The maximum of a SQL store's statement time limit, which the manifest can only reduce.
+    /// The maximum time limit of a SQL store's statements. The manifest can only set a lower limit.
     pub statement_time_max: Duration,
     /// The hosts to which the tenant's apps may send requests; `None` if only the manifest restricts the hosts.
     pub outbound: Option<Arc<TenantHosts>>,

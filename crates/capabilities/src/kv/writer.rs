@@ -91,8 +91,8 @@ impl GroupWriter {
         job_queue.spawn(move || {
             writer.used = true;
             let results = write_group(&writer.store);
-            // Releases the store before the results are sent, because a caller that drops the last handle after its
-            // result expects the file to be closed.
+            // Releases the store before the results are sent, because a caller may drop the last handle as soon as it
+            // has its result, and then expects the file to be closed.
             drop(writer);
             for (reply, result) in results {
                 let _ = reply.send(result);

@@ -47,7 +47,7 @@ struct BodyStart {
     ended: bool,
 }
 
-/// Shows whether a body has ended, because it was sent completely or dropped.
+/// Shows whether a body has ended, that is, whether it was sent completely or dropped.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BodyEnd(Arc<AtomicBool>);
 

@@ -279,7 +279,7 @@ impl PoolShared {
 }
 
 impl PoolState {
-    /// Returns whether one more thread must be started, and then counts it in `starting`.
+    /// Returns whether one more thread must be started. If so, counts it in `starting`.
     fn starts_thread(&mut self) -> bool {
         let threads = self.threads.len() + self.starting;
         let starts = threads < self.queues.threads_max() && self.queues.ready_more_than(self.idle + self.starting);

@@ -3,8 +3,8 @@
 //!
 //! All new migrations are applied in one transaction, together with their records (name and SHA-256) in a table of the
 //! store. So the store changes from one schema to the next completely or not at all. Foreign keys are checked at the
-//! end of each file and not at each statement, because otherwise a table that other tables refer to could not be
-//! rebuilt, which is how SQLite's documentation says to alter a table.
+//! end of each file and not at each statement. Otherwise, a table that other tables refer to could not be altered by
+//! rebuilding it, as SQLite's documentation recommends.
 //!
 //! Applied files must not change: a changed file, a missing file, or a new file before an applied one is an error. A
 //! migration that was applied but belongs to a later revision is accepted if its name comes after all files of this

@@ -232,7 +232,7 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Finishes or undoes the replacements in the folders `drafts/STORE/NUMBER`, which a killed process left. The stores
+/// Finishes or discards the replacements that a killed process left in the folders `drafts/STORE/NUMBER`. The stores
 /// are in the folder `sql`, and no process may have them open. Blocks.
 ///
 /// There is no record of these replacements. If the store has a file, the store was not replaced, so the new file is
