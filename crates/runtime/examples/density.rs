@@ -53,7 +53,7 @@ impl Taken {
     fn print(&self, what: &str, before: &Self, count: usize) {
         let each = |now: f64, before: f64| (now - before) / count as f64;
         println!(
-            "{what}: each {:.1} KiB resident ({:.1} KiB anonymous), {:.1} KiB of page tables, {:.2} mappings, {:.2} descriptors",
+            "{what}: {:.1} KiB resident ({:.1} KiB anonymous), {:.1} KiB of page tables, {:.2} mappings, {:.2} descriptors",
             each(self.rss_kib, before.rss_kib),
             each(self.private_kib, before.private_kib),
             each(self.page_tables_kib, before.page_tables_kib),
@@ -131,8 +131,8 @@ async fn main() {
         let before = Taken::now();
         let began = Instant::now();
         let engine = Engine::new(sizes).unwrap();
-        println!("engine for {name}: {:?}", began.elapsed());
-        Taken::now().print("  it takes", &before, 1);
+        println!("creating the engine for {name}: {:?}", began.elapsed());
+        Taken::now().print("  the engine", &before, 1);
         drop(engine);
     }
     let engine = Engine::new(PoolSizes::of_a_node()).unwrap();
@@ -140,9 +140,9 @@ async fn main() {
     let began = Instant::now();
     let first = Key::new(&engine, [&bytes[..]]);
     let code = cache.compile(&engine, &first, &bytes, b"").unwrap();
-    println!("compiled {} KB in {:?}", bytes.len() / 1000, began.elapsed());
+    println!("compiling a component of {} KB: {:?}", bytes.len() / 1000, began.elapsed());
     let file = folder.path().join(format!("{}.code", first.as_str()));
-    println!("its code: {} KB", std::fs::metadata(&file).unwrap().len() / 1000);
+    println!("compiled code: {} KB", std::fs::metadata(&file).unwrap().len() / 1000);
     let keys: Vec<_> = (0..apps).map(|app| Key::new(&engine, [&app.to_le_bytes()[..]])).collect();
     for key in &keys {
         std::fs::copy(&file, folder.path().join(format!("{}.code", key.as_str()))).unwrap();
@@ -177,11 +177,11 @@ async fn main() {
         times.push(began.elapsed());
     }
     print_times("first response of a loaded app", times);
-    println!("{:?}", account.used());
+    println!("use of the account: {:?}", account.used());
     // The number of instances that stay live. The pool has room for 2,048 instances, and room for 128 of them is kept
     // free by evicting idle instances.
     let live = apps.min(2048 - 128);
-    Taken::now().print("then a live instance", &live_before, live);
+    Taken::now().print("a live instance, in addition to its app", &live_before, live);
 
     let mut times = Vec::new();
     for group in &groups {
@@ -203,7 +203,7 @@ async fn main() {
     }
     print_times("load, link and first response", times);
 
-    for (what, requests) in [("a fresh instance each", 1), ("one instance", 10_000)] {
+    for (what, requests) in [("a new instance for each request", 1), ("one instance for all requests", 10_000)] {
         let group = group(&engine, &code, settings(&account, requests));
         let mut times = Vec::new();
         let began = Instant::now();
@@ -213,6 +213,6 @@ async fn main() {
             times.push(began.elapsed());
         }
         println!("{:.0} requests/s, one after another, {what}", 5000.0 / began.elapsed().as_secs_f64());
-        print_times("  each", times);
+        print_times("  time of a request", times);
     }
 }

@@ -38,7 +38,7 @@ const WORLD_IMPORTS: &str = "
     import wasi:config/store@0.2.0-rc.1;
 ";
 
-/// Types in a separate package, from which an app's interfaces use them.
+/// An interface that contains only types, and two interfaces that use these types.
 const TYPES: &str = "
     interface types { record seen { environment: string, config: string } }
     interface inner { use types.{seen}; tell: func() -> seen; }

@@ -138,7 +138,8 @@ impl CodeCache {
         Ok(removed)
     }
 
-    /// Returns the note that is stored under `key`. Cheap, because it needs no engine with a pool.
+    /// Returns the note that is stored under `key`. Unlike [`CodeCache::load`], this needs no engine with a pool, so it
+    /// is cheap.
     pub fn note(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.path(key, "note");
         let file = File::open(&path).ok()?;

@@ -32,7 +32,7 @@ pub(super) struct LoadedCode(Mutex<Map>);
 #[derive(Default)]
 struct Map {
     code: HashMap<Key, Weak<Component>>,
-    /// The number of entries that remained after the last removal of entries whose code is unmapped.
+    /// The number of entries after the last clean-up, which removed the entries whose code was unmapped.
     cleaned: usize,
 }
 

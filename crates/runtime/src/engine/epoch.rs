@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::lanes::watch;
 
-/// The interval of the regular ticks, at which the epoch advances in any case. A guest may run for this long before its
-/// deadline is checked again.
+/// The interval of the regular ticks. The epoch advances at each of them, even if no guest has used up its time slice.
+/// A guest may run for this long before its deadline is checked again.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 
 /// The maximum time between two checks of time slices while guests run.

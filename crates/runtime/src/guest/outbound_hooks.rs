@@ -18,8 +18,8 @@ pub(crate) const NO_OWNER: usize = usize::MAX;
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// The host memory of one exchange with an external server in bytes: the waiting chunks of both bodies, the head of the
-/// response, and the connection with its buffers. `BUFFER_BYTES` in `outbound/http_connection.rs` is small enough for
-/// this size.
+/// response, and the connection with its buffers. All of this fits, because `BUFFER_BYTES` in
+/// `outbound/http_connection.rs` limits the buffers.
 const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 
 /// The HTTP hooks of one wasmtime store.

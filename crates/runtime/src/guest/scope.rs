@@ -33,8 +33,8 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// Returns the count of the requests and calls that use the groups.
     fn in_flight(&self) -> &InFlight;
 
-    /// Calls a function of one of the groups, within a poll whose processor time is measured. Sets no timer: the caller
-    /// drops the future at the deadline.
+    /// Calls a function of one of the groups. The returned future must be polled within a poll whose processor time is
+    /// measured. Sets no timer: the caller drops the future at the deadline.
     fn call(
         &self,
         function: GroupFunction,

@@ -10,9 +10,9 @@ use super::denials::Denials;
 use crate::folders::{Directory, FolderStorage, GrantedFolders};
 use crate::pool::Account;
 
-/// The number of host handles that an instance may hold if it serves one request at a time, such as requests, fields,
-/// buckets and connections. The object of each handle may take as much host memory as `http_heads` allows. A guest that
-/// exceeds the number traps.
+/// The number of host handles (such as requests, fields, buckets and connections) that an instance may hold if it
+/// serves one request at a time. The object of each handle may take as much host memory as `http_heads` allows. A guest
+/// that exceeds the number traps.
 const HANDLES_MAX: usize = 2_000;
 
 /// The number of additional handles for each further request that an instance may serve at the same time.

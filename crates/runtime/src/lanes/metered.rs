@@ -369,8 +369,8 @@ mod tests {
         }
     }
 
-    /// Runs `guest` in the slow lane, in a task that is dropped during its last poll, in which the guest becomes calm
-    /// or its future becomes ready.
+    /// Runs `guest` in a task of the slow lane, and drops the task during its last poll: the poll in which the guest
+    /// becomes calm or its future becomes ready.
     fn dropped_in_its_last_poll<T: Send + 'static>(guest: impl FnOnce() -> Poll<T> + Send + 'static) {
         let task = Arc::new(std::sync::Mutex::new(None::<Task<SlowLaneEnd<T>>>));
         let (dropping, mut guest, panics) = (task.clone(), Some(guest), Panics);

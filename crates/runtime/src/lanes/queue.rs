@@ -25,7 +25,7 @@ pub(crate) struct FairQueue<T> {
     waiting: usize,
     /// The number of jobs that run.
     running: usize,
-    /// The number of entries that remained when entries without jobs were last removed.
+    /// The number of entries after the last clean-up, which removed entries without jobs.
     cleaned: usize,
 }
 
@@ -109,7 +109,8 @@ impl<T> FairQueue<T> {
         self.waiting
     }
 
-    /// Removes entries that have no job and whose virtual time is not ahead of the queue's virtual time.
+    /// If there are many more entries than after the last clean-up, removes those that have no waiting or running job
+    /// and whose virtual time is not ahead of the queue's virtual time.
     fn clean_up(&mut self) {
         if self.accounts.len() < 2 * self.cleaned + 16 {
             return;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{nanoseconds_at, now};
 
-/// The time after the last poll of any guest for which the epoch clock continues to check at short intervals.
+/// The epoch clock continues to check at short intervals until no guest has been polled for this time.
 const ACTIVE: Duration = Duration::from_millis(100);
 
 static SLOTS: Mutex<Vec<Arc<PollSlot>>> = Mutex::new(Vec::new());

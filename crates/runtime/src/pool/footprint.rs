@@ -1,4 +1,4 @@
-//! The footprint of an instance of a component: the resources that it takes of the engine's pool and of the host's
+//! The footprint of an instance of a component: the resources that it takes from the engine's pool and from the host's
 //! heap.
 //!
 //! The numbers come from wasmtime's compiler, which resolves a component statically: it follows every module and nested
@@ -104,7 +104,7 @@ const RESOURCE_TABLES_BYTES: usize = 2 * COMPONENT_HANDLES_MAX * HANDLE_SLOT_BYT
 /// The size in bytes of one handle in wasmtime's table, as measured by `tests/handles.rs`.
 const HANDLE_SLOT_BYTES: usize = 24;
 
-/// The resources that an instance of a component takes of the engine's pool and of the host's heap.
+/// The resources that an instance of a component takes from the engine's pool and from the host's heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
     /// The slots of the pool that the instance takes.

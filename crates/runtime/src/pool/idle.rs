@@ -69,7 +69,7 @@ pub(crate) struct IdlePools<T>(Mutex<List<T>>);
 
 struct List<T> {
     pools: Vec<RegisteredPool<T>>,
-    /// The number of pools that remained after the last removal of pools that no longer exist.
+    /// The number of pools after the last clean-up, which removed the pools that no longer existed.
     cleaned: usize,
 }
 

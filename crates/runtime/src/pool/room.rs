@@ -44,7 +44,7 @@ const DROP_MAX: Duration = Duration::from_millis(5);
 const DROP_BY_TASK_MAX: Duration = Duration::from_millis(100);
 
 /// The interval at which a pending reservation tries to evict an instance. An instance may have become idle between the
-/// reservation's last attempt and the moment at which it was queued.
+/// reservation's last attempt and the moment at which the reservation was queued.
 const EVICT_AGAIN_EVERY: Duration = Duration::from_millis(50);
 
 /// The interval at which the sweeper evicts instances that have been idle for too long.

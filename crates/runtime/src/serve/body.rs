@@ -24,7 +24,7 @@ use crate::pool::{HostMemory, OutOfMemory};
 /// The future of the work that a request still has to do after the head of its response exists.
 pub(crate) type Run = MeteredFuture<()>;
 
-/// The remaining work of a request, by the task that polls it.
+/// The remaining work of a request. The variant states which task polls it.
 pub(crate) enum RemainingWork {
     /// The work is polled whenever the body is polled.
     Reader(Run),

@@ -29,7 +29,7 @@ pub(crate) struct Exchange {
 /// The head of a response, or the reason why the request failed.
 pub(crate) type HeadOrFailure = Result<http::Response<WasiBody>, Failure>;
 
-/// Sends the head of a response, or a failure. Only the first of them is sent.
+/// Sends the head of a response, or a failure. Only the first head or failure is sent.
 #[derive(Clone)]
 pub(crate) struct HeadSender {
     sender: Arc<Mutex<Option<oneshot::Sender<HeadOrFailure>>>>,

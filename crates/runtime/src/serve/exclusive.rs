@@ -101,7 +101,8 @@ impl ExclusiveInstances {
                 Ok(ResponseBody::of(response, rest, signals, ended_sender, unread))
             }
             Err(failure) => {
-                // The handler may still have work to do after it has returned an error.
+                // No body will be read. But the handler may still have work to do after it has returned an error, so
+                // its execution continues in a task of its own.
                 drop(ended_sender);
                 if let Some(mut run) = run
                     && std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut run).poll(cx).is_pending())).await

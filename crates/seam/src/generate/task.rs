@@ -11,7 +11,8 @@
 //! have 16 bits. A larger handle occurs with some 30,000 calls in flight; the stub traps in that case. One waitable set
 //! is kept for the next call.
 //!
-//! If a call is cancelled, its subtask is cancelled. If the result arrived before that, it is returned.
+//! If a call is cancelled, its subtask is cancelled. If the result arrived before the cancellation, the result is
+//! returned.
 
 use isomer_wire::image::BASE;
 use wasm_encoder::{BlockType, CanonicalOption, ComponentExportKind, ExportKind, ValType};

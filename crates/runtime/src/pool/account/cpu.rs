@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The time in which the account's rate fills the empty bucket. It determines the size of the bucket.
 const BUCKET: Duration = Duration::from_secs(1);
 
-/// The retry time for a request of an account whose rate is zero.
+/// The time after which a request may be retried if the account's rate is zero.
 const NO_RATE_RETRY: Duration = Duration::from_secs(3600);
 
 const SECOND_NS: u128 = 1_000_000_000;
