@@ -36,8 +36,8 @@ pub(crate) struct ServeFlags {
     /// The maximum time that requests in progress have to finish after the signal to stop, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     grace: u64,
-    /// Serve an app for `isomer test`: use this folder for compiled code, print the line of JSON but write the log for
-    /// people, and stop when standard input is closed.
+    /// Serve an app for `isomer test`: use this folder for compiled code, print the line of JSON that `--json` prints
+    /// but write the log for people, and stop when standard input is closed.
     #[arg(long, value_name = "DIR", hide = true, conflicts_with = "json")]
     test_mode: Option<PathBuf>,
     /// Derive the time of day and random values from the request and the component. Only for tests, because the values

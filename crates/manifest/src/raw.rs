@@ -96,7 +96,7 @@ pub(crate) struct RawComponent {
     pub(crate) grants: Option<RawGrants>,
     /// Maximum memory, time and request size.
     pub(crate) limits: Option<RawLimits>,
-    /// For imports that several components export: the component that provides the import, by the import's name.
+    /// The component that provides an import, by the import's name. Needed if several components export the interface.
     #[serde(default)]
     pub(crate) links: BTreeMap<Spanned<ImportText>, Spanned<NameText>>,
     /// Whether the component is never fused with another component, in any shape. Use it for code that you do not
@@ -104,9 +104,9 @@ pub(crate) struct RawComponent {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) isolate: bool,
-    /// Exported functions that are idempotent: calling one twice has the same effect as calling it once. If a call of
-    /// such a function to another process is lost, the call is repeated. An entry is an interface, for all its
-    /// functions, or a function of an interface. The version may be left out.
+    /// Exported functions that are idempotent: calling one twice has the same effect as calling it once. If a call to
+    /// such a function in another process is lost, the call is repeated. An entry is one function of an interface, or
+    /// an interface with all its functions. The version may be left out.
     #[serde(default)]
     pub(crate) idempotent: Vec<Spanned<FunctionText>>,
     /// Maximum number of requests that one instance serves at the same time. Use more than 1 only for components that

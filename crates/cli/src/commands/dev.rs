@@ -26,8 +26,9 @@ pub(crate) struct Arguments {
     /// faster, and backtraces have no line numbers.
     #[arg(long)]
     release: bool,
-    /// If an applied SQL migration was edited, recreate its store without asking: from the latest copy to which the
-    /// migrations can be applied, or empty if there is no such copy. Data that was written after the copy is lost.
+    /// If an SQL migration was edited after it was applied, recreate the store without asking. The store starts from
+    /// the latest copy to which the migrations can be applied, or empty if there is no such copy. Data that was written
+    /// after the copy is lost.
     #[arg(long)]
     recreate_stores: bool,
     #[command(flatten)]

@@ -15,7 +15,7 @@ use crate::doctor::{CheckState, Finding, disk, port, system, toolchain};
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component. Without an app,
-    /// only the needs that all apps share are checked.
+    /// only what every app needs is checked.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The address at which `isomer run` will listen.

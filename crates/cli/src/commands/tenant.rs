@@ -60,8 +60,9 @@ struct Set {
     /// The maximum size of the logs that the tenant's apps write per hour, for example `16MiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     log: Option<u64>,
-    /// A host name that is reserved for this tenant: no app of another tenant can be deployed under it, or under a name
-    /// that a wildcard matches. May be repeated; the list replaces the previous list. `none` means no host name.
+    /// A host name that is reserved for this tenant: no app of another tenant can be deployed under it. A wildcard
+    /// (`*.shop.example`) reserves all names that it matches. May be repeated; the list replaces the previous list.
+    /// `none` means no host name.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     #[command(flatten)]

@@ -43,7 +43,7 @@ struct Create {
     /// The time for which the token is valid, for example `30d` or `12h` [default: until it is revoked].
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires: Option<Duration>,
-    /// Write the token to this file instead of standard output. The file must not exist.
+    /// Write the token to this file instead of standard output. The file must not exist yet.
     #[arg(long, value_name = "FILE")]
     to_file: Option<PathBuf>,
     #[command(flatten)]

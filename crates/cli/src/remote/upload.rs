@@ -21,7 +21,11 @@ pub(crate) async fn upload(
     let largest = bytes.values().map(Bytes::len).max().unwrap_or(0) as u64;
     if largest > BLOB_BYTES_MAX {
         return Err(CliError::failed(
-            format!("a file of the app has {}, and a node accepts at most {}", size(largest), size(BLOB_BYTES_MAX)),
+            format!(
+                "a file of the app has a size of {}, but a node accepts at most {}",
+                size(largest),
+                size(BLOB_BYTES_MAX)
+            ),
             "strip debug information, or serve large files from elsewhere",
         ));
     }

@@ -73,8 +73,8 @@ pub(crate) struct RawFront {
     #[serde(default)]
     pub(crate) trusted_proxies: Vec<Spanned<AddressRangeText>>,
     /// Whether each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2). The
-    /// connection counts for the client address in the header. A connection of a trusted proxy without the header is
-    /// closed. Other clients cannot send the header.
+    /// connection is counted for the client address in the header, not for the proxy. A connection of a trusted proxy
+    /// without the header is closed. Other clients cannot send the header.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
 }
