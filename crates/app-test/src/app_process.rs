@@ -196,7 +196,7 @@ fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
             first.push(format!("… {lost} lines"));
         }
         first.extend(last);
-        // Sending fails only if the receiver was dropped, because the log is not needed.
+        // The receiver is dropped if the log is not needed. Then sending fails, which is ignored.
         let _ = sender.send(first);
     });
     receiver

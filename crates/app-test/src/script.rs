@@ -38,7 +38,7 @@ pub struct Script {
 #[derive(Debug)]
 pub struct TestCase {
     pub(crate) name: String,
-    /// The number of the line in the file that contains the request, from 1.
+    /// The line number of the request in the file, counted from 1.
     pub(crate) line: usize,
     pub(crate) method: String,
     pub(crate) target: String,

@@ -237,7 +237,7 @@ mod tests {
             ["0\r\n\r\n", "5\r\n0\r\n\r\n\r\n0\r\n\r\n", "A;q\r\n0123456789\r\n0\r\na: b\r\nc: d\r\n\r\n", "none\r\n"]
         {
             assert!(is_whole(whole.as_bytes()), "{whole:?}");
-            // No beginning of a complete body is complete.
+            // A proper prefix of a complete body is never complete.
             for end in 0..whole.len() {
                 assert!(!is_whole(&whole.as_bytes()[..end]), "{:?}", &whole[..end]);
             }

@@ -73,8 +73,8 @@ mod tests {
 
     use super::*;
 
-    /// Adds the names of variables that the sources in `dir` read to `names`. They are recognised by the code before
-    /// the name.
+    /// Adds to `names` the variables that the sources in `dir` read. A variable is recognised by the code in front of
+    /// its name.
     fn named_in(dir: &Path, names: &mut BTreeSet<String>) {
         for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
             if path.is_dir() {

@@ -142,7 +142,7 @@ impl SocketPolicy for CommandSockets {
 /// The maximum number of addresses for which a denial is reported.
 const REPORTS_MAX: usize = 20;
 
-/// The socket policy of a command component that reports denied operations, with the flag that would allow them.
+/// A socket policy that applies [`CommandSockets`], and reports denied operations with the flags that would allow them.
 pub(crate) struct ReportingSockets {
     sockets: CommandSockets,
     console: Console,

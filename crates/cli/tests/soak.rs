@@ -1,7 +1,7 @@
 //! Runs a node with good and hostile tenants while apps are deployed, swapped and rolled back. No response may be
-//! wrong, and no request of a good tenant may fail. The test runs for a few seconds, or for half a minute with
-//! `ISOMER_LONG`, after which memory, descriptors and threads must not have grown. `cargo xtask soak --long` does the
-//! same for a million requests.
+//! wrong, and no request of a good tenant may fail. The test runs for a few seconds. With `ISOMER_LONG`, it runs for
+//! half a minute and also checks that memory, descriptors and threads have not grown. `cargo xtask soak --long` does
+//! the same for a million requests.
 //!
 //! `ISOMER_SOAK_SEED=N` repeats the random choices of an earlier run.
 

@@ -83,7 +83,8 @@ pub struct Component {
     pub grants: Grants,
     /// The component's own limits: `limits`. The platform's defaults apply to limits that are absent.
     pub limits: ComponentLimits,
-    /// For imports that several components export, the component that provides the import, by import: `links`.
+    /// The component that provides an import, by the import's name: `links`. Needed if several components export the
+    /// interface.
     pub links: BTreeMap<String, Spanned<ComponentName>>,
     /// Whether the component is never fused with other components: `isolate`.
     pub isolate: bool,

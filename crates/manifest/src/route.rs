@@ -17,8 +17,8 @@ pub(crate) const ROUTE_PATTERN: &str = "^/";
 pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
 
 impl Route {
-    /// Returns whether the route matches the path of a request, in any equivalent notation of the path. `path` contains
-    /// no query.
+    /// Returns whether the route matches the path of a request. Equivalent notations of the path match alike. `path`
+    /// contains no query.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let path = &*normal(path);

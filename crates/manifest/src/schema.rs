@@ -20,8 +20,8 @@ pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
         settings.transforms.push(Box::new(RecursiveTransform(for_toml as fn(&mut schemars::Schema))));
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    // Maps of `serde_json` keep the order of insertion only if another crate enables this feature. The generated
-    // documents must not depend on features of other crates, so the keys are sorted.
+    // Maps of `serde_json` keep the order of insertion if any crate enables the feature for it. The generated documents
+    // must not depend on features of other crates, so the keys are sorted.
     schema.sort_all_objects();
     schema
 }

@@ -187,8 +187,8 @@ impl Check<'_> {
         let mut shown = String::new();
         for part in self.path.iter().map(String::as_str).chain((!key.is_empty()).then_some(key)) {
             if part.ends_with(']') {
-                // The part of a list's element contains the key of the list (`routes[0]`). So the key, which is the
-                // part before it, is removed.
+                // The part of a list's element repeats the key of the list (`routes[0]`), so the key in front of it
+                // (`routes`) is removed.
                 shown.truncate(shown.rfind('.').map_or(0, |dot| dot + 1));
                 shown.push_str(part);
             } else {

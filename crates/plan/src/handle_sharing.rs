@@ -67,12 +67,11 @@ pub(crate) fn granted(app: &App, types: &Types, package: &str, component: &Compo
     grants.into_iter().map(|grant| grant.granted(&app.components[component].grants)).collect()
 }
 
-/// Isolates sets of components that pass handles if another set in their group has different grants for the same
-/// package.
+/// If two sets of components in one group pass handles of the same package but have different grants for it, isolates
+/// the second set.
 ///
-/// A composition has one import of a package for all components that pass handles of its resources. If two sets of a
-/// group have different grants, the second set becomes a separate composition. The planner checks later, as for every
-/// seam, whether values can cross the seams that result.
+/// A composition has one import of a package for all components that pass handles of its resources, so these components
+/// must have equal grants. The planner checks later, as for every seam, whether values can cross the seams that result.
 pub(crate) fn isolate_conflicts(
     app: &App,
     types: &Types,

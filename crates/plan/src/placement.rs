@@ -35,8 +35,8 @@ pub(crate) enum Separation {
 }
 
 impl Placement {
-    /// Returns a key that is equal for components of one composition: the group, and the first of the components that
-    /// are isolated together if `component` is isolated.
+    /// Returns a key that is equal for components of one composition: the group, and for an isolated component also the
+    /// first of the components that are isolated together.
     pub(crate) fn unit(&self, component: &ComponentName) -> (String, Option<ComponentName>) {
         let leader = self.separation.as_ref().map(|separation| match separation {
             Separation::Isolate | Separation::Limits => component,
@@ -78,7 +78,8 @@ pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentN
     let group_of = |component: &ComponentName| match grouped.get(component) {
         Some(group) => (*group).clone(),
         None if everything_in_one => MONOLITH.to_owned(),
-        // A group of the shape may have the same name as a component that is not in this group.
+        // A group of the shape has the name of this component but does not contain it, so the component's own group
+        // needs another name.
         None if shape.groups.contains_key(component.as_str()) => format!("{component}-alone"),
         None => component.to_string(),
     };

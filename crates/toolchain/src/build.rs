@@ -74,9 +74,9 @@ pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {
     missing.collect()
 }
 
-/// Returns the paths to watch for an app: its manifest, its packages and migrations, the files outside of the packages
-/// that the last build read, and the files that commands read (all files in the app's folder if the manifest does not
-/// list them). Granted folders are also watched, but only for being created or removed.
+/// Returns the paths to watch for an app: its manifest, its packages and migrations, the files that the last build read
+/// outside of the packages, and the files that commands read (all files in the app's folder if the manifest does not
+/// list them). A granted folder is also watched, but only for its creation and removal.
 pub fn watch_paths(app: &App, app_dir: &Path, profile: BuildProfile) -> WatchSet {
     let mut set = WatchSet::default();
     set.add(app_dir.join(MANIFEST_FILE));

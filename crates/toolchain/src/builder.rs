@@ -85,7 +85,7 @@ impl BuildFacts {
 }
 
 impl SourceComponent<'_> {
-    /// Returns the component that the recorded build made, as up to date.
+    /// Returns the component that the recorded build made, marked as unchanged.
     pub(crate) fn up_to_date(self, record: Record) -> BuiltComponent {
         BuiltComponent { component: self.name.clone(), wasm_path: record.output, changed: false, took: None }
     }

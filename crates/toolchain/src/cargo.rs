@@ -181,8 +181,8 @@ fn not_built(wanted: Vec<(CargoPackage, Package)>, output: String) -> BuildError
     BuildError::Cargo { components: stale.map(|(wanted, _)| wanted.component).collect(), output }
 }
 
-/// Returns the packages that Cargo reports as failed, in the order of `output`. Packages that Cargo only stopped
-/// building are left out.
+/// Returns the packages that Cargo reports as failed, in the order of `output`. Packages that Cargo stopped building
+/// because another one failed are left out.
 fn failed_packages(output: &str) -> Vec<String> {
     const SIGNS: [&str; 2] = ["error: could not compile `", "error: failed to run custom build command for `"];
     let mut failed = Vec::new();

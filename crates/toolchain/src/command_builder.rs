@@ -98,9 +98,9 @@ struct CommandFiles {
     in_doubt: BTreeSet<PathBuf>,
 }
 
-/// Runs the command in the app's folder. The inner result is the failure of the command. The files that it wrote are
-/// returned even then, because they must not be treated as changes by the user: a development server would run the
-/// failing command again and again.
+/// Runs the command in the app's folder. The inner result is an error if the command fails. The files that it wrote are
+/// returned even then, because they must not be treated as changes by the user: otherwise, a development server would
+/// run the failing command again and again.
 ///
 /// # Errors
 /// If the command cannot be started, or has too many inputs.

@@ -36,7 +36,7 @@ impl<'a> CommandScope<'a> {
         record: impl Fn(&ComponentName) -> Option<Record>,
     ) -> Self {
         let mut foreign = BTreeSet::new();
-        // Inputs that the manifest lists are never ignored.
+        // The products of later commands are ignored, unless the manifest lists the inputs.
         if inputs.is_none() {
             for (other, component) in app.components.iter().filter(|(other, _)| *other > name) {
                 if let ComponentSource::Command { wasm, .. } = &component.source.value {

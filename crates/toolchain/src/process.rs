@@ -23,8 +23,8 @@ pub type ProgressReporter<'a> = &'a mut dyn FnMut(BuildProgress<'_>);
 /// contain the cause.
 const OUTPUT_LINES_MAX: usize = 400;
 
-/// The interval at which it is checked whether a program that prints nothing has ended. Usually the end of its output
-/// is noticed first.
+/// The interval between two checks whether a program that prints nothing has ended. Usually, the end of its output is
+/// noticed first.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The maximum time to wait for another line after a program has ended. The wait is limited because a process that the

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 /// Environment variables by name, each with the digest of its value, or `None` if it is not set.
 pub(crate) type Variables = BTreeMap<String, Option<String>>;
 
-/// The maximum number of files in a target folder that are read. Variables that only other files name are missed.
+/// The maximum number of files in a target folder that are read. Variables that only further files name are missed.
 const FILES_MAX: usize = 10_000;
 
 /// The maximum size in bytes of a file that is read.

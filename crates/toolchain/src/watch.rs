@@ -21,14 +21,14 @@ const CACHE_TAG: &str = "CACHEDIR.TAG";
 /// refused (`BuildError::TooManyFiles`), because files may be missing in the list.
 pub(crate) const FILES_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
 
-/// The maximum number of watched folders below the wanted folders. Changes in other folders are not noticed.
+/// The maximum number of watched folders below the wanted folders. Changes in further folders are not noticed.
 const DIRS_MAX: usize = 50_000;
 
 /// The maximum number of symbolic links that are followed in one path, as in Linux.
 const LINKS_MAX: usize = 40;
 
-/// The maximum number of segments of a folder that is not always watched: `/` has one, `/home` two. Such a folder is
-/// watched only if the next segment of a wanted path is missing, is a link, or is the last one.
+/// A folder on the way to a wanted path is always watched if it has more segments than this: `/` has one, `/home` two.
+/// Any other folder is watched only if the next segment of the path is missing, is a link, or is the last one.
 const DEPTH_MIN: usize = 2;
 
 /// The paths to watch. They do not have to exist.

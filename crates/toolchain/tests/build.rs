@@ -75,7 +75,7 @@ impl Fixture {
         watch_paths(&self.app(), &self.path(), BuildProfile::Release).folders()
     }
 
-    /// Returns how often a command ran that writes a line to the file `journal` in each run.
+    /// Counts the runs of a command that writes a line to the file `journal` in each run.
     fn runs(&self, journal: &str) -> usize {
         fs::read_to_string(self.path().join(journal)).expect("it ran").lines().count()
     }

@@ -1,4 +1,4 @@
-//! `isomer build`: builds the components of an app that are not up to date, and lists which have changed.
+//! `isomer build`: builds the components of an app that are out of date, and lists all components with their states.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

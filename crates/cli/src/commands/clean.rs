@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     Ok(())
 }
 
-/// Prints as JSON what was removed.
+/// Prints a JSON object with the folder and the list of what was removed from it.
 fn print_removed(folder: &Path, removed: &[&str]) -> Result<(), CliError> {
     print(&format!("{:#}\n", json!({ "folder": shown(folder), "removed": removed })))
 }

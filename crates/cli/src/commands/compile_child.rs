@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use isomer_node::compiler::{ChildLimits, compile_child};
 
-/// Compile components for a node, within these limits.
+/// Compile components for a node, within the limits that the flags set.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[arg(long)]

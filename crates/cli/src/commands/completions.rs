@@ -35,7 +35,7 @@ fn script(shell: Shell, command: &Command) -> String {
     String::from_utf8(script).expect("a script made of UTF-8 texts is UTF-8")
 }
 
-/// Returns the command without hidden subcommands and flags, because clap's generators include them.
+/// Returns the command without hidden subcommands and flags, because clap's generators would include them.
 fn for_people(command: &Command) -> Command {
     // clap needs a static name. Leaking it is fine, because the program ends soon after this.
     let name: &'static str = command.get_name().to_owned().leak();

@@ -66,8 +66,8 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CliErro
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let outcome = runtime.block_on(async {
-        // The handler is installed before the component prints anything, because a caller may read this output and then
-        // send Ctrl-C.
+        // The handler is installed before the component prints anything, because a program that reads this output may
+        // then send Ctrl-C.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         Ok::<_, CliError>(tokio::select! {
             outcome = program.run(settings) => Some(outcome),

@@ -68,7 +68,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_start(|| {
-            // The result is ignored. If the system refuses, requests wait longer when guests use all processors.
+            // The result is ignored: if the system refuses this setting, requests only wait longer while guests use all
+            // processors.
             let _ = isomer_runtime::prefer_latency();
         })
         .build()

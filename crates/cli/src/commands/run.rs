@@ -1,5 +1,5 @@
-//! `isomer run`: serves an app, with one process for each group of its shape, or a single component, until a signal
-//! stops it.
+//! `isomer run`: serves an app or a single component until a signal stops it. An app runs with one process for each
+//! group of its shape.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

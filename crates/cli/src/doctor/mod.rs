@@ -16,7 +16,7 @@ pub(crate) enum CheckState {
     Ok,
     /// Something does not work, or works only with restrictions, but apps that are already built can be run.
     Warn,
-    /// Apps cannot be run, or the installation of Rust or the choice of a guest toolchain must be repaired.
+    /// Apps cannot be run, `rustc` fails, or `ISOMER_GUEST_TOOLCHAIN` has an invalid value.
     Fail,
 }
 

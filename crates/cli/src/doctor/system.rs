@@ -1,4 +1,4 @@
-//! Checks the limits of the system that many instances or connections can reach.
+//! Checks the system limits that a process with many instances or connections can reach.
 
 use std::fs;
 
@@ -17,16 +17,16 @@ const SOCKETS: &str = "sockets";
 const NODE: &str = "node";
 const COMPILERS: &str = "compilers";
 
-/// The minimum number of loaded apps for which no warning is shown. A node with a lower maximum still works, but loads
-/// more apps from disk when requests arrive.
+/// If a node on this machine can keep fewer apps loaded than this, a warning is shown. Such a node still works, but
+/// loads more apps from disk when requests arrive.
 const APPS_WANTED: u64 = 5_000;
 
 /// The value of `vm.max_map_count` below which a warning is shown. It is the default of Linux. Every instance needs
 /// several mappings, so a lower limit allows fewer instances.
 const MAP_COUNT_MIN: u64 = 65_530;
 
-/// The minimum number of open files for which no warning is shown. A connection needs one descriptor, and the front
-/// door accepts ten thousand connections.
+/// If the soft limit of open files is lower than this, a warning is shown. A connection needs one descriptor, and the
+/// front door accepts ten thousand connections.
 const OPEN_FILES_MIN: u64 = 10_240;
 
 /// Checks the limit `vm.max_map_count`.
@@ -40,7 +40,7 @@ fn judge_map_count(count: Option<u64>) -> Finding {
         Some(count) if count >= MAP_COUNT_MIN => Finding::ok(MAPS, format!("vm.max_map_count is {count}")),
         Some(count) => Finding::warn(
             MAPS,
-            format!("vm.max_map_count is {count}: only few instances can run at once"),
+            format!("vm.max_map_count is {count}: only a few instances can run at once"),
             format!("sudo sysctl vm.max_map_count={}", MAP_COUNT_MIN * 4),
         ),
         None => Finding::ok(MAPS, "this system has no limit that can be read"),
@@ -115,7 +115,7 @@ fn judge_compilers(found: Result<Confinement, String>) -> Finding {
         Err(error) => Finding::warn(
             COMPILERS,
             format!("a node could not compile anything: {error}"),
-            "check whether the system forbids this program to start itself again, which a node does to compile",
+            "check whether the system prevents this program from starting itself, which a node does to compile",
         ),
     }
 }

@@ -104,8 +104,8 @@ impl NodeProcessSettings {
     }
 }
 
-/// Returns the network for requests that apps send. It trusts the certificate authorities that the environment and the
-/// node file name.
+/// Returns the [`OutboundNetwork`] for requests of apps. It trusts the certificate authorities that the environment and
+/// the node file name.
 fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, CliError> {
     let network = network::from_environment(|warning| console.message(&console.renderer().diagnostic(&warning)));
     match &config.source {

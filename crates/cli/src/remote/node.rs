@@ -156,7 +156,8 @@ fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CliError
 fn token_error(error: TokenError) -> CliError {
     let hint = error.hint();
     match error {
-        // The hints of other errors are not shown, because they are for the administrator of the node.
+        // Only this hint is for the user. The hints of other errors are for the administrator of the node, so they are
+        // not shown.
         TokenError::Open { .. } => CliError::hinted(error, hint),
         _ => CliError::Failed(error.into()),
     }
@@ -166,7 +167,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Returns a function that converts a client's error to the command's error, with hints.
+/// Returns a function that converts a [`ClientError`] into a [`CliError`] with hints.
 pub(crate) fn client_error(console: &Console) -> impl Fn(ClientError) -> CliError + Copy + use<> {
     let console = *console;
     move |error| match error {

@@ -19,8 +19,8 @@ use isomer_project::{AppDir, ENV_FILE};
 use isomer_seam::Components;
 use sha2::Digest as _;
 
-/// Files and folders directly in the app's folder that are not packed. In every folder, files with secrets of this
-/// machine are not packed: see [`has_values`].
+/// Files and folders that are not packed if they are directly in the app's folder. Files with values of this machine
+/// are left out of all folders: see [`has_values`].
 const LEFT_OUT: [&str; 3] = [".isomer", ".git", "target"];
 
 /// A release, and the bytes of its parts.
@@ -104,7 +104,8 @@ fn release_paths(app: &AppDir) -> Result<ReleasePaths, CliError> {
     Ok(paths)
 }
 
-/// Returns the error for a granted folder that does not exist. The build has checked the folders of migrations.
+/// Returns the error for a granted folder that does not exist. Folders of migrations exist, because the build has
+/// checked them.
 fn missing_folder(app: &AppDir, folder: &Path) -> CliError {
     let grants = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let at = grants.filter(|grant| !grant.value.write && grant.value.host == folder).map(|grant| grant.span).next();
@@ -148,7 +149,7 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
             paths.files.insert(path);
         }
         if paths.files.len() + paths.empty.len() > PARTS_MAX {
-            // The caller also counts the paths, and reports the error.
+            // There are too many paths. The caller counts them too, and reports the error.
             return Ok(());
         }
     }

@@ -211,7 +211,7 @@ fn an_edited_migration_does_not_block_a_take_over() {
     workspace.write("isomer.toml", manifest.replace("\"1\"", "\"2\""));
     assert_eq!(server.event()["event"], "replaced", "code goes on");
     assert_eq!(server.get(COUNT), (200, "n\ni:1\n".to_owned()), "and the store is as it was");
-    // A new migration that is invalid also does not prevent changes of the code.
+    // An invalid new migration does not block changes of the code either.
     workspace.write("migrations/1.sql", FIRST);
     assert_eq!(server.event()["event"], "replaced");
     workspace.write("migrations/2.sql", "CREATE TABLE oops (;\n");

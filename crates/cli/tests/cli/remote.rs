@@ -254,7 +254,7 @@ fn deploy() {
     assert_run!(remote.workspace, remote.run(&arguments));
     let asked = remote.asked();
     let uploads = asked.iter().filter(|asked| asked.starts_with("put-blob")).count();
-    // The three parts are two components and the contents of two files, which have the same bytes.
+    // Three parts are uploaded: two components, and one part for two files, because these have the same bytes.
     assert_eq!(uploads, 3, "{asked:?}");
     assert_eq!(asked[0], "tenant acme");
     assert_eq!(asked.last().unwrap(), "deploy acme shop monolith");

@@ -91,7 +91,7 @@ fn a_certificate_authority_of_the_environment_is_trusted() {
     assert!(status == 502 && body.contains("TlsCertificateError"), "{status} {body}");
     let (status, body) = ask(&[("SSL_CERT_FILE", company.to_str().unwrap())]);
     assert_eq!(status, 404, "the node has no app there: {body}");
-    // If the file cannot be read, an app still runs, because it may not need other authorities.
+    // If the file cannot be read, an app still runs, because the public authorities may be all that its requests need.
     let server = workspace.serve_with(&["run", "fetch.wasm"], &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
     server.wait_for_log("`/nowhere/ca.pem` cannot be read");
 }

@@ -77,8 +77,8 @@ impl Lowering<'_> {
                 return None;
             }
         }
-        // If the manifest has a `command` that is missing here, it was invalid: the structural check has removed and
-        // reported it, so this error is not reported in addition.
+        // The structural check removes and reports an invalid `command`. So if the manifest contains a `command` that
+        // is missing here, this error is not reported in addition.
         let lacks_command = command.is_none() && !self.places.has(&["components", name, "command"]);
         if let Some(inputs) = raw.inputs.as_ref().filter(|_| lacks_command) {
             let at = inputs.first().map_or(at, |input| input.span);
@@ -90,8 +90,8 @@ impl Lowering<'_> {
             );
         }
         let inputs = raw.inputs.as_ref().map(|inputs| self.inputs(name, inputs));
-        // If the manifest has a source that is missing here, it was invalid: the structural check has removed and
-        // reported it, so no error about a missing source is reported in addition.
+        // The structural check removes and reports an invalid source. So if the manifest contains a source that is
+        // missing here, no error about a missing source is reported in addition.
         let was_there = |key: &str| self.places.has(&["components", name, key]);
         let problem = match (cargo, wasm, command) {
             (None, None, Some(_)) if was_there("wasm") => return None,
@@ -252,7 +252,7 @@ impl Lowering<'_> {
     }
 }
 
-/// Sizes and durations, which can be zero.
+/// A size or a duration. Both can be zero, which is not a valid limit.
 pub(super) trait Quantity {
     fn is_zero(&self) -> bool;
 }

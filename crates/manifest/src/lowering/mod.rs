@@ -73,8 +73,8 @@ pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Findings) {
 }
 
 struct Lowering<'a> {
-    /// The names under `[components]`, valid or not. Invalid names are included, because a reference to one is not a
-    /// second error.
+    /// The names under `[components]`, including invalid ones, so that a reference to an invalid name is not reported
+    /// as a second error.
     declared: BTreeSet<String>,
     places: &'a Places,
     found: Findings,
@@ -111,7 +111,8 @@ impl Lowering<'_> {
                     let text = &written.value.0;
                     let longer = [".0", ".0.0"].map(|end| format!("{text}{end}"));
                     let suggestion = longer.into_iter().find(|text| text.parse::<semver::Version>().is_ok());
-                    // If only numbers are missing, the suggestion is enough, so the parser's message is not shown.
+                    // If the version only lacks numbers at its end, the suggestion is enough, so the parser's message
+                    // is not shown.
                     let problem =
                         if suggestion.is_some() || text.is_empty() { String::new() } else { error.to_string() };
                     self.report(
