@@ -11,9 +11,9 @@ pub enum CallError {
     /// The callee was overloaded, or the memory for the call or its result was used up. The call may have run, unless
     /// the failure states that it did not.
     Overloaded = 2,
-    /// Either the callee refused the call, because its plan differs from the caller's, because it does not know the
-    /// function, or because the image is invalid; then the call did not run. Or the callee's reply was invalid; then
-    /// the call may have run.
+    /// The callee refused the call, because its plan differs from the caller's, because it does not know the function,
+    /// or because the image is invalid. Such a call did not run. This is also the failure if the callee's reply was
+    /// invalid. Such a call may have run.
     Refused = 3,
 }
 
@@ -26,8 +26,8 @@ pub enum CallFailure {
         /// The message of the trap.
         reason: String,
         /// The failure of a call that the callee made itself, if that failure made the callee trap. It is reported for
-        /// the request at the start of the chain. No caller gets it as a value, as would also be the case if the callee
-        /// were fused.
+        /// the request at the start of the chain. No caller gets it as a value. This is the same as if the callee were
+        /// fused.
         lost: Option<CallError>,
     },
     /// The call was lost for a reason that does not exist for calls within one composition.

@@ -1,5 +1,5 @@
-//! Tests of frames: parsing reverses encoding, whatever the pieces; the error names the invalid field; no input makes a
-//! reader panic or exceed its limits. `ISOMER_LONG=1` runs a hundred times as many random frames.
+//! Tests of frames: parsing reverses encoding, in whatever pieces the frame arrives; the error names the invalid field;
+//! no input makes a reader panic or exceed its limits. `ISOMER_LONG=1` runs a hundred times as many random frames.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::{Duration, Instant};

@@ -18,8 +18,8 @@ pub trait FolderStorage: Send + Sync + 'static {
     /// Reserves `bytes` for a write. Returns false, without a reservation, if fewer bytes are free.
     fn claim(&self, bytes: u64) -> bool;
 
-    /// Records that a write with a reservation of `bytes` has ended. The reservation remains until the folders have
-    /// been measured by a measurement that started after this call.
+    /// Records that a write with a reservation of `bytes` has ended. The reservation remains until the end of the first
+    /// measurement of the folders that was started after this call.
     fn written(&self, bytes: u64);
 
     /// Records that a write was refused even though the folders had just been measured again.

@@ -261,8 +261,8 @@ impl OutputStream for FileOutput {
         Ok(0)
     }
 
-    /// `blocking-flush` calls this and writes no more bytes. `blocking-splice` calls this and writes as many bytes as
-    /// [`Self::blocking_write_and_flush`] permits. So a full storage is not an error here; the next write returns the
+    /// `blocking-flush` calls this last. `blocking-splice` calls this, and then writes at most the returned number of
+    /// bytes by [`Self::blocking_write_and_flush`]. So a full storage is not an error here; the next write returns the
     /// error.
     async fn write_ready(&mut self) -> StreamResult<usize> {
         self.ready().await;

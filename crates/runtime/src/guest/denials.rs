@@ -40,9 +40,9 @@ impl Denials {
         Arc::new(Self { sink, reported: Mutex::default(), hasher: RandomState::new() })
     }
 
-    /// Reports a denial to `component`, unless the same line was reported within the last minute. `text` states what
-    /// was denied, and how to grant it. The caller must truncate names in `text` that the guest chose
-    /// ([`excerpt::name`]).
+    /// Reports that an access of `component` was denied, unless the same line was reported within the last minute.
+    /// `text` states what was denied, and how to grant it. The caller must truncate names in `text` that the guest
+    /// chose ([`excerpt::name`]).
     pub fn report(&self, component: &str, text: &str) {
         self.report_at(component, text, Instant::now());
     }

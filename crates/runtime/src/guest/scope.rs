@@ -22,7 +22,7 @@ pub struct GroupFunction {
     pub function: usize,
 }
 
-/// The groups of one revision in this process, as calls across seams use them.
+/// The groups of one revision in this process, with the functions that calls across seams need.
 ///
 /// A [`RequestScope`] refers to the groups as a trait object, and the host functions of stubs are generic over the
 /// implementing type. So this layer does not depend on how groups are created, and a call needs no boxed future.

@@ -124,7 +124,7 @@ impl HostMemory {
     }
 
     /// Adds `bytes` to the charge without evicting idle instances. A caller that cannot evict at the time of the charge
-    /// must call [`Account::make_room`] before.
+    /// calls [`Account::make_room`] in advance.
     ///
     /// # Errors
     /// If the account has no memory left.

@@ -96,9 +96,10 @@ fn in_import(import: &Option<String>) -> String {
     import.as_ref().map(|name| format!(" as `{name}`")).unwrap_or_default()
 }
 
-/// The maximum size in bytes of the handle tables in an instance whose components define resources: twice the size of all
-/// handles, because a table doubles in size when it is full. No host function creates these handles, so the tables are
-/// charged in advance. (Handles of the host's resources, tasks and streams are charged as they are created.)
+/// The maximum size in bytes of the handle tables in an instance whose components define resources: twice the size of
+/// the maximum number of handles, because a table doubles in size when it is full. No host function creates these
+/// handles, so the tables are charged in advance. (Handles of the host's resources, tasks and streams are charged as
+/// they are created.)
 const RESOURCE_TABLES_BYTES: usize = 2 * COMPONENT_HANDLES_MAX * HANDLE_SLOT_BYTES;
 
 /// The size in bytes of one handle in wasmtime's table, as measured by `tests/handles.rs`.

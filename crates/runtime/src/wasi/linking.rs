@@ -35,8 +35,8 @@ const OWNED: [&str; 12] = [
     "wasi:http/handler",
 ];
 
-/// The packages whose interfaces carry no authority, except the interfaces in [`OWNED`]: through the others, a guest
-/// can reach files, streams and servers only by a handle that it already has. `wasi:sockets` is included because every
+/// The packages of which only the interfaces in [`OWNED`] carry authority. Through their other interfaces, a guest can
+/// reach files, streams and servers only by a handle that it already has. `wasi:sockets` is included because every
 /// address is refused.
 const SHARED_PACKAGES: [&str; 7] =
     ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:http/", "wasi:sockets/"];
