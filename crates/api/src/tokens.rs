@@ -61,8 +61,8 @@ pub struct TokenRequest {
     pub name: TokenName,
     /// The token's permissions.
     pub role: TokenRole,
-    /// The number of seconds until the token expires; if absent, the token never expires. A token that is created with
-    /// an expiring token expires no later than that token.
+    /// The number of seconds until the token expires; if absent, the token never expires. If an expiring token is used
+    /// to create another token, the new token expires no later than the existing one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
 }

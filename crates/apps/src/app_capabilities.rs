@@ -18,7 +18,7 @@ use isomer_telemetry::EventSink;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppCapabilityError {
-    /// A store, a secret or an outbound network could not be opened.
+    /// A store or secret could not be opened, or the network for outgoing requests could not be set up.
     #[error(transparent)]
     Capability(#[from] CapabilityError),
     /// A granted directory could not be opened.

@@ -67,7 +67,8 @@ impl CompiledGroup {
         let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), COMPOSED_AS, decisions.as_slice()];
         ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
         let key = Key::new(engine, ingredients);
-        // Metadata without code can remain after an interrupted write or a clean-up.
+        // Use the metadata only together with the code: after an interrupted write or a clean-up, the cache may contain
+        // metadata without code.
         if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok())
             && let Some(code) = cache.load(engine, &key)
         {

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 pub struct FairSemaphoreLimits {
     /// The number of permits.
     pub permits: usize,
-    /// The maximum number of permits and slow operations of one tenant.
+    /// The maximum number of one tenant's permits and slow operations together.
     pub of_tenant: usize,
     /// The maximum number of requests that wait for a permit.
     pub waiting: usize,
@@ -77,7 +77,8 @@ pub struct SemaphorePermit {
     is_void: AtomicBool,
 }
 
-/// A request for a permit, which waits or was granted. Dropping the value cancels the request or releases the permit.
+/// A request for a permit, which may already be granted. Dropping this value cancels a waiting request, or releases a
+/// granted permit.
 #[derive(Debug)]
 pub struct PermitRequest(oneshot::Receiver<SemaphorePermit>);
 
@@ -186,8 +187,8 @@ impl SemaphoreState {
         }
     }
 
-    /// Returns the exceeded limit of waiting requests, if this tenant has waiting requests: the tenant's limit, or the
-    /// limit of all tenants together.
+    /// Returns the limit of waiting requests that is exceeded: the tenant's limit, or the limit of all tenants
+    /// together. Returns `None` if no limit is exceeded, or if this tenant has no waiting requests.
     fn exceeded_limit(&self, tenant: &TenantName, limits: &FairSemaphoreLimits) -> Option<usize> {
         let of_tenant = self.tenants.get(tenant).map_or(0, |permits| permits.waiting.len());
         let of_tenant_is_over = of_tenant > limits.waiting_of_tenant;

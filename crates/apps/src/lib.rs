@@ -1,5 +1,4 @@
-//! Serves apps: starts revisions of apps, and keeps the apps of many tenants on disk and only the apps in use in
-//! memory.
+//! Serves apps: starts revisions of apps, and loads the apps of many tenants from disk into memory when they are used.
 //!
 //! A [`Package`] is the set of files of a revision. To make a package, the app is planned, composed and compiled. A
 //! started package is a [`Revision`]: mapped code, linked groups and routes. A [`Tenancy`] has tenants and their apps,

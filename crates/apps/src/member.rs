@@ -51,7 +51,7 @@ pub struct MemberOptions {
     pub limits: Limits,
     /// The time for which requests and calls in flight may continue after the signal to stop.
     pub grace: Duration,
-    /// The network that outgoing requests use.
+    /// The resolver, certificate authorities and limits for outgoing requests.
     pub network: OutboundNetwork,
     /// Variables for secrets. A variable is used only if the process's own environment does not have it.
     pub environment: BTreeMap<String, String>,

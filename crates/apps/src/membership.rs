@@ -108,8 +108,8 @@ fn unknown_peers<'a>(plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item =
     })
 }
 
-/// Reports groups with stores for which the node file has several addresses. Each of the processes would have its own
-/// stores, and a call could go to any process.
+/// Reports each group that has stores or writable folders, and several addresses in the node file. Each of its
+/// processes would have its own stores, and a call could go to any process.
 fn stores_in_several_places<'a>(
     app: &'a App,
     plan: &'a Plan,
@@ -147,7 +147,7 @@ fn store_of(component: &Component) -> Option<String> {
     kv.chain(sql).chain(folders).next()
 }
 
-/// Reports addresses that are not local, for a node file without certificates.
+/// If the node file has no certificates, reports all addresses that are not local.
 fn cleartext(file: &NodeFile) -> impl Iterator<Item = Diagnostic> {
     let listen = file.listen.iter().map(|at| (at.span, &at.value));
     let peers = file.peers.values().flat_map(|at: &Spanned<Vec<LinkAddress>>| at.value.iter().map(|it| (at.span, it)));

@@ -59,7 +59,7 @@ pub struct StartOptions {
 }
 
 impl Default for StartOptions {
-    /// The options without limits other than the platform's defaults, and with an account without limits.
+    /// Returns options that add no limits to those of the manifest and the platform, with an account without limits.
     fn default() -> Self {
         Self {
             requests_per_instance_max: None,
@@ -98,8 +98,8 @@ impl Revision {
     /// contain the capabilities of [`Package::grants`]. Calls `progress` at each step.
     ///
     /// # Errors
-    /// If code is missing, a group cannot be linked, or an instance does not start. Groups that were already started
-    /// are then shut down.
+    /// If code is missing, if a group cannot be linked, or if an instance does not start. Groups that were already
+    /// started are then shut down.
     pub async fn start(
         package: &Package,
         engine: &Engine,
@@ -148,8 +148,8 @@ impl Revision {
     }
 
     /// Returns whether requests or calls are in flight. A request is in flight from the moment at which its site was
-    /// found until the handler's body and the guest have ended. An instance that serves several requests at the same
-    /// time also counts as busy while it is idle, until it is evicted.
+    /// found until the handler's body and the guest have ended. An instance that may serve several requests at the same
+    /// time counts as busy even while it is idle, until it is evicted.
     pub(crate) fn is_busy(&self) -> bool {
         !self.graph().in_flight().is_idle()
     }

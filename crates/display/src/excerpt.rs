@@ -5,8 +5,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
-/// The maximum length in bytes of a name (of a store, a host or a method) in a message. All valid names are shorter or
-/// equally long.
+/// The maximum length in bytes of a name (of a store, a host or a method) in a message. No valid name is longer.
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// The maximum length in bytes of a message, and of a text inside a message that the platform did not write (for

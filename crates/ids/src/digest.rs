@@ -20,8 +20,8 @@ name_type! {
 }
 
 name_type! {
-    /// The digest of a release, which names it: the first 32 hexadecimal digits of a SHA-256 over the manifest, the shape, the components and
-    /// the files.
+    /// The digest that names a release: the first 32 hexadecimal digits of a SHA-256 over the manifest, the shape, the
+    /// components and the files.
     ReleaseDigest,
     |text| hexadecimal(
         text,

@@ -1,7 +1,7 @@
 //! Names of secrets, and the maximum size of their values.
 //!
-//! Every interface accepts names of at most 64 bytes. In the past, the node accepted 128 bytes, but its admin API only
-//! 64 bytes. A manifest, which is the only way to grant a secret, never accepted more than 64 bytes.
+//! A name has at most 64 bytes. Earlier versions of the node accepted 128 bytes, but neither their admin API nor a
+//! manifest, which is the only way to grant a secret, accepted more than 64 bytes.
 
 use crate::invalid::InvalidText;
 use crate::kebab::kebab;

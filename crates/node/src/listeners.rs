@@ -23,9 +23,9 @@ pub struct ListenerOptions {
     pub tls: Option<TlsSettings>,
     /// Listening sockets from a service manager. The service manager keeps them open when the node stops.
     pub inherited: Vec<(std::net::TcpListener, Encryption)>,
-    /// The proxies in front of the node that it trusts to name the client's address.
+    /// The trusted proxies in front of the node: it uses the client's address that they report.
     pub proxies: Proxies,
-    /// The limits on connections, requests and times of the front door.
+    /// The front door's limits on connections, requests and times.
     pub limits: Limits,
 }
 

@@ -1,4 +1,5 @@
-//! Locks on apps and tenants. A lock is held during a change of its app, or of its tenant and the tenant's secrets.
+//! Locks on apps and tenants. The lock on an app is held during a change of the app, and the lock on a tenant during a
+//! change of the tenant or of its secrets.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -45,7 +46,7 @@ impl Drop for AppLock {
 
 /// The locks on tenants. Changes of a tenant or of its secrets run one after another, so that the node's memory agrees
 /// with its recorded state. If a tenant is created again while it is being removed, the creation waits for the removal,
-/// because the removal would delete the new tenant's data.
+/// which would otherwise delete the new tenant's data.
 ///
 /// A single lock for all tenants was rejected: a removal waits for the tenant's requests in flight, and changes of
 /// other tenants must not wait for these requests.
@@ -70,7 +71,7 @@ impl TenantLocks {
         tokio::time::timeout(LOCK_TIMEOUT, lock.lock_owned()).await.map_err(|_| {
             let title = format!("tenant `{tenant}` is being changed by another request");
             ApiProblem::new(ProblemKind::Conflict, title)
-                .hint("try again later; see the node's log if the disk may have failed")
+                .hint("try again later; if this persists, check the node's log for disk errors")
         })
     }
 }

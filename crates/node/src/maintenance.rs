@@ -110,9 +110,9 @@ impl Node {
     }
 }
 
-/// Finishes interrupted changes every minute, and tries to empty the trash until it is empty. The first round skips the
-/// interrupted changes, because opening the node has just tried to finish them. The trash is emptied here, and not
-/// while the node opens, because emptying it may take a long time.
+/// Finishes interrupted changes every minute, and tries to empty the trash until it is empty. The interrupted changes
+/// are skipped the first time, because opening the node has just tried to finish them. The trash is emptied here, and
+/// not while the node opens, because emptying it may take a long time.
 async fn finish_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(FINISH_EVERY);
     let mut is_clean = false;

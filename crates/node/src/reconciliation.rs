@@ -22,7 +22,7 @@ use crate::replacements;
 /// The interval between two attempts to read the node's state from disk after a failure.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// The reason why a change is not known to be recorded.
+/// The reason why a change was not recorded, or why this is unknown.
 pub(crate) enum RecordError {
     /// The change was not recorded.
     Refused(StateError),
@@ -45,7 +45,7 @@ impl Node {
             Ok(Ok(recorded)) => Ok(recorded),
             Ok(Err(error @ StateError::Unsettled { .. })) => Err(RecordError::Unknown(problems::of_state(error))),
             Ok(Err(error)) => Err(RecordError::Refused(error)),
-            // `change` panicked, and may have done so before or after the commit.
+            // `change` panicked. It is unknown whether it had committed the change before that.
             Err(problem) => Err(RecordError::Unknown(problem)),
         }
     }
@@ -128,7 +128,8 @@ impl Node {
         };
         let (node, key) = (self.clone(), (tenant.clone(), app.clone()));
         let is_pending = self.blocking(move || Ok(replacements::is_pending(&node.dir, &node.state, &key.0, &key.1)));
-        // If this cannot be read, suspend the app, as when a node opens: partly replaced stores must not be written.
+        // If it cannot be read whether a replacement is pending, suspend the app, as when a node opens: partly replaced
+        // stores must not be written.
         let is_pending = is_pending.await.unwrap_or(true);
         if is_pending {
             self.suspended.insert(tenant, app);

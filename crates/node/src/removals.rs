@@ -136,8 +136,8 @@ pub(super) fn pending(dir: &NodeDir) -> Vec<ChangeTarget> {
     })
 }
 
-/// Carries out the intents to remove data that an earlier process has left: moves the data to the trash. The data must
-/// not be open. Failures are logged, and the removals are tried again later. Blocks.
+/// Carries out the intents of an earlier process to remove data: moves the data to the trash. The data must not be
+/// open. Failures are logged, and the removals are tried again later. Blocks.
 pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
     for subject in pending(dir) {
         let done = match is_recorded(state, &subject) {

@@ -129,8 +129,8 @@ pub(crate) fn pending(
     }))
 }
 
-/// Returns whether the switch to the new files in `folder` has started: it moves the old files of the stores to this
-/// folder.
+/// Returns whether the switch to the new files in `folder` has started, that is, whether it has moved an old file of a
+/// store to this folder.
 fn is_started(folder: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -138,7 +138,8 @@ fn is_started(folder: &Path) -> io::Result<bool> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        // The switch moves a store's write-ahead log first. Its name contains the snapshot's name as well.
+        // The switch moves a store's write-ahead log before the other files. The name of the moved log contains the
+        // snapshot's name as well.
         if entry?.file_name().to_str().is_some_and(|name| name.contains(&snapshot_name(""))) {
             return Ok(true);
         }

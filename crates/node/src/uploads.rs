@@ -106,7 +106,8 @@ impl Uploads {
 }
 
 impl UploadTable {
-    /// Removes old parts from the list. At most once per [`FORGET_EVERY`], because this looks at all parts.
+    /// Removes old parts from the list. Does nothing if the last removal was less than [`FORGET_EVERY`] ago, because a
+    /// removal looks at all parts.
     fn forget_old(&mut self, now: Instant) {
         if self.forgot_at.is_some_and(|at| now.saturating_duration_since(at) < FORGET_EVERY) {
             return;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::RequestId;
 
-/// The app that served a request on a node of several tenants, and the app's tenant.
+/// The app that served a request, and the app's tenant, on a node that serves several tenants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppIdentity {
     /// The tenant's name.
@@ -34,7 +34,7 @@ pub struct AccessRecord {
     pub component: Option<Arc<str>>,
     /// The host name in the request; `None` if the name is missing or not valid.
     pub host: Option<String>,
-    /// The app that served the request, on a node of several tenants.
+    /// The app that served the request, on a node that serves several tenants.
     pub app: Option<AppIdentity>,
     /// The client's address, if it is known.
     pub client: Option<IpAddr>,

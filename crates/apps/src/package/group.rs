@@ -68,7 +68,7 @@ pub(crate) struct PackedFunction {
     /// Caller, callee, interface and function, as they appear in messages.
     pub(crate) seam: String,
     pub(crate) callee: ComponentName,
-    /// The process of the callee.
+    /// The name of the group whose process runs the callee.
     pub(crate) process: String,
     pub(crate) key: FunctionKey,
     /// Whether the callee is in another group of the shape.

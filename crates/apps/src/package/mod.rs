@@ -54,7 +54,7 @@ impl Default for PackageOptions {
     }
 }
 
-/// The decisions and keys that are needed to start a revision.
+/// What is needed to start a revision: the plan's decisions, and the cache keys of the compiled code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     format: u32,
@@ -113,7 +113,7 @@ impl Package {
     /// Calls `progress` at each step.
     ///
     /// # Errors
-    /// If a component cannot be read, the app cannot be planned, or a group cannot be composed or compiled.
+    /// If a component cannot be read, if the app cannot be planned, or if a group cannot be composed or compiled.
     pub fn make(
         app: &App,
         components: &Components,
@@ -224,7 +224,7 @@ impl Package {
     /// Parses the bytes that [`Package::to_bytes`] returned.
     ///
     /// # Errors
-    /// If the bytes are not a package, or another version of the program wrote a package of another format.
+    /// If the bytes are not a package, or if they have the format of another version of the program.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PackageError> {
         #[derive(Deserialize)]
         struct Format {

@@ -72,8 +72,8 @@ impl Ord for ListedApp {
 }
 
 impl LoadedApps {
-    /// Creates an empty set of at most `max` apps. Must be called in a tokio runtime. If `memory` is set, a task checks
-    /// these limits until the set is dropped.
+    /// Creates an empty set of at most `max` apps. Must be called in a tokio runtime. If `memory` is not `None`, a task
+    /// checks its limits until the set is dropped.
     pub(super) fn new(max: usize, memory: Option<MemoryBounds>) -> Arc<Self> {
         let apps = Arc::new(Self {
             max: max.max(1),

@@ -164,7 +164,7 @@ impl Loader {
     /// not in memory.
     ///
     /// # Errors
-    /// If the app is stopped, its last load failed a short time ago, or too many loads wait.
+    /// If the app is stopped, if its last load failed a short time ago, or if too many loads wait.
     pub(super) fn load(self: &Arc<Self>, app: &Arc<App>) -> Result<AppSiteLookup, Refusal> {
         let start = |ticket| {
             let permit = self.request_permit(app).ok_or(Refusal::Loading)?;
@@ -305,7 +305,7 @@ impl Loader {
             LoadEnd::Stopped => ControlFlow::Break(Err(Refusal::Stopped)),
             LoadEnd::Unavailable => ControlFlow::Break(Err(Refusal::Loading)),
             LoadEnd::Failed => {
-                // The lock is still held, so a later take-over clears this failure.
+                // Set the failure before the lock is released, so that a later take-over clears it.
                 app.set_failure(shown.as_deref().map(Arc::from));
                 drop(locked);
                 self.log_failure(app, &failure.unwrap_or_default(), &shown.unwrap_or_default());

@@ -4,7 +4,8 @@ use std::fs;
 
 use isomer_runtime::machine::Machine;
 
-/// Limits on memory. If one of them is exceeded, idle apps are evicted, even if more apps are allowed in memory.
+/// Limits on memory. If one of them is exceeded, idle apps are evicted, even if fewer apps are in memory than the
+/// maximum number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBounds {
     /// The maximum resident memory of this process in bytes.

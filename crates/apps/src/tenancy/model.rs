@@ -13,7 +13,7 @@
 //! With `ISOMER_LONG=1`, many more schedules are tried. A failure prints its schedule, which `shuttle::replay` can
 //! repeat.
 //!
-//! long because the model, its invariants and the planted mistakes are read together.
+//! The file is long because the model, its invariants and the planted mistakes are read together.
 
 mod sync {
     pub(super) use std::sync::PoisonError;

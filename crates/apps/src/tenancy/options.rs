@@ -39,7 +39,7 @@ pub struct TenancyOptions {
     pub disk_reserve_bytes: u64,
     /// The maximum durations of requests and SQL statements, even if manifests allow more.
     pub time_limits: TimeLimits,
-    /// The network that outgoing requests use.
+    /// The resolver, certificate authorities and limits for outgoing requests.
     pub network: OutboundNetwork,
     /// Whether the process serves a single app under every host name. If so, and no revision is in service yet,
     /// requests are refused with the message that the app is still being built.
@@ -51,7 +51,7 @@ pub struct TenancyOptions {
 
 impl Default for TenancyOptions {
     /// Returns the options of a node for many apps that has the machine to itself. The maximum number of apps in memory
-    /// is derived from the room that `isomer doctor` reports.
+    /// is the number for which `isomer doctor` reports room, but at least `LOADED_MIN` and at most `LOADED_MAX`.
     fn default() -> Self {
         let room = Machine::read().capacity(&PoolSizes::of_a_node());
         Self {

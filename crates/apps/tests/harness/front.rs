@@ -21,7 +21,7 @@ pub(crate) struct TestFront {
     _stop: oneshot::Sender<()>,
 }
 
-/// Starts a front door with the resolver `door`. `change` changes its limits.
+/// Starts a front door with the resolver `door`. `change` changes the front door's limits.
 pub(crate) async fn front(door: Arc<AppResolver>, change: impl FnOnce(&mut Limits)) -> TestFront {
     let mut limits = Limits::default();
     change(&mut limits);

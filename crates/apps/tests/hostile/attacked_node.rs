@@ -48,7 +48,7 @@ struct Outcome {
     broken: bool,
 }
 
-/// The number of bytes of a body above which no more data is kept.
+/// When this many bytes of a body are stored, the rest of the body is discarded.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// Creates the folder `shared` in `folder`, with symbolic links that lead out of `shared`.
@@ -92,7 +92,8 @@ impl AttackedNode {
         });
         make_links(setup.folder());
         let stage = Self { node: setup.start().await };
-        // The first requests initialise what is initialised once, so that later measurements do not include it.
+        // The first requests do all initialisation that happens only once, so that later measurements do not include
+        // it.
         stage.attacker_is_well("the start").await;
         stage.neighbour_answers().await;
         stage.open_stores().await;

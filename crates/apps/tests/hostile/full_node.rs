@@ -157,7 +157,8 @@ impl Greedy {
             std::future::pending::<()>().await;
         }));
         self.requests += 1;
-        // The node would close a connection without a request to make room for the next connection.
+        // Wait for the request, because the node would close a connection without a request to make room for the next
+        // connection.
         until("the request to come", async || {
             let refused = self.refused.load(Ordering::Relaxed);
             (world.usage(&self.name).requests_now as usize + refused >= self.requests).then_some(())
@@ -165,7 +166,7 @@ impl Greedy {
         .await;
     }
 
-    /// Opens as many connections with an incomplete request as the tenant may have.
+    /// Opens the maximum number of connections that one address may have, each with an incomplete request.
     async fn half_open(&mut self, world: &TestTenancy) {
         for _ in 0..CONNECTIONS_OF_SOURCE {
             let mut stream = connect(world, self.from).await.expect("a connection");

@@ -244,8 +244,8 @@ async fn harmful_start_functions_fail_only_their_own_request() {
     }
 }
 
-/// The search of `guests/hostile` for a canary proves something only if it can find one. In a reused instance, it must
-/// find one.
+/// Checks that `guests/hostile` finds its canary in a reused instance. Otherwise, the tests in which it finds none
+/// would prove nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_canary_finds_leftovers() {
     let _exclusive = attacked_node::exclusive().await;
@@ -256,8 +256,8 @@ async fn the_canary_finds_leftovers() {
     assert!(!found.ok().starts_with("found=0 "), "{}", found.text());
 }
 
-/// The number of instances in the pool. The pool has four memories and four tables for each, and one instance may use
-/// all of them.
+/// The number of instances in the pool. The pool has four memories and four tables for each instance, but a single
+/// instance may use all memories and tables of the pool.
 pub(crate) const INSTANCES: u32 = 2;
 
 /// The number of memories in the pool.

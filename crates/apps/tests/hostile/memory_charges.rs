@@ -242,7 +242,7 @@ async fn attack(attacks: &[ConcurrentAttack]) {
         world.put_made("attacker", &app, &hosts.each_ref().map(String::as_str), &revision);
     }
     world.deploy("neighbour", "main", &["neighbour.test"], &one("http-hello", "")).await;
-    // The first requests initialise what is initialised once, so that later measurements do not include it.
+    // The first requests do all initialisation that happens only once, so that later measurements do not include it.
     neighbour_is_served(&world).await;
     for (number, attack) in attacks.iter().enumerate() {
         if attack.component.is_none() {

@@ -27,7 +27,7 @@ async fn a_large_body_does_not_grow_memory() {
     let piece = Bytes::from(vec![1_u8; PIECE_BYTES]);
     for http2 in [false, true] {
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
-        // The first round initialises what is initialised once, so it is not measured.
+        // The first body also causes all initialisation that happens only once, so it is not measured.
         for (round, bytes) in [8 << 20, BYTES].into_iter().enumerate() {
             let before = (round > 0).then(reset_peak);
             let body = repeated(piece.clone(), bytes / PIECE_BYTES);

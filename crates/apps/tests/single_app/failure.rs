@@ -143,7 +143,8 @@ async fn a_request_ends_at_its_deadline() {
             let id = response.problem(504);
             let event = failed(&node, &id).await;
             assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("deadline of 300 ms")), "{event}");
-            // An instance that handles several requests is stopped between two polls, so there is no call stack.
+            // The log has a call stack only if the instance handles a single request: an instance that handles several
+            // requests is stopped between two polls.
             if target == "/nested" && lines.is_empty() {
                 assert_frames(&event, &["nested"]);
             }

@@ -1,4 +1,4 @@
-//! Two components in one group, of which one calls the other. Each keeps its own state.
+//! Two components in one group, one of which calls the other. Each keeps its own state.
 
 use crate::harness::{Setup, TestNode, start};
 use crate::wat_components;

@@ -27,7 +27,7 @@ async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront)
     (kept, TestFront::serve(front.with_listener(listener, None).expect("the socket listens")))
 }
 
-/// Sends the bytes `request`, which request the end of the connection, and returns the complete response.
+/// Sends the bytes `request`, after which the server must close the connection. Returns the complete response.
 async fn response(mut raw: RawConnection, request: &str) -> String {
     raw.write(request).await;
     raw.read_all().await
@@ -205,7 +205,8 @@ async fn forwarding_headers_of_clients_are_not_trusted() {
     ];
     for http2 in [false, true] {
         assert_eq!(seen(&front, &own, http2).await, through);
-        // Entries before that of the last untrusted address are ignored, because the client itself may have added them.
+        // The client's address is the last untrusted one. Earlier entries are ignored, because the client itself may
+        // have added them.
         let list = seen(&front, &[("x-forwarded-for", "10.0.0.1, 192.0.2.7, 127.0.0.1")], http2).await;
         assert_eq!(list[1], "x-forwarded-for: 192.0.2.7");
     }

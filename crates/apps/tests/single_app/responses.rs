@@ -70,7 +70,7 @@ async fn an_aborted_response_is_logged_with_its_reason() {
         ("http-answer", "compress = true", &ANSWERS[2..]),
         ("http-answer-p2", "", &ANSWERS_P2[..]),
         ("http-answer-p2", "reuse = true", &ANSWERS_P2[..]),
-        // With these settings, another task than the guest's reads the body.
+        // With these settings, a task other than the guest's reads the body.
         ("http-answer-p2", "reuse = true\nconcurrency = 4", &ANSWERS_P2[..]),
     ] {
         let node = start(&one(guest, lines)).await;
@@ -146,8 +146,8 @@ async fn head_requests_do_not_hold_event_streams() {
             let response = connection.ask(Method::HEAD, &target).await;
             assert_eq!((response.status.as_u16(), response.text()), (200, ""), "{guest} {lines}");
             let id = node.event("access", |event| event["target"] == target.as_str()).await["request"].clone();
-            // If concurrent requests share the instance, the guest notices that its response is no longer read.
-            // Otherwise, it writes until the request's deadline.
+            // The guest writes until the request's deadline. (An instance that concurrent requests share is the
+            // exception: there, the guest notices that its response is no longer read.)
             if !lines.contains("concurrency") {
                 let failed = node.event("failed", |event| event["request"] == id).await;
                 assert!(failed["reason"].as_str().is_some_and(|it| it.contains("deadline of 1000 ms")), "{failed}");

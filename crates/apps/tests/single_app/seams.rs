@@ -162,7 +162,7 @@ async fn a_cancelled_caller_cancels_the_callee() {
     for target in ["/wait?ms=600000", "/act?what=wait%20600000", "/act?what=loop", "/join?ms=600000"] {
         let mut raw = node.connect_raw().await;
         raw.write(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await;
-        // When further requests are refused, the call of the first request is running.
+        // Wait until further requests are refused, because then the call of the first request is running.
         until("the callee is busy", async || {
             let other = node.get("/add?a=1&b=1").await;
             (other.status.as_u16() == 503).then_some(())

@@ -1,4 +1,5 @@
-//! A node of several tenants without a data directory. The test implements the repository from which apps are loaded.
+//! A node that serves several tenants and has no data directory. The test implements the repository from which apps are
+//! loaded.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

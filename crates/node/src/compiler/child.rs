@@ -222,16 +222,21 @@ fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) 
 fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), ApiProblem> {
     let (what, hint) = match bytes.get(..8) {
         Some(b"\0asm\x0d\0\x01\0") => return Ok(()),
-        Some([0x7f, b'E', b'L', b'F', ..]) => {
-            ("compiled code", "upload the component that it was compiled from: this node compiles it itself")
-        }
+        Some([0x7f, b'E', b'L', b'F', ..]) => (
+            "compiled code",
+            "upload the component from which the code was compiled: the node compiles components itself",
+        ),
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
             ("a core module", "make a component of it, for example with `wasm-tools component new`")
         }
         Some([0, b'a', b's', b'm', ..]) => ("a component of a version that this node does not know", "build it again"),
         _ => ("something else", "upload the file that `isomer build` makes"),
     };
-    Err(ApiProblem::new(ProblemKind::Refused, format!("component `{name}` is not a component, but {what}")).hint(hint))
+    Err(ApiProblem::new(
+        ProblemKind::Refused,
+        format!("the bytes of component `{name}` are not a component, but {what}"),
+    )
+    .hint(hint))
 }
 
 #[cfg(test)]
@@ -251,7 +256,10 @@ mod tests {
             (b"", "something else"),
         ] {
             let title = result(bytes).unwrap_err();
-            assert!(title.contains(&format!("component `cart` is not a component, but {what}")), "{title}");
+            assert!(
+                title.contains(&format!("the bytes of component `cart` are not a component, but {what}")),
+                "{title}"
+            );
         }
     }
 }

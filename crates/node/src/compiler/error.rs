@@ -19,7 +19,8 @@ pub enum CompileError {
     /// The release is invalid.
     #[error("{0}")]
     Refused(ApiProblem),
-    /// Too many releases wait for a compiler process: either of all tenants together, or of this tenant.
+    /// Too many releases already wait for a compiler process. The limit is either that of this tenant or that of all
+    /// tenants together.
     #[error("{waiting_max} deployments already wait for the compiler")]
     Overloaded {
         /// The limit that was reached: the maximum number of waiting releases.
@@ -96,8 +97,8 @@ impl From<CompileError> for ApiProblem {
             CompileError::Start { source } | CompileError::Disk { source } => {
                 Self::new(ProblemKind::Failed, title).detail(source.to_string())
             }
-            // A component cannot make its compiler send SIGKILL to itself, so the release is not the cause of this
-            // signal.
+            // The compiler never sends SIGKILL to itself, whatever component it reads, so the release is not the cause
+            // of this signal.
             CompileError::Crashed { status, .. } if status.signal() == Some(SIGKILL) => Self::new(ProblemKind::Failed, title)
                 .hint("the machine may have run out of memory: free memory, or try again when fewer programs run"),
             CompileError::Crashed { .. } | CompileError::InvalidOutput { .. } => Self::new(ProblemKind::Refused, title)

@@ -73,7 +73,7 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     /// called in a tokio runtime.
     ///
     /// # Errors
-    /// If the compilation fails. If there is no job yet, also if `request_permit` fails.
+    /// If the compilation fails, or if there is no job yet and `request_permit` fails.
     pub(crate) async fn join<F>(
         &self,
         revision: &ReleaseDigest,
@@ -91,8 +91,8 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                 job.is_kept |= reason == CompileReason::Load;
                 if let Some(waiting) = &mut job.waiting
                     && !waiting.tenants.contains(tenant)
-                    // If `request_permit` fails because the tenant's queue is full, the tenant waits for the permits
-                    // that other tenants have requested.
+                    // Request a permit in this tenant's queue as well. If this queue is full, ignore the error: the job
+                    // starts with a permit that another tenant has requested.
                     && let Ok(request) = request_permit()
                     && waiting.requests.send(request).is_ok()
                 {

@@ -329,7 +329,7 @@ impl Compilers {
     /// Logs the sandbox of the child processes, at the first call only.
     fn log_confinement(&self, confinement: Option<&Confinement>) {
         self.confinement_logged.call_once(|| match confinement {
-            Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),
+            Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compiler processes are sandboxed"),
             Some(confinement) => {
                 tracing::warn!(%confinement, "compiler processes are not fully sandboxed: see \"The compiler\" in docs/concepts/security.md");
             }

@@ -38,7 +38,7 @@ impl Default for ChildLimits {
 /// A release to compile.
 #[derive(Debug, Clone)]
 pub struct CompileRequest {
-    /// The tenant whose app has the release. The request joins the queue of this tenant for a compiler process.
+    /// The tenant whose app has the release. The release waits for a compiler process in the queue of this tenant.
     pub tenant: TenantName,
     /// The text of the manifest, `isomer.toml`.
     pub manifest: String,
@@ -48,8 +48,8 @@ pub struct CompileRequest {
     pub components: BTreeMap<String, PathBuf>,
     /// The cache of compiled code, which only the node reads and writes.
     pub cache: CodeCache,
-    /// A hash of the program's version and its engine's settings. The engine cannot run code that was compiled with
-    /// another value.
+    /// A hash of the program's version and its engine's settings. The engine cannot run code that was compiled by a
+    /// program with another hash.
     pub maker: Key,
 }
 
@@ -58,7 +58,7 @@ pub struct CompileRequest {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChildTask {
-    /// No task: the child only reports its confinement.
+    /// No task: the child only reports the layers of its sandbox.
     Nothing,
     /// Plan an app and compose its groups.
     Compose {

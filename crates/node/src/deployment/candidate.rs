@@ -8,7 +8,7 @@
 //!   candidate does not start, or fails its health check, it is started once more with copies of these folders.
 //!
 //! So a revision with stores or writable folders is started again before it serves, and its state in memory is lost. A
-//! revision without stores and writable folders serves with the instances that passed the health check.
+//! revision with neither stores nor writable folders serves with the instances that passed the health check.
 //!
 //! The copies may use the disk space of the app's older snapshots (see [`snapshots::lend_storage`]). A candidate does
 //! not remove these snapshots.

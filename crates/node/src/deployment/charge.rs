@@ -47,7 +47,8 @@ impl Node {
     /// Returns the charge to `tenant` for a new revision of `app`. Blocks.
     ///
     /// # Errors
-    /// If the charge would exceed the tenant's quota `storage`, or the disk has no space above the node's reserve.
+    /// If the charge would exceed the tenant's quota `storage`, or if the revision would use disk space that the node
+    /// reserves.
     pub(super) fn charge_of(
         &self,
         (tenant, app, revision): (&TenantName, &AppName, &ReleaseDigest),

@@ -59,8 +59,8 @@ impl Node {
         before: Option<&App>,
     ) -> Result<(), ApiProblem> {
         let Some(tenant) = caller.tenant() else { return Ok(()) };
-        // Recording the new revision will remove the app's oldest revision, so the parts of that revision are not
-        // counted.
+        // If the app has the maximum number of revisions, recording the new revision will remove the oldest one. So the
+        // parts of the oldest revision are not counted.
         let last =
             before.filter(|before| before.history.len() >= REVISIONS_MAX).and_then(|before| before.history.last());
         let kept = self.state.parts_of(tenant, last.map(|last| &last.revision), KEPT_PARTS_MAX);

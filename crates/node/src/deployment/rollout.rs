@@ -45,7 +45,8 @@ struct Rollout {
     revision: ReleaseDigest,
     /// The app as it was recorded before the rollout; `None` for a new app.
     before: Option<Arc<App>>,
-    /// The snapshot to which the stores are to be restored; `None` keeps the current data, except for migrations.
+    /// The snapshot to which the stores are to be restored; `None` if the current data stays and only migrations change
+    /// it.
     snapshot: Option<Snapshot>,
     started_at: Instant,
     app_lock: Arc<AppLock>,

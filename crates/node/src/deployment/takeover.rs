@@ -5,22 +5,22 @@
 //! requests held, those in flight finished ─► intent written ─► new files made next to the stores ─► recorded ─► files switched ─► requests continue
 //! ```
 //!
-//! The guarantee of [`crate::steps`] includes stores. Before the step *recorded*, the take-over only reads the current
-//! files of the stores, and nothing refers to the new files.
+//! The guarantee of [`crate::steps`] includes stores. Before the step *recorded*, the take-over does not change the
+//! current files of the stores, and nothing refers to the new files.
 //!
 //! The recorded revision names its [`replacement`](isomer_state::Deployment::replacement), and the
 //! [intent](crate::intents) names the replacement that was started. After an interruption, the node compares the two
-//! names: if they are equal, the replacement is finished; if not, it is undone. The node looks for intents when it
-//! opens, before the next change of the app ([`finish_pending`]), and every minute. Because there are intents, the node
-//! need not search the data of all apps for interrupted replacements.
+//! names: if they are equal, it finishes the replacement; if not, it undoes the replacement. The node looks for intents
+//! when it opens, before the next change of the app ([`finish_pending`]), and every minute. Because there are intents,
+//! the node need not search the data of all apps for interrupted replacements.
 //!
 //! The new files and the folders that contain them are synced before the node's state refers to them. The removal of an
 //! intent is synced before the files of its replacement are removed. So if there is an intent for a recorded
-//! replacement, but the folder with the new files does not exist, the replacement is already finished.
+//! replacement, but the folder with the new files does not exist, the replacement is already complete.
 //!
-//! Before an app is removed without its data, its pending replacement is finished. If the app was removed without this
-//! step (earlier versions of the program did that), a replacement whose switch has started is finished as if it were
-//! recorded, because the app's data must be kept.
+//! Before an app is removed without its data, the node finishes the app's pending replacement. Earlier versions of the
+//! program did not do that. If such a version removed the app, the node still finishes a replacement whose switch has
+//! started, as if it were recorded, because the app's data must be kept.
 //!
 //! If recording fails, and the node cannot read whether the change was recorded
 //! ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)), requests continue to wait and no file is removed.
@@ -68,7 +68,7 @@ pub(super) struct Takeover<'a> {
     pub(super) app_lock: &'a Arc<AppLock>,
     pub(super) before: Option<&'a App>,
     pub(super) spec: &'a LaunchSpec,
-    /// The snapshot to which the stores are restored; `None` keeps the current data, except for migrations.
+    /// The snapshot to which the stores are restored; `None` if the current data stays and only migrations change it.
     pub(super) snapshot: Option<Snapshot>,
     pub(super) taking: Taking,
     pub(super) now_s: u64,
@@ -87,7 +87,7 @@ pub(super) struct TakeoverOutcome {
 /// The new files of an app's stores. They replace the current files if the replacement is recorded, and are removed if
 /// not.
 struct StagedStores {
-    /// The node's data directory. Folders are synced up to here.
+    /// The node's data directory, which is the topmost folder that is synced.
     top: PathBuf,
     intents: IntentLog,
     subject: ChangeTarget,
@@ -137,14 +137,14 @@ impl Takeover<'_> {
             let problem = problems::without_folder(problem, node.dir.path());
             warnings.push(format!(
                 "warning: the revision took over, but the stores of `{app}` could not be replaced yet ({problem}): requests that need the stores fail \
-                 until they are replaced, which the node tries again when they are opened, and every minute"
+                 until then; the node tries again when the stores are next opened, and every minute"
             ));
         }
         Ok(TakeoverOutcome { recorded, changes, warnings, held })
     }
 
     /// Writes the intent and makes the new files. The new files may use the disk space of the app's older snapshots, as
-    /// long as the returned loan is held. [`Self::sweep`] then removes the snapshots whose space was needed.
+    /// long as the returned loan is held. After the loan, [`Self::sweep`] removes the snapshots whose space was needed.
     async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);
@@ -262,9 +262,10 @@ impl Takeover<'_> {
         match swept.await {
             Ok(removed) if !removed.is_empty() => {
                 let count = removed.len();
-                let which = if count == 1 { "the oldest snapshot" } else { "the oldest snapshots" };
+                let which = if count == 1 { "oldest snapshot".to_owned() } else { format!("{count} oldest snapshots") };
+                let were = if count == 1 { "was" } else { "were" };
                 vec![format!(
-                    "warning: {which} of the app's stores ({count}) were removed to make room for a new snapshot: the tenant's quota `storage` is exhausted"
+                    "warning: the {which} of the app's stores {were} removed to make room for a new snapshot: the tenant's quota `storage` is exhausted"
                 )]
             }
             _ => Vec::new(),

@@ -104,7 +104,7 @@ pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProbl
         };
         if !release.files.keys().any(|sent| Path::new(sent.as_str()) == path) {
             let message = format!("the release has no file `{shown}`");
-            let hint = "the file must have the certificate of the authority that is trusted for this host";
+            let hint = "the file must contain the certificate of the authority that is trusted for this host";
             found.push(Diagnostic::error(message).code("file-not-sent").at(host.span, "").hint(hint));
         }
     }
@@ -202,7 +202,8 @@ pub(crate) fn files_of(revisions: &Path, revision: &ReleaseDigest) -> PathBuf {
 /// error occurs, it does not exist. Files are hard links to the stored parts if the file system supports hard links.
 ///
 /// # Errors
-/// If the disk fails, or has no space above its reserve ([`io::ErrorKind::StorageFull`]).
+/// If the disk fails, or if the files would use the disk space that `reserve` keeps free
+/// ([`io::ErrorKind::StorageFull`]).
 pub(crate) fn lay_out(
     revisions: &Path,
     revision: &ReleaseDigest,

@@ -91,9 +91,9 @@ async fn invalid_components_are_refused_by_name() {
     let half = broken.len() / 2;
     broken.truncate(half);
     for (bytes, title) in [
-        (&elf[..100_000], "component `it` is not a component, but compiled code"),
-        (&module, "component `it` is not a component, but a core module"),
-        (b"hello", "component `it` is not a component, but something else"),
+        (&elf[..100_000], "the bytes of component `it` are not a component, but compiled code"),
+        (&module, "the bytes of component `it` are not a component, but a core module"),
+        (b"hello", "the bytes of component `it` are not a component, but something else"),
         (&broken, "cannot read component `it`"),
     ] {
         let (folder, request) = request(bytes);

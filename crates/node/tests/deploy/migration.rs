@@ -128,8 +128,8 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2), "writes of the health check are dropped");
 }
 
-/// Checks that a problem does not contain the path of the node's data directory. Files of the app must have the paths
-/// that the app's author knows.
+/// Checks that a problem does not contain the path of the node's data directory. Problems must show the paths of the
+/// app's files as the app's author knows them.
 fn tells_no_path(data: &Path, problem: &ApiProblem) {
     let text = format!("{} {:?} {:?}", problem.title, problem.detail, problem.hints);
     assert!(!text.contains(data.to_str().unwrap()), "{text}");
@@ -219,9 +219,9 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
-    // The rollback to a snapshot can itself be undone: it kept the data that it replaced as the snapshot of the revision
-    // that was in service before it. That was revision one as well, so a second rollback to the snapshot of revision
-    // one restores this data.
+    // The rollback to a snapshot can itself be undone, because it took a snapshot of the data that it replaced.
+    // Revision one was in service before this rollback, so this snapshot belongs to revision one, and it is the newest.
+    // So a second rollback to the snapshot of revision one restores the data.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));

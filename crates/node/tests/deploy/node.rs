@@ -271,7 +271,8 @@ pub(crate) fn warm(dir: &Path) {
     }
 }
 
-/// Stores the compiled code of a node's data directory that [`warm`] has prepared.
+/// Stores a node's compiled code for later calls of [`warm`]. `dir` is the node's data directory. [`warm`] must have
+/// prepared it before the node was opened, because the code is sealed with the key in the directory.
 pub(crate) fn keep(dir: &Path) {
     for entry in std::fs::read_dir(dir.join("cache")).unwrap() {
         let path = entry.unwrap().path();

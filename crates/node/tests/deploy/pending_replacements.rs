@@ -1,5 +1,5 @@
-//! Tests of replacements of stores that a killed process has left and that the next start cannot finish. Also tests
-//! that files of earlier replacements are not mistaken for those of a later one.
+//! Tests of interrupted replacements of stores: a killed process has left them unfinished, and the next start cannot
+//! finish them. Also tests that files of earlier replacements are not mistaken for those of a later one.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -18,8 +18,9 @@ use crate::unknown_outcome::{Failing, NEVER, PATIENCE};
 const OPERATIONS: u64 = 24;
 
 impl Failing {
-    /// Waits until no change of the tenant is in progress and the node's state can be written. Tries this by a change
-    /// that is not the one under test: sets a secret, or changes nothing. Returns whether the tenant exists.
+    /// Waits until no change of the tenant is in progress and the node's state can be written. To find out, repeats a
+    /// change other than the one under test: it sets a secret if `by_secret` is true, and otherwise changes nothing.
+    /// Returns whether the tenant exists.
     async fn has(&self, name: &str, by_secret: bool) -> bool {
         let until = Instant::now() + PATIENCE;
         loop {

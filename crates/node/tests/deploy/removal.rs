@@ -155,7 +155,8 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     obstacle.lock().unwrap().take().unwrap().remove();
     api().finish_intents().await;
     assert!(!folder.path().join(NOTE).exists());
-    // The app cannot be loaded, and the node would try again after a moment.
+    // The last load of the app failed, so the node would load it again only after a pause. Stopping and starting the
+    // app ends the pause.
     api().stop(tenant.clone(), app.clone()).await.unwrap();
     api().start(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2));

@@ -20,7 +20,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A node whose state is in a storage that fails permanently, from a chosen operation after a chosen step.
+/// A node that stores its state in a storage that can be made to fail: after a chosen step, a number of operations
+/// succeed, and then all operations fail.
 pub(crate) struct Failing {
     pub(crate) node: TestNode,
     pub(crate) faults: Faults,

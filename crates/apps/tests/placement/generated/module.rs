@@ -463,7 +463,7 @@ fn widened(value: &str, have: Flat, want: Flat) -> String {
     }
 }
 
-/// Converts a value that [`widened`] has converted back to its own type.
+/// Converts a value back to its own type: the reverse of [`widened`].
 fn narrowed(value: &str, have: Flat, want: Flat) -> String {
     match (have, want) {
         (Flat::I32, Flat::F32) => format!("(f32.reinterpret_i32 {value})"),

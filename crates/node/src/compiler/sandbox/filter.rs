@@ -25,7 +25,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // Starting and synchronizing threads. `clone3` is allowed here, because the filter for `clone3` makes it fail with
+    // Starting and synchronizing threads. This filter allows `clone3`, because a separate filter makes it fail with
     // `ENOSYS`.
     libc::SYS_clone3,
     libc::SYS_futex,

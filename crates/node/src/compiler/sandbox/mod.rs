@@ -112,7 +112,7 @@ pub fn confine(layers: &[Layer]) -> io::Result<Confinement> {
     if layers.contains(&Layer::Namespaces) {
         note(Layer::Namespaces, namespaces::enter());
     }
-    // A new user namespace grants capabilities to the process. They are dropped here as well.
+    // Drop all Linux capabilities, including those that a new user namespace has granted to the process.
     system::give_up_privileges()?;
     if layers.contains(&Layer::Landlock) {
         note(Layer::Landlock, landlock::restrict()?);

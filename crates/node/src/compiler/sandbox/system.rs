@@ -11,9 +11,8 @@ fn check(outcome: libc::c_int) -> io::Result<()> {
 
 /// Closes all descriptors with the number `first` or a greater number.
 pub(super) fn close_from(first: libc::c_int) -> io::Result<()> {
-    // SAFETY: a descriptor that has an owner in this process would be closed while the owner uses it. The only caller
-    // is a process that has just started and has opened nothing: descriptors beyond the standard three were left open
-    // by its parent.
+    // SAFETY: no value of this process owns one of the closed descriptors. The only caller is a process that has just
+    // started and has opened nothing: descriptors beyond the standard three were left open by its parent.
     if check(unsafe { libc::close_range(first.unsigned_abs(), libc::c_uint::MAX, 0) }).is_ok() {
         return Ok(());
     }
