@@ -16,8 +16,8 @@ use crate::node::Node;
 use crate::problems;
 use crate::tenants::SecretChange;
 
-/// Returns a future that runs `operation` in a tokio task. The task is spawned by the first poll of the future: before
-/// that poll, the audit log can still refuse the operation.
+/// Returns a future that runs `work` in a tokio task. The task is spawned by the first poll of the future: before that
+/// poll, the audit log can still refuse the operation.
 fn spawn_operation<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static,
 ) -> AdminReply<T> {

@@ -1,10 +1,10 @@
 //! The number of deployments in progress for each revision. It decides which deployment removes the files of a refused
 //! revision.
 //!
-//! Files are removed as soon as their revision is refused. `sweep` would remove them only after hours, and a tenant
-//! with thousands of refused deployments in an hour would fill the disk. Several apps may deploy the same revision at
-//! the same time, so only the last of these deployments removes the files. No other deployment of the revision can
-//! begin during the removal.
+//! Files are removed as soon as their revision is refused. The hourly sweep would remove them only some hours later,
+//! and a tenant with thousands of refused deployments in an hour would fill the disk. Several apps may deploy the same
+//! revision at the same time, so only the last of these deployments removes the files. No other deployment of the
+//! revision can begin during the removal.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

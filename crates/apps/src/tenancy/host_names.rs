@@ -7,8 +7,8 @@ use isomer_ids::HostPattern;
 
 use super::app::App;
 
-/// The apps by their host names. This type does not check whether an app may have a host name: a host name that is
-/// inserted again belongs to the new app.
+/// The apps by their host names. This type does not check whether an app may have a host name: if a host name of one
+/// app is inserted for another app, it belongs to the other app from then on.
 #[derive(Default)]
 pub(super) struct HostNames {
     exact: HashMap<Arc<str>, Arc<App>>,

@@ -1,9 +1,8 @@
 //! The compiler's child process: it reads uploaded components, so that the node itself never parses them.
 //!
 //! The child sets its resource limits and enters its sandbox before it reads anything (see `sandbox`). It does not
-//! trust its input: it accepts only plain components. It rejects core modules and precompiled code, because precompiled
-//! code would run without validation. It sends its results only to the node, over the socket that is its standard
-//! input.
+//! trust its input: it accepts only plain components. It rejects core modules, and also precompiled code, which would
+//! run without validation. It sends its results only to the node, over the socket that is its standard input.
 //!
 //! One child plans and composes a release. A composition that is not in the code cache is compiled by another child,
 //! which reads only this composition. So the cached code of a composition depends on the bytes of this composition

@@ -35,7 +35,7 @@ impl Node {
     }
 
     /// Removes the files of a refused revision, unless an app has the revision. If `problem` is a failure of the node
-    /// itself, it is unknown whether an app has the revision, so the removal is left to `sweep`. Blocks.
+    /// itself, it is unknown whether an app has the revision, so the removal is left to the hourly sweep. Blocks.
     fn clear_up(&self, attempt: Attempt, problem: &ApiProblem) {
         if !matches!(problem.kind, ProblemKind::Refused | ProblemKind::Quota) {
             return;

@@ -248,7 +248,7 @@ impl Takeover<'_> {
         let (intents, subject) = (intents(&self.node.dir), ChangeTarget::app(self.tenant, self.app));
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let swept = self.node.blocking(move || {
-            // The folder has no snapshot if the stores did not exist before the take-over.
+            // If the stores did not exist before the take-over, the folder contains no snapshot, so remove it.
             if !snapshots::has_description(&folder) && intents.has(&subject).is_ok_and(|is_pending| !is_pending) {
                 let _ = snapshots::remove(&folder, &account);
             }

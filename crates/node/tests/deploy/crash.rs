@@ -92,8 +92,8 @@ impl AppChange {
     }
 }
 
-/// Runs in the child process. Does nothing without the environment variable, that is, when the test harness runs this
-/// test.
+/// Runs in the child process, which finds its task in the environment variable. Does nothing when the test harness runs
+/// this test, because the variable is not set then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_child() {
     let Ok(child_task) = std::env::var(VARIABLE) else { return };
