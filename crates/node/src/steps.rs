@@ -9,9 +9,9 @@
 //! *recorded*: see [`crate::deployment::takeover`].
 //!
 //! Nothing refers to the files that are made before *recorded*. So a deployment that fails or is killed before
-//! *recorded* changes nothing, and the hourly sweep removes its files. The steps after *recorded* only bring the running process
-//! in line with the recorded state, as opening a node does. So at any moment, the app has exactly one complete
-//! revision.
+//! *recorded* changes nothing, and the hourly sweep removes its files. The steps after *recorded* only bring the
+//! running process in line with the recorded state, as opening a node does. So at any moment, the app has exactly one
+//! complete revision.
 //!
 //! (A journal of steps, from which a restart would finish or undo a deployment, was rejected: there is nothing to undo,
 //! and every start of a node already does what remains to be done.)

@@ -1,7 +1,7 @@
 //! Suspended apps: apps that the node does not serve although no admin has stopped them. Their stores may be partly
 //! replaced, or the node cannot read whether they are.
 //!
-//! The node checks suspended apps again before each change of the app, and every minute: see
+//! The node checks a suspended app again before each change of the app, and every minute: see
 //! [`crate::deployment::takeover::finish`].
 
 use std::collections::BTreeSet;

@@ -19,7 +19,7 @@ use crate::revisions::release::RELEASE_BYTES_MAX;
 use crate::revisions::sweep::UNUSED_MAX;
 
 /// The maximum number of bytes in the parts that a tenant has uploaded but not deployed, including uploads in progress:
-/// two releases of the maximum size. A part counts until it is deployed, and for at most [`UNUSED_MAX`].
+/// two releases of the maximum size. A part counts until it is deployed, or until [`UNUSED_MAX`] after its upload.
 pub(crate) const SENT_BYTES_MAX: u64 = 2 * RELEASE_BYTES_MAX;
 
 /// The maximum number of parts that a tenant has uploaded but not deployed: twice the maximum number in a release.

@@ -189,7 +189,7 @@ impl Package {
     /// groups. Other values are taken from the draft, if they agree with the manifest.
     ///
     /// # Errors
-    /// If the draft does not agree with the manifest, `shape` or the number of keys in `code`.
+    /// If the draft does not agree with the manifest, with `shape`, or with the number of keys in `code`.
     pub fn checked(self, app: &App, shape: &str, code: Vec<Key>) -> Result<Self, PackageMismatch> {
         if self.shape != shape || self.deterministic {
             return Err(PackageMismatch("the package is for another shape".to_owned()));

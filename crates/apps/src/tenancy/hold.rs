@@ -62,8 +62,8 @@ impl RequestHold {
 /// Returns whether requests still use a revision that is out of service.
 ///
 /// A request first gets a reference to the revision in service, and is counted a moment later. So this function checks
-/// the references first and the count second. In the opposite order, it could miss a request that is counted, and drops
-/// its reference, between the two checks.
+/// the references first and the count second. In the opposite order, it could miss a request: the request could be
+/// counted and drop its reference between the two checks.
 pub(super) fn is_in_use<T>(before: &Arc<T>, is_busy: impl FnOnce() -> bool) -> bool {
     if Arc::strong_count(before) > 1 {
         return true;

@@ -3,8 +3,8 @@
 //!
 //! Events (a request, a finished load, a take-over, a stop) change the state, and the result of an event tells the
 //! caller what to do. [`Lifecycle::enter`] is a query: it does not change the state, and returns [`Entry::MustLoad`]
-//! each time until [`Lifecycle::load_started`] records that the load was started. [`super::shared_lifecycle`] puts the state
-//! machine behind a lock.
+//! each time until [`Lifecycle::load_started`] records that the load was started. [`super::shared_lifecycle`] puts the
+//! state machine behind a lock.
 //!
 //! | state | what a request does |
 //! | --- | --- |

@@ -239,7 +239,7 @@ impl Tenancy {
         self.registry().remove_tenant(name);
     }
 
-    /// Counts a refusal to add an app because of the tenant's quota. The caller checks the quota, because the caller
+    /// Counts an app that was refused because of the tenant's quota. The caller checks the quota, because the caller
     /// knows the number of the tenant's apps.
     pub fn count_refused_app(&self, name: &TenantName) {
         if let Some(tenant) = self.registry().tenant(name) {

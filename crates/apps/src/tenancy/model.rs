@@ -316,8 +316,8 @@ impl World {
         }
     }
 
-    /// Models `Tenancy::admit`, `Loader::load` and `loader::wait_for_release`. Sets `found_at` to the number of switches of the
-    /// stores at the moment at which the request finds a revision.
+    /// Models `Tenancy::admit`, `Loader::load` and `loader::wait_for_release`. Sets `found_at` to the number of
+    /// switches of the stores at the moment at which the request finds a revision.
     fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
         loop {
             if self.lifecycle.is_stopped() {

@@ -18,8 +18,8 @@ use crate::process_resources::{self, ProcessResources};
 /// The deadline of the attacker's requests.
 pub(crate) const DEADLINE_MS: u64 = 400;
 
-/// The maximum number of times that an attack is repeated if it had no effect before its deadline, because the machine
-/// was busy with other tests.
+/// The maximum number of repetitions of an attack that had no effect before its deadline. This happens if the machine
+/// is busy with other tests.
 const REPEATS_MAX: usize = 10;
 
 /// The number of connections that a SQL store keeps open.

@@ -158,8 +158,8 @@ impl TestTenancy {
         Self::sized(256, |_| {}, change).await
     }
 
-    /// Creates a node without tenants. The arguments are the size of its instance pool and changes to the front door's
-    /// limits and the node's options.
+    /// Creates a node without tenants. `instances` is the size of its instance pool. `limit` changes the front door's
+    /// limits, and `change` the node's options.
     pub(crate) async fn sized(
         instances: u32,
         limit: impl FnOnce(&mut Limits),

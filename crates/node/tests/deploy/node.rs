@@ -101,9 +101,9 @@ impl TestNode {
         let node = loop {
             match Node::open_over(options(), &storage) {
                 Ok(node) => break node,
-                // The directory may still be locked for a moment. A child process of another test inherits this
-                // process's locks until it executes its program. A task that waits to read the state holds the locks a
-                // little longer than the node.
+                // The directory may still be locked for a moment, for two reasons. A child process of another test
+                // inherits this process's locks until it executes its program. And a task that waits to read the state
+                // holds the locks a little longer than the node itself does.
                 Err(NodeError::Dir(DataDirError::InUse { .. }) | NodeError::State(StateError::InUse { .. }))
                     if Instant::now() < until =>
                 {

@@ -1,5 +1,6 @@
 //! Tests of changes that fail while they are recorded, for example because the disk fails. A change that is reported as
-//! failed was not made. If the outcome is unknown, the node determines it later, with or without a restart.
+//! failed was not made, unless the report says that the outcome is unknown. In this case, the node determines the
+//! outcome later, with or without a restart.
 
 use std::collections::BTreeSet;
 use std::path::Path;

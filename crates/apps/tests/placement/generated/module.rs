@@ -152,8 +152,8 @@ fn import(text: &mut String, package: &Package, interface: &str, function: &Func
     );
 }
 
-/// Writes the import of another component's `async func` for calls as tasks, and the import with which the caller's own
-/// task returns its result.
+/// Writes two imports: an `async func` of another component, which is called as a task, and the function with which the
+/// caller's own task returns its result.
 fn import_task(text: &mut String, package: &Package, function: &Function) {
     let mut parameters = core_parameters(function, FLAT_MAX_OF_TASK);
     if function.result().is_some() {
