@@ -37,8 +37,8 @@ pub(crate) struct InstanceMaker {
     pub(crate) host_bytes: usize,
 }
 
-/// The maximum number of bytes of arguments (strings, lists, batches of values and so on) that the host copies out of a
-/// guest for one call of a host function.
+/// The maximum number of bytes that the host copies out of a guest for one call of a host function. Strings, lists and
+/// batches of values count.
 const HOST_CALL_BYTES_MAX: usize = 32 << 20;
 
 impl InstanceMaker {
