@@ -189,7 +189,7 @@ fn is_same(mac: Context, digest: &[u8]) -> bool {
     mac.sign().as_ref().ct_eq(digest).into()
 }
 
-/// The path of a temporary file, which is removed when this value is dropped. `None` if no file must be removed.
+/// The path of a temporary file, which is removed when this value is dropped. `None` if there is no file to remove.
 #[derive(Debug)]
 struct TemporaryName(Option<PathBuf>);
 
@@ -201,7 +201,8 @@ impl Drop for TemporaryName {
     }
 }
 
-/// Creates a file with the permission bits `mode`. The returned handle can read and write whatever `mode` is.
+/// Creates a file with the permission bits `mode`. The returned handle allows reading and writing even if `mode` does
+/// not.
 pub(crate) fn new_file(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
 }

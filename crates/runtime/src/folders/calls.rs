@@ -59,7 +59,7 @@ impl FileCallState {
         WasiFilesystemCtxView { ctx: self.ctx.filesystem(), table: &mut self.table }
     }
 
-    /// Removes the object that `handle` refers to from the table, and returns the object.
+    /// Removes the object of `handle` from the table, and returns it.
     ///
     /// # Errors
     /// If the handle does not exist.

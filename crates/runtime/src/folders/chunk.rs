@@ -24,7 +24,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Returns a chunk that holds `bytes`, which the guest passed, without a copy.
+    /// Returns a chunk that owns `bytes`, which the guest passed. Copies nothing.
     ///
     /// # Errors
     /// If the account has no memory left.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{nanoseconds_at, now};
 
-/// The epoch clock continues to check at short intervals until no guest has been polled for this time.
+/// The time without any poll of a guest after which the epoch clock no longer checks at short intervals.
 const ACTIVE: Duration = Duration::from_millis(100);
 
 static SLOTS: Mutex<Vec<Arc<PollSlot>>> = Mutex::new(Vec::new());

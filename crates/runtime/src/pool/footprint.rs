@@ -119,7 +119,7 @@ pub struct Footprint {
 }
 
 impl Slots {
-    /// Returns the slots that an instance of `component` takes, as [`Footprint::measure`] does.
+    /// Returns the slots that an instance of `component` takes: the slots in the result of [`Footprint::measure`].
     ///
     /// # Errors
     /// The errors of [`Footprint::measure`].

@@ -185,7 +185,8 @@ async fn call3(
             let response = final_response(response);
             let is_answered = response.is_ok();
             if head.send(response).is_none() && is_answered {
-                // This returns an error only if the body was dropped unread. In that case, this future is dropped too.
+                // `ended` returns an error only if the body was dropped unread. In that case, the future of this
+                // request is dropped too.
                 let _ = ended.await;
             }
         }

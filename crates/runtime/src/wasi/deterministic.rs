@@ -32,8 +32,8 @@ const BEGIN_SECONDS: u64 = 1_767_225_600;
 /// The number of different times in seconds: one day, which exceeds the number of cases in a test file. If a test
 /// chooses its own traces, their numbers may be larger.
 const SPAN_SECONDS: u64 = 24 * 60 * 60;
-/// The maximum number of traces whose calls are counted. The oldest trace is forgotten to make room. A test sends one
-/// request at a time.
+/// The maximum number of traces whose calls are counted. The oldest trace is forgotten to make room: it is no longer
+/// needed, because a test sends one request at a time.
 const TRACES_MAX: usize = 1024;
 /// The maximum number of random bytes that one call returns. If a guest requests more, it gets this many.
 const BYTES_MAX: u64 = 1 << 20;
