@@ -63,7 +63,7 @@ pub fn run_script(
             for (name, capture) in &case.capture {
                 match checks::captured(capture, response, &client) {
                     Some(value) => drop(variables.insert(name.clone(), value)),
-                    None => mismatches.push(Mismatch::new(format!("the response has nothing for `${{{name}}}`"))),
+                    None => mismatches.push(Mismatch::new(format!("the response contains no value for `${{{name}}}`"))),
                 }
             }
             if let Some((shape, reference)) = reference.filter(|_| case.compare)

@@ -11,8 +11,8 @@ pub(crate) struct ValueFlags {
     /// `COMPONENT.K=V` for one component. May be repeated.
     #[arg(long = "config", value_name = "K=V")]
     config: Vec<String>,
-    /// Read config values from a file: TOML, JSON (`.json`) or lines `K=V` (`.env`). A table contains the values of the
-    /// component with its name. May be repeated; later files override earlier ones.
+    /// Read config values from a file: TOML, JSON (`.json`) or lines `K=V` (`.env`). The values in a table are only for
+    /// the component with the table's name. May be repeated; later files override earlier ones.
     #[arg(long, value_name = "FILE")]
     config_file: Vec<PathBuf>,
     /// Read environment variables from this file instead of the file `.env` in the app's folder: values of config keys,

@@ -84,7 +84,7 @@ pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings 
         let message = error.message().lines().next().unwrap_or("it cannot be read");
         let message = message.strip_suffix(", expected nothing").unwrap_or(message);
         let hint = if message.contains("duplicate key") {
-            Some("a key or table can be written once: put what belongs together in one place")
+            Some("a key or table can be written only once: put what belongs together in one place")
         } else if [
             "string values must be quoted",
             "invalid float",

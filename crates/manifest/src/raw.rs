@@ -110,7 +110,7 @@ pub(crate) struct RawComponent {
     #[serde(default)]
     pub(crate) idempotent: Vec<Spanned<FunctionText>>,
     /// Maximum number of requests that one instance serves at the same time. Use more than 1 only for components that
-    /// do nothing but asynchronous I/O: if one request traps, all requests of the instance fail.
+    /// do nothing but asynchronous I/O. If one request traps, all requests of the instance fail.
     #[schemars(range(min = 1, max = CONCURRENCY_MAX), extend("default" = 1))]
     pub(crate) concurrency: Option<u32>,
     /// Maximum number of requests and calls that one instance serves, one after another: `true` for as many as the

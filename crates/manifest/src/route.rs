@@ -70,7 +70,7 @@ impl FromStr for Route {
             if let Some(wrong) = wrong_character(segment) {
                 let (rule, suggestion) = match wrong {
                     '?' | '#' => {
-                        ("a route is a path without query and fragment", text.split(wrong).next().map(str::to_owned))
+                        ("it must be a path without query and fragment", text.split(wrong).next().map(str::to_owned))
                     }
                     '%' => ("`%` must be followed by two hexadecimal digits", None),
                     _ => ("it contains a character that is not allowed in the path of a URL", Some(encoded(text))),

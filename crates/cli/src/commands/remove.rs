@@ -12,7 +12,7 @@ pub(crate) struct Arguments {
     /// Also remove the app's stores and its log. They cannot be recovered.
     #[arg(long)]
     data: bool,
-    /// Remove the app without asking for confirmation. Required for `--data` without a terminal.
+    /// Remove the app without asking for confirmation. Required for `--data` if there is no terminal.
     #[arg(long)]
     yes: bool,
 }

@@ -129,7 +129,7 @@ fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Cons
     }
     if value.len() as u64 > SECRET_BYTES_MAX {
         let title = format!("the value is longer than {}", isomer_display::size(SECRET_BYTES_MAX));
-        return Err(CliError::usage(title, "store a key here, and the data itself in a store"));
+        return Err(CliError::usage(title, "set only a key as the secret, and put the data itself into a store"));
     }
     Ok(value)
 }

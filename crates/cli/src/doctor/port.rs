@@ -20,7 +20,7 @@ pub(crate) fn free(address: SocketAddr) -> Finding {
             let process = process_on(address.port()).unwrap_or_else(|| "another process".to_owned());
             Finding::warn(ABOUT, format!("{address} is used by {process}"), hint)
         }
-        Err(error) => Finding::warn(ABOUT, format!("cannot listen at {address}: {error}"), hint),
+        Err(error) => Finding::warn(ABOUT, format!("cannot listen on {address}: {error}"), hint),
     }
 }
 

@@ -30,7 +30,7 @@ impl FromStr for AddressRange {
             None => max,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let prefix = digits.parse().ok().filter(|prefix| *prefix <= max);
-                prefix.ok_or_else(|| invalid("the number of bits is missing or larger than that of an address"))?
+                prefix.ok_or_else(|| invalid("the number of bits is missing, or is larger than an address has"))?
             }
             Some(_) => return Err(invalid("`/` must be followed by a number of bits")),
         };

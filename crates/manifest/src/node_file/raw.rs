@@ -150,8 +150,8 @@ pub(crate) struct RawNodeLimits {
     /// The maximum number of apps in memory. An app that is not in memory is loaded from disk by the next request for
     /// this app. Default: the number that `isomer doctor` reports for this machine, but at least 64 and at most 50,000.
     pub(crate) apps_loaded: Option<Spanned<u32>>,
-    /// Free space of the data directory's file system that is reserved for the node's own state, audit log and code.
-    /// Writes of tenants that would use this space fail.
+    /// Free space of the data directory's file system that is reserved for the node's own state, audit log and code. A
+    /// tenant's write fails if it would use this space.
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) disk_reserve: Option<Spanned<SizeText>>,
     /// The maximum number of open connections. If the maximum is reached and another client connects, the node closes
