@@ -127,7 +127,7 @@ impl AppProcess {
         CliError::Rendered { text, code: if code == 0 { FAILED } else { code } }
     }
 
-    /// Returns the lines of the log. The process has ended.
+    /// Returns the lines of the log. Called after the process has ended.
     fn log_lines(&self) -> Vec<String> {
         self.log.recv_timeout(LOG_WAIT_MAX).unwrap_or_default()
     }

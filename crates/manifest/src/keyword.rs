@@ -1,4 +1,4 @@
-//! Values that are either a keyword or a list or table: `isolate = "all"` or `isolate = ["cart"]`.
+//! Values that are a keyword, or a list or table: `isolate = "all"` or `isolate = ["cart"]`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,8 +14,8 @@ pub(crate) trait Keyword {
     const KEYWORD: &'static str;
 }
 
-/// Either a text, which must be the keyword of `W`, or a value. Deserializing accepts any text: lowering refuses wrong
-/// texts, because its message can suggest the intended keyword.
+/// Either a text, which must be the keyword of `W`, or a value. Deserializing accepts any text. Lowering refuses a
+/// wrong text, because its message can suggest the intended keyword.
 #[derive(Debug)]
 pub(crate) enum KeywordOr<W, T> {
     Text(String, PhantomData<W>),

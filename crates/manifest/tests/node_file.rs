@@ -101,7 +101,7 @@ fn the_file_of_a_node_is_parsed() {
     assert_eq!(node.limits.idle_grace, Some(std::time::Duration::from_secs(2)));
     let proxies: Vec<_> = node.trusted_proxies.iter().map(|network| network.value.to_string()).collect();
     assert_eq!((proxies, node.proxy_protocol), (vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned()], true));
-    // A table that the command does not read is reported.
+    // A node reads all tables of this file. A group does not, which is reported.
     assert!(file.unread_by_node().is_empty());
     insta::assert_snapshot!(Renderer::plain().diagnostics(&file.unread_by_group()));
     let group = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("it is right");

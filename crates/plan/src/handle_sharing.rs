@@ -22,7 +22,7 @@ pub(crate) struct HandleSharing<'a> {
     /// The package that defines the resources, without its version: `wasi:keyvalue`.
     pub(crate) package: String,
     pub(crate) members: BTreeSet<ComponentName>,
-    /// An import of one member by which it receives or passes handles. Messages name it.
+    /// An import through which one member receives or passes handles. Messages name this import.
     pub(crate) link: &'a ResolvedImport,
 }
 

@@ -100,8 +100,8 @@ type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 /// The provider of an import.
 enum Provider<'a> {
     Component(Exporter<'a>),
-    /// The only exporter in this list that does not import from the importer. If all of them import from the importer,
-    /// the host provides the import.
+    /// The exporter in this list that does not import from the importer, directly or through other components. If there
+    /// is none, the host provides the import.
     OneOf(Vec<Exporter<'a>>),
     /// The host. Interfaces that contain only types, and so need no implementation, also have this provider.
     Host,

@@ -83,7 +83,7 @@ pub(crate) struct Record {
     /// Other settings that affect the code that Cargo makes: the profile and the environment. Empty for other sources.
     #[serde(default)]
     pub settings: String,
-    /// The environment variables that the build of Cargo's packages read. Empty for other sources.
+    /// The environment variables that were read when Cargo built the packages. Empty for other sources.
     #[serde(default)]
     pub variables: Variables,
     /// The files from which the component was made.

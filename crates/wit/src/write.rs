@@ -38,7 +38,7 @@ pub fn write_deps<'a>(
     Ok(written)
 }
 
-/// Removes packages of the platform that are not in `wanted` from `dir`, and returns their folders. A package whose
+/// Removes from `dir` the packages of the platform that are not in `wanted`, and returns their folders. A package whose
 /// files differ from what [`write_deps`] writes is kept. Unneeded packages are removed because bindings rename modules
 /// if two versions of a package are next to each other.
 pub fn remove_unneeded(dir: &Path, wanted: &[&WitPackage]) -> Result<Vec<PathBuf>, WriteError> {

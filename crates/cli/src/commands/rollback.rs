@@ -91,7 +91,7 @@ async fn confirmed_snapshot(
 }
 
 /// Returns the revision whose digest begins with `text`. A complete digest is returned without a check. It is an error
-/// if `text` is too short, or if not exactly one revision of the app begins with it.
+/// if `text` is too short, or if no revision or several revisions of the app begin with it.
 async fn find_revision(
     client: &Client,
     flags: &AppFlags,

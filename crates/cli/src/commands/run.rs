@@ -125,7 +125,7 @@ fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CliError
     })
 }
 
-/// Serves a revision that is made from `source` in this process.
+/// Serves a revision of `source` in this process.
 async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Instant) -> Result<(), CliError> {
     let plan = server.revisions.take_over(source).await?;
     let (serving, revisions) = server.split()?;

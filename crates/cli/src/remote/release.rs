@@ -116,7 +116,8 @@ fn missing_folder(app: &AppDir, folder: &Path) -> CliError {
     CliError::findings(vec![finding], &app.source)
 }
 
-/// Returns a path of the manifest, relative to the app's folder. It is an error if the path is outside of the folder.
+/// Returns a path that the manifest names, relative to the app's folder. It is an error if the path is outside of the
+/// folder.
 fn in_app_dir(path: &Path) -> Result<PathBuf, CliError> {
     relative_inside(path).ok_or_else(|| {
         CliError::failed(

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The maximum time of every wait. A test that waits longer hangs, and fails.
+/// The maximum time of every wait. A test that waits longer fails, because the shop is assumed to hang.
 const HANG: Duration = Duration::from_secs(60);
 
 /// An HTTP client with the cookies of one visitor of the shop.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 
-/// The maximum time of every wait. A test that waits longer hangs, and fails.
+/// The maximum time of every wait. A test that waits longer fails, because the program is assumed to hang.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A temporary folder in which the program runs.
@@ -211,7 +211,7 @@ pub(crate) struct Server {
     child: Child,
     events: Receiver<String>,
     log: Receiver<String>,
-    /// The event that the server printed when it was ready.
+    /// The line of JSON that the server printed when it was ready.
     ready: serde_json::Value,
 }
 

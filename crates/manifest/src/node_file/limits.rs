@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct NodeLimits {
     /// The maximum number of apps in memory.
     pub apps_loaded: Option<u32>,
-    /// The number of bytes that must stay free on the disk of the data directory. Writes of tenants that would use them
-    /// fail.
+    /// The number of bytes that must stay free on the disk of the data directory. A tenant's write fails if it would
+    /// use them.
     pub disk_reserve: Option<u64>,
     /// The maximum number of open connections of the front door.
     pub connections: Option<u32>,
