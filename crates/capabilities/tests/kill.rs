@@ -1,28 +1,44 @@
 //! Kills a process with `kill -9`, fifty times. The next process must find everything that was acknowledged before.
 //!
-//! The test runs itself as a child process, which writes to a key-value store and a SQL store, and prints what was
-//! acknowledged. The parent kills the child after a random number of lines, and then opens the stores itself.
+//! A child process writes to a key-value store and a SQL store, and prints what was acknowledged. The parent kills the
+//! child after a random number of lines, and then opens the stores itself. This program has no test harness of the
+//! compiler, because it is also the program of the child processes.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use isomer_capabilities::DataDir;
 use isomer_capabilities::kv::{Kv, KvLimits};
 use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, Value};
+use libtest_mimic::{Arguments, Trial};
 
 const ROUNDS: u64 = 50;
 const SEED: u64 = 0x6b11_6b11;
-const DIR_VARIABLE: &str = "ISOMER_TEST_KILL_DIR";
-const FIRST_VARIABLE: &str = "ISOMER_TEST_KILL_FIRST";
 
-/// The code of the child process. Does nothing in an ordinary test run, because the environment variable is not set.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn child() {
-    let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return };
-    let first: u64 = std::env::var(FIRST_VARIABLE).unwrap().parse().unwrap();
-    let data = DataDir::open(Path::new(&dir)).unwrap();
+/// The first argument of a child process. The folder of the stores and the first number that it writes follow.
+const CHILD: &str = "write";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let [first, dir, number] = arguments.as_slice()
+        && first == CHILD
+    {
+        runtime.block_on(write(Path::new(dir), number.parse().unwrap()));
+        return ExitCode::SUCCESS;
+    }
+    let test = Trial::test("acknowledged_writes_survive_kill", move || {
+        runtime.block_on(acknowledged_writes_survive_kill());
+        Ok(())
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
+}
+
+/// The work of a child process: writes numbers from `first` on, until the process is killed.
+async fn write(dir: &Path, first: u64) {
+    let data = DataDir::open(dir).unwrap();
     let kv = Kv::new(&data.kv(), KvLimits::default());
     let pairs = kv.store("pairs").await.unwrap();
     let sql = Sql::new(&data.sql(), SqlLimits::default());
@@ -48,7 +64,6 @@ async fn child() {
     tokio::join!(write_pairs, write_rows);
 }
 
-#[tokio::test]
 async fn acknowledged_writes_survive_kill() {
     let dir = tempfile::tempdir().unwrap();
     let (mut acknowledged_kv, mut acknowledged_sql) = (Vec::new(), Vec::new());
@@ -57,9 +72,9 @@ async fn acknowledged_writes_survive_kill() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let lines_until_kill = 1 + (random >> 33) % 20;
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-            .env(DIR_VARIABLE, dir.path())
-            .env(FIRST_VARIABLE, (round * 1_000_000).to_string())
+            .arg(CHILD)
+            .arg(dir.path())
+            .arg((round * 1_000_000).to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

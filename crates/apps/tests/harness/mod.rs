@@ -50,7 +50,9 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Repeats `condition` until it returns a value, and returns the value. The test fails after [`PATIENCE`].
+/// Repeats `condition` until it returns a value, and returns the value. The test fails after [`PATIENCE`]. This is for
+/// conditions that nothing announces: the status of a new request, a counter of the node, a number that only the kernel
+/// knows.
 pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     within(what, async {
         loop {
@@ -320,6 +322,7 @@ impl TestNode {
     }
 
     /// Returns the events in the node's log after `position`, and sets `position` to their end.
+    #[allow(dead_code, reason = "not every test binary reads parts of the log")]
     pub(crate) fn events_since(&self, position: &mut usize) -> Vec<serde_json::Value> {
         self.log.flush();
         self.memory.events_since(position)
@@ -341,11 +344,18 @@ impl TestNode {
 
     /// Waits for an event of the given kind (`access`, `failed`, …) for which `wanted` returns true. Returns the event.
     pub(crate) async fn event(&self, kind: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        let mut position = 0;
-        until(&format!("an event `{kind}` in the log"), async || {
-            self.events_since(&mut position).into_iter().find(|event| event["event"] == kind && wanted(event))
-        })
-        .await
+        self.event_after(0, &format!("an event `{kind}` in the log"), |event| event["event"] == kind && wanted(event))
+            .await
+    }
+
+    /// Waits for an event after `position` in the log for which `wanted` returns true. Returns the event.
+    pub(crate) async fn event_after(
+        &self,
+        position: usize,
+        what: &str,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        self.memory.event(what, position, wanted).await
     }
 
     /// Stops the node, and starts a node that serves `manifest` with the same folder and data.

@@ -1,6 +1,5 @@
 //! The attacked node, which serves an attacker and a neighbour, and the checks after each attack.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::attacks::{Attack, AttackRequest};
+use crate::disk_attacks::make_links;
 use crate::harness::body::{Body, pieces, repeated, whole};
 use crate::harness::client::Connection;
 use crate::harness::{Setup, TestNode, until, within};
@@ -50,15 +50,6 @@ struct Outcome {
 
 /// When this many bytes of a body are stored, the rest of the body is discarded.
 const TEXT_BYTES_MAX: usize = 64 << 10;
-
-/// Creates the folder `shared` in `folder`, with symbolic links that lead out of `shared`.
-pub(crate) fn make_links(folder: &Path) {
-    let shared = folder.join("shared");
-    std::fs::create_dir_all(&shared).expect("a new folder");
-    std::fs::write(folder.join("secret.txt"), "outside").expect("a new file");
-    std::os::unix::fs::symlink("../secret.txt", shared.join("up")).expect("a new link");
-    std::os::unix::fs::symlink("/etc", shared.join("etc")).expect("a new link");
-}
 
 impl AttackedNode {
     /// Starts the node.
@@ -243,12 +234,7 @@ impl AttackedNode {
             None => event["response_cut_off"] == true,
         };
         let what = format!("{name}: an event `failed` in the log");
-        let mut position = log_before;
-        let event = until(&what, async || {
-            let events = self.node.events_since(&mut position);
-            events.into_iter().find(|event| event["event"] == "failed" && is_it(event))
-        });
-        let event = event.await;
+        let event = self.node.event_after(log_before, &what, |event| event["event"] == "failed" && is_it(event)).await;
         let reported = event["reason"].as_str().is_some_and(|reason| reason.contains(must.log));
         check(reported && event["component"] == "hostile", format!("the log does not contain `{}`: {event}", must.log));
         complaints

@@ -6,44 +6,13 @@ use std::path::Path;
 
 use crate::attacked_node;
 use crate::attacks::AttackRequest;
+use crate::disk_attacks::{GRANT, ON_DISK, STORAGE_BYTES};
 use crate::harness::{one, until};
 use crate::world::TestTenancy;
-
-/// The attacker's quota `storage`, in bytes.
-pub(crate) const STORAGE_BYTES: u64 = 8 << 20;
 
 /// The maximum number of bytes on the disk in addition to the quota. Written bytes are charged exactly, but the growth
 /// of a folder's own data on disk is only charged afterwards.
 const OVERSHOOT_BYTES_MAX: u64 = 1 << 20;
-
-/// An attack on the disk, and the expected response of the attacking guest.
-pub(crate) struct OnDisk {
-    /// The name of the attack, which `docs/reference/attacks.md` also lists.
-    pub(crate) name: &'static str,
-    pub(crate) ask: AttackRequest,
-    contains: &'static str,
-    /// The minimum number of bytes on the disk after the attack.
-    bytes_min: u64,
-}
-
-/// All attacks on the disk.
-pub(crate) const ON_DISK: &[OnDisk] = &[
-    OnDisk { name: "deep folders", ask: AttackRequest::Get("deep-folders"), contains: "name-too-long", bytes_min: 0 },
-    OnDisk {
-        name: "filling the disk",
-        ask: AttackRequest::Get("fill-disk?folders=500"),
-        contains: "refused after",
-        bytes_min: STORAGE_BYTES / 2,
-    },
-];
-
-/// Returns the names of all attacks on the disk.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    ON_DISK.iter().map(|attack| attack.name)
-}
-
-/// The line of the manifest that grants a folder.
-pub(crate) const GRANT: &str = "grants.dirs = [{ host = \"shared\", guest = \"/data\", write = true }]";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_limited_by_the_storage_quota() {

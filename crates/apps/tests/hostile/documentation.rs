@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::attacks::CORPUS;
-use crate::{disk, full_node, instantiation, memory_charges, tenants};
+use crate::{disk_attacks, full_node, hoards, instantiation, tenants};
 
 /// The markers before and after the table of attacks.
 const BEGIN: &str = "<!-- attacks -->";
@@ -22,8 +22,8 @@ fn the_documented_attacks_are_those_of_the_tests() {
         .iter()
         .map(|attack| attack.name)
         .chain(instantiation::names())
-        .chain(disk::names())
-        .chain(memory_charges::names())
+        .chain(disk_attacks::names())
+        .chain(hoards::names())
         .chain([tenants::HANDED_ON, full_node::NAME])
         .collect();
     let made: BTreeSet<&str> = names.iter().copied().collect();

@@ -4,10 +4,9 @@
 //! | --- | --- |
 //! | `attacks` | the attacks that a running guest can make: their requests, and the expected results |
 //! | `attacked_node` | the attacked node, the neighbour, and the checks after each attack |
-//! | `instantiation`, `small_engine`, `wat_components` | components that attack while they are instantiated, and guests that reuse their slots |
-//! | `memory_charges` | all attacks, with a tenant's maximum number of concurrent requests, in processes that are measured |
+//! | `instantiation`, `start_functions`, `small_engine`, `wat_components` | components that attack while they are instantiated, and guests that reuse their slots |
 //! | `tenants` | an attacker and a neighbour as tenants with quotas |
-//! | `disk` | attacks by files in granted folders |
+//! | `disk`, `disk_attacks` | attacks by files in granted folders |
 //! | `full_node` | all tenants except one use as many resources as they can |
 //! | `documentation` | a check that `docs/reference/attacks.md` names all attacks |
 //! | `process_resources` | the descriptors, threads and memory of a process |
@@ -16,9 +15,9 @@
 //! log must name the error, the process must not have more descriptors and threads than before, and the next guest in
 //! the same slot must find no data of the previous guest.
 //!
+//! The program `memory_charges` makes the same attacks with a tenant's maximum number of concurrent requests.
+//!
 //! For each vulnerability that is found, a test is added here before the fix.
-
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures of a measured process are printed")]
 
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
 #[path = "../harness/mod.rs"]
@@ -27,12 +26,17 @@ mod harness;
 mod attacked_node;
 mod attacks;
 mod disk;
+mod disk_attacks;
 mod documentation;
 mod full_node;
+#[allow(dead_code, reason = "shared with the tests of memory charges, which make these attacks")]
+#[path = "../memory_charges/hoards.rs"]
+mod hoards;
 mod instantiation;
-mod memory_charges;
+#[allow(dead_code, reason = "shared with the tests of memory charges, which use the rest")]
 mod process_resources;
 mod small_engine;
+mod start_functions;
 mod tenants;
 mod wat_components;
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests of tenants, which use the rest")]

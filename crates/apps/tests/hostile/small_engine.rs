@@ -18,12 +18,11 @@ use tempfile::TempDir;
 use crate::harness::client::{Connection, TestResponse};
 use crate::harness::front::TestFront;
 use crate::harness::log::MemoryLog;
-use crate::harness::{Counted, code_folder, parse, until, within};
+use crate::harness::{Counted, code_folder, parse, within};
 
 /// A node that serves until it is dropped.
 pub(crate) struct SmallNode {
     front: TestFront,
-    log: Log,
     memory: MemoryLog,
     _data: DataDir,
     _folder: TempDir,
@@ -67,16 +66,8 @@ impl SmallNode {
         drop(code);
         let door = Arc::new(ArcSwap::new(revision.site().clone()));
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let front =
-            AppFront::listen(listen, Limits::default(), door, log.clone()).await.expect("port 0 is always free");
-        Self {
-            front: TestFront::serve(front),
-            log,
-            memory,
-            _data: data,
-            _folder: folder,
-            _counted: Counted(engine.clone()),
-        }
+        let front = AppFront::listen(listen, Limits::default(), door, log).await.expect("port 0 is always free");
+        Self { front: TestFront::serve(front), memory, _data: data, _folder: folder, _counted: Counted(engine.clone()) }
     }
 
     /// Sends a GET request over a new connection and reads the complete response.
@@ -86,11 +77,7 @@ impl SmallNode {
 
     /// Waits for the event `failed` of the request `id` in the log. Returns the event.
     pub(crate) async fn failed(&self, id: &str) -> Value {
-        until("an event `failed` in the log", async || {
-            self.log.flush();
-            let is_it = |event: &Value| event["event"] == "failed" && event["request"] == id;
-            self.memory.events().into_iter().find(is_it)
-        })
-        .await
+        let is_it = |event: &Value| event["event"] == "failed" && event["request"] == id;
+        self.memory.event("an event `failed` in the log", 0, is_it).await
     }
 }

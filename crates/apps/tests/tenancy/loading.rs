@@ -160,7 +160,7 @@ async fn a_superseded_load_does_not_serve() {
     world.repository.close();
     let request = world.get("one.example", "/");
     let overtaken = async {
-        until("the load has started", async || (world.repository.fetches() == 1).then_some(())).await;
+        world.repository.fetched(1).await;
         let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
         world.tenancy.stop(&tenant, &app).unwrap();
         world.repository.open();
@@ -178,7 +178,7 @@ async fn requests_of_a_superseded_load_wait_for_the_next() {
     world.repository.close();
     let request = world.get("one.example", "/");
     let overtaken = async {
-        until("the load has started", async || (world.repository.fetches() == 1).then_some(())).await;
+        world.repository.fetched(1).await;
         world.tenancy.unload(&"a".parse().unwrap(), &"one".parse().unwrap()).unwrap();
         world.repository.open();
     };
@@ -206,7 +206,7 @@ async fn slow_loads_do_not_delay_other_tenants() {
     world.repository.close_but_for("modest");
     let stuck = join_all(hosts.iter().map(|host| world.get(host, "/")));
     let served = async {
-        until("all apps are being loaded", async || (world.repository.fetches() == hosts.len()).then_some(())).await;
+        world.repository.fetched(hosts.len()).await;
         assert_eq!(name_in(&world.get("own.example", "/").await), "own");
         world.repository.open();
     };

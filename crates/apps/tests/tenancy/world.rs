@@ -27,6 +27,7 @@ use isomer_runtime::engine::PoolSizes;
 use isomer_seam::Components;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::harness::client::{Connection, TestResponse};
 use crate::harness::front::{TestFront, front};
@@ -55,7 +56,7 @@ type Packed = (ReleaseDigest, Vec<u8>);
 pub(crate) struct TestRepository {
     packages: Mutex<HashMap<Name, Packed>>,
     folder: Mutex<PathBuf>,
-    fetches: AtomicUsize,
+    fetches: watch::Sender<usize>,
     closed: Mutex<bool>,
     /// The tenant whose apps can be fetched even while the repository is closed.
     exempt: Mutex<Option<String>>,
@@ -67,7 +68,14 @@ pub(crate) struct TestRepository {
 impl TestRepository {
     /// Returns the number of fetches so far, including failed ones.
     pub(crate) fn fetches(&self) -> usize {
-        self.fetches.load(Ordering::SeqCst)
+        *self.fetches.borrow()
+    }
+
+    /// Waits until there were `number` fetches, including failed ones.
+    pub(crate) async fn fetched(&self, number: usize) {
+        let mut fetches = self.fetches.subscribe();
+        let fetched = fetches.wait_for(|fetches| *fetches == number);
+        let _ = within(&format!("{number} fetches"), fetched).await.expect("`self` is the sender");
     }
 
     /// Makes all fetches wait until [`TestRepository::open`] is called.
@@ -124,7 +132,7 @@ impl TestRepository {
         app: &AppName,
         revision: &ReleaseDigest,
     ) -> Result<LaunchSpec, RepositoryError> {
-        self.fetches.fetch_add(1, Ordering::SeqCst);
+        self.fetches.send_modify(|fetches| *fetches += 1);
         if self.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_ok() {
             return Err(RepositoryError::Busy("too many wait".into()));
         }

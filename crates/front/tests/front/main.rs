@@ -4,7 +4,6 @@
 
 mod client;
 mod connection_limits;
-mod descriptors;
 mod draining;
 mod proxies;
 mod world;

@@ -8,7 +8,7 @@ use isomer_admin::Admin as _;
 use isomer_api::{ProblemKind, QuotaChange, TenantChange};
 use isomer_node::ChangeStep;
 
-use crate::migration::{data, refused, same};
+use crate::migrating_app::{data, refused, same};
 use crate::node::{TestNode, TestRelease, Watch, custom, keep, shop, warm};
 
 /// Returns a release of an app with a writable folder, whose responses contain `round`.

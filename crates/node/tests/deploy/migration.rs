@@ -1,7 +1,6 @@
-//! Tests of deployments that change the schema of a store: the data after a refused, killed or successful deployment,
-//! and after rollbacks.
+//! Tests of deployments that change the schema of a store: the data after a refused or successful deployment, and
+//! after rollbacks.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,84 +12,8 @@ use isomer_node::ChangeStep;
 use isomer_node::Node;
 use isomer_node::revisions::snapshots::SNAPSHOTS_MAX;
 
-use crate::crash::{copy, kill_at};
-use crate::node::{Client, POLL_INTERVAL, TestNode, TestRelease, Watch, custom, keep, shop};
-
-/// Returns a release with `count` migrations of the store `default`. The first migration creates the table `note`, and
-/// each further migration adds a column to this table.
-pub(crate) fn with_migrations(count: usize) -> TestRelease {
-    let lines = format!("grants.sql = [\"default\"]\ngrants.config = {{ MIGRATIONS = \"{count}\" }}");
-    let mut release = custom("sql-probe", &lines, "[sql.default]\nmigrations = \"sql\"")
-        .file("sql/001.sql", "CREATE TABLE note (text TEXT);\nINSERT INTO note VALUES ('first');\n");
-    for number in 2..=count {
-        let sql = format!("ALTER TABLE note ADD COLUMN c{number} TEXT DEFAULT '{number}';\n");
-        release = release.file(&format!("sql/{number:03}.sql"), &sql);
-    }
-    release
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02x}") })
-        .collect()
-}
-
-pub(crate) async fn run(node: &TestNode, what: &str, sql: &str) -> String {
-    let (status, body) = node.get(&format!("/{what}?sql={}", encoded(sql))).await;
-    assert_eq!(status, 200, "{sql}: {body}");
-    body
-}
-
-pub(crate) async fn write(node: &TestNode, text: &str) {
-    assert_eq!(run(node, "execute", &format!("INSERT INTO note (text) VALUES ('{text}')")).await, "changed=1\n");
-}
-
-pub(crate) async fn notes(node: &TestNode) -> Vec<String> {
-    let rows = run(node, "query", "SELECT text FROM note ORDER BY rowid").await;
-    rows.lines().skip(1).map(|line| line.strip_prefix("t:").unwrap().to_owned()).collect()
-}
-
-pub(crate) async fn columns(node: &TestNode) -> usize {
-    run(node, "query", "SELECT name FROM pragma_table_info('note')").await.lines().count() - 1
-}
-
-/// Returns the paths and contents of all files in the app's data, except its log. Leaves out empty files that SQLite
-/// keeps next to an open store.
-pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![dir.join("tenants"), dir.join("trials"), dir.join("takeovers")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            let name = path.to_string_lossy().into_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if name.ends_with("-shm") || (name.ends_with("-wal") && fs::metadata(&path).unwrap().len() == 0) {
-                // A killed process may leave these files.
-            } else if !path.parent().unwrap().ends_with("log") {
-                found.insert(path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
-}
-
-pub(crate) async fn refused<T: std::fmt::Debug>(
-    reply: impl Future<Output = Result<T, ApiProblem>>,
-    kind: ProblemKind,
-) -> ApiProblem {
-    let problem = reply.await.unwrap_err();
-    assert_eq!(problem.kind, kind, "{problem:?}");
-    problem
-}
-
-pub(crate) fn same(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>, at: &str) {
-    let names = |data: &BTreeMap<String, Vec<u8>>| data.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(before), names(after), "{at}");
-    for (name, bytes) in before {
-        assert!(after[name] == *bytes, "{at}: {name} has changed");
-    }
-}
+use crate::migrating_app::{columns, data, encoded, notes, refused, run, same, with_migrations, write};
+use crate::node::{Client, POLL_INTERVAL, TestNode, Watch, custom, keep, shop};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_deployment_leaves_the_store_unchanged() {
@@ -375,107 +298,4 @@ async fn a_secret_changed_during_a_deployment_takes_effect() {
             assert_eq!(node.get("/?name=key").await, (200, value.to_owned()), "changed at {step:?}");
         }
     }
-}
-
-/// The change during which the process is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MigratingChange {
-    Deploy,
-    RollbackToSnapshot,
-}
-
-impl MigratingChange {
-    pub(crate) const ALL: [Self; 2] = [Self::Deploy, Self::RollbackToSnapshot];
-
-    pub(crate) async fn run(self, node: &TestNode) {
-        match self {
-            Self::Deploy => drop(node.deploy(&with_migrations(3)).await.unwrap()),
-            Self::RollbackToSnapshot => {
-                let ((tenant, app), to) =
-                    (shop(), RollbackRequest { revision: None, to_snapshot: true, message: None });
-                node.node.clone().rollback(Caller::Node, tenant, app, to).await.unwrap();
-            }
-        }
-    }
-
-    /// Returns the number of notes, and the number of columns, after the change.
-    fn outcome(self) -> (usize, usize) {
-        match self {
-            Self::Deploy => (3, 3),
-            Self::RollbackToSnapshot => (2, 1),
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_at_any_step_leaves_the_old_or_the_new_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let base = folder.path().join("base");
-    fs::create_dir(&base).unwrap();
-    let node = TestNode::open_warm(&base).await;
-    node.deploy(&with_migrations(1)).await.unwrap();
-    write(&node, "under one").await;
-    node.deploy(&with_migrations(2)).await.unwrap();
-    write(&node, "under two").await;
-    node.deploy_as(&shop().0, &"other".parse().unwrap(), &{
-        let mut made = with_migrations(3);
-        made.release.hosts = None;
-        made
-    })
-    .await
-    .unwrap();
-    keep(&base);
-    node.stop().await;
-    let before = data(&base);
-    for change in MigratingChange::ALL {
-        let steps = steps_of(change, &base, &folder.path().join(format!("{change:?}"))).await;
-        for step in [
-            ChangeStep::Held,
-            ChangeStep::Noted,
-            ChangeStep::Staged,
-            ChangeStep::Recorded,
-            ChangeStep::Switched,
-            ChangeStep::TookOver,
-        ] {
-            assert!(steps.contains(&step), "{change:?}: {steps:?}");
-        }
-        let counts = steps.iter().position(|step| *step == ChangeStep::Recorded).unwrap();
-        for (index, step) in steps.iter().enumerate() {
-            let at = format!("{change:?} killed at {step:?}");
-            let dir = folder.path().join(format!("{change:?}-{step:?}"));
-            copy(&base, &dir);
-            kill_at(&format!("Migrating{change:?}"), *step, &dir);
-            let node = TestNode::open(&dir).await;
-            let is_new = index >= counts;
-            let expected = if is_new { change.outcome() } else { (3, 2) };
-            if !is_new {
-                same(&before, &data(&dir), &at);
-            }
-            assert_eq!((notes(&node).await.len(), columns(&node).await), expected, "{at}");
-            write(&node, "later").await;
-            node.stop().await;
-            let node = TestNode::open(&dir).await;
-            assert_eq!(notes(&node).await.len(), expected.0 + 1, "{at}, after another start");
-            if !is_new {
-                change.run(&node).await;
-                assert_eq!(columns(&node).await, change.outcome().1, "{at}: the change can be made again");
-            }
-            node.stop().await;
-            fs::remove_dir_all(&dir).unwrap();
-        }
-    }
-}
-
-async fn steps_of(change: MigratingChange, base: &Path, dir: &Path) -> Vec<ChangeStep> {
-    copy(base, dir);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let watch: Watch = {
-        let seen = seen.clone();
-        Arc::new(move |step| seen.lock().unwrap().push(step))
-    };
-    let node = TestNode::watched(dir, Some(watch)).await;
-    change.run(&node).await;
-    assert_eq!((notes(&node).await.len(), columns(&node).await), change.outcome());
-    node.stop().await;
-    std::mem::take(&mut *seen.lock().unwrap())
 }

@@ -10,8 +10,7 @@ use isomer_api::{ProblemKind, QuotaChange, TenantChange};
 use isomer_disk::faults::Fault;
 use isomer_node::ChangeStep;
 
-use crate::crash::copy;
-use crate::node::{POLL_INTERVAL, TestNode, custom, keep, shop, tenant};
+use crate::node::{POLL_INTERVAL, TestNode, copy, custom, keep, shop, tenant};
 use crate::unknown_outcome::{Failing, NEVER, PATIENCE};
 
 /// The number of storage operations of the state that are made to fail, one by one. A change has fewer operations.

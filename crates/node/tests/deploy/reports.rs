@@ -4,7 +4,7 @@
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RollbackRequest, SwapRequest};
 
-use crate::migration::refused;
+use crate::migrating_app::refused;
 use crate::node::{TestNode, app, custom, keep, release, shop, tenant};
 use crate::tokens::holder;
 

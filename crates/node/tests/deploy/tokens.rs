@@ -4,7 +4,7 @@ use isomer_admin::{Admin as _, Caller};
 use isomer_api::{ApiProblem, DeployReport, ProblemKind, StoredToken, SwapRequest, TenantChange, TokenInfo, TokenRole};
 use isomer_ids::{AppName, Digest, TenantName};
 
-use crate::migration::refused;
+use crate::migrating_app::refused;
 use crate::node::{TestNode, TestRelease, app, custom, release, shop, tenant};
 
 /// Returns the holder of a token of `tenant` with the role `deploy`.

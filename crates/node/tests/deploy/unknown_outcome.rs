@@ -13,7 +13,7 @@ use isomer_api::{ApiProblem, ProblemKind};
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_node::ChangeStep;
 
-use crate::migration::{columns, notes, with_migrations, write};
+use crate::migrating_app::{columns, notes, with_migrations, write};
 use crate::node::{POLL_INTERVAL, TestNode, TestRelease, Watch, keep, release, shop};
 
 /// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
@@ -210,7 +210,7 @@ async fn app_and_data_exist_together_wherever_recording_a_removal_fails() {
     let mut outcomes = BTreeSet::new();
     for left in 0..24 {
         let dir = folder.path().join(left.to_string());
-        crate::crash::copy(&base, &dir);
+        crate::node::copy(&base, &dir);
         let failing = Failing::open(&dir, ChangeStep::RemovalNoted).await;
         failing.left.store(left, Ordering::SeqCst);
         let (tenant, app) = shop();

@@ -10,11 +10,12 @@ mod system;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use isomer_observe::AppLog;
 use isomer_telemetry::{Event, EventSink as _, StandardStream};
+use libtest_mimic::{Arguments, Trial};
 use node_data::{ALL, Acknowledged, NodeData};
 use system::{Fault, Faults};
 
@@ -30,49 +31,41 @@ const SIZES: [usize; 3] = [60_000, 300, 20_000];
 /// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The environment variables of the children. [`FAILING_IN`] and [`KILLED_IN`] name the folder to which a child writes,
-/// and [`KILLED_AT`] the number of the call at which the child is killed.
-const FAILING_IN: &str = "ISOMER_TEST_FAILING_IN";
-const KILLED_IN: &str = "ISOMER_TEST_KILLED_IN";
-const KILLED_AT: &str = "ISOMER_TEST_KILLED_AT";
+/// The first argument of a child in which system calls fail. The folder to which it writes follows.
+const FAILING: &str = "failing";
 
-type Test = fn();
+/// The first argument of a child that is killed. The folder to which it writes, and the number of the system call at
+/// which it is killed, follow.
+const KILLED: &str = "killed";
 
-/// The names and functions of the tests in this program.
-const TESTS: [(&str, Test); 2] = [
-    ("failing_calls_lose_nothing_and_everything_recovers", failing_calls_lose_nothing_and_everything_recovers),
-    ("a_killed_process_leaves_what_it_has_acknowledged", a_killed_process_leaves_what_it_has_acknowledged),
-];
-
-/// Runs the tests, or one of the children that they start. This program has no test harness: a child must not share its
-/// process with other tests, and the harness would list the child as a test.
-#[allow(clippy::print_stdout, reason = "reports in the format of the test harness")]
-fn main() {
-    let variable = |name| std::env::var_os(name);
-    if let Some(dir) = variable(FAILING_IN) {
-        return run_with_failing_calls(Path::new(&dir));
-    }
-    if let (Some(dir), Some(place)) = (variable(KILLED_IN), variable(KILLED_AT)) {
-        return run_until_killed(Path::new(&dir), place.to_str().and_then(|place| place.parse().ok()).unwrap());
-    }
+/// Runs the tests, or one of the children that they start. This program has no test harness of the compiler: a child
+/// must not share its process with other tests, and the harness would list the child as a test.
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-        return;
-    }
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let mut passed = 0;
-    for (name, test) in TESTS {
-        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
-            test();
-            println!("test {name} ... ok");
-            passed += 1;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [FAILING, dir] => run_with_failing_calls(Path::new(dir)),
+        [KILLED, dir, place] => run_until_killed(Path::new(dir), place.parse().unwrap()),
+        _ => {
+            let test = |name, test: fn()| {
+                Trial::test(name, move || {
+                    test();
+                    Ok(())
+                })
+            };
+            let tests = vec![
+                test(
+                    "failing_calls_lose_nothing_and_everything_recovers",
+                    failing_calls_lose_nothing_and_everything_recovers,
+                ),
+                test(
+                    "a_killed_process_leaves_what_it_has_acknowledged",
+                    a_killed_process_leaves_what_it_has_acknowledged,
+                ),
+            ];
+            return libtest_mimic::run(&Arguments::from_args(), tests).exit_code();
         }
     }
-    println!(
-        "test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
-        TESTS.len() - passed
-    );
+    ExitCode::SUCCESS
 }
 
 struct Random(u64);
@@ -155,16 +148,15 @@ fn recover_log(at: &str, log: &AppLog, output: &str, until: Instant) {
 
 /// Returns a command that runs this program as a child. The tests need children, because a filter of system calls
 /// cannot be removed from a process.
-fn child(variables: &[(&str, &std::ffi::OsStr)]) -> Command {
+fn child(kind: &str, dir: &Path) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.envs(variables.iter().copied());
+    child.arg(kind).arg(dir);
     child
 }
 
 fn failing_calls_lose_nothing_and_everything_recovers() {
     let dir = tempfile::tempdir().unwrap();
-    let mut failing = child(&[(FAILING_IN, dir.path().as_os_str())]);
-    let ended = failing.output().unwrap();
+    let ended = child(FAILING, dir.path()).output().unwrap();
     let output = [ended.stdout, ended.stderr].concat();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&output));
 }
@@ -230,9 +222,7 @@ fn run_until_killed(dir: &Path, place: u64) {
 
 /// Runs a child that is killed at call `place`. Returns the words of each line of its output, and whether it succeeded.
 fn run_child(dir: &Path, place: u64) -> (Vec<Vec<String>>, bool) {
-    let place = place.to_string();
-    let variables = [(KILLED_IN, dir.as_os_str()), (KILLED_AT, place.as_ref())];
-    let mut child = child(&variables).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = child(KILLED, dir).arg(place.to_string()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let output = lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
     (output, child.wait().unwrap().success())

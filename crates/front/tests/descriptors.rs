@@ -1,42 +1,32 @@
 //! A process that has no file descriptor for a connection that the kernel has established.
 //!
-//! The limit of descriptors applies to a process, so each of these tests runs this test program again as a child
-//! process.
+//! The limit of descriptors applies to a whole process, so this test is a separate program.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
-use std::process::Command;
+#[allow(dead_code, reason = "shared with the tests of connections, which use the rest")]
+#[path = "front/client.rs"]
+mod client;
+#[allow(dead_code, reason = "shared with the tests of connections, which use the rest")]
+#[path = "front/world.rs"]
+mod world;
+
 use std::time::Duration;
 
 use isomer_front::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::client::{Http1, connect, head};
-use crate::world::{Setup, socket, within};
+use client::{Http1, connect, head};
+use world::{Setup, socket, within};
 
-/// The environment variable that marks the child process.
-const INSIDE: &str = "ISOMER_TEST_FEW_DESCRIPTORS";
-
-/// The number of connections for which the child has descriptors.
+/// The number of connections for which the process has descriptors.
 const FREE: usize = 6;
 
 /// The number of connections that wait for a descriptor.
 const WAITING: usize = 40;
 
-#[test]
-fn connections_that_wait_for_a_descriptor_are_answered_while_the_front_door_drains() {
-    if std::env::var_os(INSIDE).is_some() {
-        return tokio::runtime::Runtime::new().unwrap().block_on(drain_with_few_descriptors());
-    }
-    let name = "descriptors::connections_that_wait_for_a_descriptor_are_answered_while_the_front_door_drains";
-    let child =
-        Command::new(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output();
-    let child = child.unwrap();
-    let output = [child.stdout, child.stderr].map(|output| String::from_utf8_lossy(&output).into_owned()).concat();
-    assert!(child.status.success(), "{}\n{output}", child.status);
-}
-
-async fn drain_with_few_descriptors() {
+#[tokio::test]
+async fn connections_that_wait_for_a_descriptor_are_answered_while_the_front_door_drains() {
     let listener = socket();
     let address = listener.local_addr().unwrap();
     // These connections arrive first, send nothing, and use all descriptors until `idle_grace` is over.

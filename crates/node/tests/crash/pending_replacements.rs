@@ -6,11 +6,34 @@ use std::path::{Path, PathBuf};
 
 use isomer_admin::Admin as _;
 use isomer_api::{AppState, ProblemKind};
-
-use crate::crash::{copy, kill_at};
-use crate::migration::{columns, notes, refused, with_migrations, write};
-use crate::node::{TestNode, keep, release, shop};
 use isomer_node::ChangeStep;
+use libtest_mimic::Trial;
+
+use crate::child::{Change, kill_after};
+use crate::migrating_app::{columns, notes, refused, with_migrations, write};
+use crate::node::{TestNode, copy, keep, release, shop};
+use crate::store_changes::StoreChange;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        crate::test(
+            "pending_replacements::an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_finished",
+            an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_finished,
+        ),
+        crate::test(
+            "pending_replacements::obstacles_to_a_replacement_can_be_removed_while_the_node_runs",
+            obstacles_to_a_replacement_can_be_removed_while_the_node_runs,
+        ),
+        crate::test(
+            "pending_replacements::a_leftover_intent_of_a_finished_replacement_is_harmless",
+            a_leftover_intent_of_a_finished_replacement_is_harmless,
+        ),
+        crate::test(
+            "pending_replacements::leftovers_of_earlier_candidates_are_ignored",
+            leftovers_of_earlier_candidates_are_ignored,
+        ),
+    ]
+}
 
 pub(crate) const APP: &str = "tenants/default/apps/shop";
 pub(crate) const NOTE: &str = "takeovers/default.shop";
@@ -30,11 +53,10 @@ pub(crate) async fn killed_at(step: ChangeStep, folder: &Path) -> PathBuf {
     node.stop().await;
     let dir = folder.join("killed");
     copy(&base, &dir);
-    kill_at("MigratingDeploy", step, &dir);
+    kill_after(Change::Store(StoreChange::Deploy), step, &dir);
     dir
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_finished() {
     for (step, expected) in [(ChangeStep::Staged, (2, 1)), (ChangeStep::Recorded, (2, 3))] {
         let folder = tempfile::tempdir().unwrap();
@@ -97,7 +119,6 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn obstacles_to_a_replacement_can_be_removed_while_the_node_runs() {
     let folder = tempfile::tempdir().unwrap();
     let killed = killed_at(ChangeStep::Recorded, folder.path()).await;
@@ -127,7 +148,6 @@ async fn obstacles_to_a_replacement_can_be_removed_while_the_node_runs() {
 }
 
 /// A power failure undid the removal of the intent, but not the removal of the snapshot.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leftover_intent_of_a_finished_replacement_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
@@ -148,7 +168,6 @@ async fn a_leftover_intent_of_a_finished_replacement_is_harmless() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leftovers_of_earlier_candidates_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;

@@ -9,10 +9,40 @@ use std::sync::{Arc, Mutex};
 use isomer_admin::Admin as _;
 use isomer_api::{ProblemKind, TenantChange};
 use isomer_node::ChangeStep;
+use libtest_mimic::Trial;
 
-use crate::migration::{columns, notes, refused, with_migrations, write};
+use crate::migrating_app::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, Watch, keep, shop, tenant};
 use crate::pending_replacements::{APP, NOTE, killed_at};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        crate::test(
+            "removal::removing_an_app_without_data_finishes_its_replacement",
+            removing_an_app_without_data_finishes_its_replacement,
+        ),
+        crate::test(
+            "removal::no_app_serves_while_pending_replacements_are_unreadable",
+            no_app_serves_while_pending_replacements_are_unreadable,
+        ),
+        crate::test(
+            "removal::started_replacements_of_a_removed_app_are_finished",
+            started_replacements_of_a_removed_app_are_finished,
+        ),
+        crate::test(
+            "removal::failed_replacements_are_reported_and_end_with_their_stores",
+            failed_replacements_are_reported_and_end_with_their_stores,
+        ),
+        crate::test(
+            "removal::a_failed_removal_is_finished_without_a_restart_and_not_charged",
+            a_failed_removal_is_finished_without_a_restart_and_not_charged,
+        ),
+        crate::test(
+            "removal::an_old_removal_does_not_affect_a_new_app_of_the_same_name",
+            an_old_removal_does_not_affect_a_new_app_of_the_same_name,
+        ),
+    ]
+}
 
 /// A file in place of a folder, so that no file can be created in the folder or moved to it, even by root.
 /// [`InTheWay::remove`] restores the folder.
@@ -44,7 +74,6 @@ fn half_switched(dir: &Path) {
     fs::rename(dir.join(APP).join("sql/default.sqlite"), folder.join("default.sqlite")).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn removing_an_app_without_data_finishes_its_replacement() {
     let folder = tempfile::tempdir().unwrap();
     let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
@@ -65,7 +94,6 @@ async fn removing_an_app_without_data_finishes_its_replacement() {
 }
 
 /// The node cannot read which apps have an interrupted replacement, so no app may write to its stores.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let folder = tempfile::tempdir().unwrap();
     let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
@@ -94,14 +122,13 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
 }
 
 /// Earlier versions of the program could remove an app and leave this state.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn started_replacements_of_a_removed_app_are_finished() {
     let folder = tempfile::tempdir().unwrap();
     let killed = killed_at(ChangeStep::Recorded, folder.path()).await;
     half_switched(&killed);
     for by_start in [true, false] {
         let dir = folder.path().join(format!("start-{by_start}"));
-        crate::crash::copy(&killed, &dir);
+        crate::node::copy(&killed, &dir);
         let note = fs::read(dir.join(NOTE)).unwrap();
         fs::remove_file(dir.join(NOTE)).unwrap();
         let mut node = TestNode::open(&dir).await;
@@ -121,7 +148,6 @@ async fn started_replacements_of_a_removed_app_are_finished() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_replacements_are_reported_and_end_with_their_stores() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
@@ -168,7 +194,6 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
@@ -208,7 +233,6 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
 }
 
 /// An intent to remove an earlier app is carried out once, and does not affect the current app of the same name.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base");
