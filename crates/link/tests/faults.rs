@@ -12,7 +12,8 @@ use isomer_wire::{CallError, Callee as _};
 use support::callee::Script;
 use support::proxy::{Deed, Proxy, Way};
 use support::server::TestServer;
-use support::{LONG, call, call_in, idempotent, in_time, lost, peer, peer_with, quick, ready, until};
+use support::{LONG, call, call_in, idempotent, in_time, lost, peer, peer_with, quick, ready, until, until_counted};
+use tokio::sync::{oneshot, watch};
 
 /// The maximum time of calls that fail immediately. It is far shorter than their deadline.
 const FAST: Duration = Duration::from_secs(5);
@@ -47,7 +48,7 @@ async fn killed_during_the_call() {
     let script = server.script.clone();
     let peer = ready(&[&server.address]).await;
     let once = tokio::spawn(peer.call(call(b"wait:gate".to_vec())));
-    until("the call began", || script.started() == 1).await;
+    until_counted("the call began", &[&script], || script.started() == 1).await;
     let address = server.kill().await;
     let (error, reason, not_run) = lost(once.await.unwrap());
     assert_eq!((error, not_run), (CallError::Unreachable, false), "{reason}");
@@ -61,10 +62,10 @@ async fn killed_during_the_call() {
     let patient = peer_with(&[&address], many);
     patient.wait_ready(Instant::now() + LONG).await.unwrap();
     let twice = tokio::spawn(patient.call(idempotent(b"wait:other".to_vec())));
-    until("the call began", || script.started() == 3).await;
+    until_counted("the call began", &[&script], || script.started() == 3).await;
     server.kill().await;
     let _server = again(&address, &script).await;
-    until("the call began again", || script.started() == 4).await;
+    until_counted("the call began again", &[&script], || script.started() == 4).await;
     script.open("other");
     assert_eq!(twice.await.unwrap().unwrap(), b"wait:other");
     assert_eq!(script.started(), 4);
@@ -104,10 +105,10 @@ async fn a_network_that_is_cut_heals() {
     // There are many rounds, because it is random whether the calls or the connection detect the cut first.
     for round in 1..=15 {
         let held = tokio::spawn(peer.call(call(b"hang".to_vec())));
-        until("the call began", || server.script.started() == 2 * round - 1).await;
+        until_counted("the call began", &[&server.script], || server.script.started() == 2 * round - 1).await;
         proxy.close();
         assert_eq!(lost(held.await.unwrap()).0, CallError::Unreachable);
-        until("the callee's future is dropped", || server.script.dropped() == round).await;
+        until_counted("the callee's future is dropped", &[&server.script], || server.script.dropped() == round).await;
         until("the peer knows", || peer.healthy() == 0).await;
         let (error, reason, not_run) = lost(peer.call(call(b"echo".to_vec())).await);
         assert_eq!((error, not_run), (CallError::Unreachable, true), "{reason}");
@@ -163,9 +164,9 @@ async fn calls_of_a_vanished_caller_are_cancelled() {
     let proxy = Proxy::new(&server.address).await;
     let peer = ready(&[&proxy.address]).await;
     let held = tokio::spawn(peer.call(call(b"hang".to_vec())));
-    until("the call began", || server.script.started() == 1).await;
+    until_counted("the call began", &[&server.script], || server.script.started() == 1).await;
     proxy.stall();
-    until("the callee's future is dropped", || server.script.dropped() == 1).await;
+    until_counted("the callee's future is dropped", &[&server.script], || server.script.dropped() == 1).await;
     held.abort();
 }
 
@@ -253,7 +254,10 @@ async fn repeated_bytes_end_a_connection_and_a_repeated_connection_is_new_calls(
     let Address::Tcp { port, .. } = &server.address else { unreachable!() };
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", *port)).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut stream, &recorded).await.unwrap();
-    until("the call of the repeated connection ran", || server.script.started() == before + 1).await;
+    until_counted("the call of the repeated connection ran", &[&server.script], || {
+        server.script.started() == before + 1
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,7 +268,10 @@ async fn load_goes_to_the_less_loaded_and_away_from_the_dead() {
     let mut held = Vec::new();
     for count in 1..=10 {
         held.push(tokio::spawn(peer.call(call(b"wait:gate".to_vec()))));
-        until("the call began", || one.script.started() + other.script.started() == count).await;
+        until_counted("the call began", &[&one.script, &other.script], || {
+            one.script.started() + other.script.started() == count
+        })
+        .await;
     }
     assert_eq!((one.script.started(), other.script.started()), (5, 5));
     let dead = one.kill().await;
@@ -288,23 +295,32 @@ async fn load_goes_to_the_less_loaded_and_away_from_the_dead() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_for_a_connection_counts_for_the_deadline() {
-    let pause = Duration::from_millis(1500);
     let server = TestServer::tcp().await;
     let proxy = Proxy::new(&server.address).await;
-    let mut is_first = true;
-    proxy.rule(move |way, bytes| {
-        if way == Way::There && std::mem::take(&mut is_first) {
-            return Deed::Delay(pause);
+    let (release, released) = oneshot::channel();
+    let mut released = Some(released);
+    let (held, mut is_held) = watch::channel(false);
+    proxy.rule(move |way, bytes| match released.take_if(|_| way == Way::There) {
+        Some(released) => {
+            held.send_replace(true);
+            Deed::Hold(released)
         }
-        Deed::Send(bytes.to_vec())
+        None => Deed::Send(bytes.to_vec()),
     });
     let peer = peer_with(&[&proxy.address], PeerLimits { connect_timeout: LONG, ..quick() });
-    let (start, call) = (Instant::now(), call(b"echo".to_vec()));
+    let call = call(b"echo".to_vec());
     let deadline = call.context.deadline;
-    assert_eq!(peer.call(call).await.unwrap(), b"echo");
-    assert!(start.elapsed() >= pause, "the connection was not delayed");
+    let result = tokio::spawn(peer.call(call));
+    is_held.wait_for(|is_held| *is_held).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let released_at = Instant::now();
+    release.send(()).unwrap();
+    assert_eq!(result.await.unwrap().unwrap(), b"echo");
+    // The call is sent with the time that is left, so the callee's deadline is later by the time between sending and
+    // receiving. Both happen after the release and before now, however slow the machine is. If the time before the
+    // release did not count, it would be added.
     let late = server.script.last().context.deadline.saturating_duration_since(deadline);
-    assert!(late < pause / 2, "the callee has {late:?} more than the caller");
+    assert!(late <= released_at.elapsed(), "the callee has {late:?} more than the caller");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,7 +335,7 @@ async fn calls_go_from_a_full_replica_to_another() {
     // A call of another client, which `peer` does not count.
     let other_peer = ready(&[&one.address]).await;
     let held = tokio::spawn(other_peer.call(call(b"wait:gate".to_vec())));
-    until("the call began", || script.started() == 1).await;
+    until_counted("the call began", &[&script], || script.started() == 1).await;
     for _ in 0..30 {
         assert_eq!(both.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     }
@@ -335,7 +351,10 @@ async fn a_draining_server_finishes_its_calls() {
     let peer = Arc::new(ready(&[&one.address, &other.address]).await);
     until("both are connected", || peer.healthy() == 2).await;
     let held: Vec<_> = (0..10).map(|_| tokio::spawn(peer.call(call(b"wait:gate".to_vec())))).collect();
-    until("the calls began", || one.script.started() + other.script.started() == 10).await;
+    until_counted("the calls began", &[&one.script, &other.script], || {
+        one.script.started() + other.script.started() == 10
+    })
+    .await;
     let callers: Vec<_> = (0..4)
         .map(|_| {
             let peer = peer.clone();

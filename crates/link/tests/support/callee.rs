@@ -4,36 +4,46 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use isomer_wire::{Call, CallFailure, CallResult, Callee, FunctionKey};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub const FUNCTION: FunctionKey = FunctionKey([1; 16]);
 
-/// Counts the calls that were started, that ended, and that were dropped before their end.
+/// The number of calls that were started, that ended, and that were dropped before their end.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counts {
+    pub started: usize,
+    pub ended: usize,
+    pub dropped: usize,
+}
+
+/// Counts the calls.
 #[derive(Default)]
 pub struct Script {
-    pub started: AtomicUsize,
-    pub ended: AtomicUsize,
-    pub dropped: AtomicUsize,
-    pub last: Mutex<Option<Call>>,
+    counts: watch::Sender<Counts>,
+    last: Mutex<Option<Call>>,
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Script {
     pub fn started(&self) -> usize {
-        self.started.load(Ordering::SeqCst)
+        self.counts.borrow().started
     }
 
     pub fn ended(&self) -> usize {
-        self.ended.load(Ordering::SeqCst)
+        self.counts.borrow().ended
     }
 
     pub fn dropped(&self) -> usize {
-        self.dropped.load(Ordering::SeqCst)
+        self.counts.borrow().dropped
+    }
+
+    /// Returns a receiver that is notified of every change of the counts from now on.
+    pub fn changes(&self) -> watch::Receiver<Counts> {
+        self.counts.subscribe()
     }
 
     pub fn last(&self) -> Call {
@@ -60,8 +70,8 @@ struct RunningCall {
 
 impl Drop for RunningCall {
     fn drop(&mut self) {
-        let counter = if self.is_ended { &self.script.ended } else { &self.script.dropped };
-        counter.fetch_add(1, Ordering::SeqCst);
+        let is_ended = self.is_ended;
+        self.script.counts.send_modify(|counts| if is_ended { counts.ended += 1 } else { counts.dropped += 1 });
     }
 }
 
@@ -75,7 +85,7 @@ impl Callee for Scripted {
             if call.context.plan != super::PLAN {
                 return Err(CallFailure::refused("another plan"));
             }
-            script.started.fetch_add(1, Ordering::SeqCst);
+            script.counts.send_modify(|counts| counts.started += 1);
             let image = call.image.clone();
             *script.last.lock().unwrap() = Some(call);
             let mut running = RunningCall { script: script.clone(), is_ended: false };

@@ -11,6 +11,8 @@ use isomer_ids::PlanDigest;
 use isomer_link::{Address, Peer, PeerLimits};
 use isomer_wire::{Call, CallContext, CallError, CallFailure, CallResult, Callee as _, FunctionKey};
 
+use callee::Script;
+
 /// A time that is longer than any step of a test takes.
 pub const LONG: Duration = Duration::from_secs(20);
 
@@ -68,7 +70,19 @@ pub async fn ready(addresses: &[&Address]) -> Peer {
     peer
 }
 
-/// Waits until `holds` returns true. The test fails if this takes too long.
+/// Waits until `holds`, which reads the counts of `scripts`, returns true. The test fails if this takes too long.
+pub async fn until_counted(what: &str, scripts: &[&Script], holds: impl Fn() -> bool) {
+    let mut changes: Vec<_> = scripts.iter().map(|script| script.changes()).collect();
+    let counted = async {
+        while !holds() {
+            futures::future::select_all(changes.iter_mut().map(|changes| Box::pin(changes.changed()))).await.0.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(LONG, counted).await.is_ok(), "{what} did not come about");
+}
+
+/// Waits until `holds` returns true. The test fails if this takes too long. Asks repeatedly, because a peer announces
+/// no change of its connections.
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !holds() {

@@ -10,7 +10,7 @@ use isomer_link::Address;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// The direction of bytes.
@@ -28,6 +28,8 @@ pub enum Deed {
     Send(Vec<u8>),
     /// Forward the received bytes after this pause. Bytes that arrive during the pause wait behind them.
     Delay(Duration),
+    /// Forward the bytes after this event, and later bytes after them.
+    Hold(oneshot::Receiver<()>),
     /// Forward these bytes, then cut the connection on both sides.
     SendAndCut(Vec<u8>),
 }
@@ -143,6 +145,10 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, control
             Some(Deed::SendAndCut(bytes)) => (to.write_all(&bytes).await, true),
             Some(Deed::Delay(pause)) => {
                 tokio::time::sleep(pause).await;
+                (to.write_all(bytes).await, false)
+            }
+            Some(Deed::Hold(released)) => {
+                let _ = released.await;
                 (to.write_all(bytes).await, false)
             }
         };
