@@ -83,6 +83,8 @@ async fn a_slow_client_is_disconnected() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off() {
+    /// The number of lines that are written. It is smaller than the capacity of the channel, so that none is lost.
+    const LINES: usize = 500;
     let limits = AdminLimits { connections_max: 1, ..quick() };
     let served = Served::with_limits(limits).await;
     let mut deaf = served.connect().await;
@@ -94,19 +96,15 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let mut first = [0; 12];
     deaf.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    let flood = tokio::spawn({
-        let fake = served.fake.clone();
-        async move {
-            let text = "x".repeat(100_000);
-            // Write lines until no response follows the log any more.
-            while fake.lines.send(line(&text)).is_ok() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-    });
+    // The lines are more than the buffers of both sockets hold.
+    let text = "x".repeat(100_000);
+    for _ in 0..LINES {
+        served.fake.lines.send(line(&text)).unwrap();
+    }
     // The only permitted connection is available again.
     assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
-    tokio::time::timeout(PATIENCE, flood).await.unwrap().unwrap();
+    // No response follows the log any more.
+    tokio::time::timeout(PATIENCE, served.fake.lines.closed()).await.unwrap();
     drop(deaf);
 }
 
@@ -220,7 +218,7 @@ async fn an_upload_that_is_too_slow_is_ended() {
     );
     slow.write_all(head.as_bytes()).await.unwrap();
     let (mut reads, mut writes) = slow.into_split();
-    // The client sends single bytes, each long before the timeout.
+    // The client sends single bytes, each long before the timeout. The pauses are not a poll: they make the client slow.
     let dripping = tokio::spawn(async move {
         while writes.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
