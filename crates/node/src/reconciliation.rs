@@ -19,8 +19,12 @@ use crate::node::Node;
 use crate::problems;
 use crate::replacements;
 
-/// The interval between two attempts to read the node's state from disk after a failure.
-const TRY_EVERY: Duration = Duration::from_millis(500);
+/// The time until the first attempt to read the node's state from disk after a failure. It doubles after each attempt,
+/// up to [`TRY_EVERY_MAX`].
+const FIRST_TRY_AFTER: Duration = Duration::from_millis(10);
+
+/// The maximum interval between two attempts to read the node's state from disk after a failure.
+const TRY_EVERY_MAX: Duration = Duration::from_millis(500);
 
 /// The reason why a change was not recorded, or why this is unknown.
 pub(crate) enum RecordError {
@@ -160,8 +164,10 @@ async fn reconcile<T: Send + 'static>(
     lock: impl Send + 'static,
     first: impl FnOnce(&Node) -> T + Send + 'static,
 ) {
+    let mut pause = FIRST_TRY_AFTER;
     let node = loop {
-        tokio::time::sleep(TRY_EVERY).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(TRY_EVERY_MAX);
         // If the node was dropped, the next process that opens the data directory determines the outcome.
         let Some(node) = node.upgrade() else { return };
         let reading = node.clone();

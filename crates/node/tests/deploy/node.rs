@@ -265,21 +265,33 @@ pub(crate) fn warm(dir: &Path) {
     private(&cache);
     CodeCache::open(&code_folder()).unwrap();
     std::fs::copy(code_folder().with_extension("key"), dir.join("cache.key")).unwrap();
-    for entry in std::fs::read_dir(code_folder()).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        let _ = std::fs::hard_link(&path, cache.join(path.file_name().unwrap()));
-    }
+    link_code(&code_folder(), &cache);
 }
 
 /// Stores a node's compiled code for later calls of [`warm`]. `dir` is the node's data directory. [`warm`] must have
 /// prepared it before the node was opened, because the code is sealed with the key in the directory.
 pub(crate) fn keep(dir: &Path) {
-    for entry in std::fs::read_dir(dir.join("cache")).unwrap() {
+    link_code(&dir.join("cache"), &code_folder());
+}
+
+/// Makes all compiled code of one folder available in another folder, except code that is still being written.
+fn link_code(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         if !name.starts_with('.') {
-            let _ = std::fs::hard_link(&path, code_folder().join(name));
+            link_or_copy(&path, &to.join(name));
         }
+    }
+}
+
+/// Makes a file available under another path, unless there is a file already. Copies it if the paths are on different
+/// file systems.
+fn link_or_copy(from: &Path, to: &Path) {
+    if std::fs::hard_link(from, to).is_err_and(|error| error.kind() == std::io::ErrorKind::CrossesDevices) {
+        let part = tempfile::NamedTempFile::new_in(to.parent().unwrap()).unwrap();
+        std::fs::copy(from, part.path()).unwrap();
+        let _ = part.persist_noclobber(to);
     }
 }
 
@@ -288,17 +300,20 @@ fn private(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
-/// Copies a folder with everything in it.
+/// Copies a folder with everything in it. Files of compiled code never change, so they are only linked.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
+    if from.ends_with("cache") {
+        return link_code(from, to);
+    }
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let goal = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &goal)
+            copy(&entry.path(), &goal);
         } else {
-            let _ = std::fs::copy(entry.path(), goal).unwrap();
+            std::fs::copy(entry.path(), goal).unwrap();
         }
     }
 }

@@ -154,8 +154,16 @@ fn child(kind: &str, dir: &Path) -> Command {
     child
 }
 
+/// Returns a new folder. It is in memory (`/dev/shm`) if the system has that, because these tests wait for thousands of
+/// syncs otherwise. System calls fail, and processes are killed, in the same way there. A long run uses the disk.
+fn folder() -> tempfile::TempDir {
+    let is_long = std::env::var_os("ISOMER_LONG").is_some();
+    let in_memory = if is_long { None } else { tempfile::tempdir_in("/dev/shm").ok() };
+    in_memory.unwrap_or_else(|| tempfile::tempdir().unwrap())
+}
+
 fn failing_calls_lose_nothing_and_everything_recovers() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let ended = child(FAILING, dir.path()).output().unwrap();
     let output = [ended.stdout, ended.stderr].concat();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&output));
@@ -229,7 +237,7 @@ fn run_child(dir: &Path, place: u64) -> (Vec<Vec<String>>, bool) {
 }
 
 fn a_killed_process_leaves_what_it_has_acknowledged() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut random = Random::new();
     let seed = random.0;
     let (output, succeeded) = run_child(dir.path(), u64::MAX);
