@@ -119,7 +119,8 @@ impl FairSemaphore {
             state.queue.push_back(tenant.clone());
         }
         shared.grant(&mut state);
-        // Waiting requests that were dropped do not count towards the limits, so they are removed first.
+        // If the limit seems to be exceeded, remove waiting requests that were dropped, because they do not count, and
+        // check again.
         if state.exceeded_limit(tenant, &shared.limits).is_some() {
             state.remove_cancelled();
         }

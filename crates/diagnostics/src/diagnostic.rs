@@ -87,7 +87,7 @@ impl Diagnostic {
         self
     }
 
-    /// Sets the source file as the place, without a position in it, because the problem concerns the complete file.
+    /// Sets the complete source file as the place, for a problem that has no position in the file.
     #[must_use]
     pub fn in_file(mut self) -> Self {
         self.label = Some(Label { source: None, span: Span::NONE, text: String::new(), hidden: None });

@@ -14,7 +14,7 @@ pub trait Hints: Error {
     fn hints(&self) -> Vec<String>;
 }
 
-/// An error with hints. Displays as the wrapped error and has the same source, so it does not lengthen the chain of
+/// An error with hints. It has the text and the source of the wrapped error, so it does not lengthen the chain of
 /// causes.
 #[derive(Debug)]
 pub struct Hinted {

@@ -40,7 +40,8 @@ impl From<StateError> for SecretRefusal {
     }
 }
 
-/// Returns the names, in backticks, of the components in a revision's record to which the secret is granted.
+/// Returns the names, in backticks, of the components to which a revision grants the secret. `kept` is the record of
+/// the revision.
 fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, ApiProblem> {
     let kept = RevisionRecord::read(kept)?;
     let grants = match Package::from_bytes(kept.package) {

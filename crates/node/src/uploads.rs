@@ -48,7 +48,7 @@ struct TenantUploads {
     bytes: u64,
     /// The number of uploads in progress.
     pending: usize,
-    /// The number of bytes that have arrived of the uploads in progress.
+    /// The number of bytes that have arrived for the uploads in progress.
     pending_bytes: u64,
 }
 

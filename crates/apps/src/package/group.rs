@@ -37,7 +37,7 @@ pub(crate) struct PackedHandler {
     pub(crate) component: ComponentName,
     pub(crate) routes: Vec<Route>,
     pub(crate) deadline: Duration,
-    /// The maximum duration of a stream of events. Packages of earlier versions do not have this field.
+    /// The maximum duration of a stream of server-sent events. Packages of earlier versions do not have this field.
     #[serde(default = "stream_max")]
     pub(crate) stream_max: Duration,
     #[serde(default = "stream_idle")]

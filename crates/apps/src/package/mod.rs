@@ -85,7 +85,7 @@ type Digests<'a> = BTreeMap<&'a ComponentName, sha2::digest::Output<Sha256>>;
 /// A function that composes and compiles a group, or lets another process do this work.
 type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, GroupMetadata), E> + 'a;
 
-/// The error for a draft of a package that contradicts the manifest. The text says what differs.
+/// The error if the draft of a package contradicts the manifest. The text states what differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the package contradicts its manifest: {0}")]
 pub struct PackageMismatch(pub(crate) String);

@@ -268,7 +268,7 @@ impl<T: Types> Lifecycle<T> {
     pub(super) fn evict(&mut self, loaded: &Arc<T::Loaded>) -> bool {
         let evicted = self.loaded.take_if(|current| Arc::ptr_eq(current, loaded)).is_some();
         if evicted {
-            // A request may already have a reference to the revision.
+            // A request may already have a reference to the revision, so `is_drained` must still check it.
             self.retire(loaded);
         }
         evicted

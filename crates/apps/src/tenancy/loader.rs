@@ -318,8 +318,8 @@ impl Loader {
         outcome
     }
 
-    /// Writes the reason of a failed load to the process's log, and `shown`, which has no paths of the node, to the
-    /// app's own log.
+    /// Writes `reason`, why a load failed, to the process's log, and writes `shown` to the app's own log. `shown`
+    /// contains no paths of the node.
     fn log_failure(&self, app: &App, reason: &str, shown: &str) {
         let (tenant, name) = (&app.tenant.name, app.name());
         self.log.error(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {reason}"));

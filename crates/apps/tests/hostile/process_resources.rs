@@ -67,7 +67,7 @@ pub(crate) fn resident_bytes() -> u64 {
     status_bytes("VmRSS:")
 }
 
-/// Returns a value of `/proc/self/status` that is given in kB, in bytes.
+/// Returns in bytes a value that `/proc/self/status` states in kB.
 fn status_bytes(key: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("this process's own file");
     let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel lists it");

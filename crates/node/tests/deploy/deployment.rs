@@ -477,7 +477,8 @@ async fn new_revisions_leave_the_reserve_free_and_existing_ones_need_no_room() {
     keep(folder.path());
     node.stop().await;
     let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
-    // All parts of the release are stored already, and nothing must be compiled.
+    // All parts of the release are stored already, and no code needs to be compiled. So the deployment needs disk space
+    // only for the new revision itself.
     let problem = refused(node.deploy(&release("three")), ProblemKind::Failed).await;
     assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
     assert_eq!(node.serving().await, "two");

@@ -25,7 +25,7 @@ const PLACES: u64 = 4;
 /// The number of calls at which a process is killed, except in a long run.
 const KILLS: u64 = 24;
 
-/// The sizes in bytes of the writes that may fail. Two of them have several pages, and one fits into a page.
+/// The sizes in bytes of the writes that may fail. Two of the writes span several pages, and one fits into a page.
 const SIZES: [usize; 3] = [60_000, 300, 20_000];
 
 /// The maximum time that a test waits for a condition. Only a test that hangs waits that long.

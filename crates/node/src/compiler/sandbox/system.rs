@@ -37,7 +37,7 @@ pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
 /// Makes all mounts private: from now on, changes of mounts affect only this mount namespace.
 pub(super) fn make_mounts_private() -> io::Result<()> {
     let flags = libc::MS_REC | libc::MS_PRIVATE;
-    // SAFETY: `mount` only reads the strings, which end with a zero byte; the other pointers may be null for these
+    // SAFETY: `mount` only reads the strings, which end with a zero byte. The other pointers may be null for these
     // flags.
     check(unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), flags, ptr::null()) })
 }
