@@ -136,6 +136,6 @@ mod tests {
         assert_eq!(shown.title, "cannot use `…/blobs/ab`");
         assert_eq!(shown.detail.as_deref(), Some("`…`: no such file\n`/srv/nodes/x` is another's"));
         assert_eq!(shown.hints, ["look into …/tenants/a"]);
-        assert_eq!(without_folder(problem.clone(), Path::new("/")), problem, "a root is in every path");
+        assert_eq!(without_folder(problem.clone(), Path::new("/")), problem, "the root is a part of every path");
     }
 }

@@ -129,14 +129,14 @@ impl Fleet {
             let single_app = SingleApp::new(cache.clone(), log.clone(), running).expect("enough address space");
             let made = single_app.make(&subject.app, &subject.components, &making, &|_| {});
             let NewPackage { package, .. } =
-                made.unwrap_or_else(|error| panic!("group `{group}` is made: {}", chain(&error)));
+                made.unwrap_or_else(|error| panic!("cannot make the package of group `{group}`: {}", chain(&error)));
             let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
             plan_digest = package.plan_digest();
             let peers = links.iter().map(|(group, address)| (String::clone(group), peer(group, address)));
             let started = single_app.start(package, &subject.dir, &data, peers.collect(), &|_| {}).await;
-            let started = started.unwrap_or_else(|error| panic!("group `{group}` starts: {}", chain(&error)));
+            let started = started.unwrap_or_else(|error| panic!("group `{group}` does not start: {}", chain(&error)));
             let server = Server::listen(&address, None, ServerLimits::default(), started.callee()).await;
-            let server = server.unwrap_or_else(|error| panic!("group `{group}` listens: {}", chain(&error)));
+            let server = server.unwrap_or_else(|error| panic!("group `{group}` cannot listen: {}", chain(&error)));
             links.insert(group, server.address().clone());
             members.push(tokio::spawn(server.serve(stop_requested(&stopped), PATIENCE)));
             single_app.take_over(started);

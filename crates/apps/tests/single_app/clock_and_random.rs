@@ -50,7 +50,7 @@ async fn clock_and_randomness_depend_on_request_and_component_only() {
         assert_eq!(first[first.len() - 4..], again[again.len() - 4..], "the seeds of hash tables are the same");
     }
     let clocks = |line: &str| line.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(clocks(&ping)[0], clocks(&ping)[1], "WASI 0.2 and 0.3 have one clock");
+    assert_eq!(clocks(&ping)[0], clocks(&ping)[1], "WASI 0.2 and 0.3 have the same clock");
     assert_eq!(clocks(&ping), clocks(&pong), "both components see the same time");
     assert_ne!(ping, pong, "components have different random values");
     let other = self::node("monolith", None).await;
@@ -74,7 +74,7 @@ async fn placement_and_reuse_do_not_change_clock_and_randomness() {
         for requests_per_instance_max in [None, Some(1)] {
             let node = node(shape, requests_per_instance_max).await;
             let lines = [lines_of(&node, 1, 1).await, lines_of(&node, 2, 1).await];
-            assert_eq!(lines, expected, "{shape}, {requests_per_instance_max:?} requests an instance");
+            assert_eq!(lines, expected, "{shape}, {requests_per_instance_max:?} requests per instance");
         }
     }
 }

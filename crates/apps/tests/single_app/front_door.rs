@@ -207,10 +207,10 @@ async fn a_permit_is_held_until_the_response_was_read() {
         // After a request has ended or its client has disconnected, the next request is admitted.
         drop((piece, running, connection));
         let free = async || (limiter.in_use() == 0).then_some(());
-        until("the place to be free", free).await;
+        until("the permit to be released", free).await;
         let next = ask("one.example/echo").body(whole("next")).expect("a valid request");
         assert_eq!(second.exchange(next).await.ok(), "next");
-        until("the place to be free", free).await;
+        until("the permit to be released", free).await;
     }
 }
 

@@ -148,7 +148,7 @@ async fn an_instance_serves_one_request_at_a_time_by_default() {
                 together.parse::<usize>().expect("a number")
             });
             let most = together.max().expect("some responses");
-            assert!(most <= allowed, "{most} at once, not {allowed}");
+            assert!(most <= allowed, "{most} requests at once, but only {allowed} are allowed");
             (most == allowed).then_some(())
         })
         .await;
@@ -191,7 +191,7 @@ async fn busy_instances_queue_a_few_requests_and_refuse_the_rest() {
         for _ in 0..places {
             let mut connection = node.connect().await;
             let (sender, body) = pieces();
-            sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
+            sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is still read");
             let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
             held.push((connection.send(request).await, connection, sender));
         }

@@ -34,7 +34,7 @@ impl Held {
         let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
         let mut response = connection.send(request).await;
         assert_eq!(response.status(), 200);
-        sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
+        sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is still read");
         let first = within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
         assert_eq!(first.into_data().expect("no trailers"), "started");
         Self { response, sender, _connection: connection }
@@ -45,7 +45,7 @@ impl Held {
     /// # Errors
     /// If the response is cut off.
     async fn end(self) -> hyper::Result<Bytes> {
-        self.sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is wanted");
+        self.sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is still read");
         drop(self.sender);
         Ok(within("the rest", self.response.into_body().collect()).await?.to_bytes())
     }

@@ -65,7 +65,7 @@ async fn a_connection_beyond_the_limit_replaces_an_idle_one() {
     let mut first = node.connect().await;
     first.get("/first").await.ok();
     // The client may receive its response shortly before the node considers the connection idle.
-    until("a place", async || {
+    until("the first connection to be idle", async || {
         let mut next = node.connect_raw().await;
         let _ = next.try_write("GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
         next.read_bytes().await.starts_with(b"HTTP/1.1 200 ").then_some(())
@@ -159,7 +159,7 @@ async fn requests_beyond_the_limit_are_refused_at_once() {
     for _ in 0..2 {
         let mut connection = node.connect().await;
         let (sender, body) = pieces();
-        sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
+        sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is still read");
         let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
         held.push((connection.send(request).await, connection, sender));
     }

@@ -33,7 +33,7 @@ async fn a_body_is_echoed_while_it_is_sent() {
         let mut rest = BytesMut::new();
         for number in 0..64_u8 {
             let sent = Bytes::from(vec![number; 64 << 10]);
-            sender.send(Ok(sent.clone())).await.expect("the body is wanted");
+            sender.send(Ok(sent.clone())).await.expect("the body is still read");
             // The client sends the next part only after it has received this part back, so the node cannot buffer the
             // whole body.
             assert!(read_exactly(&mut response, &mut rest, sent.len()).await == sent, "piece {number}");

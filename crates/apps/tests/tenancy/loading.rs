@@ -125,13 +125,13 @@ async fn a_busy_app_is_not_evicted() {
     let (sender, body) = pieces();
     let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
     let mut response = connection.send(request).await;
-    sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
+    sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is still read");
     let first = within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
     assert_eq!(first.into_data().expect("no trailers"), "started");
     let refused = world.get("next.example", "/").await;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, "1"), "{}", refused.text());
     assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().evictions), (1, 0));
-    sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is wanted");
+    sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is still read");
     drop(sender);
     let rest = within("the rest", response.into_body().collect()).await.expect("the whole response");
     assert_eq!(rest.to_bytes(), " ended");

@@ -82,7 +82,7 @@ async fn a_hold_waits_for_requests_of_all_earlier_revisions() {
     let (sender, body) = pieces();
     let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
     let mut response = connection.send(request).await;
-    sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
+    sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is still read");
     within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
     // The new revision has no requests in flight; an earlier revision still has one.
     world.deploy("a", "one", &["one.example"], &streaming("second")).await;

@@ -252,7 +252,7 @@ impl TestTenancy {
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
         let spec = self.repository.fetch_now(&tenant, &app, &revision).unwrap();
         let started = self.tenancy.start(&tenant, &app, &revision, &spec, &|_| {}).await;
-        started.unwrap_or_else(|error| panic!("the revision starts: {}", chain(&error)))
+        started.unwrap_or_else(|error| panic!("the revision does not start: {}", chain(&error)))
     }
 
     /// Makes and starts a revision of an app, which then takes over.

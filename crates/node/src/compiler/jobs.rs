@@ -448,7 +448,7 @@ mod tests {
         let join = |panics: bool| {
             let compile = move |permit| async move {
                 let _place: SemaphorePermit = permit;
-                assert!(!panics, "as a test wants it");
+                assert!(!panics, "the test requests a panic");
                 Ok(1)
             };
             fixture.jobs.join(&revision, &tenant, CompileReason::Load, || fixture.request_permit("t"), compile)

@@ -103,7 +103,7 @@ async fn writes_of_a_health_check_are_discarded() {
     };
     for round in 0..3 {
         node.deploy(&kv(round)).await.unwrap();
-        assert_eq!(node.get("/increment").await, (200, format!("{}\n", round + 1)), "the checks counted in a copy");
+        assert_eq!(node.get("/increment").await, (200, format!("{}\n", round + 1)), "the health checks used copies");
     }
     assert!(fs::read_dir(folder.path().join("trials")).into_iter().flatten().next().is_none(), "no file is left");
 }

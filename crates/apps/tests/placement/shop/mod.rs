@@ -86,7 +86,7 @@ fn check_facts(steps: &[PlannedRequest], responses: &[ComparedResponse]) {
     let placed: Vec<_> = placed.map(|page| order_number(&page).expect("a page confirms the order")).collect();
     assert!(placed.len() >= 12, "only {} orders", placed.len());
     let different: BTreeSet<_> = placed.iter().collect();
-    assert_eq!(different.len(), placed.len(), "two orders have one number: {placed:?}");
+    assert_eq!(different.len(), placed.len(), "two orders have the same number: {placed:?}");
     for (status, least) in [(200, 1_000), (404, 300), (405, 300), (422, 300)] {
         let pages =
             steps.iter().zip(responses).filter(|(step, response)| response.status == status && step.method != "HEAD");

@@ -72,7 +72,7 @@ pub(crate) async fn play(
         let none = |order: String| if order.is_empty() { "none".to_owned() } else { order };
         let target = step.target.replace("{order}", &none(own)).replace("{stranger}", &none(stranger));
         let mut connection = Connection::http1(fleet.front).await;
-        let method = Method::from_bytes(step.method.as_bytes()).expect("the script's methods are methods");
+        let method = Method::from_bytes(step.method.as_bytes()).expect("the script's methods are valid");
         let trace = format!("00-{:016x}{:016x}-00000000000000ff-01", traces.next(), traces.next());
         let mut request = connection.request(method, &target).header("traceparent", trace);
         if !browser.cookies.is_empty() {
@@ -81,7 +81,7 @@ pub(crate) async fn play(
         for (name, value) in &step.headers {
             request = request.header(*name, value);
         }
-        let request = request.body(whole(Bytes::from(step.body.clone()))).expect("the script's requests are requests");
+        let request = request.body(whole(Bytes::from(step.body.clone()))).expect("the script's requests are valid");
         let response = connection.exchange(request).await;
         let place = || format!("request {number} ({} {target}) in shape `{}`, seed {seed}", step.method, running.shape);
         if response.status.as_u16() != step.status {
