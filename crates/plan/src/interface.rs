@@ -112,8 +112,9 @@ impl InterfaceId {
         format!("{}:{}", self.namespace, self.package)
     }
 
-    /// Returns the name with only the part of the version that decides compatibility: `1`, `0.2`, `0.0.3`, or the
-    /// complete version of a pre-release. An export can provide an import only if both have the same track.
+    /// Returns the *track*: the name with only that part of the version that decides compatibility (`1`, `0.2`,
+    /// `0.0.3`, or the complete version of a pre-release). An export can provide an import only if both have the same
+    /// track.
     pub fn track(&self) -> String {
         let Some(version) = &self.version else {
             return self.path();

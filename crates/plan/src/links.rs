@@ -1,5 +1,5 @@
-//! Decides which export provides which import, by the interface or by a link in the manifest, and checks that importer
-//! and exporter agree about the types.
+//! Decides which export provides which import: the export of the same interface, or the one that a link in the manifest
+//! names. Checks that importer and exporter agree about the types.
 
 use std::collections::BTreeMap;
 

@@ -219,7 +219,7 @@ impl Grant {
         }
     }
 
-    /// Returns what happens to calls of a component without the grant, as a clause.
+    /// Returns what happens to calls if the component does not have the grant, as a clause.
     pub(crate) fn consequence(self) -> &'static str {
         match self {
             Grant::Kv | Grant::Sql => "opening a store fails",
@@ -236,8 +236,8 @@ impl Grant {
         matches!(id.package_name().as_str(), "wasi:cli" | "wasi:filesystem")
     }
 
-    /// Returns whether an import without this grant is probably a mistake. A missing config grant is not, because
-    /// programs usually have defaults for config values.
+    /// Returns whether an import without this grant is probably a mistake. A missing config grant is probably intended,
+    /// because programs usually have defaults for config values.
     pub(crate) fn is_expected(self) -> bool {
         self != Grant::Config
     }

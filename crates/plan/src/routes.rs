@@ -65,7 +65,7 @@ pub(crate) fn handlers(
 }
 
 /// Returns an error if components in different processes would serve routes. Only one process of an app has a front
-/// door, so it must serve all routes.
+/// door, so this process must serve all routes.
 pub(crate) fn front_doors(
     app: &App,
     shape: &str,

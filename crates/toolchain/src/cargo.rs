@@ -20,9 +20,9 @@ use crate::variables::{self, Variables};
 pub(crate) struct CargoPackage {
     pub component: ComponentName,
     pub dir: PathBuf,
-    /// Whether the package must be built. A package that is up to date is passed to Cargo if another package of its
-    /// workspace must be built, because the features of dependencies depend on all selected packages: another selection
-    /// would compile the dependencies again.
+    /// Whether the package must be built. A package that is up to date is also passed to Cargo if another package of
+    /// its workspace must be built, because the features of dependencies depend on all selected packages: another
+    /// selection would compile the dependencies again.
     pub stale: bool,
 }
 

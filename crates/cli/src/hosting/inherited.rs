@@ -1,6 +1,6 @@
 //! Listening sockets that a service manager passes to this process (sd_listen_fds(3)). The service manager keeps them
-//! open before the node starts and after it ends. So connections that arrive in between wait for the next process and
-//! are not refused.
+//! open before the node starts and after it ends. So connections that arrive while no node runs wait for the next one
+//! and are not refused.
 //!
 //! The name of a socket gives its purpose: `http`, `https` or `admin` (`FileDescriptorName=` in systemd.socket(5)).
 

@@ -77,8 +77,8 @@ impl Lowering<'_> {
                 return None;
             }
         }
-        // The structural check removes and reports an invalid `command`. So if the manifest contains a `command` that
-        // is missing here, this error is not reported in addition.
+        // The structural check removes and reports an invalid `command`. So `inputs` without `command` is an error here
+        // only if the manifest contains no `command`.
         let lacks_command = command.is_none() && !self.places.has(&["components", name, "command"]);
         if let Some(inputs) = raw.inputs.as_ref().filter(|_| lacks_command) {
             let at = inputs.first().map_or(at, |input| input.span);
@@ -90,8 +90,8 @@ impl Lowering<'_> {
             );
         }
         let inputs = raw.inputs.as_ref().map(|inputs| self.inputs(name, inputs));
-        // The structural check removes and reports an invalid source. So if the manifest contains a source that is
-        // missing here, no error about a missing source is reported in addition.
+        // The structural check removes and reports an invalid source. So a missing source is an error here only if the
+        // manifest does not contain it.
         let was_there = |key: &str| self.places.has(&["components", name, key]);
         let problem = match (cargo, wasm, command) {
             (None, None, Some(_)) if was_there("wasm") => return None,

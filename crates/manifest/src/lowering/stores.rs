@@ -1,4 +1,4 @@
-//! Lowers the tables `[secrets]` and `[sql]`, and checks that they and the grants name the same secrets and stores.
+//! Lowers the tables `[secrets]` and `[sql]`, and checks that they match the grants.
 
 use std::collections::{BTreeMap, BTreeSet};
 
