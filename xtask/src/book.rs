@@ -21,8 +21,8 @@ fn folder(project: &Project) -> PathBuf {
 /// Installs mdBook if it is missing.
 ///
 /// mdBook is compiled without optimisation, which takes a minute on two cores; it then builds the book in a second and
-/// a half. Rejected: mdBook as a dependency of this workspace. mdBook enables other features of crates that the engine
-/// also uses, so the engine would be compiled again.
+/// a half. mdBook as a dependency of this workspace was rejected: it enables additional features of crates that the
+/// engine also uses, so the engine would be compiled again.
 pub(crate) fn install(project: &Project) -> Result<()> {
     if mdbook(project).is_file() {
         return Ok(());

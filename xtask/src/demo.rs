@@ -18,8 +18,8 @@ use crate::setup::{self, Purpose};
 pub(crate) const COMPONENTS_TASK: &str = "demo-components";
 
 /// The niceness that is added to the build of the components. This build takes a tenth of the time of the engine's
-/// build, and its result is needed later. At the same priority, it would delay the engine's build. The last crates of
-/// the engine's build keep one processor busy and leave the others idle, which the build of the components then uses.
+/// build, and its result is needed later, so it must not delay the engine's build. It uses the processors that the
+/// engine's build leaves idle: the last crates of the engine's build keep only one processor busy.
 const NICENESS: &str = "10";
 
 pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {

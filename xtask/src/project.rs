@@ -52,7 +52,8 @@ impl Project {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
-        // Cargo has set these variables for this program. A cargo process that is started must set them again.
+        // Cargo has set these variables for this program. They are removed, so that a cargo process that is started
+        // sets its own.
         for variable in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
             command.env_remove(variable);
         }

@@ -97,7 +97,7 @@ pub(crate) fn browser() -> Option<PathBuf> {
 /// If this system has no `apt-get`, or `apt-get` fails.
 pub fn apt_install(packages: &[&str]) -> Result<()> {
     if find_program("apt-get").is_none() {
-        bail!("install {} first: this system has no apt", packages.join(" and "));
+        bail!("install {} first: this system has no `apt-get`", packages.join(" and "));
     }
     let id = Command::new("id").arg("-u").output().context("cannot run `id`")?;
     let is_root = id.stdout.trim_ascii() == b"0";
@@ -137,7 +137,8 @@ fn playwright(project: &Project) -> Result<()> {
             .arg(&package)
             .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"),
     )?;
-    std::fs::rename(&partial, &dir).with_context(|| format!("cannot rename `{}`", dir.display()))
+    std::fs::rename(&partial, &dir)
+        .with_context(|| format!("cannot rename `{}` to `{}`", partial.display(), dir.display()))
 }
 
 fn run_command(command: &mut Command) -> Result<()> {

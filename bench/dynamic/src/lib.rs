@@ -1,11 +1,12 @@
 //! Links two components by dynamic values, as a host does that learns a component's types only at run time.
 //!
 //! The caller's imports are host functions that take wasmtime's `Val`s and pass them to the called component in a
-//! separate wasmtime store. So the host walks every value twice in each direction. The seam benchmarks compare Isomer
-//! with this crate, which has no other use.
+//! separate wasmtime store. So the host converts every argument and every result twice: from the memory of one
+//! component to `Val`s, and from these to the memory of the other component. The seam benchmarks compare Isomer with
+//! this crate, which has no other use.
 //!
-//! The crate is as fast as this approach can be: it has no deadlines and no limits, and it keeps the callee's store
-//! without ever cleaning it up. It must not depend on Isomer's runtime.
+//! The crate is as fast as this approach can be: it has no deadlines and no limits, and it uses the callee's store for
+//! all calls without ever replacing it. It must not depend on Isomer's runtime.
 #![forbid(unsafe_code)]
 
 mod callee;
@@ -23,11 +24,11 @@ use callee::{Blocking, Pool};
 
 /// The interface with the blocking functions.
 const BLOCKING: &str = "guest:seam-bench/calls@0.1.0";
-/// The interface with the `async func`s, of which many calls can be in flight.
+/// The interface with the `async func`s. Many of their calls can be in flight.
 const IN_FLIGHT: &str = "guest:seam-bench/async-calls@0.1.0";
 /// The functions that both interfaces have.
 const FUNCTIONS: [&str; 4] = ["add", "echo", "lookup", "all"];
-/// The interface of the caller that starts the calls, for hosts without HTTP.
+/// The interface by which a host without HTTP makes the caller start the calls.
 const RUNNER: &str = "guest:seam-bench/runner@0.1.0";
 
 /// Two linked components. Holds the caller's wasmtime store, and the caller's function that starts the calls.

@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// A failed call returns a wrong result, so that the checksum does not match.
+/// If a call fails, its result counts as a wrong one, so that the checksum does not match.
 impl Callee for Client {
     async fn add(&mut self, a: u32, b: u32) -> u32 {
         let reply: Result<AddReply, Status> = self.unary(ADD, AddRequest { a, b }).await;

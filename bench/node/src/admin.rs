@@ -40,8 +40,8 @@ impl Admin {
     /// Returns the status of the node.
     ///
     /// # Errors
-    /// If there is no response; the error is that of the connection. If the node refuses the request; the error is the
-    /// [`ApiProblem`] of the response.
+    /// If there is no response: the error of the connection. If the node refuses the request: the [`ApiProblem`] of the
+    /// response.
     pub async fn status(&self) -> Result<NodeStatus> {
         self.get(routes::STATUS).await
     }

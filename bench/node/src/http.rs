@@ -3,7 +3,7 @@
 //!
 //! The client supports the body encodings of the servers under test: bodies with a length, in chunks, or up to the end
 //! of the connection. It never sends a request twice. If a server closes the connection although its last response did
-//! not announce that, the next request fails, so that a soak detects the mistake.
+//! not announce that, the next request fails, so that a soak detects this mistake of the server.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -35,10 +35,14 @@ impl Template {
     pub fn new(bytes: Vec<u8>) -> Result<Self> {
         let instruction: Vec<u8> = std::iter::once(I32_CONST).chain(operand(TEMPLATE)).collect();
         let in_code: Vec<usize> = places(&bytes, &instruction).iter().map(|place| place + 1).collect();
-        ensure!((1..=4).contains(&in_code.len()), "the template's number occurs {} times in its code", in_code.len());
+        ensure!(
+            (1..=4).contains(&in_code.len()),
+            "the template's number must occur 1 to 4 times in its code, but occurs {} times",
+            in_code.len()
+        );
         let in_data = places(&bytes, &[DATA_WORD, &digits(TEMPLATE)].concat());
         let [place] = in_data[..] else {
-            anyhow::bail!("the template's number occurs {} times in its data", in_data.len())
+            anyhow::bail!("the template's number must occur once in its data, but occurs {} times", in_data.len())
         };
         Ok(Self { bytes, in_code, in_data: place + DATA_WORD.len() })
     }

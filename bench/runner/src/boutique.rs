@@ -43,7 +43,7 @@ struct ShapeLines {
     shopping: &'static str,
 }
 
-/// Measurements that the named paper has published for another port of the same demo app.
+/// Published measurements of another port of the same demo app, for comparison. The first line names the paper.
 const PAPER: [&str; 5] = [
     "for comparison, \"Towards Modern Development of Cloud Applications\" (HotOS'23), another port of the same demo, in Go:",
     "    gRPC and Kubernetes         78 cores   5.47 ms",

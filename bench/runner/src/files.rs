@@ -1,4 +1,4 @@
-//! The folders and file names that benchmarks write to.
+//! The folders that benchmarks write to, and the names of files in them.
 
 use std::path::{Path, PathBuf};
 

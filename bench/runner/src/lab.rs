@@ -24,9 +24,9 @@ pub(crate) struct Effort {
     pub starts: u32,
     /// The number of fused calls in one request.
     pub calls: u32,
-    /// The intended duration of the calls that one request makes over a seam one at a time, in milliseconds.
+    /// The intended duration, in milliseconds, of the calls over a seam that one request makes one after another.
     pub calling_ms: u32,
-    /// The intended duration of the concurrent calls that one request makes over a seam, in milliseconds.
+    /// The intended duration, in milliseconds, of the calls over a seam that one request makes concurrently.
     pub call_load_ms: u32,
     /// The number of distinct apps on a node, and the number of tenants that each have a copy of one app.
     pub apps: u32,
@@ -123,7 +123,7 @@ impl Lab {
         Server::start(&mut launch, &self.dir)
     }
 
-    /// Starts a server; `launch` can be used again.
+    /// Starts a server. Unlike [`Lab::start`], leaves `launch` to the caller, who can start the server several times.
     pub(crate) fn start_again(&self, launch: &mut Launch) -> Result<Server> {
         Server::start(launch, &self.dir)
     }

@@ -17,7 +17,7 @@ pub(crate) struct Options {
     pub long: bool,
     /// The number of apps on a node.
     pub apps: Option<u32>,
-    /// Whether to write the part of the results that the documentation shows to `docs/`.
+    /// Whether to write the results that the documentation shows into `docs/`.
     pub publish: bool,
     /// Whether to measure nothing, and only publish the results of earlier runs.
     pub kept: bool,

@@ -89,7 +89,8 @@ fn remove(object: &mut Value, key: &str) {
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
     std::fs::write(&partial, text).with_context(|| format!("cannot write `{}`", partial.display()))?;
-    std::fs::rename(&partial, path).with_context(|| format!("cannot rename to `{}`", path.display()))
+    std::fs::rename(&partial, path)
+        .with_context(|| format!("cannot rename `{}` to `{}`", partial.display(), path.display()))
 }
 
 /// Describes the machine, on which the measured numbers depend.

@@ -4,7 +4,7 @@
 //! programs run the same [`worker`], which calls the same functions of [`answers`], so that they differ only in how a
 //! call is made. Every result is added to a checksum. [`expected`] computes the same checksum without a seam.
 //!
-//! This crate must not know how a call is made: implementations of [`Callee`] do.
+//! Only the implementations of [`Callee`] know how a call is made. They are in other crates.
 #![forbid(unsafe_code)]
 
 pub mod answers;

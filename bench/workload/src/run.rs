@@ -86,8 +86,8 @@ pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
         match work.what {
             What::Add => digest.number(callee.add(call, 0x0bad_cafe).await.into()),
             What::Echo => {
-                // Each call sends a different first and last byte, so that the result of an earlier call would have a
-                // wrong digest.
+                // Each call sends a different first and last byte. So if the callee returns the result of an earlier
+                // call, the digest is wrong.
                 stamp(&mut buffer, call);
                 // The next call sends the bytes that this call returned.
                 buffer = callee.echo(buffer).await;

@@ -185,8 +185,8 @@ pub fn deep_folders(levels: u64) -> HandlerResult {
     respond(200, format!("got {levels} levels\n"))
 }
 
-/// Creates many folders in one folder, so that measuring its size takes long, and a file that grows to `bytes`.
-/// Responds with the errors of the failed operations.
+/// Creates many folders in one folder, so that measuring the size of that folder takes long. Then lets a file grow to
+/// `bytes`. Responds with the errors of the failed operations.
 pub fn fill_disk(folders: u64, bytes: u64) -> HandlerResult {
     let mut lines = String::new();
     for number in 0..folders {

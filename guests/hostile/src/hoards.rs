@@ -64,7 +64,7 @@ pub async fn subtasks() -> HandlerResult {
     }
 }
 
-/// Creates requests, for each of which the host keeps a method name of `bytes` bytes, until the host refuses.
+/// Creates requests until the host refuses. For each request, the host keeps a method name of `bytes` bytes.
 pub fn heavy_methods(bytes: usize) -> HandlerResult {
     let method = Method::Other("M".repeat(bytes));
     let mut kept = 0;
@@ -91,7 +91,7 @@ pub fn heavy_fields() -> HandlerResult {
     }
 }
 
-/// Creates sets of header fields of the maximum size and keeps them until the deadline. `handles` is their number.
+/// Creates `handles` sets of header fields of the maximum size and keeps them until the deadline.
 pub async fn kept_fields(handles: u64) -> HandlerResult {
     let value = vec![b'a'; 4096];
     for _ in 0..handles {
@@ -103,7 +103,7 @@ pub async fn kept_fields(handles: u64) -> HandlerResult {
     respond(200, "kept\n")
 }
 
-/// Stores one value of `bytes` bytes, opens many handles of its key, and keeps the handles until the deadline.
+/// Stores one value of `bytes` bytes, opens many `cas` handles of its key, and keeps the handles until the deadline.
 pub async fn kept_values(bytes: usize) -> HandlerResult {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,

@@ -1,6 +1,7 @@
 //! An HTTP handler that waits. `/?ms=N` (and any other path) waits on a clock, while other requests of the same
 //! instance can run. `/block?ms=N` blocks the instance. The response is `slept=N together=M`. M is the number of
-//! requests that this instance was handling when the request began or when it ended, whichever is larger.
+//! requests that this instance was handling at the same time: the larger of the numbers at the beginning and at the end
+//! of the request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

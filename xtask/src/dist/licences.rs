@@ -98,8 +98,9 @@ fn share_texts(licensed: &mut [LicensedCrate]) -> Result<()> {
     for crate_ in licensed.iter_mut().filter(|crate_| crate_.texts.is_empty()) {
         let LicensedCrate { name, version, expression, .. } = &crate_;
         let texts = known.get(expression);
-        crate_.texts =
-            texts.cloned().with_context(|| format!("no licence text for {name} {version}: `{expression}`"))?;
+        crate_.texts = texts.cloned().with_context(|| {
+            format!("no crate contains the text of `{expression}`, the licence of {name} {version}")
+        })?;
     }
     Ok(())
 }
@@ -143,7 +144,7 @@ mod tests {
         share_texts(&mut all).expect("another crate has the text");
         assert_eq!(all[1].texts, all[0].texts);
         let error = share_texts(&mut [licensed("c", "Zlib", &[])]).expect_err("no crate has the text");
-        assert_eq!(error.to_string(), "no licence text for c 1.0.0: `Zlib`");
+        assert_eq!(error.to_string(), "no crate contains the text of `Zlib`, the licence of c 1.0.0");
     }
 
     #[test]

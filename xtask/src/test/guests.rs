@@ -1,4 +1,4 @@
-//! Repeats the tests that depend on guests with guests that another toolchain has built.
+//! Runs the tests whose result depends on the guests a second time, with guests that another toolchain has built.
 //!
 //! Guests can be built by the default Rust toolchain with rustup's target, or by the toolchain that is assembled from
 //! Debian's packages. The guests differ in their C library and in their imports. All tests run with the first of these
@@ -29,7 +29,8 @@ const SIGNS: [&str; 3] = ["isomer_test_guests::", "examples/boutique", "build_ap
 /// restarts and evicts every guest in the same way. The text is split, so that this file does not contain it.
 const ANY_GUEST: &str = concat!("any guest ", "toolchain");
 
-/// Returns the runs of the tests with each toolchain that [`GuestToolchain::find`] does not choose.
+/// Returns the repeated runs: for each toolchain other than the one that [`GuestToolchain::find`] chooses, a run of
+/// every test program whose result depends on the guests.
 pub(crate) fn runs<'a>(project: &Project, steps: &mut Steps, tests: &'a [TestProgram]) -> Result<Vec<TestRun<'a>>> {
     let mut runs = Vec::new();
     // If one of these functions returns an error, the run with the default toolchain fails and reports it.
@@ -50,7 +51,7 @@ pub(crate) fn runs<'a>(project: &Project, steps: &mut Steps, tests: &'a [TestPro
 /// Returns the toolchain of the given origin. On continuous integration, installs it if it is missing.
 ///
 /// # Errors
-/// If the toolchain is missing or unusable; the error is the reason.
+/// If the toolchain is missing or unusable. The error states the reason.
 fn find(origin: ToolchainOrigin, steps: &mut Steps) -> Result<GuestToolchain, String> {
     let name = origin.name();
     match GuestToolchain::find_from(origin) {
@@ -83,8 +84,8 @@ fn depending_on_guests<'a>(project: &Project, tests: &'a [TestProgram]) -> Resul
     Ok(programs)
 }
 
-/// Returns whether a source of a program uses guests and none contains [`ANY_GUEST`]. `dep_info` is the file in which
-/// the compiler lists the program's sources, relative to the workspace's root.
+/// Returns whether one of a program's sources uses guests and none of them contains [`ANY_GUEST`]. `dep_info` is the
+/// file in which the compiler lists the program's sources, relative to the workspace's root.
 fn depends_on_guests(root: &Path, dep_info: &Path) -> Result<bool> {
     let text = std::fs::read_to_string(dep_info).with_context(|| format!("cannot read `{}`", dep_info.display()))?;
     // For each source, the dep-info file has a rule without prerequisites: `path:`.

@@ -69,7 +69,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     if let Some(built) = &built {
         steps.run("clippy", || {
             built.lints.iter().for_each(|lint| print!("{lint}"));
-            ensure!(built.lints.is_empty(), "{} lints", built.lints.len());
+            ensure!(built.lints.is_empty(), "the compiler and clippy report {} lints", built.lints.len());
             Ok(())
         });
         let repeated = guests::runs(project, &mut steps, &built.tests);
@@ -128,7 +128,8 @@ fn has_example(dir: &Path) -> Result<bool> {
                     let lines = text.lines().map(str::trim_start);
                     let comments =
                         lines.filter_map(|line| line.strip_prefix("//!").or_else(|| line.strip_prefix("///")));
-                    // Every second line with such a fence ends a code block, so only the others are checked.
+                    // A fence begins a code block, the next fence ends it, and so on. Only the fences that begin a
+                    // block name its language.
                     comments
                         .map(str::trim_start)
                         .filter(|line| line.starts_with("```"))

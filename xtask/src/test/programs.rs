@@ -1,11 +1,12 @@
 //! Runs test programs, several at a time.
 //!
-//! `cargo test` runs test programs one after another, so a program that waits (for a timeout, a restart, a drained
-//! connection) leaves the processors idle, on two processors for a third of the time. Here as many programs run
-//! concurrently as there are processors, starting with those that took the longest in the last run. Every program runs,
-//! even if others fail. Each program writes its output to a file, which is printed if the program fails.
+//! `cargo test` runs test programs one after another. So while a program waits (for a timeout, a restart, a drained
+//! connection), the processors are idle; on a machine with two processors, they were idle for a third of the time. Here
+//! as many programs run concurrently as there are processors, starting with those that took the longest in the last
+//! run. Every program runs, even if others fail. Each program writes its output to a file, which is printed if the
+//! program fails.
 //!
-//! cargo-nextest was rejected: it starts a process for each test, and the tests of one program share compiled
+//! cargo-nextest was rejected: it starts a process for each test, but the tests of one program share compiled
 //! components.
 
 use std::collections::BTreeMap;

@@ -5,7 +5,8 @@
 //!   between the request and the response.
 //! - `counter`: adds numbers in a key-value store. Each client has its own key, for which each response must be the
 //!   previous value plus the added number. All clients also share one key, whose sum is checked at the end.
-//! - `pair`: two apps that reverse a text with two components each, one fused and one isolated.
+//! - `pair`: two apps that reverse a text. Each app consists of two components, which are fused in one app and isolated
+//!   in the other one.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -21,8 +21,8 @@ use crate::http::{Connection, request};
 
 /// The number of clients of each attack.
 const CLIENTS: u64 = 2;
-/// The maximum pause of a client between two attacks, in milliseconds. Short pauses keep the attacks going, and leave
-/// processor time for the good tenants.
+/// The maximum pause of a client between two attacks, in milliseconds. The pauses are short, so that the attacks hardly
+/// stop, and long enough to leave processor time for the good tenants.
 const PAUSE_MS: usize = 60;
 /// The maximum time that a client waits for a response.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -48,9 +48,9 @@ pub struct Settings {
     pub changes: u64,
     /// The minimum number of observations of the node's resource usage.
     pub windows: usize,
-    /// The maximum number of observations. While the node seems to grow, the soak continues up to this number: a node's
-    /// memory varies by tens of megabytes within seconds as stores are opened and closed, which evens out over a longer
-    /// time, and a leak does not. 0 if growth is not judged.
+    /// The maximum number of observations; 0 if growth is not judged. While the node seems to grow, the soak continues
+    /// up to this number of observations: a node's memory varies by tens of megabytes within seconds as stores are
+    /// opened and closed. Over a longer time, this variation evens out, but a leak does not.
     pub windows_max: usize,
     /// The interval between two observations.
     pub window: Duration,
@@ -182,7 +182,7 @@ pub async fn run(node: &Node, settings: &Settings, say: &mut dyn FnMut(&str)) ->
     tally.stop();
     while let Some(ended) = actors.join_next().await {
         if let Err(error) = ended {
-            bail!("an actor of the soak failed: {error}");
+            bail!("an actor of the soak panicked: {error}");
         }
     }
     good.check_at_the_end(node.front, &tally).await;

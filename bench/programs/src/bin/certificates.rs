@@ -1,8 +1,8 @@
 //! Issues certificates for links on one machine: `certificates DIR`.
 //!
-//! `ca.pem` is the certificate of a new authority. `node.pem` is a certificate for `localhost` and the loopback address
-//! that the authority has signed, and `node.key` is its key. The certificates are for benchmarks only: the authority's
-//! key is discarded.
+//! `ca.pem` is the certificate of a new authority. `node.pem` is a certificate, signed by this authority, for
+//! `localhost` and the loopback address; `node.key` is its key. The certificates are for benchmarks only: the
+//! authority's key is discarded.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! Composes an app's components into one file that any WASI host can run: `compose APP_DIR OUT.wasm`.
 //!
-//! The benchmarks compare a fused group with the same composition under another host. Such a host does not support
-//! Isomer's labels of imports, so every import keeps its own name and all components share it: **the result does not
-//! separate grants** and is only for measuring. The manifest must name the components as files (`wasm = "…"`).
+//! The benchmarks compare a fused group with the same composition under another host. Isomer labels each import with
+//! the component that it belongs to, which other hosts do not support. So the imports have no labels here, and
+//! components with the same import share it: **the result does not separate grants** and is only for measuring. The
+//! manifest must name the components as files (`wasm = "…"`).
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut types = BTreeMap::new();
     for (name, component) in &app.components {
         let ComponentSource::Wasm(file) = &component.source.value else {
-            return Err(format!("component `{name}` is not a file").into());
+            return Err(format!("the manifest does not name component `{name}` as a file (`wasm = …`)").into());
         };
         let bytes: Arc<[u8]> = std::fs::read(dir.join(file))?.into();
         types.insert(name.clone(), isomer_seam::component_type(&bytes)?);
@@ -59,7 +60,7 @@ fn export_again(bytes: &mut Vec<u8>, handler: &HandlerExport) -> Result<(), Box<
             }
         }
     }
-    let instance = instance.ok_or_else(|| format!("there is no export `{}`", handler.name))?;
+    let instance = instance.ok_or_else(|| format!("the composition has no export `{}`", handler.name))?;
     let mut section = ComponentExportSection::new();
     section.export(&*handler.interface, ComponentExportKind::Instance, instance, None);
     section.append_to_component(bytes);

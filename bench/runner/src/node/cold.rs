@@ -37,7 +37,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     for round in 1..=lab.effort.cold_rounds {
         let node = fleet.start(None)?;
         let (disk, known, warm, loaded) = block_on(async {
-            // The warm-up uses the first shared app, so that app is not measured.
+            // `shared[0]` is the warm-up of every measurement, so it is not measured itself.
             let disk = each_once(node.front, &shared[0], &distinct).await?;
             let known = each_once(node.front, &shared[0], &shared[1..]).await?;
             let last_used = &distinct[distinct.len().saturating_sub(LATEST)..];
@@ -64,8 +64,8 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     Ok(report)
 }
 
-/// The maximum number of apps that are requested again while they are loaded: those that were used most recently. The
-/// number is low enough that the node has evicted none of them.
+/// The maximum number of apps that are requested again while they are still loaded. They are the apps that were used
+/// most recently, and so few that the node has evicted none of them.
 const LATEST: usize = 200;
 
 /// Starts a node that can load only few apps, and requests all apps twice. Returns the times to the first byte of the

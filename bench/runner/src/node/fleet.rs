@@ -167,7 +167,8 @@ async fn deploy_all(
         deployments.ms.extend(deployed.context("a deployment task panicked")??);
     }
     deployments.took = began.elapsed();
-    ensure!(deployments.ms.len() == count as usize, "not all apps were deployed");
+    let deployed = deployments.ms.len();
+    ensure!(deployed == count as usize, "only {deployed} of {count} apps were deployed");
     Ok(deployments)
 }
 

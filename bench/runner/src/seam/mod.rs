@@ -61,7 +61,8 @@ fn one_by_one(lab: &Lab, mode: Mode) -> Result<Report> {
     let mut subjects: Vec<Subject> = methods.iter().map(|method| method.subject(method.name, kinds_in_us())).collect();
     for (number, kind) in KINDS.iter().enumerate() {
         let call = Call { what: kind.what, mode, size: kind.size, concurrency: 1 };
-        // The number of calls that fill a round is determined for each method. These calls are also its warm-up.
+        // For each method, increasing numbers of calls are made, to find the number that fills a round. These calls
+        // also warm the method up.
         let mut counts = Vec::new();
         for method in &methods {
             counts.push(call.count_for(method, lab.effort.calling_ms)?);

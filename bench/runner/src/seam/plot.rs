@@ -97,8 +97,8 @@ fn draw(out: &mut String, panel: &Panel, (left, top): (f64, f64)) {
     }
 }
 
-/// A logarithmic scale from one power of ten, which is at most the minimum, to another one, which is at least the
-/// maximum. The fields are the exponents.
+/// A logarithmic scale that begins and ends at a power of ten: it begins at or below the minimum, and ends at or above
+/// the maximum. The fields are the exponents.
 struct Scale {
     first: i32,
     last: i32,

@@ -11,7 +11,7 @@ use crate::http;
 /// computed as well.
 const CALLS_MAX: u32 = 20_000_000;
 
-/// The calls of a round, without their number.
+/// The calls of a round, except for how many calls they are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub what: What,

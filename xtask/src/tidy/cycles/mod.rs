@@ -12,11 +12,11 @@
 //! - Code under `#[cfg(test)]` is ignored.
 //! - Siblings that refer to each other in a circle are refused.
 //!
-//! `cycles.txt` lists the modules that are still in a cycle. The list may only shrink: a module in a cycle that is not
-//! listed is a problem, and so is a listed module that is no longer in a cycle.
+//! `cycles.txt` lists the modules that are still in a cycle. The list may only shrink: an unlisted module in a cycle is
+//! a problem, and so is a listed module that is no longer in a cycle.
 //!
 //! A small parser reads the paths. rust-analyzer as a library was rejected: it would add a minute to the build of this
-//! program, and gives the same result for this repository.
+//! program and would give the same result for this repository.
 
 mod graph;
 mod source;

@@ -103,7 +103,7 @@ async fn open(session_id: &str, mut order: Order) -> Result<Order, CheckoutError
     Err(CheckoutError::Unavailable("no unused ID found for the order".into()))
 }
 
-/// Cancels an order whose card was not charged. Returns `reason`, the reason for the cancellation.
+/// Cancels an order whose card was not charged. `reason` is the reason for the cancellation, which is returned.
 async fn cancelled(order: &Order, reason: CheckoutError) -> CheckoutError {
     if let Err(error) = orders::cancel_order(order.id.clone()).await {
         eprintln!("order {}: the card was not charged, but the order cannot be cancelled: {error:?}", order.id);

@@ -53,8 +53,8 @@ pub fn transaction_id(random: u64) -> String {
     format!("TX-{random:016X}")
 }
 
-/// Checks a number by the Luhn formula: every second digit from the right is doubled, and the digits of the results are
-/// added up. The sum must be a multiple of ten.
+/// Checks a number by the Luhn formula: counted from the right, the second digit and every second digit after it are
+/// doubled. All digits are then added up, those of the doubled numbers included. The sum must be a multiple of ten.
 fn passes_luhn(digits: &str) -> bool {
     let sum: u32 = digits
         .bytes()

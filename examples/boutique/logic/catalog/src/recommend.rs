@@ -3,8 +3,8 @@
 use boutique_types::Product;
 
 /// Returns at most `count` products of `all`, without those in `product_ids`. Products that share more categories with
-/// the products in `product_ids` come first. The order of products that share equally many depends on `product_ids`, so
-/// that different pages recommend different products.
+/// the products in `product_ids` come first. Among products that share the same number of categories, the order depends
+/// on `product_ids`, so that different pages recommend different products.
 pub fn recommend(all: Vec<Product>, product_ids: &[String], count: usize) -> Vec<Product> {
     let liked: Vec<String> = all
         .iter()

@@ -54,7 +54,7 @@ pub(crate) async fn search(services: &impl Services, visitor: &Visitor, query: &
     Ok(Response::page(200, pages::search(&frame, &query, &found?)))
 }
 
-/// Returns the items in the visitor's cart. A new visitor has no cart, so the store is not read.
+/// Returns the items in the visitor's cart. For a new visitor, who has no cart, the store is not read.
 pub(crate) async fn cart_items(services: &impl Services, visitor: &Visitor) -> Result<Vec<CartItem>, CartError> {
     if visitor.is_new { Ok(Vec::new()) } else { services.cart(&visitor.session).await }
 }

@@ -38,7 +38,7 @@ const GET_POST: &str = "GET, HEAD, POST, OPTIONS";
 /// Returns the route of a method and a path. `HEAD` has the same routes as `GET`.
 ///
 /// # Errors
-/// If no route has this method and path, or the method is `OPTIONS`.
+/// If no route has this method and path, or if the method is `OPTIONS`.
 pub(crate) fn route(method: &str, path: &str) -> Result<Route, NoRoute> {
     let parts: Vec<&str> = path.strip_prefix('/').ok_or(NoRoute::UnknownPath)?.split('/').collect();
     let (get, post, allow) = match parts.as_slice() {

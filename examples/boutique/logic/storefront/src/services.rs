@@ -39,7 +39,7 @@ pub trait Services {
     /// Adds an item to the session's cart.
     ///
     /// # Errors
-    /// If the item is invalid, the cart would exceed a limit, or the store cannot be reached.
+    /// If the item is invalid, if the cart would exceed a limit, or if the store cannot be reached.
     async fn add_to_cart(&self, session: &str, item: CartItem) -> Result<(), CartError>;
     /// Empties the session's cart.
     ///

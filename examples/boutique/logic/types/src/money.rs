@@ -62,7 +62,7 @@ impl Money {
     /// Returns the sum of two amounts of the same currency.
     ///
     /// # Errors
-    /// If the currencies differ, an amount is invalid, or the sum is too large.
+    /// If the currencies differ, if an amount is invalid, or if the sum is too large.
     pub fn plus(&self, other: &Self) -> Result<Self, MoneyError> {
         if self.currency_code != other.currency_code {
             return Err(MoneyError::CurrencyMismatch(self.currency_code.clone(), other.currency_code.clone()));
