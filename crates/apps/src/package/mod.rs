@@ -134,7 +134,7 @@ impl Package {
     }
 
     /// Plans the app and composes its groups, and passes each composition to `compiler`. The returned package does not
-    /// have the keys of its compiled code yet: see [`Package::checked`].
+    /// have the cache keys of its code yet: see [`Package::checked`].
     ///
     /// # Errors
     /// The errors of [`Package::make`] and of `compiler`.
@@ -185,7 +185,7 @@ impl Package {
     }
 
     /// Checks a draft that an untrusted process made from a manifest. The result has the grants, limits and deadlines
-    /// of the manifest, not of the draft. `code` contains the keys of the groups' compiled code, in the order of the
+    /// of the manifest, not of the draft. `code` contains the cache keys of the groups' code, in the order of the
     /// groups. Other values are taken from the draft, if they agree with the manifest.
     ///
     /// # Errors
@@ -282,7 +282,7 @@ impl Package {
         self.groups.iter().map(|group| group.name.as_str())
     }
 
-    /// Returns the keys of the compiled code.
+    /// Returns the cache keys of the compiled code.
     pub fn code(&self) -> impl Iterator<Item = &Key> {
         self.groups.iter().map(|group| &group.key)
     }

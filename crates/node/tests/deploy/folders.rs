@@ -54,7 +54,7 @@ async fn writes_of_a_candidate_are_discarded() {
     let (started, watch) = counting();
     let node = TestNode::watched(folder.path(), Some(watch)).await;
     let rounds = [
-        // The health check only reads, so the candidate is started once.
+        // The health check does not write, so the candidate is started once.
         ("1", "/check/read/notes/mine", 1),
         // The health check writes, so the candidate is started again with a copy of the folder.
         ("2", "/check/append/notes/mine", 2),

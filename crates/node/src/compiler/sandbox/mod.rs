@@ -95,8 +95,8 @@ pub fn close_descriptors() -> io::Result<()> {
     system::close_from(3)
 }
 
-/// Applies `layers` to this process, permanently. The process must have a single thread, because other threads would
-/// not be confined.
+/// Applies `layers` to this process, permanently. The process must have a single thread, because the layers
+/// would not apply to other threads.
 ///
 /// # Errors
 /// If the process has several threads, or if a layer that the system supports cannot be applied.
