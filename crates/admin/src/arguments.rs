@@ -97,7 +97,8 @@ pub(crate) enum ArgumentBody {
 }
 
 impl Arguments {
-    /// Parses the query as `Q`. A value is parsed as the type of its field in `Q`, so a tenant may be called `true`.
+    /// Parses the query as `Q`. A value is parsed as the type of its field in `Q`, so the name `true` of a tenant is
+    /// not parsed as a boolean.
     pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, ApiProblem> {
         let refused = |why: String| {
             ApiProblem::new(ProblemKind::BadRequest, "the query is not valid for this operation").detail(why)

@@ -76,8 +76,8 @@ impl DraftStores {
     }
 
     /// Applies the migrations of `app` to its stores. If they cannot be applied to an existing store, removes that
-    /// store's migrations from `app`. Returns the stores for which this happened and that were not reported before with
-    /// the same migrations.
+    /// store's migrations from `app`. Returns these stores, except those that were already reported with the same
+    /// migrations.
     pub(crate) async fn apply_migrations(
         &mut self,
         app: &mut App,

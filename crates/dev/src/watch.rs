@@ -1,9 +1,9 @@
 //! Watching files for changes.
 //!
-//! The operating system reports changes only in folders that exist. A watched path determines which folders these are
-//! (see `isomer_toolchain::WatchFolders`). If a part of the path to a watched file has appeared, disappeared or been
-//! renamed, a new watcher is created before any file is read. The new watcher is created before the old one is dropped,
-//! so that no change is missed in between.
+//! The operating system reports changes only in folders that exist. So for each watched path, the existing folders that
+//! affect it are watched (see `isomer_toolchain::WatchFolders`). If a part of the path to a watched file has appeared,
+//! disappeared or been renamed, a new watcher is created before any file is read. The new watcher is created before the
+//! old one is dropped, so that no change is missed in between.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl FileWatcher {
         Ok(is_other)
     }
 
-    /// Makes [`FileWatcher::changed`] resolve as after a change.
+    /// Makes [`FileWatcher::changed`] resolve as if a file had changed.
     pub(crate) fn look_again(&self) {
         self.changed.notify_one();
     }

@@ -4,8 +4,8 @@
 //! encoded `/` is part of a segment and does not separate segments. Dot segments are not resolved: a guest receives the
 //! path as the client sent it, and would not know how the front door resolved them.
 
-/// Returns `path` with its percent-encodings in upper case and unreserved characters decoded. Returns `None` if `path`
-/// has no percent-encoding and so is already in normal form.
+/// Returns `path` with unreserved characters decoded, and with its other percent-encodings in upper case. Returns
+/// `None` if `path` has no percent-encoding and so is already in normal form.
 pub(crate) fn normalize(path: &str) -> Option<String> {
     if !path.contains('%') {
         return None;

@@ -51,8 +51,9 @@ pub(crate) struct FailedAttempt {
 }
 
 impl ClientConnection {
-    /// Starts HTTP/2 over `stream`, with a task in `tasks`. Returns when the server has responded to a ping, so that
-    /// the server's limits are known. The receiver resolves with the reason when the connection ends.
+    /// Starts HTTP/2 over `stream`, and spawns the connection's task in `tasks`. Returns when the server has responded
+    /// to a ping, so that the server's limits are known. The receiver resolves with the reason when the connection
+    /// ends.
     pub(crate) async fn open(
         stream: LinkStream,
         limits: &PeerLimits,

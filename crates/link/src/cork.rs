@@ -123,7 +123,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Cork<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut held = lock(&self.0);
         if held.readable_bytes == 0 {
-            // `poll_drain` wakes the task that is pending here.
+            // No waker is needed: [`CorkHandle::poll_drain`] wakes the task and allows it to read again.
             return Poll::Pending;
         }
         let before = buf.filled().len();

@@ -1,8 +1,8 @@
 //! The client: a group at one address or several, as a [`Callee`].
 //!
 //! **Choice.** The client picks two connected addresses at random and uses the one with fewer calls in flight. If no
-//! address is connected, a call waits for an address that is connecting. An address that is down is not used while
-//! another one is not down. If all addresses are down, the call fails immediately.
+//! address is connected, a call waits for an address that is connecting. No call uses an address that is down. If all
+//! addresses are down, the call fails immediately.
 //!
 //! **Retries.** A call that certainly did not run is repeated without a pause, up to [`PeerLimits::attempts_max`]
 //! times: at an address that was not tried yet, or at the same address over its next connection. An idempotent call is

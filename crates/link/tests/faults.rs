@@ -145,7 +145,7 @@ async fn a_half_open_connection_is_detected_and_replaced() {
     let (error, reason, _) = lost(peer.call(call(b"echo".to_vec())).await);
     assert_eq!(error, CallError::Unreachable, "{reason}");
     until("the peer knows", || peer.healthy() == 0).await;
-    // A server that accepts the connection but sends nothing is down.
+    // An address whose server accepts connections but sends nothing counts as down.
     let start = Instant::now();
     let (error, _, not_run) = lost(peer.call(call(b"echo".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Unreachable, true));
@@ -155,7 +155,7 @@ async fn a_half_open_connection_is_detected_and_replaced() {
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
 
-/// The server also closes silent connections.
+/// A server detects half-open connections too, and then cancels their calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_of_a_vanished_caller_are_cancelled() {
     let keep_alive = Duration::from_millis(100);
@@ -332,7 +332,7 @@ async fn calls_go_from_a_full_replica_to_another() {
     let other = TestServer::with(&address, None, limits, script.clone()).await;
     let both = ready(&[&one.address, &other.address]).await;
     until("both are connected", || both.healthy() == 2).await;
-    // A call of another client, which `peer` does not count.
+    // A call of another client. The client `both` does not count this call.
     let other_peer = ready(&[&one.address]).await;
     let held = tokio::spawn(other_peer.call(call(b"wait:gate".to_vec())));
     until_counted("the call began", &[&script], || script.started() == 1).await;

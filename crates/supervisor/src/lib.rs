@@ -16,7 +16,8 @@
 //! - **The port outlives the process that serves it:** the supervisor holds the listening socket and passes it to each process that
 //!   it starts for the front door, so connections wait while that process restarts.
 //! - **Members ignore stop signals.** A terminal's Ctrl-C and a service manager's SIGTERM reach all processes. If members stopped
-//!   on them, requests would be lost that a graceful shutdown finishes. Only the supervisor's message stops a member.
+//!   on these signals, they would lose requests that a graceful shutdown finishes. Only the supervisor's message stops a
+//!   member.
 //!
 //! This crate does not know what a member does. The order of a member, which describes what the member runs, is any
 //! serializable value.

@@ -165,7 +165,8 @@ impl Reconciler {
             let runs = matches!(member.state, MemberState::Starting | MemberState::Ready);
             let late = member.stop_sent.is_some_and(|sent| now >= sent + self.stop_timeout);
             // A member that has not become ready has no requests to finish, so it is killed. The exception is a front
-            // door that restarts after the announcement, because clients may already be connected to its socket.
+            // door that restarts after the report that all members are ready, because clients may already be connected
+            // to its socket.
             let unneeded = member.state == MemberState::Starting && !(member.front && self.announced);
             match self.goal {
                 Goal::Serve => {

@@ -289,7 +289,7 @@ async fn a_tenant_leaves_others_their_share_of_the_api() {
     drop(followed.pop());
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while let Err(refused) = desk.revoke_token(&tenant, &"ci".parse().unwrap()).await {
-        // The server notices the end of a request a moment later.
+        // The server may notice the end of a request later than the client ends it.
         assert!(std::time::Instant::now() < until, "{refused}");
         tokio::task::yield_now().await;
     }

@@ -37,7 +37,7 @@ async fn half_open_requests_of_one_address_do_not_keep_others_out() {
                 let _ = half.send(halves[number % halves.len()]).await;
                 held.push(half);
             }
-            until("all of them to be taken", || front.connections.counts().accepted == max as u64 * 2).await;
+            until("all connections to be accepted", || front.connections.counts().accepted == max as u64 * 2).await;
             let counts = front.connections.counts();
             assert_eq!((counts.open, counts.evicted), (per_source_max, (max * 2 - per_source_max) as u64));
             for _ in 0..3 {
@@ -80,7 +80,7 @@ async fn a_connection_with_a_request_is_never_closed_for_another() {
         assert_eq!(within("an answer", connection.answer()).await.unwrap().status, 500);
     }
     // The connections are idle now, so they can be closed to make room for others.
-    until("a place", || {
+    until("a connection to be closed", || {
         drop(std::net::TcpStream::connect(front.address));
         front.connections.counts().evicted > 0
     })
