@@ -11,8 +11,8 @@ impl Chance {
         Self(seed)
     }
 
-    /// Creates the generator of one actor. The generated numbers depend on the seed and on the actor's number, and not
-    /// on how many numbers other actors draw.
+    /// Creates the generator of one actor, which is a task of the soak, for example a client. The generated numbers
+    /// depend on the seed and on the actor's number, and not on how many numbers other actors draw.
     #[must_use]
     pub fn for_actor(seed: u64, actor: u64) -> Self {
         let mut mixed = Self(seed ^ actor.wrapping_mul(0xd134_2543_de82_ef95));

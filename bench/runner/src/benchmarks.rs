@@ -158,8 +158,8 @@ fn measure(project: &Project, options: &Options, results: &mut Results) -> Resul
     Ok(())
 }
 
-/// Returns the programs that the chosen benchmarks need. If the command line names a program to measure, `isomer` is
-/// not needed.
+/// Returns the programs that the chosen benchmarks need, without `isomer` if the command line names another program to
+/// measure.
 fn needs_of(chosen: &[&Bench], options: &Options) -> BTreeSet<Need> {
     let needs = chosen.iter().flat_map(|bench| bench.needs).copied();
     needs.filter(|need| *need != Isomer || options.isomer.is_none()).collect()

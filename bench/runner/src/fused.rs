@@ -1,9 +1,9 @@
-//! The cost of a call between two fused components, compared with the same composition in the engine's own server.
+//! The cost of a call between two fused components, compared with the same composition in `wasmtime serve`.
 //!
 //! One request makes one component call the other component many times. The duration of the same request without a call
 //! is subtracted. Each call passes a string and returns a record with a string, so allocation and copying are included.
 //! Isomer can stop guest code at the deadline of a request, so the compiled code checks for the deadline at every loop
-//! and function entry. Therefore the engine's server is measured both without and with a deadline.
+//! and function entry. Therefore `wasmtime serve` is measured both without and with a deadline.
 
 use anyhow::Result;
 

@@ -8,7 +8,7 @@ use crate::report::Report;
 
 const PATH: Requests = Requests::Path("/");
 
-/// Measures a WASI 0.3 handler in Isomer and in the engine's own server, and a native handler.
+/// Measures a WASI 0.3 handler in Isomer and in `wasmtime serve`, and a native handler.
 pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello");
     let compiled = lab.precompiled(&hello)?;
@@ -32,8 +32,8 @@ pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// Makes the engine's server reuse an instance as often as Isomer does. By default, the server handles 128 requests
-/// with one instance of a WASI 0.3 handler, and one request with one instance of a WASI 0.2 handler.
+/// Makes `wasmtime serve` reuse an instance as often as Isomer does. By default, it handles 128 requests with one
+/// instance of a WASI 0.3 handler, and one request with one instance of a WASI 0.2 handler.
 const REUSE_AS_ISOMER: &[&str] = &["--max-instance-reuse-count=10000"];
 
 /// Measures a WASI 0.2 handler, with a new instance for each request and with reused instances.

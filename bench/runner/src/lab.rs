@@ -82,9 +82,9 @@ pub(crate) struct Lab {
     needs: &'static [Need],
 }
 
-/// The flags that make the engine's own server fastest, according to its documentation: pooled instances and
-/// precompiled components. All other relevant features are on by default: WASI 0.3, and the reuse of the instances of
-/// WASI 0.3 handlers.
+/// The flags that make `wasmtime serve` fastest, according to its documentation: pooled instances and precompiled
+/// components. All other relevant features are on by default: WASI 0.3, and the reuse of the instances of WASI 0.3
+/// handlers.
 const WASMTIME_FLAGS: [&str; 5] =
     ["serve", "--allow-precompiled", "-Scli", "-Opooling-allocator=y", "--addr=127.0.0.1:0"];
 
@@ -187,7 +187,7 @@ impl Lab {
         Launch { name, address_output: AddressOutput::Stdout, command }
     }
 
-    /// Returns the launch of the engine's own server with a file that [`Lab::precompiled`] returned.
+    /// Returns the launch of `wasmtime serve` with a file that [`Lab::precompiled`] returned.
     pub(crate) fn wasmtime(&self, name: &'static str, precompiled: &Path, flags: &[&str]) -> Launch {
         self.require(Need::Wasmtime);
         let mut command = Command::new(&self.wasmtime);
@@ -228,12 +228,12 @@ impl Lab {
         Ok(out)
     }
 
-    /// Compiles a component with the engine's own command line. Returns the path of the compiled file.
+    /// Compiles a component with `wasmtime compile`. Returns the path of the compiled file.
     pub(crate) fn precompiled(&self, wasm: &Path) -> Result<PathBuf> {
         self.compiled(wasm, "cwasm", &[])
     }
 
-    /// Compiles a component like [`Lab::precompiled`], with interruptible code for servers with `-Wtimeout`.
+    /// Does the same as [`Lab::precompiled`], with code that can be interrupted, for `wasmtime serve -Wtimeout`.
     pub(crate) fn precompiled_to_be_stopped(&self, wasm: &Path) -> Result<PathBuf> {
         self.compiled(wasm, "stoppable.cwasm", &["-Wepoch-interruption=y"])
     }

@@ -16,7 +16,7 @@ pub(crate) enum Need {
     Isomer,
     /// `wrk`, which generates HTTP load.
     Wrk,
-    /// The engine's own command line. Compiling it takes 10 to 30 minutes, once per version.
+    /// The command line of the engine, `wasmtime`. Compiling it takes 10 to 30 minutes, once per version.
     Wasmtime,
     /// The native HTTP server, and the programs that compose components and issue certificates.
     Programs,
@@ -67,10 +67,10 @@ pub(crate) fn provide_all(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// The version of the engine's command line, which must equal the version of the engine.
+/// The version of the program `wasmtime`, which must equal the version of the engine in Isomer.
 const WASMTIME_VERSION: &str = "48.0.8";
 
-/// The features of the engine's command line that are needed to serve WASI 0.2 and WASI 0.3 components.
+/// The features of the program `wasmtime` that are needed to serve WASI 0.2 and WASI 0.3 components.
 const WASMTIME_FEATURES: &str =
     "run,serve,compile,component-model,component-model-async,parallel-compilation,pooling-allocator";
 

@@ -53,8 +53,9 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// Measures one start. Returns the milliseconds from the start to the end of the first response, the milliseconds to
-/// the first byte of the first and of the second response, and the resident memory after them in mebibytes.
+/// Measures one start. Returns the milliseconds from the start of the process to the end of the first response, the
+/// milliseconds from the first request to the first byte of its response, the same for the second request, and then the
+/// resident memory in mebibytes.
 fn once(lab: &Lab, launch: Launch) -> Result<[f64; 4]> {
     let server = lab.start(launch)?;
     let cold = http::get(server.address, "/")?;

@@ -33,7 +33,7 @@ async fn attempts(request: Request) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Sends two concurrent requests to the authority in the query's `url`, which leads back to this app. Responds with
+/// Sends two concurrent requests to the host and port in the query's `url`, which lead back to this app. Responds with
 /// both outcomes.
 pub async fn itself(request: Request) -> HandlerResult {
     let url = query(&request, "url").unwrap_or_default();
@@ -43,7 +43,7 @@ pub async fn itself(request: Request) -> HandlerResult {
     respond(200, format!("{:?} {:?}\n", status(first), status(second)))
 }
 
-/// Sends a request to each URL in the request's body (one per line).
+/// Sends a request to each host (`HOST` or `HOST:PORT`) in the request's body, one per line.
 pub async fn fetch(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for url in attempts(request).await {

@@ -18,12 +18,12 @@ use crate::chance::Chance;
 use crate::http::{Connection, request};
 use crate::numbered::{self, Template};
 
-/// The actor number of this task. Its random numbers depend on this number and the seed.
+/// The number of the actor that makes the changes. The actor's random numbers depend on this number and on the seed.
 const ACTOR: u64 = 1;
 /// The number of different revisions of each app. The first deployment of a revision compiles it; later deployments
 /// find the compiled code.
 const VERSIONS: usize = 6;
-/// The first number in the components of temporary tenants.
+/// The first of the numbers that the components of temporary tenants contain.
 const PASSING: u32 = 9_000_000;
 const PASSING_NUMBERS: u64 = 4;
 /// The maximum time for a response.

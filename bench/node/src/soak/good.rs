@@ -37,8 +37,8 @@ const COUNTERS: u64 = 2;
 /// The key to which all clients of the app `counter` add.
 const SHARED: &str = "shared";
 const PAIR_HOSTS: [&str; 2] = ["fused.pair.test", "isolated.pair.test"];
-/// The first actor number of the clients of good tenants. It differs from those of other actors, so that no two actors
-/// draw the same random numbers.
+/// The first number of the actors that are clients of good tenants. Each actor has a different number, so that no two
+/// actors draw the same random numbers.
 const ACTORS: u64 = 100;
 
 /// The good tenants, after their deployment.

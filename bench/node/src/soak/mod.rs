@@ -4,6 +4,9 @@
 //! while the request was in flight. In addition, the resource usage of the node's process is observed at regular
 //! intervals. It must not grow after the warm-up.
 //!
+//! An *actor* is a task that sends requests: a client of a tenant, or the task that makes the changes of
+//! administrators.
+//!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`tally`] | the counters that all actors share, and the flag that stops the actors |

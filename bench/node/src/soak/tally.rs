@@ -1,4 +1,4 @@
-//! The counters that all actors of a soak share, and the flag that stops the actors.
+//! The counters that all actors (clients and administrators) of a soak share, and the flag that stops them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Instant;
 /// The number of faults after which a soak ends, because more faults add no information.
 const FAULTS_MAX: usize = 20;
 
-/// The counters of a soak and the flag that stops it, shared by all actors.
+/// The counters of a soak and the flag that stops it. All clients and administrators share them.
 pub struct Tally {
     began: Instant,
     stopped: AtomicBool,
@@ -38,7 +38,7 @@ impl Tally {
         }
     }
 
-    /// Sets the flag that stops all actors.
+    /// Sets the flag that stops all clients and administrators.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }

@@ -27,7 +27,7 @@ const OWNER: &str = "fleet";
 const CONCURRENT_DEPLOYMENTS: usize = 2;
 /// The minimum number of host names, over all distinct apps.
 const HOSTS_MIN: u32 = 1000;
-/// The number in the app that is deployed for every tenant.
+/// The number that the component of the shared app contains. Every tenant has a copy of this app.
 const SHARED: u32 = numbered::NUMBER_END - 1;
 /// The host name of an app that gets a new instance for each request.
 const FRESH_HOST: &str = "fresh.fleet.test";

@@ -1,4 +1,4 @@
-//! The alternatives to a node: one process per app, with the engine's own server or with Node.js.
+//! The alternatives to a node: one process per app, with `wasmtime serve` or with Node.js.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ const HELLO_JS: &str = include_str!("hello.js");
 pub(super) const WASMTIME: &str = "wasmtime serve, a process";
 pub(super) const NODE_JS: &str = "Node.js, a process";
 
-/// Returns the launch of the engine's own server with the precompiled component of the given number.
+/// Returns the launch of `wasmtime serve` with the precompiled component of the given number.
 pub(super) fn wasmtime(lab: &Lab, template: &Template, number: u32) -> Result<Launch> {
     let wasm = lab.dir.join(format!("numbered-{number}.wasm"));
     std::fs::write(&wasm, template.component(number)).with_context(|| format!("cannot write `{}`", wasm.display()))?;

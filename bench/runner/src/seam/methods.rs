@@ -80,7 +80,7 @@ impl CallMethod {
     }
 }
 
-/// Starts the servers of all methods. In the returned list, methods that are compared are next to each other.
+/// Starts the servers of all methods. In the returned list, methods that are compared with each other are adjacent.
 pub(super) fn all(lab: &Lab) -> Result<Vec<CallMethod>> {
     let app = app(lab)?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;

@@ -2,7 +2,7 @@
 //! same call.
 //!
 //! One app of two components runs fused, isolated, in two processes over a Unix socket, and as two groups over HTTP/2,
-//! in plain text and with mutual TLS. It is compared with the same components composed in the engine's own server, the
+//! in plain text and with mutual TLS. It is compared with the same components composed and run by `wasmtime serve`, the
 //! same components linked by dynamic values, and gRPC between native programs. All of them serve `GET /run?…`. The
 //! response contains the duration of the calls by the caller's clock, and the checksum of all results, which must be
 //! correct.

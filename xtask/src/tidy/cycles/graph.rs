@@ -115,8 +115,8 @@ impl Graph {
         mentions
     }
 
-    /// Returns the module that defines the item `path`, as written in the module `from`. Returns `None` if the item
-    /// belongs to another crate.
+    /// Resolves `path`, which the module `from` mentions, to the module that defines the item. Returns `None` if the
+    /// item belongs to another crate.
     fn resolve(&self, from: &[String], path: &[String], steps: usize) -> Option<ModulePath> {
         if steps > STEPS_MAX {
             return None;
