@@ -1,4 +1,5 @@
-//! The last layer: the parts of a response's head that HTTP determines, whatever produced the response.
+//! The last layer: the parts of a response's head that HTTP determines for every response, from
+//! a guest or from the front door.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};

@@ -91,7 +91,7 @@ impl Endpoint {
                 match changed.map(|state| state.clone()) {
                     Ok(EndpointState::Ready(connection)) => connection,
                     Ok(EndpointState::Down(reason)) => return Err(down(&reason)),
-                    Ok(EndpointState::Connecting) | Err(_) => return Err(down("no connection is attempted")),
+                    Ok(EndpointState::Connecting) | Err(_) => return Err(down("no attempt to connect is running")),
                 }
             }
         };

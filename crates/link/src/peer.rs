@@ -226,7 +226,8 @@ impl Group {
         is_idempotent.then(|| self.jitter.spread(backoff.pause(attempt)))
     }
 
-    /// Returns an address that is down, and the reason; if no address is down, the first address.
+    /// Returns an address that is down, and the reason. If no address is down, returns the first address and a general
+    /// reason.
     fn reason(&self) -> (&Endpoint, String) {
         let down = self.endpoints.iter().find_map(|endpoint| match endpoint.state() {
             EndpointState::Down(reason) => Some((&**endpoint, reason.to_string())),

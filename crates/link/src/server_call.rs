@@ -98,7 +98,7 @@ pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<Res
         biased;
         result = timeout_at(deadline, running) => match result {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(CallFailure::trap("the callee's host panicked")),
+            Ok(Err(_)) => Err(CallFailure::trap("the platform panicked while it ran the call")),
             Err(_) => Err(CallFailure::deadline("the callee did not return before the deadline")),
         },
         _ = reset => return None,

@@ -1,8 +1,8 @@
 //! The accept loop.
 //!
 //! An error of `accept` concerns either a single connection, which is then lost, or the whole process. The usual error
-//! of the second kind is that the process has no free file descriptor. The connection then stays in the kernel's queue
-//! and is accepted when a descriptor is free.
+//! of the whole process is that it has no free file descriptor. The connection then stays in the kernel's queue and is
+//! accepted when a descriptor is free.
 
 use std::io;
 use std::pin::pin;
