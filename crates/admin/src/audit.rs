@@ -2,8 +2,8 @@
 //!
 //! An action that changes something has two lines: one before it begins, and one with its result. So every change has
 //! at least one line, even if the node is killed during the action. If the first line cannot be written, the action
-//! does not begin. A refused action (for example because of a missing or wrong token, a browser, or an invalid name)
-//! has one line. No line contains secrets or tokens.
+//! does not begin. A refused action has one line: for example, the token is missing or wrong, a browser sent the
+//! request, or a name is not valid. No line contains secrets or tokens.
 //!
 //! One thread writes the file. It writes all waiting lines together and then syncs the file once.
 

@@ -210,7 +210,7 @@ impl ConnectionPermit {
         }
     }
 
-    /// Waits until the registry chooses this connection to be closed. Returns whether no request on the connection was
+    /// Waits until the registry chooses this connection to be closed. Returns true if no request on the connection was
     /// ever accepted.
     pub(crate) async fn evicted(&self) -> bool {
         self.evicted.notified().await;

@@ -3,7 +3,7 @@
 //! The node's token is created when the node starts for the first time. It consists of 256 random bits from the
 //! operating system, and is stored in a file that only its owner can read.
 //!
-//! A tenant's token has as many random bits. Only the response to the request that creates the token contains it. The
+//! A tenant's token also has 256 random bits. Only the response to the request that creates the token contains it. The
 //! token also has a public id, by which the node finds the token's stored form: a digest ([`StoredToken`]).
 //!
 //! Tokens are sent only in the header `Authorization: Bearer …`. No type in this module prints a token.

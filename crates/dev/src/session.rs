@@ -179,7 +179,8 @@ impl DevSession {
             (app, built)
         });
         let (app, built) = built.await.context("the build ended unexpectedly")?;
-        // Updated even after a failed build, because the fix may be in a file that was not watched.
+        // The watched files are updated even after a failed build, because the fix may be in a file that was not
+        // watched.
         self.watches_more = self.watcher.follow(watch_set(&app, profile, built.is_err()))?;
         let components = read_components(&built?)?;
         let snapshot = SourceSnapshot::of(&app, components.clone());

@@ -107,8 +107,8 @@ impl Deref for ActiveRequest {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        // Stored before the count becomes 0. Otherwise a reader could see a count of 0 together with the end of an
-        // earlier request.
+        // The time is stored before the count becomes 0. Otherwise a reader could see a count of 0 together with the
+        // time at which an earlier request ended.
         self.0.idle_since_ms.store(now_ms(), Ordering::Release);
         self.0.requests.fetch_sub(1, Ordering::AcqRel);
     }

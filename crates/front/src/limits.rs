@@ -24,8 +24,8 @@ pub struct Limits {
     /// The maximum time from when a connection starts to wait for a request until the request's head is complete.
     /// Bounds slow heads and idle connections.
     pub head_timeout: Duration,
-    /// The time without data from the client after which a draining front door closes an idle connection. It lets a
-    /// request arrive that the client sent before it learned of the drain.
+    /// The time without data from the client after which a draining front door closes an idle connection. Without this
+    /// time, a request that the client sent before it was notified of the drain would be lost.
     pub idle_grace: Duration,
     /// The maximum time between two pieces of a request's body.
     pub body_timeout: Duration,

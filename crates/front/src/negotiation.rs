@@ -54,8 +54,8 @@ impl AcceptedCodings {
         Self { coding: preferred(headers), cached: headers.get(IF_NONE_MATCH).cloned() }
     }
 
-    /// Decides whether a response is compressed, and changes its head accordingly. Returns the result of `reserve`,
-    /// which reserves a compressor, if the response is compressed, and `None` otherwise.
+    /// Decides whether a response is compressed, and changes its head accordingly. If the response is compressed,
+    /// returns the result of `reserve`, which reserves a compressor; otherwise returns `None`.
     pub(crate) fn decide<T>(
         &self,
         status: StatusCode,

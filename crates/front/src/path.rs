@@ -2,7 +2,7 @@
 //!
 //! `%7E`, `%7e` and `~` are the same character, and `%c3` is `%C3`. Reserved characters stay encoded: for example, an
 //! encoded `/` is part of a segment and does not separate segments. Dot segments are not resolved: a guest receives the
-//! path as the client sent it, and would not know how the front door resolved them.
+//! path as the client sent it, and cannot know how the front door would resolve them.
 
 /// Returns `path` with unreserved characters decoded, and with its other percent-encodings in upper case. Returns
 /// `None` if `path` has no percent-encoding and so is already in normal form.

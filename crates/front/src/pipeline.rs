@@ -169,8 +169,8 @@ impl<H: Handler> Pipeline<H> {
             component: target.component.clone(),
             buffer_bytes: longest.min(BODY_WINDOW_BYTES),
         };
-        // Boxed, because otherwise the future of `respond`, which is copied several times, would contain the handler's
-        // future.
+        // The handler's future is boxed. Otherwise the future of `respond`, which is copied several times, would
+        // contain it.
         let result = Box::pin(target.handler.handle(request)).await;
         match (outcome.problem(), result) {
             (None, Ok(response)) => Ok(response),

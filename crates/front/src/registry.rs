@@ -388,8 +388,8 @@ mod tests {
         let other = registry.accept(ip("192.0.2.2")).expect("a permit");
         let three = registry.accept(ip("192.0.2.1")).expect("a permit");
         assert!(is_evicted(&one) && !is_evicted(&two) && !is_evicted(&other) && !is_evicted(&three));
-        // A connection with a request in progress is not closed. If all connections have one, the next connection is
-        // refused.
+        // A connection with a request in progress is not closed. If all connections have a request in progress, the
+        // next connection is refused.
         let _running = [Activity::begin(&two.activity), Activity::begin(&three.activity)];
         assert!(registry.accept(ip("192.0.2.1")).is_none());
         assert!(registry.accept(ip("192.0.2.2")).is_some());

@@ -49,8 +49,8 @@ struct Group {
 }
 
 impl Peer {
-    /// Creates a client of the group `name` (used in messages) at `addresses`. Each address must be able to serve each
-    /// call. Starts to connect, so this must be called within a tokio runtime with timers and I/O.
+    /// Creates a client of the group `name` (used in messages) at `addresses`. Every address must be able to serve
+    /// every call. Starts to connect, so this must be called within a tokio runtime with timers and I/O.
     ///
     /// # Errors
     /// If `addresses` is empty or too long, or if an address is on another machine and `tls` is `None`.

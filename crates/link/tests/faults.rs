@@ -316,9 +316,10 @@ async fn waiting_for_a_connection_counts_for_the_deadline() {
     let released_at = Instant::now();
     release.send(()).unwrap();
     assert_eq!(result.await.unwrap().unwrap(), b"echo");
-    // The call is sent with the time that is left, so the callee's deadline is later by the time between sending and
-    // receiving. Both happen after the release and before now, however slow the machine is. If the time before the
-    // release did not count, it would be added.
+    // The frame contains the time that is left when the call is sent. So the callee's deadline is later than the
+    // caller's by the time between sending and receiving, which is at most the time since the release, however slow the
+    // machine is. If the wait before the release did not count for the deadline, the callee's deadline would also be
+    // later by this wait.
     let late = server.script.last().context.deadline.saturating_duration_since(deadline);
     assert!(late <= released_at.elapsed(), "the callee has {late:?} more than the caller");
 }

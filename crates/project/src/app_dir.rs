@@ -252,7 +252,7 @@ pub fn read_components(built: &[BuiltComponent]) -> Result<Components, CliError>
 /// # Errors
 /// If there is no such folder.
 pub fn find_app_dir(start: &Path) -> Result<PathBuf, CliError> {
-    // Checked before symbolic links are followed, because a link called isomer.toml may point to any file.
+    // The name is checked before symbolic links are followed, because a link called isomer.toml may point to any file.
     let is_manifest = start.file_name().is_some_and(|name| name == MANIFEST_FILE) && !start.is_dir();
     let start = match start.parent() {
         Some(parent) if is_manifest && start.exists() => {

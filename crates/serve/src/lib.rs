@@ -15,8 +15,8 @@
 //! | `stop_signals`, `service_manager` | SIGTERM and Ctrl-C; systemd's notifications |
 //!
 //! The port and the data directory are opened before anything is built, so errors about them are reported immediately.
-//! Connections that clients make before the app is ready wait. A store can be opened only once, so the stores and
-//! secrets that a revision has opened are passed to the next revision.
+//! If a client connects before the app is ready, its connection waits. A store can be opened only once, so the stores
+//! and secrets that a revision has opened are passed to the next revision.
 
 #![forbid(unsafe_code)]
 

@@ -81,8 +81,8 @@ pub async fn until_counted(what: &str, scripts: &[&Script], holds: impl Fn() -> 
     assert!(tokio::time::timeout(LONG, counted).await.is_ok(), "{what} did not come about");
 }
 
-/// Waits until `holds` returns true. The test fails if this takes too long. Asks repeatedly, because a peer announces
-/// no change of its connections.
+/// Waits until `holds` returns true. The test fails if this takes too long. Calls `holds` repeatedly, because a peer
+/// sends no notification when its connections change.
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !holds() {

@@ -1,4 +1,4 @@
-//! A network that fails on request: a proxy between a peer and a server that can delay, change and lose bytes, and cut
+//! A network that fails on request: a proxy between a peer and a server. It can delay, change and lose bytes, and cut
 //! connections.
 
 use std::net::SocketAddr;
@@ -28,7 +28,8 @@ pub enum Deed {
     Send(Vec<u8>),
     /// Forward the received bytes after this pause. Bytes that arrive during the pause wait behind them.
     Delay(Duration),
-    /// Forward the bytes after this event, and later bytes after them.
+    /// Forward the received bytes when the test sends `()` over this channel. Bytes that arrive in the meantime wait
+    /// behind them.
     Hold(oneshot::Receiver<()>),
     /// Forward these bytes, then cut the connection on both sides.
     SendAndCut(Vec<u8>),
@@ -87,7 +88,7 @@ impl Proxy {
         self.cut();
     }
 
-    /// Stops forwarding without closing any connection, like a half-open connection.
+    /// Stops forwarding without closing any connection, so that all connections are half-open.
     pub fn stall(&self) {
         self.control.is_stalled.send_replace(true);
     }
