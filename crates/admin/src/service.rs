@@ -171,7 +171,7 @@ impl Service {
         let (work, overflow, permits) = match work {
             Ok(work) => work,
             Err(problem) => {
-                // A refusal because of the token's tenant or role is recorded, even for an operation without changes.
+                // A refusal because of the token's tenant or role is recorded, even if the operation changes nothing.
                 if operation.changes
                     || (problem.kind == ProblemKind::Forbidden && record.entry.who.tenant_token.is_some())
                 {

@@ -4,7 +4,7 @@ use isomer_diagnostics::Diagnostic;
 
 use crate::console::Console;
 
-/// A printer of warnings that skips warnings that equal the previously printed ones.
+/// Prints warnings, unless they equal the previously printed ones.
 #[derive(Debug, Default)]
 pub struct WarningPrinter {
     printed: String,

@@ -31,7 +31,7 @@ const HEADER_BYTES_MAX: usize = 4 << 10;
 pub(crate) enum ProxiedClient {
     /// The client's address.
     Address(IpAddr),
-    /// The proxy itself is the client, for example for health checks, or the proxy does not know the client.
+    /// Either the proxy itself is the client, for example of a health check, or the proxy does not know the client.
     Proxy,
 }
 

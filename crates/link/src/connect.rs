@@ -22,8 +22,8 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Link
         Address::Tcp { host, port } => (host, *port),
     };
     let addresses = lookup_host((&**host, port)).await.map_err(|_| "its host name cannot be resolved".to_owned())?;
-    // Without TLS, only loopback addresses are used, whatever the host name resolves to: no unencrypted bytes leave
-    // this machine.
+    // Without TLS, only loopback addresses are used, even if the host name also resolves to others, so that no
+    // unencrypted bytes leave this machine.
     let addresses: Vec<SocketAddr> = addresses.filter(|address| tls.is_some() || address.ip().is_loopback()).collect();
     let mut reason = "its host is another machine, and TLS is not configured".to_owned();
     for address in addresses {

@@ -27,8 +27,8 @@ use crate::response_write::ResponseWrite;
 use crate::server_call::{CallServer, ReadyCall, read_stream, run};
 use crate::stream::LinkStream;
 
-/// The maximum time of a call's first poll on the connection's task. After a longer poll, the next calls start in new
-/// tasks.
+/// The time that a call's first poll on the connection's task may take. After a longer poll, the next calls start in
+/// new tasks.
 const FIRST_POLL_MAX: Duration = Duration::from_micros(100);
 
 /// The number of calls that start in new tasks after a first poll that took too long.

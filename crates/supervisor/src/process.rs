@@ -24,8 +24,8 @@ use crate::messages::{MemberMessage, SupervisorMessage};
 /// The maximum length in bytes of a line of a member's output. Longer lines are split. Log lines are far shorter.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
-/// The maximum number of lines at the end of a member's standard error that are kept. They are shown if the member ends
-/// too often.
+/// The maximum number of lines that are kept from the end of a member's standard error. They are shown if the member
+/// ends too often.
 const LAST_LINES_MAX: usize = 20;
 
 /// The maximum time for which the pipes of an ended member are still read. A limit is needed because a process that the

@@ -129,7 +129,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Returns whether a peer of a Unix socket that runs as `user` is trusted: this process's own user, or root.
+/// Returns whether a process of `user` is trusted as the peer of a Unix socket. Only this process's own user and root
+/// are trusted.
 #[must_use]
 pub fn is_trusted_user(user: u32) -> bool {
     is_trusted(user, current_user())

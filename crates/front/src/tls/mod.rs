@@ -89,7 +89,7 @@ fn config(provider: Arc<CryptoProvider>, certificates: Arc<certificates::Chooser
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // Session tickets, so that clients can resume sessions without any state in the server.
+    // With session tickets, clients can resume sessions without any state in the server.
     if let Ok(ticketer) = ring::Ticketer::new() {
         config.ticketer = ticketer;
     }
