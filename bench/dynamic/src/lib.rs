@@ -84,7 +84,7 @@ impl Linked {
     /// Returns the caller's response to `GET /run?QUERY`. Concurrent queries run one after another.
     ///
     /// # Errors
-    /// If the caller returns an error or traps. The error is the caller's message or that of the trap.
+    /// If the caller returns an error or traps. The error is the message of the caller or of the trap.
     pub async fn run(&self, query: String) -> Result<String, String> {
         let Caller { store, run } = &mut *self.0.lock().await;
         let (result,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;

@@ -44,7 +44,7 @@ pub struct Load {
     pub connections: usize,
     /// The number of requests per second, over all connections together. If `None`, each connection sends a request as
     /// soon as it has the previous response. If set, the duration of a request is measured from its scheduled time, so
-    /// that it includes the time for which a slow server has delayed the request.
+    /// that any delay by a slow server is included.
     pub per_second: Option<f64>,
     /// The condition that ends the load.
     pub until: Until,

@@ -53,9 +53,12 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// Measures one start. Returns the milliseconds from the start of the process to the end of the first response, the
-/// milliseconds from the first request to the first byte of its response, the same for the second request, and then the
-/// resident memory in mebibytes.
+/// Measures one start. Returns four numbers:
+///
+/// - the milliseconds from the start of the process to the end of the first response;
+/// - the milliseconds from sending the first request to the first byte of its response;
+/// - the milliseconds from sending the second request to the first byte of its response;
+/// - the resident memory after both responses, in mebibytes.
 fn once(lab: &Lab, launch: Launch) -> Result<[f64; 4]> {
     let server = lab.start(launch)?;
     let cold = http::get(server.address, "/")?;

@@ -42,7 +42,7 @@ pub(crate) fn runs<'a>(project: &Project, steps: &mut Steps, tests: &'a [TestPro
                 let programs = depending_on_guests(project, tests)?;
                 runs.extend(programs.into_iter().map(|program| TestRun { program, guests: Some(origin) }));
             }
-            Err(reason) => steps.skip(&format!("tests with guests by {}", origin.name()), reason),
+            Err(reason) => steps.skip(&format!("tests with guests built by {}", origin.name()), reason),
         }
     }
     Ok(runs)
@@ -64,7 +64,7 @@ fn find(origin: ToolchainOrigin, steps: &mut Steps) -> Result<GuestToolchain, St
     match GuestToolchain::find_or_install_from(origin, SystemPackages::Install, &mut setup::show_progress) {
         Err(error) if error.is_unsupported_machine() => Err(format!("cannot be installed here: {error}")),
         result => steps
-            .run(&format!("guest toolchain by {name}"), || result.context("cannot install the guest toolchain"))
+            .run(&format!("guest toolchain of {name}"), || result.context("cannot install the guest toolchain"))
             .ok_or_else(|| "the installation of the toolchain failed".to_owned()),
     }
 }

@@ -45,11 +45,11 @@ pub(crate) struct TestRun<'a> {
 }
 
 impl TestRun<'_> {
-    /// Returns a unique name: `isomer/cli`, or `isomer/cli with guests by debian`.
+    /// Returns a unique name: `isomer/cli`, or `isomer/cli with guests built by debian`.
     fn id(&self) -> String {
         match self.guests {
             None => self.program.id(),
-            Some(origin) => format!("{} with guests by {}", self.program.id(), origin.name()),
+            Some(origin) => format!("{} with guests built by {}", self.program.id(), origin.name()),
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     fn a_run_with_other_guests_is_named_and_repeated_with_them() {
         let program = program("deploy");
         let test = TestRun { guests: Some(ToolchainOrigin::Debian), ..run(&program) };
-        assert_eq!(test.id(), "isomer-node/deploy with guests by debian");
+        assert_eq!(test.id(), "isomer-node/deploy with guests built by debian");
         assert!(test.command_line().starts_with("ISOMER_GUEST_TOOLCHAIN=debian cargo test "));
     }
 

@@ -58,8 +58,9 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     Ok(Report { subjects, notes, ..Report::default() })
 }
 
-/// Returns the milliseconds from the start of the process until the node reports that it is ready, the milliseconds
-/// from the start to the end of the first response, and the resident memory in mebibytes after that response.
+/// Returns the milliseconds from the start of the process until the node reports that it is ready; the milliseconds
+/// from the start of the process to the end of the first response; and the resident memory in mebibytes after that
+/// response.
 fn measure(node: &Node, fleet: &Fleet) -> Result<[f64; 3]> {
     let targets = fleet.distinct();
     block_on(async {

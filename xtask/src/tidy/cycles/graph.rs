@@ -79,8 +79,8 @@ impl Graph {
         folders.iter().flat_map(|(folder, edges)| cycles_of(folder, edges)).collect()
     }
 
-    /// Returns the first reference from each module to each other module of the same folder. The key consists of the
-    /// folder, the referring module, and the module that it refers to.
+    /// Returns the first reference from each module to each of the other modules of the same folder. The key consists
+    /// of the folder, the referring module, and the module that it refers to.
     fn references(&self) -> BTreeMap<(ModulePath, String, String), Reference> {
         let mut references = BTreeMap::new();
         for (from, module) in &self.modules {

@@ -96,7 +96,7 @@ fn describe(project: &Project, crate_name: &str, Cycle { modules, references }: 
     text
 }
 
-/// Returns the root files of a package: that of the library and those of the programs.
+/// Returns the root file of a package's library, and that of each of its programs.
 fn roots(package: &Value) -> Vec<PathBuf> {
     let targets = package["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_product = |target: &&Value| {

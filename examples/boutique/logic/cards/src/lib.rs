@@ -54,7 +54,8 @@ pub fn transaction_id(random: u64) -> String {
 }
 
 /// Checks a number by the Luhn formula: counted from the right, the second digit and every second digit after it are
-/// doubled. All digits are then added up, those of the doubled numbers included. The sum must be a multiple of ten.
+/// doubled. Then all digits are added up; a doubled digit of 10 or more counts as two digits. The sum must be a
+/// multiple of ten.
 fn passes_luhn(digits: &str) -> bool {
     let sum: u32 = digits
         .bytes()
