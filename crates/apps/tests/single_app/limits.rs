@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ::http::Method;
 use bytes::Bytes;
+use futures::future::join_all;
 
 use crate::harness::body::{pieces, repeated, whole};
 use crate::harness::{Setup, one, start, until};
@@ -39,12 +40,13 @@ async fn too_many_or_too_large_headers_are_refused() {
 async fn a_connection_without_a_complete_head_is_closed() {
     let setup = Setup::new(&one("http-hello", ""));
     let node = setup.limits(|limits| limits.head_timeout = SHORT).start().await;
-    for sent in ["", "P", "PRI * HTTP/2.0\r\n", "G", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:"] {
+    let closed = async |sent: &str| {
         let mut raw = node.connect_raw().await;
         raw.write(sent).await;
         let response = raw.read_all().await;
         assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{sent:?}: {response}");
-    }
+    };
+    join_all(["", "P", "PRI * HTTP/2.0\r\n", "G", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:"].map(closed)).await;
     // A connection that waits for its next request is idle.
     let mut raw = node.connect_raw().await;
     raw.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

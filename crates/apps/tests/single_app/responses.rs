@@ -4,6 +4,7 @@
 use std::io::Read as _;
 
 use ::http::{Method, Response};
+use futures::future::join_all;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
@@ -122,24 +123,26 @@ fn events(chunks: u64, pause_ms: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_stream_outlives_the_request_deadline() {
-    for (guest, lines) in STREAMING {
+    let outlives = async |(guest, lines): (&str, &str)| {
         let node = start(&one(guest, &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
-        for mut connection in [node.connect().await, node.connect_http2().await] {
+        let exchange = async |mut connection: Connection| {
             let request = connection.request(Method::GET, &events(30, 50)).header("accept-encoding", "gzip");
             let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
             assert_eq!(response.ok(), "data: x\n\n".repeat(30), "{guest} {lines}");
             assert_eq!(response.header("content-encoding"), "", "an event is not held back by a compressor");
-        }
+        };
+        join_all([node.connect().await, node.connect_http2().await].map(exchange)).await;
         // A response that is not an event stream is cut off at the deadline.
         let other = events(1_000, 50).replace("event-stream", "plain").replace("/events", "/");
         assert_cut_off(node.connect().await, &other).await;
         assert_cut_off_is_logged(&node, &other, "deadline of 1000 ms").await;
-    }
+    };
+    join_all(STREAMING.map(outlives)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_requests_do_not_hold_event_streams() {
-    for (guest, lines) in STREAMING {
+    let head = async |(guest, lines): (&str, &str)| {
         let node = start(&one(guest, &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
         for (version, mut connection) in [node.connect().await, node.connect_http2().await].into_iter().enumerate() {
             let target = format!("{}&v={version}", events(1_000_000, 20));
@@ -153,12 +156,13 @@ async fn head_requests_do_not_hold_event_streams() {
                 assert!(failed["reason"].as_str().is_some_and(|it| it.contains("deadline of 1000 ms")), "{failed}");
             }
         }
-    }
+    };
+    join_all(STREAMING.map(head)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_stream_ends_at_its_own_limits() {
-    for (guest, lines) in STREAMING {
+    let ends = async |(guest, lines): (&str, &str)| {
         for (limit, target, why) in [
             ("{ idle = \"200ms\" }", events(2, 3_600_000), "`limits.stream.idle`"),
             ("\"400ms\"", events(1_000_000, 20), "`limits.stream`"),
@@ -170,7 +174,8 @@ async fn an_event_stream_ends_at_its_own_limits() {
             }
             assert_cut_off_is_logged(&node, &target, why).await;
         }
-    }
+    };
+    join_all(STREAMING.map(ends)).await;
 }
 
 /// Decodes the body by the `content-encoding` of the response.

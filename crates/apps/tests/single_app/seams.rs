@@ -2,6 +2,7 @@
 //!
 //! Either every component is isolated, or every component is in its own group of this process.
 
+use futures::future::join_all;
 use serde_json::Value;
 
 use crate::harness::{Setup, TestNode, start, until, within};
@@ -107,16 +108,17 @@ async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_in_the_callee_ends_with_the_deadline() {
     let limits = "limits.request_deadline = \"300ms\"";
-    for manifest in
-        [isolated(limits), pair(limits, "isolate = true"), pair(limits, &format!("isolate = true\n{limits}"))]
-    {
+    let ends = async |manifest: String| {
         let node = start(&manifest).await;
         for target in ["/act?what=loop", "/act-later?what=loop", "/wait?ms=60000", "/act?what=wait%2060000"] {
             let id = node.get(target).await.problem(504);
             assert_reason_contains(&event_of(&node, "failed", &id).await, &["seam-caller → seam-callee", "300 ms"]);
         }
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
-    }
+    };
+    let manifests =
+        [isolated(limits), pair(limits, "isolate = true"), pair(limits, &format!("isolate = true\n{limits}"))];
+    join_all(manifests.map(ends)).await;
     // If the function's result can report a failed call, the caller gets the failure as a value, as long as it has time
     // left.
     let node = start(&isolated(limits)).await;
@@ -158,8 +160,8 @@ async fn an_oversized_image_is_reported() {
 async fn a_cancelled_caller_cancels_the_callee() {
     // There is one instance of each component, so a request can only be handled after the previous request has released
     // both instances.
-    let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(1)).start().await;
-    for target in ["/wait?ms=600000", "/act?what=wait%20600000", "/act?what=loop", "/join?ms=600000"] {
+    let cancelled = async |target: &str| {
+        let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(1)).start().await;
         let mut raw = node.connect_raw().await;
         raw.write(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await;
         // Wait until further requests are refused, because then the call of the first request is running.
@@ -174,7 +176,8 @@ async fn a_cancelled_caller_cancels_the_callee() {
             (other.status.as_u16() == 200).then_some(())
         })
         .await;
-    }
+    };
+    join_all(["/wait?ms=600000", "/act?what=wait%20600000", "/act?what=loop", "/join?ms=600000"].map(cancelled)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +186,7 @@ async fn a_callee_without_memory_fails_at_once() {
     let node = Setup::new(&pair(caller, "isolate = true")).options(|it| it.instances_max = Some(1)).start().await;
     // One call runs, one waits, and the third one is refused.
     let calls = (0..3).map(|_| node.get("/wait?ms=3000"));
-    let responses = within("all responses", futures::future::join_all(calls)).await;
+    let responses = within("all responses", join_all(calls)).await;
     let mut statuses = responses.iter().map(|response| response.status.as_u16()).collect::<Vec<_>>();
     statuses.sort_unstable();
     assert_eq!(statuses.last(), Some(&503), "{statuses:?}");
@@ -207,7 +210,7 @@ async fn many_concurrent_requests_cross_the_seam() {
             assert_eq!(response.ok(), format!("5 {number}\n"));
         }
     });
-    within("all responses", futures::future::join_all(requests)).await;
+    within("all responses", join_all(requests)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -301,11 +304,12 @@ async fn results_traps_and_request_ids_cross_a_chain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_shrinks_along_the_chain() {
     let deadline = |ms: u32| format!("limits.request_deadline = \"{ms}ms\"");
-    for (entry, relay, callee) in [(300, 60_000, 60_000), (60_000, 300, 60_000), (60_000, 60_000, 300)] {
+    let ends = async |(entry, relay, callee): (u32, u32, u32)| {
         let node = start(&chain(&deadline(entry), &deadline(relay), &deadline(callee))).await;
         for target in ["/pass?what=loop", "/pass?what=wait%2050000", "/pass-later?what=loop"] {
             let id = node.get(target).await.problem(504);
             assert_reason_contains(&event_of(&node, "failed", &id).await, &["seam-entry → seam-relay", "300 ms"]);
         }
-    }
+    };
+    join_all([(300, 60_000, 60_000), (60_000, 300, 60_000), (60_000, 60_000, 300)].map(ends)).await;
 }
