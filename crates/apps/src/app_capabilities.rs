@@ -14,7 +14,7 @@ use isomer_runtime::Provider;
 use isomer_runtime::guest::{Directory, OwnerSettings};
 use isomer_telemetry::EventSink;
 
-/// Why a granted capability could not be provided.
+/// The reason why a granted capability could not be provided.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppCapabilityError {
@@ -95,8 +95,8 @@ impl AppCapabilities {
         let known = components.iter().filter_map(|name| app.components.get_key_value(name));
         let owners = known.map(|(name, grants)| self.owner(name, grants));
         let mut owners = owners.collect::<Result<Vec<_>, _>>()?;
-        // All components are charged to one account of written bytes, because the host cannot tell which component of a
-        // wasmtime store writes.
+        // The written bytes of all components are charged to one account, because the platform cannot tell which
+        // component of a wasmtime store writes.
         let folders = owners.iter().flat_map(|owner| &owner.directories).filter(|directory| directory.write);
         let folders: BTreeSet<_> = folders.map(|directory| directory.host.clone()).collect();
         let storage = self.capabilities.watch_folders(folders.into_iter().collect());

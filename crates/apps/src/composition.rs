@@ -49,7 +49,7 @@ pub(crate) struct CompiledGroup {
     pub(crate) key: Key,
     pub(crate) note: GroupMetadata,
     pub(crate) code: Code,
-    /// Whether the code was compiled now; `false` if the code was found in the cache.
+    /// Whether the code was compiled; `false` if the code was found in the cache.
     pub(crate) compiled: bool,
 }
 

@@ -10,7 +10,7 @@ use isomer_seam::{PlanError, SeamError};
 
 use crate::app_capabilities::AppCapabilityError;
 
-/// Why a revision could not be made or started.
+/// The reason why a revision could not be made or started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RevisionError {
@@ -46,7 +46,7 @@ pub enum RevisionError {
     Compose {
         /// The group.
         group: String,
-        /// Why the components cannot be composed.
+        /// The reason why the components cannot be composed.
         source: SeamError,
     },
     /// One instance of a group needs more of the engine's pool than one instance may use.

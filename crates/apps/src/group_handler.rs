@@ -27,7 +27,7 @@ pub type AppSiteInUse = SiteInUse<GroupHandler>;
 /// The routes of an app, or a future that resolves to them.
 pub type AppSiteLookup = SiteLookup<GroupHandler>;
 
-/// A function from a host name to the app that serves it.
+/// A resolver that maps a host name to the app that serves it.
 pub type AppResolver = dyn SiteResolver<GroupHandler>;
 
 /// One of the HTTP handlers in a group.
@@ -41,7 +41,7 @@ pub struct GroupHandler {
 /// The body of a guest's response.
 pub struct GuestBody(ResponseBody);
 
-/// Why a guest returned no response.
+/// The reason why a guest returned no response.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct GuestFailure(Failure);

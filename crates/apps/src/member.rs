@@ -1,5 +1,5 @@
-//! One group of a shape in its own process. It has a revision, a link on which other groups call it, links to the
-//! groups that it calls, and a front door if the group has routes.
+//! A member: one group of a shape in its own process. A member has a revision, a link on which other groups call it,
+//! links to the groups that it calls, and a front door if the group has routes.
 //!
 //! The link starts to listen after the revision has started, so that every call that reaches a member gets a reply. A
 //! link to a peer is established when it is first needed, so members can start in any order.
@@ -53,7 +53,8 @@ pub struct MemberOptions {
     pub grace: Duration,
     /// The resolver, certificate authorities and limits for outgoing requests.
     pub network: OutboundNetwork,
-    /// Variables for secrets. A variable is used only if the process's own environment does not have it.
+    /// Environment variables from which secrets may take their values. A variable is used only if the process's own
+    /// environment does not have it.
     pub environment: BTreeMap<String, String>,
     /// See [`PackageOptions::deterministic`].
     pub deterministic: bool,
@@ -71,7 +72,7 @@ pub struct TlsFiles {
     pub authority: PathBuf,
 }
 
-/// Why a member cannot run.
+/// The reason why a member cannot run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {

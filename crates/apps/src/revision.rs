@@ -155,8 +155,8 @@ impl Revision {
     }
 }
 
-/// Creates an engine with a pool of `sizes`, which all apps of a process share. With `source_lines`, call stacks name
-/// source lines.
+/// Creates an engine with a pool of `sizes`, which all apps of a process share. If `source_lines` is true, call stacks
+/// name source lines.
 ///
 /// # Errors
 /// If the address space of the pool cannot be reserved.

@@ -69,8 +69,8 @@ impl SingleApp {
         Self { granted_by, ..self }
     }
 
-    /// Sets variables for secrets. They apply to revisions that start after this call. A variable is used only if the
-    /// process's own environment does not have it.
+    /// Sets the environment variables from which secrets may take their values. They apply to revisions that start
+    /// after this call. A variable is used only if the process's own environment does not have it.
     pub fn set_environment(&mut self, environment: BTreeMap<String, String>) {
         self.environment = Arc::new(environment);
     }

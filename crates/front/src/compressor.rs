@@ -63,7 +63,7 @@ pub(crate) struct CompressedBody<H: Handler> {
     step_bytes: usize,
     /// Whether the encoder may hold bytes that it has not written to its output.
     unflushed: bool,
-    /// The trailers or the error that are returned after the last piece.
+    /// The trailers or the error to return after the last piece.
     last: Option<Result<Frame<Bytes>, BodyError<H>>>,
     /// Whether the encoder has been finished.
     finished: bool,

@@ -115,7 +115,7 @@ impl<H: Handler> ConnectionServer<H> {
         if let Some(address) = client
             && !permit.move_to(address)
         {
-            tracing::debug!(%address, "a connection was refused because the client has too many");
+            tracing::debug!(%address, "a connection was refused because the client has too many connections");
             return;
         }
         let is_trusted = match client {
@@ -131,7 +131,8 @@ impl<H: Handler> ConnectionServer<H> {
         }
     }
 
-    /// Returns the client address that a trusted proxy announces for the connection, or `None` without an announcement.
+    /// Returns the client address that a trusted proxy announces for the connection, or `None` if no address is
+    /// announced.
     async fn proxied_client(&self, socket: &mut Socket, peer: SocketAddr) -> Result<Option<IpAddr>, ()> {
         if !self.proxies.sends_header(peer.ip()) {
             return Ok(None);

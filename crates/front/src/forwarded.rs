@@ -25,7 +25,7 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The common prefix of the forwarding fields.
+/// The prefix of the names of the `x-forwarded-…` fields.
 const FAMILY: &str = "x-forwarded-";
 
 /// The maximum number of entries of a list that are read, starting at its end. If all of them are trusted proxies, the

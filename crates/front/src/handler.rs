@@ -1,7 +1,7 @@
 //! The interface between the front door and the code that runs the requests of an app.
 //!
-//! The node implements [`Handler`] for its engine, and tests implement it for a fake. The front door is generic over
-//! the implementation, so the interface needs no dynamic dispatch.
+//! The node implements [`Handler`] for its engine, and tests implement it for a fake handler. The front door is generic
+//! over the implementation, so the interface needs no dynamic dispatch.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use isomer_telemetry::RequestId;
 use crate::failure_kind::FailureKind;
 use crate::request_body::RequestBody;
 
-/// Runs the requests of one component, and charges the account of the app. Cheap to clone.
+/// Runs the requests for one component, and charges the account of the app. Cheap to clone.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// The type of a response's body.
     type Body: HandlerBody;

@@ -1,8 +1,8 @@
 //! The host that a request is for. Hosts are read once, and are compared in a normal form.
 //!
 //! If two spellings of a host name were treated differently, a request could be admitted for one tenant and served by
-//! another one's app. So a host name has one normal form (lower case, no port, no trailing dot, addresses as the
-//! operating system formats them). An invalid host name is refused and not corrected.
+//! the app of another tenant. So a host name has one normal form (lower case, no port, no trailing dot, addresses as
+//! the operating system formats them). An invalid host name is refused and not corrected.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -268,9 +268,8 @@ impl OpenConnections {
         let mut number = self.by_number.last_key_value().map(|(number, _)| *number);
         while let Some(of_largest) = number {
             // Each iteration except the last one moves one connection back in the order: to the time at which it became
-            // idle, or to the time after `now_ms` if it is busy. If none of its requests begins or ends during the
-            // search, a connection makes each of these moves at most once. So the search ends after two moves per
-            // connection.
+            // idle, or to `now_ms + 1` if it is busy. If none of its requests begins or ends during the search, a
+            // connection makes each of these moves at most once. So the search ends after two moves per connection.
             for _ in 0..=2 * self.open.len() {
                 let Some((_, client)) = self.by_number.get(&of_largest).and_then(|equals| equals.first()) else {
                     break;
@@ -307,7 +306,7 @@ impl OpenConnections {
     }
 
     /// Checks the first connection of `client`. If its key is outdated, moves it to the time at which it became idle,
-    /// or to the time after `now_ms` if it is busy.
+    /// or to `now_ms + 1` if it is busy.
     fn check_first(&mut self, client: Client, now_ms: u64) -> Option<FirstConnection> {
         let (&(known_ms, id), activity) = self.clients.get(&client)?.connections.first_key_value()?;
         let since_ms = match activity.idle_since_ms() {

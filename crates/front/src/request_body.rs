@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
 
-/// The outcome of reading a request's body. The code that responds to the request needs the reason of a failure, which
+/// The outcome of reading a request's body. The code that responds to the request needs the reason for a failure, which
 /// the handler does not receive.
 #[derive(Clone, Default)]
 pub(crate) struct BodyOutcome(Arc<AtomicU8>);

@@ -5,7 +5,8 @@
 //! forever. Therefore each task that may hold such a body records its deadline here. If the task is still waiting when
 //! the deadline has passed, the task is dropped with everything that it holds. A timer is created only when a task
 //! waits with a partly sent response, which is rare. The guest's run cannot enforce this deadline, because it may have
-//! ended before its response is read (WASI 0.2), or may belong to another task (`concurrency`).
+//! ended before its response is read (WASI 0.2), or may belong to another task (if `concurrency` in the manifest
+//! exceeds 1).
 
 use std::cell::Cell;
 use std::future::poll_fn;

@@ -1,4 +1,5 @@
-//! Properties of a response that HTTP defines by its head. The runtime applies the same rules to guests' responses.
+//! Properties of a response that its head determines, as defined by HTTP. The runtime applies the same rules to guests'
+//! responses.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};

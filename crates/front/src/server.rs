@@ -28,7 +28,7 @@ pub enum FrontError {
         /// The address of the listener.
         address: SocketAddr,
     },
-    /// The operating system refuses to listen on the address for another reason.
+    /// Listening on the address failed for another reason.
     #[error("cannot listen on `{address}`")]
     Listen {
         /// The address of the listener.
@@ -166,7 +166,9 @@ impl<H: Handler> Front<H> {
         let server = ConnectionServer::new(pipeline, limits, proxies, observed);
         let serve = |accepted: AcceptedTcp<_>| match registry.accept(accepted.peer.ip()) {
             Some(permit) => drop(tokio::spawn(server.clone().run(accepted, permit))),
-            None => tracing::debug!(peer = %accepted.peer, "a connection was refused because too many are open"),
+            None => {
+                tracing::debug!(peer = %accepted.peer, "a connection was refused because too many connections are open")
+            }
         };
         // Clients whose connections are accepted after `stop` are also notified that their next response is the last
         // one.

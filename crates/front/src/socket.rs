@@ -5,8 +5,8 @@
 //!
 //! If a socket with unread bytes is closed, the kernel resets the connection, and the reset can overtake a response
 //! that is still on its way. So every connection is closed in three steps. First, the front door stops writing. Then it
-//! reads and drops bytes until the peer has closed its side or a limit is reached ([`LINGER_MAX`]). Only then the
-//! socket is closed.
+//! reads and drops bytes until the peer has closed its side or a limit is reached ([`LINGER_MAX`]). Finally, it closes
+//! the socket.
 //!
 //! [`Opening`] detects the version of HTTP. hyper's timeout for a request's head starts only when the version is known.
 //! So the caller of [`Opening::version`] must limit the time until the version is known. Otherwise a peer that sends

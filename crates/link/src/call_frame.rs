@@ -17,10 +17,11 @@ pub(crate) struct CallFrame {
 }
 
 impl CallFrame {
-    /// Returns the frame's bytes. The head contains the time that remains until the deadline when this is called.
+    /// Returns the frame's bytes. The head contains the time that remains until the deadline when this method is
+    /// called.
     pub(crate) fn payload(&self) -> Payload {
         let remaining = self.deadline.saturating_duration_since(Instant::now().into_std());
-        // The remaining time has become shorter since the check.
+        // Less time remains than when the client checked the call.
         let request = CallHead { remaining: remaining.min(self.request.remaining), ..self.request.clone() };
         Payload::new(request.head_bytes(), self.image.clone(), |frame| {
             request.encode(frame).expect("the call was checked, and only its time became shorter");

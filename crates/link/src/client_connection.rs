@@ -149,8 +149,8 @@ impl ClientConnection {
                 });
             }
         }
-        // The request has neither scheme nor host: h2 adds the scheme `http` and omits the host, so the head is three
-        // indices of the static table.
+        // The request has neither scheme nor host: h2 adds the scheme `http` and omits the host, so the head consists
+        // of three indices into HPACK's static table.
         let mut request = Request::new(());
         *request.method_mut() = method;
         let (response, mut body) =

@@ -1,4 +1,4 @@
-//! Connecting to an address. Failures are texts for an operator.
+//! Connects to an address. Errors are returned as texts for an operator.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Link
         Address::Tcp { host, port } => (host, *port),
     };
     let addresses = lookup_host((&**host, port)).await.map_err(|_| "its host name cannot be resolved".to_owned())?;
-    // Without TLS, only loopback addresses are used, even if the host name also resolves to others, so that no
+    // Without TLS, only loopback addresses are used, even if the host name also resolves to other addresses, so that no
     // unencrypted bytes leave this machine.
     let addresses: Vec<SocketAddr> = addresses.filter(|address| tls.is_some() || address.ip().is_loopback()).collect();
     let mut reason = "its host is another machine, and TLS is not configured".to_owned();

@@ -10,8 +10,8 @@
 //!
 //! Calls wait while the endpoint is `Connecting`, and fail immediately while it is `Down`, because the last attempt to
 //! connect has failed. The task replaces a lost connection without a pause, unless the connection lived only for a
-//! short time. A connection that shuts down accepts no new calls and ends with its last call, while new calls use the
-//! next connection.
+//! short time. A connection that shuts down accepts no new calls and ends when its last call has ended. New calls use
+//! the next connection.
 
 use std::sync::Arc;
 

@@ -37,7 +37,7 @@ pub enum LinkError {
         max: usize,
     },
     /// The host name cannot be resolved.
-    #[error("cannot resolve the host of `{address}`")]
+    #[error("cannot resolve the host name of `{address}`")]
     Resolve {
         /// The address.
         address: Address,
@@ -58,7 +58,7 @@ pub enum LinkError {
         /// The system's error.
         source: io::Error,
     },
-    /// The operating system refuses to listen on the address for another reason.
+    /// Listening on the address failed for another reason.
     #[error("cannot listen on `{address}`")]
     Listen {
         /// The address.

@@ -15,7 +15,8 @@ pub(crate) struct KeepAlive {
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
     is_ping_sent: bool,
-    /// Notified of the first response, which proves that the peer uses HTTP/2 and that its settings have arrived.
+    /// Notified of the first response to a ping. This response proves that the peer uses HTTP/2 and that its settings
+    /// have arrived.
     first: Option<oneshot::Sender<()>>,
 }
 
@@ -38,8 +39,8 @@ impl KeepAlive {
         self
     }
 
-    /// Resolves when the peer has not responded in time. The connection's task must poll this before it polls the
-    /// connection, because the connection sends the pings.
+    /// Resolves when the peer has not responded in time. The connection's task must call this method before it polls
+    /// the connection, because the connection sends the pings.
     pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.is_ping_sent {

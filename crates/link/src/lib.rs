@@ -18,7 +18,7 @@
 //! *image*, which is the encoded arguments). The response is `200` with a frame ([`isomer_wire::ReplyHead`] and the
 //! image, which is the encoded result). The metadata of a call is in the binary head of the body, not in HTTP's head:
 //! HPACK does not compress values that change with each call. So a call's HTTP head is three bytes, which are indices
-//! of the static table. `GET /` is the health check.
+//! into HPACK's static table. `GET /` is the health check.
 //!
 //! The HTTP/2 implementation is h2, used directly and not through hyper. hyper puts two tasks, two channels and its
 //! body types around each call, which cost more than the call. Without hyper, the task that reads a call also writes

@@ -37,7 +37,7 @@ pub const ADDRESSES_MAX: usize = 64;
 /// The client of a group at one address or several. Dropping the client closes its connections.
 pub struct Peer {
     group: Arc<Group>,
-    /// The tasks of the connections, which are aborted on drop.
+    /// The tasks of the connections. Dropping the set aborts them.
     _connections: JoinSet<()>,
 }
 
@@ -226,8 +226,8 @@ impl Group {
         is_idempotent.then(|| self.jitter.spread(backoff.pause(attempt)))
     }
 
-    /// Returns an address that is down, and the reason. If no address is down, returns the first address and a general
-    /// reason.
+    /// Returns an address that is down, and the reason. If no address is down, returns the first address, with the
+    /// reason that it does not respond.
     fn reason(&self) -> (&Endpoint, String) {
         let down = self.endpoints.iter().find_map(|endpoint| match endpoint.state() {
             EndpointState::Down(reason) => Some((&**endpoint, reason.to_string())),

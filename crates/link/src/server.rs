@@ -31,7 +31,7 @@ pub struct Server {
 
 enum Listener {
     Tcp(TcpListener, Option<TlsAcceptor>),
-    /// The socket file is removed when this variant is dropped.
+    /// Dropping a value of this variant removes the socket file.
     Unix {
         listener: UnixListener,
         _file: SocketFile,
@@ -39,8 +39,9 @@ enum Listener {
 }
 
 impl Server {
-    /// Starts listening. Uses mutual TLS if `tls` is set, except on a Unix socket, which only processes of this user
-    /// can open. Connections wait in the kernel's queue until [`Server::serve`] accepts them.
+    /// Starts listening. Uses mutual TLS if `tls` is set, except on a Unix socket, which only processes of this
+    /// process's user and of root can open. Connections wait in the kernel's queue until [`Server::serve`] accepts
+    /// them.
     ///
     /// # Errors
     /// If listening on the address fails, or if the address is on another machine and `tls` is `None`.

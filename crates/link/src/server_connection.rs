@@ -80,7 +80,7 @@ struct ServerConnection {
     reading: FuturesUnordered<BoxFuture<'static, Option<ReadyCall>>>,
     /// The replies that were started in this poll.
     writing: Vec<ResponseWrite>,
-    /// The number of following calls that start in new tasks.
+    /// The number of further calls that start in new tasks.
     spawned_calls: u32,
 }
 

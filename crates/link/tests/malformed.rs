@@ -95,7 +95,7 @@ async fn malformed_frames_are_refused_and_not_run() {
         assert_eq!((error, not_run), (CallError::Refused, true));
         assert!(reason.contains(words), "{reason}");
     }
-    // A body that is announced as too large is sent anyway. The server does not read it to its end.
+    // A body whose announced size exceeds the maximum is sent anyway. The server does not read it to its end.
     let huge = vec![0; 4 << 20];
     let (error, ..) = lost(client.call(&[&with(4, &[0xff; 4]), &huge, &huge]).await);
     assert_eq!(error, CallError::Refused);
@@ -205,13 +205,13 @@ async fn a_peer_that_does_not_read_is_bounded_and_cut_off() {
         body.send_data(call_of(bytes), true).unwrap();
         unread.push(response.await.unwrap().into_body());
     }
-    // Other clients get replies within the remaining limit.
+    // The rest of the limit is enough for a small reply to another client, but not for a large one.
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     let (error, reason, not_run) = lost(peer.call(call(vec![b'e'; bytes])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
     for mut body in unread {
         // The stream is reset long before the deadline of the calls.
-        let ended = tokio::time::timeout(LONG / 2, body.data()).await.expect("it is waited for without an end");
+        let ended = tokio::time::timeout(LONG / 2, body.data()).await.expect("the stream is reset in time");
         let error = ended.unwrap().unwrap_err();
         assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
     }

@@ -64,7 +64,7 @@ async fn server(tls: Option<&Tls>) -> TestServer {
     TestServer::with(&"localhost:0".parse().unwrap(), tls, ServerLimits::default(), Arc::default()).await
 }
 
-/// Returns the reason of the failure when a peer with `tls` calls a server that must refuse it.
+/// Returns the reason for the failure when a peer with `tls` calls a server that must refuse it.
 async fn refused(server: &TestServer, tls: Option<Tls>) -> String {
     let peer = Peer::new("cart", vec![server.address.clone()], tls, quick()).unwrap();
     let (error, reason, not_run) = lost(peer.call(call(b"echo".to_vec())).await);

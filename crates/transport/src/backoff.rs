@@ -23,7 +23,8 @@ impl Backoff {
     }
 }
 
-/// A generator of uniformly distributed pseudo-random numbers (splitmix64), not for secrets. Tasks share one generator.
+/// A generator of uniformly distributed pseudo-random numbers (splitmix64), which must not be used for secrets. Tasks
+/// share one generator.
 #[derive(Debug)]
 pub struct Jitter(AtomicU64);
 

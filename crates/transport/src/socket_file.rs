@@ -1,5 +1,5 @@
 //! The file of a Unix socket. The file has mode 0600, never replaces the socket of a running process, and is removed
-//! with its listener.
+//! when the process stops listening.
 //!
 //! If a process is killed, its socket file remains. The next process that listens on the path removes the file if no
 //! process accepts connections on it. If two processes start at the same time, both could find that no process accepts
@@ -43,7 +43,7 @@ pub enum SocketFileError {
         /// The effective user of this process.
         user: u32,
     },
-    /// The operating system refuses to listen on the socket.
+    /// Listening on the socket failed for another reason.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -71,8 +71,8 @@ impl SocketFile {
     /// connect for a short time: the caller must refuse peers by their user ([`is_trusted_user`]).
     ///
     /// # Errors
-    /// If another process listens on the socket, if `path` is a file that is not a socket, or if the system refuses to
-    /// listen.
+    /// If another process listens on the socket, if `path` is a file that is not a socket, or if listening fails for
+    /// another reason.
     pub async fn listen(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
         Self::bind(path, None).await
     }

@@ -90,7 +90,7 @@ type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, Gro
 #[error("the package contradicts its manifest: {0}")]
 pub struct PackageMismatch(pub(crate) String);
 
-/// Why bytes cannot be read as a package.
+/// The reason why bytes cannot be read as a package.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackageError {

@@ -1,7 +1,8 @@
 //! Limits a tenant's requests in flight and the rate of the tenant's requests. The limits are checked before any other
 //! work for a request.
 //!
-//! A limit of `u32::MAX` means unlimited. If the rate is unlimited, requests do not take the lock of the token bucket.
+//! A limit of `u32::MAX` means that there is no limit. If the rate is unlimited, requests do not take the lock of the
+//! token bucket.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -122,7 +123,7 @@ impl Bucket {
             self.tokens -= 1.0;
             return Ok(());
         }
-        // With a rate of 0, the bucket never gets a token. The client is then asked to wait for one hour, the maximum.
+        // With a rate of 0, the bucket never gets a token. The returned time is then one hour, the maximum.
         let seconds = (1.0 - self.tokens) / self.per_second.max(1e-4);
         Err(Duration::from_secs_f64(seconds.min(3600.0)))
     }

@@ -21,7 +21,8 @@ pub(super) struct App {
     pub(super) lifecycle: SharedLifecycle<AppTypes, Box<[HostPattern]>>,
     /// The time of the app's last request, in nanoseconds since the tenancy was created.
     used_ns: AtomicU64,
-    /// Why the last load failed, without details that the tenant may not see; `None` if the last load did not fail.
+    /// The reason why the last load failed, without details that the tenant may not see; `None` if the last load did
+    /// not fail.
     failure: Mutex<Option<Arc<str>>>,
     /// Whether the app is in the list of apps that may be evicted. Changes only under the lock of
     /// [`super::loaded_apps`].

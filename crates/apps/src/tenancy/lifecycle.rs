@@ -6,7 +6,7 @@
 //! each time until [`Lifecycle::load_started`] records that the load was started. [`super::shared_lifecycle`] puts the
 //! state machine behind a lock.
 //!
-//! | state | what a request does |
+//! | state | what happens to a request |
 //! | --- | --- |
 //! | stopped | it is refused |
 //! | in memory | it uses the revision in memory |
@@ -373,7 +373,8 @@ fn retry_pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 impl<T: Types> LoadTicket<T> {
-    /// Returns the same load with the current generation, as if it were requested now. The model plants this mistake.
+    /// Returns the same load with the current generation, as if it were requested now. The model uses this method to
+    /// plant the mistake that generations are not compared.
     pub(super) fn renewed(self, lifecycle: &Lifecycle<T>) -> Self {
         Self { generation: lifecycle.generation, ..self }
     }

@@ -98,7 +98,7 @@ struct QueuedLoad {
     permit: PermitRequest,
 }
 
-/// Why a load failed.
+/// The reason why a load failed.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
     #[error("no more apps fit into memory, and all apps in memory are serving requests")]
@@ -318,7 +318,7 @@ impl Loader {
         outcome
     }
 
-    /// Writes `reason`, why a load failed, to the process's log, and writes `shown` to the app's own log. `shown`
+    /// Logs why a load failed: `reason` in the process's log, and `shown` in the app's own log, if it has one. `shown`
     /// contains no paths of the node.
     fn log_failure(&self, app: &App, reason: &str, shown: &str) {
         let (tenant, name) = (&app.tenant.name, app.name());

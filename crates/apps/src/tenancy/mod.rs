@@ -79,7 +79,7 @@ pub use repository::{AppRepository, EmptyRepository, LaunchSpec, RepositoryError
 use tenant::Tenant;
 pub use time_limits::TimeLimits;
 
-/// Why an operation on an app failed.
+/// The reason why an operation on an app failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TenancyError {
@@ -326,8 +326,7 @@ impl Tenancy {
         Ok(StandbyRevision { tenant: owner, app: app.clone(), revision: revision.clone(), loaded, inputs: None })
     }
 
-    /// Starts a revision like [`Tenancy::start`], but without a first instance. No guest code runs before the first
-    /// request.
+    /// Starts a revision like [`Tenancy::start`], but starts no instance. No guest code runs before the first request.
     ///
     /// # Errors
     /// The errors of [`Tenancy::start`].

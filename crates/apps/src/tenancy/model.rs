@@ -140,7 +140,7 @@ impl<T: Clone> Broadcast<T> {
     }
 }
 
-/// Why a request is not served.
+/// The reason why a request is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     Stopped,
@@ -223,7 +223,7 @@ struct World {
     disk: Mutex<Acknowledged>,
     /// The state that was reported to admins.
     acknowledged: Mutex<Acknowledged>,
-    /// The counter that `Tenant::inputs` is in the real tenancy.
+    /// The counterpart of `Tenant::inputs` in the real tenancy.
     inputs: AtomicU64,
     /// The number of times that the app's stores were switched.
     switches: AtomicUsize,

@@ -104,7 +104,7 @@ impl Registry {
         entries.apps.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, app)| app.clone()).collect()
     }
 
-    /// Replaces the host names of an app by `new`. `current` is the app's own copy of its host names, and is updated.
+    /// Replaces the host names of an app with `new`. `current` is the app's own copy of its host names, and is updated.
     pub(super) fn set_host_names(&self, app: &Arc<App>, current: &mut Box<[HostPattern]>, new: &[HostPattern]) {
         if **current == *new {
             return;

@@ -14,8 +14,8 @@ use crate::package::Package;
 pub struct LaunchSpec {
     /// The package.
     pub package: Arc<Package>,
-    /// The app's directories, secrets and outbound network. The loader replaces the accounts in this value by those of
-    /// the tenant.
+    /// The app's directories, secrets and outbound network. The loader replaces the accounts in this value with those
+    /// of the tenant.
     pub place: AppResources,
     /// The app's own log; if `None`, the guests' output is written to the process's log.
     pub log: Option<AppLog>,
@@ -23,7 +23,7 @@ pub struct LaunchSpec {
     pub access: Option<AppLog>,
 }
 
-/// Why a [`LaunchSpec`] could not be fetched.
+/// The reason why a [`LaunchSpec`] could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepositoryError {

@@ -1,4 +1,5 @@
-//! The synchronization primitives of `shared_lifecycle`. `model` replaces them by other primitives with the same names.
+//! The synchronization primitives of `shared_lifecycle`. `model` replaces them with other primitives with the same
+//! names.
 
 use std::sync::Arc;
 

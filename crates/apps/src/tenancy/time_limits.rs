@@ -2,7 +2,7 @@
 //!
 //! If a manifest sets a longer duration, the node uses its maximum instead, so that an app that was written for another
 //! node can be deployed. The response to the deployment then contains a warning. If a maximum is lowered after an app
-//! was deployed, the app's duration is reduced without a warning when the app is loaded.
+//! was deployed, the lower maximum applies from the next load of the app, without a warning.
 
 use std::time::Duration;
 

@@ -50,9 +50,9 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Repeats `condition` until it returns a value, and returns the value. The test fails after [`PATIENCE`]. This is for
-/// conditions that nothing announces: the status of a new request, a counter of the node, a number that only the kernel
-/// knows.
+/// Repeats `condition` until it returns a value, and returns the value. The test fails after [`PATIENCE`]. Used for
+/// conditions of which the test is not notified: the status of a new request, a counter of the node, a number that only
+/// the kernel knows.
 pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     within(what, async {
         loop {
@@ -371,7 +371,7 @@ impl TestNode {
         Setup { folder, options, ..setup }.start().await
     }
 
-    /// Makes the node stop after the requests in flight. Does not wait for that.
+    /// Makes the node stop after the requests in flight. Does not wait until the node has stopped.
     pub(crate) fn request_stop(&mut self) {
         drop(self.stop.take());
     }

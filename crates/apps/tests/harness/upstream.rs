@@ -19,8 +19,8 @@ use super::within;
 /// The head of a request.
 pub(crate) type RequestHead = http::request::Parts;
 
-/// A server that responds to a POST request with status 201, and to any other request with status 200. The body is the
-/// request's body, or `upstream` if the request's body is empty.
+/// A server that responds to a POST request with status 201, and to any other request with status 200. The body of the
+/// response is the request's body, or `upstream` if the request's body is empty.
 pub(crate) struct Upstream {
     /// The address of the server.
     pub(crate) address: SocketAddr,

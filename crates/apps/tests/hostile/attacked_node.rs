@@ -31,12 +31,12 @@ pub(crate) async fn exclusive() -> MutexGuard<'static, ()> {
     EXCLUSIVE.lock().await
 }
 
-/// A node that serves two components: an attacker and a neighbour with ordinary requests.
+/// A node that serves two components: an attacker, and a neighbour that receives ordinary requests.
 pub(crate) struct AttackedNode {
     node: TestNode,
 }
 
-/// The result of one request of an attack, from the view of its client.
+/// The result of one request of an attack, as its client sees it.
 #[derive(Debug, Default)]
 struct Outcome {
     status: u16,

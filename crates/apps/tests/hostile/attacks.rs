@@ -59,7 +59,7 @@ const fn trap(log: &'static str) -> Must {
     Must { status: &[500], log, ..NOTHING }
 }
 
-/// Returns the expected result if the host refuses an operation and the guest reports the error.
+/// Returns the expected result if the platform refuses an operation and the guest reports the error.
 const fn refused(contains: &'static [&'static str]) -> Must {
     Must { contains, never: &["got "], ..NOTHING }
 }

@@ -34,8 +34,8 @@ async fn files_are_limited_by_the_storage_quota() {
         assert!(there >= attack.bytes_min, "{name}: the attack was refused too early, after {there} bytes");
         assert!(there <= STORAGE_BYTES + OVERSHOOT_BYTES_MAX, "{name}: {there} bytes");
         // The written bytes are charged to the attacker when the folders are measured again, and the next use of a
-        // folder starts this. The requests below leave no canary, because each canary stays in the instance's memory,
-        // which has room for only 128.
+        // folder starts this measurement. The requests below leave no canary, because each canary stays in the
+        // instance's memory, which has room for only 128.
         until(&format!("{name}: {there} bytes to be counted"), async || {
             world.get("attacker.test", "/fill-disk?folders=0&bytes=0&stain=0").await;
             (world.usage("attacker").storage_bytes >= there.min(STORAGE_BYTES) / 4 * 3).then_some(())

@@ -1,4 +1,4 @@
-//! The attacks by files in granted folders.
+//! The attacks that use files in granted folders.
 
 use std::path::Path;
 

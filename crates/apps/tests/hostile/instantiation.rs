@@ -116,7 +116,7 @@ fn instance_bomb(levels: u32) -> Vec<u8> {
     wat_components::text(&format!("{text} (instance (instantiate $c{levels})))"))
 }
 
-/// Returns the names of all attacks while a component is instantiated.
+/// Returns the names of all attacks that are made while a component is instantiated.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     STARTS.iter().map(|start| start.name).chain(REFUSED.iter().map(|refused| refused.name))
 }

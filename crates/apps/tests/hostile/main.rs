@@ -6,7 +6,7 @@
 //! | `attacked_node` | the attacked node, the neighbour, and the checks after each attack |
 //! | `instantiation`, `start_functions`, `small_engine`, `wat_components` | components that attack while they are instantiated, and guests that reuse their slots |
 //! | `tenants` | an attacker and a neighbour as tenants with quotas |
-//! | `disk`, `disk_attacks` | attacks by files in granted folders |
+//! | `disk`, `disk_attacks` | attacks that use files in granted folders |
 //! | `full_node` | all tenants except one use as many resources as they can |
 //! | `documentation` | a check that `docs/reference/attacks.md` names all attacks |
 //! | `process_resources` | the descriptors, threads and memory of a process |

@@ -13,7 +13,7 @@ const DESCRIPTORS_SLACK: usize = 4;
 const THREADS_SLACK: usize = 8;
 
 /// The maximum number of bytes that the process may grow by during an attack. It covers an instance's memory at its
-/// limit, the host's copies of data from that memory, and data in transmission.
+/// limit, the platform's copies of data from that memory, and data in transmission.
 const GROWTH_MAX_BYTES: u64 = 320 << 20;
 
 /// The resources of this process at one point in time.

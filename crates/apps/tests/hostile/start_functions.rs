@@ -1,4 +1,4 @@
-//! The attacks by start functions, and by memories and tables that an instance gets at its start.
+//! The attacks that use start functions, and memories and tables that an instance gets at its start.
 
 /// An attack by a core module, written as text, and the expected status and log entry.
 pub(crate) struct Start {
@@ -41,7 +41,8 @@ pub(crate) const STARTS: &[Start] = &[
     },
     Start {
         name: "table bomb",
-        // Grows the table until the host refuses, and returns its size, which is at most the size of the pool's tables.
+        // Grows the table until the platform refuses, and returns its size, which is at most the size of the pool's
+        // tables.
         fields: "(table $table 1 funcref)",
         body:
             "(loop $again (br_if $again (i32.ne (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))

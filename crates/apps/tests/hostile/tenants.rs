@@ -1,5 +1,6 @@
 //! Two tenants of one node: one attacks within its quotas, and the other one must not be affected. Each quota is
-//! reached once. This must give the error of that quota, and must be counted for the tenant that has reached it.
+//! reached once. Reaching a quota must result in the error of that quota, and must be counted for the tenant that has
+//! reached it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,4 @@
-//! The memory that the host holds for a tenant is charged to that tenant. Each attack is made by as many concurrent
+//! The memory that the platform holds for a tenant is charged to that tenant. Each attack is made by as many concurrent
 //! requests as a tenant may have, while a neighbour is served. During any attack, the process may grow by the bytes
 //! charged to the tenants plus a fixed maximum.
 //!
@@ -10,7 +10,7 @@
 //! | `watch` | the thread that measures the memory |
 //!
 //! Child processes, which run this program, make the attacks, because an allocator keeps freed memory. Each attack on
-//! the host's own memory has its own process. The other attacks run one after another, in one process per kind. All
+//! the platform's own memory has its own process. The other attacks run one after another, in one process per kind. All
 //! attacks together take minutes, so an ordinary run makes only a quarter of the attacks that share a process:
 //! `ISOMER_SEED=N` selects the quarter, and `ISOMER_LONG=1` makes all attacks.
 

@@ -1,4 +1,4 @@
-//! A node from the view of its clients, which send HTTP requests to apps of the test guests.
+//! A node as its clients see it: they send HTTP requests to apps whose components are test guests.
 //!
 //! | file | what it tests |
 //! | --- | --- |

@@ -119,7 +119,7 @@ impl Function {
         let (relay, callee) = (style(), style());
         let depth = random.between(0, 4);
         let mut parameters: Vec<_> = (0..random.below(6)).map(|_| maker.make(random, depth)).collect();
-        // A third of the functions have more parameters than fit into registers.
+        // A third of the functions have more parameters than are passed as flat values.
         while number.is_multiple_of(3) && flat_all(&parameters).len() <= FLAT_MAX {
             parameters.push(maker.make(random, depth + 1));
         }
@@ -157,8 +157,8 @@ impl Package {
         Self::of(format!("test:p{number}"), functions, random.one_in(2))
     }
 
-    /// Creates a package with the given functions. With `shared_types`, an interface of its own defines the named
-    /// types; without it, each interface defines them.
+    /// Creates a package with the given functions. If `shared_types` is true, a separate interface defines the named
+    /// types; otherwise, each interface defines them.
     pub(crate) fn of(name: String, functions: Vec<Function>, shared_types: bool) -> Self {
         let (mut definitions, mut named) = (String::new(), vec![]);
         for function in &functions {
