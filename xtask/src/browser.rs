@@ -61,8 +61,8 @@ impl Shop {
         let (sender, ready) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // After the first line, the receiver is gone and sending fails. The loop continues to read, because a
-                // process that writes into a full pipe blocks.
+                // After the first line, the receiver is dropped and sending fails. The loop continues to read, because
+                // a process that writes into a full pipe blocks.
                 let _unread = sender.send(line);
             }
         });

@@ -93,7 +93,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Replaces this process by the command, so that the command receives all signals. Returns only on failure.
+/// Replaces this process with the command, so that the command receives all signals. Returns only on failure.
 ///
 /// # Errors
 /// If the command cannot be started.

@@ -12,7 +12,7 @@ use crate::service::Calls;
 
 /// The address that the server listens on.
 pub(crate) enum Place {
-    /// A loopback port that the system chooses.
+    /// A TCP port of the loopback interface, chosen by the system.
     Tcp,
     /// A Unix socket at this path.
     Unix(PathBuf),

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 /// The number that the guest `numbered` has in its code and in its data before it is replaced.
 const TEMPLATE: u32 = 12_648_430;
-/// The exclusive end of the range of numbers: a number has at most eight digits and 24 bits.
+/// The exclusive upper bound of the numbers: a number has at most eight digits and 24 bits.
 pub const NUMBER_END: u32 = 1 << 24;
 
 /// The upper eight bits of the constant in the code. They make every number five bytes long.
@@ -89,8 +89,8 @@ pub fn body_with(number: u32, nonce: &str) -> String {
     format!("code={number} data={number} nonce={nonce}\n")
 }
 
-/// Returns the number of the component that sent `body`. Returns `None` if the body has another form or another nonce,
-/// or if the numbers of the code and of the data differ.
+/// Returns the number of the component that sent `body`. Returns `None` unless `body` equals [`body_with`] of a number
+/// and `nonce`, for example if the number in the code and the number in the data differ.
 #[must_use]
 pub fn number_of(body: &[u8], nonce: &str) -> Option<u32> {
     let text = std::str::from_utf8(body).ok()?;

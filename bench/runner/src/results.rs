@@ -16,7 +16,7 @@ impl Results {
     /// Reads the results. There are no results if the file does not exist.
     ///
     /// # Errors
-    /// If the file exists and does not contain results. It is not overwritten then.
+    /// If the file exists and does not contain results. In this case, the file is not overwritten.
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let benches = match std::fs::read_to_string(&path) {
             Ok(text) => {

@@ -18,7 +18,7 @@ pub const FAILED: u8 = 1;
 /// SIGINT).
 pub const INTERRUPTED: u8 = 130;
 
-/// The exit code of a wrong command line. clap uses the same exit code.
+/// The exit code for a wrong command line. clap uses the same exit code.
 const USAGE: u8 = 2;
 
 /// The reason why a command failed.

@@ -35,7 +35,7 @@ const KEPT_MAX: usize = 8;
 /// The name of the file that marks a copy as one of a replaced store.
 const REPLACED: &str = "replaced";
 
-/// The maximum time to recreate a store. The store's requests wait during this time.
+/// The maximum time to recreate a store. Requests to the store wait during this time.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The state of stores whose applied migrations were edited: which may be recreated, and which were reported.

@@ -25,7 +25,7 @@ const QUIET: Duration = Duration::from_millis(60);
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The maximum number of open questions to the user. If a further store can be recreated while a question is open, the
-/// flag for that is printed instead of a question.
+/// flag that recreates stores without confirmation is printed instead of a question.
 const QUESTIONS_MAX: usize = 1;
 
 /// Settings of a development session.
@@ -59,7 +59,7 @@ pub struct DevSession {
     watcher: FileWatcher,
     drafts: DraftStores,
     manifest_warnings: WarningPrinter,
-    /// The store of the open question, if any.
+    /// The store that the open question is about, if there is an open question.
     asking: Option<StoreName>,
     answer_sender: Sender<bool>,
     answers: Receiver<bool>,

@@ -36,8 +36,8 @@ impl SourceSnapshot {
         }
     }
 
-    /// Returns the snapshot without the contents of migrations. No snapshot of the sources of an app with migrations
-    /// equals the result, so the session then starts a new revision.
+    /// Returns the snapshot without the contents of migrations. The result differs from every snapshot of an app with
+    /// migrations, so the session then starts a new revision.
     pub(crate) fn without_migrations(self) -> Self {
         Self { migrations: BTreeMap::new(), ..self }
     }

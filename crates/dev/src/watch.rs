@@ -42,7 +42,7 @@ impl FileWatcher {
         Ok(watch)
     }
 
-    /// Replaces the watched set by `wanted`. Returns whether the two sets differ.
+    /// Replaces the watched set with `wanted`. Returns whether the two sets differ.
     pub(crate) fn follow(&mut self, wanted: WatchSet) -> Result<bool, CliError> {
         let is_other = self.wanted != wanted;
         self.wanted = wanted;

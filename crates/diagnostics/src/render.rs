@@ -147,9 +147,9 @@ impl Renderer {
         let place = source.position(label.span.start);
         let line = source.line_at(label.span.start);
         let start = source.floor(label.span.start).min(line.end);
-        // Underlines a place of several lines only to the end of its first line.
+        // A place that spans several lines is underlined only to the end of its first line.
         let end = source.floor(label.span.end.max(start)).clamp(start, line.end);
-        // Shows only the part of a long line around the place.
+        // Of a long line, only the part around the place is shown.
         let first = source.floor(start.saturating_sub(SHOWN_BESIDE_BYTES)).max(line.start);
         let last = source.floor(end.min(start + SHOWN_BYTES));
         let after = source.floor((last + SHOWN_BESIDE_BYTES).min(line.end));

@@ -1,5 +1,5 @@
-//! Layers between redb and its storage: a layer with which tests inject failures, and a layer that records whether an
-//! operation of the storage failed.
+//! Layers between redb and its storage backend: a layer with which tests inject failures, and a layer that records
+//! whether an operation of the backend failed.
 
 use std::fmt::Debug;
 use std::io;
@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{BackendError, StorageBackend};
 
-/// The kind of a storage operation.
+/// The kind of an operation of a storage backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Length,
     Read,
-    /// A write of bytes, or a change of the storage's length.
+    /// A write of bytes, or a change of the length of the stored data.
     Write,
     Sync,
 }
 
-/// A wrapper around each operation of a storage.
+/// A wrapper around each operation of a storage backend.
 pub(crate) trait Around: Debug + Send + Sync + 'static {
     /// Calls `run`, which runs the operation, or returns an error without calling `run`.
     fn around<T>(&self, operation: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
@@ -31,7 +31,7 @@ pub(crate) trait Around: Debug + Send + Sync + 'static {
     }
 }
 
-/// A storage whose operations are wrapped, except for locking and closing.
+/// A storage backend whose operations are wrapped, except for locking and closing.
 #[derive(Debug)]
 pub(crate) struct Layer<A> {
     storage: Box<dyn StorageBackend>,
@@ -94,7 +94,7 @@ impl<A: Around> StorageBackend for Layer<A> {
     }
 }
 
-/// The record of whether an operation of an open storage has failed.
+/// The record of whether an operation of an open storage backend has failed.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failed: AtomicBool,

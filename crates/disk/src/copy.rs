@@ -5,8 +5,8 @@
 //! Entries other than files, folders and symbolic links are skipped. A file and its copy share blocks if the file
 //! system supports that.
 //!
-//! Each step claims the bytes that it needs before it writes them, so the copy does not use space that another writer
-//! has claimed. We considered checking the free space only once, before the first step, but copies that start at the
+//! Each step reserves the bytes that it needs before it writes them, so the copy does not use space that another writer
+//! has reserved. We considered checking the free space only once, before the first step, but copies that start at the
 //! same time would all see the same free space.
 
 use std::ffi::OsStr;
@@ -21,33 +21,33 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 
 use crate::tree::{DEPTH_MAX, FOLDER, is_itself, there, too_deep};
 
-/// The bytes that are claimed for an empty file or folder, because it occupies space on disk. The sizes of files are
-/// rounded up to a multiple of this number, because files occupy whole blocks.
+/// The number of bytes that are reserved for an empty file or folder, because it occupies space on disk. The sizes of
+/// files are rounded up to a multiple of this number, because files occupy whole blocks.
 const ENTRY_BYTES: u64 = 4096;
 
-/// The bytes that are claimed and copied in one step. The deadline is checked before each step. If several processes
-/// share a limit (such as the free space of a disk) but do not know each other's claims, each process may exceed the
-/// limit by this number of bytes.
+/// The maximum number of bytes that are reserved and copied in one step. The deadline is checked before each step. If
+/// several processes share a limit (such as the free space of a disk) but do not know each other's reservations, each
+/// process may exceed the limit by this number of bytes.
 pub const STEP_BYTES: u64 = 1 << 20;
 
 /// The state of a running copy.
 struct Copying<C> {
-    claim: C,
+    reserve: C,
     deadline: Instant,
     bytes: u64,
 }
 
 /// Copies the folder `from` with its content to the new folder `to`. If a file changes during the copy, any part of the
-/// copied file may have the old or the new content. Calls `claim` before each step with the number of bytes that the
-/// step needs, at least 4096 for each file and folder. `claim` returns whether these bytes are available. Returns the
-/// total number of claimed bytes.
+/// copied file may have the old or the new content. Calls `reserve` before each step with the number of bytes that the
+/// step needs, at least 4096 for each file and folder. `reserve` returns whether these bytes are available. Returns the
+/// total number of reserved bytes.
 ///
 /// # Errors
-/// If `to` exists, or an entry cannot be read or written. [`io::ErrorKind::QuotaExceeded`] if a claim is refused, or a
-/// folder is deeper than [`DEPTH_MAX`] levels. [`io::ErrorKind::TimedOut`] if the copy is not finished at `deadline`.
-/// After an error, the caller removes the incomplete copy.
-pub fn copy(from: &Path, to: &Path, deadline: Instant, claim: impl FnMut(u64) -> bool) -> io::Result<u64> {
-    let mut copying = Copying { claim, deadline, bytes: 0 };
+/// If `to` exists, or an entry cannot be read or written. [`io::ErrorKind::QuotaExceeded`] if a reservation is refused,
+/// or a folder is deeper than [`DEPTH_MAX`] levels. [`io::ErrorKind::TimedOut`] if the copy is not finished at
+/// `deadline`. After an error, the caller removes the incomplete copy.
+pub fn copy(from: &Path, to: &Path, deadline: Instant, reserve: impl FnMut(u64) -> bool) -> io::Result<u64> {
+    let mut copying = Copying { reserve, deadline, bytes: 0 };
     let from = rustix::fs::open(from, FOLDER, Mode::empty())?;
     let mut open = vec![(Dir::new(from)?, copying.folder(CWD, to.as_os_str())?)];
     while let Some((from, to)) = open.last_mut() {
@@ -99,8 +99,8 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
         self.take(ENTRY_BYTES)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut to = File::from(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
-        // The claim for the entry also covers the first bytes of the file. A file that grows during the copy is copied
-        // up to its original length.
+        // The reservation for the entry also covers the first bytes of the file. A file that grows during the copy is
+        // copied up to its original length.
         let (mut left, mut paid) = (from.metadata()?.len(), ENTRY_BYTES);
         while left > 0 {
             let wanted = left.min(STEP_BYTES);
@@ -128,7 +128,7 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
         if Instant::now() >= self.deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "copying the folder takes too long"));
         }
-        if !(self.claim)(bytes) {
+        if !(self.reserve)(bytes) {
             let why =
                 format!("there is not enough space to copy the folder: the copy stopped after {}", size(self.bytes));
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
@@ -189,25 +189,25 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_claims_bytes_before_it_writes_them() {
+    fn a_copy_reserves_bytes_before_it_writes_them() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::create_dir(&from).unwrap();
         fs::write(from.join("f"), vec![7; 5 * STEP_BYTES as usize / 2]).unwrap();
-        let (mut claimed, mut most) = (0, 0);
+        let (mut reserved, mut most) = (0, 0);
         let bytes = copy(&from, &to, later(), |bytes| {
             let there = fs::metadata(to.join("f")).map_or(0, |file| file.len());
-            assert!(there <= claimed, "{there} of {claimed}");
-            (claimed, most) = (claimed + bytes, most.max(bytes));
+            assert!(there <= reserved, "{there} of {reserved}");
+            (reserved, most) = (reserved + bytes, most.max(bytes));
             true
         });
-        assert_eq!((bytes.unwrap(), most), (claimed, STEP_BYTES));
-        // Space was free when the copy started, but the fourth claim is refused, as if other writers had claimed the
-        // space.
-        let mut claims = 0;
+        assert_eq!((bytes.unwrap(), most), (reserved, STEP_BYTES));
+        // Space was free when the copy started, but the fourth reservation is refused, as if other writers had reserved
+        // the space.
+        let mut reservations = 0;
         let refused = copy(&from, &dir.path().join("other"), later(), |_| {
-            claims += 1;
-            claims <= 3
+            reservations += 1;
+            reservations <= 3
         });
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
         assert_eq!(fs::metadata(dir.path().join("other/f")).unwrap().len(), STEP_BYTES);

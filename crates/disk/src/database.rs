@@ -28,14 +28,14 @@ use crate::backend::{Health, Layer};
 
 /// The pause after an attempt to open a failed database, as a multiple of the duration of the attempt. While a disk is
 /// full, each store on the disk therefore uses only a small part of a thread's time. The first attempt after a new
-/// failure needs no pause.
+/// failure is made without a pause.
 const PAUSE_PART: u32 = 16;
 
-/// The minimum pause between two attempts.
+/// The minimum pause between two attempts to open a failed database.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The maximum pause between two attempts. After the disk works again, the database is unavailable for at most this
-/// time.
+/// The maximum pause between two attempts to open a failed database. After the disk works again, the database is
+/// unavailable for at most this time.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The place where a database is stored, such as a file.
@@ -226,7 +226,7 @@ fn not_yet() -> redb::Error {
 }
 
 impl FileStorage {
-    /// Creates a storage for the file at `path`. The file is opened later.
+    /// Creates the storage that consists of the file at `path`. The file is opened later.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }

@@ -1,4 +1,4 @@
-//! A storage that fails on demand, for tests. This module is not part of a release build.
+//! A storage backend that fails on demand, for tests. This module is not part of a release build.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use redb::StorageBackend;
 use crate::backend::{Around, Layer, Operation};
 use crate::{FileStorage, Storage};
 
-/// The reason why operations of a storage fail.
+/// The reason why operations of a storage backend fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The disk is full: a write fails with `ENOSPC` after half of its bytes were written.
@@ -22,7 +22,7 @@ pub enum Fault {
     NoDescriptors,
 }
 
-/// A plan that decides which operations fail. Clones share the plan.
+/// The rules that decide which operations fail. Clones share the rules.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Plan>);
 
@@ -113,7 +113,7 @@ impl Faults {
     }
 }
 
-/// A file whose operations fail as planned by [`Faults`].
+/// A file whose operations fail according to [`Faults`].
 #[derive(Debug)]
 pub struct FaultyStorage {
     path: PathBuf,
@@ -121,7 +121,7 @@ pub struct FaultyStorage {
 }
 
 impl FaultyStorage {
-    /// Creates a storage for the file at `path`, whose operations fail according to `faults`.
+    /// Creates the storage that consists of the file at `path`. Operations on the file fail according to `faults`.
     #[must_use]
     pub fn new(path: PathBuf, faults: Faults) -> Self {
         Self { path, faults }

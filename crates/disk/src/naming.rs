@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Moves the file `from` to `to`, unless `to` exists. If the system cannot rename without replacing `to`, links the
-/// file to `to` and removes `from`.
+/// Moves the file `from` to `to`, unless `to` exists. If the system cannot rename without replacing `to`, creates the
+/// hard link `to` to the file and removes `from`.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if `to` exists. The system's error if the file cannot be moved. `from` is unchanged

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A number of bytes on a file system that tenants' data must leave free.
+/// The number of bytes that tenants' data must leave free on a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reserve {
     path: PathBuf,

@@ -6,8 +6,9 @@
 //! than the system allows.
 //!
 //! [`remove`] has only a folder and its parent open. A folder that is not empty is *moved up*, next to the folders of
-//! the first level, and removed later. So a tree of any depth becomes flat during the removal, which needs no memory.
-//! If the process ends before the removal is complete, the next call removes the remaining folders.
+//! the first level, and removed later. So a tree of any depth becomes flat during the removal, and the memory that is
+//! needed does not depend on the depth. If the process ends before the removal is complete, the next call removes the
+//! remaining folders.
 //!
 //! [`walk`] keeps all folders from the first level to the current one open, so folders below [`DEPTH_MAX`] are refused.
 //!

@@ -1,4 +1,4 @@
-//! Formats values for people: sizes, times, the end of a process, and text from outside the platform.
+//! Formats values for people: sizes, times, how a process exited, and text from outside the platform.
 //!
 //! All messages of the platform use these functions. The crate does no I/O and depends on no other crate of the
 //! project. The platform never parses the formatted text. Sizes in a manifest are written by

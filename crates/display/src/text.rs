@@ -17,7 +17,7 @@ pub fn is_deceptive(character: char) -> bool {
     }
 }
 
-/// Replaces each [deceptive](is_deceptive) character by an escape sequence, for example `\u{202e}`.
+/// Replaces each [deceptive](is_deceptive) character with an escape sequence, for example `\u{202e}`.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     if !text.contains(is_deceptive) {
@@ -34,7 +34,7 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// Replaces the [deceptive](is_deceptive) characters of a JSON text by JSON escape sequences (RFC 8259, section 7).
+/// Replaces the [deceptive](is_deceptive) characters of a JSON text with JSON escape sequences (RFC 8259, section 7).
 /// Line endings stay unchanged.
 #[must_use]
 pub fn escaped_json(json: &str) -> String {

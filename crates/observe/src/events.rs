@@ -1,9 +1,9 @@
-//! Writes the log messages of the platform's crates to the log, for example about a damaged file or a directory that
-//! cannot be opened.
+//! Writes the log messages of the platform's crates to the log of the process, for example about a damaged file or a
+//! directory that cannot be opened.
 //!
 //! The messages are `tracing` events. A static filter of `tracing` excludes messages that the
-//! [`Levels`](isomer_telemetry::Levels) do not include. For such a message, the request's path only loads one value
-//! that `tracing` caches.
+//! [`Levels`](isomer_telemetry::Levels) do not include. Such a message costs only the load of one value that `tracing`
+//! caches.
 
 use std::fmt::{Debug, Write as _};
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::member::MemberName;
 use crate::record::LogRecord;
 
-/// The value of `event` for messages of the level [`Level::Info`]. For other levels, the value is the name of the
-/// level.
+/// The value of the JSON field `event` in messages with the level [`Level::Info`]. In messages with another level, the
+/// value is the name of the level.
 const NOTE: &str = "note";
 
 /// Returns the record as one line. `member` is the process that wrote the record, if several processes share the log.

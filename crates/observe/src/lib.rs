@@ -1,9 +1,9 @@
 //! The log of a process: receives what the platform emits ([`isomer_telemetry`]), formats it and stores it.
 //!
 //! Guests' output, served requests, failures with their call stacks and the platform's own messages become records.
-//! Records are formatted as text for people or as JSON, wait in one bounded queue, and are written by one thread.
-//! Nothing on a request's path waits for a terminal or a pipe: when the queue is full, records are dropped, and the
-//! number of dropped records is logged.
+//! Records are formatted as text for people or as JSON, wait in one bounded queue, and are written by one thread. The
+//! code that handles a request never waits for a terminal or a pipe: when the queue is full, records are dropped, and
+//! the number of dropped records is logged.
 //!
 //! On a node that serves several tenants, each app also has its own log on disk ([`app_log`]).
 

@@ -203,7 +203,7 @@ fn a_log_is_bounded_by_its_files() {
         let lines = last(&it.log, usize::MAX);
         let files = files(&it.path());
         assert!(files.len() == 3 && files.iter().all(|(_, bytes)| *bytes <= 1000), "{files:?}");
-        // The log has the newest lines, in order, for any number of lines that is read.
+        // The log still has the newest lines, in order, and a read of fewer lines returns the newest of them.
         let kept: Vec<_> = (number - lines.len()..number).map(|number| format!("line {number}")).collect();
         assert_eq!(texts(&lines), kept, "{round}");
         assert!(lines.len() > 10);
@@ -264,7 +264,7 @@ fn lines_that_come_too_fast_are_counted_and_reported() {
         let lines = last(&it.log, 1000);
         (dropped(&lines, "faster") == 100).then_some(lines)
     });
-    // The log has no other lines, and the follower gets the same report.
+    // All lines of the log are reports of dropped lines, and the follower gets the same reports.
     for line in lines {
         assert_eq!(next(&mut followed).expect("more"), line);
     }
@@ -315,7 +315,7 @@ fn a_log_leaves_the_reserve_free() {
 
 #[test]
 fn a_follower_gets_each_line_once() {
-    // The log gets several segments. No segment is deleted before all readers follow the log.
+    // The log gets several segments, but none is deleted before all followers have been added.
     let it = setup(|limits| limits.segment_bytes = 20_000);
     let log = it.log.clone();
     let speaker = std::thread::spawn(move || {

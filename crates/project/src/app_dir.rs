@@ -25,7 +25,7 @@ use crate::wasm_file::WasmFile;
 pub struct AppDir {
     /// The path from which the app can be opened again: its folder, or the file of its component.
     pub path: PathBuf,
-    /// The folder at which relative paths in the manifest start.
+    /// The folder against which relative paths in the manifest are resolved.
     pub dir: PathBuf,
     /// The manifest's text.
     pub source: SourceFile,

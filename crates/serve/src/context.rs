@@ -50,7 +50,8 @@ pub struct TestMode {
     pub deterministic: bool,
     /// A folder with one file per secret, named like the secret. The files' contents replace the manifest's secrets.
     pub secrets: Option<PathBuf>,
-    /// Stub addresses by host name: a request to such a host is sent to the stub address.
+    /// The addresses of the stubs, each by the name of the external host that it replaces. A request to such a host is
+    /// sent to the address of its stub.
     pub stubs: BTreeMap<String, SocketAddr>,
 }
 

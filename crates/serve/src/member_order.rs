@@ -13,11 +13,11 @@ pub(crate) struct MemberOrder {
     pub(crate) shape: String,
     /// The name of the group that the member runs.
     pub(crate) group: String,
-    /// The app's folder. Relative paths in the manifest start there.
+    /// The app's folder. Relative paths in the manifest are resolved against this folder.
     pub(crate) app_dir: PathBuf,
     /// The manifest's file name for messages, and the manifest's text.
     pub(crate) manifest: (String, String),
-    /// Variables that secrets may use if the process's environment lacks them.
+    /// Variables from which secrets may take their values if the process's environment lacks them.
     pub(crate) environment: BTreeMap<String, String>,
     /// The files of the components, by component name. The content of the files never changes.
     pub(crate) components: BTreeMap<String, PathBuf>,
@@ -41,6 +41,7 @@ pub(crate) struct MemberOrder {
     pub(crate) deterministic: bool,
     /// A folder of secrets that replace the manifest's secrets, in tests.
     pub(crate) test_secrets: Option<PathBuf>,
-    /// Stub addresses by host name, in tests: a request to such a host is sent to the stub address.
+    /// In tests, the addresses of the stubs, each by the name of the external host that it replaces. A request to such
+    /// a host is sent to the address of its stub.
     pub(crate) stubs: BTreeMap<String, SocketAddr>,
 }

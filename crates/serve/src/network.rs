@@ -28,8 +28,8 @@ pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
     }
 }
 
-/// Makes `network` also trust the certificate authorities in the file that a node file names. Relative paths start at
-/// `dir`.
+/// Makes `network` also trust the certificate authorities in the file that the node file `file` names. A relative path
+/// is resolved against `dir`.
 ///
 /// # Errors
 /// If the file of certificate authorities cannot be read. The error shows the place in the node file.
@@ -45,7 +45,7 @@ pub fn with_authority(
         let finding = Diagnostic::error(error.to_string()).code("unreadable-file").at(written.span, "");
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         let finding = cause.into_iter().fold(finding, Diagnostic::note);
-        CliError::findings(vec![finding.hint("the path starts at the node file's folder")], source)
+        CliError::findings(vec![finding.hint("a relative path is resolved against the node file's folder")], source)
     })?;
     Ok(network.trusting(trusted))
 }

@@ -24,13 +24,13 @@ use crate::stop_signals::StopSignals;
 pub struct RevisionSource {
     /// The app as its manifest describes it.
     pub app: App,
-    /// The folder at which relative paths start.
+    /// The folder against which relative paths in the manifest are resolved.
     pub dir: PathBuf,
     /// The manifest, or `None` for a component without a manifest.
     pub source: Option<SourceFile>,
     /// The components' bytes.
     pub components: Components,
-    /// Variables that secrets may use if the process's environment lacks them.
+    /// Variables from which secrets may take their values if the process's environment lacks them.
     pub environment: BTreeMap<String, String>,
 }
 
@@ -148,8 +148,8 @@ impl RevisionStarter {
         self.missing_variable = None;
     }
 
-    /// Returns the name of the environment variable that was not set when the last revision was started. The process
-    /// must be restarted to set the variable, or the variable must be added to `.env`.
+    /// Returns the name of the environment variable whose absence made the latest attempt to start a revision fail, if
+    /// any. The process must be restarted to set the variable, or the variable must be added to `.env`.
     pub fn missing_variable(&self) -> Option<&str> {
         self.missing_variable.as_deref()
     }

@@ -31,7 +31,7 @@ pub struct ShapeApp<'a> {
     pub app_dir: PathBuf,
     /// The manifest, including config values from flags and files.
     pub manifest: &'a SourceFile,
-    /// Variables that secrets may use if the process's environment lacks them.
+    /// Variables from which secrets may take their values if the process's environment lacks them.
     pub environment: &'a BTreeMap<String, String>,
     /// The components' bytes.
     pub components: &'a Components,

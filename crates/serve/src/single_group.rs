@@ -123,7 +123,7 @@ fn tls_files(config: &NodeConfig) -> Result<Option<TlsFiles>, CliError> {
                 Diagnostic::error(format!("cannot read the {what} `{}`: {error}", path.display()))
                     .code("unreadable-file")
                     .at(written.span, "")
-                    .hint("check the path, which starts at the node file's folder, and its permissions"),
+                    .hint("check the path and its permissions; a relative path is resolved against the node file's folder"),
             );
         }
         path

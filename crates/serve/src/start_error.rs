@@ -13,7 +13,7 @@ use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, Hinted, SourceFile};
 use isomer_manifest::App;
 
-/// The hint of findings about an app that has no manifest.
+/// The hint for findings about an app that has no manifest.
 const NO_MANIFEST: &str =
     "create an app with a manifest: `isomer new`; a component that runs from its file has no manifest";
 
@@ -38,7 +38,7 @@ pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) 
 pub(crate) struct StartAttempt<'a> {
     /// The app as its manifest describes it.
     pub(crate) app: &'a App,
-    /// The folder at which relative paths start.
+    /// The folder against which relative paths in the manifest are resolved.
     pub(crate) dir: &'a Path,
     /// The manifest, or `None` for a component without a manifest.
     pub(crate) source: Option<&'a SourceFile>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SupervisorMessage {
-    /// Accept no new requests, finish the running requests, then exit.
+    /// The member accepts no new requests, finishes the running requests, and then exits.
     Stop,
 }
 

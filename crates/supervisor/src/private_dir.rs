@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// The maximum length of a socket's path in bytes (`sun_path` of unix(7), without the terminating zero).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The number of bytes that a socket's path has after the path of one of the [`socket_folders`]:
+/// The length in bytes of the part of a socket's path that follows the path of one of the [`socket_folders`]:
 /// `/isomer-XXXXXX/NNNN.sock`.
 const TAIL_BYTES: usize = "/isomer-XXXXXX/0000.sock".len();
 

@@ -28,8 +28,8 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// ends too often.
 const LAST_LINES_MAX: usize = 20;
 
-/// The maximum time for which the pipes of an ended member are still read. A limit is needed because a process that the
-/// member started may keep the pipes open.
+/// The maximum time for which the pipes of a member are still read after its process has exited. A limit is needed
+/// because a process that the member started may keep the pipes open.
 const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// An event of a member.

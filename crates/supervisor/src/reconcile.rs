@@ -44,17 +44,17 @@ enum MemberState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Start(usize),
-    /// Ask the member to drain and exit.
+    /// The supervisor asks the member to drain and exit.
     Stop(usize),
     Kill(usize),
-    /// Report that all members are ready. Happens once.
+    /// The supervisor reports that all members are ready. Happens once.
     Announce,
 }
 
-/// The consequence of a member's end.
+/// The consequence of the exit of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndOutcome {
-    /// All members are being stopped or killed.
+    /// The member was expected to exit, because all members are being stopped or killed.
     Expected,
     /// The member is started again after this pause.
     Restart(Duration),
@@ -82,7 +82,7 @@ pub(crate) struct Reconciler {
     members: Vec<Member>,
     goal: Goal,
     announced: bool,
-    /// The time after a stop request at which a member that still runs is killed.
+    /// The time from a stop request until a member that still runs is killed.
     stop_timeout: Duration,
 }
 

@@ -7,23 +7,24 @@ use std::time::{Duration, Instant};
 /// up.
 pub(crate) const RESTARTS_MAX: usize = 8;
 
-/// The age at which an unexpected end is no longer counted.
+/// The age at which an unexpected exit is no longer counted.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
-/// The pause before the first restart. Each further pause within the window is twice as long.
+/// The pause before the first restart. Each further pause within [`WINDOW`] is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 
 /// The maximum pause before a restart.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// The times of the recent unexpected ends of one member.
+/// The times of the recent unexpected exits of one member.
 #[derive(Debug, Default)]
 pub(crate) struct Restarts {
     ends: VecDeque<Instant>,
 }
 
 impl Restarts {
-    /// Counts an unexpected end. Returns the pause before the next start, or `None` if there were too many ends.
+    /// Counts an unexpected exit. Returns the pause before the next start, or `None` if there were too many unexpected
+    /// exits within [`WINDOW`].
     pub(crate) fn after_end(&mut self, now: Instant) -> Option<Duration> {
         while self.ends.front().is_some_and(|end| now.duration_since(*end) > WINDOW) {
             self.ends.pop_front();

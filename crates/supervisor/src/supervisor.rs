@@ -80,9 +80,9 @@ pub enum MemberFailure {
     TooOften {
         /// The member's name.
         member: String,
-        /// The number of ends within `window`.
+        /// The number of unexpected exits within `window`.
         times: usize,
-        /// The period within which ends are counted.
+        /// The period within which unexpected exits are counted.
         window: Duration,
         /// How the member's process ended the last time.
         end: ProcessEnd,

@@ -3,7 +3,7 @@
 //! | path of the request | operation | body of the response |
 //! | --- | --- | --- |
 //! | `/read` | reads the file | the file |
-//! | `/write` | replaces the file by the request's body | `done` |
+//! | `/write` | replaces the content of the file with the request's body | `done` |
 //! | `/append` | appends the request's body to the file | `done` |
 //! | `/remove` | removes the file | `done` |
 //! | `/make-dir` | creates the folder | `done` |

@@ -1,5 +1,5 @@
-//! The functions of `wasi:keyvalue@0.2.0-draft` that differ from `draft2`. Guests that were built for other hosts may
-//! use this draft.
+//! Calls the functions of `wasi:keyvalue@0.2.0-draft` that differ from `draft2`. Guests that were built for other hosts
+//! may use this draft.
 //!
 //! The query's `store` (default `default`) and `key` select the entry; a value is the request's body. Paths and
 //! responses are those of the guest `kv-probe`: `/get`, `/set`, `/list-all`, `/increment?delta=N`,

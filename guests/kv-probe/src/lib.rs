@@ -1,5 +1,5 @@
-//! Every function of `wasi:keyvalue@0.2.0-draft2`. The query's `store` (default `default`) names the store, and `key`
-//! names the key; a value is the request's body.
+//! Calls every function of `wasi:keyvalue@0.2.0-draft2`. The query's `store` (default `default`) names the store, and
+//! `key` names the key; a value is the request's body.
 //!
 //! | path of the request | operation | response |
 //! | --- | --- | --- |

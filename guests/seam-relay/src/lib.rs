@@ -11,12 +11,12 @@ struct Relay;
 
 impl Guest for Relay {
     fn pass(what: String) -> String {
-        println!("passing {what}");
+        println!("calling the next component with `{what}`");
         work::act(&what)
     }
 
     async fn pass_later(what: String) -> String {
-        println!("passing {what}");
+        println!("calling the next component with `{what}`");
         work::act_later(what).await
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `cargo test` runs test programs one after another. So while a program waits (for a timeout, a restart, a drained
 //! connection), the processors are idle; on a machine with two processors, they were idle for a third of the time. Here
-//! as many programs run concurrently as there are processors, starting with those that took the longest in the last
+//! as many programs run concurrently as there are processors, starting with those that took the longest in the previous
 //! run. Every program runs, even if others fail. Each program writes its output to a file, which is printed if the
 //! program fails.
 //!
@@ -185,7 +185,7 @@ fn parse_cpu(stat: &str) -> Option<f64> {
     Some(sum as f64 / 100.0)
 }
 
-/// The duration of each program in the last run, in seconds, by [`TestRun::id`].
+/// The duration of each program in the previous run, in seconds, by [`TestRun::id`].
 type Durations = BTreeMap<String, f64>;
 
 /// Orders the programs by duration, longest first. A program without a known duration comes first, because it may be
@@ -197,7 +197,7 @@ fn in_order<'a>(tests: &[TestRun<'a>], durations: &Durations) -> Vec<TestRun<'a>
     ordered
 }
 
-/// Returns the durations that the last run has measured; empty if there was no earlier run.
+/// Returns the durations that the previous run measured; empty if there was no previous run.
 fn read_durations(path: &Path) -> Durations {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();

@@ -19,7 +19,7 @@ const CHECKED: [&str; 5] = ["md", "rs", "snap", "toml", "wit"];
 /// The index of the table column that names the owner of a term.
 const OWNER_COLUMN: usize = 2;
 
-/// The replaced words, which do not say which person or thing they mean.
+/// The replaced words, which do not name the person or thing that they refer to.
 const REPLACED: [&str; 9] =
     ["anew", "anybody", "begun", "everybody", "nobody", "somebody", "thereby", "whoever", "whosoever"];
 

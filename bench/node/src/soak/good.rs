@@ -77,8 +77,8 @@ impl Numbers {
         self.history().served.push((number, None));
     }
 
-    /// Records that the change that began last has succeeded. A response to a request that is sent from now on must be
-    /// from this revision.
+    /// Records that the latest change, which [`Numbers::begin`] recorded, has succeeded. A response to a request that
+    /// is sent from now on must be from this revision.
     pub fn settle(&self, revision: ReleaseDigest) {
         let mut history = self.history();
         history.settled = history.served.len() - 1;
@@ -87,7 +87,8 @@ impl Numbers {
         }
     }
 
-    /// Records that the change that began last has failed. The previous revision continues to serve.
+    /// Records that the latest change, which [`Numbers::begin`] recorded, has failed. The previous revision continues
+    /// to serve.
     pub fn undo(&self) {
         self.history().served.pop();
     }

@@ -40,13 +40,13 @@ struct Attack {
 /// The behaviour of a client.
 #[derive(Clone, Copy)]
 enum Behaviour {
-    /// Sends a request and waits for the response.
+    /// The client sends a request and waits for the response.
     Request,
-    /// Sends a request and disconnects without waiting for the response.
+    /// The client sends a request and disconnects without waiting for the response.
     Leave,
-    /// Reads an endless response slowly, a few bytes at a time, then disconnects.
+    /// The client reads an endless response slowly, a few bytes at a time, then disconnects.
     ReadSlowly,
-    /// Sends an endless request body slowly, a few bytes at a time, then disconnects.
+    /// The client sends an endless request body slowly, a few bytes at a time, then disconnects.
     WriteSlowly,
 }
 

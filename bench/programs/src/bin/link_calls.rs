@@ -1,5 +1,5 @@
-//! Measures a call over a link without an engine on either side. The callee is another process, which returns the bytes
-//! of each call.
+//! Measures a call over a link without an engine on either side. The callee is another process, which returns the
+//! payload of each call unchanged.
 //!
 //! `link_calls` prints one line of JSON for each transport, size and number of concurrent calls: the median and the
 //! 99th percentile of the duration of a call in µs, calls per second, and µs of processor time of both processes per
@@ -22,7 +22,8 @@ type Failed = Box<dyn Error + Send + Sync>;
 
 const SIZES: [usize; 4] = [16, 1 << 10, 64 << 10, 1 << 20];
 const IN_FLIGHT: [usize; 3] = [1, 16, 256];
-/// The maximum of size times concurrent calls. With more bytes in flight, only the speed of memory would be measured.
+/// The maximum product of the payload size and the number of concurrent calls. With more bytes in flight, only the
+/// speed of memory would be measured.
 const BYTES_MAX: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use crate::http;
 /// computed as well.
 const CALLS_MAX: u32 = 20_000_000;
 
-/// The calls of a round, except for how many calls they are.
+/// The calls of a round, without their number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub what: What,
@@ -92,8 +92,8 @@ mod tests {
         };
         assert_eq!(found, 400_000);
         assert!(tries < 10, "{tries}");
-        // A call that takes longer than a round is made once. If the clock stands still, the search ends at the
-        // maximum.
+        // A call that takes longer than a round is made once. If the clock stands still, the search ends at
+        // `CALLS_MAX`.
         assert_eq!(next_count(1, 1e9, 40e6), Ok(1));
         assert_eq!(next_count(CALLS_MAX, 0.0, 40e6), Ok(CALLS_MAX));
     }

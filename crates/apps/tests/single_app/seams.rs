@@ -295,8 +295,11 @@ async fn results_traps_and_request_ids_cross_a_chain() {
             (components.len() == 2).then_some(components)
         };
         assert_eq!(until("the failures of both callees", failures).await, ["seam-callee", "seam-relay"]);
-        let line =
-            node.event("output", |event| event["line"] == "passing trap" && event["request"] == id.as_str()).await;
+        let line = node
+            .event("output", |event| {
+                event["line"] == "calling the next component with `trap`" && event["request"] == id.as_str()
+            })
+            .await;
         assert_eq!(line["component"], "seam-relay");
     }
 }

@@ -245,7 +245,8 @@ fn an_authority_that_cannot_be_read_is_shown_with_its_place() {
     let printed = workspace.run(&["node", "--config", "node.toml", "--data", "data"]);
     assert!(printed.starts_with("exit code: 1") && printed.contains("--> node.toml:2:"), "{printed}");
     assert!(
-        printed.contains("missing.pem") && printed.contains("the path starts at the node file's folder"),
+        printed.contains("missing.pem")
+            && printed.contains("a relative path is resolved against the node file's folder"),
         "{printed}"
     );
 }

@@ -25,7 +25,8 @@ pub(super) fn of_request(text: String, request: Option<RequestId>) -> LogLine {
     }
 }
 
-/// Returns the first frames that fit into [`TEXT_BYTES_MAX`]. If frames are left out, a last element says how many.
+/// Returns the first frames of the call stack `all` that fit into [`TEXT_BYTES_MAX`]. If frames are left out, the last
+/// element of the result says how many.
 pub(super) fn frames(all: &[String]) -> Vec<String> {
     let mut bytes = 0;
     let fits = |frame: &&String| {

@@ -75,7 +75,7 @@ pub(super) struct LineQueue {
     /// Logs with dropped lines that are not reported yet.
     pub(super) lossy: Mutex<Vec<Weak<OpenLog>>>,
     pub(super) limits: AppLogLimits,
-    /// Returns how many bytes logs may still write to the disk.
+    /// The function that returns how many bytes logs may still write to the disk.
     pub(super) room: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 

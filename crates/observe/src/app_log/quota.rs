@@ -22,7 +22,7 @@ pub struct LogQuota {
 /// The use of the quota in the current hour.
 #[derive(Debug, Default)]
 struct Hour {
-    /// The start of the hour.
+    /// The start of the current hour, or `None` before the first line.
     since: Option<Instant>,
     bytes: u64,
     /// The part of `bytes` that lines of access logs used.
@@ -42,8 +42,8 @@ impl LogQuota {
         })
     }
 
-    /// Changes the quota. The change also applies to the current hour, in which the bytes that were already used still
-    /// count.
+    /// Changes the quota. The new quota also applies to the current hour: the bytes that were already charged to it
+    /// still count.
     pub fn set(&self, bytes_per_hour: u64) {
         self.bytes_per_hour.store(bytes_per_hour, Ordering::Relaxed);
     }
@@ -60,9 +60,9 @@ impl LogQuota {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Charges `bytes` to the hour of `now` if the quota has room for them. Returns whether they were charged. Access
-    /// logs may use at most half of the quota, because clients decide how many requests are logged. This way, clients
-    /// cannot cause the loss of lines that the app itself writes.
+    /// Charges `bytes` to the hour that contains `now`, if the quota has enough bytes left. Returns whether they were
+    /// charged. Access logs may use at most half of the quota, because clients decide how many requests are logged.
+    /// This way, clients cannot cause the loss of lines that the app itself writes.
     pub(super) fn take(&self, bytes: u64, is_access: bool, now: Instant) -> bool {
         let max = self.bytes_per_hour();
         if max == u64::MAX {

@@ -25,7 +25,7 @@ use super::segments::Position;
 /// The maximum number of messages in one batch.
 const BATCH_MAX: usize = 1024;
 
-/// The logs of all apps of a node. The writer's thread ends when this value and all logs are dropped.
+/// The logs of all apps of a node. The writer's thread ends when all clones of this value and all logs are dropped.
 #[derive(Clone)]
 pub struct AppLogs {
     queue: Arc<LineQueue>,
@@ -284,7 +284,7 @@ mod tests {
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
         let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
-        // The disk has no free space for logs.
+        // Logs may write no bytes to the disk.
         logs.leave_free(|| 0);
         let AppLog(app) = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX));
         let mut writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };

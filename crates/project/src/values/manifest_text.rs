@@ -1,4 +1,5 @@
-//! A manifest's text with other config values. Other processes and nodes receive an app as its manifest's text.
+//! Replaces config values in the text of a manifest, because other processes and nodes receive an app as the text of
+//! its manifest.
 //!
 //! Everything else stays the same, except for layout and comments, so errors are reported with the original text.
 //! (`toml_edit` would keep the layout, but it changes the features with which the engine's dependencies are built.)

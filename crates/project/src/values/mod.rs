@@ -49,7 +49,7 @@ type FileVariables = (PathBuf, BTreeMap<String, String>);
 pub struct AppValues {
     /// Config values that differ from the manifest's, by component and key.
     pub config: BTreeMap<(ComponentName, String), String>,
-    /// Variables that secrets may use.
+    /// Variables from which secrets may take their values.
     pub environment: BTreeMap<String, String>,
     /// The paths of the files that were read. Contains the path of the app's `.env` even if that file does not exist.
     pub files: Vec<PathBuf>,
@@ -66,7 +66,7 @@ struct ConfigValue {
 }
 
 impl AppValues {
-    /// Replaces config values of `app` by these config values.
+    /// Inserts these config values into `app`, in place of those with the same component and key.
     pub fn apply(&self, app: &mut App) {
         for ((component, key), value) in &self.config {
             if let Some(component) = app.components.get_mut(component) {

@@ -20,7 +20,7 @@ struct Module {
     source: Source,
 }
 
-/// Modules of one folder that refer to each other in a circle.
+/// A cycle of references between modules of one folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cycle {
     /// The modules, as paths below the crate's root, for example `engine::code`.
@@ -40,8 +40,7 @@ pub(super) struct Reference {
     pub path: String,
 }
 
-/// The maximum number of imports that are followed to resolve a path, because imports may refer to each other in a
-/// circle.
+/// The maximum number of imports that are followed to resolve a path, because the imports may form a cycle.
 const STEPS_MAX: usize = 16;
 
 impl Graph {

@@ -10,7 +10,7 @@
 //!   parent's file itself defines. An item that the parent only imports or re-exports is attributed to the module that
 //!   defines it, so that `use super::Name` cannot hide a reference between siblings.
 //! - Code under `#[cfg(test)]` is ignored.
-//! - Siblings that refer to each other in a circle are refused.
+//! - A cycle of references between siblings is refused.
 //!
 //! `cycles.txt` lists the modules that are still in a cycle. The list may only shrink: an unlisted module in a cycle is
 //! a problem, and so is a listed module that is no longer in a cycle.

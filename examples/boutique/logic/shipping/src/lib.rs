@@ -45,8 +45,8 @@ pub fn check(address: &Address, items: &[CartItem]) -> Result<(), ShippingError>
     Ok(())
 }
 
-/// Creates a tracking ID from a random number, in the form of the postal standard UPU S10: two letters, eight digits, a
-/// check digit, and two letters for the country (`XB`, which no country uses).
+/// Creates a tracking ID from a random number, in the format of the postal standard UPU S10: two letters, eight digits,
+/// a check digit, and two letters for the country (`XB`, which no country uses).
 pub fn tracking_id(random: u64) -> String {
     let serial = random % 100_000_000;
     let digits: Vec<u64> = (0..8).rev().map(|place| serial / 10_u64.pow(place) % 10).collect();

@@ -37,7 +37,7 @@ pub(crate) fn serve(head: &Head, path: &str) -> Option<Response> {
     let known = head.header("if-none-match").is_some_and(|tags| {
         tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|other| other == "*" || other == tag)
     });
-    // A URL without the version may lead to other bytes later, so browsers must not cache these bytes for long.
+    // A URL without the version may return different bytes later, so browsers must not cache the response for long.
     let keep = if head.query() == format!("v={VERSION}") {
         "public, max-age=31536000, immutable"
     } else {

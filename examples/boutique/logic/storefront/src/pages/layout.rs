@@ -27,8 +27,8 @@ impl Frame {
         Self { currencies: Vec::new(), currency: None, pieces: None }
     }
 
-    /// Renders an amount with the symbol of its currency, or with the currency's code if the shop has no such currency.
-    /// Amounts are not converted, so an old order keeps its currency.
+    /// Renders an amount with the symbol of its currency, or with the currency's code if the shop does not support the
+    /// currency. Amounts are not converted, so an old order keeps its currency.
     pub(crate) fn amount(&self, amount: &Money) -> String {
         match self.currencies.iter().find(|currency| currency.code == amount.currency_code) {
             Some(currency) => amount.display(&currency.symbol, currency.digits),
