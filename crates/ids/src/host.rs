@@ -27,8 +27,8 @@ impl HostPattern {
         self.as_str().starts_with('*')
     }
 
-    /// Returns whether the owner of this pattern owns every name that `other` matches. `*` covers only itself, because
-    /// it matches only names that no other tenant owns.
+    /// Returns whether a tenant that owns this pattern also owns every name that `other` matches. `*` covers only
+    /// itself, because it matches only names that no other tenant owns.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let below = self.as_str().strip_prefix('*').filter(|below| !below.is_empty());

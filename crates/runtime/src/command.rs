@@ -1,9 +1,9 @@
 //! One-off commands: a component with `wasi:cli/run` (0.2 or 0.3), run once with the stdin, stdout and stderr of this
 //! process.
 //!
-//! A command has no time or memory limit, because the user who started it can stop it. Dropping the future stops it
-//! even in an endless loop. A command can reach only what its [`CommandSettings`] grant, and the default settings grant
-//! nothing.
+//! A command has no time or memory limit, because the user who started it can stop it. Dropping the future of
+//! [`Program::run`] stops the command, even in an endless loop. A command can reach only what its [`CommandSettings`]
+//! grant, and the default settings grant nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,19 +37,21 @@ pub struct CommandSettings {
     pub directories: Vec<Directory>,
     /// Sends the command's outgoing HTTP requests. `None` refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// Decides which sockets the command may use. `None` refuses every address and every look-up of a name.
+    /// Decides which sockets the command may use. `None` refuses every address and every look-up of a host name.
     pub sockets: Option<Arc<dyn SocketPolicy>>,
 }
 
-/// What a guest wants to use a socket address for.
+/// The use of a socket address that a guest requests permission for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketUse {
-    /// Exchange data with a peer at this address, on the guest's initiative.
+    /// The guest connects to a TCP peer at the socket address, or exchanges UDP datagrams with a peer at the socket
+    /// address.
     Connect,
-    /// Bind to this local address. A guest that only connects also requests this, for the unspecified address and port
-    /// 0, before each connection.
+    /// The guest binds a socket to the local socket address. A guest that only connects also requests this use, for the
+    /// unspecified address and port 0, before each connection.
     Bind,
-    /// Listen on this local address, or accept a connection from a peer at this address.
+    /// The guest listens for TCP connections on the local socket address, or accepts a TCP connection from a peer at
+    /// the socket address.
     Serve,
 }
 
@@ -173,7 +175,7 @@ impl Program {
             Ok(Ok(())) => Ok(0),
             Ok(Err(())) => Ok(FAILED),
             Err(error) => match error.downcast_ref::<I32Exit>() {
-                // An exit code is one byte. Like the operating system, this keeps only the low byte of a larger code.
+                // An exit code is one byte. Like the operating system, keeps only the low byte of a larger exit code.
                 Some(exit) => Ok(exit.0.to_le_bytes()[0]),
                 None => Err(CommandError::Trap(Failure::from_trap(&error, None))),
             },

@@ -19,7 +19,7 @@ const FRAME_BYTES_MAX: usize = 512;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The guest trapped or called `exit`. Its instance is dropped.
+    /// The guest trapped or called `exit`. Its instance is discarded.
     #[error("the guest trapped: {reason}")]
     Trap {
         /// The message of the trap.

@@ -1,8 +1,8 @@
 //! Events that happen while apps are served, and the trait that receives events.
 //!
-//! An event borrows its data: emitting an event to a sink that ignores it allocates nothing. A sink runs on the
-//! request's path and must not block. If a sink keeps an event's data, it copies the data and limits the size of the
-//! copies.
+//! An event borrows its data: emitting an event to a sink that ignores it allocates nothing. A sink is called while the
+//! request is being served, so it must not block. If a sink keeps an event's data, it copies the data and limits the
+//! size of the copies.
 
 use std::fmt::Display;
 
@@ -32,7 +32,7 @@ impl StandardStream {
 pub enum Event<'a> {
     /// A component printed a line.
     OutputLine {
-        /// The component.
+        /// The component that printed the line.
         component: &'a str,
         /// The stream that the line was printed to.
         stream: StandardStream,
@@ -76,7 +76,7 @@ pub enum Event<'a> {
     },
 }
 
-/// A receiver of events. Its methods are called on the request's path and must not block.
+/// A receiver of events. Its methods are called while requests are being served, and must not block.
 pub trait EventSink: Send + Sync + 'static {
     /// Returns `false` if the sink ignores all events. Emitters can then skip work that only events need.
     fn is_enabled(&self) -> bool {

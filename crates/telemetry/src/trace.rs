@@ -147,7 +147,7 @@ fn parse_hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// Writes the upper hexadecimal digits of `number`, as many as fit into `out`.
+/// Writes the most significant hexadecimal digits of `number`, as many as fit into `out`.
 fn write_hex(number: u64, out: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (index, digit) in out.iter_mut().enumerate() {

@@ -43,7 +43,7 @@ pub enum CallFailure {
 }
 
 impl CallFailure {
-    /// Creates the failure of a call whose callee trapped for a reason of its own.
+    /// Creates the failure of a call whose callee trapped for a reason other than a lost call.
     pub fn trap(reason: impl Into<String>) -> Self {
         Self::Trap { reason: reason.into(), lost: None }
     }

@@ -88,7 +88,8 @@ impl CodeCache {
     /// Opens `folder`, and the key file next to it. Creates the folder, for this user only, if it does not exist.
     ///
     /// # Errors
-    /// If the folder cannot be created, or if another user owns it or may write to it, because code is run from there.
+    /// If the folder cannot be created, or if another user owns it or may write to it. Such a user could change the
+    /// code that this process runs.
     pub fn open(folder: &Path) -> Result<Self, CodeError> {
         let failed = |source| CodeError::Folder { path: folder.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
@@ -138,8 +139,8 @@ impl CodeCache {
         Ok(removed)
     }
 
-    /// Returns the note that is stored under `key`. Unlike [`CodeCache::load`], this needs no engine with a pool, so it
-    /// is cheap.
+    /// Returns the note that is stored under `key`. Unlike [`CodeCache::load`], this function needs no engine with a
+    /// pool, so it is cheap.
     pub fn note(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.path(key, "note");
         let file = File::open(&path).ok()?;
@@ -423,7 +424,7 @@ mod tests {
         (engine, cache, keys)
     }
 
-    /// Replaces the file at `path` by a new file that contains `bytes`.
+    /// Replaces the file at `path` with a new file that contains `bytes`.
     fn replace(path: &Path, bytes: &[u8]) {
         fs::remove_file(path).unwrap();
         fs::write(path, bytes).unwrap();

@@ -30,9 +30,9 @@ pub(super) fn settings() -> Config {
     config.max_wasm_stack(GUEST_STACK_BYTES);
     config.epoch_interruption(true);
     config.cranelift_opt_level(OptLevel::Speed);
-    // Call stacks name functions but no source lines, because line information is a quarter of a file of compiled code
-    // and would be read at every trap. Unwind information is omitted because nothing unwinds through guests, and
-    // because the system is slow to register it for thousands of guests.
+    // Call stacks name functions but no source lines, because line information would take up a quarter of a file of
+    // compiled code and would be read at every trap. Unwind information is omitted because nothing unwinds through
+    // guests, and because the operating system is slow to register it for thousands of guests.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.generate_address_map(false);
     config.native_unwind_info(false);

@@ -25,8 +25,9 @@ use crate::pool::{Account, HostMemory};
 /// A guest's handle of an open file or folder.
 pub(crate) type Handle = Resource<Descriptor>;
 
-/// The maximum length in bytes of a path, a name, or the target of a link, without the zero byte at the end: the
-/// maximum of the system. A longer text gets the error that the system returns for such a text.
+/// The maximum length in bytes of a path, a file name, or the target of a symbolic link, without the terminating zero
+/// byte: the maximum of the operating system. For a longer text, a call returns the error that the operating system
+/// returns.
 const TEXT_BYTES_MAX: usize = 4095;
 
 /// The host memory of a call in bytes, without the call's texts: the job, and the job's entry in the queue.
@@ -70,8 +71,8 @@ impl FileCallState {
 
 /// An argument of a file function.
 pub(crate) trait FileArgument {
-    /// Returns the argument if it is a text, and an empty text otherwise. Only a text needs memory in addition to the
-    /// memory of the call.
+    /// Returns the argument if it is a text, and an empty text otherwise. Only texts are charged in addition to
+    /// [`CALL_BYTES`].
     fn text(&self) -> &str {
         ""
     }
@@ -191,8 +192,8 @@ pub(crate) fn again(handle: &Handle) -> Handle {
     Resource::new_borrow(handle.rep())
 }
 
-/// Returns the result of a WASI 0.2 function. The future is ready at its first poll, because the thread is allowed to
-/// block.
+/// Returns the result of a WASI 0.2 function. The future is ready at its first poll, because wasmtime does the work of
+/// a file function on the calling thread.
 pub(crate) fn now<T, E: From<io::Error>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     call.now_or_never().unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::WouldBlock).into()))
 }

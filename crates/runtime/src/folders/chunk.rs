@@ -136,8 +136,8 @@ fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
 #[cfg(not(target_os = "linux"))]
 use append_by_length as append;
 
-/// Appends `bytes` by reading the file's length and writing there. These are separate steps, so two concurrent writers
-/// of the same file can overwrite each other's bytes.
+/// Appends `bytes` by reading the file's length and then writing at this offset. These are separate steps, so two
+/// concurrent writers of the same file can overwrite each other's bytes.
 fn append_by_length(file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.write_at(bytes, file.metadata()?.len())
 }

@@ -1,4 +1,5 @@
-//! A storage for tests with a fixed amount of free space. A new measurement of the folders does not change the amount.
+//! A [`FolderStorage`] for tests, with a fixed amount of free space. A new measurement of the folders does not change
+//! the amount.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

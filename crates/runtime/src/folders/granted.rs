@@ -54,7 +54,7 @@ pub(crate) struct GrantedFolder {
 pub(crate) enum OpenDirectoryError {
     /// The account has reached its limit of open files.
     #[error(
-        "the granted directory `{guest}` cannot be opened: the tenant's guests have as many files open as they may"
+        "the granted directory `{guest}` cannot be opened: the tenant's guests have reached their limit of open files"
     )]
     TooMany {
         /// The path at which the guest sees the directory.
@@ -113,8 +113,8 @@ impl GrantedFolder {
         Ok(Self { dir: Dir::new(folder, perms, mode, true), identity, _open: open })
     }
 
-    /// Returns a new object for a handle of the directory. The wasmtime store that has the handle must also keep this
-    /// value.
+    /// Returns a new [`Descriptor`] of the directory, for a handle of a guest. The wasmtime store that contains the
+    /// handle must also keep this `GrantedFolder`.
     pub(crate) fn handle(&self) -> Descriptor {
         Descriptor::Dir(self.dir.clone())
     }

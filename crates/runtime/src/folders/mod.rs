@@ -23,8 +23,8 @@
 //!
 //! A folder that is created deeper than [`DEPTH_MAX`](isomer_disk::tree::DEPTH_MAX) is removed again, and the guest
 //! gets the error that the name is too long. (A limit on the number of parts of a path would not suffice, because a
-//! symbolic link makes a deep path short.) Moving a folder can put its subfolders below that depth. The folders can
-//! then no longer be measured, so the storage is treated as full.
+//! symbolic link makes a deep path short.) Moving a folder can put its subfolders below that depth. The granted folder
+//! can then no longer be measured, so the storage is treated as full.
 
 pub(crate) mod calls;
 pub(crate) mod chunk;

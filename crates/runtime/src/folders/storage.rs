@@ -8,11 +8,11 @@ use isomer_disk::tree::{self, DEPTH_MAX};
 
 /// The storage quota of a tenant, for writes to granted folders.
 pub trait FolderStorage: Send + Sync + 'static {
-    /// Records that guests have used the folders. If it is time to measure the folders again, a measurement starts in
-    /// the background.
+    /// Records that guests have used the tenant's granted folders. If it is time to measure the folders again, a
+    /// measurement starts in the background.
     fn touched(&self);
 
-    /// Returns the number of bytes that are free.
+    /// Returns the number of bytes that are left of the storage quota.
     fn room(&self) -> u64;
 
     /// Reserves `bytes` for a write. Returns false, without a reservation, if fewer bytes are free.
@@ -37,7 +37,8 @@ pub(crate) struct SpaceReservation {
 }
 
 impl SpaceReservation {
-    /// Reserves `bytes` without waiting. Returns `None` if the last measurement shows that fewer bytes are free.
+    /// Reserves `bytes` without waiting. Returns `None` if the last measurement of the folders shows that fewer bytes
+    /// are free.
     pub(crate) fn now(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         storage.claim(bytes).then(|| Self { storage: storage.clone(), bytes })
     }
@@ -104,8 +105,8 @@ pub(super) fn no_memory() -> std::io::Error {
     rustix::io::Errno::NOMEM.into()
 }
 
-/// Returns whether the folder is deeper than allowed below its granted folder, one of `roots`. Also returns true if the
-/// depth cannot be determined.
+/// Returns whether `folder` lies deeper below its granted folder, one of `roots`, than is allowed. Also returns true if
+/// the depth cannot be determined.
 pub(crate) fn is_too_deep(folder: &std::fs::File, roots: &[std::path::PathBuf]) -> bool {
     let roots: Vec<_> = roots.iter().filter_map(|root| tree::identity_of(root).ok()).collect();
     !matches!(tree::depth_below(folder, &roots), Ok(Some(depth)) if depth <= DEPTH_MAX)

@@ -129,8 +129,8 @@ pub(crate) struct FileOutput {
     /// The storage in which space is reserved; `None` if the tenant's storage has no limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: WriteState,
-    /// Whether the folders were measured again because no space was free. If no space is free afterwards, the storage
-    /// is full.
+    /// Whether the granted folders were measured again because no space was free. If no space is free afterwards, the
+    /// storage is full.
     has_counted: bool,
     _open: OpenFile,
 }

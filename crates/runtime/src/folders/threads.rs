@@ -125,7 +125,7 @@ impl FileThreads {
         number
     }
 
-    /// Runs jobs on the calling thread until there was no job for [`IDLE_TIME_MAX`].
+    /// Runs jobs on the calling thread until no job has arrived for [`IDLE_TIME_MAX`].
     fn work(&self) {
         self.state().starting -= 1;
         while let Some((account, FileJob { account: charged, work })) = self.next() {
@@ -138,7 +138,7 @@ impl FileThreads {
         }
     }
 
-    /// Waits for a job. Returns `None` if there was no job for [`IDLE_TIME_MAX`].
+    /// Waits for a job. Returns `None` if no job arrives within [`IDLE_TIME_MAX`].
     fn next(&self) -> Option<(u64, FileJob)> {
         let mut state = self.state();
         loop {
@@ -258,8 +258,8 @@ mod tests {
             while processor_time() < until {}
         };
         run(&account, spin).await.unwrap();
-        // A job is charged after its result is sent and before its thread takes another job, so this waits for the
-        // charge.
+        // A job is charged after its result is sent and before its thread takes another job, so this call waits until
+        // the job is charged.
         drop(hold_all(&account).await);
         assert!(account.used().cpu >= Duration::from_millis(5), "{:?}", account.used());
     }

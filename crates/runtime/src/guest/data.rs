@@ -37,8 +37,8 @@ use crate::pool::{Account, HostMemory, OutOfMemory};
 /// request would fail because of the leaks of earlier requests.
 const HANDLES_KEPT_PART: usize = 2;
 
-/// The maximum number of random bytes that one call returns. If a guest asks for more, WASI 0.3 returns this many, and
-/// WASI 0.2 traps.
+/// The maximum number of random bytes that one call returns. If a guest requests more, the function of WASI 0.3 returns
+/// this many, and the function of WASI 0.2 traps.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 /// The directories that are granted to an owner, each with the path at which the owner's guest sees it.
@@ -207,7 +207,7 @@ impl Guest {
         self.lowered = Some(memory);
     }
 
-    /// Returns the value through which denied requests of this group are reported.
+    /// Returns the value through which denied accesses of the group's guests are reported.
     pub fn denials(&self) -> &Denials {
         &self.template.denials
     }
@@ -281,7 +281,7 @@ impl Guest {
     }
 
     /// Returns whether another request might find too few free handles, because earlier requests left many handles
-    /// open. Uses the last count of handles.
+    /// open. Uses the numbers that were recorded when handles and tasks were last counted.
     pub(crate) fn is_cluttered(&self) -> bool {
         self.handles > self.template.handles_max() / HANDLES_KEPT_PART
             || self.entries > COMPONENT_HANDLES_MAX / HANDLES_KEPT_PART

@@ -17,7 +17,7 @@ pub(crate) struct HostCredit {
     memory: HostMemory,
     /// The number of bytes that the wasmtime store takes whatever its guest does. `memory` includes them.
     fixed_bytes: usize,
-    /// An upper bound of the number of bytes that the wasmtime store holds in addition to `fixed_bytes`.
+    /// An upper bound on the number of bytes that the wasmtime store holds in addition to `fixed_bytes`.
     used_bytes: usize,
 }
 

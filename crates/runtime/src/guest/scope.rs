@@ -63,7 +63,7 @@ pub(crate) struct RequestScope {
 pub(crate) struct TimeLimit {
     /// The time at which the work must have ended.
     pub(crate) deadline: Instant,
-    /// The time from the start of the work to the deadline, which is an upper bound of the remaining time.
+    /// The time from the start of the work to the deadline, which is an upper bound on the remaining time.
     pub(crate) allowed: Duration,
 }
 

@@ -27,8 +27,8 @@ pub trait Outbound: Send + Sync + 'static {
     /// Sends `request` for the component and returns the response.
     ///
     /// # Errors
-    /// `HttpRequestDenied` if the component has no grant for the host. If `denials` is `Some`, the denial is reported
-    /// there.
+    /// `HttpRequestDenied` if the component has no grant for the external host. If `denials` is `Some`, the denial is
+    /// reported there.
     fn send(
         &self,
         request: http::Request<WasiBody>,

@@ -63,7 +63,7 @@ impl Instance {
         self.store.data().limiter.held_bytes()
     }
 
-    /// Starts a request or call with this scope and time limit in the instance.
+    /// Starts a request or call with the scope `scope` and the time limit `until` in the instance.
     pub(crate) fn begin(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
         self.served += 1;
         self.store.set_epoch_deadline(1);

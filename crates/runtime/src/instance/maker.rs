@@ -38,7 +38,7 @@ pub(crate) struct InstanceMaker {
 }
 
 /// The maximum number of bytes that the host copies out of a guest for one call of a host function. Strings, lists and
-/// batches of values count.
+/// batches of values count towards it.
 const HOST_CALL_BYTES_MAX: usize = 32 << 20;
 
 impl InstanceMaker {

@@ -3,7 +3,7 @@
 //! | lane | threads | guests |
 //! | --- | --- | --- |
 //! | fast | the threads of the tokio runtime, which also do all input and output | every guest at first, for one `FAST_SLICE`, or `FAST_TOTAL` in short polls |
-//! | slow | as many as processors, at a lower priority | guests that have computed for longer |
+//! | slow | as many as there are processors, at a lower priority | guests that have computed for longer |
 //!
 //! A [`MeteredFuture`] is polled in the fast lane, within the task that owns the connection, so no other thread is
 //! woken. When the guest has used up its time in the fast lane, its future moves to the slow lane, and the task waits
@@ -13,10 +13,10 @@
 //!
 //! Guests of an account without limits share the process with no other tenant, so they stay in the fast lane.
 //!
-//! Three alternatives were rejected. With slices of 5 ms on the runtime's own threads, the p99 of a neighbour tenant
-//! was 2.7 to 28 times the value without hostile tenants, because a request waits for complete slices. With a thread
-//! for every guest, every request needs a wake-up, and there were a quarter fewer requests per second. With
-//! `SCHED_IDLE`, a thread that holds a lock may not run for seconds on a busy machine.
+//! Three alternatives were rejected. With slices of 5 ms on the runtime's own threads, the p99 latency of a neighbour
+//! tenant was 2.7 to 28 times the value without hostile tenants, because a request waits for complete slices. With a
+//! thread for every guest, every request needs a wake-up, and there were a quarter fewer requests per second. With
+//! `SCHED_IDLE`, a busy machine may keep a thread that holds a lock from running for seconds.
 
 mod meter;
 mod metered;

@@ -28,7 +28,7 @@ const KERNEL_SLICE_FAST: Duration = Duration::from_micros(300);
 /// started the calling thread.
 ///
 /// # Errors
-/// If the system refuses the change, as a sandbox may. The only consequence is that the thread delays others for
+/// If the system refuses the change, as a sandbox may. The only consequence is that the thread delays other threads for
 /// longer.
 pub(super) fn lower() -> io::Result<()> {
     set(libc::SCHED_BATCH, (nice_of_process()? + SLOW_NICE).min(NICE_MAX), KERNEL_SLICE_SLOW)

@@ -70,7 +70,7 @@ impl SlowLane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs jobs on the calling thread until there was no job for [`IDLE_TIME_MAX`].
+    /// Runs jobs on the calling thread until no job has arrived for [`IDLE_TIME_MAX`].
     fn work(&self) {
         if let Err(error) = priority::lower() {
             isomer_telemetry::debug!(%error, "cannot lower the priority of a thread");
@@ -81,7 +81,7 @@ impl SlowLane {
         }
     }
 
-    /// Waits for a job. Returns `None` if there was no job for [`IDLE_TIME_MAX`].
+    /// Waits for a job. Returns `None` if no job arrives within [`IDLE_TIME_MAX`].
     fn next(&self) -> Option<(AccountId, SlowJob)> {
         let mut state = self.state();
         loop {

@@ -1,7 +1,7 @@
 //! The state of the threads that poll guests, for the engine's epoch clock: when a poll began, and how long its guest
 //! may run before it should yield.
 //!
-//! Advancing the epoch interrupts all guests of the engine, because every running guest then checks its time. To
+//! Advancing the epoch interrupts all guests of the engine, because every running guest then checks its time limits. To
 //! interrupt them no more often than necessary, the epoch clock checks this state every millisecond while guests run.
 //! Between two regular ticks ([`EPOCH_TICK`](crate::engine::EPOCH_TICK)), it advances the epoch only if a guest has
 //! used up its time slice.
@@ -59,8 +59,8 @@ impl PollSlot {
         slot
     }
 
-    // The clock may read the beginning of this poll together with the slice of the previous poll. The only consequence
-    // is an unnecessary interruption, or one that is a millisecond late.
+    // The epoch clock may read the beginning of this poll together with the slice of the previous poll. The only
+    // consequence is an unnecessary interruption, or one that is a millisecond late.
     pub(crate) fn begin(&self, began: Instant, slice: Duration) {
         self.began_ns.store(nanoseconds_at(began), Ordering::Relaxed);
         self.slice_ns.store(u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);

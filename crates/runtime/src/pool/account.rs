@@ -322,8 +322,8 @@ impl Account {
         self.memory.release(bytes);
     }
 
-    /// Charges `bytes` of host memory, which must be done before they are allocated. The charge ends when the returned
-    /// value is dropped, so the value that owns the allocation should also own the charge.
+    /// Charges `bytes` of host memory. The caller must charge memory before it allocates the memory. The charge is
+    /// released when the returned value is dropped, so the value that owns the allocation should also own the charge.
     ///
     /// # Errors
     /// If the account has no memory left even after all its idle instances were evicted. Each refusal is counted.

@@ -132,9 +132,9 @@ impl Footprint {
     /// Returns the footprint of an instance of `component`. Function bodies are ignored, so a component with a
     /// footprint can still fail to compile.
     ///
-    /// The time and memory for this grow with the number of instances inside the component, as they do for compiling
-    /// the component. Most components with far too many instances are refused before that (see `nesting`). For the
-    /// other components, the caller must set limits, as for compiling.
+    /// The time and memory that this function takes grow with the number of instances inside the component, as they do
+    /// for compiling the component. Most components with far too many instances are refused before they are measured
+    /// (see `nesting`). For the other components, the caller must set limits, as for compiling.
     ///
     /// # Errors
     /// If the bytes are not a component, or if the engine cannot instantiate the component.

@@ -15,7 +15,7 @@ pub(crate) fn oldest_kept() -> u64 {
     now().saturating_sub(u64::try_from(IDLE_MAX.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The time since which the least recently used instance of one instance pool has been idle. The pool writes the time,
+/// The time at which the least recently used idle instance of one instance pool became idle. The pool writes the time,
 /// and other threads read it without a lock.
 #[derive(Debug)]
 pub(crate) struct IdleSince(AtomicU64);
@@ -24,7 +24,7 @@ impl IdleSince {
     /// The value for a pool without idle instances.
     const NONE: u64 = u64::MAX;
 
-    /// Sets the time since which the least recently used instance has been idle, as a value of [`now`]. `None` means
+    /// Sets the time at which the least recently used idle instance became idle, as a value of [`now`]. `None` means
     /// that no instance is idle.
     pub(crate) fn set(&self, since: Option<u64>) {
         self.0.store(since.unwrap_or(Self::NONE), Ordering::Relaxed);
@@ -144,8 +144,7 @@ impl<T> IdlePools<T> {
         None
     }
 
-    /// Makes every pool evict its old instances if one of its instances has been idle since a time earlier than
-    /// `before`.
+    /// Makes every pool evict its old instances if one of its instances became idle before the time `before`.
     pub(crate) fn evict_old(&self, before: u64) {
         let old: Vec<_> = {
             let list = self.list();

@@ -1,10 +1,10 @@
-//! A lower bound of the slots that an instance of a component takes, counted from the component's sections without
+//! A lower bound on the slots that an instance of a component takes, counted from the component's sections without
 //! resolving the component.
 //!
 //! Components can be nested so that a few hundred bytes contain millions of instances, and resolving them (see
-//! `footprint`) takes time and memory for each instance. This count reads the bytes once, so components above the limit
-//! can be refused before they are resolved. The count does not include a module or component that is instantiated by
-//! way of an import, an argument, or an export of an instance.
+//! `footprint`) takes time and memory for each instance. This module reads the bytes once, so components above
+//! [`Slots::MAX`] can be refused before they are resolved. The bound does not include a module or component that is
+//! instantiated by way of an import, an argument, or an export of an instance.
 
 use wasmtime_environ::wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,

@@ -174,7 +174,7 @@ impl Room {
         self.state().shares.held().instances()
     }
 
-    /// Returns the number of times that the engine's pool was full while this count showed free room.
+    /// Returns the number of times that the engine's pool was full while the runtime counted free room in it.
     pub(crate) fn miscounts(&self) -> u64 {
         self.miscounts.load(Ordering::Relaxed)
     }
@@ -414,8 +414,8 @@ impl RoomReservation {
     }
 
     /// Checks whether `error` states that wasmtime's pool is full. Every instance has a reservation, so the pool can
-    /// only be full if this count is wrong. Each occurrence is counted, and the first one is logged with the available
-    /// details.
+    /// only be full if the counted room is wrong. Each occurrence is counted, and the first one is logged with the
+    /// available details.
     pub(crate) fn check(&self, error: &wasmtime::Error, pool: &wasmtime::Engine) {
         if !error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return;
@@ -464,8 +464,8 @@ fn trusted(slots: Slots) -> Slots {
 /// The maximum number of stacks that [`trusted`] returns for one instance.
 const STACKS_TRUSTED: u32 = 2;
 
-/// Returns the limit because of which a reservation timed out. If there is no `shortage`, there was room, and the
-/// reservation only waited for earlier reservations of its account.
+/// Returns the limit that made a reservation time out. If `shortage` is `None`, there was room, and the reservation
+/// only waited for earlier reservations of its account.
 fn limit(shortage: Option<Shortage>, accounts: u32) -> RoomLimit {
     match shortage {
         Some(Shortage::Account(of)) => RoomLimit::Account { of },

@@ -122,8 +122,8 @@ impl Shares {
         }
     }
 
-    /// Adds an admitted instance to the count. `has` is the amount that its account held before. Returns the new
-    /// amount.
+    /// Adds an admitted instance to the amounts that accounts hold. `has` is the amount that the instance's account
+    /// held before. Returns the account's new amount.
     pub(crate) fn take(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
         let after = has.plus(PoolSizes::of(slots));
         self.held = self.held.plus(PoolSizes::of(slots));
@@ -132,8 +132,8 @@ impl Shares {
         after
     }
 
-    /// Removes a dropped instance from the count. `has` is the amount that its account held before. Returns the new
-    /// amount.
+    /// Subtracts a dropped instance from the amounts that accounts hold. `has` is the amount that the instance's
+    /// account held before. Returns the account's new amount.
     pub(crate) fn give_back(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
         let after = has.minus(PoolSizes::of(slots));
         self.held = self.held.minus(PoolSizes::of(slots));

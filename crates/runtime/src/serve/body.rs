@@ -63,7 +63,7 @@ const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
 const SMALL_RESPONSE_BYTES: usize = 2 << 10;
 
 impl ResponseBody {
-    /// Replaces the body of `response` by a [`ResponseBody`]. `unread` states whether the request's method forbids a
+    /// Replaces the body of `response` with a [`ResponseBody`]. `unread` states whether the request's method forbids a
     /// body in the response.
     pub(crate) fn of(
         response: http::Response<WasiBody>,
@@ -129,7 +129,7 @@ impl ResponseBody {
                     None => {}
                     Some(Some(missing)) => self.missing_bytes = Some(missing),
                     Some(None) if self.unread => {}
-                    // A client would mistake the extra bytes for the beginning of the next response.
+                    // A client would mistake bytes beyond the announced length for the beginning of the next response.
                     Some(None) => {
                         return Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseBodySize(None)))));
                     }

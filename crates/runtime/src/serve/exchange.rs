@@ -237,8 +237,8 @@ async fn call2(
     let Some(call) = call else { return Ok(()) };
     handle.finish_call_concurrent(accessor, call).await?;
     // Dropping the wasmtime store makes its bodies appear to be finished, which would be wrong for a body that the
-    // handler has left open. So the store is kept until the reader has read the available bytes and found that no more
-    // follow.
+    // handler has left open. So the store is kept until the reader of the response's body has read the available bytes
+    // and found that no more follow.
     if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {
         head.signals.set_returned();
         let _ = ended.await;

@@ -10,7 +10,7 @@ use isomer_telemetry::RequestId;
 
 use crate::guest::TimeLimit;
 
-/// A request, as far as the state machine needs information about it.
+/// The properties of a request that the state machine needs.
 pub(super) trait RequestState {
     /// Returns the current time limit of the request. It may grow when the head of the response is recorded.
     fn until(&self) -> TimeLimit;

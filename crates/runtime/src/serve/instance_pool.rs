@@ -33,7 +33,7 @@ pub(crate) struct PoolLimits {
     pub(crate) age_max: Duration,
 }
 
-/// An instance, as far as its pool needs information about it.
+/// The properties of an instance that its pool needs.
 pub(crate) trait PooledInstance: Send {
     /// Returns the number of requests that the instance has served.
     fn served(&self) -> u32;
@@ -85,7 +85,7 @@ pub(crate) struct InstancePool<I> {
 
 struct IdleInstance<I> {
     instance: I,
-    /// The time since which the instance has been idle, as a value of [`now`].
+    /// The time at which the instance became idle, as a value of [`now`].
     since: u64,
 }
 
@@ -139,7 +139,7 @@ impl<I: PooledInstance> InstancePool<I> {
         popped.map(|idle| idle.instance)
     }
 
-    /// Returns the time since which the pool's least recently used instance has been idle, for
+    /// Returns the time at which the pool's least recently used instance became idle, for
     /// [`IdlePools`](crate::pool::idle::IdlePools).
     pub(crate) fn since(&self) -> &Arc<IdleSince> {
         &self.since
@@ -191,7 +191,7 @@ impl<I> InstancePool<I> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Evicts the instances that have been idle since a time earlier than `before`.
+    /// Evicts the instances that became idle before the time `before`.
     fn evict_before(&self, before: u64) {
         let old = {
             let mut idle = self.idle();

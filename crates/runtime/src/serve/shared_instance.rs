@@ -2,7 +2,7 @@
 //!
 //! The instance's execution calls the handler for each request that arrives. It ends when no more requests can arrive,
 //! when the guest traps, or when a request is late. Every request that is left then gets the failure that
-//! [`InFlightRequests`] decides.
+//! [`InFlightRequests`] chooses for it.
 //!
 //! A request ends when its response has been read. If its guest still has work to do, that work continues next to later
 //! requests, and ends with the instance at the latest: the wasmtime store shows whether any work is left, but not which

@@ -51,7 +51,7 @@ struct Worker {
     /// The total number of requests that were sent to the worker.
     served: AtomicU32,
     created: Instant,
-    /// The time since which the worker has served no request, as a value of [`now`].
+    /// The time at which the worker was started or last became idle, as a value of [`now`].
     idle: AtomicU64,
 }
 
@@ -243,8 +243,8 @@ impl Worker {
         Eviction { bytes, is_gone: false }
     }
 
-    /// Returns the time since which the worker has served no request, as a value of [`now`]. Returns `None` while it
-    /// serves a request.
+    /// Returns the time at which the worker became idle, as a value of [`now`]. Returns `None` while it serves a
+    /// request.
     fn idle_since(&self) -> Option<u64> {
         (self.serving.load(Ordering::Acquire) == 0).then(|| self.idle.load(Ordering::Relaxed))
     }

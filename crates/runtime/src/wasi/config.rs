@@ -34,7 +34,7 @@ pub fn implements(interface: &str) -> bool {
     interface.split_once('@').is_some_and(|(path, version)| INTERFACES.contains(&path) && VERSIONS.contains(&version))
 }
 
-/// Defines the functions of the interface, which look up `values`.
+/// Defines the functions of the interface, which look up names in `values`.
 ///
 /// # Errors
 /// If the linker refuses a definition.

@@ -7,11 +7,11 @@ use wasmtime_wasi::filesystem::Descriptor;
 use super::{filesystem_p2, filesystem_p3};
 use crate::guest::Guest;
 
-/// The names of the interface in wasmtime's implementation.
+/// The id of the WASI 0.2 interface in wasmtime's implementation; `TYPES_P3` is the id of the WASI 0.3 interface.
 const TYPES_P2: &str = "wasi:filesystem/types@0.2.12";
 const TYPES_P3: &str = "wasi:filesystem/types@0.3.0";
 
-/// Replaces wasmtime's functions, which must already be defined, by the functions of this module.
+/// Replaces wasmtime's functions, which must already be defined, with the functions of this module.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     for types in [TYPES_P2, TYPES_P3] {
         // Dropping a handle also releases the permit of its open file.

@@ -89,7 +89,7 @@ macro_rules! calls {
     )*};
 }
 
-/// Replaces wasmtime's functions of these names by functions of this module.
+/// Replaces wasmtime's functions of these names with functions of this module.
 macro_rules! defined {
     ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_async($name, |store: Store<'_>, ($($argument,)*): ($($kind,)*)| {
@@ -238,7 +238,7 @@ async fn write(
         Err(code) => return Ok((Err(code),)),
     };
     let account = account(&store);
-    // Copies as many bytes as one write may have. The guest's buffer is dropped before this function waits.
+    // Copies as many bytes as one write may contain. The guest's buffer is dropped before this function waits.
     let buffer = bytes.as_ref();
     let chunk = match Chunk::copy(&account, &buffer[..buffer.len().min(CHUNK_BYTES)]) {
         Ok(chunk) => chunk,

@@ -78,7 +78,7 @@ macro_rules! calls {
     )*};
 }
 
-/// Replaces wasmtime's functions of these names by functions of this module.
+/// Replaces wasmtime's functions of these names with functions of this module.
 macro_rules! defined {
     ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(

@@ -29,7 +29,7 @@ const METHOD_BYTES_MAX: usize = 64;
 /// The maximum length of an authority in bytes. A host name has at most 253 bytes.
 const AUTHORITY_BYTES_MAX: usize = 1 << 10;
 
-/// The names of the interface in wasmtime's implementation.
+/// The id of the WASI 0.2 interface in wasmtime's implementation; `TYPES_P3` is the id of the WASI 0.3 interface.
 const TYPES_P2: &str = "wasi:http/types@0.2.12";
 const TYPES_P3: &str = "wasi:http/types@0.3.0";
 
@@ -40,7 +40,7 @@ fn is_long(text: &Text, bytes_max: usize) -> bool {
     text.as_ref().is_some_and(|text| text.len() > bytes_max)
 }
 
-/// Replaces wasmtime's functions, which must already be defined, by functions with limits and charges.
+/// Replaces wasmtime's functions, which must already be defined, with functions that have limits and charges.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     bound_p2(linker)?;
     bound_p3(linker)?;
@@ -108,7 +108,7 @@ charged_fields!(charge_p2, p2::bindings::http::types, to_value_p2);
 charged_fields!(charge_p3, p3::bindings::http::types, std::convert::identity);
 
 /// Turns the traps for too many or too large fields into errors of WASI 0.2. WASI 0.3 has the error `size-exceeded` for
-/// this case, but WASI 0.2 does not. So this returns `forbidden`, the error for well-formed values that the host
+/// this case, but WASI 0.2 does not. So the error is `forbidden`, which is for well-formed values that the host
 /// refuses.
 fn to_value_p2(to_value: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErrorP2> {
     to_value.or_else(|trap| match trap.downcast_ref::<FieldMapError>() {

@@ -25,7 +25,7 @@ fn bounds(account: &std::sync::Arc<Account>) -> Bounds {
 #[tokio::test]
 async fn idle_instances_are_charged_and_evicted_before_anything_is_refused() {
     let engine = engine(32);
-    // Apart from its own memory, an instance is charged ten pages of host memory, most of them for its stack.
+    // In addition to its own memory, ten pages of host memory are charged for an instance, most of them for its stack.
     let account = account(24 * PAGE, Duration::MAX);
     let (first, second) = (format!("(memory 10) {NOTHING}"), format!("(memory 12) {NOTHING}"));
     let (first, second) = (guest(&engine, &first, &bounds(&account)), guest(&engine, &second, &bounds(&account)));
@@ -98,7 +98,7 @@ async fn a_guest_is_stopped_when_its_account_owes_too_much() {
     let fields = format!("(func $start (loop $again (br $again))) (start $start) {NOTHING}");
     let failure = ask(&guest(&engine, &fields, &bounds(&poor)), LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Cpu, .. })), "{failure:?}");
-    // The other account has no such limit and is not affected.
+    // The account `rich` has no limit of processor time, so its guests are not affected.
     let rich = account(u64::MAX, Duration::MAX);
     ask(&guest(&engine, NOTHING, &bounds(&rich)), LONG).await.unwrap();
     assert_eq!(rich.used().refused_cpu, 0);

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The time in which the account's rate fills the empty bucket. It determines the size of the bucket.
+/// The time in which an empty bucket fills up at the account's rate. It determines the size of the bucket.
 const BUCKET: Duration = Duration::from_secs(1);
 
 /// The time after which a request may be retried if the account's rate is zero.

@@ -47,13 +47,13 @@ impl FastLaneCredit {
         let _ = self.left_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 
-    /// Adds the credit for the period since the last addition, and returns the sum.
+    /// Adds the credit for the period since the last addition, and returns the new credit.
     fn fill(&self, now: u64) -> i64 {
         let last = self.filled_ns.load(Ordering::Relaxed);
         let passed = now.saturating_sub(last);
         let due = u128::from(passed) * CREDIT_PER_SECOND.as_nanos() / 1_000_000_000;
         let due = i64::try_from(due).unwrap_or(i64::MAX);
-        // If several threads get here, only one adds the credit. Rounding loses at most a thousandth.
+        // If several threads get here, only one adds the credit. Rounding loses at most a thousandth of the credit.
         if due < 1_000 || self.filled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }
