@@ -13,7 +13,7 @@ pub struct Quotas {
     /// The maximum memory in bytes: linear memories and tables of all live instances, and the memory that the node
     /// itself needs for these instances and their requests.
     pub memory_bytes: u64,
-    /// The maximum processor time in milliseconds per second, averaged over some seconds: 1000 is one core.
+    /// The maximum processor time in milliseconds per second, averaged over a few seconds: 1000 is one core.
     pub cpu_ms_per_second: u32,
     /// The maximum number of requests that are served at the same time.
     pub requests_concurrent: u32,

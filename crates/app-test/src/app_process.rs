@@ -22,7 +22,7 @@ use crate::stubs::StubServer;
 /// The maximum time that an app may take to start. Compiling a large app takes minutes.
 const START_MAX: Duration = Duration::from_secs(600);
 
-/// The time that requests in progress have to finish when the process is stopped, in seconds.
+/// The maximum time that requests in progress may take to finish when the process is stopped, in seconds.
 const GRACE_S: &str = "5";
 
 /// The time after which a process that does not stop is killed.
@@ -149,7 +149,7 @@ impl AppProcess {
 
 /// Waits at most `timeout` until the process ends, without polling. Returns whether it has ended.
 fn ends_within(child: &Child, timeout: Duration) -> rustix::io::Result<bool> {
-    // The descriptor becomes readable when the process ends.
+    // A pidfd becomes readable when its process exits.
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let timeout = Timespec { tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
     Ok(poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout))? > 0)
@@ -174,7 +174,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Returns a channel that receives the first and the last lines of a pipe once, when the pipe is closed.
+/// Returns a channel that receives one message when the pipe is closed: the first and the last lines of the pipe.
 fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
     let (sender, receiver) = channel();
     let lines = lines(pipe);

@@ -15,7 +15,7 @@ const STATUS: u16 = 200;
 /// A difference between a response and the expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mismatch {
-    /// A description of the difference, of one line.
+    /// A one-line description of the difference.
     pub(crate) what: String,
     /// The lines of the response that are wrong, or the lines in which two texts differ.
     pub(crate) lines: Vec<String>,

@@ -111,7 +111,7 @@ impl TestClient {
         let Some((name, value)) = parts.next().and_then(|pair| pair.split_once('=')) else { return };
         let has_expired = parts.any(|attribute| match attribute.split_once('=') {
             Some((key, value)) if key.eq_ignore_ascii_case("max-age") => value.parse::<i64>().is_ok_and(|age| age <= 0),
-            // A server removes a cookie by an expiry date at the beginning of the Unix epoch.
+            // A server removes a cookie by setting its expiry date to the beginning of the Unix epoch.
             Some((key, value)) if key.eq_ignore_ascii_case("expires") => value.contains("1970"),
             _ => false,
         });

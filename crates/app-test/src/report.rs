@@ -102,7 +102,7 @@ fn ends(lines: &[String]) -> Vec<String> {
 
 /// A case that failed in the same way in one or more shapes.
 struct Failure<'a> {
-    /// The run of the script in the first of these shapes.
+    /// The run of the script in the first shape in which the case failed.
     run: &'a ScriptRun<'a>,
     failed: &'a FailedCase,
     shapes: Vec<&'a str>,

@@ -34,7 +34,7 @@ pub struct Script {
     pub cases: Vec<TestCase>,
 }
 
-/// A request and the expectations of its response.
+/// A request, and the expectations for its response.
 #[derive(Debug)]
 pub struct TestCase {
     pub(crate) name: String,
@@ -59,7 +59,7 @@ pub(crate) enum Body {
     Json(Value),
 }
 
-/// The expectations of a response.
+/// The expectations for a response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Expect {

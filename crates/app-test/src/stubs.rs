@@ -1,8 +1,8 @@
 //! Stubs: responses that a script defines for external hosts. A small HTTP server on the loopback interface serves
 //! them.
 //!
-//! The app's process sends requests for these hosts to this server, without TLS. The grants of the app are checked
-//! before, as for every request.
+//! The app's process sends requests for these hosts to this server, without TLS. As for every request, the app's grants
+//! are checked before the request is sent.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -44,7 +44,7 @@ impl StubServer {
     /// Starts a server for `stubs`. Returns `None` if `stubs` is empty.
     ///
     /// # Errors
-    /// If the server cannot listen at a loopback address.
+    /// If the server cannot listen on a loopback address.
     pub fn start(stubs: &[HostStub]) -> io::Result<Option<Self>> {
         if stubs.is_empty() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Parsers for flags whose values are addresses to listen at.
+//! Parsers for flags whose values are addresses to listen on.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
     parse_listen(text).map_err(|invalid| with_hint(&invalid))
 }
 
-/// Parses the value of `--admin`: an address to listen at, or `unix:PATH`.
+/// Parses the value of `--admin`: an address to listen on, or `unix:PATH`.
 pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
     if text.starts_with("unix:") {
         return text.parse().map_err(|error: isomer_admin::InvalidAddress| error.to_string());

@@ -178,7 +178,7 @@ fn denied(address: SocketAddr, purpose: SocketUse) -> Diagnostic {
             Diagnostic::warning(format!("a connection to `{address}` was denied")).hint(format!("--allow {address}"))
         }
         SocketUse::Bind | SocketUse::Serve => {
-            Diagnostic::warning(format!("listening at `{address}` was denied")).hint("allow everything: --allow '*'")
+            Diagnostic::warning(format!("listening on `{address}` was denied")).hint("allow everything: --allow '*'")
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Generates `docs/reference/cli.md`, `exit-codes.md` and `environment.md` from the definition of the command line. A
-//! test compares the files with the generated texts. With `ISOMER_BLESS=1`, it writes them.
+//! test compares the files with the generated texts. With `ISOMER_BLESS=1`, the test writes the files.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

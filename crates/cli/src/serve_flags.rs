@@ -18,7 +18,7 @@ pub(crate) struct ServeFlags {
     /// The shape of the app.
     #[arg(long, default_value = MONOLITH)]
     shape: String,
-    /// The address to listen at: `localhost:3000`, only a port (on 127.0.0.1), `[::1]:3000`, or `0.0.0.0:3000` for all
+    /// The address to listen on: `localhost:3000`, only a port (on 127.0.0.1), `[::1]:3000`, or `0.0.0.0:3000` for all
     /// networks. With port 0, the system chooses a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
     listen: SocketAddr,
@@ -33,7 +33,7 @@ pub(crate) struct ServeFlags {
     access_log: bool,
     #[command(flatten)]
     log: LogFlag,
-    /// The maximum time that requests in progress have to finish after the signal to stop, in seconds.
+    /// The maximum time that requests in progress may take to finish after the signal to stop, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     grace: u64,
     /// Serve an app for `isomer test`: use this folder for compiled code, print the line of JSON that `--json` prints
@@ -47,7 +47,7 @@ pub(crate) struct ServeFlags {
     /// Read the secrets from files in this folder. A file has the name of its secret.
     #[arg(long, value_name = "DIR", hide = true, requires = "test_mode")]
     test_secrets: Option<PathBuf>,
-    /// Send requests for the host to the address instead.
+    /// Send requests for HOST to ADDRESS instead.
     #[arg(long = "stub", value_name = "HOST=ADDRESS", hide = true, requires = "test_mode", value_parser = parse_stub)]
     stubs: Vec<(String, SocketAddr)>,
 }

@@ -22,8 +22,8 @@ pub enum LinkAddress {
 }
 
 impl LinkAddress {
-    /// Returns whether the address can only be on this machine: a Unix socket, a loopback address or `localhost`. Any
-    /// other name may resolve to another machine.
+    /// Returns whether the address always denotes this machine: a Unix socket, a loopback address or `localhost`. Any
+    /// other host name may resolve to another machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {

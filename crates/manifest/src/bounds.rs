@@ -99,8 +99,8 @@ impl Findings {
         self.is_error_left_out |= later.is_error_left_out;
     }
 
-    /// Returns the stored problems in the order of `source`. If problems were left out, the last diagnostic gives their
-    /// number.
+    /// Returns the stored problems, ordered by their locations in `source`. If problems were left out, a final
+    /// diagnostic states how many.
     pub(crate) fn finish(self, source: &SourceFile) -> Vec<Diagnostic> {
         let mut all = self.diagnostics.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect::<Vec<_>>();
         all.sort_by_key(|diagnostic| diagnostic.label.as_ref().map(|label| label.span));

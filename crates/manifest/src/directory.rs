@@ -6,7 +6,7 @@ use isomer_ids::InvalidText;
 
 use crate::model::DirGrant;
 
-/// A regular expression that matches the beginning of a guest path. Editors use it to check manifests.
+/// The `pattern` of a guest path in the JSON Schema. It matches only the beginning of a path.
 pub(crate) const GUEST_PATTERN: &str = "^/";
 
 impl DirGrant {

@@ -15,7 +15,7 @@ pub(crate) trait Keyword {
 }
 
 /// Either a text, which must be the keyword of `W`, or a value. Deserializing accepts any text. Lowering refuses a
-/// wrong text, because its message can suggest the intended keyword.
+/// wrong text, because an error of lowering can suggest the intended keyword.
 #[derive(Debug)]
 pub(crate) enum KeywordOr<W, T> {
     Text(String, PhantomData<W>),

@@ -1,6 +1,6 @@
-//! Addresses to listen at, as users write them: `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000`, `3000`.
+//! Addresses to listen on, as users write them: `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000`, `3000`.
 //!
-//! Host names other than `localhost` are refused, because an address to listen at must be an IP address of this
+//! Host names other than `localhost` are refused, because an address to listen on must be an IP address of this
 //! machine. An address without a host is a loopback address. So other machines reach a listener only if the node file
 //! or a flag says so (`0.0.0.0:3000`, `[::]:3000`).
 

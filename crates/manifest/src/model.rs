@@ -113,10 +113,10 @@ pub enum Reuse {
 }
 
 impl Reuse {
-    /// A new instance for every request and call.
+    /// One request or call: every request and every call gets a new instance.
     pub const FRESH: Self = Self::Times(1);
 
-    /// Returns the number of requests and calls, or `None` if it is unbounded.
+    /// Returns the maximum number of requests and calls, or `None` if it is unbounded.
     #[must_use]
     pub fn times(self) -> Option<u32> {
         match self {
@@ -210,7 +210,7 @@ pub struct ComponentLimits {
     /// The maximum time from the end of a request's head to the end of a response that is a stream of server-sent
     /// events: `stream = "1h"` or `stream.max`.
     pub stream_max: Option<Duration>,
-    /// The maximum time in which a stream of server-sent events may send nothing: `stream.idle = "60s"`.
+    /// The maximum time for which a stream of server-sent events may send nothing: `stream.idle = "60s"`.
     pub stream_idle: Option<Duration>,
     /// The maximum size of a request's body in bytes: `body = "10MiB"`.
     pub body_bytes: Option<u64>,

@@ -1,4 +1,4 @@
-//! Parses a manifest to an [`App`] in three steps: TOML, structure, meaning.
+//! Parses a manifest into an [`App`] in three steps: TOML, structure, meaning.
 //!
 //! 1. The TOML parser reads the text. If there are syntax errors, they are reported and the next steps do not run.
 //! 2. `structure.rs` checks keys and types against the schema, and removes invalid ones.

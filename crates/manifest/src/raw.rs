@@ -106,7 +106,7 @@ pub(crate) struct RawComponent {
     pub(crate) isolate: bool,
     /// Exported functions that are idempotent: calling one twice has the same effect as calling it once. If a call to
     /// such a function in another process is lost, the call is repeated. An entry is one function of an interface, or
-    /// an interface with all its functions. The version may be left out.
+    /// an interface with all its functions. The interface's version may be left out.
     #[serde(default)]
     pub(crate) idempotent: Vec<Spanned<FunctionText>>,
     /// Maximum number of requests that one instance serves at the same time. Use more than 1 only for components that
@@ -219,8 +219,8 @@ pub(crate) struct RawLimits {
     #[schemars(extend("default" = show_duration(ComponentLimits::REQUEST_DEADLINE_DEFAULT)))]
     pub(crate) request_deadline: Option<Spanned<DurationText>>,
     /// Maximum time from the end of a request's head to the end of a response that is a stream of server-sent events
-    /// (`text/event-stream`). A table sets this time (`max`) and the maximum time in which nothing is sent (`idle`,
-    /// default 60 s).
+    /// (`text/event-stream`). A table sets this time (`max`) and the maximum time for which the stream may send nothing
+    /// (`idle`, default 60 s).
     #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_MAX_DEFAULT)))]
     pub(crate) stream: Option<Spanned<RawStream>>,
     /// Maximum size of a request's body.
@@ -244,8 +244,8 @@ pub(crate) struct RawStreamTable {
     /// Maximum time from the end of the request's head to the end of the stream.
     #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_MAX_DEFAULT)))]
     pub(crate) max: Option<DurationText>,
-    /// Maximum time in which nothing is sent. An app can send a comment line (`:`) now and then to keep a stream
-    /// without events open.
+    /// Maximum time for which the stream may send nothing. To keep a stream without events open, an app can send a
+    /// comment line (`:`) periodically.
     #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_IDLE_DEFAULT)))]
     pub(crate) idle: Option<DurationText>,
 }
@@ -311,8 +311,8 @@ pub(crate) struct RawSqlStore {
     pub(crate) statement_timeout: Option<Spanned<DurationText>>,
 }
 
-/// Defines the types of text values: name of the type, rule for editors, example. Lowering checks the complete rules,
-/// because its message can state which rule a text breaks.
+/// Defines types of text values. Each entry contains the name of the type, the keywords of its JSON Schema, and an
+/// example. Lowering checks the complete rules, because its message can state which rule a text breaks.
 macro_rules! text_types {
     ($($(#[$doc:meta])* $type:ident: $title:literal, $rule:expr, $example:literal;)*) => {$(
         $(#[$doc])*

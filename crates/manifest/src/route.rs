@@ -9,8 +9,8 @@ use isomer_ids::InvalidText;
 
 use crate::model::Route;
 
-/// A regular expression that matches the beginning of a route. Editors use it to check manifests; [`FromStr`] checks
-/// the complete rule.
+/// The `pattern` of a route in the JSON Schema. It matches only the beginning of a route; [`FromStr`] checks the
+/// complete rule.
 pub(crate) const ROUTE_PATTERN: &str = "^/";
 
 /// A regular expression like [`ROUTE_PATTERN`] for a single path: it allows no query and no `...` at the end.
@@ -48,7 +48,7 @@ impl FromStr for Route {
             _ => (Some(path), false),
         };
         // The path is normalised, so that two notations of the same path are the same route and an encoded `..` is
-        // found.
+        // detected.
         let path = path.map(normal);
         let segments: Vec<&str> = path.as_deref().map(|path| path.split('/').collect()).unwrap_or_default();
         for (index, segment) in segments.iter().enumerate() {

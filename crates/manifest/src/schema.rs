@@ -11,7 +11,7 @@ use crate::raw::RawManifest;
 /// The schema of a manifest.
 pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawManifest>);
 
-/// Returns the JSON Schema (draft 7) of a type without references: every subschema is written where it is used.
+/// Returns the JSON Schema (draft 7) of a type. The schema contains no references: every subschema is inlined.
 ///
 /// Draft 7 is the version that TOML extensions of editors support.
 pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
@@ -20,8 +20,8 @@ pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
         settings.transforms.push(Box::new(RecursiveTransform(for_toml as fn(&mut schemars::Schema))));
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    // Maps of `serde_json` keep the order of insertion if any crate enables the feature for it. The generated documents
-    // must not depend on features of other crates, so the keys are sorted.
+    // Maps of `serde_json` keep the insertion order if any crate enables the feature `preserve_order`. The generated
+    // documents must not depend on features that other crates enable, so the keys are sorted.
     schema.sort_all_objects();
     schema
 }
@@ -40,7 +40,7 @@ pub(crate) fn as_text(schema: &Value) -> String {
 }
 
 /// Adapts a schema to TOML, which has no null: an optional value has the schema of the value, without null. Also
-/// replaces line breaks in descriptions by spaces.
+/// replaces line breaks in descriptions with spaces.
 fn for_toml(schema: &mut schemars::Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if object.get("default").is_some_and(Value::is_null) {

@@ -187,7 +187,7 @@ impl Check<'_> {
         let mut shown = String::new();
         for part in self.path.iter().map(String::as_str).chain((!key.is_empty()).then_some(key)) {
             if part.ends_with(']') {
-                // The part of a list's element repeats the key of the list (`routes[0]`), so the key in front of it
+                // The segment of a list element (`routes[0]`) repeats the key of the list, so the segment before it
                 // (`routes`) is removed.
                 shown.truncate(shown.rfind('.').map_or(0, |dot| dot + 1));
                 shown.push_str(part);
@@ -202,7 +202,8 @@ impl Check<'_> {
     }
 }
 
-/// Returns whether the value has the type that `schema` requires and, for a whole number, is within the bounds.
+/// Returns whether the value has the type that `schema` requires and, if it is a whole number, is within the bounds
+/// that `schema` sets.
 fn fits(value: &DeValue<'_>, schema: &Value) -> bool {
     match (text(schema, "type"), value) {
         (Some("string"), DeValue::String(_))

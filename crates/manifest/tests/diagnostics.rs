@@ -1,5 +1,4 @@
-//! Snapshots of the diagnostics of manifests, for people and programs: one for each file in `tests/bad` and
-//! `tests/good`.
+//! Snapshots of the rendered diagnostics of manifests: one for each file in `tests/bad` and `tests/good`.
 
 use std::path::{Path, PathBuf};
 

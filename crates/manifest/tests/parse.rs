@@ -1,4 +1,4 @@
-//! Tests of the app that a manifest is parsed to.
+//! Tests of the app that a manifest is parsed into.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

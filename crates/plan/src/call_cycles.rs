@@ -2,7 +2,7 @@
 //!
 //! Such calls work, and the plan contains a note about them. A request that goes through the cycle holds an instance of
 //! the first composition while it waits for a second instance of the same composition. If all instances are busy, the
-//! call is refused. This cannot happen if the components are fused into one group.
+//! call is refused. This cannot happen if the components are fused into one composition.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -82,19 +82,20 @@ pub struct TypeHash(pub [u8; 16]);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum ValueClass {
-    /// Only plain values: numbers, text, lists, records, variants.
+    /// The functions pass only plain values: numbers, text, lists, records, variants.
     Plain,
-    /// At least one type that the engine disables by default: a list of fixed length, a map or an error context.
+    /// The functions pass at least one type that the engine disables by default: a list of fixed length, a map or an
+    /// error context.
     Experimental {
-        /// The first such type that was found, as WIT.
+        /// The first disabled type that was found, as WIT.
         type_name: String,
     },
-    /// At least one `stream` or `future`.
+    /// The functions pass at least one `stream` or `future`.
     Streaming {
-        /// The first such type that was found, as WIT.
+        /// The first `stream` or `future` type that was found, as WIT.
         type_name: String,
     },
-    /// At least one resource. Its handles are valid in one wasmtime store only.
+    /// The functions pass at least one resource. Its handles are valid in one wasmtime store only.
     Pinned {
         /// The first resource that was found.
         type_name: String,

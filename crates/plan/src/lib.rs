@@ -4,7 +4,7 @@
 //! may reach. An app that cannot work is refused with a diagnostic that points at the manifest and states what to
 //! change. The modules, in the order in which they decide:
 //!
-//! 1. `links`: which component provides which import, and whether importer and exporter agree about the functions;
+//! 1. `links`: which component provides which import, and whether importer and exporter agree on the functions;
 //! 2. `placement` and `handle_sharing`: groups, isolated components, the mode of each seam, the order of instantiation;
 //! 3. `access`, `stores` and `routes`: grants, which process opens which store, routes, and the process that serves them;
 //! 4. `host_imports`: what a group's composition imports from the host, shared by its components or under labels;

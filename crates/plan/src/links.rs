@@ -1,5 +1,5 @@
 //! Decides which export provides which import: the export of the same interface, or the one that a link in the manifest
-//! names. Checks that importer and exporter agree about the types.
+//! names. Checks that importer and exporter agree on the types.
 
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Returns the other components that export the interface in any version.
+    /// Returns the exports of the interface, in any version, by components other than this one.
     fn exporters(&self, id: &InterfaceId) -> impl Iterator<Item = Exporter<'a>> {
         let path = id.path();
         self.types.iter().filter(|(name, _)| *name != self.name).flat_map(move |(name, ty)| {

@@ -29,7 +29,7 @@ pub(crate) enum Separation {
     Handles {
         /// The package that defines the handles' resources, for example `wasi:keyvalue`.
         package: String,
-        /// The first of the components that pass these handles to each other. All of them are isolated together.
+        /// The first of the components that pass handles of `package` to each other. All of them are isolated together.
         with: ComponentName,
     },
 }
@@ -179,8 +179,8 @@ impl Separation {
 /// Returns an error if the seam is not fused and the interface's values cannot cross it.
 pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Placement>) -> Option<Diagnostic> {
     let link = &seam.link;
-    // Streams and handles cannot leave a wasmtime store. If a mode of seams supports streams one day, this function
-    // must allow it.
+    // Streams and handles cannot leave a wasmtime store. If a seam mode supports streams in the future, this function
+    // must allow them.
     let (what, type_name, instead) = match &seam.class {
         ValueClass::Plain => return None,
         ValueClass::Pinned { type_name } => {

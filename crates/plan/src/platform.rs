@@ -95,7 +95,7 @@ const PACKAGES: &[Package] = &[
         tracks: &["0.2", "0.3"],
         interfaces: &[("preopens", Own(Some(Grant::Dirs))), ("types", Free)],
     },
-    // These interfaces need no grant, because the host refuses every address for every component.
+    // The interfaces of `wasi:sockets` need no grant, because the host refuses every address for every component.
     Package {
         name: "wasi:sockets",
         tracks: &["0.2", "0.3"],
@@ -129,8 +129,8 @@ const PACKAGES: &[Package] = &[
             ("store", Own(Some(Grant::Kv))),
         ],
     },
-    // The drafts differ only in their versions and in the name of the interface: `runtime` or `store`. Spin implements
-    // the second draft.
+    // The drafts of `wasi:config` differ only in their versions and in the name of the interface: `runtime` or `store`.
+    // Spin implements the second draft.
     Package {
         name: "wasi:config",
         tracks: &["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"],
@@ -230,8 +230,8 @@ impl Grant {
         }
     }
 
-    /// Returns whether language runtimes import the interface into every program. A warning about a missing grant would
-    /// be wrong then.
+    /// Returns whether language runtimes import the interface into every program. For such an interface, a warning
+    /// about a missing grant would be wrong.
     pub(crate) fn is_ambient(id: &InterfaceId) -> bool {
         matches!(id.package_name().as_str(), "wasi:cli" | "wasi:filesystem")
     }

@@ -11,7 +11,7 @@ use isomer_manifest::{App, Reuse};
 
 use crate::model::{Http, PlannedGroup};
 
-/// The reuse of a group's instances, and the component that decided it.
+/// The reuse of a group's instances, and the component (`by`) whose reuse the whole group has.
 struct Decided<'a> {
     reuse: Reuse,
     by: &'a ComponentName,

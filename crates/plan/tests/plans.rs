@@ -54,7 +54,8 @@ fn shop() -> Planned {
                 component(
                     &with_std(&[
                         "wasi:http/types@0.3.0",
-                        // The exported interface has more functions: tools remove unused functions from an import.
+                        // The exported interface has more functions than the imported one: tools remove unused
+                        // functions from an import.
                         "shop:catalog/products@0.1.0 { list: func() -> list<product> }",
                         CART,
                         ORDERS,

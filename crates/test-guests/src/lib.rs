@@ -25,7 +25,7 @@ pub fn path(name: &str) -> PathBuf {
         guests_dir().display()
     );
     let target_dir = TARGET_DIR.get_or_init(build);
-    // Cargo replaces `-` by `_` in the file name of a library, but not in the file name of a program.
+    // Cargo replaces `-` with `_` in the file name of a library, but not in the file name of a program.
     let is_program = guests_dir().join(name).join("src/main.rs").is_file();
     let stem = if is_program { name.to_owned() } else { name.replace('-', "_") };
     target_dir.join(TARGET).join("release").join(format!("{stem}.wasm"))

@@ -88,7 +88,7 @@ fn resolve(show: &dyn Fn(&str) -> Result<Option<Stanza>, ToolchainError>) -> Res
     let lld = format!("lld-{llvm}");
     find(&lld)?;
     find("wasi-libc")?;
-    // All these packages are built from one source package, so all are downloaded in the compiler's version, even if
+    // These four packages are built from one source package, so all are downloaded in the compiler's version, even if
     // apt has other versions.
     let version = &rustc.version;
     let mut unpack: Vec<String> = ["rustc-web", &std_name, "libstd-rust-web-dev", "rust-web-src"]

@@ -28,7 +28,7 @@ fn builders(profile: BuildProfile) -> [Box<dyn Builder>; 3] {
 /// error's hints say how to install one.
 ///
 /// # Errors
-/// If a component cannot be built. Other components may have been built before.
+/// If a component cannot be built. Other components may already have been built.
 pub fn build_app(app: &App, app_dir: &Path, report: ProgressReporter<'_>) -> Result<Vec<BuiltComponent>, BuildError> {
     build_app_as(app, app_dir, BuildProfile::Release, report)
 }

@@ -75,7 +75,7 @@ fn sibling(dir: &Path, suffix: &str) -> PathBuf {
     dir.with_file_name(name)
 }
 
-/// Installs the linker and its library if they are missing and `system` allows it. Returns the packages of the
+/// Installs the linker and the LLVM library if they are missing and `system` allows it. Returns the packages of the
 /// toolchain.
 fn install_packages(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Packages, ToolchainError> {
     let packages = match apt::packages() {

@@ -34,7 +34,7 @@ pub enum ToolchainError {
         name: String,
     },
     /// The operating system is not Debian, so Debian's packages cannot be used.
-    #[error("this is not Debian")]
+    #[error("the operating system is not Debian")]
     NotDebian,
     /// The user has no cache folder, in which the toolchain would be assembled.
     #[error("no cache folder: HOME is not set")]
@@ -104,7 +104,7 @@ impl ToolchainError {
     pub fn is_unsupported_machine(&self) -> bool {
         match self {
             Self::NotDebian | Self::NoCacheDir | Self::Apt { .. } | Self::TimedOut { .. } => true,
-            // An installation uses these programs only to download and install packages.
+            // An installation uses `rustup`, `apt-get` and `sudo` only to download and install packages.
             Self::CommandFailed { command, .. } | Self::CannotRun { command, .. } => {
                 ["rustup ", "apt-get ", "sudo "].iter().any(|program| command.starts_with(program))
             }
@@ -112,7 +112,7 @@ impl ToolchainError {
         }
     }
 
-    /// Returns hints for the user, each of one line.
+    /// Returns hints for the user, one line each.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::NoRust(_) => vec!["install Rust: https://rustup.rs".to_owned()],
@@ -217,7 +217,7 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// Returns hints for the user, each of one line.
+    /// Returns hints for the user, one line each.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Toolchain(error) => error.hints(),

@@ -18,7 +18,7 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), PathError> {
     fs::create_dir_all(path).map_err(at(path, "made"))
 }
 
-/// Removes a file, a link, or a folder with its contents, if it exists.
+/// Removes a file, a symbolic link, or a folder with its contents, if it exists.
 pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
     let result = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
@@ -31,7 +31,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
     }
 }
 
-/// Renames a file or folder. Both paths must be in one file system.
+/// Renames a file or folder. Both paths must be on the same file system.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
     fs::rename(from, to).map_err(at(to, "put in its place"))
 }

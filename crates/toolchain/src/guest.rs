@@ -112,7 +112,7 @@ impl GuestToolchain {
         command("cargo", self.dir.as_deref())
     }
 
-    /// Returns a description of the toolchain for people, of one line.
+    /// Returns a one-line description of the toolchain for people.
     pub fn describe(&self) -> String {
         match &self.dir {
             None => format!("{} with {TARGET}", self.version),

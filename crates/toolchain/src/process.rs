@@ -23,7 +23,7 @@ pub type ProgressReporter<'a> = &'a mut dyn FnMut(BuildProgress<'_>);
 /// contain the cause.
 const OUTPUT_LINES_MAX: usize = 400;
 
-/// The interval between two checks whether a program that prints nothing has ended. Usually, the end of its output is
+/// The interval at which a program that prints nothing is checked for its exit. Usually, the end of its output is
 /// noticed first.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 

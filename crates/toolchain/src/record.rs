@@ -140,7 +140,7 @@ pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
 }
 
 /// Returns the folder of components that Cargo built with `profile`. Each profile has its own folder, so that a
-/// component is never used for the other profile.
+/// component that was built with one profile is never used for the other.
 pub(crate) fn cargo_dir(build_dir: &Path, profile: BuildProfile) -> PathBuf {
     match profile {
         BuildProfile::Release => build_dir.to_owned(),

@@ -28,7 +28,7 @@ const DIRS_MAX: usize = 50_000;
 const LINKS_MAX: usize = 40;
 
 /// A folder on the way to a wanted path is always watched if it has more segments than this: `/` has one, `/home` two.
-/// Any other folder is watched only if the next segment of the path is missing, is a link, or is the last one.
+/// Any other folder is watched only if the next segment of the path is missing, is a symbolic link, or is the last one.
 const DEPTH_MIN: usize = 2;
 
 /// The paths to watch. They do not have to exist.
@@ -39,14 +39,14 @@ pub struct WatchSet {
     products: BTreeSet<PathBuf>,
 }
 
-/// The folders to watch for a [`WatchSet`], and which changes in them require a build. Valid until a folder or link on
-/// the way to a wanted path changes.
+/// The folders to watch for a [`WatchSet`], and which changes in them require a build. Valid until a folder or symbolic
+/// link on the way to a wanted path changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchFolders {
-    /// The folders to watch, each without its subfolders. All exist, and no path contains a link.
+    /// The folders to watch, each without its subfolders. All exist, and no path contains a symbolic link.
     pub dirs: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
-    /// The folders and links on the way to wanted paths, including those that do not exist yet.
+    /// The folders and symbolic links on the way to wanted paths, including those that do not exist yet.
     steps: BTreeSet<PathBuf>,
     trees: BTreeSet<PathBuf>,
     products: BTreeSet<PathBuf>,
@@ -79,7 +79,7 @@ impl WatchSet {
         }
     }
 
-    /// Returns the folders to watch now. Reads folders and links.
+    /// Returns the folders to watch now. Reads folders and symbolic links.
     pub fn folders(&self) -> WatchFolders {
         let mut folders = WatchFolders::default();
         for file in &self.files {
@@ -114,8 +114,8 @@ impl WatchFolders {
         !is_temporary(path) && !self.products.contains(path) && self.trees.iter().any(is_in)
     }
 
-    /// Resolves `path` through all folders and links, and adds each of them. Returns the resolved path, or `None` if it
-    /// does not exist.
+    /// Resolves `path` through all folders and symbolic links, and adds each of them. Returns the resolved path, or
+    /// `None` if it does not exist.
     fn trace(&mut self, path: &Path) -> Option<PathBuf> {
         let mut left: VecDeque<OsString> = parts(path).collect();
         let mut here = PathBuf::from("/");
@@ -151,7 +151,7 @@ impl WatchFolders {
         Some(here)
     }
 
-    /// Adds a folder with everything in it, and the files outside of the folder to which its links point.
+    /// Adds a folder with everything in it, and the files outside of the folder to which its symbolic links point.
     fn tree(&mut self, root: &Path) {
         self.trees.insert(root.to_owned());
         let mut dirs = vec![root.to_owned()];
@@ -195,7 +195,7 @@ fn is_tools_dir(dir: &Path) -> bool {
 }
 
 /// Returns all files below `dir`. Folders of tools, temporary files of editors, and files whose names are not UTF-8
-/// (which a record cannot contain) are left out. Links to folders are not followed.
+/// (which a record cannot contain) are left out. Symbolic links to folders are not followed.
 pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut dirs = vec![dir.to_owned()];
@@ -255,7 +255,7 @@ mod tests {
             fs::create_dir_all(dir.join(made)).expect("made");
         }
         fs::write(dir.join("built/1/k.wasm"), "1").expect("written");
-        // The wanted path is a link whose target contains a link to a folder.
+        // The wanted path is a symbolic link whose target contains a symbolic link to a folder.
         symlink("../built/current/k.wasm", dir.join("app/k.wasm")).expect("linked");
         symlink("1", dir.join("built/current")).expect("linked");
         let folders = watching(&dir.join("app/k.wasm"));

@@ -114,8 +114,8 @@ pub fn needed(wit: &Path) -> Result<Vec<&'static WitPackage>, NeedError> {
     Ok(found.into_values().collect())
 }
 
-/// Returns the platform's package for `used`, or `None` if its namespace is not the platform's, so the app must provide
-/// it.
+/// Returns the platform's package for `used`, or `None` if the namespace of `used` is not one of the platform's. The
+/// app must then provide the package.
 fn package(used: &Use) -> Result<Option<&'static WitPackage>, NeedError> {
     let name = &used.package;
     let of_name = format!("{}:{}", name.namespace, name.name);
@@ -136,7 +136,7 @@ fn package(used: &Use) -> Result<Option<&'static WitPackage>, NeedError> {
     }
 }
 
-/// Returns the name of the platform's package with the most similar name, in any namespace.
+/// Returns the name of the platform's package whose name is most similar to `name`, in any namespace.
 fn near_package(name: &str) -> Option<String> {
     let names = || packages().iter().filter_map(|package| Some((package.name, package.name.split_once(':')?.1)));
     let near = nearest(name, names().map(|(_, name)| name))?;

@@ -114,7 +114,7 @@ fn unknown_names_are_reported_with_their_place() {
         assert!(error.to_string().contains(said), "{line}: {error}");
         assert!(error.hint().is_some_and(|it| it.contains(hint)), "{line}: {:?}", error.hint());
     }
-    // A package with another namespace than the platform's must be provided by the app.
+    // A package in a namespace other than the platform's must be provided by the app.
     let text = "package my:app;\nworld w { import acme:sql/store; include wasi:config/imports@0.2.0-rc.1; }\n";
     fs::write(dir.path().join("a.wit"), text).expect("written");
     let found: Vec<String> = needed(dir.path()).expect("needed").into_iter().map(WitPackage::id).collect();

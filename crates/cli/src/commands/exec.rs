@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CliErro
     }
 }
 
-/// Opens the cache of compiled code. If it cannot be opened, the component is compiled in every run.
+/// Opens the cache of compiled code. If it cannot be opened, the component is compiled on every run.
 fn cache(console: &Console) -> Option<CodeCache> {
     let opened = CodeCache::open(&user_dirs::cache()?.join("exec"));
     let warn = |error: &CodeError| {

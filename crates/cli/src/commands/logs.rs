@@ -54,8 +54,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     })
 }
 
-/// Formats an entry of the log for people. All lines after the first one are indented, as are the lines of the
-/// backtrace, and control characters are escaped. So an app can neither forge an entry nor move the cursor.
+/// Formats an entry of the log for people. All lines after the first one, including those of a backtrace, are indented,
+/// and control characters are escaped. So an app can neither forge an entry nor move the cursor.
 fn shown(line: &LogLine) -> String {
     let LogLine { at_ms, component, stream, request, text, backtrace } = line;
     let source = escaped(component.as_deref().unwrap_or("node"));

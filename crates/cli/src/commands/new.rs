@@ -35,7 +35,7 @@ enum Template {
     Two,
 }
 
-/// The path and the text of a template's file.
+/// The path and the text of one file of a template.
 type File = (&'static str, &'static str);
 
 macro_rules! template {
@@ -112,7 +112,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Sets the permissions that a new folder usually has, because a temporary folder is private.
+/// Sets the usual permissions of a new folder. `folder` was created as a temporary folder, which is private.
 fn set_usual_permissions(folder: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).context("cannot set the folder's permissions")

@@ -54,8 +54,8 @@ pub(crate) struct Arguments {
     access_log: bool,
     #[command(flatten)]
     log: LogFlag,
-    /// The maximum time that requests and deployments in progress have to finish after the signal to stop, in seconds
-    /// [default: 30].
+    /// The maximum time that requests and deployments in progress may take to finish after the signal to stop, in
+    /// seconds [default: 30].
     #[arg(long, value_name = "SECONDS")]
     grace: Option<u64>,
 }

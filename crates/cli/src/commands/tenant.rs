@@ -35,7 +35,7 @@ struct Set {
     /// The maximum memory of all live instances of the tenant, for example `512MiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     memory: Option<u64>,
-    /// The maximum processor time, averaged over some seconds: `0.5` is half a core.
+    /// The maximum processor time, averaged over a few seconds: `0.5` is half a core.
     #[arg(long, value_name = "CORES", value_parser = cores_or_unlimited)]
     cpu: Option<u32>,
     /// The maximum number of concurrent requests.

@@ -1,5 +1,5 @@
-//! `isomer wit`: writes into an app's folder those of the platform's WIT packages that the app's worlds use. The app's
-//! bindings need them.
+//! `isomer wit`: writes WIT packages of the platform into an app's `wit/deps`: those that the app's worlds use. The
+//! app's bindings are generated from them.
 
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     Ok(())
 }
 
-/// Writes into the app's `wit/deps` the platform's packages that the app's worlds use.
+/// Writes WIT packages of the platform into the app's `wit/deps`: those that the app's worlds use.
 pub(crate) fn write(app: &Path) -> Result<(), CliError> {
     let wit = app.join(WIT);
     let wanted: Vec<&WitPackage> = needed(&wit).map_err(cannot_tell)?;

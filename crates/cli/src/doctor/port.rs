@@ -11,7 +11,7 @@ const ABOUT: &str = "port";
 /// The value in `/proc/net/tcp` for the state of a listening socket.
 const LISTEN: &str = "0A";
 
-/// Checks that this process can listen at `address`.
+/// Checks that this process can listen on `address`.
 pub(crate) fn free(address: SocketAddr) -> Finding {
     let hint = format!("listen elsewhere: --listen {}", SocketAddr::new(address.ip(), 0));
     match TcpListener::bind(address) {
@@ -24,7 +24,7 @@ pub(crate) fn free(address: SocketAddr) -> Finding {
     }
 }
 
-/// Returns the process that listens at `port`, for example `nginx (process 123)`. Processes of other users cannot be
+/// Returns the process that listens on `port`, for example `nginx (process 123)`. Processes of other users cannot be
 /// found.
 fn process_on(port: u16) -> Option<String> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
@@ -40,7 +40,7 @@ fn process_on(port: u16) -> Option<String> {
     Some(format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()))
 }
 
-/// Returns the inode of the socket that listens at `port`. `table` is the text of `/proc/net/tcp` or `tcp6`.
+/// Returns the inode of the socket that listens on `port`. `table` is the text of `/proc/net/tcp` or `tcp6`.
 fn listening_inode(table: &str, port: u16) -> Option<&str> {
     let port = format!(":{port:04X}");
     table.lines().skip(1).find_map(|line| {

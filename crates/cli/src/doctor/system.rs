@@ -17,16 +17,16 @@ const SOCKETS: &str = "sockets";
 const NODE: &str = "node";
 const COMPILERS: &str = "compilers";
 
-/// If a node on this machine can keep fewer apps loaded than this, a warning is shown. Such a node still works, but
-/// loads more apps from disk when requests arrive.
+/// The number of loaded apps below which a warning is shown. A node on this machine that can keep fewer apps loaded
+/// still works, but loads more apps from disk when requests arrive.
 const APPS_WANTED: u64 = 5_000;
 
 /// The value of `vm.max_map_count` below which a warning is shown. It is the default of Linux. Every instance needs
 /// several mappings, so a lower limit allows fewer instances.
 const MAP_COUNT_MIN: u64 = 65_530;
 
-/// If the soft limit of open files is lower than this, a warning is shown. A connection needs one descriptor, and the
-/// front door accepts ten thousand connections.
+/// The soft limit of open files below which a warning is shown. A connection needs one descriptor, and the front door
+/// accepts ten thousand connections.
 const OPEN_FILES_MIN: u64 = 10_240;
 
 /// Checks the limit `vm.max_map_count`.

@@ -22,7 +22,7 @@ pub(crate) struct HangupHandler {
 }
 
 impl HangupHandler {
-    /// Reloads after each signal. Runs until the node ends.
+    /// Reloads after each signal. Runs until the node exits.
     pub(crate) async fn follow(self, mut signals: Signal) {
         while signals.recv().await.is_some() {
             self.reload().await;
@@ -35,8 +35,8 @@ impl HangupHandler {
                 Ok(Ok(loaded)) => log_certificates(&self.log, &loaded),
                 Ok(Err(error)) => self
                     .log
-                    .error(format!("cannot reload the certificates, the previous ones stay in use: {}", chain(&error))),
-                Err(_) => self.log.error("cannot reload the certificates, the previous ones stay in use"),
+                    .error(format!("cannot reload the certificates; the previous ones stay in use: {}", chain(&error))),
+                Err(_) => self.log.error("cannot reload the certificates; the previous ones stay in use"),
             }
         }
         match self.audit.reopen().await {

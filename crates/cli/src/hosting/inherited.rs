@@ -1,6 +1,6 @@
 //! Listening sockets that a service manager passes to this process (sd_listen_fds(3)). The service manager keeps them
-//! open before the node starts and after it ends. So connections that arrive while no node runs wait for the next one
-//! and are not refused.
+//! open before the node starts and after it exits. So connections that arrive while no node runs are not refused: they
+//! wait until a node accepts them.
 //!
 //! The name of a socket gives its purpose: `http`, `https` or `admin` (`FileDescriptorName=` in systemd.socket(5)).
 
@@ -56,7 +56,7 @@ impl Inherited {
     }
 
     fn add(&mut self, name: &str, descriptor: OwnedFd) -> Result<(), CliError> {
-        let hint = "name each socket by what it is for: FileDescriptorName=http, https or admin";
+        let hint = "name each socket by its purpose: FileDescriptorName=http, https or admin";
         let refuse = |problem: &str| CliError::failed(format!("the service manager's socket `{name}` {problem}"), hint);
         let socket =
             listening(descriptor).with_context(|| format!("cannot use the service manager's socket `{name}`"))?;

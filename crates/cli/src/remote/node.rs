@@ -182,7 +182,7 @@ pub(crate) fn client_error(console: &Console) -> impl Fn(ClientError) -> CliErro
     }
 }
 
-/// Formats a problem that a node returned. Details of several lines come before the title.
+/// Formats a problem that a node returned. If its details have several lines, they come before the title.
 fn problem_error(console: &Console, problem: ApiProblem) -> CliError {
     let ApiProblem { kind, title, detail, hints, .. } = problem;
     let detail = detail.map(|detail| detail.lines().map(|line| escaped(line) + "\n").collect::<String>());

@@ -19,8 +19,8 @@ use isomer_project::{AppDir, ENV_FILE};
 use isomer_seam::Components;
 use sha2::Digest as _;
 
-/// Files and folders that are not packed if they are directly in the app's folder. Files with values of this machine
-/// are left out of all folders: see [`has_values`].
+/// Files and folders that are not packed if they are directly in the app's folder. Files that [`has_values`] recognises
+/// are left out of all folders.
 const LEFT_OUT: [&str; 3] = [".isomer", ".git", "target"];
 
 /// A release, and the bytes of its parts.
@@ -95,7 +95,7 @@ fn release_paths(app: &AppDir) -> Result<ReleasePaths, CliError> {
     let hosts = app.app.components.values().flat_map(|component| &component.grants.http);
     for authority in hosts.filter_map(|host| host.value.authority.as_ref()) {
         let path = in_app_dir(authority)?;
-        // Only links are checked here. A file that does not exist is reported when it is read.
+        // Only symbolic links are checked here. A file that does not exist is reported when it is read.
         let is_link = std::fs::symlink_metadata(root.join(&path)).is_ok_and(|found| found.is_symlink());
         if !is_link || leads_to_file(&root, &path)? {
             paths.files.insert(path);
@@ -127,8 +127,8 @@ fn in_app_dir(path: &Path) -> Result<PathBuf, CliError> {
     })
 }
 
-/// Adds all files and empty folders below `folder` to `paths`. A link is followed if it points to a file in the app's
-/// folder. It is an error if it points elsewhere.
+/// Adds all files and empty folders below `folder` to `paths`. A symbolic link is followed if it points to a file in
+/// the app's folder. It is an error if it points elsewhere.
 fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliError> {
     let whole = root.join(folder);
     let mut is_empty = true;
@@ -136,8 +136,8 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
         let path = folder.join(entry.file_name());
-        // `LEFT_OUT` applies only to the app's folder itself; files with values of this machine are left out
-        // everywhere.
+        // `LEFT_OUT` applies only to the app's folder itself; files that `has_values` recognises are left out of all
+        // folders.
         let name = entry.file_name();
         if (folder.as_os_str().is_empty() && LEFT_OUT.iter().any(|left_out| name == *left_out)) || has_values(&name) {
             continue;

@@ -107,12 +107,12 @@ fn the_target_of_a_link_is_watched() {
     symlink("1", workspace.path("built/current")).unwrap();
     symlink("built/current/hello.wasm", workspace.path("hello.wasm")).unwrap();
     let mut server = workspace.serve(&["dev"]);
-    // The target of the links is changed.
+    // The target of the symbolic links is changed.
     workspace.guest("http-hello-p2", "built/1/hello.wasm");
     assert_eq!(server.event()["event"], "replaced");
     workspace.guest("http-hello", "built/1/hello.wasm");
     assert_eq!(server.event()["event"], "replaced");
-    // A link on the path to the target is changed.
+    // A symbolic link on the path to the target is changed.
     symlink("2", workspace.path("built/next")).unwrap();
     std::fs::rename(workspace.path("built/next"), workspace.path("built/current")).unwrap();
     assert_eq!(server.event()["event"], "replaced");

@@ -205,8 +205,8 @@ fn members_log_to_one_stream_with_their_names() {
     let ready = log.find(|line| line.contains("is listening at")).unwrap();
     let address = ready.split("http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert_eq!(crate::support::get(&address, "/env?name=WHO").0, 200);
-    // The order of lines from different processes varies. So three lines are read while the processes run, the rest
-    // after the end, and all are sorted before they are compared.
+    // The order of lines from different processes varies. So three lines are read while the processes run and the rest
+    // after they have exited, and all lines are sorted before they are compared.
     let mut lines: Vec<String> = log.by_ref().take(3).collect();
     signal("INT", child.id());
     lines.extend(log);

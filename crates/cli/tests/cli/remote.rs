@@ -254,7 +254,7 @@ fn deploy() {
     assert_run!(remote.workspace, remote.run(&arguments));
     let asked = remote.asked();
     let uploads = asked.iter().filter(|asked| asked.starts_with("put-blob")).count();
-    // Three parts are uploaded: two components, and one part for two files, because these have the same bytes.
+    // Three parts are uploaded: two components, and one part for two files, because these have the same contents.
     assert_eq!(uploads, 3, "{asked:?}");
     assert_eq!(asked[0], "tenant acme");
     assert_eq!(asked.last().unwrap(), "deploy acme shop monolith");
@@ -428,7 +428,7 @@ fn swap() {
 fn no_node() {
     let workspace = Workspace::new();
     workspace.write("token", "0".repeat(64));
-    // No server can listen at port 0.
+    // No server can listen on port 0.
     assert_run!(workspace, workspace.run(&["status", "--node", "http://127.0.0.1:0", "--token-file", "token"]));
 }
 

@@ -174,12 +174,12 @@ fn log_levels_are_respected_and_secrets_are_never_logged() {
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        // The connection ends before a request. This is logged at level `debug`.
+        // The server closes the connection, because the client sends no valid request. This is logged at level `debug`.
         let mut broken = std::net::TcpStream::connect(server.address()).unwrap();
         broken.set_read_timeout(Some(TIMEOUT)).unwrap();
         broken.write_all(b"no HTTP\r\n\r\n").unwrap();
         let _ = broken.read_to_end(&mut answer);
-        // The server would wait for clients that have not closed their side.
+        // Both connections are closed here, because the server would otherwise wait for them when it shuts down.
         drop((stream, broken));
         server.log_to_the_end()
     };

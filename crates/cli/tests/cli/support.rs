@@ -151,7 +151,7 @@ impl Workspace {
     fn command_on(&self, socket: &TcpListener, name: &str, arguments: &[&str]) -> Command {
         let isomer = self.command(arguments);
         let mut command = Command::new("sh");
-        // `exec` replaces the shell by the program, so `$$` is the process id of the program.
+        // `exec` replaces the shell with the program, so `$$` is the process id of the program.
         command.args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 </dev/null"]);
         command.arg(isomer.get_program()).args(isomer.get_args()).current_dir(self.dir.path());
         for (variable, value) in isomer.get_envs() {
@@ -233,7 +233,7 @@ impl Server {
         urls.filter_map(with_scheme).next().unwrap()
     }
 
-    /// Returns the address at which the server's group accepts calls of other groups.
+    /// Returns the address at which the server's group accepts calls from other groups.
     pub(crate) fn link(&self) -> &str {
         self.ready["link"].as_str().unwrap()
     }
@@ -327,7 +327,7 @@ pub(crate) fn wait_for_end_of(pid: u32) {
         Err(error) => panic!("cannot watch process {pid}: {error}"),
     };
     let timeout = Timespec { tv_sec: TIMEOUT.as_secs().try_into().unwrap(), tv_nsec: 0 };
-    // The descriptor of a process becomes readable when the process ends.
+    // A pidfd becomes readable when its process exits.
     let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)).unwrap();
     assert_eq!(ended, 1, "process {pid} does not end");
 }

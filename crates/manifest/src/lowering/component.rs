@@ -209,7 +209,7 @@ impl Lowering<'_> {
                     Diagnostic::error(format!("`idempotent` of component `{name}` names no function"))
                         .code("empty-function")
                         .at(function.span, "")
-                        .hint("write an interface or a function of it, for example `\"shop:boutique/catalog.get-product\"`"),
+                        .hint("write an interface or one of its functions, for example `\"shop:boutique/catalog.get-product\"`"),
                 );
                 continue;
             }
@@ -231,7 +231,7 @@ impl Lowering<'_> {
                     Diagnostic::error(format!("a link of component `{name}` names no import"))
                         .code("empty-link")
                         .at(import.span, "")
-                        .hint("write the import's id, for example `\"shop:boutique/catalog\" = \"catalog\"`"),
+                        .hint("write the import's name, for example `\"shop:boutique/catalog\" = \"catalog\"`"),
                 );
                 continue;
             }

@@ -45,12 +45,13 @@ pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNo
 pub struct NodeFile {
     /// The settings of a node that serves apps of tenants.
     pub node: NodeSettings,
-    /// The address at which this group listens for calls of the other groups.
+    /// The address at which this group listens for calls from other groups.
     pub listen: Option<Spanned<LinkAddress>>,
     /// The addresses of the groups that this group calls, by the group's name. Each group has at least one address. The
     /// span of a key is the location of the group's name, and the span of a value is the location of the addresses.
     pub peers: BTreeMap<Spanned<String>, Spanned<Vec<LinkAddress>>>,
-    /// The certificates for mutual TLS. Required if an address is on another machine.
+    /// The certificates for mutual TLS. Required if an address of this group or of a group that it calls is not on this
+    /// machine.
     pub tls: Option<LinkTls>,
     for_node: settings::Tables,
     for_group: settings::Tables,

@@ -30,7 +30,7 @@ pub(crate) struct RawNodeFile {
     pub(crate) outbound: Option<Spanned<RawOutbound>>,
     /// For `isomer node`: limits. A request that exceeds a limit receives an error, or its connection is closed.
     pub(crate) limits: Option<Spanned<RawNodeLimits>>,
-    /// For `isomer run --group`: the address at which this group listens for calls of the other groups.
+    /// For `isomer run --group`: the address at which this group listens for calls from other groups.
     pub(crate) link: Option<Spanned<RawLink>>,
     /// For `isomer run --group`: the addresses of the groups that this group calls, by the group's name. A group with
     /// several addresses has several replicas. For each call, two of the addresses are chosen at random, and the call
@@ -60,9 +60,9 @@ pub(crate) struct RawNode {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawFront {
-    /// IP addresses and ports to listen at for HTTP without TLS. A bare port (`:80`) and `localhost:80` mean 127.0.0.1.
+    /// IP addresses and ports to listen on for HTTP without TLS. A bare port (`:80`) and `localhost:80` mean 127.0.0.1.
     pub(crate) listen: Option<Spanned<RawAddresses>>,
-    /// IP addresses and ports to listen at for HTTP over TLS. A bare port (`:443`) and `localhost:443` mean 127.0.0.1.
+    /// IP addresses and ports to listen on for HTTP over TLS. A bare port (`:443`) and `localhost:443` mean 127.0.0.1.
     pub(crate) listen_tls: Option<Spanned<RawAddresses>>,
     /// Certificates. The host name that the client requests (SNI) selects one of them. The files are read again when
     /// the node receives SIGHUP.
@@ -117,7 +117,7 @@ pub(crate) struct RawCertificate {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawAdmin {
-    /// A loopback address or a Unix socket to listen at.
+    /// A loopback address or a Unix socket to listen on.
     #[schemars(required)]
     #[schemars(extend("examples" = ["127.0.0.1:7171"]))]
     pub(crate) listen: Option<Spanned<AddressText>>,
@@ -210,12 +210,12 @@ pub(crate) struct RawNodeLimits {
     pub(crate) statement_timeout: Option<Spanned<DurationText>>,
 }
 
-/// The address at which this group listens for calls of the other groups.
+/// The address at which this group listens for calls from other groups.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawLink {
-    /// The address to listen at. Without `[tls]`, it must be a loopback address or a Unix socket.
+    /// The address to listen on. Without `[tls]`, it must be a loopback address or a Unix socket.
     #[schemars(required)]
     #[schemars(extend("examples" = ["0.0.0.0:7070"]))]
     pub(crate) listen: Option<Spanned<AddressText>>,

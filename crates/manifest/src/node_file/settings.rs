@@ -38,7 +38,7 @@ pub struct NodeSettings {
     pub proxy_protocol: bool,
     /// The address at which the admin API listens.
     pub admin_listen: Option<Spanned<LinkAddress>>,
-    /// Whether the admin API may listen at an address that other machines can reach.
+    /// Whether the admin API may listen on an address that other machines can reach.
     pub admin_remote: bool,
     /// The host names under which the admin API accepts requests, in addition to IP addresses and `localhost`.
     pub admin_hosts: Vec<String>,
@@ -150,7 +150,7 @@ impl Reader<'_> {
         self.value(text.map(|text| text.0), "bad-network", |text| text.parse())
     }
 
-    /// Returns a limit that is a count. Reports an error if the limit is 0, because the node could serve nothing.
+    /// Returns a limit that is a count. Reports an error if the limit is 0, because the node could then serve nothing.
     fn count(&mut self, written: Option<Spanned<u32>>) -> Option<u32> {
         let Spanned { value, span } = written?;
         if value == 0 {
