@@ -44,7 +44,7 @@ impl AccessRule {
                 format!("Needs the node's token, or a token of the tenant with the role `{role}`{}.", above(role))
             }
             Self::Own(role) => format!(
-                "Needs the node's token, or a token of any tenant with the role `{role}`{}, which reaches only the objects of its tenant.",
+                "Needs the node's token, or a token of any tenant with the role `{role}`{}, which gives access only to objects of its tenant.",
                 above(role)
             ),
         }

@@ -2,8 +2,8 @@
 //!
 //! An action that changes something has two lines: one before it begins, and one with its result. So every change has
 //! at least one line, even if the node is killed during the action. If the first line cannot be written, the action
-//! does not begin. A refused action has one line: for example, the token is missing or wrong, a browser sent the
-//! request, or a name is not valid. No line contains secrets or tokens.
+//! does not begin. An action that is refused has one line. For example, an action is refused if the token is missing or
+//! wrong, if a browser sent the request, or if a name is not valid. No line contains secrets or tokens.
 //!
 //! One thread writes the file. It writes all waiting lines together and then syncs the file once.
 
@@ -60,7 +60,7 @@ pub struct AuditEntry {
     /// The app's revision in service after the action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<ReleaseDigest>,
-    /// The number of refused requests that have got no line since the previous line about a refused request.
+    /// The number of refused requests that were not recorded since the previous line about a refused request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! The open connections of the admin API: limits their number, and chooses a connection to close for a new one.
 //!
 //! Any client that reaches the listener can open connections, even without a token. A connection is *unauthenticated*
-//! until a request on it is accepted, which needs a token that may call the operation.
+//! until a request on it is accepted. A request is accepted only if its token permits the operation.
 //!
 //! The number of unauthenticated connections is limited. At the limit, the registry looks for the client with the most
 //! unauthenticated connections, and closes the oldest of them for the new connection. So a client that sends its

@@ -15,7 +15,7 @@ use crate::audit::Requester;
 /// The reason why the admin API cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The address is refused, because other machines can reach it. They could try tokens and read the traffic.
+    /// The address is refused, because other machines can reach it. They could guess tokens and read the traffic.
     #[error(
         "refused to serve the admin API on `{address}`: other machines can reach this address, and the API is not encrypted"
     )]

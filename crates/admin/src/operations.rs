@@ -41,7 +41,7 @@ pub(crate) struct AppsQuery {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RemoveQuery {
-    /// Also remove the app's data. If not, the next app with this name gets the data.
+    /// Also remove the app's data. If `false`, the next app with this name gets the data.
     data: bool,
 }
 
@@ -215,7 +215,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "rollback",
             post.clone(),
             routes::ROLLBACK,
-            "Roll back to an earlier revision, with its stores if requested",
+            "Roll back to an earlier revision, and restore the snapshot of its stores if requested",
             |admin, named, rollback| {
                 let details = json!({ "to": rollback.revision, "to_snapshot": rollback.to_snapshot });
                 Ok((admin.rollback(named.caller()?, named.tenant()?, named.app()?, rollback), details))

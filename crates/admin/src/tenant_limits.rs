@@ -49,7 +49,7 @@ pub(crate) enum RequestKind {
     Read,
     /// The request uploads a part of a release.
     Upload,
-    /// The request changes something else.
+    /// The request changes something other than uploaded parts.
     Change,
 }
 
@@ -195,8 +195,9 @@ impl TenantLimits {
         Ok(RequestPermit { all: self.all.clone(), actions: self.actions.clone(), tenant, token, exclusive })
     }
 
-    /// Counts a refused request of the tenant. Returns `None` if the request gets no line in the audit log. If it gets
-    /// a line, returns how many refused requests have got no line since the previous line.
+    /// Counts a refused request of the tenant. Returns `None` if the request is not recorded in the audit log. If it is
+    /// recorded, returns how many refused requests were not recorded since the previous line about a refused request of
+    /// the tenant.
     pub(crate) fn count_refusal(&self, tenant: &TenantName) -> Option<u64> {
         lock(&self.all).use_of(tenant, Instant::now()).refusals.count()
     }

@@ -17,11 +17,11 @@ pub struct AppInfo {
     pub hosts: Vec<HostPattern>,
     /// The revision that serves requests.
     pub revision: ReleaseDigest,
-    /// The app's version, from the manifest of that revision.
+    /// The app's version, from the manifest of the revision that serves requests.
     pub version: String,
     /// The state of the app.
     pub state: AppState,
-    /// The time at which that revision was deployed, in seconds since 1970-01-01 00:00 UTC.
+    /// The time at which the revision that serves requests was deployed, in seconds since 1970-01-01 00:00 UTC.
     pub deployed_at: u64,
     /// Why the app cannot be loaded; absent unless the state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,15 +38,15 @@ pub enum AppState {
     Loaded,
     /// The app was stopped through the admin API. Its requests get status 503.
     Stopped,
-    /// The app could not be loaded. Its requests get status 500. The node tries again after pauses that grow up to one
-    /// minute.
+    /// The app could not be loaded. Its requests get status 500. After a pause, the next request loads the app again.
+    /// The pause becomes longer after each failure, up to one minute.
     Failed,
 }
 
 /// A revision of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionInfo {
-    /// The release digest, which is the revision's name.
+    /// The release digest, which identifies the revision.
     pub revision: ReleaseDigest,
     /// The app's version, from the revision's manifest.
     pub version: String,

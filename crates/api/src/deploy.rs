@@ -161,7 +161,7 @@ pub struct MissingParts {
 /// The result of a deployment: the revision serves requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeployReport {
-    /// The digest of the release, which is the revision's name.
+    /// The digest of the release, which identifies the revision.
     pub revision: ReleaseDigest,
     /// The revision that served requests before the deployment; `null` if the app had none.
     pub previous: Option<ReleaseDigest>,

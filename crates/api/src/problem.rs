@@ -45,7 +45,7 @@ pub enum ProblemKind {
     TooLarge,
     /// 422: the revision cannot run, because of its manifest, plan, types, compilation, first instance or health check.
     Refused,
-    /// 429: a quota of the tenant is reached, or the tenant's tokens exceed their request rate.
+    /// 429: a quota of the tenant or a limit on the use of the admin API is reached.
     Quota,
     /// 500: the node failed, for example because of its disk or memory.
     Failed,

@@ -25,7 +25,7 @@ pub struct Quotas {
     /// a host only if the list contains the host and the manifest grants it. `null` allows every public host that a
     /// manifest grants.
     pub outbound_hosts: Option<Vec<String>>,
-    /// The maximum number of bytes that the tenant's stores occupy on disk.
+    /// The maximum disk space in bytes that is charged to the tenant, for example for stores and writable folders.
     pub storage_bytes: u64,
     /// The maximum number of apps.
     pub apps: u32,

@@ -19,8 +19,8 @@ pub struct TenantInfo {
     pub usage: TenantUsage,
     /// The names of the tenant's apps.
     pub apps: Vec<AppName>,
-    /// The host names that the tenant owns. Other tenants cannot deploy apps under these names, or under names that one
-    /// of these wildcards matches.
+    /// The host names that the tenant owns. Other tenants cannot deploy apps under these names, or under names that a
+    /// wildcard in this list matches.
     pub hosts: Vec<HostPattern>,
     /// The names of the tenant's secrets. The API never returns their values.
     pub secrets: Vec<String>,
@@ -42,7 +42,7 @@ pub struct TenantUsage {
     pub requests_now: u32,
     /// The number of requests since the node started, including refused ones.
     pub requests: u64,
-    /// The number of bytes that the tenant's stores occupy on disk.
+    /// The disk space in bytes that is charged to the tenant, for example for stores and writable folders.
     pub storage_bytes: u64,
     /// The number of times that each quota was reached since the node started. Quotas that were not reached are absent.
     pub refused: BTreeMap<Quota, u64>,

@@ -1,7 +1,7 @@
 //! Tokens of tenants, in addition to the node's own token.
 //!
-//! A token is shown once, in the response that creates it ([`CreatedToken`]). A node stores only its digest
-//! ([`StoredToken`]).
+//! A token is shown once, in the response to the request that creates it ([`CreatedToken`]). A node stores only its
+//! digest ([`StoredToken`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,11 +15,11 @@ use isomer_ids::{Digest, InvalidText, TenantName, TokenId, TokenName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenRole {
-    /// Read the tenant, its apps, revisions and logs.
+    /// The token permits reading the tenant, its apps, revisions and logs.
     Read,
-    /// In addition, deploy, roll back, swap, stop and start apps.
+    /// In addition, the token permits deploying, rolling back, swapping, stopping and starting apps.
     Deploy,
-    /// In addition, set secrets, remove apps, create and revoke tokens.
+    /// In addition, the token permits setting secrets, removing apps, and creating and revoking tokens.
     Admin,
 }
 
@@ -93,7 +93,7 @@ impl TokenInfo {
     }
 }
 
-/// A token that was just created. Only this response contains the token itself.
+/// The response to a request that creates a token. No other response contains the token itself.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
     /// The public information about the token.
@@ -116,7 +116,8 @@ pub struct StoredToken {
     /// The public information about the token.
     #[serde(flatten)]
     pub info: TokenInfo,
-    /// The SHA-256 of the token. The token contains 256 bits of randomness, so a plain hash reveals nothing about it.
+    /// The SHA-256 digest of the token. The token contains 256 bits of randomness, so a plain hash reveals nothing
+    /// about it.
     pub digest: Digest,
 }
 

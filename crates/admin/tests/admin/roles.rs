@@ -226,7 +226,8 @@ async fn the_audit_log_names_the_token() {
     let shop = "/v1/tenants/acme/apps/shop";
     assert_eq!(served.ask_with(&token, "POST", &format!("{shop}/stop"), "").await.status, 200);
     assert_eq!(served.ask_with(&token, "DELETE", shop, "").await.status, 403);
-    // Reading an own object has no line in the audit log. The attempt to read another tenant's object has one.
+    // A request that reads the tenant's own object has no line in the audit log. The attempt to read another tenant's
+    // object has one.
     assert_eq!(served.ask_with(&token, "GET", shop, "").await.status, 200);
     assert_eq!(served.ask_with(&token, "GET", "/v1/tenants/rival/apps/shop/logs", "").await.status, 403);
     let lines = served.audit();
