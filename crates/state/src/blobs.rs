@@ -3,9 +3,9 @@
 //! A blob is written to a temporary file while its digest is computed. The file is then synced, and renamed only if the
 //! computed digest equals the announced one. So a file whose name is a digest is complete and correct.
 //!
-//! The files of a release are additional names (hard links) of blobs. Each query for a blob marks the blob as used. A
-//! blob without references is removed only some time after its last use, so that it is not removed between its upload
-//! and the deployment that needs it.
+//! The files of a release are hard links to blobs. Each query for a blob marks the blob as used. A blob without
+//! references is removed only some time after its last use, so that it is not removed between its upload and the
+//! deployment that needs it.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -116,8 +116,8 @@ impl Blobs {
         }
     }
 
-    /// Replaces the blob's file by a synced copy without other names. Used when the file system allows no more hard
-    /// links to the file.
+    /// Replaces the blob's file with a synced copy that has no other hard links. Used when the file system allows no
+    /// more hard links to the file.
     ///
     /// # Errors
     /// If the file system fails.
@@ -232,16 +232,17 @@ impl Upload {
         if !folder.is_dir() {
             make_private(folder).map_err(failed(folder))?;
             let above = folder.parent().expect("in the folder of all");
-            // Removes the folder if its name cannot be synced, because the next upload would assume that the name of an
-            // existing folder has been synced.
+            // Removes the folder if its directory entry cannot be synced, because the next upload would assume that the
+            // directory entry of an existing folder has been synced.
             sync_folder(above).inspect_err(|_| drop(fs::remove_dir(folder))).map_err(failed(above))?;
         }
         let was_there = self.goal.exists();
         fs::rename(&self.temporary, &self.goal).map_err(failed(&self.goal))?;
         let synced = sync_folder(folder);
         if synced.is_err() && !was_there {
-            // Removes the new blob if its name cannot be synced, because later uploads treat an existing blob as
-            // durable. A blob that existed before this upload is kept: it may be in use, and has the same bytes.
+            // Removes the new blob if its directory entry cannot be synced, because later uploads treat an existing
+            // blob as durable. A blob that existed before this upload is kept: it may be in use, and has the same
+            // bytes.
             let _ = fs::remove_file(&self.goal);
         }
         synced.map_err(failed(folder))
@@ -255,7 +256,8 @@ impl Drop for Upload {
     }
 }
 
-/// Returns whether the blob exists, has the expected bytes, and has other names, which are the files of releases.
+/// Returns whether the blob exists, has the expected size and digest, and has other hard links, which are the files of
+/// releases.
 fn is_linked(path: &Path, digest: &Digest, bytes: u64) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -279,7 +281,7 @@ fn mark_used(path: &Path) -> io::Result<()> {
     File::open(path)?.set_modified(SystemTime::now())
 }
 
-/// Syncs a folder. Without this sync, a crash can remove the name of a synced file.
+/// Syncs a folder. Without this sync, the directory entry of a synced file may be lost in a crash.
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Errors of reading and changing the node's state.
+//! The errors of operations on the node's state.
 
 use std::path::PathBuf;
 

@@ -2,10 +2,10 @@
 //!
 //! The pattern `shop.example` matches only this name; `*.shop.example` matches all names below `shop.example`, at any
 //! depth. A pattern claims all names that it matches, and all patterns that match only such names. Claims of two
-//! tenants must not overlap, because one tenant could then receive requests for the other tenant's names. This holds
-//! for the claims of apps and for those of the tenants themselves. Within a tenant, each pattern belongs to one app,
-//! and the most specific pattern serves a request. The pattern `*` serves all names that no other pattern matches, and
-//! claims only itself.
+//! tenants must not overlap. Otherwise, one tenant could receive requests for the other tenant's names. This rule
+//! applies to the claims of apps and to those of the tenants themselves. Within a tenant, each pattern belongs to one
+//! app, and the most specific pattern serves a request. The pattern `*` serves all names that no other pattern matches,
+//! and claims only itself.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -125,7 +125,7 @@ impl StateIndex {
         Ok(())
     }
 
-    /// Replaces the host names `before`, which `claim` owns, by the host names `after`.
+    /// Replaces the host names `before`, which `claim` owns, with the host names `after`.
     pub(crate) fn reclaim(&mut self, claim: &Claim, before: Vec<HostPattern>, after: &[HostPattern]) {
         for host in &before {
             self.hosts.remove(host, claim);

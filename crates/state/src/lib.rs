@@ -8,7 +8,7 @@
 //! | `tables` | the tables of the database |
 //! | [`hosts`] | claims on host names |
 //! | [`blobs`] | files named by their digest |
-//! | [`error`] | the errors of reading and changing the state |
+//! | [`error`] | the errors of operations on the state |
 //!
 //! All functions block, because they read and sync files. Tenants and apps are also kept in memory, so reading them
 //! does not wait for the disk. Packages are only in the database file.

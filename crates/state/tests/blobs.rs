@@ -93,7 +93,7 @@ fn a_blob_with_other_names_is_not_replaced_by_the_same_bytes() {
     fs::write(&name, "tex?").unwrap();
     assert_ne!(put_again().1, first);
     assert_eq!((fs::read(&path).unwrap(), fs::read(&name).unwrap()), (b"text".to_vec(), b"tex?".to_vec()));
-    // `renew` replaces a blob's file by a copy without other hard links.
+    // `renew` replaces a blob's file with a copy without other hard links.
     fs::remove_file(&name).unwrap();
     fs::hard_link(&path, &name).unwrap();
     let before = fs::metadata(&path).unwrap().ino();

@@ -9,7 +9,7 @@ use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_ids::TenantName;
 use isomer_state::{NodeState, Secret, StateError};
 
-/// The maximum time of a wait, which only detects a hang.
+/// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]

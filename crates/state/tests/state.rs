@@ -1,4 +1,5 @@
-//! The state of a node: rules for names, what is kept when the state is opened again, and which changes are refused.
+//! Tests of a node's state: rules for names, what is kept when the state is opened again, and which changes are
+//! refused.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
