@@ -18,8 +18,8 @@ use crate::revisions::snapshots;
 use crate::steps::ChangeStep;
 use crate::{problems, removals};
 
-/// The number of log lines that a request for logs returns: `LINES_DEFAULT` if the request names no number, and at most
-/// `LINES_MAX`.
+/// The number of log lines in the response to a request for logs: `LINES_DEFAULT` if the request specifies no number,
+/// and at most `LINES_MAX`.
 const LINES_DEFAULT: u32 = 100;
 const LINES_MAX: u32 = 10_000;
 

@@ -2,8 +2,8 @@
 //! revision.
 //!
 //! Files are removed as soon as their revision is refused. The hourly sweep would remove them only some hours later,
-//! and a tenant with thousands of refused deployments in an hour would fill the disk. Several apps may deploy the same
-//! revision at the same time, so only the last of these deployments removes the files. No other deployment of the
+//! and a tenant with thousands of refused deployments in an hour could fill the disk. Several apps may deploy the same
+//! revision at the same time, so only the deployment that ends last removes the files. No other deployment of the
 //! revision can begin during the removal.
 
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! A node: a server for the apps of many tenants, with its data directory, its state, and the operations of its admin
-//! API.
+//! A node: one process that serves the apps of many tenants, with its data directory, its state, and the operations of
+//! its admin API.
 //!
 //! This crate administers apps. It is based on the crate `isomer-apps`, which serves them. Start reading at [`Node`]:
 //! its fields are the parts of a node. The operations are `impl Node` blocks, each in the module for its subject.

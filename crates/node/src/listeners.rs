@@ -23,7 +23,7 @@ pub struct ListenerOptions {
     pub tls: Option<TlsSettings>,
     /// Listening sockets from a service manager. The service manager keeps them open when the node stops.
     pub inherited: Vec<(std::net::TcpListener, Encryption)>,
-    /// The trusted proxies in front of the node: it uses the client's address that they report.
+    /// The trusted proxies in front of the node. The node uses the client addresses that they report.
     pub proxies: Proxies,
     /// The front door's limits on connections, requests and times.
     pub limits: Limits,
@@ -77,7 +77,7 @@ impl ListenerOptions {
         }
     }
 
-    /// Replaces all configured addresses by the given sockets from a service manager. Changes no address if `sockets`
+    /// Replaces all configured addresses with the given sockets from a service manager. Changes no address if `sockets`
     /// is empty.
     pub fn inherit(&mut self, sockets: Vec<(std::net::TcpListener, Encryption)>) {
         if !sockets.is_empty() {

@@ -113,7 +113,7 @@ impl Node {
         let _ = self.front.set((addresses, connections));
     }
 
-    /// Returns the number of compiler processes that were started so far.
+    /// Returns the number of compiler processes that have been started so far.
     #[must_use]
     pub fn compilers_started(&self) -> u64 {
         self.compilers.started()

@@ -105,7 +105,7 @@ pub(crate) fn refusal(error: &RevisionError) -> ApiProblem {
     }
 }
 
-/// Returns the API problem for an error of starting a revision.
+/// Returns the API problem for a revision that cannot be started.
 pub(crate) fn not_started(error: &TenancyError) -> ApiProblem {
     match error {
         TenancyError::Revision(error) => refusal(error),

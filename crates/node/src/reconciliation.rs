@@ -2,8 +2,8 @@
 //!
 //! Every change of an app, a tenant or a secret is recorded by [`Node::record`] or [`Node::try_record`]. If the disk
 //! fails, or the node itself fails, it can be unknown whether a change was recorded. Until the node can read its state
-//! again, it assumes neither outcome: apps serve as before the change, the app or tenant stays locked, and no file is
-//! removed that one of the outcomes needs. As soon as the state can be read, the node brings its memory in line with
+//! again, it assumes neither outcome: apps serve as before the change, the app or tenant stays locked, and the node
+//! removes no file that may still be needed. As soon as the state can be read, the node brings its memory in line with
 //! the state, as it does when it opens.
 
 use std::sync::{Arc, Weak};
@@ -26,7 +26,7 @@ const FIRST_TRY_AFTER: Duration = Duration::from_millis(10);
 /// The maximum interval between two attempts to read the node's state from disk after a failure.
 const TRY_EVERY_MAX: Duration = Duration::from_millis(500);
 
-/// The reason why a change was not recorded, or why this is unknown.
+/// The reason why a change was not recorded, or why it is unknown whether the change was recorded.
 pub(crate) enum RecordError {
     /// The change was not recorded.
     Refused(StateError),
@@ -105,7 +105,7 @@ impl Node {
         self.uploads.forget(name);
     }
 
-    /// Makes the next request of each of the tenant's apps load the app again. Must be called after a change of the
+    /// Makes the next request to each of the tenant's apps load the app again. Must be called after a change of the
     /// tenant's secrets, because apps that are in memory, or are being loaded, have the previous values.
     pub(crate) fn reload_apps(&self, tenant: &TenantName) {
         self.tenancy.inputs_changed(tenant);
@@ -132,8 +132,8 @@ impl Node {
         };
         let (node, key) = (self.clone(), (tenant.clone(), app.clone()));
         let is_pending = self.blocking(move || Ok(replacements::is_pending(&node.dir, &node.state, &key.0, &key.1)));
-        // If it cannot be read whether a replacement is pending, suspend the app, as when a node opens: partly replaced
-        // stores must not be written.
+        // If the node cannot read whether a replacement is pending, suspend the app, as when a node opens: partly
+        // replaced stores must not be written.
         let is_pending = is_pending.await.unwrap_or(true);
         if is_pending {
             self.suspended.insert(tenant, app);

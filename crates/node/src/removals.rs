@@ -8,9 +8,9 @@
 //! node that was started with a wrong state would remove all data.)
 //!
 //! Data is removed in two steps. The first step renames the data's folder into `trash/`, which is fast. The second step
-//! removes the files, which takes longer, the more data there is. Nothing refers to files in the trash, so a failure of
-//! the second step blocks nothing. It is logged, and this process and every later one try again until the trash is
-//! empty ([`clean`](crate::trash::clean)).
+//! removes the files, which may take a long time. Nothing refers to files in the trash, so a failure of the second step
+//! blocks nothing. It is logged, and this process and later ones retry the step until the trash is empty
+//! ([`clean`](crate::trash::clean)).
 
 use std::fs::File;
 use std::io;
@@ -30,7 +30,7 @@ use crate::replacements;
 use crate::steps::ChangeStep;
 use crate::trash::{discard, move_to_trash};
 
-/// The maximum time that a removal in the background waits for requests in flight. After that time, the removal is
+/// The maximum time that a removal in the background waits for requests in flight. If they take longer, the removal is
 /// tried again later.
 const CLOSED_MAX: Duration = Duration::from_secs(10);
 

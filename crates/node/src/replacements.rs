@@ -25,7 +25,7 @@ pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, 
     let pending = match unfinished(dir) {
         Ok(pending) => pending,
         Err(error) => {
-            tracing::error!(%error, "cannot read which replacements of stores are unfinished; no app is served until this can be read");
+            tracing::error!(%error, "cannot read which replacements of stores are unfinished; no app is served until this is known");
             return state.apps().into_iter().map(|(tenant, app, _)| (tenant, app)).collect();
         }
     };
@@ -61,14 +61,15 @@ pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()
     intents.all()?.iter().filter(|pending| is_of(pending)).try_for_each(|pending| intents.forget(pending))
 }
 
-/// Returns whether a recorded replacement of the app's stores is not finished, so that the app must not serve. Returns
-/// `true` if this cannot be read. Blocks.
+/// Returns whether a recorded replacement of the app's stores is not finished, so that the app must not serve. Also
+/// returns `true` if the node cannot read whether it is finished. Blocks.
 pub(crate) fn is_pending(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppName) -> bool {
     let pending = pending(dir, state, &ChangeTarget::app(tenant, app));
     matches!(pending, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
 }
 
-/// Syncs `folder` and all its parents up to `top`, so that the names in these folders survive a power failure.
+/// Syncs `folder` and all its parents up to `top`, so that the directory entries in these folders survive a power
+/// failure.
 pub(crate) fn sync_up_to(folder: &Path, top: &Path) -> io::Result<()> {
     let mut above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
     above.try_for_each(|above| File::open(above)?.sync_all())
@@ -89,7 +90,7 @@ fn recover_one(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppN
 
 /// The remaining work for an interrupted replacement.
 pub(crate) enum PendingReplacement {
-    /// The replacement was recorded: replace the stores in the folder `sql` by the files in `folder`.
+    /// The replacement was recorded: replace the stores in the folder `sql` with the files in `folder`.
     Recorded { sql: PathBuf, folder: PathBuf },
     /// The replacement was not recorded: remove the files in `folder`.
     ForNothing { folder: PathBuf },
@@ -147,7 +148,7 @@ fn is_started(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Writes the intent to replace the target's stores by the replacement `id`.
+/// Writes the intent for the replacement `id` of the target's stores.
 ///
 /// # Errors
 /// If the target already has an intent, which must be finished first, or if the disk fails.

@@ -75,7 +75,7 @@ impl ResourcesByTenant {
     }
 
     /// Adds accounts for a tenant that `tenancy` knows. If the tenant was removed and created again, replaces its
-    /// accounts by new ones.
+    /// accounts with new ones.
     pub(crate) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
         let (Some(storage), Some(log)) = (tenancy.storage(tenant), tenancy.log_quota(tenant)) else { return };
         storage.set_reserve(self.reserve.clone());

@@ -77,7 +77,7 @@ impl Node {
         change.quotas.clone().apply(&mut quotas);
         let wrong = |error: InvalidHostRule| {
             ApiProblem::new(ProblemKind::BadRequest, error.to_string())
-                .hint("write hosts in the form of `grants.http` in a manifest, or `*` for all public hosts")
+                .hint("write hosts as in `grants.http` of a manifest, or `*` for all public hosts")
         };
         TenantHosts::new(quotas.outbound_hosts.as_deref()).map_err(wrong)?;
         let of = name.clone();
@@ -128,7 +128,7 @@ impl Node {
     ) -> Result<(), ApiProblem> {
         match &change {
             SecretChange::Set(value) if value.len() as u64 > SECRET_BYTES_MAX => {
-                let title = format!("the value of a secret may have {} at most", size(SECRET_BYTES_MAX));
+                let title = format!("the value of a secret may be at most {}", size(SECRET_BYTES_MAX));
                 return Err(ApiProblem::new(ProblemKind::TooLarge, title));
             }
             SecretChange::Set(value) if std::str::from_utf8(value).is_err() => {

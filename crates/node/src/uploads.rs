@@ -2,10 +2,10 @@
 //! refers to yet.
 //!
 //! Each part is stored once for all tenants. But a tenant must not learn which parts other tenants have deployed, and
-//! must not get the bytes of a part just by its digest. So for a tenant, a part exists only if one of the tenant's own
-//! revisions refers to it, or if the tenant itself has uploaded it. Parts that no revision refers to are not charged to
-//! the tenant's storage, so the number of bytes in the list is limited per tenant. Neither rule applies to the node's
-//! own token.
+//! must not get the bytes of a part just because it knows the digest. So for a tenant, a part exists only if one of the
+//! tenant's own revisions refers to it, or if the tenant itself has uploaded it. Parts that no revision refers to are
+//! not charged to the tenant's storage, so the number of bytes in the list is limited per tenant. Neither rule applies
+//! to the node's own token.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,7 +107,7 @@ impl Uploads {
 
 impl UploadTable {
     /// Removes old parts from the list. Does nothing if the last removal was less than [`FORGET_EVERY`] ago, because a
-    /// removal looks at all parts.
+    /// removal checks every part in the list.
     fn forget_old(&mut self, now: Instant) {
         if self.forgot_at.is_some_and(|at| now.saturating_duration_since(at) < FORGET_EVERY) {
             return;

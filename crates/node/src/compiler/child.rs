@@ -226,10 +226,10 @@ fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), ApiProblem> {
             "upload the component from which the code was compiled: the node compiles components itself",
         ),
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
-            ("a core module", "make a component of it, for example with `wasm-tools component new`")
+            ("a core module", "convert it to a component, for example with `wasm-tools component new`")
         }
         Some([0, b'a', b's', b'm', ..]) => ("a component of a version that this node does not know", "build it again"),
-        _ => ("something else", "upload the file that `isomer build` makes"),
+        _ => ("a file of an unknown format", "upload the file that `isomer build` makes"),
     };
     Err(ApiProblem::new(
         ProblemKind::Refused,
@@ -251,8 +251,8 @@ mod tests {
             (&b"\x7fELF\x02\x01\x01\0"[..], "compiled code"),
             (b"\0asm\x01\0\0\0", "a core module"),
             (b"\0asm\x0e\0\x01\0", "a component of a version"),
-            (b"(component)", "something else"),
-            (b"", "something else"),
+            (b"(component)", "a file of an unknown format"),
+            (b"", "a file of an unknown format"),
         ] {
             let title = result(bytes).unwrap_err();
             assert!(

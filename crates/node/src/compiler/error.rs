@@ -19,8 +19,8 @@ pub enum CompileError {
     /// The release is invalid.
     #[error("{0}")]
     Refused(ApiProblem),
-    /// Too many releases already wait for a compiler process. The limit is either that of this tenant or that of all
-    /// tenants together.
+    /// Too many releases already wait for a compiler process: either as many as one tenant may have, or as many as all
+    /// tenants together may have.
     #[error("{waiting_max} deployments already wait for the compiler")]
     Overloaded {
         /// The limit that was reached: the maximum number of waiting releases.

@@ -17,8 +17,8 @@
 //! | --- | --- |
 //! | copy them at the first start | every deployment would copy a folder of uploads, although health checks rarely write |
 //! | read-only folders only | health checks that write, and apps that create files when they start, would fail |
-//! | an empty folder | the files that an app reads at its start would be missing |
-//! | an overlay file system | this needs root, or a kernel that lets users mount |
+//! | an empty folder | the files that an app reads when it starts would be missing |
+//! | an overlay file system | this needs root, or a kernel that lets unprivileged users mount one |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,8 +89,8 @@ impl Candidate<'_> {
         match self.attempt(node, CandidateFolders::Copied).await {
             Ok(()) => Ok(None),
             Err(CandidateError::Revision(problem)) => Err(problem),
-            // The candidate might pass its health check with writable copies of the folders, but the copies cannot be
-            // made. Report the failure with read-only folders.
+            // The candidate might pass its health check with writable copies of the app's folders, but the copies
+            // cannot be made. Report the failure of the attempt with read-only folders.
             Err(CandidateError::Preparation(problem)) => {
                 let why = problem.detail.unwrap_or(problem.title);
                 Err(reading.hint(format!(

@@ -192,7 +192,8 @@ impl Takeover<'_> {
                 tracing::error!(%error, %tenant, %app, "cannot replace the app's stores yet; the node tries again when they are next opened, and every minute");
             }
             if is_recorded {
-                // Load the app again, even if the revision did not change: its stores have other data now.
+                // Load the app again, even if the revision did not change, because the app's stores now contain
+                // different data.
                 let _ = node.tenancy.unload(&tenant, &app);
             }
             kept
@@ -274,7 +275,7 @@ impl Takeover<'_> {
 }
 
 impl StagedStores {
-    /// Replaces the current files of all stores by the new files. If this fails for a store, still replaces the files
+    /// Replaces the current files of all stores with the new files. If this fails for a store, still replaces the files
     /// of the other stores. The intent then remains, and the node finishes the replacement later. Blocks.
     fn switch(mut self) -> io::Result<()> {
         let switched: Vec<_> = self.replacing.iter_mut().map(Replacing::switch).collect();

@@ -131,7 +131,8 @@ fn outside<T>(message: String, place: &Spanned<T>) -> Diagnostic {
     Diagnostic::error(message).code("outside-of-folder").at(place.span, "").hint(HINT)
 }
 
-/// Returns a relative path without its `.` components; `None` if the path leads out of the folder in which it starts.
+/// Returns a relative path without its `.` components; `None` if the path leads out of the folder to which it is
+/// relative.
 fn inside(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for part in path.components() {
@@ -256,8 +257,8 @@ fn fill(
         if linked.is_err() && reserve.room() < part.bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        // The file system limits the number of links to a file. At the limit, replace the stored part by a new copy, to
-        // which further links are possible.
+        // The file system limits the number of hard links to a file. At the limit, replace the stored part with a new
+        // copy, which can have further hard links.
         let linked = match linked {
             Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
                 blobs.renew(&part.digest).and_then(|()| fs::hard_link(&blob, &path))

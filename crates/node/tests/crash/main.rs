@@ -9,8 +9,8 @@
 //! | `store_changes` | deployments and rollbacks that replace the stores of an app |
 //! | `pending_replacements`, `removal` | replacements and removals that a killed process has not finished |
 //!
-//! This program has no test harness of the compiler, because it is also the program of the child processes. Guests built
-//! with any guest toolchain are sufficient for these tests.
+//! This program does not use Rust's built-in test harness, because it is also the program of the child processes.
+//! Guests built with any guest toolchain are sufficient for these tests.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod app_changes;

@@ -62,8 +62,8 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         let folder = tempfile::tempdir().unwrap();
         let dir = killed_at(step, folder.path()).await;
         assert!(dir.join(NOTE).exists(), "{step:?}");
-        // The replacement can be neither finished nor undone, because the path to which files must be moved, or from
-        // which they must be removed, is not a folder.
+        // The replacement can be neither finished nor undone: a file is in the place of the folder with the stores, or
+        // a folder is in the place of the intent.
         let (there, away) = match step {
             ChangeStep::Recorded => (dir.join(APP).join("sql"), dir.join(APP).join("sql-away")),
             _ => (dir.join(NOTE), dir.join("takeovers/away")),
@@ -73,7 +73,7 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         if step == ChangeStep::Recorded {
             fs::write(&there, "").unwrap();
         } else {
-            // The intent cannot be read.
+            // A folder cannot be read as an intent.
             fs::create_dir(&there).unwrap();
             fs::write(there.join("in the way"), &id).unwrap();
         }
@@ -172,7 +172,7 @@ async fn leftovers_of_earlier_candidates_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
-    // An earlier process that cannot remove these folders leaves them.
+    // An earlier process that could not remove these folders has left them.
     for number in 0..500 {
         let sql = folder.path().join("trials").join(number.to_string()).join("sql");
         fs::create_dir_all(&sql).unwrap();

@@ -65,8 +65,8 @@ impl InTheWay {
     }
 }
 
-/// Changes the data of a stopped node as if a disk error had interrupted a replacement: the old file of the store is in
-/// the snapshot, and the new file next to it.
+/// Changes the data of a stopped node as if a disk error had interrupted a replacement: the snapshot's folder contains
+/// both the old file and the new file of the store.
 fn half_switched(dir: &Path) {
     let snapshots = dir.join(APP).join("snapshots");
     let folder = fs::read_dir(snapshots).unwrap().next().unwrap().unwrap().path();

@@ -93,7 +93,7 @@ async fn invalid_components_are_refused_by_name() {
     for (bytes, title) in [
         (&elf[..100_000], "the bytes of component `it` are not a component, but compiled code"),
         (&module, "the bytes of component `it` are not a component, but a core module"),
-        (b"hello", "the bytes of component `it` are not a component, but something else"),
+        (b"hello", "the bytes of component `it` are not a component, but a file of an unknown format"),
         (&broken, "cannot read component `it`"),
     ] {
         let (folder, request) = request(bytes);
@@ -159,7 +159,7 @@ async fn crashed_and_missing_compilers_have_distinct_errors() {
         }
         other => panic!("{other:?}"),
     }
-    // When memory is exhausted, the system kills a process by SIGKILL. This is not the fault of the component.
+    // When memory is exhausted, the system kills a process with SIGKILL. This is not the fault of the component.
     let killed = with("/bin/sh", &["-c", "kill -KILL $$"]).make(&request).await.expect_err("the compiler is killed");
     let problem = ApiProblem::from(killed);
     assert!(problem.title.starts_with("the compiler was killed by SIGKILL (possibly out of memory)"), "{problem:?}");

@@ -1,4 +1,4 @@
-//! The app whose deployments change the schema of a store, and what tests read of its store.
+//! The app whose deployments change the schema of a store, and functions with which tests read and write the store.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,8 +46,8 @@ pub(crate) async fn columns(node: &TestNode) -> usize {
     run(node, "query", "SELECT name FROM pragma_table_info('note')").await.lines().count() - 1
 }
 
-/// Returns the paths and contents of all files in the app's data, except its log. Leaves out empty files that SQLite
-/// keeps next to an open store.
+/// Returns the paths and contents of all files in the app's data, except its log. Leaves out the `-shm` files and empty
+/// `-wal` files that SQLite keeps next to an open store.
 pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.join("tenants"), dir.join("trials"), dir.join("takeovers")];
@@ -58,7 +58,7 @@ pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else if name.ends_with("-shm") || (name.ends_with("-wal") && fs::metadata(&path).unwrap().len() == 0) {
-                // A killed process may leave these files.
+                // Skip the file: a killed process may leave it.
             } else if !path.parent().unwrap().ends_with("log") {
                 found.insert(path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).unwrap());
             }

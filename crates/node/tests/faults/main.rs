@@ -2,7 +2,8 @@
 //! again as soon as the system calls succeed again, with and without a restart. The same holds if the process is killed
 //! during a call.
 //!
-//! For each kind of fault and data, the tests select a few calls by `ISOMER_SEED`. `ISOMER_LONG=1` tests all calls.
+//! For each kind of fault and data, the tests select a few calls at random, from the seed `ISOMER_SEED`. With
+//! `ISOMER_LONG=1`, they test all calls.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod node_data;
@@ -38,8 +39,8 @@ const FAILING: &str = "failing";
 /// which it is killed, follow.
 const KILLED: &str = "killed";
 
-/// Runs the tests, or one of the children that they start. This program has no test harness of the compiler: a child
-/// must not share its process with other tests, and the harness would list the child as a test.
+/// Runs the tests, or one of the children that they start. This program does not use Rust's built-in test harness: a
+/// child must not share its process with other tests, and the harness would list the child as a test.
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -154,8 +155,8 @@ fn child(kind: &str, dir: &Path) -> Command {
     child
 }
 
-/// Returns a new folder. It is in memory (`/dev/shm`) if the system has that, because these tests wait for thousands of
-/// syncs otherwise. System calls fail, and processes are killed, in the same way there. A long run uses the disk.
+/// Returns a new folder. It is in memory (`/dev/shm`) if the system has that folder, because on a disk the tests would
+/// wait for thousands of syncs. Faults and kills have the same effects in memory. A long run uses the disk.
 fn folder() -> tempfile::TempDir {
     let is_long = std::env::var_os("ISOMER_LONG").is_some();
     let in_memory = if is_long { None } else { tempfile::tempdir_in("/dev/shm").ok() };

@@ -8,7 +8,7 @@
 //! | layer | effect | not available if |
 //! | --- | --- | --- |
 //! | [`Layer::Namespaces`] | new user, network, IPC, host name and mount namespaces; the root is an empty folder; the number of threads is limited | unprivileged user namespaces are forbidden, as in the packaged systemd unit |
-//! | [`Layer::Landlock`] | no files, no TCP, no signals or abstract sockets to other processes | the kernel is older than Linux 5.13, or Landlock is disabled |
+//! | [`Layer::Landlock`] | no files, no TCP, no signals to other processes, no connections to their abstract sockets | the kernel is older than Linux 5.13, or Landlock is disabled |
 //! | [`Layer::Seccomp`] | only the system calls that computing needs; all others fail with `EPERM` | the kernel has no seccomp filters |
 //!
 //! If the kernel does not support a layer, the child reports this ([`Confinement`]) and continues with the other

@@ -36,7 +36,7 @@ pub(super) fn enter() -> Result<String, String> {
     }
     let threads = Rlimit { current: Some(THREADS_MAX), maximum: Some(THREADS_MAX) };
     if let Err(error) = setrlimit(Resource::Nproc, threads) {
-        refused.push(format!("limit of threads: {error}"));
+        refused.push(format!("thread limit: {error}"));
     }
     let entered = entered.join(", ");
     if refused.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn enter() -> Result<String, String> {
     }
 }
 
-/// Replaces the root of the file system by an empty folder.
+/// Replaces the root of the file system with an empty folder.
 fn empty_root() -> io::Result<()> {
     system::make_mounts_private()?;
     // `/proc` is the mount point because every system has this folder. The child no longer needs the files in `/proc`.
