@@ -75,7 +75,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
         report.compare(monolith.shopping, other.shopping, "requests", "");
         report.compare(monolith.shopping, other.shopping, "CPU per request", "");
     }
-    report.notes.push("over one connection: one, so one request at a time; the others have 32".to_owned());
+    report.notes.push("over one connection: one request at a time; all others: 32 connections".to_owned());
     report
         .notes
         .push("shopping: of 19 requests, 3 write a cart or an order, and each write is synced to disk".to_owned());

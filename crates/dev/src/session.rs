@@ -186,7 +186,7 @@ impl DevSession {
         let snapshot = SourceSnapshot::of(&app, components.clone());
         if self.served.as_ref() == Some(&snapshot) {
             if self.has_failed {
-                self.console.message("the sources are the same as those of the serving revision again");
+                self.console.message("the sources match those of the serving revision again");
             }
             return Ok(());
         }

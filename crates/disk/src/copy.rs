@@ -126,7 +126,7 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
 
     fn take(&mut self, bytes: u64) -> io::Result<()> {
         if Instant::now() >= self.deadline {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "copying the folder takes too long"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "copying the folder took too long"));
         }
         if !(self.reserve)(bytes) {
             let why =

@@ -268,14 +268,14 @@ pub fn find_app_dir(start: &Path) -> Result<PathBuf, CliError> {
     if absolute.is_file() {
         return Err(CliError::usage(
             format!("`{}` is not an app: neither a folder nor an {MANIFEST_FILE}", start.display()),
-            format!("name the app's folder; its manifest is called {MANIFEST_FILE}"),
+            format!("name the folder that contains the app's {MANIFEST_FILE}"),
         ));
     }
     let found = absolute.ancestors().find(|dir| dir.join(MANIFEST_FILE).is_file());
     found.map(Path::to_owned).ok_or_else(|| {
         CliError::usage(
             format!("there is no `{MANIFEST_FILE}` in `{}` or above it", start.display()),
-            "name the app's folder, or make a new app with `isomer new NAME`",
+            "name the app's folder, or create a new app with `isomer new NAME`",
         )
     })
 }

@@ -213,7 +213,7 @@ async fn ask_numbers(all: Arc<[Numbers]>, place: usize, front: SocketAddr, mut c
         let number = connection.send(&request, PATIENCE).await.and_then(|response| {
             ok(&response)?;
             numbered::number_of(&response.body, &nonce)
-                .with_context(|| format!("the response has a wrong form or nonce: {}", response.text()))
+                .with_context(|| format!("the response has a wrong format or nonce: {}", response.text()))
         });
         match number {
             Ok(number) if app.served_since(settled, number) => tally.count_correct(),

@@ -57,7 +57,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let (command, instances) = live_instances(lab)?;
     add("a live instance of a loaded app", command, &instances);
     let template = Template::load()?;
-    let mut notes = vec!["target: ≤ 300 KiB a loaded app".to_owned()];
+    let mut notes = vec!["target: ≤ 300 KiB per loaded app".to_owned()];
     let mut processes: Vec<Vec<Server>> = vec![Vec::new(), Vec::new()];
     for place in 0..PROCESSES {
         processes[0].push(lab.start(peers::wasmtime(lab, &template, place)?)?);

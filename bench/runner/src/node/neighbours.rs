@@ -30,7 +30,7 @@ const ATTACKS: [(&str, &str); 6] = [
     ("next to one that loops", "loops"),
     ("next to one that traps", "traps"),
     ("next to one that grows", "grows"),
-    ("next to those that flood the host with calls", "storms"),
+    ("next to those that flood the node with calls", "storms"),
     ("next to those that leak", "leaks"),
     ("next to all hostile tenants", ""),
 ];

@@ -28,7 +28,7 @@ const PICTURES: [(&str, &str, &str); 2] = [
 ];
 const NUMBERS: &str = "docs/reference/benchmarks.json";
 
-const LEGEND: &str = "Logarithmic, each panel with a scale of its own; the dot is the median of the rounds, the bar their range. \
+const LEGEND: &str = "Each panel has its own logarithmic scale; the dot is the median of the rounds, and the bar is their range. \
                       Pairs: a method of Isomer, and the method that it is compared with.";
 
 /// Writes the pictures and numbers into `docs/`. Benchmarks that were not measured keep their published numbers.

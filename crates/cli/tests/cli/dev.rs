@@ -58,7 +58,7 @@ fn an_error_is_shown_and_the_previous_revision_keeps_serving() {
     assert_eq!(server.get("/").1, "hello from WASI 0.3\n");
     workspace.guest("http-hello", "hello.wasm");
     workspace.write("isomer.toml", MANIFEST);
-    server.wait_for_log("the sources are the same as those of the serving revision again");
+    server.wait_for_log("the sources match those of the serving revision again");
     workspace.guest("http-hello-p2", "hello.wasm");
     workspace.write("isomer.toml", MANIFEST);
     assert_eq!(server.event()["event"], "replaced");

@@ -33,13 +33,13 @@ pub enum AppLogError {
         source: io::Error,
     },
     /// The log has the maximum number of followers.
-    #[error("this log already has {most} followers, which is the maximum")]
+    #[error("the app's log already has {most} followers, which is the maximum")]
     Followers {
         /// The maximum number of followers of one log.
         most: usize,
     },
     /// The log is closed, because its app was removed or the node shuts down.
-    #[error("the log is closed")]
+    #[error("the app's log is closed")]
     Closed,
 }
 

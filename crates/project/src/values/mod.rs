@@ -253,7 +253,7 @@ fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) ->
         return Err(CliError::usage(
             format!("no component has `{key}` in its `config`"),
             format!(
-                "name the component: `{example}.{key}=…`, or write it into isomer.toml: grants.config.{key} = \"…\""
+                "name the component: `{example}.{key}=…`, or set the value in isomer.toml: grants.config.{key} = \"…\""
             ),
         ));
     }

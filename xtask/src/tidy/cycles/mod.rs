@@ -83,7 +83,7 @@ pub(super) fn show(project: &Project, crate_name: &str) -> Result<()> {
 
 /// Describes a cycle with the places of at most `shown` of its references.
 fn describe(project: &Project, crate_name: &str, Cycle { modules, references }: &Cycle, shown: usize) -> String {
-    let mut text = format!("crate `{crate_name}`: these modules import each other in a circle: {}", modules.join(", "));
+    let mut text = format!("crate `{crate_name}`: these modules form an import cycle: {}", modules.join(", "));
     for Reference { from, to, file, line, path } in references.iter().take(shown) {
         let file = file.strip_prefix(&project.root).unwrap_or(file);
         text.push_str(&format!("\n    {from} → {to}: {}:{line} `{path}`", file.display()));

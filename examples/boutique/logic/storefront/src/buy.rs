@@ -141,8 +141,8 @@ fn too_large(error: impl std::fmt::Display) -> Failure {
 
 fn cart_failure(error: CartError) -> Failure {
     match error {
-        CartError::TooMany(most) => Failure::field("quantity", format!("A cart takes at most {most} of one product.")),
-        CartError::InvalidItem => Failure::field("product_id", "This is no product of ours."),
+        CartError::TooMany(most) => Failure::field("quantity", format!("A cart holds at most {most} of one product.")),
+        CartError::InvalidItem => Failure::field("product_id", "This is not one of our products."),
         CartError::Unavailable(reason) => Failure::Unavailable(reason),
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn placed(frame: &Frame, placed: &PlacedOrder) -> Markup {
             p {
                 @match &placed.confirmation {
                     Some(confirmation) => { "A confirmation is on its way to " strong { (confirmation.to) } "." }
-                    None => { "We could not send the confirmation by mail; this page is as good." }
+                    None => { "We could not send the confirmation by mail; please keep this page instead." }
                 }
             }
         }
