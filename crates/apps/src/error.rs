@@ -22,7 +22,7 @@ pub enum RevisionError {
         /// What is invalid.
         source: SeamError,
     },
-    /// The app cannot be planned. The diagnostics describe all problems, with their places in the manifest.
+    /// The app cannot be planned. The diagnostics describe all problems, with their locations in the manifest.
     #[error("the app cannot run as it is")]
     Plan(Vec<Diagnostic>),
     /// The shape has no group of the requested name.
@@ -38,13 +38,13 @@ pub enum RevisionError {
     NoPeer {
         /// The called component.
         component: ComponentName,
-        /// The group of the called component.
+        /// The name of the called component's group.
         process: String,
     },
     /// The components of a group cannot be composed.
     #[error("cannot compose group `{group}`")]
     Compose {
-        /// The group.
+        /// The name of the group.
         group: String,
         /// The reason why the components cannot be composed.
         source: SeamError,
@@ -52,7 +52,7 @@ pub enum RevisionError {
     /// One instance of a group needs more of the engine's pool than one instance may use.
     #[error("an instance of group `{group}` needs too many resources")]
     TooLarge {
-        /// The group.
+        /// The name of the group.
         group: String,
         /// The limit that the instance exceeds.
         source: SlotsError,
@@ -63,7 +63,7 @@ pub enum RevisionError {
     /// The code of a package is not in the cache, or was compiled by another version of the program.
     #[error("the compiled code of group `{group}` is missing")]
     NoCode {
-        /// The group.
+        /// The name of the group.
         group: String,
     },
     /// The engine could not be created.
@@ -75,7 +75,7 @@ pub enum RevisionError {
     /// The imports of a group could not be resolved.
     #[error("cannot link group `{group}`")]
     Link {
-        /// The group.
+        /// The name of the group.
         group: String,
         /// The import that could not be resolved.
         source: GroupError,
@@ -86,7 +86,7 @@ pub enum RevisionError {
     /// The first instance of a group did not start.
     #[error("group `{group}` does not start")]
     Start {
-        /// The group.
+        /// The name of the group.
         group: String,
         /// The failure of the instance.
         source: Failure,

@@ -128,7 +128,7 @@ fn stores_in_several_places<'a>(
                 addresses.value.len()
             ))
             .code("home-apart")
-            .at(addresses.span, "calls would go to any of these addresses")
+            .at(addresses.span, "a call could go to any of these addresses")
             .note(format!("`{component}` was granted {store}"))
             .hint(format!(
                 "give one address, or let a shape place `{component}` in a group of its own, with one address"

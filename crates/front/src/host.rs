@@ -1,4 +1,4 @@
-//! The host that a request is for. Hosts are read once, and are compared in a normal form.
+//! The host that a request is for. The host of a request is read once, and hosts are compared in a normal form.
 //!
 //! If two spellings of a host name were treated differently, a request could be admitted for one tenant and served by
 //! the app of another tenant. So a host name has one normal form (lower case, no port, no trailing dot, addresses as

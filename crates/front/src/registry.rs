@@ -437,7 +437,7 @@ mod tests {
         let next = registry.accept(ip("192.0.2.9")).expect("a permit");
         assert_eq!(all.each_ref().map(is_evicted), [true, false, false]);
         later();
-        // A busy connection is skipped. It is idle from the end of its request on.
+        // A busy connection is skipped. It becomes idle when its request ends.
         let request = Activity::begin(&all[1].activity);
         later();
         let another = registry.accept(ip("192.0.2.8")).expect("a permit");

@@ -29,7 +29,7 @@ pub(crate) struct ClientConnection {
     /// Counts the bytes of results that are being read. Shared with the peer's other connections.
     result_bytes: Limiter,
     /// Notified by the first call that finds that the connection has ended. Each connection has its own `Notify`, so
-    /// that a late notification does not reach the next connection.
+    /// that a late notification does not reach the endpoint's next connection.
     pub(crate) ended: Notify,
 }
 
@@ -218,7 +218,7 @@ fn before_sending(error: &h2::Error) -> FailedAttempt {
 fn after_sending(error: &h2::Error) -> FailedAttempt {
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     let not_run = error.is_remote() && (error.is_go_away() || is_refused);
-    let reason = format!("the connection was lost before the response: {error}");
+    let reason = format!("the connection was lost before the response arrived: {error}");
     FailedAttempt { error: CallError::Unreachable, reason, not_run, is_connection_ended: !error.is_reset() }
 }
 

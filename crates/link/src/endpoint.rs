@@ -31,7 +31,8 @@ use crate::tls::Tls;
 /// The state of an address.
 #[derive(Clone)]
 pub(crate) enum EndpointState {
-    /// An attempt to connect is running, and no attempt has failed since the last connection.
+    /// An attempt to connect is running, and no attempt has failed since the endpoint was created or its last
+    /// connection ended.
     Connecting,
     /// Calls use this connection.
     Ready(Arc<ClientConnection>),

@@ -84,7 +84,7 @@ pub enum LinkError {
         /// The effective user of this process.
         user: u32,
     },
-    /// The path of the socket is a file that is not a socket.
+    /// A file that is not a socket exists at the path of the socket.
     #[error("`{path}` exists, and is not a socket")]
     NotASocket {
         /// The path.
@@ -136,7 +136,7 @@ impl LinkError {
         let hint = match self {
             Self::Address(_) => "write `unix:/path/to.sock`, `127.0.0.1:7000`, `[::1]:7000` or `host:7000`".to_owned(),
             Self::Cleartext { .. } => {
-                "give certificate, key and authority for TLS, or use `unix:/path` or 127.0.0.1".to_owned()
+                "give a certificate, a key and an authority for TLS, or use `unix:/path` or 127.0.0.1".to_owned()
             }
             Self::NoAddress { group } => format!("give an address of `{group}`"),
             Self::TooManyAddresses { max, .. } => {

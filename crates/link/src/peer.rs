@@ -180,7 +180,7 @@ impl Group {
         let all = || 0..self.endpoints.len();
         let ready = |index: &usize| self.endpoints[*index].is_ready();
         let alive = |index: &usize| !self.endpoints[*index].is_down();
-        // Each line iterates over at most 64 addresses and does not allocate.
+        // Each of the following lines iterates over at most 64 addresses and does not allocate.
         self.less_loaded(all().filter(is_new).filter(ready))
             .or_else(|| self.less_loaded(all().filter(is_new).filter(alive)))
             .or_else(|| self.less_loaded(all().filter(alive)))

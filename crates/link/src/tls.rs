@@ -160,7 +160,7 @@ pub(crate) fn explain(error: &rustls::Error) -> String {
         rustls::Error::AlertReceived(
             AlertDescription::UnknownCA | AlertDescription::DecryptError | AlertDescription::BadCertificate,
         ) => "it does not know the authority of our certificate".to_owned(),
-        rustls::Error::AlertReceived(alert) => format!("it ended TLS: {alert:?}"),
+        rustls::Error::AlertReceived(alert) => format!("it ended the TLS connection: {alert:?}"),
         rustls::Error::NoCertificatesPresented => "it presented no certificate".to_owned(),
         rustls::Error::InvalidMessage(_) => "it does not speak TLS".to_owned(),
         error => format!("TLS failed: {error}"),

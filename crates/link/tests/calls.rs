@@ -38,8 +38,8 @@ async fn a_call_arrives_whole_and_its_answer_too() {
         assert_eq!(got.context.request, sent.context.request);
         assert_eq!(got.context.traceparent, sent.context.traceparent);
         assert_eq!(got.context.plan, sent.context.plan);
-        // The frame carries the remaining time, so the callee's deadline is later than the caller's by the time that
-        // the frame is in transit.
+        // The frame carries the remaining time, so the callee's deadline is later than the caller's by the time for
+        // which the frame is in transit.
         let later = got.context.deadline.saturating_duration_since(sent.context.deadline);
         assert!(later < LONG / 2, "the deadline moved by {later:?}");
     }

@@ -121,7 +121,7 @@ async fn nothing_leaves_the_machine_in_the_clear() {
         assert!(matches!(error, LinkError::Cleartext { .. }), "{text}: {error}");
         let error = Peer::new("cart", vec![address], None, PeerLimits::default()).unwrap_err();
         assert!(matches!(error, LinkError::Cleartext { .. }), "{text}: {error}");
-        assert!(error.hint().unwrap().contains("certificate, key and authority"));
+        assert!(error.hint().unwrap().contains("a certificate, a key and an authority"));
     }
     assert!(matches!(Peer::new("cart", Vec::new(), None, PeerLimits::default()), Err(LinkError::NoAddress { .. })));
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug, Clone, Default)]
 pub struct InFlight(Arc<AtomicUsize>);
 
-/// A guard for one unit of running work. Dropping the guard means that this work has ended.
+/// A guard for one unit of running work. Dropping the guard records that this work has ended.
 #[derive(Debug)]
 pub struct InFlightGuard(Arc<AtomicUsize>);
 

@@ -22,7 +22,7 @@ pub enum SocketFileError {
     /// Another process listens on the socket.
     #[error("another process listens on this socket")]
     InUse,
-    /// The path is a file that is not a socket.
+    /// A file that is not a socket exists at the path.
     #[error("a file exists at this path, and it is not a socket")]
     NotASocket,
     /// The permissions of the folder do not exclude other users.

@@ -95,7 +95,7 @@ impl<T: Clone> TcpListeners<T> {
         Poll::Pending
     }
 
-    /// Stops listening. Passes the queued connections of listeners that are not shared to `serve`. If no file
+    /// Stops listening. Passes to `serve` the queued connections of all listeners that are not shared. If no file
     /// descriptor is free, waits until these connections can be accepted.
     pub async fn drain(
         mut self,

@@ -28,7 +28,7 @@ impl RetiredRevision {
     }
 }
 
-/// The permit of one app to be in memory. It ends when it is released or dropped.
+/// The permit for one app to be in memory. It ends when it is released or dropped.
 pub(super) struct ResidencyPermit {
     in_use: Arc<AtomicUsize>,
     is_held: AtomicBool,

@@ -22,7 +22,7 @@ type PendingSite = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
 /// The result of resolving a host name.
 enum HostResult {
     Site(Arc<AppSite>),
-    /// A site with a limit of concurrent requests.
+    /// A site with a limit on concurrent requests.
     Counted(Limiter, Arc<AppSite>),
     /// A site that is loaded while the request waits. The test sends the site.
     Loading(Mutex<Option<PendingSite>>),

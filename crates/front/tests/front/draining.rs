@@ -212,7 +212,8 @@ async fn a_shared_socket_passes_to_the_next_front_door() {
     for _ in 0..SUCCESSORS {
         let before = answers.load(Ordering::Relaxed);
         until("answers", || answers.load(Ordering::Relaxed) > before + 10).await;
-        // The next front door starts after this one has ended. Connections that arrive in between wait.
+        // The next front door starts after this one has ended. Connections that arrive in the meantime wait in the
+        // kernel's queue.
         assert_eq!(within("the end", front.stop()).await.unwrap(), 0);
         front = setup().start_on(listener.try_clone().unwrap());
     }
