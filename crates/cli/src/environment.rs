@@ -29,7 +29,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "ISOMER_LOG",
-        about: "the level of the platform's own log, as `--log` of `isomer run` [default: `info`]",
+        about: "the level of the platform's own log, like `--log` of `isomer run` [default: `info`]",
     },
     Variable {
         name: "ISOMER_NODE",

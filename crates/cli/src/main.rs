@@ -28,7 +28,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Run applications made of WebAssembly components: in one process, in several processes, or on several machines,
+/// Run apps made of WebAssembly components: in one process, in several processes, or on several machines,
 /// without code changes.
 #[derive(Parser)]
 #[command(name = "isomer", version, propagate_version = true, arg_required_else_help = true, after_long_help = environment::help())]

@@ -65,7 +65,7 @@ fn check_host(host: &str) -> Result<(), &'static str> {
         return Err("`*` can only be the whole host or its first part (`*.example.com`)");
     }
     if name.len() > HOST_BYTES_MAX {
-        return Err("it is longer than the longest host name");
+        return Err("it is longer than a host name can be");
     }
     for part in name.split('.') {
         if !is_host_label(part) {

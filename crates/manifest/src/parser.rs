@@ -84,7 +84,7 @@ pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings 
         let message = error.message().lines().next().unwrap_or("it cannot be read");
         let message = message.strip_suffix(", expected nothing").unwrap_or(message);
         let hint = if message.contains("duplicate key") {
-            Some("a key or table can be written only once: put what belongs together in one place")
+            Some("a key or table can be written only once: keep one of the two, or merge them")
         } else if [
             "string values must be quoted",
             "invalid float",
@@ -95,7 +95,7 @@ pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings 
         .iter()
         .any(|start| message.starts_with(start))
         {
-            Some("text stands between two double quotes: `key = \"text\"`")
+            Some("put text in double quotes: `key = \"text\"`")
         } else {
             None
         };

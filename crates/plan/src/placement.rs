@@ -158,7 +158,7 @@ impl Separation {
         match self {
             Self::Isolate => "`isolate` is set",
             Self::Limits => "own limits, no routes",
-            Self::Handles { .. } => "grants for handles differ from the rest of the group",
+            Self::Handles { .. } => "grants for handles differ from those of the rest of the group",
         }
     }
 
@@ -183,9 +183,11 @@ pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentNa
     // must allow them.
     let (what, type_name, instead) = match &seam.class {
         ValueClass::Plain => return None,
-        ValueClass::Pinned { type_name } => {
-            ("a resource", type_name, "pass values: an id that the other component looks up instead of a handle")
-        }
+        ValueClass::Pinned { type_name } => (
+            "a resource",
+            type_name,
+            "pass values instead of a handle, for example an id that the other component looks up",
+        ),
         ValueClass::Experimental { type_name } => {
             ("a type that the engine does not enable yet", type_name, "use other types: a list, a record")
         }

@@ -83,7 +83,7 @@ fn judge_sockets(folder: Option<String>) -> Finding {
         None => Finding::warn(
             SOCKETS,
             format!(
-                "the paths of all folders for sockets are too long (the path of a socket can have {} bytes)",
+                "the paths of all folders for sockets are too long (the path of a socket can have at most {} bytes)",
                 SOCKET_PATH_BYTES_MAX
             ),
             "before `isomer run` in a shape of several processes: export TMPDIR=/tmp",

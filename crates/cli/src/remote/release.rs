@@ -173,13 +173,14 @@ fn has_values(name: &OsStr) -> bool {
 
 fn leads_to_file(root: &Path, path: &Path) -> Result<bool, CliError> {
     let whole = root.join(path);
-    let goal = whole.canonicalize().with_context(|| format!("cannot follow the link `{}`", whole.display()))?;
+    let goal =
+        whole.canonicalize().with_context(|| format!("cannot follow the symbolic link `{}`", whole.display()))?;
     if goal.starts_with(root) && goal.is_file() {
         return Ok(true);
     }
     Err(CliError::failed(
         format!("`{}` is not a file in the app's folder", path.display()),
-        "links may lead to files in the app's folder; sockets, devices and links to folders cannot be deployed",
+        "symbolic links may point to files in the app's folder; sockets, devices and symbolic links to folders cannot be deployed",
     ))
 }
 

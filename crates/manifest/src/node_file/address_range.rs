@@ -30,9 +30,9 @@ impl FromStr for AddressRange {
             None => max,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let prefix = digits.parse().ok().filter(|prefix| *prefix <= max);
-                prefix.ok_or_else(|| invalid("the number of bits is missing, or is larger than an address has"))?
+                prefix.ok_or_else(|| invalid("the prefix length is missing, or is longer than the address"))?
             }
-            Some(_) => return Err(invalid("`/` must be followed by a number of bits")),
+            Some(_) => return Err(invalid("`/` must be followed by the prefix length in bits")),
         };
         Ok(Self { address, prefix })
     }
