@@ -16,8 +16,8 @@ pub enum AppFiles {
     Own {
         /// The folder of the revision's files, which components can only read.
         files: PathBuf,
-        /// Contains the folders that components may write to. Such a folder is empty when it is first granted, and
-        /// later revisions use the same folder.
+        /// The parent folder of the folders that components may write to. Each of these folders is empty when it is
+        /// first granted, and later revisions use the same folder.
         writable: PathBuf,
     },
 }
@@ -43,9 +43,9 @@ impl AppFiles {
         }
     }
 
-    /// Returns a path of the manifest in the form for error messages: the resolved path if the app belongs to the user
-    /// who runs the process, otherwise the path as written in the manifest, because a tenant must not learn the folders
-    /// of the node.
+    /// Returns a path of the manifest as it appears in error messages: the resolved path if the app belongs to the user
+    /// who runs the process, otherwise the path as written in the manifest, because a tenant must not learn the paths
+    /// of the node's folders.
     #[must_use]
     pub fn shown(&self, path: &Path) -> PathBuf {
         match self {
@@ -93,7 +93,7 @@ impl AppFiles {
     }
 }
 
-/// Returns `path` relative to `base`. Refuses an absolute path, and a path that contains `..`.
+/// Joins `path` to `base`. Refuses an absolute path, and a path that contains `..`.
 fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
     let mut joined = base.to_owned();
     for part in path.components() {
@@ -108,7 +108,7 @@ fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
 
 /// Returns the name of the writable folder for a `path` of the manifest. All writable folders are at the same level,
 /// whatever their paths in the manifest. If they were nested, a component with a grant for an outer folder could
-/// replace an inner folder by a symbolic link.
+/// replace an inner folder with a symbolic link.
 fn folder_name(path: &Path) -> Result<String, OutsideError> {
     let outside = || OutsideError { path: path.to_owned() };
     let relative = below(Path::new(""), path)?;

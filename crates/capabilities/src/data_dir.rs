@@ -2,7 +2,8 @@
 //! member processes that this process has started share it.
 //!
 //! Two lock files ensure this. The process that opened the directory holds the lock on `LOCK`. Its members share the
-//! lock on `MEMBERS`. If the first process is killed, the next one waits until the last of these members has ended.
+//! lock on `MEMBERS`. If that process is killed, the next process that opens the directory waits until all of these
+//! members have exited.
 //!
 //! The layout is documented in `docs/reference/data-directory.md`; no other source file depends on it.
 
@@ -18,11 +19,11 @@ const LOCK_FILE: &str = "LOCK";
 
 const MEMBERS_FILE: &str = "MEMBERS";
 
-/// The maximum time to wait for the members of an earlier process. A member ends as soon as it notices that its
-/// supervisor has ended.
+/// The maximum time to wait for the members of an earlier process. A member exits as soon as it notices that its
+/// supervisor has exited.
 const MEMBERS_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The interval between two checks whether the members of an earlier process have ended.
+/// The interval between two checks whether the members of an earlier process have exited.
 const MEMBERS_WAIT_STEP: Duration = Duration::from_millis(10);
 
 /// An open data directory. Holds the lock of the directory until it is dropped.
@@ -74,7 +75,7 @@ impl DataDir {
         sync_dir(&path).map_err(failed(&path, "syncing the directory failed"))?;
         let dir = Self { path, _lock: lock };
         let drafts = dir.drafts();
-        let action = "an earlier process did not finish the replacement of a SQL store, and finishing it now failed";
+        let action = "an earlier process did not finish the replacement of an SQL store, and finishing it now failed";
         finish_drafts(&dir.sql(), &drafts).map_err(failed(&drafts, action))?;
         Ok(dir)
     }
@@ -213,8 +214,8 @@ mod tests {
             fs::write(folder.join("s.next"), next).unwrap();
             snapshot.inspect(|text| fs::write(folder.join("s.sqlite"), text).unwrap());
         };
-        // Simulates a process that was killed between the two renames. The file of an earlier replacement, which was
-        // never used, is also still there.
+        // Simulates a process that was killed between the two renames of replacement 10. The unused new file of the
+        // earlier replacement 9 is also still there.
         leave_files(9, None, "older");
         leave_files(10, Some("before"), "new");
         drop(DataDir::open(dir.path()).unwrap());

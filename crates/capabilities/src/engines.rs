@@ -67,8 +67,8 @@ impl Engines {
         self.sql.closed(dir).await;
     }
 
-    /// Forgets unfinished replacements of the stores below `dir`, because the caller has removed their files. Waits for
-    /// stores that are being opened.
+    /// Forgets unfinished replacements of the stores below `dir`. The caller has removed the files of these stores.
+    /// Waits for stores that are being opened.
     pub async fn forget(&self, dir: &Path) {
         self.sql.forget(dir).await;
     }

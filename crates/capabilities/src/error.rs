@@ -19,7 +19,7 @@ pub enum CapabilityError {
         /// The reason why the store cannot be opened.
         source: KvError,
     },
-    /// A SQL store cannot be opened or migrated.
+    /// An SQL store cannot be opened or migrated.
     #[error(transparent)]
     Sql(#[from] SqlOpenError),
     /// A secret cannot be read.
@@ -37,7 +37,7 @@ pub enum CapabilityError {
     /// The sizes of the app's store files cannot be measured.
     #[error("the folders of the app's stores cannot be measured")]
     Count(#[source] std::io::Error),
-    /// The migrations folder of a SQL store is not one of the app's own folders.
+    /// The migrations folder of an SQL store is not one of the app's own folders.
     #[error("the migrations of the SQL store `{store}` cannot be read")]
     Migrations {
         /// The name of the store.

@@ -1,7 +1,8 @@
 //! Copies single files, within the tenant's storage quota and the free space of the disk.
 //!
-//! Before the copy starts, the size of the whole file is checked against the tenant's quota. Before each step, the
-//! reserve of the disk is checked again, because other tenants write to the same disk at the same time.
+//! Before the copy starts, the size of the whole file is checked against the tenant's quota. Before each step, the free
+//! space of the disk is compared again with the reserve, which tenants must not use, because other tenants write to the
+//! same disk at the same time.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -17,7 +18,8 @@ use crate::storage::Claim;
 /// The reason why a file was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum FileCopyError {
-    /// The copy does not fit into the tenant's quota, or would use the reserve of the disk.
+    /// The copy does not fit into the tenant's quota, or would use the part of the free space that tenants must not use
+    /// (the reserve).
     #[error("a copy needs {}, which is more than the available storage", size(*bytes))]
     NoRoom {
         /// The size of the file in bytes.

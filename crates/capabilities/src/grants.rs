@@ -79,12 +79,12 @@ impl AppGrants {
         self.components.values().flat_map(|grants| &grants.dirs)
     }
 
-    /// Returns the migrations folder of a SQL store, as written in the manifest; `None` if the store has no migrations.
+    /// Returns the migrations folder of an SQL store, as written in the manifest; `None` if the store has no migrations.
     pub(crate) fn migrations(&self, store: &StoreName) -> Option<&PathBuf> {
         self.sql.get(store)?.migrations.as_ref()
     }
 
-    /// Returns the time limit of a SQL store's statements, at most `max`; `None` if the default limit applies.
+    /// Returns the time limit of an SQL store's statements, at most `max`; `None` if the default limit applies.
     pub(crate) fn statement_time(&self, store: &StoreName, max: Duration) -> Option<Duration> {
         let written = self.sql.get(store).and_then(|settings| settings.statement_timeout);
         let effective = written.unwrap_or(SqlStoreSettings::STATEMENT_TIMEOUT_DEFAULT);

@@ -1,11 +1,11 @@
 //! The capabilities of components: key-value stores, SQL, configuration, secrets and outbound HTTP.
 //!
 //! There are two layers. The *engines* ([`kv`], [`sql`], [`outbound`], [`secrets`]) use files and threads, and do not
-//! depend on WebAssembly. The *host functions* ([`host`]) implement WIT interfaces with the engines, for the components
-//! that were granted them. An engine does not know which component calls it; a host function never uses a file. Engines
-//! that block use their own threads with bounded queues, so that a slow disk never blocks the asynchronous executor.
-//! One set of engines per process ([`Engines`]) serves the apps of all tenants, and shares its threads fairly among
-//! them. The folders and accounts of one app are in its [`AppResources`].
+//! depend on WebAssembly. The *host functions* ([`host`]) use the engines to implement WIT interfaces. An engine does
+//! not know which component calls it; a host function never uses a file. Engines that block use their own threads with
+//! bounded queues, so that a slow disk never blocks the asynchronous executor. One set of engines per process
+//! ([`Engines`]) serves the apps of all tenants, and shares its threads fairly among them. The folders and accounts of
+//! one app are in its [`AppResources`].
 //!
 //! Invariant: a write is acknowledged only after it was synced.
 

@@ -75,7 +75,7 @@ impl NodeDir {
     }
 
     /// Returns the folder that candidate revisions write to. The folder's content is not used after the process has
-    /// ended.
+    /// exited.
     #[must_use]
     pub fn trials(&self) -> PathBuf {
         self.path.join("trials")

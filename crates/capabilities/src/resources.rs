@@ -30,7 +30,7 @@ pub struct AppResources {
     pub storage: Arc<StorageAccount>,
     /// The account to which the stores charge processor time and memory.
     pub account: Arc<Account>,
-    /// The maximum time limit of a SQL store's statements. The manifest can only set a lower limit.
+    /// The maximum time limit of an SQL store's statements. The manifest can only set a lower limit.
     pub statement_time_max: Duration,
     /// The hosts to which the tenant's apps may send requests; `None` if only the manifest restricts the hosts.
     pub outbound: Option<Arc<TenantHosts>>,
@@ -136,8 +136,8 @@ impl AppResources {
         make_private_dir(&dirs)?;
         for folder in self.writable_folders(app) {
             let copied = dirs.join(folder.file_name().unwrap_or_default());
-            // Claims the space of the copy in steps, because the tenant's guests and other tenants write to the same
-            // disk at the same time. The claim ends after the copy has been measured.
+            // Reserves the space of the copy in steps, because the tenant's guests and other tenants write to the same
+            // disk at the same time. The reservation is released after the copy has been measured.
             let mut claim = Claim::new(&self.storage, 0);
             let more = |bytes| claim.as_mut().is_some_and(|claim| claim.grow(bytes));
             let outcome = isomer_disk::copy(&folder, &copied, deadline, more);
@@ -226,7 +226,7 @@ mod tests {
         assert!(may_write && copied.starts_with(candidate.canonicalize().unwrap()));
         assert_eq!(std::fs::read(copied.join("mine")).unwrap(), b"text");
         assert!(storage.used_in(&candidate) >= 4096, "the copy is added to the used storage");
-        // The copy cannot use space that guests of the serving app have claimed.
+        // The copy cannot use space that is reserved for guests of the serving revision.
         let left = storage.room();
         assert!(storage.claim(left));
         let second = resources.for_candidate(&dir.path().join("second"), CandidateFolders::Copied);

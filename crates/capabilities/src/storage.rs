@@ -1,19 +1,19 @@
-//! A tenant's storage account: the number of bytes that the tenant's data occupies on disk, and the limit of this
+//! A tenant's storage account: the number of bytes that the tenant's data occupies on disk, and the maximum of this
 //! number.
 //!
-//! The account records the last known size of each file, so it knows the sum without opening a store. The sizes come
-//! first from a scan of the tenant's folders, and then from each store after each of its writes. The size of a file is
-//! the size of its blocks on disk, not its length, because key-value stores extend their files far in advance without
-//! filling them.
+//! The account records the last known size of each file, so it knows the total size without opening a store. The sizes
+//! come first from a scan of the tenant's folders, and then from each store after each of its writes. The size of a
+//! file is the size of its blocks on disk, not its length, because key-value stores extend their files far in advance
+//! without filling them.
 //!
 //! Data that the node itself keeps for the tenant is recorded as one number ([`StorageAccount::charge`]).
 //!
 //! A granted folder is also recorded as one number, its size at the last scan, because guests write to it without an
-//! engine of this crate. Bytes that guests have claimed since then ([`StorageAccount::claim`]) are treated as used
-//! until the next scan. If the size of a folder cannot be measured, the folder is treated as if it used the whole
-//! limit; otherwise a tenant could bypass the limit with such a folder.
+//! engine of this crate. Bytes that have been reserved for the writes of guests since then ([`StorageAccount::claim`])
+//! are treated as used until the next scan. If the size of a folder cannot be measured, the folder is treated as if it
+//! used the whole limit; otherwise a tenant could bypass the limit with such a folder.
 //!
-//! long because a third of the file is tests, and every function changes or reads the same sum.
+//! long because a third of the file is tests, and every function changes or reads the same total.
 
 use std::collections::HashMap;
 use std::io;
@@ -42,7 +42,7 @@ pub struct StorageAccount {
     scanned: Mutex<PathMap<()>>,
     /// The folders and files whose size could not be measured at the last attempt.
     uncounted: Mutex<PathMap<()>>,
-    /// The number of bytes that guests have claimed for writes to folders since the last scan of the folders.
+    /// The number of bytes that have been reserved for writes to folders since the last scan of the folders.
     claimed: AtomicU64,
     /// The number of bytes in the tenant's key-value writes that wait for a thread.
     waiting: AtomicUsize,
@@ -57,7 +57,7 @@ pub struct StorageAccount {
 pub(crate) struct WaitingBytes(AtomicUsize);
 
 impl WaitingBytes {
-    /// Adds the bytes of a statement and returns `true`. Returns `false` if there are other statements and the sum
+    /// Adds the bytes of a statement and returns `true`. Returns `false` if there are other statements and the total
     /// would exceed `bytes_max`.
     pub(crate) fn begin(&self, bytes: usize, bytes_max: usize) -> bool {
         let add = |waiting: usize| {
@@ -158,7 +158,7 @@ impl StorageAccount {
     pub fn charge(&self, bytes: impl FnOnce() -> u64) {
         let mut charged = locked(&self.charged);
         let before = std::mem::replace(&mut *charged, bytes());
-        // `charged` is still locked, so concurrent calls change the sum one after the other.
+        // `charged` is still locked, so concurrent calls change `used` one after the other.
         if *charged >= before {
             self.used.fetch_add(*charged - before, Ordering::Relaxed);
         } else {
@@ -233,7 +233,7 @@ impl StorageAccount {
             }
         }
         let mut files = locked(&self.files);
-        // The entry of `dir` itself, if a scan of the folder above has recorded it.
+        // The entry of `dir` itself, if a scan of its parent folder has recorded it.
         let itself = files.get(dir).copied().filter(|_| is_there).map(|bytes| (dir.to_owned(), bytes));
         let removed: u64 = files.remove_below(dir).iter().map(|(_, bytes)| bytes).sum();
         let mut added = 0;
@@ -241,7 +241,7 @@ impl StorageAccount {
             added += bytes;
             added -= files.insert(path, bytes).unwrap_or(0);
         }
-        // `files` is still locked, so the sum always equals the sizes of the recorded files.
+        // `files` is still locked, so `used` always agrees with the sizes of the recorded files.
         self.used.fetch_add(added, Ordering::Relaxed);
         self.used.fetch_sub(removed, Ordering::Relaxed);
         let mut scanned = locked(&self.scanned);
@@ -265,7 +265,7 @@ impl StorageAccount {
         self.scan(dir)
     }
 
-    /// Forgets the files below `dir`, because the caller has removed them.
+    /// Forgets the files below `dir`, which the caller has removed.
     pub fn forget(&self, dir: &Path) {
         locked(&self.uncounted).remove_below(dir);
         let mut files = locked(&self.files);
@@ -301,10 +301,10 @@ impl StorageAccount {
         if self.reserve.get().is_some_and(|reserve| reserve.room() < own) { disk } else { limit(self.limit()) }
     }
 
-    /// Claims `bytes` for a write to a folder, until [`StorageAccount::release_claim`] is called. Returns whether the
-    /// bytes were available.
+    /// Reserves `bytes` for a write, until [`StorageAccount::release_claim`] is called. Returns whether the bytes were
+    /// available.
     pub(crate) fn claim(&self, bytes: u64) -> bool {
-        // Adds the bytes before the check, so that two concurrent claims cannot both get the last available bytes.
+        // Adds the bytes before the check, so that two concurrent calls cannot both reserve the last available bytes.
         self.claimed.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.used().saturating_add(self.claimed.load(Ordering::Relaxed));
         let fits = taken <= self.bound() && self.leaves_reserve(bytes);
@@ -320,7 +320,7 @@ impl StorageAccount {
         self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes)
     }
 
-    /// Ends a claim, because the bytes have been measured or were not used.
+    /// Releases a reservation of `bytes`, which have been measured or were not used.
     pub(crate) fn release_claim(&self, bytes: u64) {
         self.claimed.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -355,7 +355,7 @@ impl StorageAccount {
         if bytes > 0 || before > 0 {
             files.insert(file.to_owned(), bytes);
         }
-        // `files` is still locked, so the sum always equals the sizes of the recorded files.
+        // `files` is still locked, so `used` always agrees with the sizes of the recorded files.
         if bytes >= before {
             self.used.fetch_add(bytes - before, Ordering::Relaxed);
         } else {
@@ -364,7 +364,7 @@ impl StorageAccount {
         bytes
     }
 
-    /// Adds the bytes of a write and returns `true`. Returns `false` if other writes wait and the sum would exceed
+    /// Adds the bytes of a write and returns `true`. Returns `false` if other writes wait and the total would exceed
     /// `bytes_max`.
     pub(crate) fn begin_waiting(&self, bytes: usize, bytes_max: usize) -> bool {
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
@@ -397,19 +397,19 @@ impl Drop for StorageLoan {
     }
 }
 
-/// Bytes of an account that are claimed for a write. Dropping the claim ends it.
+/// A reservation of an account's bytes for a write. Dropping it releases the reservation.
 pub(crate) struct Claim<'a> {
     account: &'a StorageAccount,
     bytes: u64,
 }
 
 impl<'a> Claim<'a> {
-    /// Claims `bytes` of the account; `None` if they are not available.
+    /// Reserves `bytes` of the account; `None` if they are not available.
     pub(crate) fn new(account: &'a StorageAccount, bytes: u64) -> Option<Self> {
         account.claim(bytes).then(|| Self { account, bytes })
     }
 
-    /// Claims `bytes` in addition. Returns whether they were available.
+    /// Reserves additional `bytes`. Returns whether they were available.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let fits = self.account.claim(bytes);
         self.bytes += if fits { bytes } else { 0 };
@@ -427,7 +427,7 @@ impl Drop for Claim<'_> {
 /// inodes.
 const ENTRY_BYTES: u64 = 4096;
 
-/// The unit of a file's number of blocks in `stat(2)`, which does not depend on the file system's block size.
+/// The unit in bytes of `st_blocks` in `stat(2)`, which does not depend on the file system's block size.
 const BLOCK_BYTES: u64 = 512;
 
 /// Returns the number of bytes that a file occupies on disk.
@@ -529,7 +529,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("a")).unwrap();
         std::fs::write(&file, vec![1; 10_000]).unwrap();
         let bytes = account.measure(&file);
-        // Replaces the folder by a file, so that reading it fails with `ENOTDIR`, even for root.
+        // Replaces the folder with a file, so that reading it fails with `ENOTDIR`, even for root.
         std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
         std::fs::write(dir.path().join("a"), "").unwrap();
         assert_eq!((account.measure(&file), account.used(), account.room()), (bytes, 1 << 30, 0));

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 
-/// Starts threads. Implemented by the operating system's threads, and by a source that fails in tests.
+/// Starts threads. Implemented with the operating system's threads, and, in tests, by a source that fails on request.
 pub(crate) trait ThreadSource: Send + Sync + 'static {
     /// Runs `work` on a new thread called `name`. If the thread cannot be started, `work` is dropped without being
     /// called.
@@ -17,8 +17,8 @@ pub(crate) trait ThreadSource: Send + Sync + 'static {
 /// Starts threads of the operating system.
 ///
 /// On Linux, a new thread inherits the priority of the thread that starts it, and guests with long computations run on
-/// threads of low priority (see `lanes` in the runtime). The threads of a pool serve all tenants and must not have a
-/// low priority. So a dedicated thread with the priority of the process starts them.
+/// low-priority threads (see `lanes` in the runtime). The threads of a pool serve all tenants and must not have a low
+/// priority. So a dedicated thread with the priority of the process starts them.
 pub(crate) struct SystemThreads;
 
 /// A request to start a thread: its name, its function, and the channel for the result.
@@ -28,7 +28,7 @@ type Start = (String, Box<dyn FnOnce() + Send>, Sender<io::Result<()>>);
 static STARTER: OnceLock<Option<Sender<Start>>> = OnceLock::new();
 
 impl SystemThreads {
-    /// Returns the source. Called when a pool is created, which never happens on a thread of low priority.
+    /// Returns the source. Called when a pool is created, which never happens on a low-priority thread.
     pub(crate) fn shared() -> Arc<dyn ThreadSource> {
         Self::starter();
         Arc::new(Self)

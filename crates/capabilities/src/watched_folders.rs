@@ -1,15 +1,15 @@
 //! Enforces a tenant's storage quota for folders that components may write to.
 //!
-//! Guests write files through `wasi:filesystem`, without an engine of this crate. Before each write, a guest claims the
-//! bytes that the write may add ([`FolderStorage::claim`]). The actual size is measured by a *count*, which scans the
-//! folders, because a file that is overwritten occupies no more space than before, and a removed file none. So a
-//! running request can exceed the quota by at most what is written during a count. The claim of a write ends with the
-//! first count that starts after the write has ended, because an unfinished write may still use its claim.
+//! Guests write files through `wasi:filesystem`, without an engine of this crate. Before each write, the bytes that the
+//! write may add are reserved ([`FolderStorage::claim`]). The actual size is measured by a scan of the folders, because
+//! a file that is overwritten occupies no more space than before, and a removed file none. So a running request can
+//! exceed the quota by at most what is written during a scan. The reservation of a write is released by the first scan
+//! that starts after the write has ended, because an unfinished write may still use its reservation.
 //!
-//! Counts run in the background: at intervals while the folders are used, when claims have taken half of the available
-//! space, and when the app is unloaded. Therefore, the quota cannot be filled by claims for many small writes, each of
-//! which claims whole blocks, and everything that was written is measured eventually. If a write finds no available
-//! space, it waits for a count.
+//! Scans run in the background: at intervals while the folders are used, when reservations have taken half of the
+//! available space, and when the folders are no longer used. Therefore, the quota cannot be filled by reservations for
+//! many small writes, each of which reserves whole blocks, and everything that was written is measured eventually. If a
+//! write finds no available space, it waits for a scan.
 //!
 //! If there is no available space, operations that need space are refused. All others are allowed: files can be read,
 //! truncated and removed.
@@ -55,19 +55,18 @@ struct FolderCounts {
     account: Arc<StorageAccount>,
     last: Mutex<Option<LastCount>>,
     counting: Mutex<CountState>,
-    /// The number of the last finished count. Counts (scans of the folders) are numbered from 1.
+    /// The number of the last finished scan of the folders. Scans are numbered from 1.
     counted: watch::Sender<u64>,
-    /// The number of bytes that were claimed for writes that have ended, but that no count (scan of the folders)
-    /// includes yet.
+    /// The number of bytes that were reserved for writes that have ended, but that no scan of the folders includes yet.
     written: AtomicU64,
 }
 
 #[derive(Default)]
 struct CountState {
-    /// The number of the last started count. Counts (scans of the folders) are numbered from 1.
+    /// The number of the last started scan of the folders. Scans are numbered from 1.
     started: u64,
     is_running: bool,
-    /// Whether another count must start after the running count has ended.
+    /// Whether another scan must start after the running scan has ended.
     again: bool,
 }
 
@@ -76,8 +75,7 @@ struct LastCount {
     took: Duration,
 }
 
-/// A requested count (scan of the folders). Dropping it marks the count as ended, even if the count panicked or never
-/// ran.
+/// A requested scan of the folders. Dropping it marks the scan as ended, even if the scan panicked or never ran.
 struct RequestedCount {
     shared: Arc<FolderCounts>,
     is_over: bool,
@@ -96,8 +94,8 @@ impl WatchedFolders {
         Self { shared: Arc::new(shared), job_queue }
     }
 
-    /// Starts a count (a scan of the folders) in the background if the last one is old, or if claims take a large part
-    /// of the available space.
+    /// Starts a scan of the folders in the background if the last one is old, or if reservations take a large part of
+    /// the available space.
     fn keep_counted(&self) {
         if !self.shared.account.is_limited() {
             return;
@@ -135,7 +133,7 @@ impl FolderStorage for WatchedFolders {
 
     fn count(&self) -> BoxFuture<'static, ()> {
         let (shared, job_queue) = (self.shared.clone(), self.job_queue.clone());
-        // A count that another caller requests is sufficient if it starts after this point.
+        // A scan that another caller requests is sufficient if it starts after this point.
         let number = locked(&shared.counting).started + 1;
         let mut counted = shared.counted.subscribe();
         Box::pin(async move {
@@ -149,7 +147,7 @@ impl FolderStorage for WatchedFolders {
     }
 }
 
-/// Starts a last count when the app is unloaded, so that the app's last writes are measured.
+/// Starts a last scan, so that the app's last writes are measured.
 impl Drop for WatchedFolders {
     fn drop(&mut self) {
         if self.shared.written.load(Ordering::Acquire) > 0 {
@@ -160,7 +158,7 @@ impl Drop for WatchedFolders {
 }
 
 impl FolderCounts {
-    /// Starts a count in the background, unless a count is running.
+    /// Starts a scan in the background, unless a scan is running.
     fn start_any_count(self: &Arc<Self>, job_queue: &JobQueue) {
         let counting = locked(&self.counting);
         if !counting.is_running {
@@ -168,8 +166,8 @@ impl FolderCounts {
         }
     }
 
-    /// Ensures that the count with this `number`, or a later one, runs in the background. If an earlier count is
-    /// running, another count starts after it.
+    /// Ensures that the scan with this `number`, or a later one, runs in the background. If an earlier scan is running,
+    /// another scan starts after it.
     fn start_count(self: &Arc<Self>, job_queue: &JobQueue, number: u64) {
         let mut counting = locked(&self.counting);
         if counting.is_running {
@@ -186,13 +184,13 @@ impl FolderCounts {
         job_queue.spawn(move || count.run());
     }
 
-    /// Returns whether the last count is so old that the next one should start, even if no write waits for it.
+    /// Returns whether the last scan is so old that the next one should start, even if no write waits for it.
     fn is_due(&self) -> bool {
         let last = locked(&self.last);
         last.as_ref().is_none_or(|last| last.at.elapsed() >= (last.took * PAUSE_PART).max(COUNT_EVERY))
     }
 
-    /// Returns the time until the next count may start; `None` if it may start now.
+    /// Returns the time until the next scan may start; `None` if it may start now.
     fn pause_left(&self) -> Option<Duration> {
         let last = locked(&self.last);
         let last = last.as_ref()?;
@@ -201,7 +199,7 @@ impl FolderCounts {
 
     fn count(&self) {
         let start = Instant::now();
-        // Reads the claims before the scan, because the scan may miss data that is written from now on.
+        // Reads the number before the scan, because the scan may miss data that is written from now on.
         let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
             if let Err(error) = self.account.scan_folder(folder) {
@@ -222,8 +220,8 @@ impl RequestedCount {
     fn run(mut self) {
         while !self.is_over {
             self.shared.count();
-            // A request for another count has set `again` before this lock was taken, or starts the count after it is
-            // released.
+            // A concurrent request for another scan has either set `again` before this lock was taken, or starts the
+            // scan after the lock is released.
             let mut counting = locked(&self.shared.counting);
             self.shared.counted.send_replace(counting.started);
             self.is_over = !std::mem::take(&mut counting.again);
@@ -238,11 +236,11 @@ impl RequestedCount {
 
 impl Drop for RequestedCount {
     fn drop(&mut self) {
-        // The count did not run, or it panicked.
+        // The scan did not run, or it panicked.
         if !self.is_over {
             let mut counting = locked(&self.shared.counting);
             (counting.is_running, counting.again) = (false, false);
-            // The next count will not run either, so callers must not wait for it.
+            // The next scan will not run either, so callers must not wait for it.
             counting.started += 1;
             self.shared.counted.send_replace(counting.started);
         }
@@ -251,7 +249,7 @@ impl Drop for RequestedCount {
 
 impl Drop for FolderCounts {
     fn drop(&mut self) {
-        // The sum is not zero if no thread could be started for the last count.
+        // Some reservations are left if no thread could be started for the last scan.
         self.release_claims(self.written.load(Ordering::Acquire));
     }
 }
@@ -301,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn many_small_writes_are_counted_before_their_claims_use_up_the_quota() {
         let Bench { dir: _dir, account, folders, .. } = bench();
-        // The last count has just ended, so its age does not start the next one.
+        // The last scan has just ended, so its age does not start the next one.
         folders.count().await;
         let counted = LastCount { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
         *locked(&folders.shared.last) = Some(counted);
@@ -325,7 +323,7 @@ mod tests {
         std::fs::write(dir.path().join("f"), vec![1; 500_000]).unwrap();
         folders.written(500_000);
         drop(folders);
-        // Waits until all requested counts have ended.
+        // Waits until all requested scans have ended.
         drop(pool);
         assert!(account.used() >= 500_000, "{account:?}");
         assert_eq!(account.room(), LIMIT - account.used(), "the bytes are no longer claimed");

@@ -1,6 +1,6 @@
 //! Kills a process with `kill -9`, fifty times. The next process must find everything that was acknowledged before.
 //!
-//! A child process writes to a key-value store and a SQL store, and prints what was acknowledged. The parent kills the
+//! A child process writes to a key-value store and an SQL store, and prints what was acknowledged. The parent kills the
 //! child after a random number of lines, and then opens the stores itself. This program has no test harness of the
 //! compiler, because it is also the program of the child processes.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]

@@ -1,9 +1,10 @@
-//! Host functions: WIT interfaces that call the engines, for the components that were granted them.
+//! Host functions: the host side of the capabilities, which implements WIT interfaces with the engines of this crate
+//! (stores, secrets, outbound HTTP).
 //!
 //! Each provider contains the grants of every component of the app. When an import is linked, the provider selects the
 //! grants of the component that owns the import, so the linked functions can reach nothing else. If the owner has no
-//! grant, the functions get an empty set of grants: they return `access-denied`, and the log shows the line to add to
-//! the manifest.
+//! grant, the functions are linked with an empty set of grants: they return `access-denied`, and the log shows the line
+//! to add to the manifest.
 //!
 //! While a function waits (an `async func` in WIT, or a blocking function on a fiber), it holds no lock and does not
 //! borrow the wasmtime store.
@@ -83,8 +84,8 @@ struct OwnerGrants<T> {
 }
 
 impl<T> OwnerGrants<T> {
-    /// Returns the resource that was granted under this name. If there is no such grant, logs the denial with the line
-    /// to add to the manifest, and returns the error text for the guest.
+    /// Returns the granted resource `name`. If there is no such grant, logs the denial with the line to add to the
+    /// manifest, and returns the error text for the guest.
     fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<&T, String> {
         self.granted.get(name).ok_or_else(|| {
             let (component, name) = (&self.component, excerpt::name(name));

@@ -1,5 +1,5 @@
-//! Key-value stores of a candidate revision, whose writes must not reach the app's own store before the candidate takes
-//! over.
+//! Key-value stores of a candidate revision. The candidate's writes must not reach the app's own stores before the
+//! candidate takes over.
 //!
 //! Reads use the app's store until the candidate's first write. The first write copies the entries, with their
 //! versions, into a store of the candidate, within the tenant's storage quota and [`COPY_TIME`]. All later operations
@@ -51,7 +51,8 @@ impl Kv {
 fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     let deadline = Instant::now() + COPY_TIME;
     let copy = open_file(goal, CACHE_BYTES_MIN)?;
-    // The claim on the tenant's storage. It ends after the size of the copy has been recorded.
+    // The reservation of the copy's space in the tenant's storage. It is released after the size of the copy has been
+    // recorded.
     let claim = RefCell::new(None);
     store.database().read(|from| copy.write(|to| copy_entries(from, to, &store.account, &claim, deadline)))?;
     drop(copy);
@@ -60,8 +61,8 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     Ok(())
 }
 
-/// Copies all entries from one database into the other. Stores the claim on the space for the copy in `claim`. May be
-/// called again after a failure, and then releases the claim of the previous attempt.
+/// Copies all entries from one database into the other. Stores the reservation of the copy's space in `claim`. May be
+/// called again after a failure, and then releases the reservation of the previous attempt.
 fn copy_entries<'a>(
     from: &Database,
     to: &Database,
@@ -70,7 +71,7 @@ fn copy_entries<'a>(
     deadline: Instant,
 ) -> Result<(), KvError> {
     let mut claim = claim.borrow_mut();
-    // Drops the previous claim before the new one is made, so that the space is not claimed twice.
+    // Releases the previous reservation first, so that the space is not reserved twice.
     *claim = None;
     *claim = Claim::new(account, 0);
     let read = from.begin_read().map_err(KvError::storage)?;

@@ -1,10 +1,10 @@
 //! The format of entries in a redb file, and the functions that read them.
 //!
-//! The table `entries` maps each key to 8 bytes of version (little-endian), followed by the stored value. The table
-//! `meta` contains `format`; `version`, the number of the last change; and `bytes`, the size of all entries (missing in
-//! stores of earlier Isomer versions until the store is written). Each change of an entry gives the entry a new
-//! version, and no version is used twice. So comparing versions detects every change, even one that restores an old
-//! value.
+//! The table `entries` maps each key to the version of its entry (8 bytes, little-endian), followed by the stored
+//! value. The table `meta` contains `format`; `version`, the number of the last change; and `bytes`, the size of all
+//! entries (missing in stores of earlier Isomer versions until the store is written). Each change of an entry gives the
+//! entry a new version, and no version is used twice. So comparing versions detects every change, even one that
+//! restores an old value.
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
@@ -27,7 +27,8 @@ pub(super) const ENTRY_OVERHEAD_BYTES: usize = 32;
 pub struct KeyPage {
     /// The keys, ordered by their bytes.
     pub keys: Vec<String>,
-    /// The argument `after` of the next page; `None` if this is the last page.
+    /// The argument `after` of [`KvStore::list_keys`](super::KvStore::list_keys) for the next page; `None` if this is
+    /// the last page.
     pub next: Option<String>,
 }
 
@@ -67,7 +68,7 @@ impl Delta {
     }
 }
 
-/// Creates the tables of a new file. Returns an error if the file has a different format.
+/// Creates the tables of a new file. Returns an error if an existing file has a format other than [`FORMAT`].
 pub(super) fn prepare(database: &Database) -> Result<(), KvError> {
     let transaction = database.begin_write().map_err(KvError::storage)?;
     let format = {

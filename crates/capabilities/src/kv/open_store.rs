@@ -64,9 +64,9 @@ impl OpenStore {
         self.database().read(work)
     }
 
-    /// Returns the space that a group of writes may use, and the claim on this space, which the caller drops after it
-    /// has measured the file. While the claim exists, other stores of the tenant cannot use the space. `wanted` is the
-    /// maximum that the writes can use. Returns `None` if the tenant's storage is not limited.
+    /// Reserves the space that a group of writes may use. Returns the space and its reservation, which the caller drops
+    /// after it has measured the file. While the reservation exists, other stores of the tenant cannot use the space.
+    /// `wanted` is the maximum that the writes can use. Returns `None` if the tenant's storage is not limited.
     pub(super) fn room(&self, wanted: u64) -> Option<(StoreRoom, Option<Claim<'_>>)> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
         let file = self.account.measure(file);

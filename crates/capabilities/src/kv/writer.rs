@@ -20,7 +20,7 @@ use crate::pool::locked;
 
 /// The maximum number of writes in one commit.
 const GROUP_WRITES_MAX: usize = 512;
-/// The size in bytes from which no more writes are added to a group.
+/// The size, in bytes, at which a group accepts no more writes.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
 pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteOutcome, KvError> {
@@ -74,8 +74,8 @@ impl Drop for WaitingCaller<'_> {
     }
 }
 
-/// Writes one group of a store's waiting writes. When this is dropped after writing, it queues a job for the next group
-/// behind the tenant's other jobs. If it is dropped without writing, because no thread could be started, all waiting
+/// Writes one group of a store's waiting writes. When this is dropped after writing, it appends a job for the next
+/// group to the tenant's job queue. If it is dropped without writing, because no thread could be started, all waiting
 /// writes fail.
 struct GroupWriter {
     store: Arc<OpenStore>,
@@ -217,7 +217,7 @@ fn commit(
 
 impl StoreRoom {
     /// Returns whether a write that adds `adds` bytes may be applied. If at most half of the file is used after the
-    /// write, the bytes fit into the existing file, which is charged to the tenant already.
+    /// write, the bytes fit into the existing file, which is already charged to the tenant.
     fn fits(&self, change: &Change<'_>, adds: u64) -> bool {
         adds == 0 || change.added + adds <= self.left || 2 * (change.bytes + adds) <= self.file
     }
@@ -229,7 +229,7 @@ struct Change<'a> {
     version: u64,
     /// The size of all entries, in bytes.
     bytes: u64,
-    /// The maximum number of bytes that the writes of this transaction have added so far.
+    /// An upper bound on the number of bytes that the writes of this transaction have added so far.
     added: u64,
 }
 

@@ -17,7 +17,7 @@ pub enum Reach {
     /// A network that is not part of the public internet: private, link-local, carrier-grade NAT, unique-local,
     /// reserved.
     Private,
-    /// No connection can be made to the address: unspecified, multicast, broadcast.
+    /// Addresses to which no connection can be made: unspecified, multicast, broadcast.
     Never,
 }
 

@@ -20,10 +20,10 @@ use rustls::{ClientConfig, RootCertStore};
 use super::connect;
 
 /// The maximum size in bytes of a file of authorities that the operator of the process chooses. The bundles of
-/// operating systems have a tenth of this size.
+/// operating systems are a tenth of this size.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// The maximum size in bytes of a file of authorities that belongs to an app. All public authorities together need half
+/// The maximum size in bytes of a file of authorities that belongs to an app. A file of all public authorities is half
 /// of this size.
 const APP_FILE_BYTES_MAX: u64 = 512 << 10;
 

@@ -26,9 +26,9 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// The maximum number of addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// The maximum number of TLS sessions that are kept for resumption, for all components together. If there would be
-/// more, the sessions of the server that was added first are dropped. Each session contains a ticket and a certificate
-/// chain, of at most 64 KiB each, which the server chooses. They are not charged.
+/// The maximum number of TLS sessions that are kept for resumption, for all components together. If a new session would
+/// exceed this number, the sessions of the server that was added first are dropped. Each session contains a ticket and
+/// a certificate chain, of at most 64 KiB each, which the server chooses. The sessions are not charged.
 const SESSIONS_MAX: usize = 256;
 
 /// A plain or encrypted stream to a server.
@@ -54,8 +54,8 @@ pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
 /// parallel, with alternating address families (RFC 8305). Returns the first successful connection and its address.
 ///
 /// The caller holds a permit for one connection. Each parallel attempt takes an additional permit of `connections`, and
-/// waits if no permit is free, because a name with many unresponsive addresses must not open more sockets than
-/// connections are allowed.
+/// waits if no permit is free, so that connecting to a name with many unresponsive addresses does not open more sockets
+/// than connections are allowed.
 pub(super) async fn tcp(
     addresses: &[IpAddr],
     port: u16,
@@ -110,8 +110,8 @@ fn alternate_families(addresses: &[IpAddr]) -> Vec<IpAddr> {
     ordered
 }
 
-/// Rates how much an error says about the server. The error with the highest rating is returned. A missing route for an
-/// address family rates low, because addresses of the other family were also tried.
+/// Rates how much an error says about the server. [`tcp`] returns the error with the highest rating. A missing route
+/// for an address family has a low rating, because addresses of the other family were also tried.
 fn rating(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => 0,

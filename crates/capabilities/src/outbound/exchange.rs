@@ -2,7 +2,7 @@
 //!
 //! After the request and the response have ended, the connection is [kept](super::idle_connections) for the next
 //! exchange. Two exchanges never use a connection at the same time, even over HTTP/2, because concurrent streams share
-//! a window: a guest that does not read its response would block the response of another guest.
+//! a flow-control window: a guest that does not read its response would block the response of another guest.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Sends `request`. Returns the response when its head has been received. `is_reused` says whether an earlier
+    /// Sends `request`. Returns the response when its head has been received. `is_reused` indicates whether an earlier
     /// exchange has used the connection.
     pub(super) async fn run(
         &self,

@@ -122,24 +122,24 @@ impl Default for OutboundNetwork {
 }
 
 impl OutboundNetwork {
-    /// Creates a value with the operating system's resolver and the public certificate authorities.
+    /// Creates a network with the operating system's resolver and the public certificate authorities.
     pub fn new(limits: OutboundLimits) -> Self {
         Self::with(limits, Arc::new(SystemResolver), public_roots())
     }
 
-    /// Creates a value with the given resolver and certificate authorities.
+    /// Creates a network with the given resolver and certificate authorities.
     pub fn with(limits: OutboundLimits, resolver: Arc<dyn Resolve>, roots: RootCertStore) -> Self {
         Self { authorities: Authorities::from(roots), resolver, limits, stubs: Arc::default() }
     }
 
-    /// Returns this value with other certificate authorities.
+    /// Returns this network with other certificate authorities.
     #[must_use]
     pub fn trusting(self, authorities: Authorities) -> Self {
         Self { authorities, ..self }
     }
 
-    /// Returns this value with stubs for tests: requests to these hosts (`HOST` or `HOST:PORT`) go to these addresses,
-    /// without TLS. The hosts are not looked up, and the addresses are not checked.
+    /// Returns this network with stubs for tests: requests to the hosts in `stubs` (`HOST` or `HOST:PORT`) go to the
+    /// given addresses, without TLS. The hosts are not looked up, and the addresses are not checked.
     #[must_use]
     pub fn with_stubs(self, stubs: BTreeMap<String, SocketAddr>) -> Self {
         Self { stubs: Arc::new(stubs), ..self }
@@ -235,7 +235,7 @@ impl OutboundClient {
     /// Sends `request`. Returns the response when its head has been received.
     ///
     /// Uses an idle connection to the destination, if there is one. If the server has closed this connection, the
-    /// request is sent again over a new connection, provided that this cannot have an effect twice.
+    /// request is sent again over a new connection, provided that sending it twice has no additional effect.
     ///
     /// # Errors
     /// `HttpRequestDenied` if the host is not granted; `DestinationIpProhibited` if the grant does not cover the

@@ -19,15 +19,15 @@ pub struct SystemResolver;
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            // RFC 6761, section 6.3, requires this. Some operating systems do not follow it, and send names below
-            // `localhost` to a name server.
+            // RFC 6761, section 6.3, requires that these names resolve to loopback. Some operating systems do not
+            // follow this requirement, and send names below `localhost` to a name server.
             if name == "localhost" || name.ends_with(".localhost") {
                 return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
             }
             let name = name.to_owned();
             // Runs the look-up in a task. The first poll of a look-up starts the thread that calls the operating
-            // system. This thread inherits the priority of the polling thread, so a guest's thread of low priority must
-            // not poll first.
+            // system. This thread inherits the priority of the polling thread, so a low-priority thread that runs a
+            // guest must not poll first.
             let lookup = async move {
                 let found = tokio::net::lookup_host((name, 0)).await?;
                 Ok(found.map(|address| address.ip()).collect())

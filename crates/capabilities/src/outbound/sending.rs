@@ -31,7 +31,7 @@ pub(super) type OutboundRequest = http::Request<OutboundBody>;
 
 /// The body of an outgoing request: a first part that was read in advance, and the rest.
 pub(super) struct OutboundBody {
-    /// The first part of the body, which was read before the head is sent.
+    /// The first part of the body, which is read before the head is sent.
     start: BodyStart,
     rest: WasiBody,
     end: BodyEnd,
@@ -57,7 +57,8 @@ impl BodyEnd {
     }
 }
 
-/// Converts a guest's request. Adds the length of its body, if the length is known or can be found by a short wait.
+/// Converts a guest's request. Adds the length of its body, if the length is known or becomes known during a short
+/// wait.
 pub(super) async fn prepare(request: http::Request<WasiBody>) -> OutboundRequest {
     let (mut parts, rest) = request.into_parts();
     let mut body = OutboundBody { start: BodyStart::default(), rest, end: BodyEnd::default() };

@@ -260,7 +260,7 @@ impl PoolShared {
                 return Some((queue, job, starts));
             }
             if state.closed {
-                // This thread may end. Jobs may still wait in a queue that already runs its maximum of jobs. The
+                // This thread may end. Jobs may still wait in a queue that already runs its maximum number of jobs. The
                 // threads that run jobs of this queue run the waiting ones later.
                 state.threads.remove(&std::thread::current().id());
                 return None;

@@ -15,7 +15,7 @@ use super::functions;
 /// The name of the table that records the applied migrations.
 pub(super) const MIGRATIONS_TABLE: &str = "_isomer_migrations";
 
-/// The source of a statement, which determines its rules.
+/// The source of a statement, which determines the rules for the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// The statement comes from a component.

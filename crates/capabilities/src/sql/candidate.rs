@@ -1,4 +1,5 @@
-//! SQL stores of a candidate revision, whose writes must not reach the app's own store before the candidate takes over.
+//! SQL stores of a candidate revision. The candidate's writes must not reach the app's own stores before the candidate
+//! takes over.
 //!
 //! Reads use the app's store until a copy is made, and the copy after that. All writes go to the copy. If there are
 //! pending migrations, the copy is made when the store is opened, and the migrations run on it. Otherwise, the copy is
@@ -83,7 +84,8 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
         let backup = Backup::new(from, &mut to).map_err(open)?;
         let mut left = bytes;
         loop {
-            // Checks the reserve before each step, because other processes write to the same disk during the copy.
+            // Checks before each step that the reserve of the disk stays free, because other processes write to the
+            // same disk during the copy.
             let step = left.min(u64::from(PAGES_PER_STEP.unsigned_abs()) * page_bytes);
             if !account.leaves_reserve(step) {
                 return Err(no_room());

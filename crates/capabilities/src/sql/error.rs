@@ -11,7 +11,7 @@ use crate::InvalidStoreName;
 use crate::app_files::AppFiles;
 use crate::pool::PoolError;
 
-/// The reason why a statement or transaction failed. Most variants equal those of `isomer:sql/types.error`.
+/// The reason why a statement or transaction failed. Most variants correspond to those of `isomer:sql/types.error`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
     /// The statement cannot be prepared, or is not allowed.
@@ -183,7 +183,7 @@ pub enum SqlOpenError {
 }
 
 impl SqlOpenError {
-    /// Replaces the paths in the error by paths that a tenant may see. A path in the folder of the app's own files
+    /// Replaces the paths in the error with paths that a tenant may see. A path in the folder of the app's own files
     /// becomes relative to this folder. Any other path is reduced to the file name.
     pub(crate) fn shown_in(mut self, files: &AppFiles) -> Self {
         let AppFiles::Own { files, .. } = files else { return self };
@@ -224,7 +224,8 @@ impl From<PoolError> for SqlError {
 }
 
 impl SqlError {
-    /// Converts an error of SQLite. `denied` is the reason of the authorizer, if it refused the statement.
+    /// Converts an error of SQLite. `denied` is the authorizer's reason for refusing the statement; `None` if it was
+    /// not refused.
     pub(super) fn from_sqlite(error: &rusqlite::Error, denied: Option<String>) -> Self {
         let (code, message) = match error {
             rusqlite::Error::SqliteFailure(failure, message) => (failure.code, message.clone()),

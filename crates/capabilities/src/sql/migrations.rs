@@ -7,9 +7,9 @@
 //! rebuilding it, as SQLite's documentation recommends.
 //!
 //! Applied files must not change: a changed file, a missing file, or a new file before an applied one is an error. A
-//! migration that was applied but belongs to a later revision is accepted if its name comes after all files of this
-//! revision; this revision then uses the newer schema. Line endings affect neither the hash nor the statements, so a
-//! checkout with CRLF has the same migrations.
+//! store may contain a migration of a later revision than the one that is started, if the name of the migration comes
+//! after all files of the started revision; that revision then uses the newer schema. Line endings affect neither the
+//! hash nor the statements, so a checkout with CRLF has the same migrations.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,8 @@ use super::sections::forward;
 use super::session::Session;
 use super::{SqlError, SqlOpenError};
 
-/// If a folder contains no migrations, at most this number of its entries are searched for an inner folder that does.
+/// The maximum number of entries of a folder that are searched for migrations, or for an inner folder that contains
+/// them.
 const ENTRIES_SEARCHED_MAX: usize = 1000;
 
 /// The migrations of one store in one revision of the app.
@@ -50,7 +51,7 @@ struct Migration {
 pub struct Schema {
     /// The names of the migrations that have not been applied yet, in order.
     pub pending: Vec<String>,
-    /// The names of the applied migrations that this revision does not have because a later revision added them, in
+    /// The names of the applied migrations that the revision does not have because a later revision added them, in
     /// order.
     pub newer: Vec<String>,
 }
@@ -109,8 +110,8 @@ impl Migrations {
         Ok(schema)
     }
 
-    /// Returns the migrations that have not been applied yet. Returns an error if the applied migrations are not the
-    /// first files of the list.
+    /// Returns the migrations that have not been applied yet. Returns an error if an applied file was changed or is
+    /// missing, or if the name of a new file comes before the name of an applied one.
     fn pending(&self, applied: &BTreeMap<String, String>) -> Result<&[Migration], SqlOpenError> {
         let store = || self.store.clone();
         let Some(last) = self.files.iter().rposition(|file| applied.contains_key(&file.name)) else {
@@ -196,7 +197,7 @@ fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(
 /// Returns SQLite's message about a statement of a migration. Adds advice to the message about VACUUM.
 fn message_with_advice(error: &SqlError) -> String {
     let mut text = error.to_string();
-    // SQLite refuses VACUUM in a transaction without asking the authorizer.
+    // SQLite refuses VACUUM in a transaction without calling the authorizer.
     if text.contains("cannot VACUUM") {
         text += ": remove the statement, because migrations run in a transaction";
     }

@@ -232,7 +232,7 @@ impl SqlEngine {
         self.files.closed(dir).await;
     }
 
-    /// Forgets unfinished replacements of the stores below `dir`, because the caller has removed their files.
+    /// Forgets unfinished replacements of the stores below `dir`. The caller has removed the files of these stores.
     pub(crate) async fn forget(&self, dir: &Path) {
         self.files.forget(dir).await;
     }
@@ -285,8 +285,8 @@ impl Sql {
         stores: &Self,
     ) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        // Uses the candidate's own store if it exists, because it is then the copy of the app's store, or if the app
-        // has no such store.
+        // Uses the candidate's own store if it already contains a copy of the app's store, or if the app has no such
+        // store.
         if stores.path_of(name).exists() || !self.is_there(name).await {
             return stores.open(name, settings).await;
         }

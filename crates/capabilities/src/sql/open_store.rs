@@ -170,7 +170,7 @@ impl Writer {
     }
 }
 
-/// Counts a waiting caller until it is dropped.
+/// Counts one waiting caller until this value is dropped.
 pub(super) struct WaitingCount<'a>(&'a AtomicUsize);
 
 impl<'a> WaitingCount<'a> {

@@ -19,7 +19,7 @@ pub(super) struct PendingStatement {
     _charge: HostMemory,
 }
 
-/// The statement's bytes in the tenant's total of waiting and running statements.
+/// The share of a statement in the total size of the tenant's waiting and running statements.
 struct StatementBytes {
     storage: Arc<StorageAccount>,
     bytes: usize,
@@ -35,9 +35,8 @@ impl PendingStatement {
     /// Checks the sizes of the statement and its parameters, and charges them to the tenant.
     ///
     /// # Errors
-    /// [`SqlError::TooLarge`] if the statement or a parameter exceeds its own limit, [`SqlError::Overloaded`] if all
-    /// statements of the tenant exceed their common limit, [`SqlError::Memory`] if the tenant's memory quota is
-    /// exhausted.
+    /// [`SqlError::TooLarge`] if the statement or a parameter exceeds its own limit, [`SqlError::Overloaded`] if the
+    /// tenant's statements together exceed their limit, [`SqlError::Memory`] if the tenant's memory quota is exhausted.
     pub(super) fn new(
         statement: String,
         parameters: Vec<Value>,

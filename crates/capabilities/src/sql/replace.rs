@@ -1,21 +1,22 @@
-//! Replaces the complete file of a store, by a copy with a later schema or by an earlier copy.
+//! Replaces the complete file of a store with a copy that has a later schema, or with an earlier copy.
 //!
 //! The new file is made next to the store's own file, which is only read, so that no byte of the store changes before
 //! the switch. To make this possible, the store is *paused*: its transactions and statements have ended, its
 //! connections are closed, its log has been copied into its file, and new requests wait. The switch consists of two
-//! renames. First, the store's old file gets another name and becomes the snapshot. Then the new file gets the store's
-//! name. Between the two renames the store does not exist, so nothing can be written to the wrong file.
+//! renames. First, the store's old file is renamed and becomes the snapshot. Then the new file is renamed to the
+//! store's name. Between the two renames the store does not exist, so nothing can be written to the wrong file.
 //!
 //! We considered a hard link for the snapshot, so that the store would exist at any time. But not every file system has
-//! hard links, and at this point the replacement can no longer be refused, because the switch is already recorded. We
-//! also considered migrating the store in place, and restoring a snapshot if the take-over fails. But if the process
-//! were killed before the restoration, the store would have to be repaired before it is read, and the restored file is
-//! not the original one.
+//! hard links, and when the snapshot is made, the replacement can no longer be refused, because the switch is already
+//! recorded. We also considered migrating the store in place, and restoring a snapshot if the take-over fails. But if
+//! the process were killed before the restoration, the store would have to be repaired before it is read, and the
+//! restored file is not the original one.
 //!
 //! Between [`Sql::replace`] and [`Replacing::switch`], the caller records which of the two files is the store. After a
-//! crash, the caller follows this record: it calls [`roll_forward`], or removes the folder. A switch that has failed is
-//! repeated when the store is opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements). The
-//! store cannot be used until the switch succeeds.
+//! crash, the caller follows this record: it calls [`roll_forward`], or removes the folder that contains the new file.
+//! A switch that has failed is repeated when the store is opened, and by
+//! [`Engines::finish_replacements`](crate::Engines::finish_replacements). The store cannot be used until the switch
+//! succeeds.
 
 use std::fs::{self, File};
 use std::io;
@@ -41,7 +42,7 @@ use crate::{StorageAccount, check_store_name};
 /// The maximum time that [`Sql::finish_replacements`] waits for stores that are being opened or closed.
 const FINISH_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The extension of the new files in a folder of replacements. Snapshots have the extension of the store.
+/// The extension of the new files in a folder of replacements. Snapshots have the extension of the store's file.
 const NEXT: &str = ".next";
 
 /// The content of a store's new file.
@@ -192,7 +193,7 @@ impl Drop for Paused {
         job_queue.spawn(move || {
             // If the connection cannot be opened now, the next write tries to open it.
             if let Err(error) = store.open_writer().map(|session| *locked(&store.writer().session) = Some(session)) {
-                tracing::error!(store = store.name, %error, "cannot open a SQL store again after a replacement");
+                tracing::error!(store = store.name, %error, "cannot open an SQL store again after a replacement");
             }
             drop(permits);
         });
@@ -206,7 +207,8 @@ impl Replacing {
         self.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// Replaces the store's file by the new file, and keeps the old file in the folder as snapshot. Blocks.
+    /// Replaces the store's file with the new file, and keeps the old file as a snapshot in the folder of the new file.
+    /// Blocks.
     ///
     /// # Errors
     /// If the disk fails. The store then cannot be used until the switch succeeds. The switch is repeated when the
@@ -221,7 +223,8 @@ impl Replacing {
     }
 }
 
-/// Finishes the replacements in `folder`, of stores in the folder `sql`. None of these stores may be open. Blocks.
+/// Finishes the replacements whose files are in `folder`. They replace stores in the folder `sql`, none of which may be
+/// open. Blocks.
 ///
 /// # Errors
 /// If the disk fails.
@@ -297,7 +300,7 @@ fn switch_and_measure(path: &Path, folder: &Path, name: &str, account: &StorageA
     switched
 }
 
-/// Makes the two renames. Can be repeated, wherever it was interrupted.
+/// Performs the two renames of a switch. Can be repeated, wherever it was interrupted.
 fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
     let (snapshot, next) = (folder.join(snapshot_name(name)), folder.join(format!("{name}{NEXT}")));
     let sql = path.parent().unwrap_or(Path::new("."));

@@ -17,7 +17,7 @@ const MARKS: [(&str, &str); 5] = [
     ("rambler up", "rambler down"),
 ];
 
-/// Returns the statements of the forward direction. Replaces the lines of the backward direction by empty lines, so
+/// Returns the statements of the forward direction. Replaces the lines of the backward direction with empty lines, so
 /// that line numbers stay the same. Recognizes backward marks only in a file that also has the forward mark of the same
 /// program; otherwise they are ordinary comments.
 pub(super) fn forward(text: &str) -> Cow<'_, str> {

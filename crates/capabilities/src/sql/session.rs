@@ -292,7 +292,7 @@ impl Session {
             && !self.in_transaction()
             && let Err(error) = self.release_unused_pages()
         {
-            tracing::debug!(%error, "cannot release unused pages of a SQL store");
+            tracing::debug!(%error, "cannot release unused pages of an SQL store");
         }
         self.opening.measure();
     }
@@ -352,8 +352,8 @@ impl Session {
             bind(&mut prepared, parameters)?;
             let before = self.connection.total_changes();
             prepared.raw_execute().map_err(|error| self.error(&error))?;
-            // After a statement that changes no rows (such as CREATE TABLE), `changes` still returns the count of the
-            // previous statement.
+            // After a statement that changes no rows (such as CREATE TABLE), `changes` still returns the number of rows
+            // that the previous statement changed.
             let changed = self.connection.total_changes() != before;
             Ok(if changed { self.connection.changes() } else { 0 })
         });

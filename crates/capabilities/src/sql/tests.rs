@@ -51,7 +51,7 @@ impl Stores {
         self.threads.fail(true);
     }
 
-    /// Prepares a replacement of the store by a copy with one more column.
+    /// Prepares a replacement of the store with a copy that has one more column.
     async fn replacing(&self) -> Replacing {
         let migrations = self.dir.path().join("migrations");
         fs::create_dir_all(&migrations).unwrap();

@@ -1,6 +1,6 @@
 //! Access to the writing connection of a store, and the transactions that hold this connection.
 //!
-//! Writers wait for a fair semaphore with one permit. The holder of the permit has the writing connection as a
+//! Writers wait for the only permit of a fair semaphore. The holder of the permit has the writing connection as a
 //! [`WriterLease`]. The lease moves into the job on the pool and is returned when the job has ended, so a caller that
 //! stops waiting does not release the connection too early. A transaction keeps its lease, but no thread, until it
 //! ends: by `commit` or `rollback`, when its last handle is dropped, or at its deadline.
@@ -21,8 +21,8 @@ use crate::pool::locked;
 struct WriterLease {
     /// The connection; `None` if it has to be opened first, or if `drop` has returned it.
     session: Option<Session>,
-    // Declared before the permit, so that the store is dropped first. If this is the store's last handle, dropping it
-    // closes the store, and no other caller waits for the permit.
+    // Declared before the permit (`slot`), so that the store is dropped first. If this is the store's last handle,
+    // dropping it closes the store, and no other caller waits for the permit.
     store: Arc<OpenStore>,
     slot: Option<OwnedSemaphorePermit>,
     rolled_back: bool,
