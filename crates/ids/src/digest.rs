@@ -33,8 +33,8 @@ name_type! {
 }
 
 name_type! {
-    /// The id of a token: 16 hexadecimal digits, unique among all tokens that a node ever had. The id is part of the
-    /// token's text and is not secret.
+    /// The id of a token: 16 hexadecimal digits, unique among all tokens that a node has ever had. The id is part of
+    /// the token's text and is not secret.
     TokenId,
     |text| hexadecimal(text, 16, "a token id", "it must have 16 hexadecimal digits, in lower case"),
     { "pattern": "^[0-9a-f]{16}$" }

@@ -92,7 +92,8 @@ pub enum Failure {
     /// The handler returned without a response.
     #[error("the handler returned without a response")]
     NoResponse,
-    /// The instance was lost because another request in it (`concurrency` over 1) trapped or missed its deadline.
+    /// The instance was lost because another request that it was serving (`concurrency` over 1) trapped or missed its
+    /// deadline.
     #[error("the instance was lost: another request trapped or missed its deadline")]
     InstanceLost,
     /// A call across a seam failed, and the called function has no error type that could carry the failure to the
@@ -122,7 +123,7 @@ pub enum Failure {
     },
 }
 
-/// The limit that was the reason for refusing memory to a guest.
+/// The limit at which memory was refused to a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusedBy {
     /// The memory limit of the guest's instance.
@@ -225,7 +226,7 @@ pub(crate) struct CallTrap {
 }
 
 /// Returns the function names on a guest's call stack, innermost first. Omits the hash that Rust appends to names, and
-/// the frames that only start a program. With source lines
+/// the frames of functions that only start a program. With source lines
 /// ([`Engine::with_source_lines`](crate::engine::Engine::with_source_lines)), inlined functions also have frames.
 pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return Vec::new() };
@@ -271,8 +272,8 @@ const STARTUP: [&str; 7] = [
     "std::rt::lang_start",
 ];
 
-/// Returns the innermost frames, without the outermost frames that only start the program. Returns all frames if every
-/// frame only starts the program.
+/// Returns `frames`, innermost first, without the outermost frames of functions that only start a program. Returns all
+/// frames if all of them are frames of such functions.
 fn without_startup<T>(frames: &[T], name: impl Fn(&T) -> &str) -> &[T] {
     let is_startup = |name: &str| {
         let is_run = name.starts_with("wasi:cli/run@") && name.ends_with("#run");

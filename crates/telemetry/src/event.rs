@@ -1,6 +1,6 @@
 //! Events that happen while apps are served, and the trait that receives events.
 //!
-//! An event borrows its data: emitting an event to a sink that ignores it allocates nothing. A sink is called while the
+//! An event borrows its data: emitting an event to a sink that ignores it allocates nothing. A sink is called while a
 //! request is being served, so it must not block. If a sink keeps an event's data, it copies the data and limits the
 //! size of the copies.
 
@@ -27,7 +27,7 @@ impl StandardStream {
     }
 }
 
-/// An event while an app is served. `component` is always the component in which the event happened.
+/// An event that happened while an app was served. `component` is always the component in which the event happened.
 #[derive(Clone, Copy)]
 pub enum Event<'a> {
     /// A component printed a line.

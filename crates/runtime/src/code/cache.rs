@@ -232,7 +232,7 @@ impl CodeCache {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a file that was changed after it was written, and logs this.
+    /// Removes a file that was changed after it was written, and logs the removal.
     fn refuse(&self, path: &Path) {
         isomer_telemetry::warn!(path = %path.display(), "compiled code was changed by another program, or is sealed with another key; removing the file and compiling again");
         let _ = fs::remove_file(path);

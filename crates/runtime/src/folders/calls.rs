@@ -105,7 +105,8 @@ pub(crate) struct FileCallPermit {
 }
 
 impl FileCall {
-    /// Returns a call of a function on `file` that has the arguments `texts` and may fill `cost` bytes of the storage.
+    /// Returns a call, on `file`, of a function with the text arguments `texts`. The call may fill up to `cost` bytes
+    /// of the storage.
     pub(crate) fn of(file: Handle, cost: u64, texts: &[&str]) -> Self {
         let lengths = || texts.iter().map(|text| text.len());
         let is_too_long = lengths().any(|bytes| bytes > TEXT_BYTES_MAX);

@@ -261,9 +261,9 @@ impl OutputStream for FileOutput {
         Ok(0)
     }
 
-    /// `blocking-flush` calls this last. `blocking-splice` calls this, and then writes at most the returned number of
-    /// bytes by [`Self::blocking_write_and_flush`]. So a full storage is not an error here; the next write returns the
-    /// error.
+    /// `blocking-flush` calls this function last. `blocking-splice` calls this function, and then writes at most the
+    /// returned number of bytes with [`Self::blocking_write_and_flush`]. So a full storage is not an error here; the
+    /// next write returns the error.
     async fn write_ready(&mut self) -> StreamResult<usize> {
         self.ready().await;
         self.check()?;

@@ -139,9 +139,10 @@ pub(crate) struct FileWriter {
 
 enum WriteState {
     Idle,
-    /// The stream waits until space for this many bytes is reserved.
+    /// The stream waits until space for a write of the given number of bytes is reserved.
     Claims(BoxFuture<'static, Option<SpaceReservation>>, usize),
-    /// The stream has reserved space for this many bytes, and can copy them from the guest.
+    /// The stream has reserved space for the given number of bytes (`None` if the storage has no limit), and can copy
+    /// them from the guest.
     May(Option<SpaceReservation>, usize),
     Writes(BoxFuture<'static, io::Result<WriteOutcome>>),
     Over,
@@ -164,7 +165,7 @@ impl FileWriter {
         self.done.say(Err(error));
     }
 
-    /// Returns the first state of a write of `length` bytes, which reserves space.
+    /// Returns the first state of a write of `length` bytes: space is already reserved, or the stream waits for space.
     fn claim(&self, length: usize) -> WriteState {
         let Some(storage) = &self.storage else { return WriteState::May(None, length) };
         let bytes = cost(self.offset, length);

@@ -42,7 +42,8 @@ pub(crate) struct InstanceMaker {
 const HOST_CALL_BYTES_MAX: usize = 32 << 20;
 
 impl InstanceMaker {
-    /// Registers a pool of instances that this maker creates, so that idle instances in the pool can be evicted.
+    /// Registers an instance pool for which this maker creates instances, so that the pool's idle instances can be
+    /// evicted.
     pub(crate) fn register<P: IdlePool + 'static>(&self, since: &Arc<IdleSince>, pool: &Arc<P>) {
         let pool: Weak<P> = Arc::downgrade(pool);
         let account = &self.template.account;

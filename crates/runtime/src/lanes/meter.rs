@@ -58,7 +58,8 @@ pub(crate) struct PollMeasurement<'a> {
 }
 
 impl<'a> PollMeasurement<'a> {
-    /// Starts to measure a poll whose guest should yield when `slice` is over. Returns `None` within another poll.
+    /// Starts to measure a poll whose guest should yield when `slice` is over. Returns `None` if this thread is already
+    /// measuring an outer poll.
     pub(crate) fn begin(account: &'a Account, slice: Duration) -> Option<Self> {
         let mut thread = THREAD.get();
         if thread.polling.is_some() {

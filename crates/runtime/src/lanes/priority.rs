@@ -1,9 +1,9 @@
 //! The scheduling parameters of the threads of both lanes.
 //!
 //! The nice value determines how large a share of a busy processor a thread gets, but not how soon. A thread that wakes
-//! up cannot preempt a running thread until the running thread's slice (some milliseconds) is over. Linux 6.12 and
+//! up cannot preempt a running thread until the running thread's slice (a few milliseconds) is over. Linux 6.12 and
 //! later accept a slice for each thread (`sched_runtime` of an ordinary thread, sched_setattr(2)) and let a thread with
-//! a shorter slice preempt a thread with a longer slice. Older kernels ignore this value.
+//! a shorter slice preempt a thread with a longer slice. Older kernels ignore the slice of a thread.
 
 use std::io;
 use std::time::Duration;

@@ -30,5 +30,5 @@ pub(crate) const CORE_INSTANCE_BYTES_MAX: usize = 4 << 20;
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// The maximum number of handles that a wasmtime store holds for its components: streams, futures, tasks, and the
-/// components' own resources. Each handle takes some hundred bytes of host memory.
+/// components' own resources. Each handle takes several hundred bytes of host memory.
 pub(crate) const COMPONENT_HANDLES_MAX: usize = 20_000;

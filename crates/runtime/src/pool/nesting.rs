@@ -115,7 +115,7 @@ fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), BinaryReaderEr
             }
         }
         Payload::ComponentExportSection(section) => {
-            // An export creates a separate item with the next index.
+            // An export adds an item with the next index, in addition to the exported item.
             for export in section {
                 let export = export?;
                 match export.kind {

@@ -69,7 +69,7 @@ pub(crate) struct Room {
     miscount_logged: Once,
 }
 
-/// The limit that prevented another instance in the engine's pool.
+/// The limit that prevented the creation of another instance in the engine's pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoomLimit {
@@ -294,8 +294,9 @@ impl Room {
         self.waiting.fetch_sub(granted, Ordering::Relaxed);
     }
 
-    /// Evicts idle instances, one after another, until there is headroom. If an evicted instance is dropped by its own
-    /// task, waits until its room is released, so that no more instances are evicted than necessary.
+    /// Evicts idle instances, one after another, until the pool has enough free room ([`KEPT_FREE`]). If an evicted
+    /// instance is dropped by its own task, waits until its room is released, so that no more instances are evicted
+    /// than necessary.
     fn keep_headroom(&self) {
         while !self.state().has_headroom() {
             let before = self.instances();

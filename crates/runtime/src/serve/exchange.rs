@@ -72,8 +72,8 @@ pub(super) async fn serve(
     instance.store.data_mut().follow(signals.clone());
     let function = instance.handlers[handler].clone();
     let over = {
-        // Pinned where they are created, because these futures take some kilobytes, and each function that takes such a
-        // future by value would copy it.
+        // Pinned where they are created, because these futures take several kilobytes, and each function that takes
+        // such a future by value would copy it.
         let mut run = pin!(instance.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
             let run = pin!(async {
                 call(accessor, &function, http, &head, ended).await?;

@@ -141,7 +141,8 @@ impl SharedInstances {
     }
 
     /// Returns a worker with room for one more request, and counts the request. Starts a worker if no worker has room.
-    /// The caller holds a permit of `permits`, so another worker is within the limit.
+    /// The caller holds a permit of `permits`, so if no worker has room, there are fewer workers than the maximum
+    /// number of instances.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
