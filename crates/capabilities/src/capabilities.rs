@@ -145,7 +145,7 @@ async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), C
     let counted = job_queue.run(move || {
         stores.iter().try_for_each(|folder| account.scan_once(folder))?;
         if let Err(error) = account.scan_folders_once(&writable) {
-            tracing::warn!(folder = %writable.display(), %error, "cannot measure the app's writable folders, so the tenant's storage quota is treated as full");
+            tracing::warn!(folder = %writable.display(), %error, "cannot measure the app's writable folders, so the tenant's storage quota is treated as exhausted");
         }
         Ok(())
     });

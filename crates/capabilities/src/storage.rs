@@ -337,7 +337,7 @@ impl StorageAccount {
             Ok(metadata) => (Some(bytes_on_disk(&metadata)), true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Some(0), true),
             Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "cannot measure a store's file, so the tenant's storage quota is treated as full");
+                tracing::warn!(file = %file.display(), %error, "cannot measure a store's file, so the tenant's storage quota is treated as exhausted");
                 (None, false)
             }
         };

@@ -203,7 +203,7 @@ impl FolderCounts {
         let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
             if let Err(error) = self.account.scan_folder(folder) {
-                tracing::warn!(folder = %folder.display(), %error, "cannot measure a folder, so the tenant's storage quota is treated as full");
+                tracing::warn!(folder = %folder.display(), %error, "cannot measure a folder, so the tenant's storage quota is treated as exhausted");
             }
         }
         self.release_claims(written);

@@ -1,8 +1,8 @@
 //! Kills a process with `kill -9`, fifty times. The next process must find everything that was acknowledged before.
 //!
 //! A child process writes to a key-value store and an SQL store, and prints what was acknowledged. The parent kills the
-//! child after a random number of lines, and then opens the stores itself. This program has no test harness of the
-//! compiler, because it is also the program of the child processes.
+//! child after a random number of lines, and then opens the stores itself. This test does not use the standard test
+//! harness, because the child processes run the same program.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Trial};
 const ROUNDS: u64 = 50;
 const SEED: u64 = 0x6b11_6b11;
 
-/// The first argument of a child process. The folder of the stores and the first number that it writes follow.
+/// The first argument of a child process. It is followed by the folder of the stores and the first number to write.
 const CHILD: &str = "write";
 
 fn main() -> ExitCode {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
 }
 
-/// The work of a child process: writes numbers from `first` on, until the process is killed.
+/// The work of a child process: writes numbers, starting with `first`, until the process is killed.
 async fn write(dir: &Path, first: u64) {
     let data = DataDir::open(dir).unwrap();
     let kv = Kv::new(&data.kv(), KvLimits::default());

@@ -1,6 +1,6 @@
 //! Composes the components of a group into one component.
 //!
-//! The components are nested unchanged, so the names of their functions are kept in backtraces. Their imports are
+//! The components are nested unchanged, so backtraces still contain the names of their functions. Their imports are
 //! connected to exports of other components, to imports of the composition, or, for interfaces that contain only types,
 //! to the types themselves. This module makes no decision: the plan states which imports are shared and which belong to
 //! one component.
@@ -79,9 +79,10 @@ pub struct SkeletonExport {
 /// module `generate` explains both.
 ///
 /// # Errors
-/// If bytes are not a component, if the group does not state what provides an import, or if the parts do not fit
-/// together. If the plan was made from the [`component_type`](crate::component_type)s of these components, only the
-/// last error can happen, and only if the components disagree about a type that handles refer to.
+/// If the bytes of a component are missing or invalid, if the group does not state what provides an import, or if the
+/// components do not fit together. If the plan was made from the [`component_type`](crate::component_type)s of these
+/// components, only an error about components that do not fit together can occur, and only if the components disagree
+/// about a type that handles refer to.
 pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
     if let [only] = group.components.as_slice()

@@ -15,7 +15,7 @@ pub enum SeamError {
     /// The bytes are a core module.
     #[error("this is a core WebAssembly module, not a component")]
     CoreModule,
-    /// The bytes have another version of the component format.
+    /// The bytes have an unsupported version of the WebAssembly format.
     #[error("this is WebAssembly of version {version}, layer {layer}; components have version 13, layer 1")]
     WrongVersion {
         /// The version in the header of the bytes.
@@ -79,7 +79,7 @@ pub enum SeamError {
         source: wasmparser::BinaryReaderError,
     },
     /// Several components share an interface, but define it in contradictory ways.
-    #[error("the components have contradictory views of `{interface}`, which they share")]
+    #[error("the components have contradictory definitions of `{interface}`, which they share")]
     SharedConflict {
         /// The id of the shared interface.
         interface: String,

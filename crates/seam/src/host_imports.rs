@@ -1,4 +1,5 @@
-//! The imports of a composition from the host: the imports of its components, each under a label or merged with others.
+//! The imports of a composition from the host: the imports of its components, each under a label or merged with the
+//! imports of other components.
 //!
 //! Tools remove the parts of an interface that a component does not use, and components are built against different
 //! versions. So the shared imports of several components are merged: the merged import has all their functions and

@@ -131,7 +131,7 @@ struct Reader<'a> {
     resources: HashMap<ResourceId, TypeOrigin>,
 }
 
-/// The names of the types of the interface that is currently read.
+/// The names of the types of the interface that is being read.
 #[derive(Default)]
 struct Scope {
     values: HashMap<ComponentAnyTypeId, String>,

@@ -33,7 +33,7 @@ pub(crate) enum TypeDefinition {
     Resource,
     /// A type that another interface defines.
     Use(TypeOrigin),
-    /// A definition of a type, or another name for a type of this interface.
+    /// A definition of a type, or an alias of a type of this interface.
     Value(ValueType),
 }
 
@@ -116,8 +116,8 @@ impl World {
         }
     }
 
-    /// Returns the definition of `name` and the interface that contains it. This is another interface if `interface`
-    /// uses the type from there.
+    /// Returns the definition of `name` and the interface that contains it. The returned interface differs from
+    /// `interface` if `interface` uses the type from another interface.
     fn definition<'a>(&'a self, mut interface: &'a Interface, name: &str) -> Option<(&'a Interface, &'a ValueType)> {
         let mut definition = interface.definition(name)?;
         loop {

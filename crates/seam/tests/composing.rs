@@ -43,7 +43,10 @@ fn contradictory_views_are_imported_separately() {
         ["host:it/i@1.0.0", "host:it/i@1.1.0"]
     );
     let error = two_views("1.0.0", "1.0.0").expect_err("two interfaces with one name cannot both be imported");
-    assert_eq!(error.to_string(), "the components have contradictory views of `host:it/i@1.0.0`, which they share");
+    assert_eq!(
+        error.to_string(),
+        "the components have contradictory definitions of `host:it/i@1.0.0`, which they share"
+    );
     assert!(error.hint().is_some());
 }
 

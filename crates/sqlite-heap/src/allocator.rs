@@ -22,7 +22,7 @@ struct Header {
 
 const HEADER_BYTES: usize = size_of::<Header>();
 
-/// The error of [`install`]: SQLite was used before the call, so its memory can no longer be counted.
+/// The error of [`install`]: SQLite was used before the first call, so its memory cannot be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("SQLite was used in this process before the allocator that counts its memory was installed (code {code})")]
 pub struct InstallError {
@@ -30,10 +30,11 @@ pub struct InstallError {
     pub code: i32,
 }
 
-/// Installs the allocator in SQLite. Must be called before the first use of SQLite; later calls do nothing.
+/// Installs the allocator in SQLite. The first call must precede any other use of SQLite. Further calls do nothing, and
+/// return the result of the first call.
 ///
 /// # Errors
-/// If SQLite was used before this call.
+/// If SQLite was used before the first call.
 pub fn install() -> Result<(), InstallError> {
     static INSTALLED: OnceLock<Result<(), InstallError>> = OnceLock::new();
     *INSTALLED.get_or_init(|| {
@@ -48,9 +49,9 @@ pub fn install() -> Result<(), InstallError> {
             pAppData: null_mut(),
         };
         let methods: *const ffi::sqlite3_mem_methods = &raw const methods;
-        // SAFETY: `sqlite3_config` must not run concurrently with any other use of SQLite. If SQLite is initialised
-        // already, `sqlite3_config` returns an error and changes nothing, and `get_or_init` lets only one thread run
-        // this closure. With SQLITE_CONFIG_MALLOC the argument is a pointer to a table of this type, which SQLite
+        // SAFETY: `sqlite3_config` must not run concurrently with any other use of SQLite. If SQLite is already
+        // initialized, `sqlite3_config` returns an error and changes nothing, and `get_or_init` lets only one thread
+        // run this closure. With SQLITE_CONFIG_MALLOC the argument is a pointer to a table of this type, which SQLite
         // copies.
         let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, methods) };
         if code != ffi::SQLITE_OK {
@@ -279,7 +280,7 @@ mod tests {
             let entered = poor_heap.enter(Some(usize::MAX));
             assert!(is_out_of_memory(&query(&small, BOMB)));
             assert_eq!(refusal(), Some(Refusal::Account));
-            // The rich heap is entered while the poor heap is entered, and left before the poor heap is left.
+            // The rich heap is entered while the poor heap is the current one, and left before the poor heap is left.
             let within = rich_heap.enter(Some(usize::MAX));
             assert_eq!(query(&richs, BOMB).unwrap(), 4_000_000);
             assert_eq!(refusal(), None);

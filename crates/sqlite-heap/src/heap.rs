@@ -141,8 +141,8 @@ impl Drop for Heap {
     }
 }
 
-/// Returns the reason of the last refused allocation on this thread since the thread entered its current heap; `None`
-/// if no allocation was refused.
+/// Returns the reason for the last refusal of an allocation on this thread since the thread entered its current heap;
+/// `None` if no allocation was refused.
 #[must_use]
 pub fn refusal() -> Option<Refusal> {
     CURRENT.with_borrow(|current| current.as_ref().and_then(|current| current.refusal))
@@ -189,8 +189,8 @@ pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
     }
 }
 
-/// Counts `bytes` by which a block of `heap` grows. If this thread has entered a different heap or none, the growth is
-/// not checked against a limit.
+/// Adds `bytes`, by which a block of `heap` grows, to the use of `heap`. If this thread has entered a different heap or
+/// none, the growth is not checked against a limit. Returns whether the block may grow.
 pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
     let is_own =
         CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(&current.heap, heap)));

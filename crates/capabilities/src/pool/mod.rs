@@ -215,7 +215,7 @@ impl PoolShared {
             let mut state = locked(&self.state);
             state.starting -= 1;
             if state.threads.len() + state.starting > 0 {
-                tracing::warn!(%error, "cannot start another storage thread; the running threads do the work");
+                tracing::warn!(%error, "cannot start another storage thread; the running threads run all jobs");
                 return Ok(());
             }
             self.ended.notify_all();

@@ -210,7 +210,7 @@ async fn memory_bombs_of_a_tenant_do_not_affect_statements_of_others() {
     store.execute("CREATE TABLE t (v)".to_owned(), vec![]).await.unwrap();
     let mut answered = 0;
     while answered < 20 || bombs.iter().any(|bomb| !bomb.is_finished()) {
-        // This statement needs much memory, but less than the limit of a statement.
+        // This statement needs a lot of memory, but less than the limit of a statement.
         let rows = store.query(memory_bomb(1), vec![]).await.unwrap().rows;
         assert!(matches!(&rows[0][0], Value::Text(text) if text.len() == 8_000_000));
         store.execute("INSERT INTO t VALUES (1)".to_owned(), vec![]).await.unwrap();
@@ -229,7 +229,7 @@ async fn memory_bombs_of_a_tenant_do_not_affect_statements_of_others() {
     assert_eq!(other.account.used().refused_memory, 0);
     let used = bomber.account.used();
     assert!(used.host_bytes > 0 && used.host_bytes < 16 << 20, "the memory of the connections is charged: {used:?}");
-    // After the stores are closed, no memory of theirs is charged.
+    // After the stores are closed, none of their memory is charged.
     drop((store, stores));
     node.engines.closed(node.dir.path()).await;
     until("nothing is charged", || bomber.account.used().host_bytes == 0 && other.account.used().host_bytes == 0).await;

@@ -266,8 +266,8 @@ async fn unfinished_listings_occupy_no_threads() {
     for number in 0..40 {
         probe.expect(&format!("/write?path=/data/{number}"), "", 200, "done\n").await;
     }
-    // Opens more listings than the executor has threads for blocking work. Opens fewer if the process may have only a
-    // few file descriptors.
+    // Opens more directory listings than the executor has threads for blocking work. Opens fewer if the process may
+    // have only a few file descriptors.
     let (status, text) = probe.ask("/hold-dirs?path=/data&count=700", "").await;
     let held: u64 = text.parse().unwrap();
     assert!(status == 200 && (16..=700).contains(&held), "{status} {text}");
@@ -286,7 +286,7 @@ async fn depth_of_folders_is_bounded_and_uncountable_ones_count_as_full() {
         assert_eq!(status, 200, "{text}");
         let (made, error) = text.split_once(' ').unwrap_or_default();
         assert_eq!(made, DEPTH_MAX.to_string(), "{text}");
-        // Does not compare the error, because the standard library's name for it differs between targets.
+        // Does not compare the error, because its name in the standard library differs between targets.
         assert!(!error.is_empty(), "{text}");
         probe.expect("/write?path=/data/f", "text", 200, "done\n").await;
         // Moves the nested folder into another nested folder, which makes it too deep to be measured.

@@ -217,7 +217,8 @@ async fn paths_and_links_stay_in_the_tenants_folders() {
     attacker.expect("/list?path=/inner", "", 200, "").await;
 }
 
-/// One request repeatedly replaces a folder by a link, while other requests read and write through this folder.
+/// One request repeatedly replaces a folder with a symbolic link, while other requests read and write through this
+/// folder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swapping_links_while_reading_reaches_no_other_folder() {
     let node = Node::new(CapabilityLimits::default());

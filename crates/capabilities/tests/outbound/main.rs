@@ -402,8 +402,8 @@ async fn a_failed_body_does_not_look_complete() {
 
 #[tokio::test]
 async fn a_silent_address_does_not_delay_the_next_one() {
-    // The listener on the second address accepts no connection, and its queue is full. So packets to it are dropped, as
-    // by a firewall.
+    // The listener on the second address accepts no connection, and its backlog is full. So packets to the listener are
+    // dropped, as they would be by a firewall.
     let port = server::echo().await;
     let silent = std::net::SocketAddr::from(([127, 0, 0, 2], port));
     let socket = tokio::net::TcpSocket::new_v4().unwrap();

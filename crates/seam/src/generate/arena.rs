@@ -19,7 +19,7 @@ use wasm_encoder::{BlockType, ExportKind, MemoryType, Module, ValType};
 
 use super::module::{Body, CoreModule, at};
 
-/// The name of the function in which a stub or skeleton traps if an image would be larger than the wire allows.
+/// The name of the function in which a stub or skeleton traps if an image would be larger than the wire format allows.
 pub(crate) const IMAGE_TOO_LARGE: &str = "image_too_large";
 
 /// The address to which the canonical ABI writes results that are returned in memory: 12 bytes of scratch space.

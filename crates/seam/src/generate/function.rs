@@ -19,7 +19,7 @@ pub(crate) struct Crossing {
     pub(crate) result: Option<TypeId>,
     /// The layout of all parameters together, as a tuple in memory.
     pub(crate) arguments: Layout,
-    /// Where the error type of the result has room for a `call-error`; `None` if it has none.
+    /// The position of `call-error` in the error type of the result; `None` if the error type does not contain it.
     pub(crate) lost: Option<Lost>,
 }
 

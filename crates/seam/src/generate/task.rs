@@ -94,7 +94,7 @@ impl Tasks {
         }
     }
 
-    /// Defines the global and the function that are needed for calls in flight. Must be called after all imports.
+    /// Defines the global `spare` and the function `too_many`. Must be called after all imports.
     pub(crate) fn define(self, module: &mut CoreModule) -> Self {
         let too_many = module.declare(TOO_MANY_CALLS, &[], &[]);
         let mut body = Body::new(0);
@@ -143,8 +143,8 @@ impl Tasks {
         code.local_get(ticket).i32_const(core_number(number)).i32_const(BASE.cast_signed());
         writer.push_image_length(&mut body, function);
         body.code().call(self.begin).local_set(state);
-        // Traps if the call has not started, because it would still have to read the image. This never happens, because
-        // the host starts every call immediately.
+        // Traps if the call has not started, because the host would then read the image only later. This never happens,
+        // because the host starts every call immediately.
         let mut code = body.code();
         code.local_get(state).i32_const((1 << SUBTASK_STATE_BITS) - 1).i32_and().i32_eqz();
         code.if_(BlockType::Empty).unreachable().end();

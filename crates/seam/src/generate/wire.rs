@@ -1,5 +1,5 @@
 //! The interface `isomer:link/wire@1.0.0` in this crate's model of interfaces. `wit/wire.wit` is the original, and a
-//! test compares them.
+//! test compares the two definitions.
 
 use std::collections::BTreeMap;
 

@@ -45,7 +45,7 @@ pub(crate) enum Refusal {
     BadImage,
 }
 
-/// The result of a call through a skeleton: the result's image, or the reason of a refusal.
+/// The result of a call through a skeleton: the result's image, or the reason for a refusal.
 pub(crate) type Answer = std::result::Result<Vec<u8>, Refusal>;
 
 /// The instance of the callee's group.
@@ -282,7 +282,7 @@ pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncodin
     Caller { store, instance }
 }
 
-/// Converts the reason of a refusal into a lost call.
+/// Converts the reason for a refusal into a lost call.
 pub(crate) fn plainly(answer: Answer) -> std::result::Result<Vec<u8>, CallError> {
     answer.map_err(|_| CallError::Refused)
 }

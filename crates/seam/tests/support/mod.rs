@@ -80,7 +80,7 @@ pub(crate) fn components(parts: &[(&str, Arc<[u8]>)]) -> BTreeMap<ComponentName,
 }
 
 /// Returns the planned group of the components in `order`. `links` contains importer, import, exporter and export of
-/// each link.
+/// each seam.
 pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers: &[(&str, &str)]) -> PlannedGroup {
     let id = |text: &str| text.parse().expect("the interface's name is right");
     PlannedGroup {
