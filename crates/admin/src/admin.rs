@@ -22,7 +22,7 @@ pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
 /// The body of an upload, as a stream of the bytes that arrive.
 pub type UploadBody = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
 
-/// Lines of a log: the last existing lines, followed by new lines if the query has `follow`.
+/// Lines of a log: the last existing lines, followed by new lines if `follow` is true in the query.
 pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
 
 /// The operations that a node implements for its admin API.
@@ -40,7 +40,7 @@ pub trait Admin: Send + Sync + 'static {
     fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> AdminReply<()>;
     /// Sets a secret. Apps get the value from their next request on. No operation returns the value.
     fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> AdminReply<()>;
-    /// Removes a secret. If the current revision of an app uses the secret, it is removed only if `force` is true.
+    /// Removes a secret. A secret that the current revision of an app uses is removed only if `force` is true.
     fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> AdminReply<()>;
 
     /// Returns the stored form of a tenant's token; `None` if there is no such token. Called for each request with a
@@ -99,7 +99,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Removes an app. If `data` is true, also removes the app's data. If `data` is false, the next app with this name
     /// gets the data.
     fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> AdminReply<()>;
-    /// Returns lines of an app's log, or of its access log if the query has `access`.
+    /// Returns lines of an app's log, or of its access log if `access` is true in the query.
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines>;
 
     /// Returns a problem in the form that clients may see. The audit log records the problem unchanged.

@@ -116,7 +116,7 @@ impl Client {
         self.nothing(Method::PUT, of_secret(tenant, name), body).await
     }
 
-    /// Removes a secret. If the current revision of an app uses the secret, it is removed only if `force` is true.
+    /// Removes a secret. A secret that the current revision of an app uses is removed only if `force` is true.
     pub async fn remove_secret(&self, tenant: &TenantName, name: &str, force: bool) -> Result<(), ClientError> {
         let query = if force { "?force=true" } else { "" };
         self.nothing(Method::DELETE, of_secret(tenant, name) + query, empty()).await
@@ -223,7 +223,7 @@ impl Client {
         self.nothing(Method::DELETE, format!("{}{query}", of_app(routes::APP, tenant, app)), empty()).await
     }
 
-    /// Returns lines of an app's log, or of its access log if the query has `access`.
+    /// Returns lines of an app's log, or of its access log if `access` is true in the query.
     pub async fn logs(&self, tenant: &TenantName, app: &AppName, query: &LogQuery) -> Result<ClientLines, ClientError> {
         let lines = query.lines.map(|lines| format!("&lines={lines}")).unwrap_or_default();
         let access = if query.access { "&access=true" } else { "" };

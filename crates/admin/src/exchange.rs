@@ -23,7 +23,7 @@ use crate::node_address::NodeAddress;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum time from the start of a request to the head of its response, and also from the head until the whole
-/// body has arrived. It is long because a deployment compiles.
+/// body has arrived. It is long because the node compiles components during a deployment.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The maximum size in bytes of a response's body.

@@ -71,8 +71,9 @@ pub(crate) const ACTIONS_MAX: usize = 64;
 
 const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "permits are reserved for the node's admins");
 
-/// The interval at which a response that follows a log checks whether its token was revoked or has expired. Without
-/// this check, a response without new lines would never end, and would use one of the tenant's permits for requests.
+/// The interval at which the server checks, for a response that follows a log, whether the caller's token was revoked
+/// or has expired. Without this check, a response without new lines would never end, and would use one of the tenant's
+/// permits for requests.
 const TOKEN_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// The client of a connection.

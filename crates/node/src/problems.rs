@@ -55,7 +55,7 @@ pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
 
 /// Returns the API problem for a write that would use the disk space that `reserve` keeps free.
 pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
-    let title = "the disk has no room left except the reserve of the node";
+    let title = "the disk has no free space except the node's reserve";
     tracing::error!(reserve = %size(reserve.bytes()), "an upload was refused: {title}");
     ApiProblem::new(ProblemKind::Failed, title)
         .hint("make room on the file system of the node's data directory; unreferenced files are removed six hours after their last use")

@@ -217,7 +217,7 @@ mod tests {
             fs::create_dir_all(subject.data(&dir).join("apps/shop/kv")).unwrap();
             intents(&dir).write(subject, "").unwrap();
         }
-        // Nothing can be moved into the trash if it is a file instead of a folder.
+        // Nothing can be moved into the trash if the trash is a file instead of a folder.
         fs::remove_dir(dir.trash()).unwrap();
         fs::write(dir.trash(), "").unwrap();
         recover(&dir, &state);

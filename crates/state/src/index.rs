@@ -84,7 +84,7 @@ impl StateIndex {
         for (app, known) in self.apps_of(tenant) {
             let history = known.history.iter().map(|deployment| &deployment.revision);
             match taking {
-                // The new release becomes the first of the history. The oldest release is dropped if the history is
+                // The new release becomes the first in the history. The oldest release is dropped if the history is
                 // full.
                 Some((taker, revision, _)) if taker == app => {
                     revisions.extend(history.filter(|it| *it != revision).take(REVISIONS_MAX - 1));

@@ -1,4 +1,4 @@
-//! Tests of requests that are too large, too slow or too many.
+//! Tests of requests that are too large, too slow or too numerous.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let mut first = [0; 12];
     deaf.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    // The lines are more than the buffers of both sockets hold.
+    // Together, the lines are larger than the buffers of both sockets.
     let text = "x".repeat(100_000);
     for _ in 0..LINES {
         served.fake.lines.send(line(&text)).unwrap();

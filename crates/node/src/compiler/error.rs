@@ -29,7 +29,7 @@ pub enum CompileError {
     /// The compiler did not finish within its time limit.
     #[error("the compiler was stopped after {} s, while {phase}", after.as_secs())]
     TimedOut {
-        /// The time limit, in elapsed time.
+        /// The time limit, measured in wall-clock time.
         after: Duration,
         /// The phase in which the compiler was stopped.
         phase: CompilePhase,

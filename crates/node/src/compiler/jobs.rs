@@ -244,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    /// A fake compiler that waits for a signal before it ends, and counts its runs.
+    /// A fake compiler that waits for a permit from `go` before it ends, and counts its runs.
     #[derive(Clone)]
     struct FakeCompiler {
         started: Arc<watch::Sender<usize>>,

@@ -4,12 +4,12 @@
 //! processes read components. (The node itself reads only the text of the manifest, whose size is limited, to find the
 //! folders and secrets that the app needs.) A child runs the same program as the node, but with its own limits (see
 //! `child`), without the node's environment variables, and with a single socket, to the node. The node kills the child
-//! when its time limit expires, or when no request waits for its result any more. If the node ends, its end of the
-//! socket is closed, and the child exits. (`PR_SET_PDEATHSIG` was rejected: the signal is sent when the thread that
-//! started the child ends, and the threads of an async runtime start and end at any time.)
+//! when the child's time limit expires, or when no request waits for the child's result any more. If the node ends, its
+//! end of the socket is closed, and the child exits. (`PR_SET_PDEATHSIG` was rejected: the signal is sent when the
+//! thread that started the child ends, and the threads of an async runtime start and end at any time.)
 //!
-//! The number of children that run at the same time is limited, and tenants share them fairly ([`FairSemaphore`]). The
-//! number of requests that wait for a child is limited as well.
+//! The number of children that run at the same time is limited, and the permits to run a child are granted fairly among
+//! tenants ([`FairSemaphore`]). The number of requests that wait for a child is limited as well.
 
 mod child;
 mod error;

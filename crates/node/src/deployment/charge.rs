@@ -1,11 +1,11 @@
 //! The disk space that is charged to a tenant for the revisions of its apps.
 //!
 //! A revision uses disk space in addition to its parts: its release and package are stored in the node's state, and its
-//! files need folders and directory entries. If a release has many files that have long paths and are small or
-//! identical, most of its disk space is of this kind. So this space is charged to the tenant's quota `storage`. The
-//! charge begins before the space is used, and ends when no app of the tenant has the revision any more. The first
-//! [`UNCHARGED_BYTES_MAX`] bytes of each revision are free, because a tenant without free storage must still be able to
-//! deploy a revision that frees storage.
+//! files need folders and directory entries. For a release with many small or identical files that have long paths,
+//! this additional space is most of the disk space that the release uses. So it is charged to the tenant's quota
+//! `storage`. The charge begins before the space is used, and ends when no app of the tenant has the revision any more.
+//! The first [`UNCHARGED_BYTES_MAX`] bytes of each revision are free, because a tenant without free storage must still
+//! be able to deploy a revision that frees storage.
 //!
 //! A separate limit was rejected: the operator of a node should limit a tenant's disk space by a single number.
 

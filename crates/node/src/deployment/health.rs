@@ -24,6 +24,6 @@ pub(super) async fn check(site: &AppSite, path: &str, hosts: &[HostPattern]) -> 
         for cause in causes(&error) {
             detail += &format!("\n{cause}");
         }
-        problem.detail(detail).hint(format!("`[app] health = \"{path}\"` must return a status of 200 to 299"))
+        problem.detail(detail).hint(format!("the response for `[app] health = \"{path}\"` must have status 200 to 299"))
     })
 }

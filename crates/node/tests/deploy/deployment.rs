@@ -407,7 +407,7 @@ async fn uploads_leave_the_reserve_free() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
     let problem = refused(node.deploy(&release("one")), ProblemKind::Failed).await;
-    assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
+    assert!(problem.title.contains("no free space except the node's reserve"), "{problem:?}");
     let unfinished = std::fs::read_dir(folder.path().join("blobs/unfinished")).unwrap();
     assert_eq!(unfinished.count(), 0, "incomplete uploads are removed");
     let other = tenant("other");
@@ -480,7 +480,7 @@ async fn new_revisions_leave_the_reserve_free_and_existing_ones_need_no_room() {
     // All parts of the release are stored already, and no code needs to be compiled. So the deployment needs disk space
     // only for the new revision itself.
     let problem = refused(node.deploy(&release("three")), ProblemKind::Failed).await;
-    assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
+    assert!(problem.title.contains("no free space except the node's reserve"), "{problem:?}");
     assert_eq!(node.serving().await, "two");
     let (tenant, app) = shop();
     node.node.clone().rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap();

@@ -19,7 +19,7 @@ const OPERATIONS: u64 = 24;
 impl Failing {
     /// Waits until no change of the tenant is in progress and the node's state can be written. To find out, repeats a
     /// harmless change until it succeeds or the tenant does not exist: sets a secret if `by_secret` is true, and
-    /// otherwise sets the tenant to what it is. Returns whether the tenant exists.
+    /// otherwise requests a change of the tenant that changes nothing. Returns whether the tenant exists.
     async fn has(&self, name: &str, by_secret: bool) -> bool {
         let until = Instant::now() + PATIENCE;
         loop {

@@ -1,4 +1,4 @@
-//! Tests of what a node reports about an app: the origin of its revisions, and why it cannot be loaded or is refused.
+//! Tests of what a node reports about an app: the origin of its revisions, why it cannot be loaded, and why a revision of it is refused.
 //! Also tests of empty folders in a release.
 
 use isomer_admin::{Admin as _, Caller};

@@ -133,7 +133,7 @@ async fn stores_and_revision_agree_wherever_recording_fails() {
     assert_eq!((columns(&node).await, notes(&node).await.len()), (serves.0, written), "after a restart");
     assert!(std::fs::read_dir(folder.path().join("takeovers")).unwrap().next().is_none(), "no intent is left");
     node.deploy(&with_migrations(serves.0 + 1)).await.unwrap();
-    // Some changes were made although they were reported as failed, because their outcome was unknown.
+    // Some changes whose outcome was unknown were reported as failed, but were made.
     assert!(outcomes.contains(&(false, true)), "{outcomes:?}");
 }
 

@@ -2,9 +2,9 @@
 //! part of the product.
 //!
 //! A seccomp filter passes the calls that open, change and sync files to a thread of this module
-//! (`SECCOMP_RET_USER_NOTIF`, see seccomp_unotify(2)). This thread lets a call continue, or returns an error in place
-//! of the kernel. The filter applies to the thread that installs it, and to the threads that this thread starts later.
-//! Faults apply only to files below one folder.
+//! (`SECCOMP_RET_USER_NOTIF`, see seccomp_unotify(2)). This thread lets a call continue, or makes it fail with an
+//! error. The filter applies to the thread that installs it, and to the threads that this thread starts later. Faults
+//! apply only to files below one folder.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
