@@ -21,9 +21,9 @@ const SHOP: &str = include_str!("shop.lua");
 /// The requests of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Requests {
-    /// The same path every time.
+    /// Every request is a GET request for this path.
     Path(&'static str),
-    /// The requests of visitors who shop in the boutique.
+    /// The requests are those of visitors who shop in the boutique.
     Shop,
 }
 

@@ -1,7 +1,7 @@
 -- Visitors of the shop: the steps and weights of the public demo's load generator, in a fixed order.
 --
 -- Each thread has its own visitors and performs one step of each visitor in turn. There are more visitors than connections, so a
--- visitor's step has finished before the visitor's next step starts: for example, a cart is filled before it is paid.
+-- visitor's step has finished before the visitor's next step starts: for example, a cart is filled before it is checked out.
 local VISITORS = 64
 local PRODUCTS = {
     "0PUK6V6EV0", "1YMWWN1N4O", "2ZYFJ3GM2N", "66VCHSJNUP", "6E92ZMYYFZ", "9SIQT8TOJO", "L9ECAV7KIM", "LS4PSXUNUM", "OLJCESPC7Z",

@@ -93,7 +93,7 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
         let Some(from) = there(rustix::fs::openat(from, name, flags, Mode::empty()))? else { return Ok(()) };
         let from = File::from(from);
         if !from.metadata()?.is_file() {
-            // The entry was replaced since the folder was read.
+            // The entry has been replaced since the folder was read.
             return Ok(());
         }
         self.take(ENTRY_BYTES)?;

@@ -123,7 +123,7 @@ impl Database {
     }
 
     /// Returns how many times the database was opened. If the database has failed, opens it again first. A change whose
-    /// commit failed may still turn out to be durable after the database was opened again.
+    /// commit failed may still turn out to be durable after the database has been opened again.
     ///
     /// # Errors
     /// If the database has failed and cannot be opened again yet.

@@ -7,7 +7,7 @@
 //!
 //! [`remove`] has only a folder and its parent open. A folder that is not empty is *moved up*, next to the folders of
 //! the first level, and removed later. So a tree of any depth becomes flat during the removal, and the memory that is
-//! needed does not depend on the depth. If the process ends before the removal is complete, the next call removes the
+//! needed does not depend on the depth. If the process exits before the removal is complete, the next call removes the
 //! remaining folders.
 //!
 //! [`walk`] keeps all folders from the first level to the current one open, so folders below [`DEPTH_MAX`] are refused.
@@ -89,9 +89,9 @@ pub fn walk(root: &Path, mut visit: impl FnMut(&Path, Found)) -> io::Result<()> 
     Ok(())
 }
 
-/// Returns how many levels an open folder is below one of `roots` (each given by its device and inode). Goes up from
-/// the folder without using names or following symbolic links. Returns `None` if no root is found within [`DEPTH_MAX`]
-/// levels.
+/// Returns how many levels an open folder is below one of `roots` (each identified by its device number and inode
+/// number). Goes up from the folder without using names or following symbolic links. Returns `None` if no root is found
+/// within [`DEPTH_MAX`] levels.
 ///
 /// # Errors
 /// If a parent folder cannot be opened.
@@ -107,7 +107,7 @@ pub fn depth_below(folder: impl AsFd, roots: &[(u64, u64)]) -> io::Result<Option
     Ok(None)
 }
 
-/// Returns the device and inode of a folder.
+/// Returns the device number and inode number of a folder.
 ///
 /// # Errors
 /// If the folder does not exist.

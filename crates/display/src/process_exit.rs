@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-/// A shell whose command was ended by a signal exits with this number plus the number of the signal.
+/// A shell whose command was terminated by a signal exits with this number plus the number of the signal.
 const SHELL_SIGNAL_BASE: i32 = 128;
 
 /// The result of a process that has ended: an exit code or a signal. Displayed as the predicate of a sentence about the
@@ -13,20 +13,20 @@ const SHELL_SIGNAL_BASE: i32 = 128;
 pub enum ProcessExit {
     /// The process exited with this code.
     Code(i32),
-    /// The process was ended by this signal.
+    /// The process was terminated by this signal.
     Signal(i32),
-    /// The process is a shell. Its exit code means that a signal ended the shell's command.
+    /// The process is a shell. Its exit code means that a signal terminated the shell's command.
     Shell {
         /// The shell's exit code.
         code: i32,
-        /// The number of the signal that ended the command.
+        /// The number of the signal that terminated the command.
         signal: i32,
     },
 }
 
 impl ProcessExit {
-    /// Converts the exit status of a shell (`sh -c`). The shell's exit code may mean that a signal ended the shell's
-    /// command.
+    /// Converts the exit status of a shell (`sh -c`). The shell's exit code may mean that a signal terminated the
+    /// shell's command.
     #[must_use]
     pub fn of_shell(status: ExitStatus) -> Self {
         match Self::from(status) {
@@ -39,7 +39,8 @@ impl ProcessExit {
     }
 }
 
-/// Returns the signal that the exit code of a shell encodes; `None` if the code encodes no signal that ends processes.
+/// Returns the signal that the exit code of a shell encodes; `None` if the code encodes no signal that terminates
+/// processes.
 #[must_use]
 pub fn signal_of_shell(code: i32) -> Option<i32> {
     let signal = code - SHELL_SIGNAL_BASE;
@@ -81,8 +82,8 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Returns the name of a POSIX signal that ends processes and has the same number on every Linux architecture that the
-/// platform supports.
+/// Returns the name of a POSIX signal that terminates processes and has the same number on every Linux architecture
+/// that the platform supports.
 fn name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         1 => "SIGHUP",
@@ -144,7 +145,7 @@ mod tests {
             [of_shell(1), of_shell(127), of_shell(255)],
             [1, 127, 255].map(|code| format!("ended with exit code {code}"))
         );
-        // SIGKILL ended the shell itself, not its command.
+        // SIGKILL terminated the shell itself, not its command.
         let killed = ProcessExit::of_shell(ExitStatus::from_raw(9)).to_string();
         assert_eq!(killed, "was killed by SIGKILL (possibly out of memory)");
     }

@@ -30,8 +30,7 @@ fn subscriber(log: Log) -> impl Subscriber + Send + Sync {
     tracing_subscriber::registry().with(Bridge(log).with_filter(targets))
 }
 
-/// Converts the levels to a filter. For each place that emits an event, `tracing` caches whether the filter includes
-/// it.
+/// Converts the levels to a filter. For each callsite, `tracing` caches whether the filter includes it.
 fn targets(levels: &Levels) -> Targets {
     let platform = Targets::new()
         .with_default(LevelFilter::OFF)

@@ -13,7 +13,7 @@ use crate::log::Log;
 use crate::member::MemberName;
 use crate::record::LogRecord;
 
-/// A writer to the supervisor's log under the name of one member.
+/// Writes records to the supervisor's log under the name of one member.
 #[derive(Clone)]
 pub struct MemberLog {
     log: Log,

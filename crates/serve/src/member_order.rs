@@ -27,7 +27,7 @@ pub(crate) struct MemberOrder {
     pub(crate) cache: PathBuf,
     /// The link sockets of all groups by group name, including this member's own socket.
     pub(crate) sockets: BTreeMap<String, PathBuf>,
-    /// The supervisor's private folder. The member removes the folder if the supervisor has ended.
+    /// The supervisor's private folder. The member removes the folder if the supervisor has exited.
     pub(crate) private_dir: PathBuf,
     /// The levels of the platform's own log.
     pub(crate) log: String,

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::messages::{MemberMessage, SupervisorMessage};
 
-/// The exit code of a member whose supervisor has ended.
+/// The exit code of a member whose supervisor has exited.
 const ABANDONED: i32 = 1;
 
 /// Sends the front door's socket, or a byte that states that the member does not get the socket.
@@ -83,7 +83,7 @@ impl ControlChannel {
         Ok((Arc::new(Self { sender, stop }), order, listener))
     }
 
-    /// Sends a message to the supervisor. Errors are ignored: without its supervisor, this process ends anyway.
+    /// Sends a message to the supervisor. Errors are ignored: without its supervisor, this process exits anyway.
     pub fn send(&self, message: &MemberMessage) {
         let mut line = serde_json::to_vec(message).expect("a message is plain data");
         line.push(b'\n');
@@ -102,7 +102,7 @@ impl ControlChannel {
     }
 }
 
-/// Exits this process because its supervisor has ended.
+/// Exits this process because its supervisor has exited.
 fn abandoned(private_dir: &Path) -> ! {
     // All members try to remove the folder, and any of them may succeed.
     let _ = std::fs::remove_dir_all(private_dir);

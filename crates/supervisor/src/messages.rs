@@ -19,7 +19,7 @@ pub(crate) enum SupervisorMessage {
 pub enum MemberMessage {
     /// The member serves requests.
     Ready,
-    /// The member ends because of an error.
+    /// The member exits because of an error.
     Failed {
         /// The error, rendered for people.
         text: String,

@@ -38,7 +38,7 @@ pub(crate) enum MemberEvent {
     Ended(ProcessEnd),
 }
 
-/// How a member's process ended, and what the member reported before.
+/// How a member's process ended, and what the member reported before it ended.
 #[derive(Debug)]
 pub struct ProcessEnd {
     /// The process's exit status, or the error of reading the status.
@@ -198,8 +198,8 @@ async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, mut each: impl FnMut(S
     }
 }
 
-/// Returns the executable of this process, even if the file at its path was replaced since the start: member and
-/// supervisor must be the same version.
+/// Returns the executable of this process, even if the file at its path has been replaced since this process started:
+/// member and supervisor must be the same version.
 fn this_program() -> io::Result<PathBuf> {
     let running = Path::new("/proc/self/exe");
     if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }

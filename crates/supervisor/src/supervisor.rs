@@ -38,13 +38,13 @@ pub struct ReadyMember<'a> {
 
 /// Reports the state of the members to the user.
 pub trait MemberReporter {
-    /// The error of a failed report. It ends the supervisor.
+    /// The error of a failed report. Such an error ends [`run`].
     type Error;
 
     /// Reports that all members are ready. Called once.
     fn ready(&mut self, members: &[ReadyMember<'_>]) -> Result<(), Self::Error>;
 
-    /// Reports an error that made a member end; the member is started again. `text` is rendered for people.
+    /// Reports an error that made a member exit; the member is started again. `text` is rendered for people.
     fn member_failed(&mut self, text: &str);
 }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::files;
 use crate::project::Project;
 
-/// The folder of the book. Links from the book to files outside of it would be broken in the built book.
+/// The folder of the book. Links from the book to files outside the folder would be broken in the built book.
 const BOOK: &str = "docs/";
 const SUMMARY: &str = "docs/SUMMARY.md";
 

@@ -37,7 +37,7 @@ pub(super) struct Follower {
 /// The counters that [`Follower`] and [`Followed`] share.
 #[derive(Default)]
 struct FollowerQueue {
-    /// The number of bytes in the waiting lines.
+    /// The number of bytes in the lines that wait for the follower.
     bytes: AtomicUsize,
     /// The number of lines that were dropped since the last report of dropped lines.
     lost: AtomicU64,

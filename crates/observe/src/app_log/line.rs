@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use isomer_api::LogLine;
 use isomer_telemetry::RequestId;
 
-/// The maximum number of bytes in a call stack, and in the text of a line that no guest wrote.
+/// The maximum number of bytes in a call stack, and in the text of a line that the node writes.
 pub(super) const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// Returns a line that the node writes, with the current time.

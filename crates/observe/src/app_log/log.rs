@@ -14,10 +14,10 @@ use super::line::{TEXT_BYTES_MAX, frames, node_line, of_request};
 use super::queue::{AppLogError, OpenLog};
 use super::segments::{Position, last_lines};
 
-/// The assumed size of a line without its text: names, time, quotes.
+/// The assumed number of bytes that a line has in addition to its text: names, time and quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
 
-/// The value of [`LogLine::stream`] in an access log.
+/// The value of [`LogLine::stream`] in the lines of an access log.
 const ACCESS: &str = "access";
 
 /// An app's log. Cheap to clone. Writing to the log never blocks.
@@ -31,7 +31,7 @@ impl AppLog {
         self.push(node_line(cut(text, TEXT_BYTES_MAX)));
     }
 
-    /// Writes that the front door refused a request to the app, with the status code and the reason.
+    /// Writes a line about a request to the app that the front door refused, with the status code and the reason.
     pub fn refused(&self, component: &str, request: RequestId, status: u16, why: &str) {
         let text = format!("responded with {status}: {why}");
         self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request)) });

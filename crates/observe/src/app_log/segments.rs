@@ -117,7 +117,7 @@ fn open(folder: &Path, number: u64) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path(folder, number))
 }
 
-/// Returns the numbers of the existing files in ascending order.
+/// Returns the numbers of the log's files in `folder`, in ascending order.
 fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
