@@ -1,13 +1,13 @@
 //! Decides the size of each store's page cache: the first stores of a process get large caches, and later stores get
 //! small ones if thousands of stores are open.
 //!
-//! The size of an engine's cache is fixed when the store is opened. So each store gets a fraction of the unused budget,
+//! The size of a page cache is fixed when the store is opened. So each store gets a fraction of the unused budget,
 //! between a minimum and a maximum, and returns it when the store is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The divisor of the unused budget: the next store gets one eighth.
+/// The divisor of the unused budget: a store that is opened gets one eighth of the unused budget.
 const PART: usize = 8;
 
 pub(crate) struct CacheBudget {

@@ -99,7 +99,7 @@ mod tests {
         let mut steps = 0;
         let copied = account.copy_file(&from, &to, || {
             steps += 1;
-            assert!(account.room() <= bytes, "the whole size is claimed from the start");
+            assert!(account.room() <= bytes, "the whole size is reserved from the start");
             true
         });
         copied.unwrap();

@@ -11,8 +11,8 @@
 //! many small writes, each of which reserves whole blocks, and everything that was written is measured eventually. If a
 //! write finds no available space, it waits for a scan.
 //!
-//! If there is no available space, operations that need space are refused. All others are allowed: files can be read,
-//! truncated and removed.
+//! If there is no available space, operations that need space are refused. All other operations are
+//! allowed: files can be read, truncated and removed.
 //!
 //! | rejected | why |
 //! | --- | --- |
@@ -306,7 +306,7 @@ mod tests {
         let mut counted = folders.shared.counted.subscribe();
         let mut claims = 0;
         while !counted.has_changed().unwrap() && !locked(&folders.shared.counting).is_running {
-            assert!(folders.claim(8192), "refused after {claims} claims: {account:?}");
+            assert!(folders.claim(8192), "refused after {claims} reservations: {account:?}");
             folders.written(8192);
             claims += 1;
         }
@@ -326,6 +326,6 @@ mod tests {
         // Waits until all requested scans have ended.
         drop(pool);
         assert!(account.used() >= 500_000, "{account:?}");
-        assert_eq!(account.room(), LIMIT - account.used(), "the bytes are no longer claimed");
+        assert_eq!(account.room(), LIMIT - account.used(), "the bytes are no longer reserved");
     }
 }

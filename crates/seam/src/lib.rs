@@ -9,9 +9,9 @@
 //! **Fusing never widens authority.** Inside a composition, the host cannot tell which component calls an import. So
 //! every interface that gives authority is imported once for each component, under a label, as a copy of the
 //! interface's type without its name. [`Composition::imports`] names the owner of each import, and the host provides
-//! the import with the owner's grants. An interface gives no authority if everything is reached through handles in a
-//! component's own table. Such interfaces are shared, so that handles of their resources may pass between the
-//! components.
+//! the import with the owner's grants. An interface gives no authority if its functions can reach only what the handles
+//! in a component's own table refer to. Such interfaces are shared, so that handles of their resources may pass between
+//! the components.
 //!
 //! The crate contains no engine, file access or grants. Its functions turn bytes into bytes, and the plan makes the
 //! decisions.
