@@ -16,7 +16,7 @@ const IO_TIMEOUT: Duration = Duration::from_secs(60);
 /// The maximum size of a request in bytes. A larger request gets no response.
 const REQUEST_BYTES_MAX: usize = 32 << 20;
 
-/// The maximum number of requests without a stub that are stored.
+/// The maximum number of stored requests that match no stub.
 const UNKNOWN_MAX: usize = 20;
 
 /// A response, and the requests that get it.

@@ -13,7 +13,7 @@ use crate::model::Route;
 /// complete rule.
 pub(crate) const ROUTE_PATTERN: &str = "^/";
 
-/// A regular expression like [`ROUTE_PATTERN`] for a single path: it allows no query and no `...` at the end.
+/// The `pattern` of a single path in the JSON Schema. It allows no query and no `...` at the end.
 pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
 
 impl Route {
@@ -120,7 +120,7 @@ fn wrong_character(segment: &str) -> Option<char> {
     None
 }
 
-/// Returns the route in which characters that a URL's path cannot contain are percent-encoded.
+/// Returns the route with every character percent-encoded that a URL's path cannot contain.
 fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for character in text.chars() {

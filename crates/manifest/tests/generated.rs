@@ -1,4 +1,4 @@
-//! Checks that the generated files in `docs/` are up to date. With `ISOMER_BLESS=1`, writes them.
+//! Checks that the generated files in `docs/` are up to date. With `ISOMER_BLESS=1`, the tests write the files.
 
 use std::path::PathBuf;
 

@@ -22,11 +22,11 @@ pub(crate) struct HandleSharing<'a> {
     /// The package that defines the resources, without its version: `wasi:keyvalue`.
     pub(crate) package: String,
     pub(crate) members: BTreeSet<ComponentName>,
-    /// An import through which one member receives or passes handles. Messages name this import.
+    /// An import through which one of the components receives or passes handles. Messages name this import.
     pub(crate) link: &'a ResolvedImport,
 }
 
-/// Returns the sets of components among `components` that pass handles, ordered by package and members.
+/// Returns the sets of components among `components` that pass handles, ordered by package and component names.
 pub(crate) fn find<'a>(
     types: &Types,
     components: &BTreeSet<ComponentName>,
@@ -44,7 +44,7 @@ pub(crate) fn find<'a>(
                 members: BTreeSet::from([link.importer.clone(), link.exporter.clone()]),
                 link,
             };
-            // Sets for the same package that have a common member are merged.
+            // Sets for the same package that have a common component are merged.
             sets.retain_mut(|set| {
                 let overlap = set.package == joined.package && !set.members.is_disjoint(&joined.members);
                 if overlap {
@@ -89,7 +89,7 @@ pub(crate) fn isolate_conflicts(
 }
 
 /// Finds a set whose grants for its package differ from the grants of another set in the same composition. Returns the
-/// members and the package of the set.
+/// components and the package of the set.
 fn conflict(
     app: &App,
     types: &Types,

@@ -21,7 +21,7 @@ impl Builder for FileBuilder {
     fn missing_source(&self, context: &BuildContext<'_>, component: SourceComponent<'_>) -> Option<BuildError> {
         let ComponentSource::Wasm(wasm) = component.source else { return None };
         let sources = context.app.components.values().map(|component| &component.source.value);
-        // A missing file is no error here if the app has a command, because the command may make the file.
+        // A missing file is not an error here if the app has a command, because the command may make the file.
         if sources.into_iter().any(|source| matches!(source, ComponentSource::Command { .. })) {
             return None;
         }

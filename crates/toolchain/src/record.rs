@@ -155,7 +155,7 @@ pub(crate) fn remove_leftovers(dir: &Path, is_wanted: impl Fn(&str, &str) -> boo
         let name = entry.file_name();
         let Some((component, kind)) = name.to_str().and_then(|name| name.rsplit_once('.')) else { continue };
         if matches!(kind, "json" | "wasm") && !component.is_empty() && !is_wanted(component, kind) {
-            // A failure is ignored, because a file that stays only takes space.
+            // A failure is ignored, because a leftover file only takes up space.
             let _ = fs::remove_file(entry.path());
         }
     }

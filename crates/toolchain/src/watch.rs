@@ -101,8 +101,8 @@ impl WatchSet {
 }
 
 impl WatchFolders {
-    /// Returns whether a change of `path` requires a build. `appeared` is true if a file or folder with this name was
-    /// created, removed or renamed, and false if its contents changed.
+    /// Returns whether a change to `path` requires a build. `appeared` is true if the file or folder was created,
+    /// removed or renamed, and false if its contents changed.
     pub fn counts(&self, path: &Path, appeared: bool) -> bool {
         if self.files.contains(path) || (appeared && self.steps.contains(path)) {
             return true;

@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // At least two threads are needed, because one can be busy with compiling while the other serves requests.
+        // At least two threads are needed, because one can be busy compiling while the other serves requests.
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)))
         .enable_all()
         .build()

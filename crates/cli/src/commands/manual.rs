@@ -9,7 +9,7 @@ use isomer_console::CliError;
 /// Write the man pages of all commands.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The folder in which the pages are written. It must exist.
+    /// The folder to which the pages are written. It must exist.
     #[arg(value_name = "FOLDER")]
     dir: PathBuf,
 }

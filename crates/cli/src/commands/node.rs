@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     // This call changes the environment, so it must come before any thread is started.
     let inherited = Inherited::take()?;
-    // The node computes its maximum number of loaded apps from this limit, so the limit is raised first.
+    // The node computes its maximum number of loaded apps from the limit of open files, so the limit is raised first.
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

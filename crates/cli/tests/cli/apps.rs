@@ -7,8 +7,8 @@ const APART: &str = "\n[shapes.split.groups]\nback = [\"pong\"]\n";
 #[test]
 fn build_lists_what_has_changed() {
     let workspace = Workspace::ping_pong("");
-    // The sizes of components depend on the compiler, so the snapshot has placeholders for them.
     workspace.write("ping.wasm", [isomer_test_guests::bytes("ping"), vec![]].concat());
+    // The sizes of components depend on the compiler, so the snapshot has placeholders for them.
     let sizes = |printed: String| {
         let lines = printed.lines().map(|line| match line.split_once("KiB") {
             Some((name, rest)) => format!("{} [SIZE] KiB{rest}", name.split_whitespace().next().unwrap_or_default()),

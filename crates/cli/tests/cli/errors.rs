@@ -176,8 +176,8 @@ fn missing_migrations_folder() {
 
 #[test]
 fn source_command_that_is_killed() {
-    // The system kills processes in this way when memory runs out. It can kill the command's shell, or the last program
-    // that the shell runs.
+    // When memory runs out, the system kills processes with SIGKILL. It can kill the command's shell, or the last
+    // program that the shell runs.
     for (command, ended) in [
         ("kill -KILL $$", "was killed by SIGKILL (possibly out of memory)"),
         ("sh -c 'kill -KILL $$'; exit $?", "ended with exit code 137: killed by SIGKILL (possibly out of memory)"),

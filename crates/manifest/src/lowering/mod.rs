@@ -38,7 +38,7 @@ impl Places {
         self.keys.insert(path.join("\n"), span);
     }
 
-    /// Returns the location of the key if the manifest contains it.
+    /// Returns the location of the key at `path` if the manifest contains it.
     fn get(&self, path: &[&str]) -> Option<Span> {
         self.keys.get(&path.join("\n")).copied()
     }

@@ -57,7 +57,8 @@ pub struct FrontTls {
     /// The host name whose certificate is used for clients that request no host name, or a host name without a
     /// certificate.
     pub default: Option<Spanned<String>>,
-    /// Further certificates, ordered by the names of their tables: the file of the certificate and the file of its key.
+    /// The certificates in addition to those in `folder`, ordered by the names of their tables: the file of the
+    /// certificate and the file of its key.
     pub certificates: Vec<(Spanned<PathBuf>, Spanned<PathBuf>)>,
 }
 
@@ -194,7 +195,7 @@ impl Reader<'_> {
     }
 }
 
-/// The names and locations of tables that only the other kind of node file has.
+/// The names and locations of tables that only one of the two commands reads.
 pub(super) type Tables = Vec<(&'static str, Span)>;
 
 /// Returns an error for each of `tables`, which the command `who` does not read. The hint names `instead`, the command
