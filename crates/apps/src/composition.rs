@@ -1,4 +1,4 @@
-//! A group's composition and its compiled code. The same content is composed and compiled only once.
+//! A group's composition and its compiled code. Groups with the same content are composed and compiled only once.
 //!
 //! The cache finds a group's code by a key, which is a hash of the components' bytes, the plan's decisions and the
 //! engine's settings. The cache stores metadata next to the code, so that the code can be used without composing the
@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::RevisionError;
 use crate::progress::Progress;
 
-/// A version to increment when a new version of the program composes the same plan and components differently.
+/// The version of the composition. Increment it when the program composes the same plan and components differently than
+/// before.
 const COMPOSED_AS: &[u8] = b"6";
 
 /// The metadata that the cache stores next to a group's compiled code.

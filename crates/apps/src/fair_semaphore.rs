@@ -5,8 +5,8 @@
 //! permit only while more than half of all permits are free. So a few busy tenants always leave permits for tenants
 //! that hold none.
 //!
-//! Slow work can continue without its permit ([`SemaphorePermit::run`]), so that another request gets the permit. The slow
-//! work is still counted in its tenant's limit, and the total number of slow operations is limited.
+//! Slow work can continue without its permit ([`SemaphorePermit::run`]), so that another request gets the permit. The
+//! slow work still counts towards its tenant's limit, and the total number of slow operations is limited.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -188,7 +188,7 @@ impl SemaphoreState {
         }
     }
 
-    /// Returns the limit of waiting requests that is exceeded: the tenant's limit, or the limit of all tenants
+    /// Returns the limit on waiting requests that is exceeded: the tenant's limit, or the limit of all tenants
     /// together. Returns `None` if no limit is exceeded, or if this tenant has no waiting requests.
     fn exceeded_limit(&self, tenant: &TenantName, limits: &FairSemaphoreLimits) -> Option<usize> {
         let of_tenant = self.tenants.get(tenant).map_or(0, |permits| permits.waiting.len());

@@ -149,7 +149,7 @@ impl Revision {
 
     /// Returns whether requests or calls are in flight. A request is in flight from the moment at which its site was
     /// found until the handler's body and the guest have ended. An instance that may serve several requests at the same
-    /// time counts as busy even while it is idle, until it is evicted.
+    /// time counts as busy until it is evicted, even while it is idle.
     pub(crate) fn is_busy(&self) -> bool {
         !self.graph().in_flight().is_idle()
     }

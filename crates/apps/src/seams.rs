@@ -61,8 +61,9 @@ pub(crate) fn stubs(
     group.stubs.iter().map(stub).collect()
 }
 
-/// Returns the callee of a function. For a remote seam, the callee is the peer. Without a peer, the callee is the
-/// function in this process, if there is one, so that a shape with several groups can run in one process.
+/// Returns the callee of a function. For a remote seam, the callee is the entry of the function's group in `peers`.
+/// Without such an entry, the callee is the function in this process, if there is one, so that a shape with several
+/// groups can run in one process.
 fn destination(
     function: &PackedFunction,
     local_functions: &HashMap<FunctionKey, GroupFunction>,

@@ -23,7 +23,7 @@ pub(crate) struct EventClock {
 }
 
 impl EventClock {
-    /// Starts the limits of a stream whose request arrived at `start` and whose response head was received at `now`.
+    /// Creates the clock of a stream whose request arrived at `start` and whose response head was received at `now`.
     pub(crate) fn new(limits: StreamLimits, start: Instant, now: Instant) -> Self {
         Self { limits, ends: start + limits.max, silent_until: now + limits.idle_max, timer: None }
     }

@@ -5,8 +5,8 @@
 //! accepts it, and if the content type is compressible. A response is left unchanged if it already has a content
 //! coding, is a part of a representation, is a stream of events, or must not be transformed. The compressed response is
 //! another representation: it has no length and no ranges, its entity tag is weak, and `vary` tells caches which
-//! request fields it depends on. If a response could be compressed but this client does not accept that, only `vary` is
-//! set.
+//! request fields it depends on. If a response could be compressed but the client does not accept compression, only
+//! `vary` is set.
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,

@@ -13,7 +13,7 @@ use crate::failure_kind::FailureKind;
 use crate::refusal::Refusal;
 
 /// The request has more header fields than [`Limits::headers_max`](crate::Limits::headers_max). Over HTTP/1.1, hyper
-/// itself responds with this status.
+/// itself responds with status 431.
 pub(crate) const FIELDS: Problem =
     Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has more header fields than are allowed");
 

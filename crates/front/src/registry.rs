@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 
 use crate::activity::{Activity, now_ms};
 
-/// The pause after a search that found no connection to close. In this time, no new search is made, because each search
-/// looks at all connections.
+/// The pause after a search that found no connection to close. During this pause, no new search is made, because each
+/// search looks at all connections.
 const SEARCH_PAUSE_MS: u64 = 20;
 
 /// Statistics of a front door's connections since it was opened.

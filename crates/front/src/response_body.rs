@@ -1,4 +1,4 @@
-//! The body of a response on its way to the client, and the actions when it ends.
+//! The body of a response on its way to the client, and what happens when it ends.
 
 use std::pin::Pin;
 use std::sync::Arc;

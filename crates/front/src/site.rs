@@ -54,7 +54,7 @@ pub struct SiteOwner {
     pub access_log: Option<AppLog>,
 }
 
-/// All routes of a revision of an app. A site is immutable: each revision has a new one.
+/// All routes of a revision of an app. A site is immutable: each revision has its own site.
 pub struct Site<H> {
     exact: BTreeMap<String, RouteTarget<H>>,
     /// The prefixes with their targets, the longest prefix first.

@@ -15,7 +15,7 @@ use support::server::TestServer;
 use support::{LONG, call, call_in, idempotent, in_time, lost, peer, peer_with, quick, ready, until, until_counted};
 use tokio::sync::{oneshot, watch};
 
-/// The maximum time of calls that fail immediately. It is far shorter than their deadline.
+/// The maximum duration of calls that fail immediately. It is far shorter than their deadline.
 const FAST: Duration = Duration::from_secs(5);
 
 async fn again(address: &Address, script: &Arc<Script>) -> TestServer {

@@ -1,8 +1,8 @@
 //! The accept loop.
 //!
 //! An error of `accept` concerns either a single connection, which is then lost, or the whole process. The usual error
-//! of the whole process is that it has no free file descriptor. The connection then stays in the kernel's queue and is
-//! accepted when a descriptor is free.
+//! of the whole process is that it has no free file descriptor. In this case, the connection stays in the kernel's
+//! queue and is accepted when a descriptor is free.
 
 use std::io;
 use std::pin::pin;
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pause after an `accept` that failed for the whole process. Connections that end in this time free descriptors.
+/// The pause after an `accept` that failed for the whole process. Connections that end during this pause free
+/// descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A source of connections.

@@ -73,8 +73,8 @@ impl<T: Eq + Hash + Clone> FairLimiter<T> {
     pub async fn acquire(&self, tenant: &T) -> FairPermit<T> {
         loop {
             let mut returned = pin!(self.0.returned.notified());
-            // Registers for notifications before `try_acquire`, so that a permit that is returned in between is not
-            // missed.
+            // Registers for notifications before `try_acquire`, so that a permit that is returned after a failed
+            // attempt is not missed.
             returned.as_mut().enable();
             if let Some(permit) = self.try_acquire(tenant) {
                 return permit;

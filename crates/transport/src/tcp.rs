@@ -66,7 +66,7 @@ impl<T> Default for TcpListeners<T> {
 }
 
 impl<T: Clone> TcpListeners<T> {
-    /// Adds a listening socket. `shared` means that another process also holds the socket and accepts from it later.
+    /// Adds a listening socket. If `shared` is true, another process also holds the socket and accepts from it later.
     /// Must be called within a tokio runtime.
     ///
     /// # Errors

@@ -199,16 +199,16 @@ fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(ComponentLimits::MEMORY_BYTES_DEFAULT)
 }
 
-/// Returns the number of requests and calls that one instance of these components serves: the lowest number in the
-/// manifest. `default` is used for components without a number in the manifest.
+/// Returns the number of requests and calls that one instance of these components serves: the lowest number that the
+/// manifest sets for one of them. `default` is used for components without a number in the manifest.
 fn reuse(app: &App, components: &[ComponentName], default: Option<u32>) -> Option<u32> {
     let default = default.map_or(Reuse::Unbounded, |times| Reuse::Times(times.max(1)));
     let of = |name: &ComponentName| app.components.get(name).and_then(|component| component.reuse).unwrap_or(default);
     components.iter().map(of).min().and_then(Reuse::times)
 }
 
-/// Returns how many requests one instance serves at the same time: the lowest number of the group's handlers. The
-/// number is 1 for a handler of WASI 0.2, and for all handlers of a deterministic package.
+/// Returns how many requests one instance serves at the same time: the lowest number that a handler of the group
+/// allows. The number is 1 for a handler of WASI 0.2, and for all handlers of a deterministic package.
 fn concurrency(app: &App, group: &PlannedGroup, options: &PackageOptions) -> u32 {
     if options.deterministic {
         return 1;

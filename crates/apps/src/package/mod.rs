@@ -31,8 +31,8 @@ use crate::progress::Progress;
 use app::PackedApp;
 use isomer_seam::Components;
 
-/// A version to increment when the format of packages changes. A package with another version is made again from the
-/// app's components.
+/// The version of the format of packages. Increment it when the format changes. A package with another version is made
+/// again from the app's components.
 const FORMAT: u32 = 4;
 
 /// The options for making a package.

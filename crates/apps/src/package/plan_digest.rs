@@ -16,7 +16,7 @@ use isomer_plan::{
 use isomer_wire::FunctionKey;
 use sha2::{Digest as _, Sha256};
 
-/// A version to increment when other values are hashed, or when their encoding changes.
+/// The version of the hashed values. Increment it when other values are hashed, or when their encoding changes.
 const FORMAT: u64 = 1;
 
 /// Returns a hash of the components' bytes (which are passed as `digests`) and of the plan's decisions.

@@ -57,7 +57,7 @@ impl Types for AppTypes {
 
 impl PendingLoad for LoadReceiver {
     fn is_lost(&self) -> bool {
-        // The channel is closed without an outcome if the task of the load ends early.
+        // The channel is closed without an outcome if the loading task ends early.
         self.0.has_changed().is_err()
     }
 }

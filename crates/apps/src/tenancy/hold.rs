@@ -24,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 pub struct RequestHold {
     loader: Arc<Loader>,
     app: Arc<App>,
-    /// The token that ends the hold; `None` only while this value is dropped.
+    /// The token that ends the hold; `None` only while this value is being dropped.
     token: Option<HoldToken<AppTypes>>,
     /// The sender of the channel on which held requests wait. The channel closes when the sender is dropped.
     _end: watch::Sender<()>,

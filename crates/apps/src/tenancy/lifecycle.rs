@@ -76,7 +76,7 @@ pub(super) struct Lifecycle<T: Types> {
 enum LoadState<P> {
     Idle,
     Running(P),
-    /// The last loads failed. Another load must not start before `until`.
+    /// The last load failed. Another load must not start before `until`.
     BackingOff {
         failures: u32,
         until: Instant,

@@ -30,8 +30,7 @@ const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// second.
 const PERMIT_PAUSE_MAX: Duration = Duration::from_millis(320);
 
-/// The divisor of the number of listed apps. The result is the number of apps that each check evicts when memory is
-/// short.
+/// When memory is short, each check evicts the number of listed apps divided by this number, rounded up.
 const EVICTED_FRACTION: usize = 8;
 
 /// All apps in memory, and the limits on their number and memory.
@@ -204,8 +203,8 @@ impl LoadedApps {
         is_evicted
     }
 
-    /// Drops a revision that left service. Releases its permit immediately, and drops the rest on another thread,
-    /// because that takes a while.
+    /// Drops a revision that left service. Releases its permit immediately, and drops its other resources on another
+    /// thread, because dropping them takes a while.
     ///
     /// A task spawns this thread. A thread that the calling thread spawned would inherit the priority of the calling
     /// thread, which may be a thread of the slow lane.

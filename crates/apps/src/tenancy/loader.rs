@@ -227,7 +227,7 @@ impl Loader {
         self.semaphore.request(&app.tenant.name).ok()
     }
 
-    /// Loads the app, and repeats this until there is an outcome for the waiting requests.
+    /// Loads the app, and repeats the load until there is an outcome for the waiting requests.
     async fn run(self: Arc<Self>, app: &Arc<App>, mut queued: QueuedLoad) -> LoadOutcome {
         let mut reloads = 0..RELOADS_MAX;
         loop {

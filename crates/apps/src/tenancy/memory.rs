@@ -14,11 +14,11 @@ pub struct MemoryBounds {
     pub available_bytes_min: u64,
 }
 
-/// The part of the machine's memory, or of the control group's memory, that the process may use: numerator and
+/// The fraction of the machine's memory, or of the control group's memory, that the process may use: numerator and
 /// denominator.
 const RESIDENT_PART: (u64, u64) = (3, 4);
 
-/// The divisor of the machine's memory. The result is the memory that must stay available.
+/// The machine's memory divided by this number is the memory that must stay available.
 const AVAILABLE_PART: u64 = 16;
 
 impl MemoryBounds {

@@ -8,7 +8,7 @@ use isomer_runtime::machine::Machine;
 use super::memory::MemoryBounds;
 use super::time_limits::TimeLimits;
 
-/// The default of [`TenancyOptions::disk_reserve_bytes`]: enough for some hundred deployments of a typical app.
+/// The default of [`TenancyOptions::disk_reserve_bytes`]: enough for several hundred deployments of a typical app.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
 /// The lower limit of the default of [`TenancyOptions::loaded_max`]. With fewer apps, a node would evict an app after

@@ -48,7 +48,7 @@ struct Outcome {
     broken: bool,
 }
 
-/// When this many bytes of a body are stored, the rest of the body is discarded.
+/// The maximum number of bytes of a body that are stored. The rest of the body is discarded.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
 impl AttackedNode {

@@ -59,7 +59,8 @@ async fn least_recently_used_apps_are_evicted_and_loaded_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_load_an_app_once() {
     const CLIENTS: u32 = 30;
-    // All requests start at the same time when the app is loaded. There are enough instances that none is refused.
+    // All requests start at the same time when the app is loaded. There are enough instances, so that no request is
+    // refused.
     let world = TestTenancy::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.repository.close();

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub const FUNCTION: FunctionKey = FunctionKey([1; 16]);
 
-/// The number of calls that were started, that ended, and that were dropped before their end.
+/// The numbers of calls that were started, that ended, and that were dropped before they ended.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Counts {
     pub started: usize,

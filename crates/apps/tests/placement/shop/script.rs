@@ -48,7 +48,7 @@ pub(crate) struct PlannedRequest {
     /// The number of the visitor, whose cookies are sent with the request.
     pub(crate) visitor: usize,
     pub(crate) method: &'static str,
-    /// The path and query. `{order}` is replaced by the number of the visitor's last order, and `{stranger}` by the
+    /// The path and query. `{order}` is replaced with the number of the visitor's last order, and `{stranger}` with the
     /// number of another visitor's order.
     pub(crate) target: String,
     pub(crate) headers: Vec<(&'static str, String)>,
@@ -91,7 +91,8 @@ pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     let mut visitors: Vec<_> = visitors.into_iter().map(Vec::into_iter).collect();
     let mut steps = vec![];
     loop {
-        // A visitor with more remaining requests is chosen more often, so that all visitors end at about the same time.
+        // A visitor with more remaining requests is chosen more often, so that all visitors finish at about the same
+        // time.
         let left: usize = visitors.iter().map(ExactSizeIterator::len).sum();
         if left == 0 {
             break;
