@@ -204,7 +204,7 @@ impl Failure {
             Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
             Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
             Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
-            // The call may have run partly before it was stopped.
+            // The call may have partly run before it was stopped.
             Self::Full { .. } | Self::Quota { .. } => {
                 CallFailure::Lost { error: CallError::Overloaded, reason: self.to_string(), not_run: false }
             }

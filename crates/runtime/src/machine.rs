@@ -39,11 +39,11 @@ const DESCRIPTORS_OF_PROCESS: u64 = 12_000;
 pub struct Machine {
     /// The maximum number of mappings (`vm.max_map_count`).
     pub mappings: Option<u64>,
-    /// The soft limit of open files.
+    /// The soft limit on the number of open files.
     pub descriptors: Option<u64>,
     /// The memory of the machine, or the memory limit of the control group if that is less, in bytes.
     pub memory_bytes: Option<u64>,
-    /// The limit of the address space (`ulimit -v`), in bytes.
+    /// The limit on the size of the address space (`ulimit -v`), in bytes.
     pub address_bytes: Option<u64>,
     /// Whether the system refuses reservations of memory beyond what it could provide (`vm.overcommit_memory=2`).
     pub commits_strictly: bool,
@@ -109,7 +109,7 @@ impl Machine {
         let instances = u64::from(sizes.instances()).min(room);
         let mappings = mappings.saturating_sub(instances * MAPPINGS_PER_INSTANCE);
         let memory = memory.saturating_sub(instances.saturating_mul(BYTES_PER_INSTANCE));
-        // If the limit of open files is low, connections get at most half of it.
+        // If the limit on the number of open files is low, connections get at most half of it.
         let descriptors = self.descriptors.unwrap_or(u64::MAX);
         let descriptors = descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS).max(descriptors / 2);
         let bounds = [

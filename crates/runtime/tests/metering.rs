@@ -1,5 +1,5 @@
-//! Measures that accounts are charged the processor time that the operating system reports for the process. This is the
-//! only test of its program, because other tests would also use processor time.
+//! Tests that accounts are charged the processor time that the operating system reports for the process. This is the
+//! only test in its program, because other tests would also use processor time.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,5 +1,5 @@
 //! Tests that the stacks of guests that recurse deeply are charged while their instances exist, and returned to the
-//! operating system afterwards. This is the only test of its program, because other tests would also use memory.
+//! operating system afterwards. This is the only test in its program, because other tests would also use memory.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

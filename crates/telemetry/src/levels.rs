@@ -81,8 +81,8 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// Returns whether a message of this level is recorded if the message is about the whole process rather than one
-    /// part.
+    /// Returns whether a message of the level `level` is recorded if the message is about the whole process rather than
+    /// one part.
     pub fn includes(&self, level: Level) -> bool {
         self.default.is_some_and(|most| level <= most)
     }

@@ -6,7 +6,7 @@ use std::num::{NonZeroU64, NonZeroU128};
 use crate::RequestId;
 use crate::random::random_u64;
 
-/// The length of a `traceparent` header of version 00 in bytes: `00-<32 trace>-<16 parent>-<2 flags>`.
+/// The length in bytes of a `traceparent` header of version 00: `00-<32 trace>-<16 parent>-<2 flags>`.
 pub const TRACEPARENT_BYTES: usize = 55;
 
 /// The identity of a trace: all spans that one request caused, in all processes.

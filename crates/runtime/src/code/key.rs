@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::engine::Engine;
 
-/// The name of an entry in the code cache: a SHA-256 hash of what the entry was made from.
+/// The name of an entry in the code cache: a SHA-256 hash of the inputs from which the entry was made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key(String);

@@ -37,7 +37,7 @@ impl FakeStorage {
         })
     }
 
-    /// Makes every later measurement of the folders pending for ever.
+    /// Lets no later measurement of the folders end.
     pub(crate) fn never_ends_counts(&self) {
         self.never_counted.store(true, Ordering::SeqCst);
     }

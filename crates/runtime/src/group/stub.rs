@@ -118,8 +118,8 @@ pub(crate) fn link<G: CallableGroups>(
     })
 }
 
-/// Returns the target of the function with this number. Stubs are generated from the same list as `targets`, so every
-/// number has a target.
+/// Returns the target of the function with the number `function`. Stubs are generated from the same list as `targets`,
+/// so every number has a target.
 fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget> {
     let found = usize::try_from(function).ok().and_then(|function| targets.get(function));
     found.ok_or_else(|| wasmtime::format_err!("the stub has no function {function}"))

@@ -287,8 +287,8 @@ impl Guest {
             || self.entries > COMPONENT_HANDLES_MAX / HANDLES_KEPT_PART
     }
 
-    /// Returns the seam of the synchronous call that the guest waits for, or else of its oldest asynchronous call in
-    /// flight. Returns `None` if it has no call in flight.
+    /// Returns the seam of the synchronous call that the guest waits for. If there is none, returns the seam of the
+    /// guest's oldest asynchronous call in flight, or `None` if no call is in flight.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.waits_for.clone().or_else(|| self.in_flight_calls.oldest())
     }

@@ -31,7 +31,7 @@ struct ReportedLines {
     since: Option<Instant>,
     /// The hashes of the lines that were reported in the current period.
     lines: HashSet<u64>,
-    /// The number of denials since the last line. They were counted, but not reported.
+    /// The number of denials since the last reported line. They were counted, but not reported.
     unreported: u64,
 }
 

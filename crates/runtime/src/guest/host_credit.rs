@@ -38,8 +38,8 @@ impl HostCredit {
         usize::try_from(self.memory.bytes()).unwrap_or(usize::MAX).saturating_sub(self.fixed_bytes)
     }
 
-    /// Adds `bytes` that the store is about to hold. Calls `held` only if the store's current memory must be counted
-    /// again.
+    /// Adds `bytes` that the wasmtime store is about to hold. Calls `held` only if the store's current memory must be
+    /// counted again.
     ///
     /// # Errors
     /// If the account has no memory left.
@@ -48,8 +48,8 @@ impl HostCredit {
             self.set_held(held());
             let wanted = self.used_bytes.saturating_add(bytes);
             if wanted > self.charged_bytes() {
-                // Charges at least a quarter more than needed. So the more the store holds, the less often its content
-                // is counted.
+                // Charges at least a quarter more than needed. So the more the wasmtime store holds, the less often its
+                // content is counted.
                 let with_reserve = wanted.saturating_add(STEP_BYTES.max(wanted / 4)) - self.charged_bytes();
                 let exact = wanted - self.charged_bytes();
                 self.memory.grow(with_reserve).or_else(|_| self.memory.grow(exact))?;
@@ -59,8 +59,8 @@ impl HostCredit {
         Ok(())
     }
 
-    /// Sets the number of bytes that the store actually holds. Releases what is charged beyond this number and a
-    /// reserve, if that is more than [`STEP_BYTES`].
+    /// Sets the number of bytes that the wasmtime store actually holds. Releases what is charged beyond this number and
+    /// a reserve, if that is more than [`STEP_BYTES`].
     pub(crate) fn set_held(&mut self, held_bytes: usize) {
         self.used_bytes = held_bytes;
         let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));

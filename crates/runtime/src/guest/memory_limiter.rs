@@ -65,7 +65,8 @@ impl MemoryLimiter {
         })
     }
 
-    /// Charges `bytes` for the wasmtime store's tasks and streams, if this is more than the charge so far.
+    /// Increases the charge for the wasmtime store's tasks and streams, which take `bytes` now, if it does not cover
+    /// them.
     ///
     /// # Errors
     /// If the account has no memory left.

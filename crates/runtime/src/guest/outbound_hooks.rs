@@ -17,7 +17,7 @@ pub(crate) const NO_OWNER: usize = usize::MAX;
 /// chunks in host memory.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The host memory of one exchange with an external server in bytes: the waiting chunks of both bodies, the head of the
+/// The host memory in bytes of one exchange with an external server: the waiting chunks of both bodies, the head of the
 /// response, and the connection with its buffers. All of this fits, because `BUFFER_BYTES` in
 /// `outbound/http_connection.rs` limits the buffers.
 const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;

@@ -110,7 +110,7 @@ impl ResponseSignals {
     }
 }
 
-/// Returns whether a response with these fields is an event stream (server-sent events).
+/// Returns whether a response with the header fields `headers` is an event stream (server-sent events).
 #[must_use]
 pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
     let Some(value) = headers.get(http::header::CONTENT_TYPE) else { return false };
@@ -118,8 +118,8 @@ pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
     kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
-/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), even if the guest
-/// sends a body.
+/// Returns whether a response with the status code `status` has no content (RFC 9110, sections 6.4.1 and 15.3.6), even
+/// if the guest sends a body.
 #[must_use]
 pub fn has_no_content(status: StatusCode) -> bool {
     let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];

@@ -21,8 +21,8 @@ use super::data::Guest;
 /// guest's handle. `tests/handles.rs` measures it.
 pub(crate) const ENTRY_BYTES: usize = 512;
 
-/// Runs `run`, and charges the store's tasks and streams after each poll of `run`. wasmtime polls `run` before the
-/// store waits.
+/// Runs `run`, and charges the wasmtime store's tasks and streams after each poll of `run`. wasmtime polls `run` before
+/// the wasmtime store waits.
 ///
 /// # Errors
 /// The errors of `run`, and an error if the account has no memory left.

@@ -17,8 +17,8 @@ pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) handlers: Vec<HandlerFunction>,
     pub(crate) dispatches: Vec<DispatchFunctions>,
-    /// The asynchronous calls across seams that the instance has started; `None` if the instance has no stub to start
-    /// calls.
+    /// The asynchronous calls across seams that the instance has started; `None` if the instance has no stub through
+    /// which it could start calls.
     pub(crate) in_flight_calls: Option<Arc<InFlightCalls>>,
     served: u32,
     born: Instant,

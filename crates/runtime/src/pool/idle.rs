@@ -108,7 +108,7 @@ impl<T> IdlePools<T> {
     /// Evicts the least recently used idle instance of the pools whose tag `selects` accepts. Returns `None` if none of
     /// these pools has an idle instance.
     pub(crate) fn evict_oldest_of(&self, selects: impl Fn(&T) -> bool) -> Option<Eviction> {
-        // A loop, because the oldest instance may have been used or evicted since its pool was found.
+        // Tries again, because the oldest instance may have been used or evicted since its pool was found.
         while let Some(pool) = self.oldest(&selects) {
             let evicted = pool.evict_oldest();
             if evicted.is_some() {

@@ -21,7 +21,7 @@ use crate::guest::signals::{ResponseSignals, has_no_content};
 use crate::lanes::MeteredFuture;
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// The future of the work that a request still has to do after the head of its response exists.
+/// The future of the work that is left of a request once the head of its response exists.
 pub(crate) type Run = MeteredFuture<()>;
 
 /// The remaining work of a request. The variant states which task polls it.
@@ -45,7 +45,7 @@ pub struct ResponseBody {
     /// The number of bytes that have not been returned yet, if the response announced a length. A server that has sent
     /// all announced bytes does not poll the body again.
     missing_bytes: Option<u64>,
-    /// The length that the response announced in bytes; 0 if it announced none.
+    /// The length in bytes that the response announced; 0 if it announced none.
     announced_bytes: u64,
     /// The reason why the body ended early, if the guest's execution has not reported a failure.
     broken: Option<String>,
@@ -88,8 +88,8 @@ impl ResponseBody {
         })
     }
 
-    /// Adds the charge of the request to this value, and increases the charge by the size of the response, whose head
-    /// takes `head_bytes`.
+    /// Attaches `memory`, the charge for the request, to this value. If the response is not small, first increases the
+    /// charge by the size of the response, whose head takes `head_bytes`.
     ///
     /// # Errors
     /// If the account has no memory left.
@@ -191,7 +191,7 @@ impl ResponseBody {
         if matches!(self.rest, RemainingWork::Reader(_) | RemainingWork::Elsewhere) && !self.signals.poll_returned(cx) {
             return Poll::Pending;
         }
-        // The guest's execution in another thread may have finished the body since the last poll.
+        // The guest's execution on another thread may have finished the body since the last poll.
         if let Poll::Ready(frame) = self.poll_inner(cx) {
             return Poll::Ready(frame);
         }

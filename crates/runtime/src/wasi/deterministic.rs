@@ -144,7 +144,7 @@ impl Provider for DeterministicClockAndRandom {
                 bytes("get-insecure-random-bytes", instance)?;
                 number("get-insecure-random-u64", instance)
             }
-            // In WASI 0.2 the function has the name of the interface, in WASI 0.3 its name starts with `get-`.
+            // In WASI 0.2, the function has the name of the interface; in WASI 0.3, its name starts with `get-`.
             _ => ["insecure-seed", "get-insecure-seed"].into_iter().try_for_each(|name| {
                 let component = component.clone();
                 instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, ()| {

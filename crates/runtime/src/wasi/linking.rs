@@ -36,7 +36,7 @@ const OWNED: [&str; 12] = [
 ];
 
 /// The packages of which only the interfaces in [`OWNED`] carry authority. Through their other interfaces, a guest can
-/// reach files, streams and servers only by a handle that it already has. `wasi:sockets` is included because every
+/// reach files, streams and servers only with a handle that it already has. `wasi:sockets` is included because every
 /// address is refused.
 const SHARED_PACKAGES: [&str; 7] =
     ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:http/", "wasi:sockets/"];
