@@ -1,4 +1,4 @@
-//! Links two components by dynamic values, as a host does that learns a component's types only at run time.
+//! Links two components by dynamic values, like a host that learns a component's types only at run time.
 //!
 //! The caller's imports are host functions that take wasmtime's `Val`s and pass them to the called component in a
 //! separate wasmtime store. So the host converts every argument and every result twice: from the memory of one

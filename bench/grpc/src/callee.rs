@@ -1,4 +1,4 @@
-//! The gRPC server with the called functions.
+//! The gRPC server that provides the functions that the caller calls.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -108,9 +108,9 @@ impl ServeContext {
         self.test_mode.as_ref().is_some_and(|test| test.deterministic)
     }
 
-    /// Reports that the app is ready at `url`. If the log is JSON, or in a test, the report is a line of JSON on
-    /// standard output; otherwise it is a message on the console. Also notifies the service manager. `members` are the
-    /// app's processes if there are several.
+    /// Reports that the app is ready at `url`. The report is a line of JSON on standard output if the log is JSON or if
+    /// the process runs for `isomer test`; otherwise it is a message on the console. Also notifies the service manager.
+    /// `members` are the app's processes if there are several.
     ///
     /// # Errors
     /// If standard output cannot be written to.

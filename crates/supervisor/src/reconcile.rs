@@ -12,8 +12,8 @@
 //! | [`Goal::Kill`] | no member runs |
 //!
 //! An alternative, a task per member that restarts its member by itself, was rejected: to stop members in order, to
-//! give up on all members together and to announce readiness once, one place must see all members. Two tasks that
-//! decide about the same process would contradict each other.
+//! give up on all members together and to announce readiness once, one task must know the state of all members. Two
+//! tasks that decide about the same process would contradict each other.
 
 use std::time::{Duration, Instant};
 

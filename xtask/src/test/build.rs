@@ -3,8 +3,8 @@
 //! `cargo clippy` is `cargo check` with another compiler for the workspace's own crates. Checked and compiled artifacts
 //! are not shared, so running `cargo clippy` in addition to the tests compiles every dependency twice, which takes five
 //! minutes on two cores. Here the tests themselves are compiled by clippy's driver, which is the same compiler with
-//! more lints. Cargo stores its artifacts separately from those that `rustc` makes of the same crates, and shares the
-//! dependencies.
+//! more lints. Cargo stores the artifacts of clippy's driver separately from those that `rustc` makes of the same
+//! crates, and both use the same compiled dependencies.
 //!
 //! All lints are capped at warnings, so that a lint does not fail the build. The tests then run, and the lints are
 //! reported as a separate failed step.

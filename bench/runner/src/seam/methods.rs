@@ -73,7 +73,7 @@ impl CallMethod {
         Ok(self.front.cpu()? + back)
     }
 
-    /// Creates the subject with the results of this method, with the commands that were run and the given `series`.
+    /// Creates the subject of this method from the commands that started its servers and from `series`.
     pub(super) fn subject(&self, name: &str, series: Vec<Series>) -> Subject {
         let lines = self.back.iter().chain([&self.front]).map(|server| server.line.as_str());
         Subject { name: name.to_owned(), command: lines.collect::<Vec<_>>().join(" & "), series }

@@ -55,7 +55,7 @@ impl Call {
 }
 
 /// Estimates the number of calls that take `enough_ns`, from the duration `ns` of `count` calls. If this duration is
-/// too short for an estimate, returns as `Err` the number of calls to try next.
+/// too short for an estimate, returns the number of calls to try next as `Err`.
 fn next_count(count: u32, ns: f64, enough_ns: f64) -> Result<u32, u32> {
     let fits = f64::from(count) * enough_ns / ns.max(1.0);
     // The duration of few calls is unreliable, so an estimate needs at least a quarter of the wanted duration.
