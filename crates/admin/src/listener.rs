@@ -55,7 +55,7 @@ pub(crate) enum Listener {
     },
 }
 
-/// A listening socket from a service manager. The service manager keeps the socket open when this process ends.
+/// A listening socket from a service manager. The service manager keeps the socket open when this process exits.
 #[derive(Debug)]
 pub enum AdminSocket {
     /// A TCP socket.

@@ -88,8 +88,8 @@ struct TenantUse {
 /// Two semaphores of a tenant, with one permit each.
 #[derive(Debug, Clone)]
 struct ExclusiveSemaphores {
-    /// The permit for a large body. A request holds it from before its body is read until the operation ends, so a
-    /// tenant has at most one large body in memory.
+    /// The permit for a large body. A request acquires the permit before its body is read, and holds it until the
+    /// operation ends, so a tenant has at most one large body in memory.
     largest: Arc<Semaphore>,
     /// The permit for a request that reads which parts of a release are missing. Such a request searches all revisions
     /// of the tenant.

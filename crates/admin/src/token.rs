@@ -38,7 +38,7 @@ const ID_CHARS: usize = 16;
 const TENANT_CHARS: usize = TENANT_PREFIX.len() + ID_CHARS + 1 + CHARS;
 
 /// A token of the node or of a tenant. The node's token has 64 hexadecimal digits. A tenant's token has the prefix
-/// `isomer_ID_` before them.
+/// `isomer_ID_` before these digits.
 #[derive(Clone)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Token(String);
@@ -154,10 +154,10 @@ impl Token {
         }
     }
 
-    /// Reads the node's token from a file that belongs to this user and that no other user can read.
+    /// Reads the node's token from a file that belongs to the current user and that no other user can read.
     ///
     /// # Errors
-    /// If the file cannot be read, belongs to another user, is readable for other users, or does not contain the node's
+    /// If the file cannot be read, belongs to another user, is readable by other users, or does not contain the node's
     /// token.
     pub fn read_own(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Io { path: path.to_owned(), source };

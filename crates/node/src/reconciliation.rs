@@ -49,7 +49,7 @@ impl Node {
             Ok(Ok(recorded)) => Ok(recorded),
             Ok(Err(error @ StateError::Unsettled { .. })) => Err(RecordError::Unknown(problems::of_state(error))),
             Ok(Err(error)) => Err(RecordError::Refused(error)),
-            // `change` panicked. It is unknown whether it had committed the change before that.
+            // `change` panicked, so it is unknown whether the change was committed.
             Err(problem) => Err(RecordError::Unknown(problem)),
         }
     }

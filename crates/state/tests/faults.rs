@@ -1,5 +1,5 @@
-//! Tests a state whose storage fails at each operation, one after the other. Acknowledged changes must be kept, the
-//! index must match the file, and changes must succeed again when the storage works.
+//! Tests of a state whose storage fails at one operation after another. Acknowledged changes must be kept, the index
+//! must match the file, and changes must succeed again when the storage works.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::{Duration, Instant};

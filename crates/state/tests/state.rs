@@ -135,7 +135,7 @@ fn a_release_is_kept_while_an_app_can_roll_back_to_it() {
     for number in 2..=u8::try_from(REVISIONS_MAX + 3).unwrap() {
         state.take_over(taking("acme", "shop", number, None)).unwrap();
     }
-    // A rollback moves the release to the first place of the history, and does not list it twice.
+    // A rollback moves the release to the front of the history, and does not list it twice.
     state.take_over(taking("acme", "shop", 12, None)).unwrap();
     drop(state);
     let state = NodeState::open(&path).unwrap();

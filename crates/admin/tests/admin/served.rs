@@ -101,7 +101,7 @@ impl Served {
         self.data.path().join("admin.sock")
     }
 
-    /// Stops the server, and waits until it has ended.
+    /// Stops the server, and waits until it has shut down.
     pub(crate) async fn stop(&mut self) {
         self.tell_to_stop();
         tokio::time::timeout(PATIENCE, self.serving.take().unwrap()).await.unwrap().unwrap();

@@ -140,8 +140,8 @@ impl NodeChannel<'_> {
         channel.write_all(bytes)
     }
 
-    /// Tells the node that a phase begins. Ignores errors: if the socket fails, the node has ended, and then this
-    /// process ends as well.
+    /// Tells the node that a phase begins. Ignores errors: if the socket fails, the node has exited, and this process
+    /// then exits as well.
     fn report(&self, phase: CompilePhase) {
         let _ = self.send(&ChildMessage::Phase(phase));
     }

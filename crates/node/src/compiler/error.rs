@@ -58,12 +58,12 @@ pub enum CompileError {
         /// The phase in which the compiler reached the limit.
         phase: CompilePhase,
     },
-    /// The compiler ended without a result.
+    /// The compiler process exited without a result.
     #[error("the compiler {}, while {phase}", ProcessExit::from(*status))]
     Crashed {
         /// The exit status of the compiler process.
         status: ExitStatus,
-        /// The phase in which the compiler ended.
+        /// The phase in which the compiler process exited.
         phase: CompilePhase,
         /// The first bytes of the compiler's standard error.
         error_output: String,

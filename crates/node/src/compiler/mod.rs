@@ -4,8 +4,8 @@
 //! processes read components. (The node itself reads only the text of the manifest, whose size is limited, to find the
 //! folders and secrets that the app needs.) A child runs the same program as the node, but with its own limits (see
 //! `child`), without the node's environment variables, and with a single socket, to the node. The node kills the child
-//! when the child's time limit expires, or when no request waits for the child's result any more. If the node ends, its
-//! end of the socket is closed, and the child exits. (`PR_SET_PDEATHSIG` was rejected: the signal is sent when the
+//! when the child's time limit expires, or when no request waits for the child's result any more. If the node exits,
+//! its end of the socket is closed, and the child exits. (`PR_SET_PDEATHSIG` was rejected: the signal is sent when the
 //! thread that started the child ends, and the threads of an async runtime start and end at any time.)
 //!
 //! The number of children that run at the same time is limited, and the permits to run a child are granted fairly among
@@ -106,8 +106,8 @@ impl CompilerOptions {
     }
 }
 
-/// Returns a path that runs the same executable as this process, even if the file was replaced after the start. The
-/// child must be the same version of the program, because this process uses the child's output.
+/// Returns a path that runs the same executable as this process, even if the file was replaced after this process
+/// started. The child must be the same version of the program, because this process uses the child's output.
 fn this_program() -> PathBuf {
     let running = Path::new("/proc/self/exe");
     if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| running.to_owned()) }
@@ -320,7 +320,7 @@ impl Compilers {
             Err(SessionError::Ended) => {
                 let status = status.map_err(start)?;
                 let phase = session.phase;
-                tracing::warn!(ended = %ProcessExit::from(status), %phase, error_output, "a compiler ended without a result");
+                tracing::warn!(ended = %ProcessExit::from(status), %phase, error_output, "a compiler process exited without a result");
                 Err(self.ended(status, phase, error_output))
             }
         }

@@ -28,8 +28,8 @@ pub struct ChildLimits {
 }
 
 impl Default for ChildLimits {
-    /// Returns limits that are sufficient for the largest components in practice, and that protect the machine from a
-    /// malicious component.
+    /// Returns limits that are sufficient for the largest components that occur in practice, and that protect the
+    /// machine from a malicious component.
     fn default() -> Self {
         Self { memory_bytes: 4 << 30, cpu_s: 300, file_bytes: 1 << 30, files: 256 }
     }

@@ -336,7 +336,7 @@ impl Node {
         Ok((spec, inputs))
     }
 
-    /// Starts a revision that has passed its health check as a candidate, this time with the app's real data.
+    /// Starts a revision with the app's real data, after the revision has passed its health check as a candidate.
     async fn restarted(self: &Arc<Self>, key: RevisionKey<'_>) -> Result<StandbyRevision, TenancyError> {
         let (tenant, app, revision, package) = key;
         let (spec, inputs) =

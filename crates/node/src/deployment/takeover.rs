@@ -25,7 +25,7 @@
 //! If recording fails, and the node cannot read whether the change was recorded
 //! ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)), requests continue to wait and no file is removed.
 //! As soon as the node's state can be read, [`Node::reconcile_later`] finishes or undoes the replacement. If the
-//! process ends before that, the next start of the node finishes or undoes the replacement.
+//! process exits before that, the next start of the node finishes or undoes the replacement.
 
 use std::fs;
 use std::io;

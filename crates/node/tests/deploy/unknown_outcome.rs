@@ -137,7 +137,7 @@ async fn stores_and_revision_agree_wherever_recording_fails() {
     assert!(outcomes.contains(&(false, true)), "{outcomes:?}");
 }
 
-/// The process ends before the state can be read again, so the next start determines the outcome.
+/// The node stops before the state can be read again, so the next start determines the outcome.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_start_determines_unknown_outcomes() {
     let folder = tempfile::tempdir().unwrap();
@@ -154,7 +154,7 @@ async fn the_next_start_determines_unknown_outcomes() {
         let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
         failing.left.store(left, Ordering::SeqCst);
         let deployed = failing.node.deploy(&with_migrations(count + 1)).await;
-        // The storage is not repaired before the process ends.
+        // The storage is not repaired before the node stops.
         failing.node.stop().await;
         let node = TestNode::open(folder.path()).await;
         let (tenant, app) = shop();
