@@ -1,7 +1,8 @@
 //! The capabilities of one app: its open stores, its secrets, and its HTTP clients.
 //!
-//! All stores and secrets are opened here, before the first request, so that a problem (a changed migration, a missing
-//! secret, a data directory in use) prevents the start of the app instead of failing a user's request.
+//! All stores are opened and all secrets are read here, before the first request, so that a problem (a changed
+//! migration, a missing secret, a data directory in use) prevents the start of the app instead of making a client's
+//! request fail.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

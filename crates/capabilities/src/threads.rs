@@ -28,7 +28,8 @@ type Start = (String, Box<dyn FnOnce() + Send>, Sender<io::Result<()>>);
 static STARTER: OnceLock<Option<Sender<Start>>> = OnceLock::new();
 
 impl SystemThreads {
-    /// Returns the source. Called when a pool is created, which never happens on a low-priority thread.
+    /// Returns the source of threads that all pools share. Called when a pool is created, which never happens on a
+    /// low-priority thread.
     pub(crate) fn shared() -> Arc<dyn ThreadSource> {
         Self::starter();
         Arc::new(Self)

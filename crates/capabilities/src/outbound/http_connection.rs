@@ -24,7 +24,7 @@ const RESPONSE_HEADERS_MAX: usize = 200;
 const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 
 /// The size in bytes of the buffer for each direction. A buffer fills if its receiver does not read. Both buffers and
-/// the frames in transit together need at most the bytes that are charged for the exchange (`OUTBOUND_EXCHANGE_BYTES`
+/// the frames in transit together need at most as many bytes as are charged for the exchange (`OUTBOUND_EXCHANGE_BYTES`
 /// in `runtime/src/guest/outbound_hooks.rs`).
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -133,8 +133,8 @@ impl HttpConnection {
     }
 }
 
-/// Reduces the URI to its path and query, as HTTP/1.1 requires for a server. Sets the `Host` header to the host that
-/// was checked.
+/// Reduces the URI to its path and query, as HTTP/1.1 requires in a request to an origin server. Sets the `Host` header
+/// to the authority of the URI, which was checked against the grants.
 fn to_origin_form(request: &mut OutboundRequest) -> Result<(), Error> {
     let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::HttpRequestUriInvalid)?;

@@ -61,8 +61,8 @@ impl TenantHosts {
         Ok(())
     }
 
-    /// Returns the number of requests that the app's manifest grants, but that were refused because the tenant's
-    /// allowed hosts do not include the host.
+    /// Returns the number of requests that the manifests of the tenant's apps grant, but that were refused because the
+    /// tenant's allowed hosts do not include the host.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

@@ -407,7 +407,7 @@ mod tests {
         let queue = job_queue(&pool, 1, JobQueueBounds { running_max: 2, waiting_max: 9 });
         threads.fail(true);
         assert_eq!(queue.run(|| 1).await, Err(PoolError::Abandoned));
-        // Uses the queue while the job is dropped, which works because no lock is held then.
+        // Uses the queue while the job is dropped. This works because no lock is held while a job is dropped.
         struct RespawnOnDrop(JobQueue, mpsc::Sender<()>);
         impl Drop for RespawnOnDrop {
             fn drop(&mut self) {

@@ -144,7 +144,7 @@ unsafe extern "C" fn open(
     flags: c_int,
     flags_out: *mut c_int,
 ) -> c_int {
-    // SAFETY: the arguments follow SQLite's contract of `xOpen`. The real VFS gets its own object, and its own part of
+    // SAFETY: the arguments follow SQLite's contract for `xOpen`. The real VFS gets its own object, and its own part of
     // the allocation.
     unsafe {
         let real_vfs = installed().real;
@@ -159,7 +159,7 @@ unsafe extern "C" fn open(
 }
 
 unsafe extern "C" fn delete(_vfs: *mut sqlite3_vfs, path: *const c_char, sync_dir: c_int) -> c_int {
-    // SAFETY: the arguments follow SQLite's contract of `xDelete`.
+    // SAFETY: the arguments follow SQLite's contract for `xDelete`.
     unsafe {
         let real_vfs = installed().real;
         let code = (*real_vfs).xDelete.expect("every layer deletes")(real_vfs, path, sync_dir);
@@ -183,7 +183,7 @@ unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
 }
 
 unsafe extern "C" fn write(file: *mut sqlite3_file, data: *const c_void, bytes: c_int, offset: sqlite3_int64) -> c_int {
-    // SAFETY: `data` has `bytes` bytes, by SQLite's contract of `xWrite`.
+    // SAFETY: `data` has `bytes` bytes, by SQLite's contract for `xWrite`.
     unsafe {
         let real = real(file);
         let code = (*(*real).pMethods).xWrite.expect("every file writes")(real, data, bytes, offset);

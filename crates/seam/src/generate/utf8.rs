@@ -1,6 +1,6 @@
 //! Generates a UTF-8 validator.
 //!
-//! Most strings are ASCII, so ASCII is skipped in steps of 16 bytes. Other bytes are checked by the table of the
+//! Most strings are ASCII, so ASCII is skipped in steps of 16 bytes. Other bytes are checked with the table of the
 //! Unicode standard ("Well-Formed UTF-8 Byte Sequences"): the first byte of a sequence determines how many bytes
 //! follow, and the range of the second byte.
 
