@@ -1,6 +1,6 @@
 //! Tests that the host memory of a guest's tasks, streams and own handles is charged. The charge is compared with the
-//! measured memory that is actually allocated. This is the only test in its program, because other tests would also
-//! allocate memory.
+//! memory that is actually allocated. This is the only test in its program, because other tests would also allocate
+//! memory.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(unsafe_code, reason = "an allocator that counts")]

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(
             queue.next(),
             Some((1, "c")),
-            "both accounts have one thread, but the job of account 1 has waited longer"
+            "both accounts have one thread, but the job that has waited longer is not chosen"
         );
         assert_eq!([queue.next(), queue.next()], [Some((2, "e")), None]);
         for account in [1, 1, 2, 2] {

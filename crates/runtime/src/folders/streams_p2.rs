@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(
             permitted(&mut stream).await.unwrap(),
             3 << 10,
-            "the rest of the second block must be permitted while the first block is reserved"
+            "the rest of the second block is not permitted while the first block is reserved"
         );
         stream.write(Bytes::from(vec![2; 3 << 10])).unwrap();
         let refused = permitted(&mut stream).await.unwrap_err();

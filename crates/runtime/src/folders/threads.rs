@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(run(&other, || 1).await.unwrap(), 1);
         held.truncate(THREADS);
         let waiting = FILES.state().queue.waiting(greedy.id());
-        assert_eq!(waiting, THREADS - ACCOUNT_THREADS_MAX, "an abandoned job leaves the queue immediately");
+        assert_eq!(waiting, THREADS - ACCOUNT_THREADS_MAX, "an abandoned job is still in the queue");
         drop(open);
         for job in held {
             job.await.unwrap();

@@ -102,7 +102,7 @@ mod tests {
         credit.set_held(0);
         assert!(account.used().host_bytes <= 1000 + 2 * STEP_BYTES as u64);
         assert!(credit.add(2 << 20, || 0).is_err());
-        assert!(credit.add(900_000, || 0).is_ok(), "an exact fit is charged without a reserve");
+        assert!(credit.add(900_000, || 0).is_ok(), "a charge that fits only without a reserve is refused");
         drop(credit);
         assert_eq!(account.used().memory_bytes, 0);
     }
