@@ -203,7 +203,7 @@ impl StorageAccount {
     /// Scans all folders in `dir` with [`StorageAccount::scan_folder`], unless they were scanned before.
     ///
     /// # Errors
-    /// The last error. The folders that can be read are measured nevertheless.
+    /// The error of the last folder that cannot be read. The folders that can be read are measured nevertheless.
     pub fn scan_folders_once(&self, dir: &Path) -> io::Result<()> {
         if locked(&self.scanned).covers(dir) {
             return Ok(());

@@ -55,7 +55,7 @@ pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
 ///
 /// The caller holds a permit for one connection. Each parallel attempt takes an additional permit of `connections`, and
 /// waits if no permit is free, so that connecting to a name with many unresponsive addresses does not open more sockets
-/// than connections are allowed.
+/// than the limit of connections allows.
 pub(super) async fn tcp(
     addresses: &[IpAddr],
     port: u16,

@@ -1,8 +1,8 @@
 //! One SQLite connection with its limits: authorizer, time limit, sizes.
 //!
 //! All operations block, and run on a thread of the pool. Every statement of a guest goes through [`Session::execute`],
-//! [`Session::query`] or [`Session::read`]. These leave the connection in its original state even if the statement
-//! fails.
+//! [`Session::query`] or [`Session::read`]. These functions leave the connection in its original state even if the
+//! statement fails.
 //!
 //! long because what is set before a statement and what is reset after it must be read together.
 

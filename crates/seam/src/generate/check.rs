@@ -76,7 +76,7 @@ impl<'a> Checks<'a> {
         Some(index)
     }
 
-    /// Writes the check of the value that is `offset` bytes after the address.
+    /// Writes code that checks the value that is `offset` bytes after the address.
     fn write_parts(&mut self, module: &mut CoreModule, body: &mut Body, layout: &Layout, offset: u32) {
         match &layout.kind {
             Kind::Scalar(_) => {}
@@ -114,8 +114,8 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Writes the check of a part of a larger value: inline for a simple part, or as a call of the check function of
-    /// its type.
+    /// Writes code that checks a part of a larger value: inline for a simple part, or as a call of the check function
+    /// of the part's type.
     fn write_part(&mut self, module: &mut CoreModule, body: &mut Body, id: TypeId, offset: u32) {
         let layout = self.types.layout(id);
         if matches!(layout.kind, Kind::Scalar(_) | Kind::Char | Kind::String) {
@@ -201,7 +201,7 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Writes the check of a Unicode scalar value: below 0x110000, and not a surrogate.
+/// Writes code that checks a Unicode scalar value: below 0x110000, and not a surrogate.
 fn write_char(body: &mut Body, offset: u32) {
     let mut code = body.code();
     code.local_get(ADDRESS).i32_load(at(offset, 4)).i32_const(0x11_0000).i32_ge_u();
