@@ -9,8 +9,8 @@
 //! A block stays charged to the heap that was current when the block was allocated, even if another thread frees the
 //! block. Allocations of a thread that has entered no heap are not counted.
 //!
-//! [`install`] also makes SQLite use UTC as the local time. This is part of this crate because it also needs `unsafe` code: a
-//! C function is passed to SQLite.
+//! [`install`] also makes SQLite use UTC as the local time. This is part of this crate because it also needs `unsafe`
+//! code: a C function is passed to SQLite.
 //!
 //! This crate knows neither tenants nor stores. It is separate from `isomer-capabilities` because an allocator needs
 //! `unsafe` code.
