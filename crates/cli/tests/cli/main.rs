@@ -7,6 +7,7 @@
 mod app_test;
 mod apps;
 mod calls;
+mod compiled_code;
 mod dev;
 mod doctor;
 mod errors;

@@ -14,17 +14,29 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 
+use crate::compiled_code;
+
 /// The maximum time of every wait. A test that waits longer fails, because the program is assumed to hang.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A temporary folder in which the program runs.
 pub(crate) struct Workspace {
     dir: TempDir,
+    /// The folders of compiled code that [`compiled_code::warm`] has filled.
+    warm: Mutex<Vec<PathBuf>>,
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.warm.get_mut().unwrap().iter().for_each(|cache| compiled_code::keep(cache));
+        }
+    }
 }
 
 impl Workspace {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), warm: Mutex::default() }
     }
 
     /// Creates a workspace that contains this manifest.
@@ -119,6 +131,22 @@ impl Workspace {
         )
     }
 
+    /// Provides the code that other tests have compiled to an app that is about to start with `arguments`. A node gets
+    /// none, because it reports whether a deployment compiled something.
+    fn warm_for(&self, arguments: &[&str]) {
+        let data = arguments.iter().position(|argument| *argument == "--data").and_then(|at| arguments.get(at + 1));
+        let cache = match (arguments, data) {
+            (["run" | "dev", ..], Some(data)) => format!("{data}/cache"),
+            (["run", file, ..], None) if file.ends_with(".wasm") => ".cache/isomer/run".to_owned(),
+            (["run" | "dev"], None) => ".isomer/cache".to_owned(),
+            (["run" | "dev", flag, ..], None) if flag.starts_with('-') => ".isomer/cache".to_owned(),
+            _ => return,
+        };
+        let cache = self.path(&cache);
+        compiled_code::warm(&cache);
+        self.warm.lock().unwrap().push(cache);
+    }
+
     /// Starts a server with `arguments`, a free port and `--json`, and waits until it is ready.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
         self.serve_with(arguments, &[])
@@ -126,6 +154,7 @@ impl Workspace {
 
     /// Starts a server as [`Workspace::serve`] does, with these environment variables.
     pub(crate) fn serve_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
+        self.warm_for(arguments);
         let arguments = [arguments, &["--listen", "127.0.0.1:0", "--json"]].concat();
         let mut command = self.command(&arguments);
         command.envs(variables.iter().copied());
@@ -134,6 +163,7 @@ impl Workspace {
 
     /// Starts a server at this address, and waits until it is ready.
     pub(crate) fn serve_at(&self, address: &str, arguments: &[&str]) -> Server {
+        self.warm_for(arguments);
         self.started(self.command(&[arguments, &["--listen", address, "--json"]].concat()))
     }
 
