@@ -39,7 +39,8 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Waits until `condition` holds. The test fails if this takes longer than [`PATIENCE`].
+/// Waits until `condition` holds. The test fails if this takes longer than [`PATIENCE`]. Checks repeatedly, because a
+/// front door announces no change of its counts, and only the kernel knows whether a port is closed.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     within(what, async {
         while !condition() {

@@ -236,6 +236,7 @@ async fn no_request_fails_during_deployments() {
         let swap = SwapRequest { components: [("it".to_owned(), part)].into(), message: None };
         api().swap(Caller::Node, tenant.clone(), app.clone(), swap).await.unwrap();
     }
+    keep(folder.path());
     done.store(true, Ordering::Relaxed);
     for client in clients {
         assert!(client.await.unwrap() >= 100);
