@@ -69,7 +69,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
 }
 
 /// Replaces this process with the program that runs the benchmarks. That program is built with the profile `dev`, and
-/// the programs that it measures in release mode.
+/// the programs that it measures are built in release mode.
 fn run_benchmarks(project: &Project, arguments: &[&str]) -> Result<()> {
     let mut command = project.cargo(&["run", "--quiet", "--locked", "--package", "isomer-bench-runner", "--"]);
     project::hand_over(command.args(arguments))

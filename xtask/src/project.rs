@@ -52,8 +52,8 @@ impl Project {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
-        // Cargo has set these variables for this program. They are removed, so that a cargo process that is started
-        // sets its own.
+        // Cargo has set these variables for this program. They are removed, so that each cargo process that this
+        // program starts sets its own.
         for variable in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
             command.env_remove(variable);
         }

@@ -1,4 +1,5 @@
-//! The called component, in one wasmtime store for blocking functions and in a pool of stores for concurrent calls.
+//! The called component, in one wasmtime store for blocking functions and in a pool of wasmtime stores for concurrent
+//! calls.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,8 +72,8 @@ impl Pool {
         arguments: &[Val],
         results: &mut [Val],
     ) -> Result<()> {
-        // A wasmtime store cannot run inside the execution of another store, so the call runs in its own task, with
-        // copies of the values.
+        // A wasmtime store cannot run inside the execution of another wasmtime store, so the call runs in its own task,
+        // with copies of the values.
         let (arguments, values) = (arguments.to_vec(), results.to_vec());
         let shared = Arc::clone(&self.0);
         let values = tokio::spawn(async move { shared.call(function, &arguments, values).await }).await??;

@@ -1,12 +1,12 @@
 //! Links two components by dynamic values, like a host that learns a component's types only at run time.
 //!
 //! The caller's imports are host functions that take wasmtime's `Val`s and pass them to the called component in a
-//! separate wasmtime store. So the host converts every argument and every result twice: from the memory of one
-//! component to `Val`s, and from these to the memory of the other component. The seam benchmarks compare Isomer with
-//! this crate, which has no other use.
+//! separate wasmtime store. So every argument and every result is converted twice: from the memory of one component to
+//! `Val`s, and from these to the memory of the other component. The seam benchmarks compare Isomer with this crate,
+//! which has no other use.
 //!
-//! The crate is as fast as this approach can be: it has no deadlines and no limits, and it uses the callee's store for
-//! all calls without ever replacing it. It must not depend on Isomer's runtime.
+//! The crate is as fast as this approach can be: it has no deadlines and no limits, and it uses the callee's wasmtime
+//! store for all calls without ever replacing it. It must not depend on Isomer's runtime.
 #![forbid(unsafe_code)]
 
 mod callee;
@@ -28,7 +28,7 @@ const BLOCKING: &str = "guest:seam-bench/calls@0.1.0";
 const IN_FLIGHT: &str = "guest:seam-bench/async-calls@0.1.0";
 /// The functions that both interfaces have.
 const FUNCTIONS: [&str; 4] = ["add", "echo", "lookup", "all"];
-/// The interface by which a host without HTTP makes the caller start the calls.
+/// The interface through which a program without an HTTP server makes the caller start the calls.
 const RUNNER: &str = "guest:seam-bench/runner@0.1.0";
 
 /// Two linked components. Holds the caller's wasmtime store, and the caller's function that starts the calls.

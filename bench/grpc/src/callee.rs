@@ -18,7 +18,7 @@ pub(crate) enum Place {
     Unix(PathBuf),
 }
 
-/// Serves the functions until the process ends.
+/// Serves the functions until the process exits.
 pub(crate) async fn serve(place: Place, tls: Option<Tls>) -> Result<(), Box<dyn Error>> {
     let mut server = Server::builder();
     let scheme = if tls.is_some() { "https" } else { "http" };

@@ -16,7 +16,7 @@ use crate::messages::{AddReply, AddRequest, AllRequest, Bytes, Item, Items, Look
 use crate::service::{ADD, ALL, ECHO, LOOKUP};
 use crate::{TLS_NAME, Tls};
 
-/// Serves `GET /run?…` until the process ends.
+/// Serves `GET /run?…` until the process exits.
 pub(crate) async fn serve(address: String, tls: Option<Tls>) -> Result<(), Box<dyn Error>> {
     let mut endpoint = Endpoint::from_shared(address)?;
     if let Some(Tls { ca, identity }) = tls {

@@ -2,13 +2,12 @@
 //! configuration.
 //!
 //! ```text
-//! isomer-bench-grpc callee --tcp | --unix PATH               prints the address on which it serves the functions
-//! isomer-bench-grpc caller ADDRESS                           prints the URL under which it serves `GET /run?…`
+//! isomer-bench-grpc callee --tcp | --unix PATH               prints the address on which it serves the functions isomer-bench-grpc caller ADDRESS                           prints the URL under which it serves `GET /run?…`
 //! ```
 //!
 //! With `--tls DIR` at the end, caller and callee authenticate each other: both use the authority `ca.pem`, the
-//! certificate `node.pem` and its key `node.key` in that folder. The messages and the service are written by hand, as
-//! the generators of prost and tonic would write them, so that building this crate needs no `protoc`.
+//! certificate `node.pem` and its key `node.key` in the folder `DIR`. The messages and the service are written by hand,
+//! as the generators of prost and tonic would write them, so that building this crate needs no `protoc`.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a program that prints its address")]
 

@@ -18,7 +18,7 @@ use crate::http::{Connection, Response, request};
 
 /// The maximum time for a response. A deployment compiles the app, which takes long on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// The maximum idle time of a connection that is used again. A connection that was idle for longer is dropped, because
+/// The maximum idle time of a connection that is reused. A connection that has been idle for longer is dropped, because
 /// the node may have closed it.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 

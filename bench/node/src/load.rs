@@ -140,7 +140,8 @@ impl Outcome {
     }
 }
 
-/// Returns the percentile of the values, interpolated between the two closest values. Returns 0 for no values.
+/// Returns the `percent`th percentile of the values, interpolated between the two closest values. Returns 0 for no
+/// values.
 #[must_use]
 pub fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();

@@ -12,7 +12,7 @@ const TEMPLATE: u32 = 12_648_430;
 /// The exclusive upper bound of the numbers: a number has at most eight digits and 24 bits.
 pub const NUMBER_END: u32 = 1 << 24;
 
-/// The upper eight bits of the constant in the code. They make every number five bytes long.
+/// The upper eight bits of the constant in the code. They make the encoding of every number five bytes long.
 const CODE_BASE: u32 = 0x5a00_0000;
 const I32_CONST: u8 = 0x41;
 const DATA_WORD: &[u8] = b"isomer-numbered-";
@@ -31,7 +31,7 @@ impl Template {
     /// Creates a template from the bytes of the guest `numbered`.
     ///
     /// # Errors
-    /// If the template's number is not found in the code and in the data.
+    /// If the template's number does not occur one to four times in the code, or not exactly once in the data.
     pub fn new(bytes: Vec<u8>) -> Result<Self> {
         let instruction: Vec<u8> = std::iter::once(I32_CONST).chain(operand(TEMPLATE)).collect();
         let in_code: Vec<usize> = places(&bytes, &instruction).iter().map(|place| place + 1).collect();
@@ -89,8 +89,9 @@ pub fn body_with(number: u32, nonce: &str) -> String {
     format!("code={number} data={number} nonce={nonce}\n")
 }
 
-/// Returns the number of the component that sent `body`. Returns `None` unless `body` equals [`body_with`] of a number
-/// and `nonce`, for example if the number in the code and the number in the data differ.
+/// Returns the number of the component that sent `body`. Returns `None` if `body` is not the result of [`body_with`]
+/// for a number and `nonce`. This is the case, for example, if the number in the code differs from the number in the
+/// data.
 #[must_use]
 pub fn number_of(body: &[u8], nonce: &str) -> Option<u32> {
     let text = std::str::from_utf8(body).ok()?;

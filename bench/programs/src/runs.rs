@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 /// Listens on a port that the operating system chooses, passes the server's URL to `ready`, and serves queries with
-/// `run` until the process ends. `run` returns the body of the response, or an error message.
+/// `run` until the process exits. `run` returns the body of the response, or an error message.
 ///
 /// # Errors
 /// If the port cannot be opened, or a connection cannot be accepted.

@@ -45,7 +45,7 @@ impl Work {
     /// The maximum number of concurrent calls.
     pub const CONCURRENCY_MAX: u32 = 1024;
 
-    /// Parses a query in the form that `Display` writes: `what=…&mode=…&n=…&size=…&concurrency=…`.
+    /// Parses a query in the format that `Display` writes: `what=…&mode=…&n=…&size=…&concurrency=…`.
     ///
     /// # Errors
     /// If a key or a value is invalid; the error is a message for people.

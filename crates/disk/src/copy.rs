@@ -1,4 +1,4 @@
-//! Copies folders that a tenant made, with bounded descriptors, bytes and time, and without following symbolic links.
+//! Copies folders that a tenant made, with limits on descriptors, bytes and time, and without following symbolic links.
 //!
 //! Like [`super::tree`], this module works on open folders and names in them, not on paths. At each level, the folder
 //! and its copy stay open, so folders below [`DEPTH_MAX`] levels are refused. Symbolic links are copied as links.

@@ -122,8 +122,8 @@ impl Database {
         self.run(work)?
     }
 
-    /// Returns how many times the database was opened. If the database has failed, opens it again first. A change whose
-    /// commit failed may still turn out to be durable after the database has been opened again.
+    /// Returns how many times the database has been opened. If the database has failed, opens it again first. A change
+    /// whose commit failed may still turn out to be durable after the database has been opened again.
     ///
     /// # Errors
     /// If the database has failed and cannot be opened again yet.

@@ -1,8 +1,8 @@
 //! Tools for keeping data on a disk that may be full, broken, or filled by a hostile tenant.
 //!
 //! - [`Database`]: a redb database that is opened again after its storage failed.
-//! - [`tree`]: measuring and removing folders that a tenant made, with bounded descriptors and memory at any depth.
-//! - [`copy`]: copying folders that a tenant made, with bounded descriptors, bytes and time.
+//! - [`tree`]: measuring and removing folders that a tenant made, with limits on descriptors and memory at any depth.
+//! - [`copy`]: copying folders that a tenant made, with limits on descriptors, bytes and time.
 //! - [`rename_new`]: renaming a file only if the new name is not in use.
 //! - [`Reserve`]: free space that tenants cannot use.
 //!

@@ -213,13 +213,14 @@ fn empty_into(root: &OwnedFd, name: &CStr, names: &mut Names) -> io::Result<bool
     }
     match rustix::fs::unlinkat(root, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
-        // The pass removed an entry, so another pass may be able to remove the remaining entries.
+        // If this pass removed an entry, another pass may be able to remove the remaining entries.
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(removed),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A generator of names for folders that are moved up. The names start at a random number, so they are rarely in use.
+/// A generator of names for folders that are moved up. The names contain consecutive numbers, the first of which is
+/// computed from the time and the process ID, so the names are rarely in use.
 struct Names(u64);
 
 impl Names {

@@ -1,5 +1,5 @@
-//! Tests of a database whose storage fails at one operation after the other. The database never loses an acknowledged
-//! change, and works again after the storage works again.
+//! Tests of a database whose storage fails at its first operation, at its second operation, and so on. The database
+//! never loses an acknowledged change, and works again after the storage works again.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;

@@ -73,7 +73,7 @@ impl Log {
         self.access
     }
 
-    /// Records a served request. If `app_log` is set, also writes the request to this access log of the app. Does
+    /// Records a served request. If `app_log`, the app's access log, is set, also writes the request to it. Does
     /// nothing if the log does not [want](Self::wants_access) served requests.
     pub fn access(&self, record: AccessRecord, app_log: Option<&AppLog>) {
         if !self.access {

@@ -11,8 +11,8 @@ use crate::record::LogRecord;
 /// The maximum number of records that wait to be written. Further records are dropped and counted.
 pub(crate) const RECORDS_MAX: usize = 8192;
 
-/// The number of waiting records at which guests' output is dropped. A guest that prints without end then does not
-/// prevent messages about itself.
+/// The number of waiting records at which guests' output is dropped. So a guest that prints without end cannot prevent
+/// messages about itself.
 pub(crate) const OUTPUT_RECORDS_MAX: usize = RECORDS_MAX / 2;
 
 /// The maximum size of all waiting records in bytes. It limits the memory if the reader of the log is slow or has

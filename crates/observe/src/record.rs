@@ -12,7 +12,7 @@ pub(crate) enum LogRecord {
     Access(AccessRecord),
     /// A request that failed in a component.
     Failed { component: String, request: RequestId, reason: String, backtrace: Vec<String>, response_cut_off: bool },
-    /// A call across a seam that failed in the called component. The caller reports whether its request failed.
+    /// A call over a seam that failed in the callee. The caller reports whether its own request failed.
     CallFailed { component: String, request: Option<RequestId>, reason: String, backtrace: Vec<String> },
     /// A message of the platform.
     Message {

@@ -24,7 +24,7 @@ pub struct ServeResources {
 }
 
 impl ServeResources {
-    /// Starts to listen, and locks the data directory `data`.
+    /// Starts to listen at the front door's address, and locks the data directory `data`.
     ///
     /// # Errors
     /// If the process cannot listen at the address, or cannot open and lock the data directory.

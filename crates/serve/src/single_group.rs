@@ -99,7 +99,7 @@ fn has_routes(plan: &Plan, group: &str) -> bool {
     plan.processes().get(group).is_some_and(|groups| groups.iter().any(|it| !it.handlers.is_empty()))
 }
 
-/// Returns `address`. Resolves the relative path of a socket against `dir`, the node file's folder.
+/// Returns `address`, in which the relative path of a socket is resolved against `dir`, the node file's folder.
 fn resolve(dir: &Path, address: &LinkAddress) -> LinkAddress {
     match address {
         LinkAddress::Unix(path) => LinkAddress::Unix(dir.join(path)),

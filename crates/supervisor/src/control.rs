@@ -73,7 +73,7 @@ impl ControlChannel {
         let order: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let (stop_sender, stop) = watch::channel(false);
         let private_dir = private_dir(&order);
-        // A thread and not a task, because it must notice the end of the channel even when the executor is busy.
+        // A thread and not a task, because it must notice that the channel is closed even when the executor is busy.
         std::thread::Builder::new().name("isomer-control".into()).spawn(move || {
             while let Ok(Some(SupervisorMessage::Stop)) = read(&mut lines) {
                 let _ = stop_sender.send(true);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The maximum number of restarts of a member within [`WINDOW`]. When the member ends once more, the supervisor gives
+/// The maximum number of restarts of a member within [`WINDOW`]. When the member exits once more, the supervisor gives
 /// up.
 pub(crate) const RESTARTS_MAX: usize = 8;
 

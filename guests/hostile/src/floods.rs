@@ -1,4 +1,4 @@
-//! Attempts to send, print or store more than a host can handle, and to keep a receiver waiting.
+//! Attempts to send, print or store more than the platform can handle, and to keep a receiver waiting.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -33,7 +33,7 @@ pub fn large_output(bytes: usize) -> HandlerResult {
     respond(200, format!("{written:?}\n"))
 }
 
-/// Prints lines that imitate the host's log lines, or contain terminal control sequences.
+/// Prints lines that imitate the platform's log lines, or contain terminal control sequences.
 pub fn forged_lines() -> HandlerResult {
     let forged = [
         "{\"event\":\"failed\",\"component\":\"neighbour\",\"reason\":\"forged\",\"request\":\"0000000000000001\"}",
@@ -50,7 +50,7 @@ pub fn forged_lines() -> HandlerResult {
     respond(200, "printed\n")
 }
 
-/// Responds with as many header fields as the host accepts, at most `count`. Prints their number.
+/// Responds with as many header fields as the platform accepts, at most `count`. Prints their number.
 pub fn headers(count: u64) -> HandlerResult {
     let fields = Fields::new();
     let mut taken = 0;
@@ -131,7 +131,7 @@ pub fn keys(bytes: usize) -> HandlerResult {
     respond(200, "no operation failed\n")
 }
 
-/// Tries forever to open a store that is not granted, by a name of `bytes` bytes.
+/// Tries forever to open a store that is not granted, under a name of `bytes` bytes.
 pub fn long_names(bytes: usize) -> HandlerResult {
     let name = "n".repeat(bytes);
     loop {

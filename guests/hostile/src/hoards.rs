@@ -1,4 +1,4 @@
-//! Attempts to use up all memory and all handles: those of the guest, and those that the host keeps for the guest.
+//! Attempts to use up all memory and all handles: those of the guest, and those that the platform keeps for the guest.
 
 use core::arch::wasm32::memory_grow;
 use std::hint::black_box;
@@ -14,7 +14,7 @@ use crate::canary;
 use crate::wasi::keyvalue::atomics::Cas;
 use crate::wasi::keyvalue::store as kv;
 
-/// Grows the memory until the host refuses, then allocates a gigabyte.
+/// Grows the memory until the platform refuses, then allocates a gigabyte.
 pub fn memory() -> HandlerResult {
     while memory_grow::<0>(16) != usize::MAX {}
     canary::stain(1 << 30);
@@ -34,7 +34,7 @@ pub fn recursion(depth: u64) -> u64 {
     if depth == 0 { 0 } else { frame[7].wrapping_add(recursion(black_box(depth - 1))) }
 }
 
-/// Creates resources of the host forever and never drops them.
+/// Creates resources of the platform forever and never drops them.
 pub fn handles() -> HandlerResult {
     loop {
         forget(Fields::new());
@@ -64,7 +64,7 @@ pub async fn subtasks() -> HandlerResult {
     }
 }
 
-/// Creates requests until the host refuses. For each request, the host keeps a method name of `bytes` bytes.
+/// Creates requests until the platform refuses. For each request, the platform keeps a method name of `bytes` bytes.
 pub fn heavy_methods(bytes: usize) -> HandlerResult {
     let method = Method::Other("M".repeat(bytes));
     let mut kept = 0;

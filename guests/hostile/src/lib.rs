@@ -1,4 +1,5 @@
-//! Attacks its host. The last part of the path selects the attack. The host's tests define the expected outcome.
+//! Attacks the platform that runs it. The last part of the path selects the attack. The platform's tests define the
+//! expected outcome.
 //!
 //! Before each attack, this guest fills memory with a pattern that the next guest in the same slot must not find. The
 //! path `/canary` makes this guest search memory for the pattern of the previous guest.
@@ -7,7 +8,7 @@
 //! | --- | --- |
 //! | `canary` | finding data of another guest in memory |
 //! | `loops` | occupying the processor |
-//! | `hoards` | using up memory and handles of the guest and of the host |
+//! | `hoards` | using up memory and handles of the guest and of the platform |
 //! | `floods` | sending, printing and storing without end |
 //! | `reaches` | accessing what was not granted |
 

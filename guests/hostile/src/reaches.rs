@@ -156,7 +156,7 @@ pub async fn sql(request: Request) -> HandlerResult {
     respond(200, lines)
 }
 
-/// Responds with everything that a guest can learn about its host.
+/// Responds with everything that a guest can learn about the platform.
 pub fn environment() -> HandlerResult {
     let mut lines = String::new();
     for (key, value) in env::vars() {

@@ -121,7 +121,7 @@ fn run_one<'a>(test: TestRun<'a>, logs: &Path, settings: &Settings) -> RunResult
     RunResult { test, log, time: begin.elapsed(), cpu_seconds, failure }
 }
 
-/// Runs a program until it ends. Returns the reason why it failed, or `None` if it succeeded.
+/// Runs a program until it exits. Returns the reason why it failed, or `None` if it succeeded.
 fn run_to_end(test: TestRun<'_>, log: &Path, settings: &Settings, cpu_seconds: &mut f64) -> Result<Option<String>> {
     let program = test.program;
     let output = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;

@@ -95,7 +95,7 @@ fn links(text: &str) -> Vec<String> {
     targets.filter(is_local).filter(|target| !target.contains(' ')).map(str::to_owned).collect()
 }
 
-/// Returns the anchors of a page's headings, in the form that mdBook and Git hosts use.
+/// Returns the anchors of a page's headings, in the format that mdBook and Git hosts use.
 fn headings(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in lines_outside_of_code(text) {

@@ -85,7 +85,7 @@ pub(super) fn last_lines(folder: &Path, count: usize, end: Position) -> io::Resu
         if found.len() >= count {
             break;
         }
-        // The file may have been deleted after the numbers were read, because it was the oldest.
+        // The file may have been deleted since the numbers were read, because it was the oldest one.
         let file = match File::open(path(folder, number)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             opened => opened?,

@@ -33,7 +33,7 @@ use graph::{Cycle, Graph, Reference};
 
 /// The file that lists the modules that are still in a cycle, one per line: `crate module`.
 const KNOWN: &str = "xtask/cycles.txt";
-/// The maximum number of references of a cycle that an error lists, because a large cycle has hundreds.
+/// The maximum number of references that an error lists for one cycle. Large cycles have hundreds of references.
 const REFERENCES_SHOWN: usize = 40;
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {

@@ -40,7 +40,7 @@ impl Form {
         Self(form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
-    /// Returns the value of the first field `name`, without surrounding spaces. Returns an empty text if there is no
+    /// Returns the value of the first field `name`, without surrounding spaces. Returns an empty string if there is no
     /// such field.
     pub(crate) fn value(&self, name: &str) -> &str {
         self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value.trim())
