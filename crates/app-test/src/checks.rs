@@ -130,8 +130,8 @@ pub(crate) fn captured(capture: &Capture, response: &TestResponse, client: &Test
 }
 
 /// Returns the difference between a response and the response of the shape `other`, if they differ. Two things are not
-/// compared: `date`, which is the time of the server, and the request's identifier in error pages of the platform,
-/// which is always unique.
+/// compared: `date`, which is the time of the server, and, in error pages of the platform, the identifier of the
+/// request, which is always unique.
 pub(crate) fn difference(
     other: &str,
     expected: &TestResponse,

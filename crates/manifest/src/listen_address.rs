@@ -45,8 +45,8 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
         }
         Ok(LinkAddress::Unix(_)) => Err(invalid("HTTP is served over TCP")),
         Err(error) => {
-            // The parser's suggestion for a URL is used as it is. Its suggestion for a missing port is replaced,
-            // because it contains the default port of links.
+            // For a URL, the suggestion of the `LinkAddress` parser is used as it is. For a missing port, the
+            // suggestion is replaced, because it contains the default port of links.
             let suggestion = if text.contains(':') { error.suggestion } else { Some(format!("{text}:{PORT}")) };
             let suggestion = suggestion.filter(|suggestion| parse_listen(suggestion).is_ok() && !text.is_empty());
             Err(invalid(&error.problem).suggest(suggestion))

@@ -261,8 +261,8 @@ impl ComponentLimits {
     }
 }
 
-/// A shape, `[shapes.NAME]`: the components that run together. Each group runs in its own process. A component that is
-/// in no group forms a group by itself.
+/// A shape, `[shapes.NAME]`: which components run together. Each group runs in its own process. A component that is in
+/// no group forms a group by itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shape {
     /// The groups: `groups.NAME = ["component", …]`. Without `groups`, all components are in one group, [`MONOLITH`].

@@ -143,7 +143,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Returns the exports of the interface, in any version, by components other than this one.
+    /// Returns the exports of the interface, in any version, by components other than the importer.
     fn exporters(&self, id: &InterfaceId) -> impl Iterator<Item = Exporter<'a>> {
         let path = id.path();
         self.types.iter().filter(|(name, _)| *name != self.name).flat_map(move |(name, ty)| {

@@ -50,7 +50,7 @@ pub struct PlannedGroup {
     pub components: Vec<ComponentName>,
     /// The fused seams: imports that another component of the composition provides.
     pub links: Vec<ResolvedImport>,
-    /// The imports of the components that the host provides.
+    /// The components' imports that the host provides.
     pub imports: Vec<HostBinding>,
     /// The HTTP handlers of the components with routes.
     pub handlers: Vec<PlannedHandler>,

@@ -11,7 +11,7 @@ use isomer_manifest::{App, Reuse};
 
 use crate::model::{Http, PlannedGroup};
 
-/// The reuse of a group's instances, and the component (`by`) whose reuse the whole group has.
+/// The reuse of a group's instances, and the component (`by`) that determines it.
 struct Decided<'a> {
     reuse: Reuse,
     by: &'a ComponentName,

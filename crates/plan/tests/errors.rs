@@ -107,7 +107,7 @@ fn handlers_are_linked_from_the_front_door_inwards() {
         assert_eq!(plan.groups[0].imports[0].component, name(inside));
     }
     // With three handlers, the manifest must name the callee of the first one. Then the callee of the second one is
-    // clear.
+    // unambiguous.
     let parts = [
         ("app", component(&[], &[HANDLER])),
         ("auth", component(&[HANDLER], &[HANDLER])),
@@ -347,7 +347,7 @@ fn types_that_cannot_cross_are_refused() {
 
 const KV: &str = "wasi:keyvalue/store@0.2.0-draft";
 
-/// Returns the component type with a change: its interfaces of the namespace `shop` pass handles of buckets.
+/// Returns the component type with a change: its interfaces in the namespace `shop` pass handles of buckets.
 fn passing(mut ty: ComponentType) -> ComponentType {
     for ty in ty.imports.values_mut().chain(ty.exports.values_mut()).filter(|ty| ty.id.namespace == "shop") {
         ty.carries.insert((interface(KV).id, "bucket".to_owned()));

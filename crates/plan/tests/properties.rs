@@ -191,7 +191,7 @@ proptest! {
                 prop_assert_eq!(plan.explain(), other.explain());
             }
             (Err(found), Err(other)) => {
-                // Generated apps can have no other error than a cycle.
+                // The only error that generated apps can have is a cycle.
                 prop_assert!(found.iter().all(|diagnostic| diagnostic.code == Some("cycle")), "{:?}", found);
                 prop_assert_eq!(found, other);
             }

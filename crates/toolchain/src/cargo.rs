@@ -166,7 +166,7 @@ fn build_workspace(
         .collect()
 }
 
-/// Returns the error of a failed run of Cargo. The end of `output` names the packages that could not be built.
+/// Returns the error for a failed run of Cargo. The end of `output` names the packages that could not be built.
 fn not_built(wanted: Vec<(CargoPackage, Package)>, output: String) -> BuildError {
     let failed = failed_packages(&output);
     let own = wanted.iter().filter(|(_, package)| failed.contains(&package.name));

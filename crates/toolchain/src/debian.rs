@@ -1,9 +1,10 @@
 //! Assembles a guest toolchain from Debian's packages, for machines that cannot reach rustup's server.
 //!
 //! Debian has no package of the standard library for the guest target. But it has a compiler (`rustc-web`, which the
-//! security repository keeps recent for browsers), the source of the standard library, a linker for WebAssembly and
-//! WASI's C library. The compiler is unpacked and not installed, because it conflicts with rustup's. The standard
-//! library is built once and copied into the compiler's folder, where an ordinary `cargo build --target` finds it.
+//! security repository keeps up to date for building browsers), the source of the standard library, a linker for
+//! WebAssembly and WASI's C library. The compiler is unpacked and not installed, because it conflicts with rustup's
+//! compiler. The standard library is built once and copied into the compiler's folder, where an ordinary
+//! `cargo build --target` finds it.
 //! `wasm-component-ld`, which converts modules to components, comes from rustup's default toolchain.
 //!
 //! The toolchain is assembled and tested in a folder next to its final one. Renaming this folder is the last step.
@@ -32,7 +33,7 @@ pub enum SystemPackages {
     Require,
 }
 
-/// Assembles the toolchain in the folder [`guest_dir`], unless it is there and complete.
+/// Assembles the toolchain in the folder [`guest_dir`], unless the folder already contains a complete toolchain.
 pub(crate) fn install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<GuestToolchain, ToolchainError> {
     if !Path::new("/etc/debian_version").exists() || !Path::new("/usr/bin/apt-get").exists() {
         return Err(ToolchainError::NotDebian);
@@ -42,7 +43,7 @@ pub(crate) fn install(system: SystemPackages, report: ProgressReporter<'_>) -> R
     GuestToolchain::ready_in(&dir).ok_or(ToolchainError::NotInstalled { origin: ToolchainOrigin::Debian })
 }
 
-/// Assembles the toolchain in `dir`, unless it is there and complete, and registers it with rustup.
+/// Assembles the toolchain in `dir`, unless `dir` already contains a complete toolchain, and registers it with rustup.
 fn install_in(dir: &Path, system: SystemPackages, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     make_dir(parent)?;

@@ -57,7 +57,7 @@ pub enum ToolchainError {
         /// The command that the user can run to solve the problem.
         hint: String,
     },
-    /// A file is missing that Debian's packages or the default toolchain should contain.
+    /// A file that Debian's packages or the default toolchain should contain is missing.
     #[error("`{}` is missing {of}", path.display())]
     Missing {
         /// The missing file.

@@ -143,8 +143,8 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
     Some(cache.join("isomer"))
 }
 
-/// Returns a command that runs `program` of the toolchain in `dir`, or of the default toolchain. rustup's proxies
-/// select the toolchain by an environment variable.
+/// Returns a command that runs `program` of the toolchain in `dir`, or of the default toolchain. An environment
+/// variable tells rustup's proxies which toolchain to run.
 pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     let mut command = Command::new(program);
     if let Some(dir) = dir {

@@ -106,8 +106,8 @@ pub(crate) fn capture(command: &mut Command, report: ProgressReporter<'_>) -> st
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
     // Building a component runs third-party code, which must not see a node's token.
     let child = command.env_remove("ISOMER_TOKEN").stdin(Stdio::null()).spawn();
-    // `command` holds the writing end of the pipe, which must be closed in this process: the reader would otherwise
-    // never see the end of the output.
+    // `command` holds the write end of the pipe, which must be closed in this process: the reader would otherwise never
+    // see the end of the output.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     child
 }

@@ -1,8 +1,8 @@
 //! The Cargo profiles that build components, and the environment variables that affect the code.
 //!
 //! A component that was built with other settings differs, even if its sources are the same. So the record of a build
-//! contains all settings that affect the code as one text ([`settings`]). If this text changes, the component is out of
-//! date.
+//! contains, as one text, all settings that affect the code ([`settings`]). If this text changes, the component is out
+//! of date.
 
 use std::ffi::OsString;
 
@@ -40,7 +40,7 @@ const VARIABLES: [&str; 6] = [
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// The prefixes of further environment variables that affect the code.
+/// The prefixes of environment variables that affect the code, in addition to [`VARIABLES`].
 const PREFIXES: [&str; 4] = ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_WASM32_WASIP2_", "CARGO_UNSTABLE_"];
 
 /// Variables with one of [`PREFIXES`] that affect only the location of artifacts or the speed of a build.

@@ -76,14 +76,16 @@ pub(crate) fn stamps(paths: impl IntoIterator<Item = PathBuf>, began: SystemTime
 pub(crate) struct Record {
     /// The component's source in the manifest, as text.
     pub source: String,
-    /// The origin of the toolchain that Cargo used. `None` for other sources, and in records of older versions of
-    /// `isomer`.
+    /// The origin of the toolchain that Cargo used. `None` if the source is not a Cargo package, and in records of
+    /// older versions of `isomer`.
     #[serde(default)]
     pub toolchain: Option<ToolchainOrigin>,
-    /// Other settings that affect the code that Cargo makes: the profile and the environment. Empty for other sources.
+    /// The settings, other than the toolchain, that affect the code that Cargo makes: the profile and the environment.
+    /// Empty if the source is not a Cargo package.
     #[serde(default)]
     pub settings: String,
-    /// The environment variables that were read when Cargo built the packages. Empty for other sources.
+    /// The environment variables that were read when Cargo built the packages. Empty if the source is not a Cargo
+    /// package.
     #[serde(default)]
     pub variables: Variables,
     /// The files from which the component was made.

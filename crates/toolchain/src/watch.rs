@@ -3,8 +3,8 @@
 //! A [`WatchSet`] contains the *wanted* paths as the manifest and Cargo write them. A wanted path may not exist yet,
 //! may be removed and created again, and may contain symbolic links. But only existing folders can be *watched*. So
 //! [`WatchFolders`] contains, for every wanted path, each folder in which a change can affect what the path resolves
-//! to: folders in which a missing segment would appear, folders that contain a link, and folders to which a link
-//! points. If one of these changes, the [`WatchFolders`] must be computed again.
+//! to: folders in which a missing segment would appear, folders that contain a symbolic link, and folders to which a
+//! symbolic link points. If one of these changes, the [`WatchFolders`] must be computed again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ const IGNORED_DIRS: [&str; 4] = [".isomer", ".git", "node_modules", "__pycache__
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
 /// The maximum number of files in a folder that are listed. A command with this number of input files or more is
-/// refused (`BuildError::TooManyFiles`), because files may be missing in the list.
+/// refused (`BuildError::TooManyFiles`), because files may be missing from the list.
 pub(crate) const FILES_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
 
 /// The maximum number of watched folders below the wanted folders. Changes in further folders are not noticed.

@@ -136,7 +136,7 @@ fn a_workspace_is_built_once_and_again_only_after_changes() {
     assert!(!watched.counts(&app.path().join("one/src/main.rs~"), false));
 }
 
-/// The features of a dependency depend on all packages that Cargo builds in one run. This test checks that a change of
+/// The features of a dependency depend on all packages that Cargo builds in one run. This test checks that a change to
 /// one component rebuilds neither another component nor the dependencies of another component.
 #[test]
 fn a_change_of_one_component_does_not_change_features_of_dependencies() {

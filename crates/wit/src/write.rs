@@ -38,9 +38,9 @@ pub fn write_deps<'a>(
     Ok(written)
 }
 
-/// Removes from `dir` the packages of the platform that are not in `wanted`, and returns their folders. A package whose
+/// Removes the packages of the platform that are not in `wanted` from `dir`, and returns their folders. A package whose
 /// files differ from what [`write_deps`] writes is kept. Unneeded packages are removed because bindings rename modules
-/// if two versions of a package are next to each other.
+/// if `dir` contains two versions of a package.
 pub fn remove_unneeded(dir: &Path, wanted: &[&WitPackage]) -> Result<Vec<PathBuf>, WriteError> {
     let mut removed = Vec::new();
     for package in packages().iter().filter(|package| !wanted.contains(package)) {

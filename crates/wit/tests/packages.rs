@@ -77,7 +77,7 @@ fn the_wasi_packages_are_those_of_the_engine() {
     }
 }
 
-/// Returns the folders in Cargo's registry that contain the sources of these dependencies.
+/// Returns the folders in Cargo's registry that contain the sources of the dependencies `names`.
 fn registry_sources(names: &[&str]) -> BTreeMap<String, PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])

@@ -1,10 +1,10 @@
-//! `isomer completions`: prints scripts by which a shell completes this program's commands and flags.
+//! `isomer completions`: prints shell completion scripts for this program's commands and flags.
 
 use clap::Command;
 use clap_complete::Shell;
 use isomer_console::{CliError, print};
 
-/// Print a script by which a shell completes isomer's commands and flags.
+/// Print a shell completion script for isomer's commands and flags.
 #[derive(clap::Args)]
 #[command(after_help = INSTALL)]
 pub(crate) struct Arguments {

@@ -11,7 +11,7 @@ use isomer_ids::check_name;
 
 use crate::commands::wit;
 
-/// The placeholder in the files of a template that is replaced by the app's name.
+/// The placeholder for the app's name in the files of a template.
 const NAME: &str = "{{name}}";
 
 /// Create an app from a template, in a folder with the app's name.

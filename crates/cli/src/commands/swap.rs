@@ -1,4 +1,4 @@
-//! `isomer swap`: replaces components of an app while it serves.
+//! `isomer swap`: replaces components of an app while the app serves requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::remote::node::{AppFlags, client_error};
 use crate::remote::release::add_part;
 use crate::remote::upload::upload;
 
-/// Replace components of an app while it serves. The other components do not change.
+/// Replace components of an app while it serves requests. The other components do not change.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

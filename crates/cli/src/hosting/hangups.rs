@@ -1,4 +1,4 @@
-//! Handles SIGHUP: reloads certificates, reopens the audit log, and reports changes of the node file.
+//! Handles SIGHUP: reloads certificates, reopens the audit log, and reports changes to the node file.
 
 use std::path::PathBuf;
 use std::sync::Arc;

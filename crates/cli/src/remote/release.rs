@@ -161,8 +161,8 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
     Ok(())
 }
 
-/// Returns whether a file with this name contains values that belong to this machine: `.env`, `.env.local` and similar,
-/// or the token of a node whose data directory is in the app's folder.
+/// Returns whether a file with this name contains values that belong to this machine. Such files are `.env`,
+/// `.env.local` and similar ones, and the token file of a node whose data directory is in the app's folder.
 fn has_values(name: &OsStr) -> bool {
     if name == TOKEN_FILE {
         return true;

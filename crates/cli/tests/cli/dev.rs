@@ -173,7 +173,7 @@ fn editing_a_draft_migration_recreates_the_store_from_before_it() {
         (200, "stars\ni:5\n".to_owned()),
         "the row of before the draft, and not the later one"
     );
-    // The edit of the migration is reverted, so the store is restored.
+    // The edit to the migration is reverted, so the store is restored.
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get(STARS), (200, "stars\ni:1\ni:1\n".to_owned()));
@@ -211,7 +211,7 @@ fn an_edited_migration_does_not_block_a_take_over() {
     workspace.write("isomer.toml", manifest.replace("\"1\"", "\"2\""));
     assert_eq!(server.event()["event"], "replaced", "code goes on");
     assert_eq!(server.get(COUNT), (200, "n\ni:1\n".to_owned()), "and the store is as it was");
-    // An invalid new migration does not block changes of the code either.
+    // An invalid new migration does not block changes to the code either.
     workspace.write("migrations/1.sql", FIRST);
     assert_eq!(server.event()["event"], "replaced");
     workspace.write("migrations/2.sql", "CREATE TABLE oops (;\n");

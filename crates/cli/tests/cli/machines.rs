@@ -69,7 +69,7 @@ fn a_group_may_run_several_times() {
     assert_eq!(front.get("/greet?name=bob").0, 502);
 }
 
-/// Writes a certificate for `127.0.0.1` and its key to `NAME.crt` and `NAME.key`. The authority of this test signs it.
+/// Writes a certificate for `127.0.0.1` and its key to `NAME.crt` and `NAME.key`. `authority` signs the certificate.
 fn certificate(workspace: &Workspace, authority: &CertifiedIssuer<'_, KeyPair>, name: &str) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();

@@ -23,7 +23,8 @@ fn get(node: &Server, host: &str, path: &str) -> (u16, String) {
     read_response(stream)
 }
 
-/// Runs a command for the node in the folder `dir`, and returns the JSON that it prints.
+/// Runs a command in the folder `dir`, and returns the JSON that it prints. The command sends its requests to the node
+/// whose data directory is `data`, and builds components in `target`.
 fn ask(workspace: &Workspace, dir: &Path, target: &Path, arguments: &[&str]) -> Value {
     let data = workspace.path("data");
     let arguments = [arguments, &["--json", "--node", data.to_str().unwrap()]].concat();

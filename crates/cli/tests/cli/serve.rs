@@ -76,7 +76,7 @@ fn a_certificate_authority_of_the_environment_is_trusted() {
     workspace.write("certificates/app.crt", certificate.pem());
     workspace.write("certificates/app.key", key.serialize_pem());
     workspace.private_file("certificates/app.key");
-    // The upstream server is a node with this certificate.
+    // The upstream server is a node with the certificate `app.crt`.
     workspace.write("node.toml", "[front]\nlisten_tls = \"127.0.0.1:0\"\n[front.tls]\nfolder = \"certificates\"\n");
     let arguments = ["node", "--config", "node.toml", "--data", "data", "--admin", "127.0.0.1:0", "--json"];
     let upstream = workspace.started(workspace.command(&arguments));

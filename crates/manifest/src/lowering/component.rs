@@ -91,7 +91,7 @@ impl Lowering<'_> {
         }
         let inputs = raw.inputs.as_ref().map(|inputs| self.inputs(name, inputs));
         // The structural check removes and reports an invalid source. So a missing source is an error here only if the
-        // manifest does not contain it.
+        // manifest contains no source.
         let was_there = |key: &str| self.places.has(&["components", name, key]);
         let problem = match (cargo, wasm, command) {
             (None, None, Some(_)) if was_there("wasm") => return None,

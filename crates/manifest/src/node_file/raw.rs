@@ -74,7 +74,7 @@ pub(crate) struct RawFront {
     pub(crate) trusted_proxies: Vec<Spanned<AddressRangeText>>,
     /// Whether each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2). The
     /// connection is counted for the client address in the header, not for the proxy. A connection of a trusted proxy
-    /// without the header is closed. Other clients cannot send the header.
+    /// without the header is closed. The header is accepted only from trusted proxies.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
 }

@@ -195,7 +195,7 @@ impl Reader<'_> {
     }
 }
 
-/// The names and locations of tables that only one of the two commands reads.
+/// The names and locations of tables that only `isomer node`, or only `isomer run --group`, reads.
 pub(super) type Tables = Vec<(&'static str, Span)>;
 
 /// Returns an error for each of `tables`, which the command `who` does not read. The hint names `instead`, the command
