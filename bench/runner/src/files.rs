@@ -15,7 +15,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))
 }
 
-/// Removes a folder with its contents, if it exists, and creates it.
+/// Creates an empty folder. If the folder exists, removes it with its contents first.
 pub(crate) fn make_empty_dir(dir: &Path) -> Result<()> {
     if dir.exists() {
         std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty `{}`", dir.display()))?;

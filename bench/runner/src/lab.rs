@@ -148,7 +148,7 @@ impl Lab {
         }
     }
 
-    /// Returns a command that runs a program of this workspace that `need` builds.
+    /// Returns a command that runs the program `name`, which this workspace builds for `need`.
     pub(crate) fn program(&self, need: Need, name: &str) -> Command {
         self.require(need);
         Command::new(self.programs.join(name))
@@ -200,7 +200,7 @@ impl Lab {
         project::run(Command::new(&self.isomer).arg("build").arg(dir))
     }
 
-    /// Creates an app of two test guests, of which one calls the other.
+    /// Creates an app of two test guests, one of which calls the other.
     pub(crate) fn ping_pong(&self) -> Result<PathBuf> {
         let manifest = "[app]\nname = \"ping-pong\"\nversion = \"0.1.0\"\n\n\
                         [components.ping]\nwasm = \"ping.wasm\"\nroutes = [\"/...\"]\n\n\

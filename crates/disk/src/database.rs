@@ -69,7 +69,7 @@ struct Handle {
     /// `None` while the database cannot be opened.
     database: Option<redb::Database>,
     health: Arc<Health>,
-    /// The number of times that the database was opened.
+    /// The number of times that the database has been opened.
     generation: u64,
 }
 

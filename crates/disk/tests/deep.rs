@@ -99,7 +99,7 @@ fn links() {
     found.sort();
     assert_eq!(found, ["a", "a/b", "a/b/link", "a/b/up", "a/file", "link"].map(Path::new));
     remove(&root).unwrap();
-    // The root is a link instead of a folder.
+    // The root is a symbolic link instead of a folder.
     symlink(&other, &root).unwrap();
     assert!(walk(&root, |_, _| {}).is_err());
     remove(&root).unwrap();

@@ -75,7 +75,7 @@ pub struct ServeContext {
     pub test_mode: Option<TestMode>,
     /// The settings for outgoing requests.
     pub network: OutboundNetwork,
-    /// Whether guest stack traces contain source lines.
+    /// Whether the call stacks of guests contain source lines.
     pub source_lines: bool,
     json: bool,
 }

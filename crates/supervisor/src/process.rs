@@ -140,7 +140,7 @@ impl MemberProcess {
     }
 }
 
-/// Sends `unsent` and further messages to the process until the process ends.
+/// Sends `unsent` and further messages to the process until the process exits.
 async fn run(
     process: &mut Child,
     mut control: OwnedWriteHalf,

@@ -150,7 +150,7 @@ fn run_to_end(test: TestRun<'_>, log: &Path, settings: &Settings, cpu_seconds: &
 }
 
 fn kill(child: &mut Child) {
-    // Both calls fail only if the process has already ended.
+    // Both calls fail only if the process has already exited.
     let _killed = child.kill();
     let _waited = child.wait();
 }

@@ -30,7 +30,7 @@ struct Hour {
 }
 
 impl LogQuota {
-    /// Creates a quota of which nothing is used. `u64::MAX` means unlimited.
+    /// Creates a quota of which nothing has been used yet. `u64::MAX` means unlimited.
     #[must_use]
     pub fn new(bytes_per_hour: u64) -> Arc<Self> {
         Arc::new(Self {
