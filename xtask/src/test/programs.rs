@@ -28,6 +28,9 @@ const TIME_MAX: Duration = Duration::from_secs(20 * 60);
 /// The interval at which running programs are checked.
 const POLL: Duration = Duration::from_millis(20);
 
+/// The package whose tests build all test guests.
+const GUESTS_PACKAGE: &str = "isomer-test-guests";
+
 /// The settings for running test programs.
 pub(crate) struct Settings {
     /// The number of programs that run concurrently.
@@ -188,11 +191,15 @@ fn parse_cpu(stat: &str) -> Option<f64> {
 /// The duration of each program in the previous run, in seconds, by [`TestRun::id`].
 type Durations = BTreeMap<String, f64>;
 
-/// Orders the programs by duration, longest first. A program without a known duration comes first, because it may be
-/// long.
+/// Orders the programs: first those that only build the test guests, one for each toolchain, because most other
+/// programs would wait for these builds; then the others by duration, longest first. A program without a known duration
+/// counts as the longest.
 fn in_order<'a>(tests: &[TestRun<'a>], durations: &Durations) -> Vec<TestRun<'a>> {
     let mut ordered = tests.to_vec();
-    let seconds = |test: &TestRun<'_>| durations.get(&test.id()).copied().unwrap_or(f64::MAX);
+    let seconds = |test: &TestRun<'_>| match test.program.package.as_str() {
+        GUESTS_PACKAGE => f64::INFINITY,
+        _ => durations.get(&test.id()).copied().unwrap_or(f64::MAX),
+    };
     ordered.sort_by(|a, b| seconds(b).total_cmp(&seconds(a)));
     ordered
 }
@@ -238,14 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn unknown_programs_run_first_and_then_the_longest() {
-        let [short, long, new] = ["short", "long", "new"].map(program);
+    fn guests_are_built_first_and_unknown_programs_run_before_the_longest() {
+        let [short, long, new, mut guests] = ["short", "long", "new", "guests"].map(program);
+        guests.package = GUESTS_PACKAGE.to_owned();
         let durations = [(short.id(), 1.0), (long.id(), 9.0)].into_iter().collect();
-        let order: Vec<String> = in_order(&[&short, &long, &new].map(run), &durations)
+        let order: Vec<String> = in_order(&[&short, &long, &new, &guests].map(run), &durations)
             .iter()
             .map(|test| test.program.target.clone())
             .collect();
-        assert_eq!(order, ["new", "long", "short"]);
+        assert_eq!(order, ["guests", "new", "long", "short"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::support::{Workspace, lock_templates};
+use crate::support::{TemplatesHome, Workspace};
 
 fn guide(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides").join(name);
@@ -91,23 +91,17 @@ fn follow_guides(app: &Path) {
 
 #[test]
 fn the_code_of_the_guides_builds_and_responds() {
-    let _lock = lock_templates();
+    let home = TemplatesHome::lock();
     let workspace = Workspace::new();
-    // The test of the templates uses the same folder, so Cargo has already compiled the dependencies.
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
-    let app = home.join("hello");
-    std::fs::create_dir_all(&home).unwrap();
-    if app.exists() {
-        std::fs::remove_dir_all(&app).unwrap();
-    }
+    let app = home.new_app("hello");
     let run = |arguments: &[&str], folder: &Path| -> String {
         let mut command = workspace.command(arguments);
-        command.current_dir(folder).env("CARGO_TARGET_DIR", home.join("target"));
+        command.current_dir(folder).env("CARGO_TARGET_DIR", home.target());
         let Output { status, stdout, stderr } = command.output().unwrap();
         assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
         String::from_utf8_lossy(&stdout).into_owned()
     };
-    run(&["new", "hello"], &home);
+    run(&["new", "hello"], &home.path);
     follow_guides(&app);
     run(&["wit"], &app);
     run(&["build"], &app);

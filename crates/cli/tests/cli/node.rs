@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::{Server, TIMEOUT, Workspace, assert_run, lock_templates, read_response};
+use crate::support::{Server, TIMEOUT, TemplatesHome, Workspace, assert_run, read_response};
 
 /// Starts a node whose data directory is `data` in the workspace.
 fn node(workspace: &Workspace) -> Server {
@@ -37,15 +37,10 @@ fn ask(workspace: &Workspace, dir: &Path, target: &Path, arguments: &[&str]) -> 
 
 #[test]
 fn the_life_of_an_app_from_new_to_remove() {
-    let _lock = lock_templates();
+    let home = TemplatesHome::lock();
     let workspace = Workspace::new();
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
-    let (app, target) = (home.join("shop"), home.join("target"));
-    std::fs::create_dir_all(&home).unwrap();
-    if app.exists() {
-        std::fs::remove_dir_all(&app).unwrap();
-    }
-    let made = workspace.command(&["new", "shop", "--template", "two"]).current_dir(&home).status().unwrap();
+    let (app, target) = (home.new_app("shop"), home.target());
+    let made = workspace.command(&["new", "shop", "--template", "two"]).current_dir(&home.path).status().unwrap();
     assert!(made.success());
     let running = node(&workspace);
     let isomer = |arguments: &[&str]| ask(&workspace, &app, &target, arguments);

@@ -1,12 +1,12 @@
 //! Support for tests: a folder in which the program runs, snapshots of its output, and servers that receive requests.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -337,11 +337,40 @@ impl Drop for Server {
     }
 }
 
-/// Returns a lock for tests that build apps made by `isomer new`. These apps share a target folder, in which their
-/// files have the same names, so only one of them may be built at a time.
-pub(crate) fn lock_templates() -> MutexGuard<'static, ()> {
-    static TEMPLATES: Mutex<()> = Mutex::new(());
-    TEMPLATES.lock().unwrap_or_else(PoisonError::into_inner)
+/// The folder for apps that `isomer new` makes and tests build. Cargo compiles their dependencies once for all of these
+/// apps, even in several runs of the tests. Apps of different tests have files of the same name in the target folder,
+/// so one test uses the folder at a time.
+pub(crate) struct TemplatesHome {
+    pub(crate) path: PathBuf,
+    _lock: File,
+}
+
+impl TemplatesHome {
+    /// Waits until no other test uses the folder, in this process or in another.
+    pub(crate) fn lock() -> Self {
+        // Each guest toolchain has its own folder, so that the runs of this program with different toolchains do not
+        // wait for each other.
+        let toolchain = std::env::var("ISOMER_GUEST_TOOLCHAIN").unwrap_or_else(|_| "default".to_owned());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("templates-{toolchain}"));
+        std::fs::create_dir_all(&path).unwrap();
+        let lock = File::create(path.join("lock")).unwrap();
+        lock.lock().unwrap();
+        Self { path, _lock: lock }
+    }
+
+    /// Returns the path of an app, after removing the app that an earlier run made there.
+    pub(crate) fn new_app(&self, name: &str) -> PathBuf {
+        let app = self.path.join(name);
+        if app.exists() {
+            std::fs::remove_dir_all(&app).unwrap();
+        }
+        app
+    }
+
+    /// Returns the target folder of all apps.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.path.join("target")
+    }
 }
 
 pub(crate) fn signal(name: &str, pid: u32) {

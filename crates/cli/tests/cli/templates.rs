@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Workspace, assert_run, lock_templates};
+use crate::support::{TemplatesHome, Workspace, assert_run};
 
 #[test]
 fn new_prints_the_next_steps() {
@@ -53,22 +53,17 @@ fn use_a_store(app: &Path, template: &str) {
 /// runs.
 #[test]
 fn every_template_builds_and_responds() {
-    let _lock = lock_templates();
+    let home = TemplatesHome::lock();
     let workspace = Workspace::new();
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
-    let app = home.join("app");
-    std::fs::create_dir_all(&home).unwrap();
     for (template, answer) in [("http", "Hello, ann!\n"), ("two", "Hello, ann!\n")] {
-        if app.exists() {
-            std::fs::remove_dir_all(&app).unwrap();
-        }
-        let made = workspace.command(&["new", "app", "--template", template]).current_dir(&home).status().unwrap();
+        let app = home.new_app("app");
+        let made = workspace.command(&["new", "app", "--template", template]).current_dir(&home.path).status().unwrap();
         assert!(made.success(), "{template}");
         let mut build = workspace.command(&["build"]);
-        let built = build.current_dir(&app).env("CARGO_TARGET_DIR", home.join("target")).output().unwrap();
+        let built = build.current_dir(&app).env("CARGO_TARGET_DIR", home.target()).output().unwrap();
         assert!(built.status.success(), "{template}: {}", String::from_utf8_lossy(&built.stderr));
         let mut test = workspace.command(&["test"]);
-        let tested = test.current_dir(&app).env("CARGO_TARGET_DIR", home.join("target")).output().unwrap();
+        let tested = test.current_dir(&app).env("CARGO_TARGET_DIR", home.target()).output().unwrap();
         let printed = String::from_utf8_lossy(&tested.stdout);
         assert!(tested.status.success(), "{template}: {printed}{}", String::from_utf8_lossy(&tested.stderr));
         let server = workspace.serve(&["run", app.to_str().unwrap()]);
@@ -78,7 +73,7 @@ fn every_template_builds_and_responds() {
         let wit = workspace.run(&["wit", app.to_str().unwrap()]);
         assert!(wit.contains("wasi-keyvalue-0.2.0-draft2"), "{wit}");
         let mut build = workspace.command(&["build"]);
-        let built = build.current_dir(&app).env("CARGO_TARGET_DIR", home.join("target")).output().unwrap();
+        let built = build.current_dir(&app).env("CARGO_TARGET_DIR", home.target()).output().unwrap();
         assert!(built.status.success(), "{template}: {}", String::from_utf8_lossy(&built.stderr));
         let server = workspace.serve(&["run", app.to_str().unwrap()]);
         assert_eq!(server.get("/ann"), (200, answer.to_owned()), "{template}");
