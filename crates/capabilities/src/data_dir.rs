@@ -110,8 +110,9 @@ impl DataDir {
         self.path.join("sql")
     }
 
-    /// Returns the folder of the copies of SQL stores that `isomer dev` saves before it applies new migrations. Each
-    /// copy is in `STORE/NUMBER`. While a store is being replaced, its new file is in such a folder too.
+    /// Returns the folder of the copies of SQL stores that `isomer dev` saves before it migrates or recreates a store.
+    /// Each copy is in `STORE/NUMBER`. While a store is being replaced, the folder of the copy also contains the new
+    /// file of the store.
     pub fn drafts(&self) -> PathBuf {
         self.path.join("drafts")
     }

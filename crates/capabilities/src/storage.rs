@@ -42,7 +42,7 @@ pub struct StorageAccount {
     scanned: Mutex<PathMap<()>>,
     /// The folders and files whose size could not be measured at the last attempt.
     uncounted: Mutex<PathMap<()>>,
-    /// The number of bytes that have been reserved for writes to folders since the last scan of the folders.
+    /// The number of bytes that are reserved for writes and copies ([`StorageAccount::claim`]).
     claimed: AtomicU64,
     /// The number of bytes in the tenant's key-value writes that wait for a thread.
     waiting: AtomicUsize,

@@ -11,8 +11,8 @@
 //! many small writes, each of which reserves whole blocks, and everything that was written is measured eventually. If a
 //! write finds no available space, it waits for a scan.
 //!
-//! If there is no available space, operations that need space are refused. All other operations are
-//! allowed: files can be read, truncated and removed.
+//! If there is no available space, operations that need space are refused. All other operations are allowed: files can
+//! be read, truncated and removed.
 //!
 //! | rejected | why |
 //! | --- | --- |

@@ -41,14 +41,14 @@ pub struct CommandSettings {
     pub sockets: Option<Arc<dyn SocketPolicy>>,
 }
 
-/// The use of a socket address that a guest requests permission for.
+/// A use of a socket address, for which a guest needs permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketUse {
     /// The guest connects to a TCP peer at the socket address, or exchanges UDP datagrams with a peer at the socket
     /// address.
     Connect,
-    /// The guest binds a socket to the local socket address. A guest that only connects also requests this use, for the
-    /// unspecified address and port 0, before each connection.
+    /// The guest binds a socket to the local socket address. If a guest connects, sends or listens with a socket that
+    /// is not bound, this use is requested first, for the unspecified address and port 0.
     Bind,
     /// The guest listens for TCP connections on the local socket address, or accepts a TCP connection from a peer at
     /// the socket address.

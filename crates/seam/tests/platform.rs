@@ -1,4 +1,4 @@
-//! Tests components that import the interfaces of the platform: one component by itself, and two fused components.
+//! Tests a component that imports all interfaces of the platform, by itself and fused with a second component.
 
 mod support;
 

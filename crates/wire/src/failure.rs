@@ -11,9 +11,9 @@ pub enum CallError {
     /// The callee was overloaded, or the memory for the call or its result was used up. The call may have run, unless
     /// the failure states that it did not.
     Overloaded = 2,
-    /// The callee refused the call, because its plan differs from the caller's, because it does not know the function,
-    /// or because the image is invalid. Such a call did not run. This is also the failure if the callee's reply was
-    /// invalid. Such a call may have run.
+    /// The call was refused, for example because the callee's plan differs from the caller's, because the callee does
+    /// not know the function, or because the image is invalid. A refused call did not run. The error is also used if
+    /// the callee's reply was invalid; in this case, the call may have run.
     Refused = 3,
 }
 

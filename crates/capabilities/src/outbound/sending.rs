@@ -2,8 +2,9 @@
 //!
 //! A guest's body is a stream of unknown length, even if it turns out to be empty. HTTP/1.1 can send such a stream only
 //! in chunks, and servers that need a length (for example S3) refuse chunks. So the client waits for the end of the
-//! body, for at most [`END_WAIT`] and [`SMALL_BODY_BYTES`], and sends a small body with its length. The wait is short,
-//! so that it does not block a guest that reads the response before it writes its body.
+//! body, until [`END_WAIT`] has passed or more than [`SMALL_BODY_BYTES`] have been read. A body that ends before that
+//! is sent with its length. The wait is short, so that it does not block a guest that reads the response before it
+//! writes its body.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -285,8 +285,8 @@ impl Sql {
         stores: &Self,
     ) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        // Uses the candidate's own store if it already contains a copy of the app's store, or if the app has no such
-        // store.
+        // Uses the candidate's own store if it already exists (usually as a copy of the app's store), or if the app has
+        // no such store.
         if stores.path_of(name).exists() || !self.is_there(name).await {
             return stores.open(name, settings).await;
         }

@@ -3,10 +3,10 @@
 //! end must not prevent the node from accepting the clients of other tenants.
 //!
 //! All guests together may use a part of the process's descriptors. Each account may always have `ACCOUNT_MIN` of them.
-//! Beyond that, an account may have at most as many descriptors as are left free in the guests' part. So one account
-//! gets at most half of the part, two accounts get at most a third each, and a new account always finds free
-//! descriptors. The files of an account without limits are not counted, because such an account shares its process with
-//! no other tenant.
+//! Beyond that, an account gets another descriptor only if it then has at most as many descriptors as are left free in
+//! the guests' part. So one account gets at most half of the part, two accounts get at most a third each, and a new
+//! account always finds free descriptors. The files of an account without limits are not counted, because such an
+//! account shares its process with no other tenant.
 //!
 //! An [`OpenFile`] counts one descriptor, and is stored with it: in the job of a call that opens a file, and then next
 //! to the handle until the handle is dropped; in a stream; and in a granted folder, which all instances of a group

@@ -12,14 +12,14 @@ pub trait FolderStorage: Send + Sync + 'static {
     /// measurement starts in the background.
     fn touched(&self);
 
-    /// Returns the number of bytes that are left of the storage quota.
+    /// Returns the number of bytes that are available for writes.
     fn room(&self) -> u64;
 
     /// Reserves `bytes` for a write. Returns false, without a reservation, if fewer bytes are free.
     fn claim(&self, bytes: u64) -> bool;
 
     /// Records that a write with a reservation of `bytes` has ended. The reservation remains until the end of the first
-    /// measurement of the folders that was started after this call.
+    /// measurement of the folders that starts after this call.
     fn written(&self, bytes: u64);
 
     /// Records that a write was refused even though the folders had just been measured again.
@@ -37,8 +37,8 @@ pub(crate) struct SpaceReservation {
 }
 
 impl SpaceReservation {
-    /// Reserves `bytes` without waiting. Returns `None` if the last measurement of the folders shows that fewer bytes
-    /// are free.
+    /// Reserves `bytes` without waiting. Returns `None` if, according to the last measurement of the folders and the
+    /// existing reservations, fewer bytes are free.
     pub(crate) fn now(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         storage.claim(bytes).then(|| Self { storage: storage.clone(), bytes })
     }
@@ -83,7 +83,7 @@ pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
 
 /// Returns the maximum number of bytes that can be written at `offset` for a cost of at most `room`. Returns 0 if the
 /// offset is unknown and `room` does not suffice for a write of [`BLOCK_BYTES`] at the worst alignment. If this
-/// function returned a few bytes instead, a guest could write byte by byte, and each of these thousands of writes would
+/// function returned a few bytes instead, a guest could write byte by byte, and each of its thousands of writes would
 /// reserve the rest of a block.
 pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);

@@ -141,8 +141,8 @@ enum WriteState {
     Idle,
     /// The stream waits until space for a write of the given number of bytes is reserved.
     Claims(BoxFuture<'static, Option<SpaceReservation>>, usize),
-    /// The stream has reserved space for the given number of bytes (`None` if the storage has no limit), and can copy
-    /// them from the guest.
+    /// The stream can copy the given number of bytes from the guest, because space for them is reserved. There is no
+    /// reservation if the storage has no limit.
     May(Option<SpaceReservation>, usize),
     Writes(BoxFuture<'static, io::Result<WriteOutcome>>),
     Over,

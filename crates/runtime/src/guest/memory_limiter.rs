@@ -65,8 +65,8 @@ impl MemoryLimiter {
         })
     }
 
-    /// Increases the charge for the wasmtime store's tasks and streams, which take `bytes` now, if it does not cover
-    /// them.
+    /// Ensures that the charge for the wasmtime store's tasks and streams, which take `bytes` now, covers all bytes
+    /// beyond `TASKS_FREE_BYTES`. Never reduces the charge.
     ///
     /// # Errors
     /// If the account has no memory left.

@@ -276,7 +276,8 @@ impl Room {
                     other.upgrade().is_some_and(|other| other.held().get(dimension) > own.get(dimension))
                 });
                 // If no account beyond its guaranteed share has an idle instance, only the account's own instances can
-                // be evicted: an idle instance of another app, or one that became idle after this reservation was made.
+                // be evicted: an idle instance of another app of the account, or one that became idle after this
+                // reservation was made.
                 beyond.or_else(|| account.idle_pools().evict_oldest())
             }
             Shortage::Pool { is_beyond: false, .. } => self.idle_pools.evict_oldest(),

@@ -1,12 +1,12 @@
 //! The rules by which accounts share the engine's pool.
 //!
 //! A part of the pool is set aside: up to [`GUARANTEED`] accounts can always have their guaranteed share (see
-//! [`Shares::own`]), whatever other accounts do. The rest of the pool is common. An account may hold at most as much of
-//! the common part as is left free. (Network switches share their buffers between ports by the same method, which is
-//! called Dynamic Threshold.) So one busy account gets up to half of the common part, two busy accounts get a third
-//! each, and three busy accounts get a quarter each. There is always as much free as the next account may have. When
-//! another account becomes busy, accounts that hold more than their share get nothing new until the new account has
-//! caught up.
+//! [`Shares::own`]), whatever other accounts do. The rest of the pool is common. An account gets more of the common
+//! part only if it then holds at most as much of it as is left free. (Network switches share their buffers between
+//! ports by the same method, which is called Dynamic Threshold.) So one busy account gets up to half of the common
+//! part, two busy accounts get a third each, and three busy accounts get a quarter each. There is always as much free
+//! as the next account may have. When another account becomes busy, accounts that hold more than their share get
+//! nothing new until the new account has caught up.
 //!
 //! Three alternatives were rejected:
 //!
@@ -61,8 +61,7 @@ impl Shares {
         let part = sizes.part(SET_ASIDE * GUARANTEED);
         Self {
             sizes,
-            // In a small pool, the guaranteed share is one instance, and fewer than [`GUARANTEED`] accounts can have
-            // it.
+            // In a small pool, the guaranteed share is one instance, and fewer than `GUARANTEED` accounts can have it.
             own: if one.fits(part) { part } else { one },
             common: sizes.minus(sizes.part(SET_ASIDE)),
             held: PoolSizes::default(),

@@ -63,8 +63,8 @@ const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
 const SMALL_RESPONSE_BYTES: usize = 2 << 10;
 
 impl ResponseBody {
-    /// Replaces the body of `response` with a [`ResponseBody`]. `unread` states whether the request's method forbids a
-    /// body in the response.
+    /// Replaces the body of `response` with a [`ResponseBody`]. `unread` states whether the request is a `HEAD`
+    /// request, whose response has no body.
     pub(crate) fn of(
         response: http::Response<WasiBody>,
         rest: RemainingWork,

@@ -51,7 +51,7 @@ struct Worker {
     /// The total number of requests that were sent to the worker.
     served: AtomicU32,
     created: Instant,
-    /// The time at which the worker was started or last became idle, as a value of [`now`].
+    /// The time at which the worker was started or a request of it last ended, as a value of [`now`].
     idle: AtomicU64,
 }
 

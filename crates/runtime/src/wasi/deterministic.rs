@@ -3,7 +3,7 @@
 //! Responses of an app in different shapes can be compared only if nothing but the shape changes between executions. So
 //! the time of day depends only on the trace of the request, which every call across a seam passes on. Random bytes
 //! depend only on the trace, on the calling component, and on the number of times that this component has already
-//! requested random bytes within the trace.
+//! requested random bytes or a random number within the trace.
 //!
 //! The time starts at a fixed instant and advances by one second with each trace number. `isomer test` numbers its
 //! cases in order, so time never goes backwards, and data expires in the same case in each execution. Within one

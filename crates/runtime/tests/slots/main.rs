@@ -101,7 +101,7 @@ async fn no_more_stacks_are_used_than_are_counted() {
     assert_eq!(
         slots.stacks as usize,
         PARTS + 2,
-        "not exactly one stack for each part, one for the outer component and one more are counted"
+        "the count is not one stack for each part, one for the outer component, and one more"
     );
     let component = Component::from_binary(engine.wasmtime(), &bytes).unwrap();
     let mut linker = Linker::<()>::new(engine.wasmtime());

@@ -53,7 +53,8 @@ impl FastLaneCredit {
         let passed = now.saturating_sub(last);
         let due = u128::from(passed) * CREDIT_PER_SECOND.as_nanos() / 1_000_000_000;
         let due = i64::try_from(due).unwrap_or(i64::MAX);
-        // If several threads get here, only one adds the credit. Rounding loses at most a thousandth of the credit.
+        // If several threads get here, only one adds the credit. Rounding loses at most a thousandth of the added
+        // credit.
         if due < 1_000 || self.filled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }
