@@ -2,7 +2,8 @@
 //! configuration.
 //!
 //! ```text
-//! isomer-bench-grpc callee --tcp | --unix PATH               prints the address on which it serves the functions isomer-bench-grpc caller ADDRESS                           prints the URL under which it serves `GET /run?…`
+//! isomer-bench-grpc callee --tcp | --unix PATH               prints the address on which it serves the functions
+//! isomer-bench-grpc caller ADDRESS                           prints the URL under which it serves `GET /run?…`
 //! ```
 //!
 //! With `--tls DIR` at the end, caller and callee authenticate each other: both use the authority `ca.pem`, the

@@ -140,7 +140,7 @@ impl AppProcess {
         {
             return status.code().and_then(|code| code.try_into().ok());
         }
-        // This fails only if the process has ended.
+        // Killing fails only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
         None

@@ -63,12 +63,12 @@ pub(crate) enum Body {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Expect {
-    /// The status, or 200 if `None`.
+    /// The expected status; `None` means 200.
     pub(crate) status: Option<u16>,
     pub(crate) headers: BTreeMap<String, String>,
-    /// The exact text of the body.
+    /// The text that the body must equal.
     pub(crate) body: Option<String>,
-    /// The exact value of the body, which must be JSON.
+    /// The value that the body must equal when it is parsed as JSON.
     pub(crate) json: Option<toml::Value>,
     pub(crate) contains: OneOrMore,
     pub(crate) lacks: OneOrMore,

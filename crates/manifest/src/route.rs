@@ -17,8 +17,8 @@ pub(crate) const ROUTE_PATTERN: &str = "^/";
 pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
 
 impl Route {
-    /// Returns whether the route matches the path of a request. Equivalent notations of the path match alike. `path`
-    /// contains no query.
+    /// Returns whether the route matches the path of a request. Equivalent notations of a path, such as `/a` and `/%61`,
+    /// match the same routes. `path` contains no query.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let path = &*normal(path);
@@ -120,7 +120,7 @@ fn wrong_character(segment: &str) -> Option<char> {
     None
 }
 
-/// Returns the route with every character percent-encoded that a URL's path cannot contain.
+/// Returns the route, in which each character that a URL's path cannot contain is percent-encoded.
 fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for character in text.chars() {

@@ -67,8 +67,8 @@ pub(crate) fn granted(app: &App, types: &Types, package: &str, component: &Compo
     grants.into_iter().map(|grant| grant.granted(&app.components[component].grants)).collect()
 }
 
-/// If two sets of components in one group pass handles of the same package but have different grants for it, isolates
-/// the second set.
+/// If two sets of components in one composition pass handles of the same package but have different grants for this
+/// package, isolates the second set.
 ///
 /// A composition has one import of a package for all components that pass handles of its resources, so these components
 /// must have equal grants. The planner checks later, as for every seam, whether values can cross the seams that result.

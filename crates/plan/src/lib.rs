@@ -191,7 +191,7 @@ fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[Resolve
     });
     steps
         .fold(error, Diagnostic::note)
-        .hint("a component is instantiated after those it imports from: move what the components need from each other into another one")
+        .hint("a component is instantiated after those it imports from: move what the components need from each other into another component")
 }
 
 fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Placement>) -> Vec<String> {

@@ -100,8 +100,8 @@ type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 /// The provider of an import.
 enum Provider<'a> {
     Component(Exporter<'a>),
-    /// The exporter in this list that does not import from the importer, directly or through other components. If there
-    /// is none, the host provides the import.
+    /// The only exporter in this list that does not import from the importer, directly or through other components. If
+    /// there is none, the host provides the import. Several such exporters are an error: the manifest must name one.
     OneOf(Vec<Exporter<'a>>),
     /// The host. Interfaces that contain only types, and so need no implementation, also have this provider.
     Host,
@@ -234,7 +234,7 @@ impl<'a> Finder<'a> {
             ));
         }
         let error = if own {
-            error.note("it exports the interface itself, but a component cannot provide its own import")
+            error.note("the component exports the interface itself, but cannot provide its own import")
         } else {
             error
         };

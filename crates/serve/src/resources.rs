@@ -24,10 +24,10 @@ pub struct ServeResources {
 }
 
 impl ServeResources {
-    /// Starts to listen at the front door's address, and locks the data directory `data`.
+    /// Starts to listen on the front door's address, and locks the data directory `data`.
     ///
     /// # Errors
-    /// If the process cannot listen at the address, or cannot open and lock the data directory.
+    /// If the process cannot listen on the address, or cannot open and lock the data directory.
     pub async fn open(options: &ServeOptions, data: &Path) -> Result<Self, CliError> {
         let (listener, url) = listen(options.listen).await?;
         let data = open_data(data)?;
@@ -36,7 +36,7 @@ impl ServeResources {
     }
 }
 
-/// Starts to listen at the front door's address. Returns the socket and the front door's URL.
+/// Starts to listen on the front door's address. Returns the socket and the front door's URL.
 pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, String), CliError> {
     let listener = isomer_front::bind(address).await.map_err(listen_error)?;
     let address = listener.local_addr().context("cannot read the address of the front door's socket")?;

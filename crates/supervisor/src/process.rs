@@ -151,7 +151,7 @@ async fn run(
         tokio::select! {
             status = process.wait() => return status,
             written = control.write(&unsent), if !unsent.is_empty() => {
-                // A process whose channel cannot be written has ended or is about to be killed, so the messages are
+                // A process whose channel cannot be written to has exited or is about to be killed, so the messages are
                 // discarded.
                 let written = written.unwrap_or(unsent.len());
                 unsent.drain(..written);

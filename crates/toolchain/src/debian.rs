@@ -243,7 +243,8 @@ fn cargo(work: &Path, stage: &Path, manifest: &Path) -> Command {
     command
 }
 
-/// Registers the toolchain with rustup, so that users can run `cargo +isomer-guest`. This crate does not need it.
+/// Registers the toolchain with rustup, so that users can run `cargo +isomer-guest`. This crate works without the
+/// registration.
 fn link(dir: &Path, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let linked =
         Command::new("rustup").args(["which", "rustc", "--toolchain", RUSTUP_NAME]).stderr(Stdio::null()).output();

@@ -11,8 +11,8 @@ use crate::guest::GuestToolchain;
 use crate::origin::{TARGET, ToolchainOrigin};
 use crate::process::{BuildProgress, ProgressReporter, run_within};
 
-/// The maximum duration of a run of `rustup`. It is needed because some networks without internet access drop packets
-/// instead of refusing connections.
+/// The maximum duration of a run of `rustup`. The limit is needed because some networks without internet access drop
+/// packets instead of refusing connections.
 const RUSTUP_TIME_MAX: Duration = Duration::from_secs(120);
 
 impl GuestToolchain {

@@ -1,5 +1,5 @@
 //! `/?name=N` responds with the secret N. Without a grant, the response is 403 `access-denied: …`. If the secret's
-//! source cannot be read, it is 503 `unavailable: …`. `/print?name=N` also prints the secret to stdout.
+//! source cannot be read, the response is 503 `unavailable: …`. `/print?name=N` also prints the secret to stdout.
 
 use guest_support::{HandlerResult, path, query, respond};
 use wasip3::http::types::Request;

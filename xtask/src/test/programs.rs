@@ -2,9 +2,9 @@
 //!
 //! `cargo test` runs test programs one after another. So while a program waits (for a timeout, a restart, a drained
 //! connection), the processors are idle; on a machine with two processors, they were idle for a third of the time. Here
-//! as many programs run concurrently as there are processors, starting with those that took the longest in the previous
-//! run. Every program runs, even if others fail. Each program writes its output to a file, which is printed if the
-//! program fails.
+//! as many programs run concurrently as there are processors: first those that build the test guests, then those that
+//! took the longest in the previous run. Every program runs, even if others fail. Each program writes its output to a
+//! file, which is printed if the program fails.
 //!
 //! cargo-nextest was rejected: it starts a process for each test, but the tests of one program share compiled
 //! components.

@@ -1,8 +1,8 @@
 //! Issues certificates for links on one machine: `certificates DIR`.
 //!
 //! `ca.pem` is the certificate of a new authority. `node.pem` is a certificate, signed by this authority, for
-//! `localhost` and the loopback address; `node.key` is its key. The certificates are for benchmarks only: the
-//! authority's key is discarded.
+//! `localhost` and the loopback address; `node.key` is the key of `node.pem`. The certificates are for benchmarks only:
+//! the authority's key is discarded.
 
 use std::error::Error;
 use std::path::Path;

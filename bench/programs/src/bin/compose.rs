@@ -1,9 +1,9 @@
 //! Composes an app's components into one file that any WASI host can run: `compose APP_DIR OUT.wasm`.
 //!
-//! The benchmarks compare a fused group with the same composition under another host. Isomer labels each import with
-//! the component that it belongs to, which other hosts do not support. So the imports have no labels here, and
-//! components with the same import share it: **the result does not separate grants** and is only for measuring. The
-//! manifest must name the components as files (`wasm = "…"`).
+//! The benchmarks compare a fused group with the same composition under another host. In Isomer, an import that gives
+//! access to something has a label, so that each component has its own import. Other hosts do not support these labels.
+//! So the imports have no labels here, and components with the same import share it: **the result does not separate
+//! grants** and is only for measuring. The manifest must name the components as files (`wasm = "…"`).
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -68,7 +68,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
 /// most recently, and so few that the node has evicted none of them.
 const LATEST: usize = 200;
 
-/// Starts a node that can load only few apps, and requests all apps twice. Returns the times to the first byte of the
+/// Starts a node that can load only a few apps, and requests all apps twice. Returns the times to the first byte of the
 /// second requests, in microseconds. All but a few apps were evicted before their second request.
 fn evicted(fleet: &Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
     let few = (distinct.len() / 4).clamp(2, 256);

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     yes: bool,
 }
 
-/// The minimum number of digits by which a revision is named.
+/// The minimum number of digits of a shortened digest that names a revision.
 const DIGITS_MIN: usize = 4;
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {

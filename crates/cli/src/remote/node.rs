@@ -156,8 +156,8 @@ fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CliError
 fn token_error(error: TokenError) -> CliError {
     let hint = error.hint();
     match error {
-        // Only this hint is for the user. The hints of other errors are for the administrator of the node, so they are
-        // not shown.
+        // The hint of `TokenError::Open` is for the user. The hints of other errors are for the administrator of the
+        // node, so they are not shown.
         TokenError::Open { .. } => CliError::hinted(error, hint),
         _ => CliError::Failed(error.into()),
     }

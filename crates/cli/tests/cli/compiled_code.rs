@@ -28,7 +28,7 @@ pub(crate) fn keep(cache: &Path) {
     let (key, kept_key) = (cache.with_extension("key"), kept_code().with_extension("key"));
     let Ok(key_bytes) = fs::read(&key) else { return };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(kept_code()).unwrap();
-    // Fails if there is a key.
+    // If a key is already kept, no link is created and the kept key stays.
     let _ = fs::hard_link(&key, &kept_key);
     if fs::read(&kept_key).is_ok_and(|kept| kept == key_bytes) {
         link_code(cache, &kept_code());
@@ -42,7 +42,7 @@ fn link_code(from: &Path, to: &Path) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         if !name.starts_with('.') {
-            // Fails if the file is there already, or if the folders are on different disks.
+            // No link is created if `to` already contains the file, or if the folders are on different file systems.
             let _ = fs::hard_link(&path, to.join(name));
         }
     }

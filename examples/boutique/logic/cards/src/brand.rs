@@ -2,7 +2,7 @@
 
 use boutique_types::CardBrand;
 
-/// The possible lengths of card numbers, for brands that do not publish their lengths.
+/// The possible lengths of the card numbers of brands that do not publish these lengths.
 const LONG: &[usize] = &[12, 13, 14, 15, 16, 17, 18, 19];
 
 /// Ranges of issuer prefixes. Each entry has the first and the last prefix of the range, which have the same number of
