@@ -33,7 +33,7 @@ pub struct Client {
 /// The reason why a request has no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The node refused the request, or failed.
+    /// The node responded with a problem: it refused the request, or it failed while it ran the operation.
     #[error(transparent)]
     Problem(ApiProblem),
     /// The client cannot connect to the node.

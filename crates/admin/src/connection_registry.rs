@@ -133,8 +133,8 @@ impl OpenConnections {
         }
     }
 
-    /// Returns the number of the oldest unauthenticated connection of the client that has the most unauthenticated
-    /// connections.
+    /// Returns the sequence number of the oldest unauthenticated connection of the client that has the most
+    /// unauthenticated connections.
     fn unauthenticated_to_evict(&self) -> Option<u64> {
         let unauthenticated = || self.open.iter().filter(|(_, open)| !open.is_accepted && open.requests == 0);
         let mut by_source: HashMap<ClientSource, usize> = HashMap::new();

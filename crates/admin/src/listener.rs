@@ -29,13 +29,13 @@ pub enum ListenError {
         /// The address that is in use.
         address: AdminAddress,
     },
-    /// The path of the Unix socket is a file that is not a socket.
+    /// A file that is not a socket exists at the path of the Unix socket.
     #[error("the admin API cannot listen on `{address}`: the path is a file that is not a socket")]
     NoSocket {
         /// The address of the Unix socket.
         address: AdminAddress,
     },
-    /// The operating system refuses to listen on the address for another reason.
+    /// Listening on the address failed for another reason.
     #[error("the admin API cannot listen on `{address}`")]
     Io {
         /// The address.

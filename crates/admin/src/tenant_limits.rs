@@ -167,7 +167,7 @@ impl TenantLimits {
         }
         if !is_fair(tenant_use.requests(), free) {
             let title = format!(
-                "tenant `{tenant}` has as many requests in progress at the node's admin API as its share allows; the other permits are for other tenants"
+                "tenant `{tenant}` has as many requests in progress at the node's admin API as its share allows; the rest is reserved for other tenants"
             );
             return Err(
                 ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of the tenant's requests has ended")

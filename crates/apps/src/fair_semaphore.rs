@@ -119,7 +119,7 @@ impl FairSemaphore {
             state.queue.push_back(tenant.clone());
         }
         shared.grant(&mut state);
-        // If the limit seems to be exceeded, remove waiting requests that were dropped, because they do not count, and
+        // If a limit seems to be exceeded, remove waiting requests that were dropped, because they do not count, and
         // check again.
         if state.exceeded_limit(tenant, &shared.limits).is_some() {
             state.remove_cancelled();

@@ -1,4 +1,5 @@
-//! Serves apps: starts revisions of apps, and loads the apps of many tenants from disk into memory when they are used.
+//! Serves apps: starts revisions of apps, loads the apps of many tenants from disk into memory when they are used, and
+//! evicts idle apps when too many are in memory or memory is short.
 //!
 //! A [`Package`] is the set of files of a revision. To make a package, the app is planned, composed and compiled. A
 //! started package is a [`Revision`]: mapped code, linked groups and routes. A [`Tenancy`] has tenants and their apps,

@@ -89,7 +89,7 @@ enum Client {
 struct OpenConnections {
     next_id: u64,
     /// The open connections, by id. Each value contains the connection's client and the time in its [`ByIdleTime`] key.
-    /// With both, the connection is found in `clients`.
+    /// The id and these two values locate the connection in `clients`.
     open: HashMap<u64, (Client, u64)>,
     /// The connections of each client that has any.
     clients: HashMap<Client, ClientConnections>,
@@ -118,8 +118,7 @@ enum FirstConnection {
     Idle(u64),
     /// The connection and all other connections of the client have a request in progress.
     Busy,
-    /// The connection became idle later than its key stated and was moved, so another connection may be the first one
-    /// now.
+    /// The connection's key was outdated. The connection was moved, so another connection may be the first one now.
     Moved,
 }
 

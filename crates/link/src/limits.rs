@@ -40,7 +40,7 @@ pub struct PeerLimits {
     /// The maximum total time for resolving the host name, connecting, and negotiating TLS and HTTP/2. A call that
     /// waits for the connection stops waiting at its deadline.
     pub connect_timeout: Duration,
-    /// The pause after the first failed attempt to connect. Each further pause is twice as long.
+    /// The pause after the first failed attempt to connect. Each further pause is twice as long as the previous one.
     pub backoff_min: Duration,
     /// The maximum pause after a failed attempt to connect.
     pub backoff_max: Duration,
@@ -50,7 +50,7 @@ pub struct PeerLimits {
     pub keep_alive_timeout: Duration,
     /// The maximum number of attempts at one call, including the first one.
     pub attempts_max: u32,
-    /// The pause before the first retry of an idempotent call. Each further pause is twice as long.
+    /// The pause before the first retry of an idempotent call. Each further pause is twice as long as the previous one.
     pub retry_pause: Duration,
 }
 

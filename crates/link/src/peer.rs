@@ -2,12 +2,13 @@
 //!
 //! **Choice.** The client picks two connected addresses at random and uses the one with fewer calls in flight. If no
 //! address is connected, a call waits for an address that is connecting. No call uses an address that is down. If all
-//! addresses are down, the call fails immediately.
+//! addresses are down, the attempt fails immediately.
 //!
-//! **Retries.** A call that certainly did not run is repeated without a pause, up to [`PeerLimits::attempts_max`]
-//! times: at an address that was not tried yet, or at the same address over its next connection. An idempotent call is
-//! also retried, after a pause, if it may have run. All other failures are returned to the caller, because the call may
-//! have run and must not run twice.
+//! **Retries.** Only a call that failed because its address was unreachable or overloaded is repeated, with at most
+//! [`PeerLimits::attempts_max`] attempts in total. If the call certainly did not run, it is repeated without a pause:
+//! at an address that was not tried yet, or at the same address over its next connection. If this is not possible, or
+//! if the call may have run, it is repeated only if it is idempotent, after a pause. Otherwise, the failure is returned
+//! to the caller, because a call that may have run must not run twice.
 //!
 //! **Deadline.** A timer of this process ends every call at its deadline, regardless of the network.
 

@@ -30,7 +30,7 @@ const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// second.
 const PERMIT_PAUSE_MAX: Duration = Duration::from_millis(320);
 
-/// When memory is short, each check evicts the number of listed apps divided by this number, rounded up.
+/// When memory is short, each check evicts at most the number of listed apps divided by this number, rounded up.
 const EVICTED_FRACTION: usize = 8;
 
 /// All apps in memory, and the limits on their number and memory.

@@ -159,7 +159,7 @@ impl Greedy {
         self.requests += 1;
         // Wait for the request, because the node would close a connection without a request to make room for the next
         // connection.
-        until("the request to come", async || {
+        until("the request to be in progress or refused", async || {
             let refused = self.refused.load(Ordering::Relaxed);
             (world.usage(&self.name).requests_now as usize + refused >= self.requests).then_some(())
         })

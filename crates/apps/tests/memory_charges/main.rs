@@ -54,7 +54,7 @@ const CHILD: &str = "attack";
 /// The number of ordinary runs that together make all attacks.
 const QUARTERS: usize = 4;
 
-/// The number of child processes that run concurrently.
+/// The number of child processes that run concurrently, unless the option `--test-threads` sets another number.
 const PROCESSES: usize = 2;
 
 fn main() -> ExitCode {

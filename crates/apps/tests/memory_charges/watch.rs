@@ -21,8 +21,8 @@ pub(crate) struct MemoryPeaks {
     pub(crate) excess: u64,
 }
 
-/// A thread that repeatedly measures the process's memory. Only the kernel knows the resident memory, and it announces no
-/// change.
+/// A thread that repeatedly measures the process's memory. Only the kernel knows the resident memory, and it announces
+/// no change.
 pub(crate) struct Watch {
     seen: Arc<Mutex<MemoryPeaks>>,
     over: Arc<AtomicBool>,

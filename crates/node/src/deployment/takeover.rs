@@ -137,7 +137,7 @@ impl Takeover<'_> {
             let problem = problems::without_folder(problem, node.dir.path());
             warnings.push(format!(
                 "warning: the revision took over, but the stores of `{app}` could not be replaced yet ({problem}): requests that need the stores fail \
-                 until then; the node tries again when the stores are next opened, and every minute"
+                 until they are replaced; the node tries again when the stores are next opened, and every minute"
             ));
         }
         Ok(TakeoverOutcome { recorded, changes, warnings, held })

@@ -109,8 +109,9 @@ impl TestNode {
                 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                // Each engine reserves a quarter of the address space of a process, and this process also has the nodes
-                // of other tests, including nodes that are shutting down.
+                // Each engine reserves a quarter of the address space of a process. This process also has the nodes of
+                // other tests, including nodes that are shutting down, so it may have too little address space for a
+                // moment.
                 Err(NodeError::Engine { .. }) if Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }

@@ -19,8 +19,8 @@ use libc::{seccomp_notif, seccomp_notif_resp, sock_filter};
 /// A kind of fault: the calls that fail, and their error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The disk is full: a call that writes to a file, changes its size or changes a directory entry fails with
-    /// `ENOSPC`. A write fails after it has written its first half.
+    /// The disk is full: a call that writes to a file, changes its size, or creates, renames or removes a directory
+    /// entry fails with `ENOSPC`. A write fails after it has written its first half.
     NoSpace,
     /// The disk is broken: every call fails with `EIO`. A write fails after it has written its first half.
     Broken,
