@@ -79,7 +79,8 @@ impl AppGrants {
         self.components.values().flat_map(|grants| &grants.dirs)
     }
 
-    /// Returns the migrations folder of an SQL store, as written in the manifest; `None` if the store has no migrations.
+    /// Returns the migrations folder of an SQL store, as written in the manifest; `None` if the store has no
+    /// migrations.
     pub(crate) fn migrations(&self, store: &StoreName) -> Option<&PathBuf> {
         self.sql.get(store)?.migrations.as_ref()
     }

@@ -82,13 +82,13 @@ pub enum FrameError {
         /// The byte in the head.
         found: u8,
     },
-    /// The reason of a failure is too long.
+    /// The reason for a failure is too long.
     #[error("`reason` has {bytes} bytes, at most {REASON_BYTES_MAX} are allowed")]
     ReasonTooLong {
         /// The size of the reason in bytes.
         bytes: usize,
     },
-    /// The reason of a failure is not UTF-8.
+    /// The reason for a failure is not UTF-8.
     #[error("`reason` is not UTF-8")]
     Reason,
     /// The frame ends before the end of its head or body.

@@ -1,4 +1,4 @@
-//! The head of a reply's frame. In the frame, the head is followed by the image of the result, or by the reason of the
+//! The head of a reply's frame. In the frame, the head is followed by the image of the result, or by the reason for the
 //! failure.
 
 use crate::call::CallResult;

@@ -238,9 +238,10 @@ impl OutboundClient {
     /// request is sent again over a new connection, provided that sending it twice has no additional effect.
     ///
     /// # Errors
-    /// `HttpRequestDenied` if the host is not granted; `DestinationIpProhibited` if the grant does not cover the
-    /// addresses of the host. Both are reported with the line of the manifest that would grant the request
-    /// ([`OutboundClient::reporting_to`]). Any other error is an error of the exchange.
+    /// `HttpRequestDenied` if the host is not granted, or not allowed for the tenant; `DestinationIpProhibited` if the
+    /// grant or the tenant's allowed hosts do not cover the addresses of the host. Both are reported
+    /// ([`OutboundClient::reporting_to`]). If a grant is missing, the report contains the line of the manifest that
+    /// would grant the request. Any other error is an error of the exchange.
     pub async fn send(
         &self,
         request: http::Request<WasiBody>,

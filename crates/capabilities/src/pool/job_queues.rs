@@ -3,8 +3,8 @@
 //! At most [`JobQueueBounds::running_max`] jobs of a queue run at the same time. Running jobs cannot be preempted. Two
 //! rules ensure that a tenant does not have to wait for jobs of other tenants:
 //!
-//! - All queues that have jobs share [`PoolSize::threads_max`] threads equally. A queue may use more than its share only
-//!   while no queue that uses less than its share has a waiting job.
+//! - All queues that have jobs share [`PoolSize::threads_max`] threads equally. A queue may use more than its share
+//!   only while no queue that uses less than its share has a waiting job.
 //! - A queue with no running job gets a thread even if all these threads are in use: one of [`PoolSize::reserve_max`]
 //!   extra threads.
 //!

@@ -172,8 +172,8 @@ impl CodeCache {
         // `Engine::precompile_component` returned. The seal proves that a holder of the folder's key wrote these bytes,
         // and a holder of the key writes only such bytes. The bytes do not change while they are mapped: the folder
         // belongs to this user and no other user can write to it (checked in `open`), and its files are written under a
-        // temporary name, read-only from the beginning, and never opened for writing again. wasmtime checks version and
-        // settings.
+        // temporary name, read-only from the beginning, and never opened for writing again. wasmtime itself checks that
+        // the code was compiled by the same version with the same settings.
         let component = unsafe { Component::deserialize_file(engine.wasmtime(), &verified) };
         let path = self.path(key, "code");
         let component = component
@@ -287,8 +287,8 @@ impl CodeCache {
         {
             isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
-        // Code that is mapped from a file occupies memory only for the pages in use, and the system can reclaim these
-        // pages.
+        // Code that is mapped from a file occupies memory only for the pages in use, and the operating system can
+        // reclaim these pages.
         let mapped = if is_written { self.load(engine, key) } else { None };
         Ok(mapped.unwrap_or_else(|| self.loaded.add(engine, key, compiled.into())))
     }

@@ -37,7 +37,7 @@ impl FakeStorage {
         })
     }
 
-    /// Lets no later measurement of the folders end.
+    /// Makes every later measurement of the folders wait for ever.
     pub(crate) fn never_ends_counts(&self) {
         self.never_counted.store(true, Ordering::SeqCst);
     }

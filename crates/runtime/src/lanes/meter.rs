@@ -3,10 +3,10 @@
 //! A guest runs only while its future is polled, so its processor time is the time that threads use during its polls.
 //! Two techniques make the measurement cheap enough for every poll of every request:
 //!
-//! - Reading the thread's processor clock is a system call (about half a microsecond), but reading the monotonic clock is
-//!   not (25 ns). A poll of less than [`SHORT`] was hardly interrupted, so its duration is taken as its processor time.
-//!   Only a longer poll, during which the thread may have waited for a processor, is measured by the thread's processor
-//!   clock.
+//! - Reading the thread's processor clock is a system call (about half a microsecond), but reading the monotonic clock
+//!   is not (25 ns). A poll of less than [`SHORT`] was hardly interrupted, so its duration is taken as its processor
+//!   time. Only a longer poll, during which the thread may have waited for a processor, is measured by the thread's
+//!   processor clock.
 //! - At the beginning of a poll, the processor clock is read only if the last reading is more than [`SHORT`] old. Time
 //!   that was charged for polls since the last reading is not charged again.
 //!

@@ -2,8 +2,8 @@
 //!
 //! These threads run at a lower priority than the threads of the tokio runtime. So when the fast lane has work, the
 //! kernel preempts a slow thread within microseconds, in the middle of a guest's loop or of a host function. There are
-//! as many slow threads as processors, and they use the processor time that the fast lane leaves. Accounts share this
-//! time fairly (see [`super::queue`]).
+//! as many slow threads as there are processors, and they use the processor time that the fast lane leaves. Accounts
+//! share this time fairly (see [`super::queue`]).
 //!
 //! A thread is started when there is work for it, and ends when it has had no work for a while. If no thread can be
 //! started, the tokio runtime's own threads do the work.

@@ -10,8 +10,8 @@
 //!
 //! Three alternatives were rejected:
 //!
-//! - A fixed part for each account, such as a quarter of the pool. Four accounts could then take all of it, and a single
-//!   busy account would be refused although the rest is idle.
+//! - A fixed part for each account, such as a quarter of the pool. Four accounts could then take all of it, and a
+//!   single busy account would be refused although the rest is idle.
 //! - A part that depends on the number of accounts that exist. Most of them are idle, and room that was granted earlier
 //!   stays in use when a new account is created.
 //! - Ending busy instances. Their requests would fail.

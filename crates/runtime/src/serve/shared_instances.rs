@@ -51,7 +51,8 @@ struct Worker {
     /// The total number of requests that were sent to the worker.
     served: AtomicU32,
     created: Instant,
-    /// The time at which the worker was started or a request of it last ended, as a value of [`now`].
+    /// The time at which the worker was started, or at which its last request ended or was moved to another worker, as
+    /// a value of [`now`].
     idle: AtomicU64,
 }
 

@@ -98,7 +98,7 @@ async fn a_guest_is_stopped_when_its_account_owes_too_much() {
     let fields = format!("(func $start (loop $again (br $again))) (start $start) {NOTHING}");
     let failure = ask(&guest(&engine, &fields, &bounds(&poor)), LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Cpu, .. })), "{failure:?}");
-    // The account `rich` has no limit of processor time, so its guests are not affected.
+    // The processor time of the account `rich` is not limited, so its guests are not stopped.
     let rich = account(u64::MAX, Duration::MAX);
     ask(&guest(&engine, NOTHING, &bounds(&rich)), LONG).await.unwrap();
     assert_eq!(rich.used().refused_cpu, 0);

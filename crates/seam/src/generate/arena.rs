@@ -5,10 +5,11 @@
 //! │ scratch │ image: root, blocks in order          │ freed           │ zeroes … (grows)    │
 //! ```
 //!
-//! - `realloc` is a bump allocator: `top` only moves up, except that the last block shrinks and grows in place. (Strings of other encodings
-//!   are transcoded into blocks that are first enlarged, then shrunk.) So an image has no holes.
-//! - `high` is the highest address that `top` has reached since the last `clear`. All bytes from there on are zero, so a call finds no data
-//!   of an earlier call, not even in the padding between the fields of a record.
+//! - `realloc` is a bump allocator: `top` only moves up, except that the last block shrinks and grows in place.
+//!   (Strings of other encodings are transcoded into blocks that are first enlarged, then shrunk.) So an image has no
+//!   holes.
+//! - `high` is the highest address that `top` has reached since the last `clear`. All bytes from there on are zero, so
+//!   a call finds no data of an earlier call, not even in the padding between the fields of a record.
 //! - If an image would exceed `IMAGE_BYTES_MAX`, the stub or skeleton traps, in a function whose name states the reason.
 //!
 //! The memory is in a separate core module, because it must be instantiated before the imports that are lowered with

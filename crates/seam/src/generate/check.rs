@@ -3,11 +3,11 @@
 //! The canonical ABI checks pointers against the bounds of the memory, which is larger than the image. The generated
 //! checks compare pointers with the bounds of the image:
 //!
-//! - every block lies inside the image, is aligned, and comes after the previous block in the order in which values are lowered
-//!   (depth first). So no two blocks overlap, and no more bytes are read than were sent;
+//! - every block lies inside the image, is aligned, and comes after the previous block in the order in which values are
+//!   lowered (depth first). So no two blocks overlap, and no more bytes are read than were sent;
 //! - discriminants name a case, characters are valid, strings are UTF-8;
-//! - a block without bytes may have any address up to the end of the image, or the address at which the next block would begin, because
-//!   nothing is read through its address.
+//! - a block without bytes may have any address up to the end of the image, or the address at which the next block
+//!   would begin, because nothing is read through its address.
 //!
 //! Padding, and unused bits of booleans and flags, are not checked, because lifting ignores them.
 //!
