@@ -166,7 +166,8 @@ impl StorageAccount {
         }
     }
 
-    /// Returns the maximum for [`StorageAccount::charge`] that fits now: the current charge plus the available bytes.
+    /// Returns the largest number of bytes to which [`StorageAccount::charge`] can set the charge without exceeding the
+    /// limit: the current charge plus the available bytes.
     pub fn charges_max(&self) -> u64 {
         let charged = *locked(&self.charged);
         charged.saturating_add(self.room())

@@ -50,7 +50,8 @@ pub struct DevSession {
     revisions: RevisionStarter,
     /// The sources of the revision that serves, or `None` before the first revision.
     served: Option<SourceSnapshot>,
-    /// Whether nothing has been built yet. An error of the first build can be a mistake on the command line.
+    /// Whether nothing has been built yet. An error that a mistake on the command line can cause ends the session only
+    /// in the first build.
     is_first: bool,
     /// Whether the last build failed, or the revision that it made could not be started.
     has_failed: bool,

@@ -189,7 +189,7 @@ impl Database {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(%error, "a database cannot be opened again after its storage failed; the next operation retries");
+                tracing::error!(%error, "cannot reopen a database whose storage had failed; the next operation tries again");
                 Err(error)
             }
         }

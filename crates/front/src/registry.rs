@@ -326,7 +326,7 @@ impl ConnectionPermit {
     /// From now on, counts the connection for the network of `address`, which a proxy has announced. Returns `false` if
     /// that network has too many connections.
     pub(crate) fn move_to(&self, address: IpAddr) -> bool {
-        // The announced address is treated as a client's address even if it belongs to a trusted network.
+        // The address that the proxy announces is that of a client, even if it belongs to a trusted network.
         let client = Client::Network(ClientNetwork::of(address));
         let mut open = self.registry.lock();
         let Some((before, since_ms)) = open.open.get(&self.id).copied() else { return false };

@@ -74,7 +74,7 @@ pub struct FunctionType {
     pub signature: String,
 }
 
-/// A hash of a structurally resolved type.
+/// A hash of a type in which every named type is replaced by its definition, so that equal structures have equal hashes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TypeHash(pub [u8; 16]);
 

@@ -360,7 +360,7 @@ impl<'a> Finder<'a> {
         Diagnostic::error(format!("component `{}` {what} `{id}`, which is reserved for the platform", self.name))
             .code("reserved-interface")
             .at(self.component.at.span, format!("{what} `{id}`"))
-            .hint("only code that the platform generates uses interfaces of `isomer:link`: build the component without it")
+            .hint("build the component without the interfaces of `isomer:link`, which only generated code may use")
     }
 }
 

@@ -129,8 +129,8 @@ const PACKAGES: &[Package] = &[
             ("store", Own(Some(Grant::Kv))),
         ],
     },
-    // The drafts of `wasi:config` differ only in their versions and in the name of the interface: `runtime` or `store`.
-    // Spin implements the second draft.
+    // The drafts of `wasi:config` differ only in their versions and in the name of the interface, which is `runtime` in
+    // the oldest draft and `store` in later ones. Spin implements the draft of 2024-09-27.
     Package {
         name: "wasi:config",
         tracks: &["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"],

@@ -21,7 +21,7 @@ use isomer_supervisor::{ControlChannel, MemberMessage};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::report_cut_off;
-use crate::member_order::MemberOrder;
+use crate::member_task::MemberTask;
 use crate::network;
 use crate::start_error::StartAttempt;
 use crate::test_secrets::apply_test_secrets;
@@ -31,7 +31,7 @@ use crate::test_secrets::apply_test_secrets;
 /// # Errors
 /// If this process was not started by a supervisor, or if the group cannot be served.
 pub fn run_member() -> Result<(), CliError> {
-    let (control, order, listener) = ControlChannel::open(|order: &MemberOrder| order.private_dir.clone())
+    let (control, order, listener) = ControlChannel::open(|order: &MemberTask| order.private_dir.clone())
         .context("cannot run as a member: only `isomer run` starts processes with `--member`")?;
     let renderer = Renderer::new(order.colour);
     let runtime =
@@ -43,7 +43,7 @@ pub fn run_member() -> Result<(), CliError> {
     })
 }
 
-async fn serve(control: &ControlChannel, order: &MemberOrder, listener: Option<TcpListener>) -> Result<(), CliError> {
+async fn serve(control: &ControlChannel, order: &MemberTask, listener: Option<TcpListener>) -> Result<(), CliError> {
     // A terminal or a service manager sends these signals to all processes. Only the supervisor reacts to them, so the
     // member replaces their default handlers with ones that do nothing.
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
@@ -89,7 +89,7 @@ async fn serve(control: &ControlChannel, order: &MemberOrder, listener: Option<T
     Ok(())
 }
 
-fn read_components(order: &MemberOrder) -> Result<Components, CliError> {
+fn read_components(order: &MemberTask) -> Result<Components, CliError> {
     let read = |(name, path): (&String, &PathBuf)| -> Result<_, CliError> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read component `{name}` from `{}`", path.display()))?;

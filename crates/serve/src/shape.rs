@@ -18,7 +18,7 @@ use isomer_supervisor::{
 };
 
 use crate::context::ServeContext;
-use crate::member_order::MemberOrder;
+use crate::member_task::MemberTask;
 use crate::resources::ServeResources;
 use crate::stop_signals::StopSignals;
 
@@ -132,7 +132,7 @@ fn members(
     let width = processes.keys().map(|group| group.chars().count()).max().unwrap_or(0);
     let test_mode = context.test_mode.clone().unwrap_or_default();
     let member = |group: &&str| {
-        let order = MemberOrder {
+        let order = MemberTask {
             shape: app.plan.shape.clone(),
             group: (*group).to_owned(),
             app_dir: app.app_dir.clone(),

@@ -104,7 +104,8 @@ impl ToolchainError {
     pub fn is_unsupported_machine(&self) -> bool {
         match self {
             Self::NotDebian | Self::NoCacheDir | Self::Apt { .. } | Self::TimedOut { .. } => true,
-            // An installation uses `rustup`, `apt-get` and `sudo` only to download and install packages.
+            // These programs only download and install packages. So if one of them fails, this machine cannot provide the
+            // package, and nothing else is broken.
             Self::CommandFailed { command, .. } | Self::CannotRun { command, .. } => {
                 ["rustup ", "apt-get ", "sudo "].iter().any(|program| command.starts_with(program))
             }

@@ -52,7 +52,7 @@ pub enum NeedError {
         place: String,
         /// The package with the version that the app uses.
         wanted: String,
-        /// The package with each version that the platform has.
+        /// The versions of the package that the platform has, each with the package's name: `wasi:http@0.3.0`.
         has: Vec<String>,
     },
 }

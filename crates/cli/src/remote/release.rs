@@ -154,7 +154,7 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
             return Ok(());
         }
     }
-    // If the app's folder itself is empty, it is not added, because it always exists on the node.
+    // An empty folder is added, except the app's folder itself (an empty relative path), which always exists on the node.
     if is_empty && !folder.as_os_str().is_empty() {
         paths.empty.insert(folder.to_owned());
     }

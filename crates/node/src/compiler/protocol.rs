@@ -53,8 +53,8 @@ pub struct CompileRequest {
     pub maker: Key,
 }
 
-/// The task of a child process, and the first line that the child reads. The bytes that the task announces follow the
-/// line.
+/// The task of a child process. It is the first line that the child reads. The components, or the composition, follow;
+/// the task contains their lengths.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChildTask {

@@ -33,7 +33,7 @@ const TEXT_BYTES_MAX: usize = 4095;
 /// The host memory of a call in bytes, without the call's texts: the job, and the job's entry in the queue.
 const CALL_BYTES: usize = 512;
 
-/// The engine of the wasmtime stores that file calls use. No component is ever instantiated in this engine.
+/// The engine of the wasmtime stores that wasmtime's WASI filesystem functions need. No component is instantiated in it.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.wasm_component_model_async(true).concurrency_support(true);

@@ -129,8 +129,8 @@ pub(crate) struct FileOutput {
     /// The storage in which space is reserved; `None` if the tenant's storage has no limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: WriteState,
-    /// Whether the granted folders were measured again because no space was free. If no space is free afterwards, the
-    /// storage is full.
+    /// Whether the sizes of the granted folders were measured again after a write found no free space. The recorded sizes
+    /// can be outdated, so the storage is full only if the write finds no space after the measurement either.
     has_counted: bool,
     _open: OpenFile,
 }

@@ -1,4 +1,5 @@
-//! The order that states what a member runs. The order is the first line on the control channel.
+//! The task of a member: what the supervisor wants the process to run. It is sent as the first line on the control
+//! channel.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// The configuration of a member. If the member has the front door, the listening socket is sent separately.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct MemberOrder {
+pub(crate) struct MemberTask {
     /// The name of the app's shape.
     pub(crate) shape: String,
     /// The name of the group that the member runs.
