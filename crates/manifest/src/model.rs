@@ -157,17 +157,17 @@ pub enum Route {
 /// The resources that a component may reach through capabilities.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants {
-    /// The key-value stores that the component may open: `kv`.
+    /// `grants.kv`: the key-value stores that the component may open.
     pub kv: Vec<Spanned<StoreName>>,
-    /// The SQL stores that the component may open: `sql`.
+    /// `grants.sql`: the SQL stores that the component may open.
     pub sql: Vec<Spanned<StoreName>>,
-    /// The hosts to which the component may send HTTP requests: `http`.
+    /// `grants.http`: the hosts to which the component may send HTTP requests.
     pub http: Vec<Spanned<OutboundHost>>,
-    /// The values that the component reads through `wasi:config` and as environment variables: `config`.
+    /// `grants.config`: the values that the component reads through `wasi:config` and as environment variables.
     pub config: BTreeMap<String, String>,
-    /// The names of the secrets that the component may read, as in `[secrets]`: `secrets`.
+    /// `grants.secrets`: the names of the secrets that the component may read, as in `[secrets]`.
     pub secrets: Vec<Spanned<String>>,
-    /// The directories of the host that the component may open: `dirs`.
+    /// `grants.dirs`: the directories of the host that the component may open.
     pub dirs: Vec<Spanned<DirGrant>>,
     /// The location of `grants` in the manifest, or of the component's header if it has no grants.
     pub at: Spanned<()>,

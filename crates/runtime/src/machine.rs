@@ -70,7 +70,7 @@ pub enum Bound {
     Descriptors,
     /// The memory of the machine.
     Memory,
-    /// The address space. It is too small for the pool, or the system refuses to reserve more memory than it has.
+    /// The address space: it is too small for the pool, or the system does not allow memory to be overcommitted.
     AddressSpace,
 }
 

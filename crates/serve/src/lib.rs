@@ -7,7 +7,7 @@
 //! | `revision_starter` | serving from this process: starts a revision and replaces the previous one ([`AppServer`], [`RevisionStarter`]) |
 //! | `shape` | serving from several processes: the supervisor's side ([`run_shape`]) |
 //! | `member` | serving from several processes: one member's side ([`run_member`]) |
-//! | `member_task` | the order: the supervisor's first message, which states what a member runs |
+//! | `member_task` | the task of a member, which is the first message of the supervisor |
 //! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
 //! | `start_error` | errors of planning or starting an app, with hints |
 //! | `network` | the settings for outgoing requests |

@@ -31,50 +31,50 @@ use crate::test_secrets::apply_test_secrets;
 /// # Errors
 /// If this process was not started by a supervisor, or if the group cannot be served.
 pub fn run_member() -> Result<(), CliError> {
-    let (control, order, listener) = ControlChannel::open(|order: &MemberTask| order.private_dir.clone())
+    let (control, task, listener) = ControlChannel::open(|task: &MemberTask| task.private_dir.clone())
         .context("cannot run as a member: only `isomer run` starts processes with `--member`")?;
-    let renderer = Renderer::new(order.colour);
+    let renderer = Renderer::new(task.colour);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
-    runtime.block_on(serve(&control, &order, listener)).map_err(|error| {
+    runtime.block_on(serve(&control, &task, listener)).map_err(|error| {
         let (text, code) = error.render(&renderer);
         control.send(&MemberMessage::Failed { text, code });
         CliError::ExitCode(code)
     })
 }
 
-async fn serve(control: &ControlChannel, order: &MemberTask, listener: Option<TcpListener>) -> Result<(), CliError> {
+async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<TcpListener>) -> Result<(), CliError> {
     // A terminal or a service manager sends these signals to all processes. Only the supervisor reacts to them, so the
     // member replaces their default handlers with ones that do nothing.
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         drop(signal(kind).context("cannot install the handlers of SIGTERM and SIGINT")?);
     }
-    let log = Log::start(std::io::stdout(), Format::Json, order.access_log).context("cannot start the log")?;
-    let log = log.with_levels(order.log.parse().context("cannot read the supervisor's log levels")?);
+    let log = Log::start(std::io::stdout(), Format::Json, task.access_log).context("cannot start the log")?;
+    let log = log.with_levels(task.log.parse().context("cannot read the supervisor's log levels")?);
     isomer_observe::listen_to_events(log.clone());
-    let source = SourceFile::new(order.manifest.0.as_str(), order.manifest.1.as_str());
+    let source = SourceFile::new(task.manifest.0.as_str(), task.manifest.1.as_str());
     let mut app = isomer_manifest::parse(&source).map_err(CliError::Findings)?.app;
-    apply_test_secrets(&mut app, order.test_secrets.as_deref())?;
-    let components = read_components(order)?;
-    let data = DataDir::open_as_member(&order.data)?;
-    let cache = CodeCache::open(&order.cache)?;
+    apply_test_secrets(&mut app, task.test_secrets.as_deref())?;
+    let components = read_components(task)?;
+    let data = DataDir::open_as_member(&task.data)?;
+    let cache = CodeCache::open(&task.cache)?;
     let endpoint = |socket: &PathBuf| LinkAddress::Unix(socket.clone());
     let options = MemberOptions {
-        shape: order.shape.clone(),
-        group: order.group.clone(),
-        listen: order.sockets.get(&order.group).map(endpoint),
-        peers: order.sockets.iter().map(|(group, socket)| (group.clone(), vec![endpoint(socket)])).collect(),
+        shape: task.shape.clone(),
+        group: task.group.clone(),
+        listen: task.sockets.get(&task.group).map(endpoint),
+        peers: task.sockets.iter().map(|(group, socket)| (group.clone(), vec![endpoint(socket)])).collect(),
         tls: None,
         front: listener,
         limits: Limits::default(),
         // Warnings are dropped, because the supervisor has already printed the same warnings.
-        network: network::from_environment(|_| ()).with_stubs(order.stubs.clone()),
-        environment: order.environment.clone(),
-        deterministic: order.deterministic,
-        grace: Duration::from_secs(order.grace_s),
+        network: network::from_environment(|_| ()).with_stubs(task.stubs.clone()),
+        environment: task.environment.clone(),
+        deterministic: task.deterministic,
+        grace: Duration::from_secs(task.grace_s),
     };
-    let made = Member::make(&app, &order.app_dir, &components, options, &data, &cache, &log, &|_| {}).await;
-    let attempt = StartAttempt { app: &app, dir: &order.app_dir, source: Some(&source), data: &data };
+    let made = Member::make(&app, &task.app_dir, &components, options, &data, &cache, &log, &|_| {}).await;
+    let attempt = StartAttempt { app: &app, dir: &task.app_dir, source: Some(&source), data: &data };
     let member = made.map_err(|error| attempt.member_failed(error))?;
     let linked = member.linked();
     let mut serving = std::pin::pin!(member.serve(control.stopped()));
@@ -89,11 +89,11 @@ async fn serve(control: &ControlChannel, order: &MemberTask, listener: Option<Tc
     Ok(())
 }
 
-fn read_components(order: &MemberTask) -> Result<Components, CliError> {
+fn read_components(task: &MemberTask) -> Result<Components, CliError> {
     let read = |(name, path): (&String, &PathBuf)| -> Result<_, CliError> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read component `{name}` from `{}`", path.display()))?;
         Ok((ComponentName::new(name)?, bytes.into()))
     };
-    order.components.iter().map(read).collect()
+    task.components.iter().map(read).collect()
 }

@@ -132,7 +132,7 @@ fn members(
     let width = processes.keys().map(|group| group.chars().count()).max().unwrap_or(0);
     let test_mode = context.test_mode.clone().unwrap_or_default();
     let member = |group: &&str| {
-        let order = MemberTask {
+        let task = MemberTask {
             shape: app.plan.shape.clone(),
             group: (*group).to_owned(),
             app_dir: app.app_dir.clone(),
@@ -151,12 +151,12 @@ fn members(
             test_secrets: test_mode.secrets.clone(),
             stubs: test_mode.stubs.clone(),
         };
-        let arguments = ["run", "--member", "--shape", &order.shape, "--group", &order.group].map(Into::into);
+        let arguments = ["run", "--member", "--shape", &task.shape, "--group", &task.group].map(Into::into);
         MemberSpec {
             name: (*group).to_owned(),
-            // The arguments are only shown in the list of processes. The member reads its configuration from the order.
+            // The arguments are only shown in the list of processes. The member reads its configuration from the task.
             arguments: arguments.into_iter().chain([app.app_dir.clone().into_os_string()]).collect(),
-            order: serde_json::to_vec(&order).expect("an order is plain data"),
+            task: serde_json::to_vec(&task).expect("an task is plain data"),
             has_front_door: *group == front,
             log: Log::member(&context.log, group, width),
         }

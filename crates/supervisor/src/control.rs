@@ -56,9 +56,9 @@ pub struct ControlChannel {
 }
 
 impl ControlChannel {
-    /// Opens standard input as the control channel. Returns the channel, the order (what the member runs), and the
+    /// Opens standard input as the control channel. Returns the channel, the task of the member, and the
     /// front door's socket if the member serves the front door. From this call on, a thread waits for the channel to
-    /// close. The thread then removes the supervisor's private folder, whose path `private_dir` reads from the order,
+    /// close. The thread then removes the supervisor's private folder, whose path `private_dir` reads from the task,
     /// and exits the process.
     ///
     /// # Errors
@@ -70,9 +70,9 @@ impl ControlChannel {
         let listener = receive_listener(&channel)?;
         let sender = Mutex::new(channel.try_clone()?);
         let mut lines = BufReader::new(channel);
-        let order: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let task: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let (stop_sender, stop) = watch::channel(false);
-        let private_dir = private_dir(&order);
+        let private_dir = private_dir(&task);
         // A thread and not a task, because it must notice that the channel is closed even when the executor is busy.
         std::thread::Builder::new().name("isomer-control".into()).spawn(move || {
             while let Ok(Some(SupervisorMessage::Stop)) = read(&mut lines) {
@@ -80,7 +80,7 @@ impl ControlChannel {
             }
             abandoned(&private_dir)
         })?;
-        Ok((Arc::new(Self { sender, stop }), order, listener))
+        Ok((Arc::new(Self { sender, stop }), task, listener))
     }
 
     /// Sends a message to the supervisor. Errors are ignored: without its supervisor, this process exits anyway.

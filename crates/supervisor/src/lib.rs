@@ -19,7 +19,7 @@
 //!   on these signals, they would lose requests that a graceful shutdown finishes. Only the supervisor's message stops a
 //!   member.
 //!
-//! This crate does not know what a member does. The order of a member, which describes what the member runs, is any
+//! This crate does not know what a member does. The task of a member, which describes what the member runs, is any
 //! serializable value.
 
 #![forbid(unsafe_code)]

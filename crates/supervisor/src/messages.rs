@@ -1,6 +1,6 @@
 //! The messages between supervisor and member: one JSON object per line.
 //!
-//! The first line to a member is its order: the description of what the member runs. This crate forwards the order
+//! The first line to a member is its task: the description of what the member runs. This crate forwards the task
 //! without parsing it.
 
 use serde::{Deserialize, Serialize};

@@ -71,12 +71,12 @@ enum ProcessRequest {
 }
 
 impl MemberProcess {
-    /// Starts this program with `arguments`. Sends it the member's order and, if `listener` is set, the front door's
+    /// Starts this program with `arguments`. Sends it the member's task and, if `listener` is set, the front door's
     /// socket. `events` receives all events of the process, each with the member's `number`. The last event is
     /// [`MemberEvent::Ended`].
     pub(crate) fn start(
         arguments: &[OsString],
-        order: &[u8],
+        task: &[u8],
         listener: Option<&TcpListener>,
         number: usize,
         log: MemberLog,
@@ -100,7 +100,7 @@ impl MemberProcess {
         let (messages, control) = UnixStream::from_std(ours)?.into_split();
         let (requests, requested) = unbounded_channel();
         let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
-        let order = [order, b"\n"].concat();
+        let task = [task, b"\n"].concat();
         tokio::spawn(async move {
             let messages = read_messages(BufReader::new(messages), || {
                 let _ = events.send((number, MemberEvent::Ready));
@@ -118,7 +118,7 @@ impl MemberProcess {
                 (error, last_lines.into_iter().rev().collect::<Vec<_>>())
             };
             let mut relayed = std::pin::pin!(relayed);
-            let mut ended = std::pin::pin!(run(&mut process, control, order, requested));
+            let mut ended = std::pin::pin!(run(&mut process, control, task, requested));
             // Reads the pipes while the process runs. After the process has ended, reads the rest of the pipes.
             let (status, rest) = tokio::select! {
                 status = &mut ended => (status, tokio::time::timeout(PIPES_WAIT_MAX, relayed).await.ok()),

@@ -19,7 +19,7 @@ pub struct MemberSpec {
     /// The arguments of the member's command line.
     pub arguments: Vec<OsString>,
     /// What the member runs, as JSON without a line ending. Sent to the member as the first line.
-    pub order: Vec<u8>,
+    pub task: Vec<u8>,
     /// Whether the member gets the front door's listening socket. This member is stopped first, so that it can finish
     /// its requests while the others still run.
     pub has_front_door: bool,
@@ -177,9 +177,9 @@ impl Supervisor {
         match action {
             Action::Start(number) => {
                 let member = &mut self.members[number];
-                let MemberSpec { name, arguments, order, has_front_door, log } = &member.spec;
+                let MemberSpec { name, arguments, task, has_front_door, log } = &member.spec;
                 let listener = self.listener.as_ref().filter(|_| *has_front_door);
-                match MemberProcess::start(arguments, order, listener, number, log.clone(), self.events.clone()) {
+                match MemberProcess::start(arguments, task, listener, number, log.clone(), self.events.clone()) {
                     Ok(process) => member.process = Some(process),
                     Err(source) => {
                         let failure = MemberFailure::NotStarted { member: name.clone(), source };

@@ -70,8 +70,8 @@ impl Failing {
     async fn recorded_revision(&self) -> String {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;
-        // Wait until the node has finished the replacement by itself, because the start of the app below would finish
-        // it.
+        // Wait until the node has finished the replacement by itself. Otherwise, starting the app below would finish it,
+        // and the test would not check the node.
         while is_something_in(&self.node.node.dir().join("takeovers")) {
             assert!(Instant::now() < until, "a replacement is not finished");
             tokio::time::sleep(POLL_INTERVAL).await;

@@ -116,7 +116,7 @@ impl PoolSizes {
         Dimension::ALL.into_iter().map(fit).min().unwrap_or_default()
     }
 
-    /// Returns the amount that one instance with `slots` takes.
+    /// Returns the part of the pool that one instance takes: the instance itself and its `slots`.
     pub(crate) fn of(slots: Slots) -> Self {
         Self { instances: 1, memories: slots.memories, tables: slots.tables, stacks: slots.stacks }
     }
