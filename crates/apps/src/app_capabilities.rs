@@ -18,7 +18,8 @@ use isomer_telemetry::EventSink;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppCapabilityError {
-    /// A store or secret could not be opened, or the network for outgoing requests could not be set up.
+    /// A store could not be opened or migrated, a secret or the certificate authorities for a granted host could not be
+    /// read, or the sizes of the app's store files could not be measured.
     #[error(transparent)]
     Capability(#[from] CapabilityError),
     /// A granted directory could not be opened.

@@ -56,7 +56,7 @@ pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
 /// Returns the API problem for a write that would use the disk space that `reserve` keeps free.
 pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
     let title = "the disk has no free space except the node's reserve";
-    tracing::error!(reserve = %size(reserve.bytes()), "an upload was refused: {title}");
+    tracing::error!(reserve = %size(reserve.bytes()), "a request was refused: {title}");
     ApiProblem::new(ProblemKind::Failed, title)
         .hint("make room on the file system of the node's data directory; unreferenced files are removed six hours after their last use")
         .hint(format!("`disk_reserve` in the node file sets the reserve, now {}", size(reserve.bytes())))
