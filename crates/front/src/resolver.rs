@@ -20,8 +20,8 @@ pub trait SiteResolver<H: Handler>: Send + Sync + 'static {
     /// If no app serves `host`, or if the app accepts no further request.
     fn resolve(&self, host: &str) -> Result<ResolvedSite<H>, Refusal>;
 
-    /// Returns the app that serves requests without a host: the only app, or the app for all host names that no other
-    /// app has.
+    /// Returns the app that serves requests without a host: the app for all host names that no other app has, or the
+    /// only app.
     ///
     /// # Errors
     /// The errors of [`SiteResolver::resolve`]. The default implementation always returns [`Refusal::NoHost`].

@@ -41,8 +41,8 @@ pub fn node_reference_markdown() -> String {
         "<!-- Generated from crates/manifest/src/node_file/raw.rs. Do not edit. -->\n\
          # Keys of a node file\n\n\
          `isomer node --config FILE` reads the settings of a node from a node file. `isomer run --group GROUP --config FILE` reads the \
-         settings of a group that runs on a separate machine ([guide](../guides/several-machines.md)). Each table belongs to one of these \
-         commands; if the file contains a table of the other command, this is reported. Paths are relative to the file's folder. Unknown keys are errors. \
+         settings of a group that runs on a separate machine ([guide](../guides/several-machines.md)). Both commands read `[outbound]`. Every \
+         other table is for one of the commands; in a file for the other command, the table is an error. Paths are relative to the file's folder. Unknown keys are errors. \
          Editors can check and complete such files with the [JSON Schema](isomer.node.schema.json) generated from the same source.\n\n\
          - An *address* is `HOST:PORT`, or `unix:PATH` for a Unix socket.\n\
          - A *size* is a whole number and a unit, for example `\"64KiB\"`.\n\

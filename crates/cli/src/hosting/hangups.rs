@@ -69,5 +69,6 @@ pub(crate) fn log_certificates(log: &Log, loaded: &LoadedCertificates) {
         log.warn(warning.clone());
     }
     let (certificates, names) = (loaded.certificates, loaded.names.join(", "));
-    log.note(format!("loaded {certificates} certificates, for {names}"));
+    let noun = if certificates == 1 { "certificate" } else { "certificates" };
+    log.note(format!("loaded {certificates} {noun}, for {names}"));
 }

@@ -71,14 +71,14 @@ impl NodeFile {
     }
 }
 
-/// The certificates of links between nodes, as paths of PEM files.
+/// The certificates of links between groups, as paths of PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkTls {
-    /// The file with this node's certificate, followed by intermediate certificates.
+    /// The file with this group's certificate, followed by intermediate certificates.
     pub certificate: Spanned<PathBuf>,
     /// The file with the private key of the certificate.
     pub key: Spanned<PathBuf>,
-    /// The file with the certificate of the authority that signed the certificates of all nodes.
+    /// The file with the certificate of the authority that signed the certificates of all groups.
     pub authority: Spanned<PathBuf>,
 }
 

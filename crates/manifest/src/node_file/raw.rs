@@ -37,7 +37,7 @@ pub(crate) struct RawNodeFile {
     /// is sent to the address with fewer calls in progress.
     #[serde(default)]
     pub(crate) peers: BTreeMap<Spanned<NameText>, Spanned<RawAddresses>>,
-    /// For `isomer run --group`: the certificate of this node, and the authority whose certificates it trusts. Required
+    /// For `isomer run --group`: the certificate of this group, and the authority whose certificates it trusts. Required
     /// if any address is on another machine, because groups on other machines are reached by mutual TLS only.
     pub(crate) tls: Option<Spanned<RawTls>>,
 }
@@ -50,7 +50,7 @@ pub(crate) struct RawNode {
     /// The data directory: the folder that holds everything the node keeps on disk.
     #[schemars(extend("examples" = ["/var/lib/isomer"]))]
     pub(crate) data: Option<Spanned<PathText>>,
-    /// The maximum time that requests in progress may take to finish when the node shuts down.
+    /// The maximum time that requests and deployments in progress may take to finish when the node shuts down.
     #[schemars(extend("default" = "30s"))]
     pub(crate) grace: Option<Spanned<DurationText>>,
 }
@@ -229,12 +229,12 @@ pub(crate) enum RawAddresses {
     Several(Vec<AddressText>),
 }
 
-/// The certificate of this node, and the authority whose certificates it trusts.
+/// The certificate of this group, and the authority whose certificates it trusts.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawTls {
-    /// PEM file with this node's certificate, followed by intermediate certificates.
+    /// PEM file with this group's certificate, followed by intermediate certificates.
     #[schemars(required)]
     #[schemars(extend("examples" = ["node.crt"]))]
     pub(crate) certificate: Option<Spanned<PathText>>,
@@ -242,7 +242,7 @@ pub(crate) struct RawTls {
     #[schemars(required)]
     #[schemars(extend("examples" = ["node.key"]))]
     pub(crate) key: Option<Spanned<PathText>>,
-    /// PEM file with the certificate of the authority that signed the certificates of all nodes.
+    /// PEM file with the certificate of the authority that signed the certificates of all groups.
     #[schemars(required)]
     #[schemars(extend("examples" = ["authority.crt"]))]
     pub(crate) authority: Option<Spanned<PathText>>,
