@@ -78,7 +78,7 @@ impl Engines {
     /// time, whatever the tenant does meanwhile.
     ///
     /// # Errors
-    /// If the disk fails, or if one of these stores is open or takes too long to open.
+    /// If the disk fails, or if one of these stores is open or takes too long to open or close.
     pub async fn finish_replacements(
         &self,
         sql: &Path,

@@ -2,7 +2,7 @@
 //!
 //! All waiting writes of a store are applied in one transaction and synced once (group commit). Each caller gets its
 //! result after that sync. Reads use the last committed state and never wait for a writer. Reads and groups of writes
-//! are jobs on the tenant's [job queue](crate::pool). The queue of writes and the queue of jobs are bounded.
+//! are jobs in the tenant's [job queue](crate::pool). The queue of writes and the queue of jobs are bounded.
 //!
 //! - [`Kv`]: the stores of one data directory.
 //! - [`KvStore`]: a handle of one store; cheap to clone.

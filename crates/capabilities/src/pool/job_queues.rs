@@ -1,4 +1,4 @@
-//! The scheduling of jobs: the state of a pool without its threads. Each tenant has one queue of jobs.
+//! The scheduling of jobs: the state of a pool without its threads. In each pool, a tenant has one queue of jobs.
 //!
 //! At most [`JobQueueBounds::running_max`] jobs of a queue run at the same time. Running jobs cannot be preempted. Two
 //! rules ensure that a tenant does not have to wait for jobs of other tenants:

@@ -2,11 +2,11 @@
 //! their jobs.
 //!
 //! A [`Pool`] has a limited number of threads. A thread is started when there is work, and ends after some time without
-//! work, so a process without stores has no such thread. Each tenant has one [`JobQueue`], which is the queue of the
-//! tenant's jobs. Queues are served round-robin, however many jobs wait in each of them. Each queue has a maximum
-//! number of running jobs and of waiting jobs. A queue without a running job does not wait for the jobs of other queues
-//! (`job_queues.rs`). The processor time of each job is charged to the account of its queue here, and not by the
-//! capabilities (`running.rs`).
+//! work, so a process without stores has no such thread. In each pool, a tenant has one [`JobQueue`], which is the
+//! queue of the tenant's jobs. Queues are served round-robin, however many jobs wait in each of them. Each queue has a
+//! maximum number of running jobs and of waiting jobs. A queue without a running job does not wait for the jobs of
+//! other queues (`job_queues.rs`). The processor time of each job is charged to the account of its queue here, and not
+//! by the capabilities (`running.rs`).
 //!
 //! If the caller of a job stops waiting, a waiting job is dropped, and a running job is interrupted ([`interruption`]).
 //! If a job panics, its caller gets an error, and other jobs are not affected.

@@ -2,7 +2,7 @@
 //!
 //! A store has one connection that writes and a few that read. They are opened on demand. A read-only statement uses a
 //! reading connection and does not wait for writers. A transaction holds the writing connection until it ends; it is
-//! rolled back if its handle is dropped or its time limit is exceeded. Statements run on the tenant's [job
+//! rolled back if its handle is dropped or its time limit is exceeded. Statements run as jobs of the tenant's [job
 //! queue](crate::pool).
 //!
 //! - [`Sql`]: the stores of one data directory.

@@ -146,7 +146,8 @@ impl Sql {
     /// occupy them for an unlimited time.
     ///
     /// # Errors
-    /// If the disk fails, if one of the stores is open, or if opening the stores takes longer than [`FINISH_WAIT_MAX`].
+    /// If the disk fails, if one of the stores is open, or if one of them is still being opened or closed after
+    /// [`FINISH_WAIT_MAX`].
     pub(crate) async fn finish_replacements(&self, folder: &Path) -> io::Result<()> {
         let deadline = Instant::now() + FINISH_WAIT_MAX;
         let replacements_folder = folder.to_owned();

@@ -50,7 +50,8 @@ const FUNCTION_ARGUMENTS_MAX: i32 = 100;
 const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
 /// The maximum depth of nested triggers.
 const TRIGGER_DEPTH_MAX: i32 = 100;
-/// The unused pages of a store's file are released if there are at least this many.
+/// The minimum number of unused pages in a store's file for these pages to be released. They must also be at least a
+/// quarter of all pages of the file.
 const UNUSED_PAGES_MIN: u64 = 64;
 /// The maximum number of pages that SQLite supports. Used if no limit applies.
 const PAGES_MAX: u64 = 0xffff_fffe;
