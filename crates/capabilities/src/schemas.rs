@@ -17,7 +17,8 @@ use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 /// nothing.
 ///
 /// # Errors
-/// If a store cannot be opened, or a migration of the app was changed after it had been applied.
+/// If a store cannot be opened, if the app's migrations cannot be read, if an applied migration was changed or is
+/// missing, or if a new migration comes before an applied one.
 pub async fn schemas(
     app: &AppGrants,
     resources: &AppResources,

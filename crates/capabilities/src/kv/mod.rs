@@ -152,7 +152,8 @@ pub enum KvError {
         /// The unknown cursor.
         cursor: u64,
     },
-    /// Too many operations of the store or of the tenant are waiting.
+    /// Too many operations of the store or of the tenant are waiting, or the total size of the waiting writes is too
+    /// large.
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
     /// The tenant's storage quota is exhausted. Nothing was written; deleting entries frees space.

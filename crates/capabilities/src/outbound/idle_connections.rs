@@ -74,7 +74,9 @@ impl IdleConnections {
         Some(idle.connections.remove(at).connection)
     }
 
-    /// Keeps a connection. Closes it instead if a limit is reached or the tenant does not have enough memory.
+    /// Keeps a connection. If the component already has the maximum number of idle connections, closes the least
+    /// recently used one first. Closes `connection` instead of keeping it if the component may keep none, if the tenant
+    /// has the maximum number, or if the tenant does not have enough memory.
     pub(super) fn put(self: &Arc<Self>, runtime: &Handle, to: Destination, connection: HttpConnection) {
         let mut idle = locked(&self.idle);
         self.close_old(&mut idle);

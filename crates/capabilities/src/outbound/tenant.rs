@@ -4,7 +4,8 @@
 //! A manifest belongs to its tenant, so on a node with many tenants it must not grant access to the node's network.
 //! `private = true` and grants of addresses therefore do not reach loopback and private networks, unless the operator
 //! of the node has listed the *address* for the tenant. Listing a name is not enough, because the owner of the name's
-//! DNS zone can point the name to any address.
+//! DNS zone can point the name to any address. The exceptions are `localhost` and the names below it, which always mean
+//! loopback.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -29,7 +29,8 @@ pub enum SqlError {
     /// A statement, parameter or result exceeds its limit.
     #[error("{0}")]
     TooLarge(String),
-    /// Too many statements of the store or of the tenant are waiting.
+    /// Too many statements of the store or of the tenant are waiting, their total size is too large, or the writing
+    /// connection was not free in time.
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
     /// The tenant's storage quota is exhausted. Nothing was changed; deleting rows frees space.

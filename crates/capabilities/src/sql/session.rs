@@ -216,7 +216,8 @@ impl Guard {
 /// The outcome of a query on a reading connection.
 pub(super) enum ReadOutcome {
     Rows(Result<Rows, SqlError>),
-    /// The statement was not run, because it changes something and must run on the writing connection.
+    /// The statement was not run and must run on the writing connection, because it changes something, or because no
+    /// reading connection could be opened.
     NeedsWriter,
 }
 

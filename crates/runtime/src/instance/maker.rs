@@ -116,7 +116,8 @@ fn too_long(allowed: Duration) -> Failure {
 }
 
 /// The callback that wasmtime calls at every epoch tick at which the guest runs. Stops a guest whose deadline has
-/// passed, or whose account has used up its processor time. Makes a guest yield if its time slice is over.
+/// passed, or whose account has used up its processor time. Makes a guest yield if its time slice is over. Also charges
+/// the memory of the guest's tasks and streams.
 pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     tasks::charge(store.as_context_mut())?;
     let guest = store.data_mut();

@@ -416,8 +416,8 @@ impl RoomReservation {
     }
 
     /// Checks whether `error` states that wasmtime's pool is full. Every instance has a reservation, so the pool can
-    /// only be full if the count of free slots is wrong. Each occurrence is counted, and the first one is logged with the
-    /// available details.
+    /// only be full if the count of free slots is wrong. Each occurrence is counted, and the first one is logged with
+    /// the available details.
     pub(crate) fn check(&self, error: &wasmtime::Error, pool: &wasmtime::Engine) {
         if !error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return;
