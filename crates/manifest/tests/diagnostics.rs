@@ -42,9 +42,8 @@ fn valid_manifests_may_have_warnings() {
 
 #[test]
 fn a_secret_written_into_the_manifest_is_never_shown() {
-    let (_, source) =
-        manifests("bad").into_iter().find(|(name, _)| name == "secret-value-written").expect("it is there");
-    let found = parse(&source).expect_err("a secret's value is no source");
+    let (_, source) = manifests("bad").into_iter().find(|(name, _)| name == "secret-value-written").expect("it exists");
+    let found = parse(&source).expect_err("the value of a secret is not a source");
     for shown in [Renderer::plain().diagnostics(&found), Renderer::new(true).diagnostics(&found)] {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
@@ -62,7 +61,7 @@ fn rendered_text_cannot_control_the_terminal() {
 
 #[test]
 fn a_diagnostic_has_the_same_contents_as_json() {
-    let (_, source) = manifests("bad").into_iter().find(|(name, _)| name == "routes-duplicate").expect("it is there");
-    let found = parse(&source).expect_err("a route is there twice");
-    insta::assert_snapshot!(serde_json::to_string_pretty(&found[0].to_json()).expect("it is JSON"));
+    let (_, source) = manifests("bad").into_iter().find(|(name, _)| name == "routes-duplicate").expect("it exists");
+    let found = parse(&source).expect_err("the manifest contains a route twice");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&found[0].to_json()).expect("a diagnostic is JSON"));
 }

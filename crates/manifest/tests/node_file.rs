@@ -24,7 +24,7 @@ fn said(text: &str) -> String {
 
 #[test]
 fn a_valid_file_is_parsed() {
-    let file = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("it is right");
+    let file = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("the file is valid");
     assert_eq!(file.listen.map(|at| at.value.to_string()).as_deref(), Some("0.0.0.0:7070"));
     let peers: Vec<_> = file
         .peers
@@ -37,7 +37,7 @@ fn a_valid_file_is_parsed() {
     assert_eq!(peers, ["mail unix:/run/mail.sock", "services 10.0.0.7:7070 10.0.0.8:7070"]);
     assert_eq!(file.tls.expect("it is there").key.value.to_str(), Some("node.key"));
     let nothing = parse_node_file(&SourceFile::new("node.toml", ""));
-    assert_eq!(nothing.expect("nothing is needed"), NodeFile::default());
+    assert_eq!(nothing.expect("an empty file is valid"), NodeFile::default());
 }
 
 const HOST: &str = r#"
@@ -74,7 +74,7 @@ request_deadline = "90s"
 
 #[test]
 fn the_file_of_a_node_is_parsed() {
-    let file = parse_node_file(&SourceFile::new("node.toml", HOST)).expect("it is right");
+    let file = parse_node_file(&SourceFile::new("node.toml", HOST)).expect("the file is valid");
     let node = &file.node;
     assert_eq!(node.data.as_ref().and_then(|path| path.value.to_str()), Some("/var/lib/isomer"));
     assert_eq!(node.grace, Some(std::time::Duration::from_secs(10)));
@@ -96,7 +96,7 @@ fn the_file_of_a_node_is_parsed() {
     assert_eq!((node.limits.head_bytes, node.limits.requests), (Some(32 << 10), None));
     assert_eq!(node.limits.head_timeout, Some(std::time::Duration::from_secs(5)));
     let (deadline, timeout) = (node.limits.request_deadline(), node.limits.statement_timeout());
-    assert_eq!((deadline.as_secs(), timeout.as_secs()), (90, 60), "as written, and by default");
+    assert_eq!((deadline.as_secs(), timeout.as_secs()), (90, 60), "a written value and a default");
     assert_eq!(node.limits.connections_per_address, Some(50));
     assert_eq!(node.limits.idle_grace, Some(std::time::Duration::from_secs(2)));
     let proxies: Vec<_> = node.trusted_proxies.iter().map(|network| network.value.to_string()).collect();
@@ -104,7 +104,7 @@ fn the_file_of_a_node_is_parsed() {
     // A node reads all tables of this file. A group does not, which is reported.
     assert!(file.unread_by_node().is_empty());
     insta::assert_snapshot!(Renderer::plain().diagnostics(&file.unread_by_group()));
-    let group = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("it is right");
+    let group = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("the file is valid");
     assert!(group.unread_by_group().is_empty());
     assert_eq!(group.unread_by_node().len(), 3);
 }

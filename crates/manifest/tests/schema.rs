@@ -196,7 +196,7 @@ proptest! {
 
     #[test]
     fn the_schema_and_the_parser_agree_on_structure(manifest in mutated()) {
-        let text = toml::to_string(&manifest).expect("what was TOML is TOML");
+        let text = toml::to_string(&manifest).expect("a changed manifest is TOML");
         let found = parse(&SourceFile::new("isomer.toml", text.as_str())).err().unwrap_or_default();
         let errors: Vec<&Diagnostic> = found.iter().filter(|diagnostic| diagnostic.is_error()).collect();
         let fits = VALIDATOR.is_valid(&manifest);

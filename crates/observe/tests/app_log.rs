@@ -81,7 +81,7 @@ fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = found() {
             return found;
         }
-        assert!(Instant::now() < end, "{what}: nothing happened");
+        assert!(Instant::now() < end, "{what}: not found in time");
         std::thread::yield_now();
     }
 }

@@ -130,7 +130,7 @@ fn own_limits_isolate_a_component_without_routes() {
     let manifest = SHOP.replace("[components.catalog]", "[components.catalog]\nlimits = { memory = \"8MiB\" }");
     let shop = Planned { app: Planned::new(&manifest, &[]).app, ..shop() };
     let plan = shop.plan("monolith");
-    assert_eq!(plan.group_of(&name("catalog")).expect("it is placed").isolated_from.as_deref(), Some("monolith"));
+    assert_eq!(plan.group_of(&name("catalog")).expect("it has a group").isolated_from.as_deref(), Some("monolith"));
     let reasons: Vec<_> =
         plan.seams.iter().filter(|seam| seam.mode == SeamMode::Isolated).map(|seam| &seam.reason).collect();
     assert_eq!(reasons, ["`catalog` has its own limits and no routes"; 2]);

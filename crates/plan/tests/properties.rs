@@ -141,7 +141,7 @@ fn check(app: &App, types: &BTreeMap<ComponentName, ComponentType>, plan: &Plan)
                 .iter()
                 .filter(|seam| seam.link.importer == *component && seam.link.import == *import)
                 .collect();
-            prop_assert_eq!(host + seams.len(), 1, "{} of {} is not met once", import, component);
+            prop_assert_eq!(host + seams.len(), 1, "{} of {} is not provided exactly once", import, component);
             let Some(seam) = seams.first() else { continue };
             let linked = group.links.iter().filter(|link| **link == seam.link).count();
             prop_assert_eq!(linked, usize::from(seam.mode == SeamMode::Fused));

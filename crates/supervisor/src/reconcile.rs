@@ -239,7 +239,7 @@ mod tests {
     fn a_member_that_ends_is_started_again_after_its_pause() {
         let now = Instant::now();
         let mut all = serving(now);
-        let EndOutcome::Restart(pause) = all.ended(2, now) else { panic!("it is to be started again") };
+        let EndOutcome::Restart(pause) = all.ended(2, now) else { panic!("the member must be started again") };
         assert_eq!(all.next(now), []);
         assert_eq!(all.due(), Some(now + pause));
         assert_eq!(all.next(now + pause), [Start(2)]);
@@ -298,7 +298,7 @@ mod tests {
     fn a_restarting_front_door_serves_waiting_connections_before_it_stops() {
         let now = Instant::now();
         let mut all = serving(now);
-        let EndOutcome::Restart(pause) = all.ended(1, now) else { panic!("it is to be started again") };
+        let EndOutcome::Restart(pause) = all.ended(1, now) else { panic!("the member must be started again") };
         assert_eq!(all.next(now + pause), [Start(1)]);
         all.stop();
         assert_eq!(all.next(now + pause), [Stop(1)]);
@@ -367,7 +367,7 @@ mod tests {
                         Announce => assert_eq!(running, [true; 3], "seed {seed}"),
                     }
                 }
-                assert!(all.next(now).is_empty(), "seed {seed}: nothing new, nothing to do");
+                assert!(all.next(now).is_empty(), "seed {seed}: without an event, there is no action");
                 assert!(!all.is_over() || running == [false; 3], "seed {seed}");
             }
         }

@@ -219,14 +219,15 @@ mod tests {
 
     #[test]
     fn a_killed_program_may_have_run_out_of_memory() {
-        let error = run(&mut shell("kill -KILL $$"), &mut |_| {}).expect_err("it is killed");
+        let error = run(&mut shell("kill -KILL $$"), &mut |_| {}).expect_err("the command is killed");
         assert_eq!(error.to_string(), "`sh -c 'kill -KILL $$'` was killed by SIGKILL (possibly out of memory)");
     }
 
     #[test]
     fn a_program_that_hangs_is_stopped() {
         let time = Some(Duration::from_millis(50));
-        let error = run_within(&mut shell("echo started; exec sleep 600"), time, &mut |_| {}).expect_err("it hangs");
+        let error =
+            run_within(&mut shell("echo started; exec sleep 600"), time, &mut |_| {}).expect_err("the program hangs");
         assert!(matches!(error, ToolchainError::TimedOut { .. }), "{error:?}");
     }
 

@@ -128,7 +128,7 @@ mod tests {
             ("RUSTUP_TOOLCHAIN", "nightly"),
         ] {
             assert_ne!(plain, of(BuildProfile::Release, &[(name, value)]), "{name}");
-            assert_eq!(plain, of(BuildProfile::Release, &[(name, "")]), "an empty {name} is none");
+            assert_eq!(plain, of(BuildProfile::Release, &[(name, "")]), "an empty {name} has no effect");
         }
         for (name, value) in [
             ("CARGO_TERM_COLOR", "always"),
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(
             of(BuildProfile::Dev, &both),
             of(BuildProfile::Dev, &turned),
-            "the order of the environment is none"
+            "the order of the variables does not matter"
         );
     }
 

@@ -245,7 +245,7 @@ mod tests {
         assert!(folders.dirs.contains(&dir.join("dist")) && folders.counts(&dir.join("dist/deep"), true));
         // Renaming or removing a folder above the wanted path changes what the path resolves to.
         assert!(folders.dirs.contains(&dir) && folders.counts(&dir.join("dist"), true));
-        assert!(!folders.counts(&dir.join("dist"), false), "a write in the folder is not a change of the folder");
+        assert!(!folders.counts(&dir.join("dist"), false), "a change in the folder is not a change to its name");
     }
 
     #[test]

@@ -113,7 +113,7 @@ fn a_workspace_is_built_once_and_again_only_after_changes() {
     let (built, steps) = app.build();
     let built = built.expect("it builds");
     assert_eq!(built.len(), 2);
-    assert_eq!(steps.len(), 1, "one invocation of cargo: {steps:?}");
+    assert_eq!(steps.len(), 1, "Cargo runs once: {steps:?}");
     for built in &built {
         assert!(built.changed);
         assert_eq!(fs::read(&built.wasm_path).expect("the file is there")[..8], *b"\0asm\x0d\0\x01\0");
@@ -233,12 +233,12 @@ fn a_command_runs_again_only_after_a_change_in_its_folder() {
         ("source", "first"),
     ]);
     assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
-    assert_eq!(app.changed(), (vec![], 0), "what it made itself is no change");
+    assert_eq!(app.changed(), (vec![], 0), "the products of the command are not changes");
     app.write("source", "second text");
     assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
     assert_eq!(app.changed(), (vec![], 0));
     app.write("new", "a file that the command may read");
-    assert_eq!(app.changed(), (vec![], 1), "it runs, and makes the same bytes");
+    assert_eq!(app.changed(), (vec![], 1), "the command runs, and makes the same bytes");
     assert_eq!(app.changed(), (vec![], 0));
     fs::remove_file(app.path().join("new")).expect("removed");
     assert_eq!(app.changed(), (vec![], 1));
@@ -320,8 +320,8 @@ fn a_file_that_changes_while_a_command_runs_is_in_doubt_once() {
         ("journal", "started before the first build\n"),
     ]);
     assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
-    assert_eq!(app.changed(), (vec![], 1), "the journal may have been edited meanwhile: once more");
-    assert_eq!(app.changed(), (vec![], 0), "now it is known as the command's own");
+    assert_eq!(app.changed(), (vec![], 1), "the journal may have been edited, so the command runs again");
+    assert_eq!(app.changed(), (vec![], 0), "the journal is known as a product of the command");
 }
 
 const TWO_COMMANDS: &str = "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n\
@@ -336,7 +336,7 @@ const TWO_COMMANDS: &str = "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n\
 fn two_commands_do_not_rebuild_each_other_through_their_products() {
     let app = Fixture::new(&[("isomer.toml", TWO_COMMANDS), ("one", "1"), ("two", "2")]);
     assert_eq!(app.changed().1, 2);
-    assert_eq!(app.changed(), (vec![], 0), "the second one's products are nothing new to the first one");
+    assert_eq!(app.changed(), (vec![], 0), "the products of `second` are not inputs of `first`");
     app.write("one", "another text");
     assert_eq!(app.changed().0, ["first"]);
     for _ in 0..3 {
@@ -385,7 +385,7 @@ fn a_command_with_named_inputs_runs_only_for_them() {
     app.write("README.md", "newer");
     app.write("two", "another text");
     assert_eq!(app.changed().0, ["second"]);
-    assert_eq!(app.runs(".isomer/first"), runs, "neither is an input of the first one");
+    assert_eq!(app.runs(".isomer/first"), runs, "neither file is an input of `first`");
     for (number, input) in ["one", "lib/deep/x", "lib/deep/new", "a.cfg"].into_iter().enumerate() {
         app.write(input, "changed or new");
         app.changed();
@@ -414,9 +414,9 @@ fn components_built_for_development_are_never_shipped() {
     assert_eq!(steps, 1);
     let (built, steps) = app.build();
     let shipped = built.expect("it builds").remove(0).wasm_path;
-    assert_eq!(steps.len(), 1, "nothing was built for this yet");
+    assert_eq!(steps.len(), 1, "this profile was not built before");
     assert_ne!(fs::read(&developed).expect("read"), fs::read(&shipped).expect("read"));
-    assert_eq!((dev().1, app.changed().1), (0, 0), "neither is in the other's way");
+    assert_eq!((dev().1, app.changed().1), (0, 0), "neither build makes the other one out of date");
 
     // The record is changed as if the environment had been different in the last build.
     let record = app.path().join(".isomer/build/one.json");
@@ -457,7 +457,7 @@ fn files_of_removed_components_are_removed() {
     for gone in ["gone.json", "gone.wasm", "dev/gone.wasm"] {
         assert!(!build.join(gone).exists(), "{gone}");
     }
-    assert!(app.path().join("b.wasm").exists(), "what is not Isomer's stays");
+    assert!(app.path().join("b.wasm").exists(), "files outside of the build folder are kept");
     clean(&app.path()).expect("cleaned");
     assert!(!build.exists());
     assert_eq!(app.changed().0, ["kept"]);
@@ -479,12 +479,12 @@ fn an_error_names_the_package_that_did_not_build() {
     let error = app.build().0.expect_err("one of them does not compile");
     assert_eq!(error.to_string(), "cargo could not build `two`");
     let shared = app.path().join("shared/src/lib.rs");
-    assert!(!app.watched().counts(&shared, false), "there is no record that names it");
+    assert!(!app.watched().counts(&shared, false), "no record names the file");
     let mut wanted = watch_paths(&app.app(), &app.path(), BuildProfile::Release);
     wanted.add_packages(&app.path());
     assert!(wanted.folders().counts(&shared, false) && !wanted.folders().counts(&app.path().join("README.md"), true));
     app.edit("shared/src/lib.rs", "neither is this\n");
-    let error = app.build().0.expect_err("what they depend on does not compile");
+    let error = app.build().0.expect_err("the shared package does not compile");
     assert_eq!(
         error.to_string(),
         "cargo could not build the package `fixture-shared`, which the app's components depend on"

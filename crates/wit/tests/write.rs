@@ -21,7 +21,7 @@ fn only_changed_files_are_written() {
     assert!(fs::read_to_string(&spoiled).expect("read").contains("isomer:sql@0.1.0"));
     assert_eq!(fs::read_to_string(&own).expect("read"), "package my:own;\n");
     let left_over = fs::read_dir(deps.join("isomer-sql-0.1.0")).expect("read").count();
-    assert_eq!(left_over, 1, "no temporary files stay");
+    assert_eq!(left_over, 1, "no temporary files remain");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn only_used_packages_are_needed_in_one_version_each() {
     let keyvalue = needs(&wit, &world("import wasi:keyvalue/store@0.2.0-draft2;"));
     assert_eq!(keyvalue, ["wasi:keyvalue@0.2.0-draft2"]);
     let http = needs(&wit, &world("export wasi:http/handler@0.3.0;"));
-    assert!(http.contains(&"wasi:clocks@0.3.0".to_owned()), "what it uses in turn: {http:?}");
+    assert!(http.contains(&"wasi:clocks@0.3.0".to_owned()), "the packages that `wasi:http` uses: {http:?}");
     assert!(http.iter().all(|id| id.ends_with("@0.3.0")), "{http:?}");
     // The folder with the written packages must be complete WIT, because bindings are generated from it.
     write_deps(&wit.join("deps"), needed(&wit).expect("needed")).expect("written");
@@ -68,10 +68,10 @@ fn packages_of_others_count() {
     fs::create_dir_all(wit.join("deps/library")).expect("made");
     let library = "package other:library;\ninterface api { use isomer:sql/types@0.1.0.{value}; f: func() -> value; }\n";
     fs::write(wit.join("deps/library/api.wit"), library).expect("written");
-    assert_eq!(needs(&wit, uses_library), ["isomer:sql@0.1.0"], "what a library uses");
+    assert_eq!(needs(&wit, uses_library), ["isomer:sql@0.1.0"], "the packages that a library uses");
     fs::create_dir_all(wit.join("deps/sql-of-others")).expect("made");
     fs::write(wit.join("deps/sql-of-others/sql.wit"), sql.files[0].text).expect("written");
-    assert_eq!(needs(&wit, uses_library), [""; 0], "it is there already, under another name");
+    assert_eq!(needs(&wit, uses_library), [""; 0], "the package exists in a folder with another name");
 }
 
 #[test]

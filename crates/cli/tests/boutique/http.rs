@@ -61,7 +61,7 @@ impl Session {
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(form.as_bytes()));
         let mut bytes = Vec::new();
         let read = stream.read_to_end(&mut bytes);
-        assert!(!bytes.is_empty(), "{method} {path}: no answer ({read:?})");
+        assert!(!bytes.is_empty(), "{method} {path}: no response ({read:?})");
         let answer = parse(&bytes);
         for (_, cookie) in answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")) {
             let (name, value) = cookie.split(';').next().unwrap_or_default().split_once('=').unwrap_or_default();

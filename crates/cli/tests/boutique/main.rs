@@ -49,9 +49,9 @@ fn a_killed_group_restarts_with_its_stores() {
             // Until the group works again, the response is an error page of the shop or of the platform.
             status => assert!(status >= 500, "{status}"),
         }
-        assert!(std::time::Instant::now() < deadline, "it does not come back");
+        assert!(std::time::Instant::now() < deadline, "the killed group does not serve again");
     };
-    assert!(cart.body.contains(SUNGLASSES), "what was put into the cart is still there");
+    assert!(cart.body.contains(SUNGLASSES), "the cart still contains the product");
     assert_eq!(session.post("/cart/checkout", &checkout(GOOD_CARD)).status, 200);
     assert!(shop.stop().success());
 }
@@ -136,7 +136,7 @@ fn invalid_input_is_reported_and_changes_nothing() {
     for (path, form, status) in cases {
         let answer = session.post(path, form);
         assert!((400..500).contains(&answer.status), "{path} {form}: {} instead of {status}", answer.status);
-        assert!(answer.body.contains("<h1"), "{path} {form}: a page says what is wrong");
+        assert!(answer.body.contains("<h1"), "{path} {form}: the response is not a page");
     }
     assert_eq!(session.get("/cart/checkout").status, 405);
     assert_eq!(session.get("/no/such/page").status, 404);

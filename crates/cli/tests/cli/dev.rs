@@ -163,7 +163,7 @@ fn editing_a_draft_migration_recreates_the_store_from_before_it() {
     assert_eq!(server.get(INSERT).0, 200);
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
     assert_eq!(server.event()["event"], "replaced");
-    assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()), "what was there before it is kept");
+    assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()), "the earlier row is kept");
     assert_eq!(server.get(INSERT).0, 200);
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 5;\n");
     server.wait_for_log("the SQL store notes have changed: the store was recreated from the latest copy");
@@ -171,7 +171,7 @@ fn editing_a_draft_migration_recreates_the_store_from_before_it() {
     assert_eq!(
         server.get(STARS),
         (200, "stars\ni:5\n".to_owned()),
-        "the row of before the draft, and not the later one"
+        "the store has the row from before the draft, but not the later one"
     );
     // The edit to the migration is reverted, so the store is restored.
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
@@ -209,8 +209,8 @@ fn an_edited_migration_does_not_block_a_take_over() {
     server.wait_for_log("isomer dev --recreate-stores");
     assert_eq!(server.event()["event"], "replaced");
     workspace.write("isomer.toml", manifest.replace("\"1\"", "\"2\""));
-    assert_eq!(server.event()["event"], "replaced", "code goes on");
-    assert_eq!(server.get(COUNT), (200, "n\ni:1\n".to_owned()), "and the store is as it was");
+    assert_eq!(server.event()["event"], "replaced", "a change to the code still takes effect");
+    assert_eq!(server.get(COUNT), (200, "n\ni:1\n".to_owned()), "the store is unchanged");
     // An invalid new migration does not block changes to the code either.
     workspace.write("migrations/1.sql", FIRST);
     assert_eq!(server.event()["event"], "replaced");
@@ -235,7 +235,7 @@ fn slow_to_build() -> (Workspace, Server, String) {
     let server = workspace.spawned(workspace.command(&["dev", "--listen", &address, "--json"]));
     let deadline = Instant::now() + TIMEOUT;
     while TcpStream::connect(&address).is_err() {
-        assert!(Instant::now() < deadline, "it does not listen");
+        assert!(Instant::now() < deadline, "`isomer dev` does not listen");
         std::thread::yield_now();
     }
     (workspace, server, address)

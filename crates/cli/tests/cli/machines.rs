@@ -124,7 +124,7 @@ fn another_revision_is_refused_and_logged() {
         if front.wait_for_log("ping → pong").contains("this process runs another revision of the app") {
             break;
         }
-        assert!(Instant::now() < deadline, "the revision is not logged");
+        assert!(Instant::now() < deadline, "no refusal because of the revision is logged");
     }
 }
 

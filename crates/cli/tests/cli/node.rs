@@ -52,7 +52,7 @@ fn the_life_of_an_app_from_new_to_remove() {
         (&"shop".into(), &"default".into(), &Value::Null)
     );
     assert_eq!(answer(&running), (200, "Hello, ann!\n".to_owned()));
-    assert_eq!(get(&running, "SHOP.example:80", "/ann").0, 200, "a name is one in every way of writing it");
+    assert_eq!(get(&running, "SHOP.example:80", "/ann").0, 200, "the case and the port of a host name are ignored");
     assert_ne!(get(&running, "other.example", "/ann").0, 200);
 
     // Replaces the component `greeter` of the serving app.
@@ -158,7 +158,7 @@ fn ask_until_told(address: std::net::SocketAddr, several: bool) -> u64 {
         while !answer.ends_with(b"\r\n\r\nok\n") {
             let mut bytes = [0; 512];
             let come = stream.read(&mut bytes).expect("an answer");
-            assert!(come > 0, "closed before the whole answer came: {answer:?}");
+            assert!(come > 0, "the connection was closed before the end of the response: {answer:?}");
             answer.extend(&bytes[..come]);
         }
         let answer = String::from_utf8(answer).unwrap();
@@ -309,7 +309,7 @@ fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
     while !with(&["logs", "table-tennis", "--access"]).contains("200 GET /seen?by=me") {
         assert!(Instant::now() < until, "the request is not in the access log");
     }
-    assert!(!with(&["logs", "table-tennis"]).contains("/seen"), "its own log has it not");
+    assert!(!with(&["logs", "table-tennis"]).contains("/seen"), "the app's own log contains no requests");
     assert!(with(&["remove", "table-tennis", "--yes"]).contains("this operation needs `admin`"));
     let own = with(&["apps"]);
     assert!(own.contains("table-tennis"), "{own}");

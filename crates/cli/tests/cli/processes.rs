@@ -109,7 +109,7 @@ fn no_member_outlives_its_supervisor() {
     processes.iter().for_each(|pid| wait_for_end_of(*pid));
     let deadline = Instant::now() + TIMEOUT;
     while std::fs::exists(&home).unwrap() {
-        assert!(Instant::now() < deadline, "`{home}` is left");
+        assert!(Instant::now() < deadline, "`{home}` was not removed");
         std::thread::yield_now();
     }
     // The data directory can be opened immediately, because no process holds its lock any more.
@@ -168,7 +168,7 @@ fn a_second_signal_kills_all_members() {
         // When the port is closed, the first signal has been handled.
         let deadline = Instant::now() + TIMEOUT;
         while std::net::TcpStream::connect(&address).is_ok() {
-            assert!(Instant::now() < deadline, "it still listens");
+            assert!(Instant::now() < deadline, "the front door still listens");
         }
         signal("TERM", server.pid());
         assert_eq!(server.ended(), Some(130), "{shape}");

@@ -88,7 +88,7 @@ fn a_component_without_a_manifest_gets_all_values() {
     let server = workspace.serve(&["run", "env.wasm", "--env-file", "more.env", "--config", "B=3", "--env", "C=4"]);
     let printed = server.get("/").1;
     assert!(["env=A=1", "env=B=3", "env=C=4"].iter().all(|line| printed.contains(line)), "{printed}");
-    assert!(!printed.contains("LEVEL"), "`.env` is an app's: {printed}");
+    assert!(!printed.contains("LEVEL"), "`.env` must not be read: {printed}");
     assert_eq!(server.stop(), Some(0));
     let printed = workspace.serve(&["dev", "env.wasm", "--env-file", "more.env", "--config", "B=3"]).get("/").1;
     assert!(

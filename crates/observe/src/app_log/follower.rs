@@ -24,7 +24,8 @@ const WAITING_BYTES_MAX: usize = 256 << 10;
 pub struct Followed {
     lines: Receiver<LogLine>,
     waiting: Arc<FollowerQueue>,
-    /// Keeps the log open. While the stream exists, opening the log again returns the same log.
+    /// A handle of the log, which keeps the log open. While the stream exists, opening the log again returns the same
+    /// log.
     _log: Arc<dyn Any + Send + Sync>,
 }
 
