@@ -20,7 +20,7 @@ pub(crate) const ECHO: &str = "/guest.seambench.Calls/Echo";
 pub(crate) const LOOKUP: &str = "/guest.seambench.Calls/Lookup";
 pub(crate) const ALL: &str = "/guest.seambench.Calls/All";
 
-/// The gRPC service. The called functions never wait, so they are plain Rust functions.
+/// The gRPC service. The functions that its methods call never wait, so they are not `async`.
 #[derive(Clone)]
 pub(crate) struct Calls;
 

@@ -22,7 +22,7 @@ pub(crate) struct ValueFlags {
 }
 
 impl ValueFlags {
-    /// Returns the sources of values that the flags set.
+    /// Returns the values and files that the flags of the command line name.
     pub(crate) fn sources(&self) -> ValueSources {
         ValueSources {
             config: self.config.clone(),

@@ -63,7 +63,8 @@ pub struct HandlerRequest {
 pub trait HandlerBody:
     Body<Data = Bytes, Error: Error + Send + Sync + Unpin + 'static> + Unpin + Send + 'static
 {
-    /// Returns whether the whole body was read, so that dropping it loses no unsent data.
+    /// Returns whether all frames have been taken from the body. If not, dropping the body loses data that the client
+    /// has not received.
     fn is_complete(&self) -> bool;
 
     /// Returns the reason why the body ended in an error.

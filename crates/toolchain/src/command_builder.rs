@@ -140,8 +140,8 @@ fn run(
     Ok((command_files(&before, scope.snapshot(), last, &ProductFolders::new(scope, last)), done))
 }
 
-/// The folders in which new files are products of the command: the folder of the component, and the folders of products
-/// that are already known.
+/// The folders whose new files count as products of the component's build command: the folder of the component, and the
+/// folders that contain known products.
 struct ProductFolders<'a> {
     app_dir: &'a Path,
     folders: BTreeSet<&'a Path>,

@@ -22,7 +22,7 @@ fn post(uri: &str) -> http::Request<wasmtime_wasi_http::WasiBody> {
     request
 }
 
-/// Returns limits that are so long that the time between two requests does not matter.
+/// Returns limits with timeouts that are so long that the time between two requests does not matter.
 fn patient() -> OutboundLimits {
     let long = std::time::Duration::from_secs(600);
     OutboundLimits { idle_time: long, idle_time_unrepeatable: long, ..OutboundLimits::default() }

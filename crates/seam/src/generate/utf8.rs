@@ -76,7 +76,8 @@ fn follow(code: &mut InstructionSink<'_>, count: i32) {
     }
 }
 
-/// Writes code that refuses a second byte below `low.1` after the first byte `low.0`, or above `high.1` after `high.0`.
+/// Writes code that checks the second byte of a sequence: if the first byte is `low.0`, the second must be at least
+/// `low.1`, and if the first byte is `high.0`, the second must be at most `high.1`.
 fn second(code: &mut InstructionSink<'_>, byte: u32, low: (i32, i32), high: (i32, i32)) {
     for (first, bound, above) in [(low.0, low.1, false), (high.0, high.1, true)] {
         code.local_get(byte).i32_const(first).i32_eq();

@@ -15,7 +15,8 @@ const FLAT_MAX_OF_TASK: usize = 4;
 /// The address of the constants that functions return.
 const CONSTANTS: u32 = 1024;
 
-/// Returns the module of the driver, which imports all functions and calls none.
+/// Returns the module of the component `driver`. It imports all functions of the package and calls none, because the
+/// test itself makes the calls.
 pub(crate) fn driver(package: &Package) -> String {
     let mut text = String::from("(module\n");
     for function in &package.functions {

@@ -1,8 +1,8 @@
 //! The memory of an account: the amount that is charged, and the limit.
 //!
 //! An instance that serves several requests is dropped by its own task, some time after it was evicted. Until it is
-//! dropped, its memory stays charged, but new charges may exceed the limit by the same amount, up to a part of the
-//! limit ([`ROOM_PART`]).
+//! dropped, its memory stays charged. In return, new charges may exceed the limit by the memory of such instances, but
+//! not by more than the fraction [`ROOM_PART`] of the limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
