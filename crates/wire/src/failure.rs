@@ -13,7 +13,7 @@ pub enum CallError {
     Overloaded = 2,
     /// The call was refused, for example because the callee's plan differs from the caller's, because the callee does
     /// not know the function, or because the image is invalid. A refused call did not run. The error is also used if
-    /// the callee's reply was invalid; in this case, the call may have run.
+    /// the callee's reply was invalid or too large; in this case, the call may have run.
     Refused = 3,
 }
 

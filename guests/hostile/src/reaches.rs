@@ -115,7 +115,7 @@ pub fn sockets() -> HandlerResult {
     respond(200, lines)
 }
 
-/// Tries to open a key-value store, a SQL store and a secret by each name in the request's body (one per line).
+/// Tries to open a key-value store, an SQL store and a secret by each name in the request's body (one per line).
 pub async fn stores(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for name in attempts(request).await {

@@ -22,7 +22,7 @@ pub(crate) const DEADLINE_MS: u64 = 400;
 /// is busy with other tests.
 const REPEATS_MAX: usize = 10;
 
-/// The number of connections that a SQL store keeps open.
+/// The number of connections that an SQL store keeps open.
 const SQL_CONNECTIONS: usize = 3;
 
 /// Locks a mutex, so that only one attack runs at a time. Each attack measures the resources of the whole process.

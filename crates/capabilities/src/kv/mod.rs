@@ -270,7 +270,8 @@ impl Kv {
     /// Opens the store `name`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// [`KvError::Name`], or [`KvError::Storage`] if the store's file cannot be opened.
+    /// [`KvError::Name`]; [`KvError::Overloaded`] if too many operations of the tenant are waiting;
+    /// [`KvError::Storage`] if the store's file cannot be opened.
     pub async fn store(&self, name: &str) -> Result<KvStore, KvError> {
         check_store_name(name)?;
         let path = self.path_of(name);
