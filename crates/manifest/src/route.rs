@@ -17,8 +17,8 @@ pub(crate) const ROUTE_PATTERN: &str = "^/";
 pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
 
 impl Route {
-    /// Returns whether the route matches the path of a request. Equivalent notations of a path, such as `/a` and `/%61`,
-    /// match the same routes. `path` contains no query.
+    /// Returns whether the route matches the path of a request. Equivalent notations of a path, such as `/a` and
+    /// `/%61`, match the same routes. `path` contains no query.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let path = &*normal(path);

@@ -15,9 +15,9 @@
 //! | `stop_signals`, `service_manager` | SIGTERM and Ctrl-C; systemd's notifications |
 //!
 //! The port and the data directory are opened before anything is built, so errors about them are reported immediately.
-//! If a client connects before the app is ready, its connection waits under `isomer run`, and its requests get 503 under
-//! `isomer dev`. A store can be opened only once, so the stores and secrets that a revision has opened are passed to the
-//! next revision.
+//! If a client connects before the app is ready, its connection waits under `isomer run`, and its requests get 503
+//! under `isomer dev`. A store can be opened only once, so the stores and secrets that a revision has opened are passed
+//! to the next revision.
 
 #![forbid(unsafe_code)]
 
