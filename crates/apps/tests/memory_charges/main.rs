@@ -49,7 +49,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 /// The first argument of a child process. The name of a group of attacks follows, and the number that selects a
 /// quarter of them, if only a quarter is to be made.
-const CHILD: &str = "attack";
+const CHILD: &str = "make-attacks";
 
 /// The number of ordinary runs that together make all attacks.
 const QUARTERS: usize = 4;
