@@ -315,8 +315,8 @@ fn a_log_leaves_the_reserve_free() {
 
 #[test]
 fn a_follower_gets_each_line_once() {
-    // The log gets several segments, but none is deleted before all followers have been added.
-    let it = setup(|limits| limits.segment_bytes = 20_000);
+    // The log gets several segments, and none of them is deleted.
+    let it = setup(|limits| (limits.segment_bytes, limits.segments) = (20_000, 100));
     let log = it.log.clone();
     let speaker = std::thread::spawn(move || {
         for number in 0..600 {
