@@ -60,7 +60,8 @@ impl InFlightCalls {
         bytes: usize,
         account: &Arc<Account>,
     ) -> Result<CallPermit, CallFailure> {
-        let memory = account.charge_host_memory(CALL_BYTES + bytes).map_err(no_memory)?;
+        let charged = account.charge_host_memory(CALL_BYTES + bytes);
+        let memory = charged.map_err(|full| CallFailure::overloaded(full.to_string()))?;
         let mut state = self.state();
         if state.in_flight.len() >= CALLS_MAX {
             return Err(CallFailure::overloaded(format!(
@@ -120,7 +121,8 @@ impl InFlightCalls {
     }
 }
 
-fn no_memory(full: OutOfMemory) -> CallFailure {
+/// Returns the failure of a call that was run, but whose result the account has no memory for.
+fn no_memory_for_result(full: OutOfMemory) -> CallFailure {
     CallFailure::Lost { error: isomer_wire::CallError::Overloaded, reason: full.to_string(), not_run: false }
 }
 
@@ -153,7 +155,7 @@ impl CallPermit {
             });
         }
         if bytes > self.bytes {
-            self.memory.grow(bytes - self.bytes).map_err(no_memory)?;
+            self.memory.grow(bytes - self.bytes).map_err(no_memory_for_result)?;
         } else {
             self.memory.shrink_to(CALL_BYTES + bytes);
         }
