@@ -5,9 +5,9 @@
 //! | `source` | [`SourceFile`], [`Span`], [`Position`]: text with a name, and places in it |
 //! | `diagnostic` | [`Diagnostic`]: a message with its place in a source file, notes and hints |
 //! | `hints` | [`Hinted`]: an error that carries hints through a chain of errors |
-//! | `chain` | [`chain`]: an error and its causes on one line |
+//! | `chain` | [`chain()`]: an error and its causes on one line |
 //! | `render` | [`Renderer`]: diagnostics and chains of errors as text for people |
-//! | `nearest` | [`nearest`]: the known name that is most similar to a misspelt one |
+//! | `nearest` | [`nearest()`]: the known name that is most similar to a misspelt one |
 //!
 //! The crate does no I/O: it reads no file and prints nothing.
 

@@ -2,7 +2,7 @@
 //!
 //! - [`Database`]: a redb database that is opened again after its storage failed.
 //! - [`tree`]: measuring and removing folders that a tenant made, with limits on descriptors and memory at any depth.
-//! - [`copy`]: copying folders that a tenant made, with limits on descriptors, bytes and time.
+//! - [`mod@copy`]: copying folders that a tenant made, with limits on descriptors, bytes and time.
 //! - [`rename_new`]: renaming a file only if the new name is not in use.
 //! - [`Reserve`]: free space that tenants cannot use.
 //!

@@ -2,7 +2,7 @@
 //! directory that cannot be opened.
 //!
 //! The messages are `tracing` events. A static filter of `tracing` excludes messages that the
-//! [`Levels`](isomer_telemetry::Levels) do not include. Such a message costs only the load of one value that `tracing`
+//! [`Levels`] do not include. Such a message costs only the load of one value that `tracing`
 //! caches.
 
 use std::fmt::{Debug, Write as _};

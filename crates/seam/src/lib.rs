@@ -2,7 +2,7 @@
 //! component.
 //!
 //! - [`component_type`] reads the bytes of a component and summarizes its interfaces for the plan;
-//! - [`plan`] reads the types of an app's components and plans the app, without an engine;
+//! - [`plan()`] reads the types of an app's components and plans the app, without an engine;
 //! - [`compose`] composes the components of one of the plan's groups, and generates the stubs and skeletons that carry
 //!   calls out of the group and into it. The module `generate` explains how a call crosses a seam.
 //!

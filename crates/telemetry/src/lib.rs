@@ -7,7 +7,7 @@
 //!
 //! | module | what it owns |
 //! | --- | --- |
-//! | [`trace`] | W3C Trace Context: trace and span ids, flags, the `traceparent` header |
+//! | [`mod@trace`] | W3C Trace Context: trace and span ids, flags, the `traceparent` header |
 //! | [`RequestId`] | the identity of a request in the logs of this platform |
 //! | [`Event`], [`EventSink`] | events while apps are served, and the trait that receives events |
 //! | [`AccessRecord`] | a served request |

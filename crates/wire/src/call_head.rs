@@ -29,7 +29,7 @@ pub struct CallHead {
 
 impl CallHead {
     /// Returns the head of `call`. The remaining time is computed from `now`, and limited to
-    /// [`REMAINING_US_MAX`](crate::frame::REMAINING_US_MAX).
+    /// [`REMAINING_US_MAX`].
     ///
     /// # Errors
     /// If a field has a value that the callee would refuse.

@@ -36,7 +36,7 @@ pub struct ReplyHead {
 
 impl ReplyHead {
     /// Returns the head of a reply, and the body to send after it. A reason longer than
-    /// [`REASON_BYTES_MAX`](crate::frame::REASON_BYTES_MAX) is truncated. An image larger than [`IMAGE_BYTES_MAX`]
+    /// [`REASON_BYTES_MAX`] is truncated. An image larger than [`IMAGE_BYTES_MAX`]
     /// becomes a failure.
     pub fn of(result: CallResult) -> (Self, Vec<u8>) {
         let (status, body) = match result {

@@ -79,6 +79,9 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
             programs::run(project, &tests, &settings)
         });
         steps.run("tests in the documentation", || documentation_tests(project));
+        if long {
+            steps.run("links in the documentation of the crates", || crate_documentation(project));
+        }
     } else {
         steps.skip("clippy, tests", "the build failed");
     }
@@ -90,6 +93,16 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
         _ => {}
     }
     steps.finish()
+}
+
+/// Builds the documentation of all crates, with their private items, and fails if a link leads nowhere. Rustdoc needs
+/// every dependency compiled as `cargo check` does it, which takes minutes after a build of the tests, so only a long
+/// run does this.
+fn crate_documentation(project: &Project) -> Result<()> {
+    let mut command = project.cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
+    // With private items, a link from public documentation to a private item is valid.
+    command.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private-intra-doc-links");
+    project::run(&mut command)
 }
 
 /// Runs the examples in doc comments. `rustdoc` compiles a crate to find its examples, so only crates with an example

@@ -4,7 +4,7 @@
 //! Reads use the app's store until a copy is made, and the copy after that. All writes go to the copy. If there are
 //! pending migrations, the copy is made when the store is opened, and the migrations run on it. Otherwise, the copy is
 //! made at the first write. SQLite's backup API copies one consistent state of the store, page by page, while the app
-//! continues to write. The copy is limited by the tenant's storage quota and [`SqlLimits::copy_time`], and its
+//! continues to write. The copy is limited by the tenant's storage quota and [`SqlLimits::copy_time`](super::SqlLimits::copy_time), and its
 //! connections have the same limits as those of any other store. The copy is removed with the candidate.
 
 use std::path::{Path, PathBuf};

@@ -97,7 +97,7 @@ impl SqlStore {
         }
     }
 
-    /// Begins a transaction. Waits for earlier transactions to end, at most for [`SqlLimits::wait_time`].
+    /// Begins a transaction. Waits for earlier transactions to end, at most for [`SqlLimits::wait_time`](super::SqlLimits::wait_time).
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
         transaction::begin(&self.0.for_writing().await?).await
     }

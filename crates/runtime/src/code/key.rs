@@ -76,7 +76,7 @@ impl Key {
     }
 }
 
-/// A [`Hasher`](std::hash::Hasher) that passes the bytes on to a SHA-256 digest.
+/// A [`Hasher`] that passes the bytes on to a SHA-256 digest.
 struct HashInto<'a>(&'a mut Sha256);
 
 impl Hasher for HashInto<'_> {

@@ -14,7 +14,7 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`stub`], [`skeleton`] | the two kinds of generated components: how a call passes through each |
+//! | [`mod@stub`], [`mod@skeleton`] | the two kinds of generated components: how a call passes through each |
 //! | [`writer`] | the functions of a stub |
 //! | [`task`] | `async func`s in a stub |
 //! | [`check`], [`utf8`] | validation of images |
@@ -23,7 +23,7 @@
 //! | [`types`] | the types that cross a seam: structure, layout, flattening |
 //! | [`function`] | a function that crosses a seam: the addresses of its arguments and its result |
 //! | [`part`] | the component around the core module |
-//! | [`wire`] | `isomer:link`, as this crate's model of interfaces |
+//! | [`mod@wire`] | `isomer:link`, as this crate's model of interfaces |
 //! | [`module`] | writing a core module |
 
 mod arena;

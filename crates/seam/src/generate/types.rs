@@ -115,8 +115,7 @@ impl Scalar {
 }
 
 impl Types {
-    /// Adds a type of an interface and returns its id. Returns `None` if no stub or skeleton can encode the type (see
-    /// [`crosses`]).
+    /// Adds a type of an interface and returns its id. Returns `None` if no stub or skeleton can encode the type.
     pub(crate) fn add(&mut self, world: &World, interface: &Interface, ty: &ValueType) -> Option<TypeId> {
         let (scope, ty) = world.resolve(interface, ty)?;
         let mut add = |ty: &ValueType| self.add(world, scope, ty);
