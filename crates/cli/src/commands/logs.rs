@@ -60,7 +60,12 @@ fn shown(line: &LogLine) -> String {
     let LogLine { at_ms, component, stream, request, text, backtrace } = line;
     let source = escaped(component.as_deref().unwrap_or("node"));
     let request = request.as_ref().map(|request| format!(" {}", escaped(request.get(..8).unwrap_or(request))));
-    let mark = if stream == "stderr" { "!" } else { "|" };
+    // Lines of the platform have their own mark, so that the output of a component cannot imitate them.
+    let mark = match stream.as_str() {
+        "stderr" => "!",
+        "node" => "*",
+        _ => "|",
+    };
     let mut lines = text.lines();
     let first = escaped(lines.next().unwrap_or_default());
     let mut shown = format!("{} {source}{} {mark} {first}\n", instant(*at_ms), request.unwrap_or_default());
@@ -76,6 +81,23 @@ fn shown(line: &LogLine) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_the_platform_have_their_own_mark() {
+        let line = |stream: &str| LogLine {
+            at_ms: 0,
+            component: Some("cart".to_owned()),
+            stream: stream.to_owned(),
+            request: None,
+            text: "the guest trapped".to_owned(),
+            backtrace: Vec::new(),
+        };
+        let marks = ["stdout", "stderr", "access", "node"].map(|stream| shown(&line(stream)));
+        assert_eq!(
+            marks.map(|text| text.trim_start_matches("1970-01-01 00:00:00.000 cart ").to_owned()),
+            ["|", "!", "|", "*"].map(|mark| format!("{mark} the guest trapped\n"))
+        );
+    }
 
     #[test]
     fn further_lines_are_indented_and_control_characters_are_escaped() {

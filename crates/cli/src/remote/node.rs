@@ -142,14 +142,20 @@ fn address_in(text: &str) -> Result<NodeAddress, CliError> {
 
 /// Reads the token of the node whose data directory is `data`. Without `data`, reads the token of the user's own node.
 fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CliError> {
-    let ways = "name the file of the token (--token-file FILE), or set ISOMER_TOKEN; the file is `admin.token` in the node's data directory";
+    const WAYS: &str = "name the file of the token (--token-file FILE), or set ISOMER_TOKEN; the file is `admin.token` in the node's data directory";
     if let Some(data) = data {
         return Token::read_own(&data.join(TOKEN_FILE)).map_err(token_error);
     }
     let own = user_dirs::node_data().filter(|_| node.is_local()).map(|data| data.join(TOKEN_FILE));
     match own.filter(|file| file.exists()) {
         Some(file) => Token::read_own(&file).map_err(token_error),
-        None => Err(CliError::usage(format!("there is no token for the node at `{node}`"), ways)),
+        None => {
+            let hint = match node.is_local() {
+                true => format!("start a node with `isomer node`; for a node that is running, {WAYS}"),
+                false => WAYS.to_owned(),
+            };
+            Err(CliError::usage(format!("there is no token for the node at `{node}`"), hint))
+        }
     }
 }
 
