@@ -312,6 +312,7 @@ async fn waiting_for_a_connection_counts_for_the_deadline() {
     let deadline = call.context.deadline;
     let result = tokio::spawn(peer.call(call));
     is_held.wait_for(|is_held| *is_held).await.unwrap();
+    // The pause is the subject of the test: without it, the callee's deadline could not be later by the wait.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let released_at = Instant::now();
     release.send(()).unwrap();

@@ -6,7 +6,7 @@ use isomer_plan::{ComponentType, ValueClass};
 use isomer_seam::{SeamError, component_type};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use wit_component::{ComponentEncoder, StringEncoding, dummy_module};
+use wit_component::{StringEncoding, dummy_module};
 use wit_parser::{ManglingAndAbi, Resolve};
 
 /// Returns the type of a component that does nothing. `wit` contains its world, in the package `test:app`.
@@ -18,15 +18,8 @@ fn dummy(wit: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("test.wit", &format!("package test:app; {wit}")).expect("the WIT is right");
     let world = resolve.select_world(&[package], None).expect("there is one world");
-    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-        .expect("the metadata can be embedded");
-    ComponentEncoder::default()
-        .module(&module)
-        .expect("the module fits the world")
-        .validate(true)
-        .encode()
-        .expect("the component is valid")
+    let module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+    support::encoded(module, &resolve, world, StringEncoding::UTF8)
 }
 
 fn import(wit: &str) -> isomer_plan::InterfaceType {

@@ -10,25 +10,15 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use isomer_admin::{Admin as _, Caller};
-use isomer_api::{
-    ApiProblem, AppState, LogQuery, ProblemKind, Quota, QuotaChange, RollbackRequest, SwapRequest, TenantChange,
-};
+use isomer_api::{AppState, LogQuery, ProblemKind, Quota, QuotaChange, RollbackRequest, SwapRequest, TenantChange};
 use isomer_disk::FileStorage;
 use isomer_ids::HostPattern;
 
+use crate::migrating_app::refused;
 use crate::node::{Client, TestNode, app, custom, keep, release, revision_in, shop, tenant};
 
 fn hosts(names: &[&str]) -> Option<Vec<HostPattern>> {
     Some(names.iter().map(|name| name.parse().unwrap()).collect())
-}
-
-async fn refused<T: std::fmt::Debug>(
-    reply: impl Future<Output = Result<T, ApiProblem>>,
-    kind: ProblemKind,
-) -> ApiProblem {
-    let problem = reply.await.unwrap_err();
-    assert_eq!(problem.kind, kind, "{problem:?}");
-    problem
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

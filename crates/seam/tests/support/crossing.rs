@@ -13,11 +13,11 @@ use isomer_wire::FunctionKey;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentType, Instance, Lift, Linker, Lower, TypedFunc, Val};
 use wasmtime::{Engine, Result, Store};
-use wit_component::{ComponentEncoder, StringEncoding};
+use wit_component::StringEncoding;
 use wit_parser::Resolve;
 use wit_parser::abi::{AbiVariant, WasmType};
 
-use super::{components, group, name, shared};
+use super::{components, encoded, group, name, shared};
 
 /// The `call-error` of `isomer:link/wire` as a component model value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
@@ -135,17 +135,9 @@ pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encodin
             "(func (export \"test:app/{exported}#{name}\") (param{parameters}) (result{results}) (call ${name}{arguments} {area}) {answer})\n"
         );
     }
-    let mut module =
+    let module =
         wat::parse_str(format!("(module {imports} {GUEST_ALLOCATOR} {functions})")).expect("the text is right");
-    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding)
-        .expect("the metadata can be embedded");
-    ComponentEncoder::default()
-        .module(&module)
-        .expect("the module fits the world")
-        .validate(true)
-        .encode()
-        .expect("the component is valid")
-        .into()
+    encoded(module, &resolve, world, encoding).into()
 }
 
 /// The WIT of `isomer:link/types`, for functions whose error type contains `call-error`.

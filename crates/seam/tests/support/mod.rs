@@ -11,7 +11,7 @@ use std::sync::Arc;
 use isomer_ids::ComponentName;
 use isomer_plan::{HostBinding, Http, ImportBinding, PlannedGroup, PlannedHandler, ResolvedImport};
 use wit_component::{ComponentEncoder, StringEncoding};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, WorldId};
 
 /// The WIT of the host's interfaces. `@VERSION` is replaced by their version.
 const WASI: &str = r#"
@@ -59,16 +59,8 @@ pub(crate) fn component(wasi: &str, wit: &str, module: &str) -> Arc<[u8]> {
     let text = format!("package test:app;\n{}\n{}", wit.replace("VERSION", wasi), WASI.replace("VERSION", wasi));
     let package = resolve.push_str("test.wit", &text).expect("the WIT is right");
     let world = resolve.select_world(&[package], None).expect("there is one world");
-    let mut module = wat::parse_str(module.replace("VERSION", wasi)).expect("the text is right");
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-        .expect("the metadata can be embedded");
-    ComponentEncoder::default()
-        .module(&module)
-        .expect("the module fits the world")
-        .validate(true)
-        .encode()
-        .expect("the component is valid")
-        .into()
+    let module = wat::parse_str(module.replace("VERSION", wasi)).expect("the text is right");
+    encoded(module, &resolve, world, StringEncoding::UTF8).into()
 }
 
 pub(crate) fn name(name: &str) -> ComponentName {
@@ -124,4 +116,16 @@ pub(crate) fn labelled(group: &mut PlannedGroup, component: &str, interface: &st
 fn bind(group: &mut PlannedGroup, component: &str, interface: &str, binding: ImportBinding) {
     let interface = interface.parse().expect("the interface's name is right");
     group.imports.push(HostBinding { component: name(component), interface, binding });
+}
+
+/// Returns the component of a core module that implements `world`.
+pub(crate) fn encoded(mut module: Vec<u8>, resolve: &Resolve, world: WorldId, encoding: StringEncoding) -> Vec<u8> {
+    wit_component::embed_component_metadata(&mut module, resolve, world, encoding)
+        .expect("the metadata can be embedded");
+    ComponentEncoder::default()
+        .module(&module)
+        .expect("the module fits the world")
+        .validate(true)
+        .encode()
+        .expect("the component is valid")
 }
