@@ -11,11 +11,11 @@
 //! | [`RequestId`] | the identity of a request in the logs of this platform |
 //! | [`Event`], [`EventSink`] | events while apps are served, and the trait that receives events |
 //! | [`AccessRecord`] | a served request |
+//! | [`Span`], [`TraceFragment`] | the operations of a trace |
+//! | [`Tracer`], [`SpanContext`], [`ActiveSpan`] | recording spans while a request is served |
+//! | [`SamplingPolicy`] | which requests are traced |
+//! | [`semantics`] | the names of spans and the keys of their attributes |
 //! | [`Level`], [`Levels`] | the importance of log messages, and the filter that operators set |
-//!
-//! When spans and metrics are added, they become further kinds of [`Event`]. One sink then receives everything that
-//! happens to a request, and every emitter has the same cheap check whether a sink uses events
-//! ([`EventSink::is_enabled`]).
 //!
 //! Log messages of the platform are `tracing` events. The macros are re-exported ([`error!`], [`warn!`], [`info!`],
 //! [`debug!`], [`trace!`](trace!)): a message that the filter excludes costs one relaxed load and a comparison.
@@ -23,16 +23,27 @@
 
 mod access;
 mod event;
+mod hex_ids;
 mod level;
 mod levels;
 mod random;
+mod recording;
 mod request_id;
+mod sampling;
+pub mod semantics;
+mod span;
 pub mod trace;
 
 pub use access::{AccessRecord, AppIdentity};
 pub use event::{DiscardEvents, Event, EventSink, StandardStream};
 pub use level::Level;
 pub use levels::{InvalidLevels, Levels, PARTS, PLATFORM_TARGET};
+pub use recording::{ActiveSpan, SPANS_PER_REQUEST_MAX, SpanContext, TraceSink, Tracer};
 pub use request_id::RequestId;
+pub use sampling::{SamplingPolicy, TraceOrder};
+pub use span::{
+    Attribute, SPAN_ATTRIBUTES_MAX, SPAN_TEXT_BYTES_MAX, Span, SpanKind, SpanStatus, Text, TraceFragment, Value,
+    unix_ns,
+};
 pub use trace::{SpanId, TraceContext, TraceFlags, TraceId};
 pub use tracing::{debug, error, info, trace, warn};

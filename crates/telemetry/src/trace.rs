@@ -89,6 +89,12 @@ impl TraceContext {
         Self { parent, ..self }
     }
 
+    /// Returns the same context with the sampled flag set to `is_sampled`.
+    #[must_use]
+    pub fn with_sampled(self, is_sampled: bool) -> Self {
+        Self { flags: TraceFlags(self.flags.0 & !1 | u8::from(is_sampled)), ..self }
+    }
+
     /// Parses a `traceparent` header. Returns `None` if the header is not valid.
     ///
     /// Headers of later versions may be longer, and are parsed like version 00 (section 3.2.4).
