@@ -9,6 +9,7 @@
 //! | [`deploy`] | releases, deployments, rollbacks |
 //! | [`status`] | the state of a node, and lines of apps' logs |
 //! | [`tokens`] | tokens of tenants |
+//! | [`trace`] | traces, and queries for traces |
 //! | [`problem`] | errors |
 //! | [`routes`] | the paths of the API |
 //!
@@ -24,6 +25,7 @@ pub mod routes;
 pub mod status;
 pub mod tenant;
 pub mod tokens;
+pub mod trace;
 
 pub use app::{
     Actor, AppInfo, AppState, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, SnapshotInfo,
@@ -38,3 +40,4 @@ pub use quotas::{Quota, QuotaChange, Quotas};
 pub use status::{LogLine, LogQuery, NodeStatus};
 pub use tenant::{TenantChange, TenantInfo, TenantUsage};
 pub use tokens::{CreatedToken, StoredToken, TokenInfo, TokenRequest, TokenRole};
+pub use trace::{TRACES_DEFAULT, TRACES_MAX, Trace, TracePage, TraceQuery, TraceSpan, TraceSummary, TraceValue};

@@ -38,6 +38,7 @@ pub const PARTS: &[&str] = &[
     "supervisor",
     "telemetry",
     "toolchain",
+    "traces",
     "transport",
     "wire",
     "wit",
