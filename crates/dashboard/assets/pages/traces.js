@@ -1,0 +1,175 @@
+// The list of traces: search, live updates, and the choice of two traces to compare.
+
+import { html, useCallback, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { call, withQuery } from "../lib/api.js";
+import { clock, date, duration } from "../lib/format.js";
+import { useData, useStream } from "../lib/live.js";
+import { Command, Empty, Failure, Field, Icon, Loading, Select, Status } from "../lib/parts.js";
+import { Link, go, pageOf, setQuery } from "../lib/router.js";
+import { Compare } from "./compare.js";
+import { TracePage } from "./trace.js";
+
+/** The number of traces of a page of the list. */
+const PAGE_SIZE = 50;
+
+/** The maximum number of traces that stay in the list while new ones arrive. */
+const LIVE_MAX = 500;
+
+const DURATIONS = [["", "any"], ["1000", "1 ms"], ["10000", "10 ms"], ["100000", "100 ms"], ["1000000", "1 s"]];
+const OUTCOMES = [["", "any"], ["failed", "failed"], ["500", "status 500"], ["404", "status 404"], ["200", "status 200"]];
+
+/** @param {{app: import("../shell.js").App, route: import("../lib/router.js").Route}} props */
+export function Traces({ app, route }) {
+  const [first, second, third] = route.rest;
+  if (first === "compare" && second && third) return html`<${Compare} app=${app} left=${second} right=${third} />`;
+  if (first) return html`<${TracePage} key=${first} app=${app} id=${first} route=${route} />`;
+  return html`<${TraceList} app=${app} query=${route.query} />`;
+}
+
+/** Returns the query of the API for the filters in the address. @param {Record<string, string>} query */
+function conditions({ text, component, route, request, min, outcome }) {
+  const status = /^\d+$/.test(outcome ?? "") ? outcome : undefined;
+  return { text, component, route, request, min_us: min, failed: outcome === "failed", status };
+}
+
+/** @param {{app: any, query: Record<string, string>}} props */
+function TraceList({ app, query }) {
+  const wanted = conditions(query);
+  const path = withQuery(`${app.base}/traces`, { ...wanted, limit: PAGE_SIZE });
+  const { data, error, reload } = useData(path);
+  const [later, setLater] = useState({ path, traces: [] });
+  const [older, setOlder] = useState({ path, traces: [], next: undefined, isBusy: false, error: undefined });
+  const [isLive, setLive] = useState(true);
+  const [marked, setMarked] = useState([]);
+  const { data: plan } = useData(`${app.base}/plan`);
+  const receive = useCallback((arrived) => {
+    const newest = arrived.reverse();
+    setLater((before) => ({ path, traces: merge(newest, before.path === path ? before.traces : []).slice(0, LIVE_MAX) }));
+  }, [path]);
+  const stream = useStream(isLive ? withQuery(`${app.base}/traces/follow`, wanted) : undefined, receive);
+  const more = older.path === path ? older : { traces: [], next: undefined, isBusy: false, error: undefined };
+  const traces = useMemo(
+    () => merge(later.path === path ? later.traces : [], merge(data?.traces ?? [], more.traces)),
+    [later, data, more.traces, path],
+  );
+  const next = more.traces.length > 0 || more.next ? more.next : data?.next;
+  const loadMore = async () => {
+    setOlder({ ...more, path, isBusy: true });
+    try {
+      const page = await call(withQuery(`${app.base}/traces`, { ...wanted, limit: PAGE_SIZE, after: next }));
+      setOlder({ path, traces: [...more.traces, ...page.traces], next: page.next, isBusy: false, error: undefined });
+    } catch (error) {
+      setOlder({ ...more, path, next, isBusy: false, error });
+    }
+  };
+  const mark = (id) => setMarked((before) => (before.includes(id) ? before.filter((other) => other !== id) : [...before, id].slice(-2)));
+  const isFiltered = Object.values(wanted).some(Boolean);
+  return html`
+    <div class="filters" role="search">
+      <${SearchField} value=${query.text ?? ""} />
+      <${Select} label="Component" value=${query.component ?? ""} onChange=${(component) => setQuery({ component })}
+        options=${[["", "all"], ...components(plan).map((name) => [name, name])]} />
+      <${Select} label="At least" value=${query.min ?? ""} options=${DURATIONS} onChange=${(min) => setQuery({ min })} />
+      <${Select} label="Outcome" value=${query.outcome ?? ""} options=${OUTCOMES} onChange=${(outcome) => setQuery({ outcome })} />
+      <div class="end">
+        ${marked.length > 0 && html`
+          <button class="button primary" disabled=${marked.length < 2} onClick=${() => go(pageOf(`/traces/compare/${marked.join("/")}`))}>
+            ${marked.length < 2 ? "Choose another" : "Compare"}
+          </button>
+        `}
+        <span class=${stream.isOpen ? "live on" : "live"}>${stream.isOpen ? "live" : isLive ? "connecting" : "paused"}</span>
+        <button class="button icon-only" aria-label=${isLive ? "Pause" : "Continue"} onClick=${() => setLive(!isLive)}>
+          <${Icon} name=${isLive ? "pause" : "play"} />
+        </button>
+      </div>
+    </div>
+    <${Failure} error=${error ?? more.error ?? (stream.error?.status === 404 ? undefined : stream.error)} retry=${reload} />
+    ${!data && !error && html`<${Loading} rows=${9} />`}
+    ${data && traces.length === 0 && (isFiltered ? html`<${NoMatch} />` : html`<${NoTraces} />`)}
+    ${traces.length > 0 && html`<${Table} traces=${traces} marked=${marked} mark=${mark} />`}
+    ${traces.length > 0 && (next || data?.stopped_early) && html`
+      <div class="older-traces"><button class="button" disabled=${more.isBusy} onClick=${loadMore}>Show older traces</button></div>
+    `}
+  `;
+}
+
+/** The search field, which changes the address when the person stops typing. @param {{value: string}} props */
+function SearchField({ value }) {
+  const timer = useRef(0);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const change = (event) => {
+    const text = event.currentTarget.value;
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => setQuery({ text }), 200);
+  };
+  return html`<${Field} wide label=${html`<${Icon} name="search" /><span class="hidden">Search</span>`} placeholder="Search names, failures, attributes" data-search value=${value} onInput=${change} />`;
+}
+
+/** @param {{traces: import("../lib/trace-model.js").TraceSummary[], marked: string[], mark: (id: string) => void}} props */
+function Table({ traces, marked, mark }) {
+  const longest = Math.max(...traces.map((trace) => trace.duration_ns), 1);
+  return html`
+    <div class="table-frame">
+      <table class="traces" onKeyDown=${moveFocus}>
+        <thead>
+          <tr><th class="col-mark"><span class="hidden">Compare</span></th><th>Time</th><th>Status</th><th>Request</th><th class="col-wide">Component</th>
+            <th class="col-wide number">Spans</th><th class="number">Duration</th><th class="col-bar"><span class="hidden">Duration as a bar</span></th></tr>
+        </thead>
+        <tbody>
+          ${traces.map((trace) => html`
+            <tr key=${trace.id + trace.request} class=${trace.failed ? "failed" : ""}>
+              <td class="col-mark"><input type="checkbox" aria-label=${`Compare ${trace.name}`} checked=${marked.includes(trace.id)} onChange=${() => mark(trace.id)} /></td>
+              <td class="dim" title=${date(trace.start_us / 1000)}>${clock(trace.start_us / 1000)}</td>
+              <td><${Status} status=${trace.status} failed=${trace.failed} /></td>
+              <td class="cut name"><${Link} href=${pageOf(`/traces/${trace.id}`)}>${trace.name}</${Link}></td>
+              <td class="col-wide dim cut">${trace.component ?? "–"}</td>
+              <td class="col-wide number dim">${trace.spans}</td>
+              <td class="number">${duration(trace.duration_ns)}</td>
+              <td class="col-bar"><span class="bar" style=${{ width: `${bar(trace.duration_ns, longest)}%` }}></span></td>
+            </tr>
+          `)}
+        </tbody>
+      </table>
+    </div>
+  `;
+}
+
+/** The length of a bar. The square root keeps short traces visible next to long ones. @param {number} value @param {number} longest */
+const bar = (value, longest) => Math.max(1, Math.sqrt(value / longest) * 100);
+
+/** Moves the focus between the links of the rows. @param {KeyboardEvent} event */
+function moveFocus(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step) return;
+  const links = [.../** @type {HTMLElement} */ (event.currentTarget).querySelectorAll("td.name a")];
+  const target = links[links.indexOf(/** @type {any} */ (document.activeElement)) + step];
+  if (target) {
+    event.preventDefault();
+    /** @type {HTMLElement} */ (target).focus();
+  }
+}
+
+const NoTraces = () => html`
+  <${Empty} icon="traces" title="No traces yet">
+    <p>Each request to the app becomes a trace. Send one, and it appears here.</p>
+    <p>A node records a part of the requests. Record the next ones:</p>
+    <${Command} text="isomer trace --next 5" />
+  </${Empty}>
+`;
+
+const NoMatch = () => html`
+  <${Empty} icon="search" title="No trace matches">
+    <p>Traces that match the filters will appear here.</p>
+    <${Link} class="button" href=${pageOf("/traces")}>Remove the filters</${Link}>
+  </${Empty}>
+`;
+
+/** Joins two lists of traces without duplicates. */
+function merge(newer, older) {
+  const known = new Set(newer.map((trace) => trace.id + trace.request));
+  return [...newer, ...older.filter((trace) => !known.has(trace.id + trace.request))];
+}
+
+/** The names of the components of a plan. @param {any} plan @returns {string[]} */
+const components = (plan) => (plan?.groups ?? []).flatMap((group) => group.components).sort();
+

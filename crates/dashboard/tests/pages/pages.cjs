@@ -1,0 +1,251 @@
+// Tests the pages of the dashboard in a browser, with the fixed data of `fixtures.cjs`.
+// Usage: node pages.cjs ADDRESS-OF-A-DASHBOARD BROWSER FOLDER-FOR-SCREENSHOTS. The one-time codes come from standard input.
+"use strict";
+
+const assert = require("node:assert/strict");
+const path = require("node:path");
+const readline = require("node:readline");
+const { chromium } = require("playwright-core");
+const { serve } = require("./fixtures.cjs");
+
+const [upstream, executablePath, folder] = process.argv.slice(2);
+
+/** The sizes of the window: a desktop and a phone. */
+const SIZES = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
+
+const codes = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+/** Opens a dashboard, and collects errors of its scripts and of its content security policy. */
+async function open(browser, fixture, options = {}) {
+  const context = await browser.newContext({ viewport: SIZES.wide, colorScheme: "light", reducedMotion: "reduce", ...options });
+  const page = await context.newPage();
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && !message.text().includes("Failed to load resource") && errors.push(message.text()));
+  page.on("request", (request) => request.url().startsWith(fixture.url) || request.url().startsWith("data:") || errors.push(`request to ${request.url()}`));
+  await page.goto(`${fixture.url}/?code=${(await codes.next()).value}`);
+  await page.getByRole("navigation", { name: "Pages" }).waitFor();
+  assert.equal(new URL(page.url()).search, "", "the code stays in the address");
+  return { page, context, errors };
+}
+
+const tests = {
+  async "a session is needed, and a code opens one only once"({ page, context, fixture }) {
+    const cookies = await context.cookies();
+    assert.ok(cookies.length === 1 && cookies[0].httpOnly && cookies[0].sameSite === "Strict", JSON.stringify(cookies));
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByRole("heading", { name: "The session has ended" }).waitFor();
+    assert.equal((await context.cookies()).length, 0);
+    await page.goto(`${fixture.url}/?code=${"0".repeat(64)}`);
+    await page.getByRole("heading", { name: "The link was used or has expired" }).waitFor();
+    await page.locator(".command", { hasText: "isomer dashboard" }).first().waitFor();
+  },
+
+  async "the map shows components, seams, figures and reasons"({ page, fixture }) {
+    await page.goto(`${fixture.url}/map`);
+    await page.getByRole("button", { name: "Component checkout" }).waitFor();
+    assert.equal(await page.locator(".node-component").count(), 11);
+    assert.equal(await page.locator(".edge[role=button]").count(), 16);
+    await page.locator(".edge-label").first().waitFor();
+    await page.getByRole("button", { name: "Seam from checkout to payment, isolated" }).focus();
+    await page.keyboard.press("Enter");
+    await page.getByText("the shape isolates").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("complementary").waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Component email" }).click();
+    await page.getByText("is imported without a grant").waitFor();
+    await page.getByText("kv carts").waitFor({ state: "detached" });
+  },
+
+  async "traces are searched, opened and compared"({ page, fixture }) {
+    await page.goto(`${fixture.url}/traces`);
+    const rows = page.locator("tbody tr");
+    await rows.nth(49).waitFor();
+    await page.getByRole("button", { name: "Show older traces" }).click();
+    await rows.nth(99).waitFor();
+    await page.getByLabel("Outcome").selectOption("failed");
+    const failed = fixture.traces.filter((trace) => trace.failed);
+    await page.waitForFunction((count) => document.querySelectorAll("tbody tr").length === count, failed.length);
+    assert.ok(page.url().includes("outcome=failed"), "the filters are in the address");
+    await page.keyboard.press("/");
+    await page.keyboard.type("nothing like this");
+    await page.getByRole("heading", { name: "No trace matches" }).waitFor();
+    await page.getByRole("link", { name: "Remove the filters" }).click();
+    await rows.nth(9).waitFor();
+    await page.getByRole("checkbox").nth(0).check();
+    await page.getByRole("checkbox").nth(2).check();
+    await page.getByRole("button", { name: "Compare" }).click();
+    await page.getByText("B compared with A").waitFor();
+    assert.ok((await page.locator(".comparison tbody tr").count()) > 3);
+  },
+
+  async "new traces arrive by themselves"({ page, fixture }) {
+    await page.goto(`${fixture.url}/traces`);
+    await page.locator("tbody tr").nth(49).waitFor();
+    const arrived = { ...fixture.traces[0], id: "f".repeat(32), request: "f".repeat(16), name: "GET /just-now" };
+    await page.locator(".live.on").waitFor();
+    await page.waitForFunction(() => document.querySelector(".live.on"));
+    for (const stream of fixture.record.streams) if (stream.name === "traces") stream.send(arrived);
+    await page.getByRole("link", { name: "GET /just-now" }).waitFor();
+  },
+
+  async "a trace is a tree with keys, details and failures"({ page, fixture }) {
+    const trace = fixture.traces.find((each) => each.failed);
+    await page.goto(`${fixture.url}/traces/${trace.id}`);
+    const rows = page.getByRole("treeitem");
+    await rows.first().waitFor();
+    const count = await rows.count();
+    await rows.first().focus();
+    await page.keyboard.press("ArrowLeft");
+    await page.waitForFunction(() => document.querySelectorAll("[role=treeitem]").length === 1);
+    await page.keyboard.press("ArrowRight");
+    await page.waitForFunction((all) => document.querySelectorAll("[role=treeitem]").length === all, count);
+    await page.getByRole("treeitem", { name: /failed$/ }).first().click();
+    await page.getByText("the callee trapped: unreachable").waitFor();
+    await page.getByText("isomer.seam.mode").waitFor();
+    await page.getByRole("complementary").getByRole("link", { name: "Logs of the request" }).click();
+    await page.getByText("the request failed").waitFor();
+    assert.equal(await page.locator(".line").count(), 2);
+  },
+
+  async "logs follow, filter and lead to traces"({ page, fixture }) {
+    await page.goto(`${fixture.url}/logs`);
+    const lines = page.locator(".line");
+    await lines.nth(100).waitFor();
+    for (const stream of fixture.record.streams) if (stream.name === "logs") stream.send({ at_ms: Date.now(), component: "cart", stream: "stdout", text: "<b>a new line</b>" });
+    await page.getByText("<b>a new line</b>").waitFor();
+    await page.waitForFunction(() => {
+      const list = document.querySelector(".lines");
+      return list.scrollHeight - list.scrollTop - list.clientHeight < 2;
+    });
+    await page.getByLabel("Component").selectOption("orders");
+    await page.waitForFunction(() => [...document.querySelectorAll(".line-source")].every((source) => source.textContent === "orders"));
+    await page.getByRole("link", { name: "Logs" }).click();
+    await page.getByRole("button", { name: "show the call stack" }).first().click();
+    await page.getByText("orders::store::insert").first().waitFor();
+    await page.locator(".line-request").first().click();
+    await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+  },
+
+  async "metrics are drawn, and a brush chooses a time range"({ page, fixture }) {
+    await page.goto(`${fixture.url}/metrics`);
+    const charts = page.locator(".chart canvas");
+    await charts.nth(7).waitFor();
+    await page.waitForFunction(() => /\d\/s/.test(document.querySelector(".chart-legend b")?.textContent ?? ""));
+    const box = await page.locator(".chart .u-over").first().boundingBox();
+    await page.mouse.move(box.x + box.width * 0.3, box.y + 40);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.7, box.y + 40, { steps: 4 });
+    await page.mouse.up();
+    await page.getByRole("button", { name: "Follow the present" }).click();
+    await page.getByPlaceholder("Name").fill("process.memory");
+    await page.getByText("The resident memory of the process.").click();
+    await page.getByText(/MiB/).first().waitFor();
+  },
+
+  async "a revision is rolled back after a question"({ page, fixture }) {
+    await page.goto(`${fixture.url}/deployments`);
+    await page.getByRole("button", { name: "Roll back to this" }).nth(1).click();
+    await page.getByRole("dialog").getByPlaceholder("Why (optional)").fill("the cart lost items");
+    await page.getByRole("dialog").getByRole("checkbox").check();
+    await page.getByRole("button", { name: "Roll back", exact: true }).click();
+    await page.getByText("serves requests").waitFor();
+    const sent = JSON.parse(fixture.record.body);
+    assert.deepEqual([sent.to_snapshot, sent.message, sent.revision.length], [true, "the cart lost items", 64]);
+  },
+
+  async "a component is replaced with a file"({ page, fixture }) {
+    await page.goto(`${fixture.url}/deployments`);
+    await page.getByRole("button", { name: "Replace a component" }).click();
+    await page.getByRole("dialog").getByLabel("Component", { exact: true }).selectOption("currency");
+    await page.getByLabel("File of the component").setInputFiles({ name: "currency.wasm", mimeType: "application/wasm", buffer: Buffer.from("abc") });
+    await page.getByRole("button", { name: "Replace", exact: true }).click();
+    await page.getByText("serves requests").waitFor();
+    const digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert.ok(fixture.record.requests.includes(`PUT /v1/blobs/${digest}`));
+    assert.deepEqual(JSON.parse(fixture.record.body), { components: { currency: { digest, bytes: 3 } } });
+  },
+
+  async "keys open pages, and the theme is kept"({ page, fixture }) {
+    await page.goto(`${fixture.url}/map`);
+    await page.getByRole("button", { name: "Component checkout" }).waitFor();
+    for (const [key, title] of [["t", "Traces"], ["l", "Logs"], ["c", "Metrics"], ["d", "Deployments"], ["m", "Map"]]) {
+      await page.keyboard.press("g");
+      await page.keyboard.press(key);
+      await page.getByRole("heading", { name: title, level: 1 }).waitFor();
+    }
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keys" }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Theme: system" }).click();
+    await page.getByRole("button", { name: "Theme: light" }).click();
+    await page.reload();
+    await page.getByRole("button", { name: "Theme: dark" }).waitFor();
+    assert.equal(await page.evaluate(() => getComputedStyle(document.documentElement).colorScheme), "dark");
+  },
+
+  async "an error is shown with its hint"({ page, fixture }) {
+    fixture.record.failing = true;
+    await page.goto(`${fixture.url}/traces`);
+    await page.getByText("the store of traces cannot be read").first().waitFor();
+    await page.getByText("check the disk").first().waitFor();
+    fixture.record.failing = false;
+    await page.getByRole("button", { name: "Try again" }).first().click();
+    await page.locator("tbody tr").nth(9).waitFor();
+  },
+};
+
+/** Takes pictures of all pages, and checks that no page is wider than the window. */
+async function pictures(browser, kind, options) {
+  const fixture = await serve({ upstream, ...options });
+  for (const [size, viewport] of Object.entries(SIZES)) {
+    for (const colorScheme of ["light", "dark"]) {
+      const { page, context, errors } = await open(browser, fixture, { viewport, colorScheme });
+      const trace = fixture.traces.find((each) => each.failed);
+      for (const address of ["map", "map?seam=checkout~payment", "traces", "logs", "metrics", "deployments", ...(trace ? [`traces/${trace.id}`] : [])]) {
+        await page.goto(`${fixture.url}/${address}`);
+        await page.locator(".graph, tbody tr, .line, .chart canvas, .revision, .empty, [role=treeitem]").first().waitFor();
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(overflow <= 0, `${address} is ${overflow} pixels wider than ${size}`);
+        const name = `${address.replace(/[^a-z].*/, "")}${address.includes("?") ? "-seam" : address.includes("/") ? "-one" : ""}`;
+        await page.screenshot({ path: path.join(folder, `dashboard-${name}-${kind}-${size}-${colorScheme}.png`) });
+      }
+      assert.deepEqual(errors, []);
+      await context.close();
+    }
+  }
+  await fixture.close();
+}
+
+async function main() {
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  try {
+    for (const [name, test] of Object.entries(tests)) {
+      const fixture = await serve({ upstream });
+      const opened = await open(browser, fixture);
+      opened.page.setDefaultTimeout(30_000);
+      await test({ ...opened, fixture }).catch((error) => {
+        throw new Error(`${name}: ${error.message}`, { cause: error });
+      });
+      assert.deepEqual(opened.errors, [], name);
+      await opened.context.close();
+      await fixture.close();
+      console.log(`ok: ${name}`);
+    }
+    await pictures(browser, "full", {});
+    await pictures(browser, "empty", { isEmpty: true, isNode: false });
+    await pictures(browser, "node", { appCount: 1000 });
+    console.log("ok: pictures of all pages");
+  } finally {
+    await browser.close();
+    codes.return?.();
+  }
+}
+
+main().then(
+  () => process.exit(0),
+  (error) => {
+    console.error(error);
+    process.exit(1);
+  },
+);
