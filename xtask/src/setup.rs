@@ -40,6 +40,9 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
                 apt_install(&["nodejs", "npm"])?;
             }
             playwright(project)?;
+            if find_program("promtool").is_none() {
+                apt_install(&["prometheus"])?;
+            }
         }
     }
     Ok(())

@@ -15,6 +15,7 @@
 //! | [`Tracer`], [`SpanContext`], [`ActiveSpan`] | recording spans while a request is served |
 //! | [`SamplingPolicy`] | which requests are traced |
 //! | [`semantics`] | the names of spans and the keys of their attributes |
+//! | [`metrics`] | counters, gauges and histograms, with their series |
 //! | [`Level`], [`Levels`] | the importance of log messages, and the filter that operators set |
 //!
 //! Log messages of the platform are `tracing` events. The macros are re-exported ([`error!`], [`warn!`], [`info!`],
@@ -26,6 +27,7 @@ mod event;
 mod hex_ids;
 mod level;
 mod levels;
+pub mod metrics;
 mod random;
 mod recording;
 mod request_id;

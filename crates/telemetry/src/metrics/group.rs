@@ -1,0 +1,131 @@
+//! The series of one app, or those of the process itself.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::buckets::Buckets;
+use super::budget::SeriesBudget;
+use super::cell::{Counter, Gauge};
+use super::descriptor::{MetricDescriptor, MetricKind};
+use super::histogram::Histogram;
+use super::snapshot::{MetricValue, Snapshot};
+use crate::AppIdentity;
+
+/// The maximum number of series of one app.
+pub const SERIES_PER_APP_MAX: usize = 1000;
+
+/// The series of one app, or those of the process itself. Revisions of an app share the group, so totals continue after
+/// a take-over. The default has no registry: its series work, and no snapshot contains them.
+#[derive(Debug, Default)]
+pub struct SeriesGroup {
+    /// The values of the first labels of all series: tenant and app. Empty for the process itself.
+    labels: Vec<Arc<str>>,
+    series: Mutex<BTreeMap<SeriesKey, Cell>>,
+    /// `None` if no snapshot contains the series.
+    budget: Option<Arc<SeriesBudget>>,
+    /// The number of the last look-up of the group, to find the group that has not been used for the longest time.
+    last_used: AtomicU64,
+}
+
+/// The name of the metric, and the values of all labels.
+type SeriesKey = (&'static str, Vec<Arc<str>>);
+
+#[derive(Debug, Clone)]
+enum Cell {
+    Counter(&'static MetricDescriptor, Arc<Counter>),
+    Gauge(&'static MetricDescriptor, Arc<Gauge>),
+    Histogram(&'static MetricDescriptor, Arc<Histogram>),
+}
+
+impl SeriesGroup {
+    pub(crate) fn new(app: Option<&AppIdentity>, budget: Arc<SeriesBudget>) -> Self {
+        let labels = app.map(|app| vec![app.tenant.clone(), app.app.clone()]).unwrap_or_default();
+        Self { labels, series: Mutex::default(), budget: Some(budget), last_used: AtomicU64::new(0) }
+    }
+
+    /// Returns the counter of `metric` with the labels of the group followed by `labels`. Creates it if necessary.
+    ///
+    /// If the number of series has reached its bound, the returned counter works, but no snapshot contains it. The same
+    /// applies to [`gauge`](Self::gauge) and [`histogram`](Self::histogram).
+    pub fn counter(&self, metric: &'static MetricDescriptor, labels: &[&str]) -> Arc<Counter> {
+        debug_assert_eq!(metric.kind, MetricKind::Counter);
+        match self.cell(metric, labels, || Cell::Counter(metric, Arc::default())) {
+            Cell::Counter(_, counter) => counter,
+            _ => Arc::default(),
+        }
+    }
+
+    /// Returns the gauge of `metric` with the labels of the group followed by `labels`. Creates it if necessary.
+    pub fn gauge(&self, metric: &'static MetricDescriptor, labels: &[&str]) -> Arc<Gauge> {
+        debug_assert_eq!(metric.kind, MetricKind::Gauge);
+        match self.cell(metric, labels, || Cell::Gauge(metric, Arc::default())) {
+            Cell::Gauge(_, gauge) => gauge,
+            _ => Arc::default(),
+        }
+    }
+
+    /// Returns the histogram of `metric` with the labels of the group followed by `labels`. Creates it if necessary.
+    pub fn histogram(&self, metric: &'static MetricDescriptor, labels: &[&str]) -> Arc<Histogram> {
+        let buckets = match metric.kind {
+            MetricKind::Histogram(buckets) => buckets,
+            _ => Buckets::REQUEST,
+        };
+        match self.cell(metric, labels, || Cell::Histogram(metric, Arc::new(Histogram::new(buckets)))) {
+            Cell::Histogram(_, histogram) => histogram,
+            _ => Arc::new(Histogram::new(buckets)),
+        }
+    }
+
+    fn cell(&self, metric: &'static MetricDescriptor, labels: &[&str], new: impl FnOnce() -> Cell) -> Cell {
+        let own = labels.iter().map(|label| Arc::<str>::from(*label));
+        let key: SeriesKey = (metric.name, self.labels.iter().cloned().chain(own).collect());
+        debug_assert_eq!(key.1.len(), metric.labels.len(), "{}", metric.name);
+        let mut series = self.series();
+        if let Some(cell) = series.get(&key) {
+            return cell.clone();
+        }
+        let cell = new();
+        if let Some(budget) = &self.budget {
+            if series.len() >= SERIES_PER_APP_MAX {
+                budget.count_refused();
+            } else if budget.reserve() {
+                series.insert(key, cell.clone());
+            }
+        }
+        cell
+    }
+
+    pub(crate) fn touch(&self, number: u64) {
+        self.last_used.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn collect(&self, snapshot: &mut Snapshot) {
+        let cells: Vec<_> = self.series().iter().map(|((_, labels), cell)| (labels.clone(), cell.clone())).collect();
+        for (labels, cell) in cells {
+            match cell {
+                Cell::Counter(metric, counter) => snapshot.push(metric, labels, MetricValue::integer(counter.get())),
+                Cell::Gauge(metric, gauge) => snapshot.push(metric, labels, MetricValue::signed(gauge.get())),
+                Cell::Histogram(metric, histogram) => {
+                    snapshot.push(metric, labels, MetricValue::Histogram(histogram.value()));
+                }
+            }
+        }
+    }
+
+    fn series(&self) -> MutexGuard<'_, BTreeMap<SeriesKey, Cell>> {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SeriesGroup {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.release(self.series.get_mut().unwrap_or_else(PoisonError::into_inner).len());
+        }
+    }
+}
