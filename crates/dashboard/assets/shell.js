@@ -2,9 +2,10 @@
 
 import { html, useEffect, useState } from "./vendor/preact.js";
 import { endSession } from "./lib/api.js";
+import { AppPicker, appId } from "./lib/app-picker.js";
 import { useData } from "./lib/live.js";
 import { Command, Empty, Failure, Icon, Loading } from "./lib/parts.js";
-import { Link, go, pageOf, setQuery, useRoute } from "./lib/router.js";
+import { Link, go, pageOf, useRoute } from "./lib/router.js";
 import { Deployments } from "./pages/deployments.js";
 import { Logs } from "./pages/logs.js";
 import { MapPage } from "./pages/map.js";
@@ -26,7 +27,7 @@ const THEME_ICONS = { system: "system", light: "sun", dark: "moon" };
 /** The interval in milliseconds at which the list of apps is read. */
 const APPS_EVERY_MS = 10_000;
 
-/** @typedef {{tenant: string, name: string, base: string, state: string, version: string, revision: string}} App */
+/** @typedef {import("./lib/app-picker.js").App} App */
 
 export function Shell() {
   const route = useRoute();
@@ -34,7 +35,7 @@ export function Shell() {
   const [isHelpShown, showHelp] = useState(false);
   useKeys(() => showHelp((shown) => !shown));
   const apps = list?.map((app) => ({ ...app, base: `/v1/tenants/${app.tenant}/apps/${app.name}` }));
-  const app = apps?.find((app) => nameOf(app) === route.query.app) ?? apps?.[0];
+  const app = apps?.find((app) => appId(app) === route.query.app) ?? apps?.[0];
   const current = PAGES.find((page) => page.id === route.page) ?? PAGES[0];
   useEffect(() => {
     document.title = app ? `${current.title} · ${app.name} · Isomer` : `${current.title} · Isomer`;
@@ -62,20 +63,17 @@ export function Shell() {
       </nav>
       <header class="topbar">
         <h1>${current.title}</h1>
-        <${AppChoice} apps=${apps} app=${app} />
+        <${AppPicker} apps=${apps} app=${app} />
         <${ThemeSwitch} />
       </header>
       <main id="page" class="page" tabindex="-1">
         ${error && html`<${Failure} error=${error} retry=${reload} />`}
-        ${app ? html`<${current.page} key=${nameOf(app)} app=${app} route=${route} />` : !error && html`<${NoApp} apps=${apps} />`}
+        ${app ? html`<${current.page} key=${appId(app)} app=${app} route=${route} />` : !error && html`<${NoApp} apps=${apps} />`}
       </main>
       ${isHelpShown && html`<${Help} onClose=${() => showHelp(false)} />`}
     </div>
   `;
 }
-
-/** @param {{tenant: string, name: string}} app */
-const nameOf = (app) => `${app.tenant}/${app.name}`;
 
 /** @param {{apps?: App[]}} props */
 const NoApp = ({ apps }) =>
@@ -87,25 +85,6 @@ const NoApp = ({ apps }) =>
         </${Empty}>
       `
     : html`<${Loading} />`;
-
-/** @param {{apps?: App[], app?: App}} props */
-function AppChoice({ apps, app }) {
-  if (!app) return html`<span class="app-name"></span>`;
-  const tenants = new Set(apps.map((each) => each.tenant)).size;
-  const title = (each) => (tenants > 1 ? `${each.tenant} / ${each.name}` : each.name);
-  const name =
-    apps.length === 1
-      ? html`<span class="app-name">${app.name}</span>`
-      : html`
-          <label class="app-name">
-            <span class="hidden">App</span>
-            <select value=${nameOf(app)} onChange=${(event) => setQuery({ app: event.currentTarget.value }, false)}>
-              ${apps.map((each) => html`<option key=${nameOf(each)} value=${nameOf(each)} selected=${each === app}>${title(each)}</option>`)}
-            </select>
-          </label>
-        `;
-  return html`${name}<span class=${`app-state state-${app.state}`}>${app.state}</span><span class="app-version">${app.version}</span>`;
-}
 
 function ThemeSwitch() {
   const [theme, setTheme] = useState(document.documentElement.dataset.theme ?? "system");

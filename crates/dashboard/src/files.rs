@@ -61,6 +61,7 @@ files! {
     "icon.svg"
     "index.html"
     "lib/api.js"
+    "lib/app-picker.js"
     "lib/format.js"
     "lib/graph.js"
     "lib/history.js"

@@ -49,7 +49,8 @@ export function useData(path, everyMs = 0) {
 }
 
 /**
- * Passes the objects of the stream at `path` to `receive`, in batches of one frame. Opens the stream again if it ends.
+ * Passes the objects of the stream at `path` to `receive`, in batches. Opens the stream again if it ends. Closes it while
+ * the page is hidden, because a browser opens only a few connections to one server.
  * @param {string | undefined} path
  * @param {(items: any[]) => void} receive
  * @returns {{isOpen: boolean, error: ApiError | undefined}}
@@ -58,9 +59,10 @@ export function useStream(path, receive) {
   const [state, setState] = useState({ isOpen: false, error: undefined });
   const latest = useRef(receive);
   latest.current = receive;
+  const isHidden = useHidden();
   useEffect(() => {
     setState({ isOpen: false, error: undefined });
-    if (!path) return undefined;
+    if (!path || isHidden) return undefined;
     const control = new AbortController();
     let batch = [];
     let frame = 0;
@@ -95,8 +97,19 @@ export function useStream(path, receive) {
       control.abort();
       clearTimeout(frame);
     };
-  }, [path]);
+  }, [path, isHidden]);
   return state;
+}
+
+/** Whether the page is hidden, for example because another tab is shown. */
+function useHidden() {
+  const [isHidden, setHidden] = useState(document.hidden);
+  useEffect(() => {
+    const update = () => setHidden(document.hidden);
+    document.addEventListener("visibilitychange", update);
+    return () => document.removeEventListener("visibilitychange", update);
+  }, []);
+  return isHidden;
 }
 
 /** Tells the shell that the session has ended. @param {unknown} error */

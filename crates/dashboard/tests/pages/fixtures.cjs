@@ -165,8 +165,8 @@ const app = (tenant, name, more = {}) => ({ tenant, name, hosts: [`${name}.examp
 /** Starts the server. `upstream` is the address of a real dashboard, or a function that responds to a request. */
 async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, isLive = true }) {
   const traces = isEmpty ? [] : summaries(140);
-  const record = { requests: [], steps: 0, streams: new Set() };
-  const apps = appCount > 1 ? Array.from({ length: appCount }, (_, index) => app(`tenant-${Math.floor(index / 4)}`, `app-${index}`, { state: ["loaded", "idle", "idle", "failed"][index % 4] })) : [app("local", "boutique")];
+  const record = { appCount, requests: [], steps: 0, streams: new Set() };
+  const apps = (appCount) => (appCount > 1 ? Array.from({ length: appCount }, (_, index) => app(`tenant-${Math.floor(index / 4)}`, `app-${index}`, { state: ["loaded", "idle", "idle", "failed"][index % 4] })) : [app("local", "boutique")]);
   const json = (response, value, status = 200) => {
     response.writeHead(status, { "content-type": "application/json" });
     response.end(JSON.stringify(value));
@@ -198,7 +198,7 @@ async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, i
       });
       return undefined;
     }
-    if (path === "/v1/apps") return json(response, isEmpty && appCount === 0 ? [] : apps);
+    if (path === "/v1/apps") return json(response, apps(record.appCount));
     if (path === "/app/plan") return json(response, plan());
     if (path === "/app/traces/follow") return isLive ? stream(response, "traces", []) : missing(response, "no");
     if (path === "/app/traces") return json(response, page(traces, url.searchParams));

@@ -184,6 +184,20 @@ const tests = {
     assert.equal(await page.evaluate(() => getComputedStyle(document.documentElement).colorScheme), "dark");
   },
 
+  async "the app is chosen among many"({ page, fixture }) {
+    fixture.record.appCount = 1000;
+    await page.goto(`${fixture.url}/deployments`);
+    await page.getByRole("button", { name: "tenant-0 / app-0" }).click();
+    await page.getByPlaceholder("Search 1,000 apps").fill("app-77");
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "tenant-192 / app-770" }).waitFor();
+    assert.ok(fixture.record.requests.includes("GET /v1/tenants/tenant-192/apps/app-770/revisions"));
+    await page.getByRole("link", { name: "Logs" }).click();
+    assert.ok(page.url().endsWith("/logs?app=tenant-192%2Fapp-770"), "the choice stays on other pages");
+  },
+
   async "an error is shown with its hint"({ page, fixture }) {
     fixture.record.failing = true;
     await page.goto(`${fixture.url}/traces`);
@@ -195,7 +209,36 @@ const tests = {
   },
 };
 
-/** Takes pictures of all pages, and checks that no page is wider than the window. */
+/** Returns the visible texts whose contrast with their background is less than 4.5, as WCAG AA demands. Runs in the page. */
+function lowContrast() {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].map((value) => value / 255);
+  };
+  const over = ([r, g, b, a], below) => [r, g, b].map((value, index) => value * a + below[index] * (1 - a));
+  const luminance = (color) => {
+    const [r, g, b] = color.map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = new Set();
+  for (const element of document.querySelectorAll("body *")) {
+    const texts = [...element.childNodes].filter((node) => node.nodeType === 3 && node.data.trim());
+    if (texts.length === 0 || element.closest("svg, .hidden, .row-bar, noscript, :disabled") || !element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })) continue;
+    const layers = [];
+    for (let at = element; at; at = at.parentElement) layers.unshift(rgba(getComputedStyle(at).backgroundColor));
+    const back = layers.reduce((below, layer) => over(layer, below), [1, 1, 1]);
+    const text = over(rgba(getComputedStyle(element).color), back);
+    const [light, dark] = [luminance(text), luminance(back)].sort((a, b) => b - a);
+    const ratio = (light + 0.05) / (dark + 0.05);
+    if (ratio < 4.5) found.add(`${element.tagName}.${element.className}: ${ratio.toFixed(2)}`);
+  }
+  return [...found];
+}
+
+/** Takes pictures of all pages, and checks the contrast of texts, and that no page is wider than the window. */
 async function pictures(browser, kind, options) {
   const fixture = await serve({ upstream, ...options });
   for (const [size, viewport] of Object.entries(SIZES)) {
@@ -207,6 +250,7 @@ async function pictures(browser, kind, options) {
         await page.locator(".graph, tbody tr, .line, .chart canvas, .revision, .empty, [role=treeitem]").first().waitFor();
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${address} is ${overflow} pixels wider than ${size}`);
+        assert.deepEqual(await page.evaluate(lowContrast), [], `contrast of ${address} (${colorScheme})`);
         const name = `${address.replace(/[^a-z].*/, "")}${address.includes("?") ? "-seam" : address.includes("/") ? "-one" : ""}`;
         await page.screenshot({ path: path.join(folder, `dashboard-${name}-${kind}-${size}-${colorScheme}.png`) });
       }
