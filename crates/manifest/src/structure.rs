@@ -3,6 +3,8 @@
 //! Invalid parts are reported and removed, so that the rest can be read and checked. All keys come from the schema of
 //! `raw.rs` or `node_file/raw.rs`.
 
+use std::collections::BTreeMap;
+
 use isomer_diagnostics::{Diagnostic, Span, nearest};
 use serde_json::Value;
 use toml::Spanned;
@@ -33,6 +35,7 @@ impl Check<'_> {
         if table.is_empty() && schema.get("minProperties").is_some() {
             self.empty(schema, at);
         }
+        let entries = entries_of_tables(table, schema);
         for (key, mut value) in std::mem::take(table) {
             let name = key.get_ref().to_string();
             let key_span = Span::from(key.span());
@@ -44,7 +47,7 @@ impl Check<'_> {
                     }
                     self.path.pop();
                 }
-                None => meant_keys.extend(self.unknown(&name, key_span, &value, schema)),
+                None => meant_keys.extend(self.unknown(&name, key_span, &value, schema, &entries)),
             }
         }
         for key in required(schema) {
@@ -95,7 +98,15 @@ impl Check<'_> {
     }
 
     /// Reports an unknown key. Returns the known key with the most similar name, if one is similar enough.
-    fn unknown(&mut self, name: &str, at: Span, value: &Spanned<DeValue<'_>>, schema: &Value) -> Option<String> {
+    /// `entries` are the [`entries_of_tables`] of the table that contains the key.
+    fn unknown(
+        &mut self,
+        name: &str,
+        at: Span,
+        value: &Spanned<DeValue<'_>>,
+        schema: &Value,
+        entries: &BTreeMap<String, String>,
+    ) -> Option<String> {
         let place = self.place();
         let known: Vec<&str> = keys(schema).map(|(key, _)| key).collect();
         let near = nearest(name, known.iter().copied());
@@ -103,11 +114,13 @@ impl Check<'_> {
             .code("unknown-key")
             .at(at, "")
             .hint_if(near.map(|near| format!("did you mean `{near}`?")));
-        let below =
-            keys(schema).find(|(_, below)| below.get("properties").is_some_and(|keys| keys.get(name).is_some()));
+        let below = keys(schema)
+            .find(|(_, below)| below.get("properties").is_some_and(|keys| keys.get(name).is_some()))
+            .map(|(table, _)| table)
+            .or_else(|| entries.get(name).map(String::as_str));
         if near.is_none() {
             diagnostic = match below {
-                Some((table, _)) => diagnostic.hint(format!("the key belongs to `{table}`: write `{table}.{name}`")),
+                Some(table) => diagnostic.hint(format!("the key belongs to `{table}`: write `{table}.{name}`")),
                 None => diagnostic.hint(format!("{place} can have `{}`", known.join("`, `"))),
             };
         }
@@ -200,6 +213,16 @@ impl Check<'_> {
         }
         shown
     }
+}
+
+/// Returns the entries of the tables in `table` whose keys are names that the author chooses (`components`), each with
+/// the key of its table.
+fn entries_of_tables(table: &DeTable<'_>, schema: &Value) -> BTreeMap<String, String> {
+    let named = keys(schema).filter(|(_, below)| any_property(below).is_some());
+    let entries = named.filter_map(|(key, _)| Some((key, table.get(key)?.get_ref().as_table()?)));
+    entries
+        .flat_map(|(key, table)| table.keys().map(move |name| (name.get_ref().to_string(), key.to_owned())))
+        .collect()
 }
 
 /// Returns whether the value has the type that `schema` requires and, if it is a whole number, is within the bounds

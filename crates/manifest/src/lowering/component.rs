@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use isomer_diagnostics::{Diagnostic, Span};
+use isomer_diagnostics::{Diagnostic, Span, nearest};
 use isomer_ids::ComponentName;
 use isomer_ids::InvalidText;
 
@@ -119,10 +119,20 @@ impl Lowering<'_> {
             (None, None, None) => Diagnostic::error(format!("component `{name}` has no source"))
                 .code("no-source")
                 .at(at, "where do its bytes come from?")
+                .hint_if(self.component_like(name).map(|near| format!("did you mean `{near}`?")))
                 .hint("add `cargo = \"DIR\"`, or `wasm = \"FILE.wasm\"`, or `command = \"…\"` with `wasm`"),
         };
         self.report(problem);
         None
+    }
+
+    /// Returns the component with a source whose name is most similar to `name`, which has no source. A misspelt name
+    /// in the header of a table (`[components.helo.grants]`) adds a component without a source.
+    fn component_like(&self, name: &str) -> Option<&str> {
+        let has_source =
+            |other: &str| ["cargo", "wasm", "command"].iter().any(|key| self.places.has(&["components", other, key]));
+        let others = self.declared.iter().map(String::as_str).filter(|other| *other != name && has_source(other));
+        nearest(name, others)
     }
 
     fn inputs(&mut self, name: &str, raw: &[Spanned<PathText>]) -> Vec<PathBuf> {

@@ -152,7 +152,8 @@ impl Lowering<'_> {
     fn check_health(&mut self, health: Option<&Spanned<String>>, components: &BTreeMap<ComponentName, Component>) {
         let Some(health) = health else { return };
         let mut routes = components.values().flat_map(|component| &component.routes);
-        if !routes.any(|route| route.value.matches(&health.value)) {
+        let is_served = routes.any(|route| route.value.matches(&health.value));
+        if !is_served && self.is_complete(components) {
             self.report(
                 Diagnostic::error(format!("no component has a route for `{}`", health.value))
                     .code("health-without-route")
@@ -160,6 +161,12 @@ impl Lowering<'_> {
                     .hint("use a path that a route matches"),
             );
         }
+    }
+
+    /// Returns whether no component was left out because of an error. Otherwise, the app lacks grants and routes that
+    /// the manifest contains, so their absence is not reported.
+    fn is_complete(&self, components: &BTreeMap<ComponentName, Component>) -> bool {
+        components.len() == self.declared.len()
     }
 
     /// Resolves a reference to a component, or reports that the component does not exist. `what` describes the entry

@@ -102,7 +102,7 @@ impl Lowering<'_> {
 
     /// Checks that every granted secret has a source, and that every secret is granted to a component.
     pub(super) fn check_secrets(&mut self, components: &BTreeMap<ComponentName, Component>, secrets: &Secrets) {
-        let mut granted: BTreeSet<&str> = BTreeSet::new();
+        let mut granted: BTreeSet<&String> = BTreeSet::new();
         for (component, secret) in components
             .iter()
             .flat_map(|(name, component)| component.grants.secrets.iter().map(move |secret| (name, secret)))
@@ -132,16 +132,24 @@ impl Lowering<'_> {
             };
             self.report(diagnostic);
         }
-        for name in
-            secrets.keys().filter(|name| SecretName::new(&name.value).is_ok() && !granted.contains(name.value.as_str()))
+        if !self.is_complete(components) {
+            return;
+        }
+        for name in secrets.keys().filter(|name| SecretName::new(&name.value).is_ok() && !granted.contains(&name.value))
         {
+            // A secret that is granted under a similar name was misspelt in one of the two places.
+            let undefined = granted.iter().filter(|granted| !secrets.contains_key(**granted));
+            let hint = match nearest(&name.value, undefined.map(|granted| granted.as_str())) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    format!("add `grants.secrets = [\"{name}\"]` to the component that needs it, or remove the secret")
+                }
+            };
             self.report(
                 Diagnostic::warning(format!("the secret `{name}` is granted to no component"))
                     .code("unused-secret")
                     .at(name.span, "no component can read it")
-                    .hint(format!(
-                        "add `grants.secrets = [\"{name}\"]` to the component that needs it, or remove the secret"
-                    )),
+                    .hint(hint),
             );
         }
     }
@@ -154,6 +162,9 @@ impl Lowering<'_> {
     ) {
         let granted: BTreeSet<&StoreName> =
             components.values().flat_map(|component| &component.grants.sql).map(|store| &store.value).collect();
+        if !self.is_complete(components) {
+            return;
+        }
         for name in stores.keys().filter(|name| !granted.contains(&name.value)) {
             let near = nearest(name.value.as_str(), granted.iter().map(|store| store.as_str()));
             let hint = match near {
