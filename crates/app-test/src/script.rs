@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
-use isomer_manifest::{OutboundHost, Spanned};
+use isomer_manifest::{OutboundHost, Spanned, unclosed_value};
 use isomer_project::{shown, toml_to_json};
 use regex_lite::Regex;
 use serde::Deserialize;
@@ -205,6 +205,9 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
 /// Returns all errors in the file, or only the first one if the file is not valid TOML or has unknown keys.
 pub(crate) fn parse(source: SourceFile, secrets: &BTreeSet<&str>) -> Result<Script, Vec<Diagnostic>> {
     let raw = toml::from_str::<RawScript>(source.text()).map_err(|error| {
+        if let Some(error) = unclosed_value(source.text()).filter(|_| source.text().parse::<toml::Table>().is_err()) {
+            return vec![error.in_source(&source)];
+        }
         let span = error.span().map(Span::from).unwrap_or_default();
         let message = error.message().lines().next().unwrap_or("the file cannot be parsed").to_owned();
         vec![Diagnostic::error(message).code("script").at(span, "").in_source(&source)]

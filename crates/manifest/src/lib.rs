@@ -25,6 +25,7 @@ mod route;
 mod schema;
 mod spanned;
 mod structure;
+mod unclosed;
 mod units;
 
 pub use address::LinkAddress;
@@ -40,6 +41,7 @@ pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};
 pub use schema::schema_json;
 pub use spanned::Spanned;
+pub use unclosed::unclosed_value;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// The file name of an app's manifest.

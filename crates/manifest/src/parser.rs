@@ -15,7 +15,7 @@ use crate::lowering::{Places, lower};
 use crate::model::App;
 use crate::raw::RawManifest;
 use crate::schema::SCHEMA;
-use crate::structure;
+use crate::{structure, unclosed};
 
 /// A parsed manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +72,11 @@ const SYNTAX_ERRORS_MAX: usize = 4 * FINDINGS_MAX;
 /// Returns the first syntax error of each line. Further errors on the same line are mostly consequences of the first.
 pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings {
     let mut found: BTreeMap<usize, Diagnostic> = BTreeMap::new();
+    // After a value that is not closed, the parser reports an error for almost every line. Only the cause is reported.
+    let start_of = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+    let unclosed = unclosed::find(text);
+    let (errors, consequences): (Vec<_>, Vec<_>) =
+        errors.iter().partition(|error| unclosed.is_none_or(|value| start_of(error) < value.at.start));
     for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
         let mut span = error.span().map(Span::from).unwrap_or_default();
         // The span of an error can be empty or at the end of the text. It is changed so that it contains a character.
@@ -108,6 +113,10 @@ pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings 
     let mut found = Findings::from(found.into_values().collect::<Vec<_>>());
     for _ in errors.iter().skip(SYNTAX_ERRORS_MAX) {
         found.push(Diagnostic::error("further syntax errors"));
+    }
+    if let Some(value) = unclosed {
+        let next = consequences.first().and_then(|error| error.span()).map(Span::from);
+        found.push(value.diagnostic(next, text));
     }
     found
 }
