@@ -220,6 +220,9 @@ pub enum BuildError {
 impl BuildError {
     /// Returns hints for the user, one line each.
     pub fn hints(&self) -> Vec<String> {
+        if let Some(package) = self.output().and_then(missing_wit_package) {
+            return vec![wit_hint(package)];
+        }
         match self {
             Self::Toolchain(error) => error.hints(),
             Self::NoPackage { .. } => {
@@ -283,7 +286,45 @@ pub struct PathError {
     pub source: std::io::Error,
 }
 
+/// Returns the WIT package that a generator of bindings did not find, from the `output` of a build. All generators that
+/// use the crate `wit-parser` print the same message.
+fn missing_wit_package(output: &str) -> Option<&str> {
+    let named = output.split("package '").skip(1).filter_map(|rest| rest.split_once('\''));
+    named.filter(|(_, rest)| rest.starts_with(" not found")).map(|(name, _)| name).next()
+}
+
+/// Returns the hint for a WIT package that is missing. `isomer wit` writes only packages of the platform.
+fn wit_hint(package: &str) -> String {
+    if package.starts_with("wasi:") || package.starts_with("isomer:") {
+        format!(
+            "to write the platform's packages that the app's worlds use, such as `{package}`, into wit/deps: isomer wit"
+        )
+    } else {
+        format!("put the WIT files of `{package}` into a folder in wit/deps")
+    }
+}
+
 fn list(components: &[ComponentName]) -> String {
     let names: Vec<String> = components.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_wit_package_has_a_hint() {
+        let hints =
+            |output: &str| BuildError::Dependency { package: "x".to_owned(), output: output.to_owned() }.hints();
+        let output = "error: failed to resolve directory while parsing WIT for path [/a/wit]\n\n\
+            Caused by:\n    package 'wasi:keyvalue@0.2.0-draft2' not found. known packages:\n        app:hello\n\n\
+            \x20        --> /a/wit/app.wit:4:10\n";
+        assert!(hints(output)[0].ends_with("`wasi:keyvalue@0.2.0-draft2`, into wit/deps: isomer wit"), "{output}");
+        assert_eq!(
+            hints("package 'shop:parts' not found"),
+            ["put the WIT files of `shop:parts` into a folder in wit/deps"]
+        );
+        assert_eq!(hints("error: package 'a' and 'b' not found"), [""; 0]);
+    }
 }

@@ -70,6 +70,10 @@ fn every_template_builds_and_responds() {
         assert_eq!(server.get("/ann"), (200, answer.to_owned()), "{template}");
         drop(server);
         use_a_store(&app, template);
+        let mut build = workspace.command(&["build"]);
+        let failed = build.current_dir(&app).env("CARGO_TARGET_DIR", home.target()).output().unwrap();
+        let printed = String::from_utf8_lossy(&failed.stderr);
+        assert!(printed.contains("such as `wasi:keyvalue@0.2.0-draft2`, into wit/deps: isomer wit\n"), "{printed}");
         let wit = workspace.run(&["wit", app.to_str().unwrap()]);
         assert!(wit.contains("wasi-keyvalue-0.2.0-draft2"), "{wit}");
         let mut build = workspace.command(&["build"]);
