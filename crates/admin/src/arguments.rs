@@ -216,10 +216,10 @@ mod tests {
         assert_eq!((query.lines, query.follow), (Some(7), true));
         // Names of tenants that could also be parsed as booleans.
         for name in ["true", "false"] {
-            let query = given(&format!("tenant={name}")).query::<crate::operations::AppsQuery>().unwrap();
+            let query = given(&format!("tenant={name}")).query::<crate::app_operations::AppsQuery>().unwrap();
             assert_eq!(query.tenant.unwrap().as_str(), name);
         }
-        assert!(given("tenant=7").query::<crate::operations::AppsQuery>().is_err());
+        assert!(given("tenant=7").query::<crate::app_operations::AppsQuery>().is_err());
         for bad in ["lines=-1", "lines=x", "follow=yes", "folow=true", "lines=1&lines=2"] {
             let problem = given(bad).query::<isomer_api::LogQuery>().unwrap_err();
             assert_eq!(problem.kind, ProblemKind::BadRequest, "{bad}");

@@ -227,7 +227,9 @@ impl Client {
     pub async fn logs(&self, tenant: &TenantName, app: &AppName, query: &LogQuery) -> Result<ClientLines, ClientError> {
         let lines = query.lines.map(|lines| format!("&lines={lines}")).unwrap_or_default();
         let access = if query.access { "&access=true" } else { "" };
-        let path = format!("{}?follow={}{lines}{access}", of_app(routes::LOGS, tenant, app), query.follow);
+        let request =
+            query.request.as_ref().map(|request| format!("&request={}", encoded(request))).unwrap_or_default();
+        let path = format!("{}?follow={}{lines}{access}{request}", of_app(routes::LOGS, tenant, app), query.follow);
         let response = self.send(Method::GET, path, None, empty()).await?;
         if response.status() != StatusCode::OK {
             return Err(self.refused(response).await);
@@ -251,13 +253,18 @@ fn of_app(route: &str, tenant: &TenantName, app: &AppName) -> String {
 /// Returns the path of a secret. An invalid name is sent unchanged, so that the node responds with a description of the
 /// problem.
 fn of_secret(tenant: &TenantName, name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
+    of_tenant(routes::SECRET, tenant).replace("{secret}", &encoded(name))
+}
+
+/// Returns `text` in the form in which a path or a query can contain it.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"_-".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
             encoded.push_str(&format!("%{byte:02X}"));
         }
     }
-    of_tenant(routes::SECRET, tenant).replace("{secret}", &encoded)
+    encoded
 }

@@ -2,9 +2,10 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`admin`] | the operations that a node implements for the API |
+//! | [`app_api`] | the operations that every process with an admin API implements: a node, `isomer run` and `isomer dev` |
+//! | [`admin`] | the operations that only a node implements |
 //! | [`address`] | the addresses at which a node serves the API |
-//! | `operation`, `operations` | an operation; the table of all operations, from which the router, the checks and the OpenAPI document are derived |
+//! | `operation`, `operations`, `app_operations` | an operation; the tables of all operations, from which the router, the checks and the OpenAPI document are derived |
 //! | [`openapi`] | the OpenAPI document |
 //! | [`server`], `listener`, `connection_registry` | connections and their limits |
 //! | `service`, `arguments`, `body` | responding to a request |
@@ -28,6 +29,8 @@
 mod access_rule;
 pub mod address;
 pub mod admin;
+pub mod app_api;
+mod app_operations;
 mod arguments;
 pub mod audit;
 mod body;
@@ -48,12 +51,13 @@ mod tenant_limits;
 pub mod token;
 
 pub use address::{AdminAddress, InvalidAddress};
-pub use admin::{Admin, AdminReply, LogLines, UploadBody};
+pub use admin::{Admin, UploadBody};
+pub use app_api::{AdminReply, AppApi, LogLines};
 pub use audit::{AUDIT_FILE, AuditError, AuditLog};
 pub use caller::Caller;
 pub use client::{Client, ClientError};
 pub use listener::{AdminSocket, ListenError};
-pub use node_address::NodeAddress;
+pub use node_address::{NodeAddress, URL_FILE, write_url};
 pub use operations::BLOB_BYTES_MAX;
 pub use server::{AdminLimits, AdminServer, AdminService};
 pub use token::{TOKEN_FILE, Token, TokenError};

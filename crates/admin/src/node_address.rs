@@ -1,11 +1,19 @@
 //! The address of a node in the form in which users of a client write it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use http::Uri;
 
 use crate::address::AdminAddress;
+
+/// The file in a data directory that contains the URL of the process's admin API.
+pub const URL_FILE: &str = "admin.url";
+
+/// The maximum size in bytes of [`URL_FILE`].
+const URL_BYTES_MAX: u64 = 4 << 10;
 
 /// The address of a node, as a user of a client writes it. Unlike [`crate::address::AdminAddress`], it may have a host
 /// name, because the node may be behind a tunnel or a proxy.
@@ -32,6 +40,17 @@ impl NodeAddress {
         (is_whole && !host.contains('@')).then(|| Self::Tcp(format!("{}:{port}", authority.host())))
     }
 
+    /// Reads the address from the data directory `data`, in which the process has written it.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or contains no address.
+    pub fn read_from(data: &Path) -> io::Result<Self> {
+        let file = File::open(data.join(URL_FILE))?;
+        let mut text = String::new();
+        file.take(URL_BYTES_MAX).read_to_string(&mut text)?;
+        Self::parse(text.trim()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it contains no address"))
+    }
+
     /// Returns whether the address is on this machine, so that no other machine can read the traffic.
     #[must_use]
     pub fn is_local(&self) -> bool {
@@ -43,6 +62,16 @@ impl NodeAddress {
             }
         }
     }
+}
+
+/// Writes the URL of an admin API to the data directory `data`. The file never contains only a part of the URL.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_url(data: &Path, url: &str) -> io::Result<()> {
+    let new = data.join(format!("{URL_FILE}.new"));
+    std::fs::write(&new, format!("{url}\n"))?;
+    std::fs::rename(&new, data.join(URL_FILE))
 }
 
 impl From<&AdminAddress> for NodeAddress {

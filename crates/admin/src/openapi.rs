@@ -16,21 +16,23 @@ Requests from browsers (with the header `Origin`) and requests for other host na
 To deploy, a client requests which parts of a release the node lacks (`missing`), \
 uploads these parts (`put-blob`), then deploys the same release (`deploy`).";
 
-/// Returns the OpenAPI document of the admin API.
-///
-/// # Panics
-/// Never, because schemas are plain data.
+/// Returns the OpenAPI document of a node's admin API.
 #[must_use]
 pub fn document() -> Value {
+    document_of(&operations::all())
+}
+
+/// Returns the OpenAPI document of an admin API that has these operations.
+pub(crate) fn document_of<A: ?Sized>(operations: &[Operation<A>]) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
     let mut generator = settings.into_generator();
     let mut paths = Map::new();
-    for operation in operations::all() {
+    for operation in operations {
         let path = paths.entry(operation.path).or_insert_with(|| parameters_of(operation.path, &mut generator));
-        path[operation.method.as_str().to_ascii_lowercase()] = describe(&operation, &mut generator);
+        path[operation.method.as_str().to_ascii_lowercase()] = describe(operation, &mut generator);
     }
     let problem = generator.subschema_for::<isomer_api::ApiProblem>();
     let responses = json!({
@@ -76,7 +78,7 @@ fn path_parameter(name: &str, generator: &mut SchemaGenerator) -> Value {
     json!({ "name": name, "in": "path", "required": true, "schema": schema })
 }
 
-fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+fn describe<A: ?Sized>(operation: &Operation<A>, generator: &mut SchemaGenerator) -> Value {
     let (status, mut answer) = match operation.output {
         Output::Nothing => ("204", json!({ "description": "Done." })),
         Output::Document => {

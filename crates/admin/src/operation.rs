@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{BoxStream, Stream, StreamExt as _};
 use http::Method;
-use isomer_api::{ApiProblem, LogQuery};
+use isomer_api::ApiProblem;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::access_rule::AccessRule;
-use crate::admin::{Admin, AdminReply, LogLines};
+use crate::app_api::AdminReply;
 use crate::arguments::{Arguments, PathNames};
 
 /// The default maximum size in bytes of a JSON body. [`Operation::at_most`] sets another maximum.
@@ -23,8 +25,8 @@ pub(crate) const JSON_BYTES_MAX: u64 = 256 << 10;
 /// A function that generates the schema of a type.
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// An operation of the API.
-pub(crate) struct Operation {
+/// An operation of the API, which calls a function of `A`.
+pub(crate) struct Operation<A: ?Sized> {
     /// The operation's name in the OpenAPI document and in the audit log.
     pub(crate) id: &'static str,
     pub(crate) method: Method,
@@ -39,20 +41,20 @@ pub(crate) struct Operation {
     /// The callers that may call the operation. [`Operation::open_to`] sets another rule than the default
     /// [`AccessRule::Node`].
     pub(crate) rule: AccessRule,
-    pub(crate) run: Run,
+    pub(crate) run: Run<A>,
 }
 
 /// A function that checks the arguments of an operation, and returns the operation ready to run.
-type Run = Box<dyn Fn(Arc<dyn Admin>, &PathNames, Arguments) -> Result<PreparedOperation, ApiProblem> + Send + Sync>;
+type Run<A> = Box<dyn Fn(Arc<A>, &PathNames, Arguments) -> Result<PreparedOperation, ApiProblem> + Send + Sync>;
 
 /// A function that implements an operation whose only arguments are the names in its path.
-type PlainFn<A> = fn(Arc<dyn Admin>, &PathNames) -> Result<AdminReply<A>, ApiProblem>;
+type PlainFn<R, A> = fn(Arc<A>, &PathNames) -> Result<AdminReply<R>, ApiProblem>;
 /// A function that implements an operation without a result.
-type EmptyFn = fn(Arc<dyn Admin>, &PathNames, Arguments) -> Result<AdminReply<()>, ApiProblem>;
+type EmptyFn<A> = fn(Arc<A>, &PathNames, Arguments) -> Result<AdminReply<()>, ApiProblem>;
 /// A function that implements an operation with a query.
-type QueryFn<Q, A> = fn(Arc<dyn Admin>, &PathNames, Q) -> Result<AdminReply<A>, ApiProblem>;
+type QueryFn<Q, R, A> = fn(Arc<A>, &PathNames, Q) -> Result<AdminReply<R>, ApiProblem>;
 /// A function that implements an operation with a query or a JSON body. It also returns the details for the audit log.
-type AuditedFn<Q, A> = fn(Arc<dyn Admin>, &PathNames, Q) -> Result<(AdminReply<A>, Value), ApiProblem>;
+type AuditedFn<Q, R, A> = fn(Arc<A>, &PathNames, Q) -> Result<(AdminReply<R>, Value), ApiProblem>;
 
 /// An operation with checked arguments that has not started yet.
 pub(crate) struct PreparedOperation {
@@ -97,12 +99,13 @@ pub(crate) enum Output {
 pub(crate) enum OperationResult {
     Nothing,
     Json(Value),
-    Lines(LogLines),
+    /// JSON objects, each with a newline.
+    Lines(BoxStream<'static, Bytes>),
     /// The OpenAPI document.
     Document,
 }
 
-impl Operation {
+impl<A: ?Sized> Operation<A> {
     pub(crate) fn changes(mut self) -> Self {
         self.changes = true;
         self
@@ -131,21 +134,21 @@ fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// Creates an operation whose only arguments are the names in its path.
-pub(crate) fn plain<A: JsonSchema + Serialize + 'static>(
+pub(crate) fn plain<R: JsonSchema + Serialize + 'static, A: ?Sized + 'static>(
     id: &'static str,
     method: Method,
     path: &'static str,
     about: &'static str,
-    run: PlainFn<A>,
-) -> Operation {
-    let run: Run = Box::new(move |admin, named, _| Ok(work(run(admin, named)?, Value::Null)));
+    run: PlainFn<R, A>,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(move |admin, named, _| Ok(work(run(admin, named)?, Value::Null)));
     Operation {
         id,
         method,
         path,
         about,
         input: Input::Nothing,
-        output: Output::Json(schema_of::<A>),
+        output: Output::Json(schema_of::<R>),
         changes: false,
         rule: AccessRule::Node,
         run,
@@ -153,14 +156,14 @@ pub(crate) fn plain<A: JsonSchema + Serialize + 'static>(
 }
 
 /// Creates an operation without a response body.
-pub(crate) fn empty(
+pub(crate) fn empty<A: ?Sized + 'static>(
     id: &'static str,
     method: Method,
     path: &'static str,
     about: &'static str,
-    run: EmptyFn,
-) -> Operation {
-    let run: Run = Box::new(move |admin, named, given| Ok(nothing(run(admin, named, given)?, Value::Null)));
+    run: EmptyFn<A>,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(move |admin, named, given| Ok(nothing(run(admin, named, given)?, Value::Null)));
     Operation {
         id,
         method,
@@ -175,14 +178,18 @@ pub(crate) fn empty(
 }
 
 /// Creates an operation with a JSON body. `run` also returns the details for the audit log.
-pub(crate) fn json_in<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + Serialize + 'static>(
+pub(crate) fn json_in<
+    Q: JsonSchema + DeserializeOwned + 'static,
+    R: JsonSchema + Serialize + 'static,
+    A: ?Sized + 'static,
+>(
     id: &'static str,
     method: Method,
     path: &'static str,
     about: &'static str,
-    run: AuditedFn<Q, A>,
-) -> Operation {
-    let run: Run = Box::new(move |admin, named, given| {
+    run: AuditedFn<Q, R, A>,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(move |admin, named, given| {
         let (reply, details) = run(admin, named, given.json()?)?;
         Ok(work(reply, details))
     });
@@ -193,7 +200,7 @@ pub(crate) fn json_in<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema 
         path,
         about,
         input,
-        output: Output::Json(schema_of::<A>),
+        output: Output::Json(schema_of::<R>),
         changes: false,
         rule: AccessRule::Node,
         run,
@@ -201,27 +208,31 @@ pub(crate) fn json_in<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema 
 }
 
 /// Creates an operation with a query.
-pub(crate) fn query<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + Serialize + 'static>(
+pub(crate) fn query<
+    Q: JsonSchema + DeserializeOwned + 'static,
+    R: JsonSchema + Serialize + 'static,
+    A: ?Sized + 'static,
+>(
     id: &'static str,
     method: Method,
     path: &'static str,
     about: &'static str,
-    run: QueryFn<Q, A>,
-) -> Operation {
-    let run: Run = Box::new(move |admin, named, given| Ok(work(run(admin, named, given.query()?)?, Value::Null)));
-    let (input, output) = (Input::Query(schema_of::<Q>), Output::Json(schema_of::<A>));
+    run: QueryFn<Q, R, A>,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(move |admin, named, given| Ok(work(run(admin, named, given.query()?)?, Value::Null)));
+    let (input, output) = (Input::Query(schema_of::<Q>), Output::Json(schema_of::<R>));
     Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
 }
 
 /// Creates an operation with a query and without a response body.
-pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static>(
+pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static, A: ?Sized + 'static>(
     id: &'static str,
     method: Method,
     path: &'static str,
     about: &'static str,
-    run: AuditedFn<Q, ()>,
-) -> Operation {
-    let run: Run = Box::new(move |admin, named, given| {
+    run: AuditedFn<Q, (), A>,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(move |admin, named, given| {
         let (reply, details) = run(admin, named, given.query()?)?;
         Ok(nothing(reply, details))
     });
@@ -238,22 +249,30 @@ pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static>(
     }
 }
 
-/// Creates the operation that returns lines of a log.
-pub(crate) fn lines(id: &'static str, method: Method, path: &'static str, about: &'static str) -> Operation {
-    let run: Run = Box::new(|admin, named, given| {
-        let reply = admin.logs(named.tenant()?, named.app()?, given.query()?);
-        Ok(PreparedOperation {
-            details: Value::Null,
-            answer: reply.map(|lines| lines.map(OperationResult::Lines)).boxed(),
-        })
+/// Creates an operation with a query that returns a stream of JSON objects, one per line.
+pub(crate) fn lines<
+    Q: JsonSchema + DeserializeOwned + 'static,
+    S: Stream<Item: JsonSchema + Serialize> + Send + 'static,
+    A: ?Sized + 'static,
+>(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    run: QueryFn<Q, S, A>,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(move |admin, named, given| {
+        let reply = run(admin, named, given.query()?)?;
+        let answer = reply.map(|items| Ok(OperationResult::Lines(items?.map(|item| json_line(&item)).boxed())));
+        Ok(PreparedOperation { details: Value::Null, answer: answer.boxed() })
     });
-    let (input, output) = (Input::Query(schema_of::<LogQuery>), Output::Lines(schema_of::<isomer_api::LogLine>));
+    let (input, output) = (Input::Query(schema_of::<Q>), Output::Lines(schema_of::<S::Item>));
     Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
 }
 
 /// Creates the operation that returns the OpenAPI document. It does not call the node.
-pub(crate) fn document(id: &'static str, path: &'static str, about: &'static str) -> Operation {
-    let run: Run = Box::new(|_, _, _| {
+pub(crate) fn document<A: ?Sized + 'static>(id: &'static str, path: &'static str, about: &'static str) -> Operation<A> {
+    let run: Run<A> = Box::new(|_, _, _| {
         let answer = async { Ok(OperationResult::Document) }.boxed();
         Ok(PreparedOperation { details: Value::Null, answer })
     });
@@ -270,7 +289,7 @@ pub(crate) fn document(id: &'static str, path: &'static str, about: &'static str
     }
 }
 
-fn work<A: Serialize + 'static>(reply: AdminReply<A>, details: Value) -> PreparedOperation {
+fn work<R: Serialize + 'static>(reply: AdminReply<R>, details: Value) -> PreparedOperation {
     let answer = reply.map(|given| {
         let value = serde_json::to_value(given?).expect("the result of an operation is plain data");
         Ok(OperationResult::Json(value))
@@ -280,6 +299,12 @@ fn work<A: Serialize + 'static>(reply: AdminReply<A>, details: Value) -> Prepare
 
 fn nothing(reply: AdminReply<()>, details: Value) -> PreparedOperation {
     PreparedOperation { details, answer: reply.map(|done| done.map(|()| OperationResult::Nothing)).boxed() }
+}
+
+fn json_line(item: &impl Serialize) -> Bytes {
+    let mut text = serde_json::to_vec(item).expect("an item of a stream is plain data");
+    text.push(b'\n');
+    text.into()
 }
 
 /// Returns the names of the path parameters: those in braces.

@@ -1,4 +1,4 @@
-//! The table of all operations of the admin API. The server routes requests by this table, and the OpenAPI document is
+//! The table of all operations of a node's admin API. The server routes requests by this table, and the OpenAPI document is
 //! generated from it.
 
 use std::sync::Arc;
@@ -7,20 +7,22 @@ use futures::future::FutureExt as _;
 use http::Method;
 use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
 use isomer_api::{
-    ApiProblem, AppInfo, CreatedToken, DeployReport, MissingParts, NodeStatus, ProblemKind, Release, RevisionInfo,
-    RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest, TokenRole, routes,
+    ApiProblem, AppInfo, CreatedToken, DeployReport, MissingParts, ProblemKind, Release, RevisionInfo, RollbackRequest,
+    StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest, TokenRole, routes,
 };
-use isomer_ids::{SECRET_BYTES_MAX, TenantName};
+use isomer_ids::SECRET_BYTES_MAX;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access_rule::AccessRule;
-use crate::admin::{Admin, AdminReply};
+use crate::admin::Admin;
+use crate::app_api::AdminReply;
+use crate::app_operations;
 use crate::arguments::PathNames;
 use crate::audit::now_ms;
 use crate::caller::Caller;
-use crate::operation::{Input, Operation, document, empty, json_in, lines, plain, query, query_only};
+use crate::operation::{Input, Operation, empty, json_in, plain, query_only};
 use crate::token::Token;
 
 /// The maximum size in bytes of one part of a release.
@@ -28,14 +30,6 @@ pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 
 /// The maximum size in bytes of a release as JSON: the manifest, and the name, digest and size of each part.
 const RELEASE_BYTES_MAX: u64 = 2 * MANIFEST_BYTES_MAX as u64 + 1280 * PARTS_MAX as u64;
-
-/// The query of the operation `apps`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AppsQuery {
-    /// Return only the apps of this tenant. By default, all apps are returned.
-    pub(crate) tenant: Option<TenantName>,
-}
 
 /// The query of the operation `remove`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -53,31 +47,25 @@ pub(crate) struct RemoveSecretQuery {
     force: bool,
 }
 
-/// Returns all operations, in their order in the OpenAPI document.
-pub(crate) fn all() -> Vec<Operation> {
+/// Returns all operations of a node.
+pub(crate) fn all() -> Vec<Operation<dyn Admin>> {
+    type A = dyn Admin;
     let get = Method::GET;
     let (put, post, delete) = (Method::PUT, Method::POST, Method::DELETE);
-    vec![
-        plain::<NodeStatus>(
-            "status",
-            get.clone(),
-            routes::STATUS,
-            "The status of the node",
-            |admin, _| Ok(admin.status()),
-        ),
-        document("openapi", routes::OPENAPI, "This document").open_to(AccessRule::Own(TokenRole::Read)),
-        plain::<Vec<TenantInfo>>("tenants", get.clone(), routes::TENANTS, "All tenants, sorted by name", |admin, named| {
+    let mut operations = app_operations::all::<A>();
+    operations.extend([
+        plain::<Vec<TenantInfo>, A>("tenants", get.clone(), routes::TENANTS, "All tenants, sorted by name", |admin, named| {
             Ok(match named.caller()? {
                 Caller::Node => admin.tenants(),
                 Caller::Tenant(token) => admin.tenant(token.tenant).map(|own| own.map(|own| vec![own])).boxed(),
             })
         })
         .open_to(AccessRule::Own(TokenRole::Read)),
-        plain::<TenantInfo>("tenant", get.clone(), routes::TENANT, "A tenant", |admin, named| {
+        plain::<TenantInfo, A>("tenant", get.clone(), routes::TENANT, "A tenant", |admin, named| {
             Ok(admin.tenant(named.tenant()?))
         })
         .open_to(AccessRule::Tenant(TokenRole::Read)),
-        json_in::<TenantChange, TenantInfo>(
+        json_in::<TenantChange, TenantInfo, A>(
             "set-tenant",
             put.clone(),
             routes::TENANT,
@@ -88,7 +76,7 @@ pub(crate) fn all() -> Vec<Operation> {
             },
         )
         .changes(),
-        empty(
+        empty::<A>(
             "remove-tenant",
             delete.clone(),
             routes::TENANT,
@@ -96,7 +84,7 @@ pub(crate) fn all() -> Vec<Operation> {
             |admin, named, _| Ok(admin.remove_tenant(named.tenant()?)),
         )
         .changes(),
-        empty(
+        empty::<A>(
             "set-secret",
             put.clone(),
             routes::SECRET,
@@ -106,7 +94,7 @@ pub(crate) fn all() -> Vec<Operation> {
         .takes(Input::Bytes { about: "The value", bytes_max: SECRET_BYTES_MAX })
         .open_to(AccessRule::Tenant(TokenRole::Admin))
         .changes(),
-        query_only::<RemoveSecretQuery>(
+        query_only::<RemoveSecretQuery, A>(
             "remove-secret",
             delete.clone(),
             routes::SECRET,
@@ -118,7 +106,7 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
         .changes(),
-        plain::<Vec<TokenInfo>>(
+        plain::<Vec<TokenInfo>, A>(
             "tokens",
             get.clone(),
             routes::TOKENS,
@@ -126,7 +114,7 @@ pub(crate) fn all() -> Vec<Operation> {
             |admin, named| Ok(admin.tokens(named.tenant()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin)),
-        json_in::<TokenRequest, CreatedToken>(
+        json_in::<TokenRequest, CreatedToken, A>(
             "create-token",
             post.clone(),
             routes::TOKENS,
@@ -135,7 +123,7 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
         .changes(),
-        empty(
+        empty::<A>(
             "revoke-token",
             delete.clone(),
             routes::TOKEN,
@@ -144,34 +132,13 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
         .changes(),
-        query::<AppsQuery, Vec<AppInfo>>(
-            "apps",
-            get.clone(),
-            routes::APPS,
-            "All apps, or the apps of one tenant, sorted by tenant and name",
-            |admin, named, query| {
-                let caller = named.caller()?;
-                match (caller.tenant().cloned(), query.tenant) {
-                    (Some(own), Some(asked)) if own != asked => {
-                        let why = format!("the token belongs to tenant `{own}`, and gives no access to other tenants");
-                        Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("use --tenant {own}")))
-                    }
-                    (own, asked) => Ok(admin.apps(own.or(asked))),
-                }
-            },
-        )
-        .open_to(AccessRule::Own(TokenRole::Read)),
-        plain::<AppInfo>("app", get.clone(), routes::APP, "An app", |admin, named| {
-            Ok(admin.app(named.tenant()?, named.app()?))
-        })
-        .open_to(AccessRule::Tenant(TokenRole::Read)),
-        query_only::<RemoveQuery>("remove", delete, routes::APP, "Remove an app", |admin, named, query| {
+        query_only::<RemoveQuery, A>("remove", delete, routes::APP, "Remove an app", |admin, named, query| {
             let details = json!({ "data": query.data });
             Ok((admin.remove(named.tenant()?, named.app()?, query.data), details))
         })
         .open_to(AccessRule::Tenant(TokenRole::Admin))
         .changes(),
-        plain::<Vec<RevisionInfo>>(
+        plain::<Vec<RevisionInfo>, A>(
             "revisions",
             get.clone(),
             routes::REVISIONS,
@@ -179,7 +146,7 @@ pub(crate) fn all() -> Vec<Operation> {
             |admin, named| Ok(admin.revisions(named.tenant()?, named.app()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Read)),
-        json_in::<Release, MissingParts>(
+        json_in::<Release, MissingParts, A>(
             "missing",
             post.clone(),
             routes::MISSING,
@@ -188,7 +155,7 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .open_to(AccessRule::Own(TokenRole::Deploy))
         .at_most(RELEASE_BYTES_MAX),
-        empty(
+        empty::<A>(
             "put-blob",
             put,
             routes::BLOB,
@@ -198,7 +165,7 @@ pub(crate) fn all() -> Vec<Operation> {
         .open_to(AccessRule::Own(TokenRole::Deploy))
         .takes(Input::Stream { about: "The bytes", bytes_max: BLOB_BYTES_MAX })
         .changes(),
-        json_in::<Release, DeployReport>(
+        json_in::<Release, DeployReport, A>(
             "deploy",
             post.clone(),
             routes::DEPLOY,
@@ -211,7 +178,7 @@ pub(crate) fn all() -> Vec<Operation> {
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .at_most(RELEASE_BYTES_MAX)
         .changes(),
-        json_in::<RollbackRequest, DeployReport>(
+        json_in::<RollbackRequest, DeployReport, A>(
             "rollback",
             post.clone(),
             routes::ROLLBACK,
@@ -223,7 +190,7 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .changes(),
-        json_in::<SwapRequest, DeployReport>(
+        json_in::<SwapRequest, DeployReport, A>(
             "swap",
             post.clone(),
             routes::SWAP,
@@ -235,7 +202,7 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .changes(),
-        plain::<AppInfo>(
+        plain::<AppInfo, A>(
             "stop",
             post.clone(),
             routes::STOP,
@@ -244,14 +211,13 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .changes(),
-        plain::<AppInfo>("start", post, routes::START, "Serve a stopped app again", |admin, named| {
+        plain::<AppInfo, A>("start", post, routes::START, "Serve a stopped app again", |admin, named| {
             Ok(admin.start(named.tenant()?, named.app()?))
         })
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .changes(),
-        lines("logs", get, routes::LOGS, "The last lines of an app's log, then new lines if `follow` is true")
-            .open_to(AccessRule::Tenant(TokenRole::Read)),
-    ]
+    ]);
+    operations
 }
 
 /// Creates a token, and passes only its stored form to `admin`, which never has the token itself. The audit log records

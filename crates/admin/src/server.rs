@@ -15,10 +15,14 @@ use tokio::time::Instant;
 
 use crate::address::AdminAddress;
 use crate::admin::Admin;
+use crate::app_api::AppApi;
+use crate::app_operations;
 use crate::audit::{AuditLog, Requester};
 use crate::connection_registry::{ClientSource, ConnectionRegistry};
 use crate::guard::Guard;
 use crate::listener::{AdminSocket, ListenError, Listener, Stream};
+use crate::openapi;
+use crate::operation::Operation;
 use crate::operations;
 use crate::refusals::Refusals;
 use crate::service::{ACTIONS_MAX, ConnectionPeer, Service};
@@ -88,14 +92,15 @@ pub struct AdminServer {
     address: AdminAddress,
 }
 
-/// The parts that an admin API needs to serve requests.
-pub struct AdminService {
-    /// The node whose operations the API calls.
-    pub admin: Arc<dyn Admin>,
-    /// The node's own token.
+/// The parts that an admin API needs to serve requests. `A` is `dyn Admin` for a node, and `dyn AppApi` for a process
+/// that serves one app.
+pub struct AdminService<A: ?Sized = dyn Admin> {
+    /// The node or process whose operations the API calls.
+    pub admin: Arc<A>,
+    /// The process's own token.
     pub token: Token,
-    /// The audit log of the node.
-    pub audit: AuditLog,
+    /// The audit log; `None` if the API has no operation that changes something.
+    pub audit: Option<AuditLog>,
     /// The host names under which clients may call the API, in addition to IP addresses and `localhost`.
     pub hosts: Vec<String>,
     /// The limits on connections, requests and times.
@@ -128,14 +133,29 @@ impl AdminServer {
         &self.address
     }
 
-    /// Serves requests until `stop` resolves. Then accepts no more requests, and waits at most [`AdminLimits::grace`]
-    /// for running actions.
+    /// Serves the operations of a node until `stop` resolves. Then accepts no more requests, and waits at most
+    /// [`AdminLimits::grace`] for running actions.
     pub async fn serve(self, service: AdminService, stop: impl Future<Output = ()>) {
+        self.serve_operations(operations::all(), service, stop).await;
+    }
+
+    /// Serves the operations of [`AppApi`] until `stop` resolves. Then accepts no more requests.
+    pub async fn serve_app_api(self, service: AdminService<dyn AppApi>, stop: impl Future<Output = ()>) {
+        self.serve_operations(app_operations::all(), service, stop).await;
+    }
+
+    async fn serve_operations<A: AppApi + ?Sized>(
+        self,
+        operations: Vec<Operation<A>>,
+        service: AdminService<A>,
+        stop: impl Future<Output = ()>,
+    ) {
         let AdminService { admin, token, audit, hosts, limits } = service;
         let (running, watched) = watch::channel(());
         let actions = Arc::new(Semaphore::new(ACTIONS_MAX));
         let service = Arc::new(Service {
-            operations: operations::all(),
+            document: openapi::document_of(&operations).to_string().into(),
+            operations,
             admin,
             guard: Guard::new(token, hosts),
             audit,

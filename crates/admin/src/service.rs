@@ -16,19 +16,18 @@ use http_body::{Body as _, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Incoming;
-use isomer_api::{ApiProblem, ProblemKind, StoredToken};
+use isomer_api::{ApiProblem, ProblemKind, StoredToken, routes};
 use isomer_ids::{AppName, ReleaseDigest, TenantName, TokenId};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
-use crate::admin::Admin;
+use crate::app_api::AppApi;
 use crate::arguments::{ArgumentBody, Arguments, PathNames, check_json, names_of};
-use crate::audit::{AuditEntry, AuditLog, Credential, Phase, Requester, now_ms};
+use crate::audit::{AuditEntry, AuditError, AuditLog, Credential, Phase, Requester, now_ms};
 use crate::body;
 use crate::caller::Caller;
 use crate::connection_registry::{ActiveBody, ConnectionPermit};
 use crate::guard::{self, Guard};
-use crate::openapi;
 use crate::operation::{Input, JSON_BYTES_MAX, Operation, OperationResult, PreparedOperation};
 use crate::refusals::Refusals;
 use crate::tenant_limits::{
@@ -50,11 +49,14 @@ pub(crate) type Response = http::Response<HttpBody>;
 type HttpBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The service that responds to all requests of an admin API.
-pub(crate) struct Service {
-    pub(crate) operations: Vec<Operation>,
-    pub(crate) admin: Arc<dyn Admin>,
+pub(crate) struct Service<A: ?Sized> {
+    pub(crate) operations: Vec<Operation<A>>,
+    /// The OpenAPI document of the operations.
+    pub(crate) document: Bytes,
+    pub(crate) admin: Arc<A>,
     pub(crate) guard: Guard,
-    pub(crate) audit: AuditLog,
+    /// The audit log; `None` if no operation changes anything.
+    pub(crate) audit: Option<AuditLog>,
     pub(crate) refusals: Refusals,
     /// The limits on requests with tenants' tokens.
     pub(crate) tenant_limits: TenantLimits,
@@ -80,17 +82,19 @@ const TOKEN_CHECK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionPeer(pub(crate) Requester);
 
-impl Service {
+impl<A: AppApi + ?Sized> Service<A> {
     /// Finds the operation for a request, and responds to the request.
     pub(crate) async fn call(self: Arc<Self>, request: Request) -> Response {
         let path = request.uri().path();
         let mut has_path = false;
-        for (index, operation) in self.operations.iter().enumerate() {
-            let Some(named) = names_of(operation.path, path) else { continue };
-            if operation.method == *request.method() {
-                return self.call_operation(index, named, request).await;
+        for path in [Some(path.to_owned()), self.full_path(path)].into_iter().flatten() {
+            for (index, operation) in self.operations.iter().enumerate() {
+                let Some(named) = names_of(operation.path, &path) else { continue };
+                if operation.method == *request.method() {
+                    return self.call_operation(index, named, request).await;
+                }
+                has_path = true;
             }
-            has_path = true;
         }
         let shown: String = path.chars().take(200).collect();
         let problem = match has_path {
@@ -103,11 +107,19 @@ impl Service {
         refuse(&checked.err().unwrap_or(problem))
     }
 
+    /// Returns the path with the names of the tenant and the app, if the process serves only one app and `path` may
+    /// lack these names.
+    fn full_path(&self, path: &str) -> Option<String> {
+        let (tenant, app) = self.admin.only_app()?;
+        let rest = path.strip_prefix("/v1/")?;
+        Some(format!("{}/{rest}", routes::APP.replace("{tenant}", tenant.as_str()).replace("{app}", app.as_str())))
+    }
+
     /// Checks whether the caller may call the operation now. For a tenant's token, returns a permit, to be held until
     /// the request ends.
     fn admit(
         &self,
-        operation: &Operation,
+        operation: &Operation<A>,
         named: &PathNames,
         caller: &Caller,
     ) -> Result<Option<RequestPermit>, ApiProblem> {
@@ -194,7 +206,7 @@ impl Service {
     /// client disconnects.
     async fn run_action(
         &self,
-        record: AuditedRequest,
+        record: AuditedRequest<A>,
         work: PreparedOperation,
         overflow: body::Overflow,
         permits: Option<(RequestPermit, ExclusivePermits)>,
@@ -227,7 +239,7 @@ impl Service {
     /// permits, and returns the permits.
     async fn read_arguments_exclusively(
         &self,
-        operation: &Operation,
+        operation: &Operation<A>,
         request: Request,
         permit: Option<&RequestPermit>,
     ) -> Result<(Arguments, body::Overflow, ExclusivePermits), ApiProblem> {
@@ -245,7 +257,7 @@ impl Service {
     /// Reads the query, and the body within its limits on size and time.
     async fn read_arguments(
         &self,
-        operation: &Operation,
+        operation: &Operation<A>,
         request: Request,
     ) -> Result<(Arguments, body::Overflow), ApiProblem> {
         let (parts, body) = request.into_parts();
@@ -272,8 +284,8 @@ impl Service {
         match answer {
             OperationResult::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
             OperationResult::Document => {
-                let text = openapi::document().to_string();
-                response(StatusCode::OK, Some("application/json"), Full::new(text.into()).boxed_unsync())
+                let text = self.document.clone();
+                response(StatusCode::OK, Some("application/json"), Full::new(text).boxed_unsync())
             }
             OperationResult::Json(value) => {
                 let text = value.to_string();
@@ -295,9 +307,7 @@ impl Service {
                 let lines = lines.take_while(move |_| std::future::ready(is_valid(&*admin, caller.as_ref())));
                 let lines = lines.take_until(Box::pin(ended)).map(move |line| {
                     let _held = &permit;
-                    let mut text = serde_json::to_vec(&line).expect("a line is plain data");
-                    text.push(b'\n');
-                    Ok(Frame::data(Bytes::from(text)))
+                    Ok(Frame::data(line))
                 });
                 response(StatusCode::OK, Some("application/x-ndjson"), StreamBody::new(lines).boxed_unsync())
             }
@@ -306,13 +316,13 @@ impl Service {
 }
 
 /// A request whose lines in the audit log are to be written.
-struct AuditedRequest {
-    service: Arc<Service>,
+struct AuditedRequest<A: ?Sized> {
+    service: Arc<Service<A>>,
     entry: AuditEntry,
 }
 
-impl AuditedRequest {
-    fn new(service: &Arc<Service>, operation: &Operation, named: &PathNames, who: Requester) -> Self {
+impl<A: AppApi + ?Sized> AuditedRequest<A> {
+    fn new(service: &Arc<Service<A>>, operation: &Operation<A>, named: &PathNames, who: Requester) -> Self {
         let get = |name: &str| named.found(name);
         // Leave out invalid names, because they may contain anything, for example a secret.
         let object = get("digest").filter(|_| named.digest().is_ok());
@@ -358,7 +368,7 @@ impl AuditedRequest {
         if work.details.to_string().len() <= DETAILS_BYTES_MAX {
             self.entry.details = work.details;
         }
-        if let Err(error) = self.service.audit.write(&self.entry).await {
+        if let Err(error) = self.write_entry().await {
             tracing::error!(%error, cause = %error.source, "refused an action, because the audit log cannot be written");
             let problem = ApiProblem::new(ProblemKind::Failed, "nothing was done: the audit log cannot be written");
             return Err(problem.detail(format!("{error}: {}", error.source)));
@@ -385,8 +395,15 @@ impl AuditedRequest {
         self.entry.problem = Some(problem.title.chars().take(PROBLEM_CHARS_MAX).collect());
     }
 
+    async fn write_entry(&self) -> Result<(), AuditError> {
+        match &self.service.audit {
+            Some(audit) => audit.write(&self.entry).await,
+            None => Ok(()),
+        }
+    }
+
     async fn write(&self) {
-        if let Err(error) = self.service.audit.write(&self.entry).await {
+        if let Err(error) = self.write_entry().await {
             tracing::error!(%error, cause = %error.source, action = self.entry.action, "cannot write a line of the audit log");
         }
     }
@@ -401,12 +418,12 @@ async fn finished(
 }
 
 /// Returns the stored form of a tenant's token; `None` if there is no such token, or if it has expired.
-fn stored_token(admin: &dyn Admin, id: &TokenId) -> Option<StoredToken> {
+fn stored_token(admin: &(impl AppApi + ?Sized), id: &TokenId) -> Option<StoredToken> {
     admin.stored_token(id).filter(|stored| !stored.info.is_expired_at(now_ms() / 1000))
 }
 
 /// Returns whether the caller's token is still valid: it may have been revoked, or have expired, since it was checked.
-fn is_valid(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
+fn is_valid(admin: &(impl AppApi + ?Sized), caller: Option<&Caller>) -> bool {
     match caller {
         Some(Caller::Node) => true,
         Some(Caller::Tenant(token)) => stored_token(admin, &token.id).is_some(),
@@ -415,7 +432,7 @@ fn is_valid(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
 }
 
 /// Waits until the caller's token is no longer valid.
-async fn token_invalid(admin: Arc<dyn Admin>, caller: Option<Caller>) {
+async fn token_invalid(admin: Arc<impl AppApi + ?Sized>, caller: Option<Caller>) {
     if matches!(caller, Some(Caller::Node)) {
         return std::future::pending().await;
     }

@@ -154,6 +154,24 @@ impl Token {
         }
     }
 
+    /// Creates a token for a process that runs with the data directory `data`, and replaces the token of an earlier
+    /// process. The data directory must be locked by this process.
+    ///
+    /// # Errors
+    /// If the token file cannot be written.
+    pub fn renew(data: &Path) -> Result<Self, TokenError> {
+        let path = data.join(TOKEN_FILE);
+        let token = Self::random()?;
+        let removed = match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        match removed.and_then(|()| token.write(data, &path)) {
+            Ok(()) => Ok(token),
+            Err(source) => Err(TokenError::Io { path, source }),
+        }
+    }
+
     /// Reads the node's token from a file that belongs to the current user and that no other user can read.
     ///
     /// # Errors
@@ -391,6 +409,16 @@ mod tests {
         assert_eq!(Token::read(&path).unwrap(), token);
         assert!(matches!(Token::of_node(data.path()), Err(TokenError::Malformed { .. })));
         assert_eq!(Token::read_from(token.reveal().as_bytes()).unwrap(), token);
+    }
+
+    #[test]
+    fn a_renewed_token_replaces_the_earlier_one() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join(TOKEN_FILE);
+        let (first, second) = (Token::renew(data.path()).unwrap(), Token::renew(data.path()).unwrap());
+        assert_ne!(first, second);
+        assert_eq!(Token::read_own(&path).unwrap(), second);
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

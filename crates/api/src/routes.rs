@@ -21,6 +21,8 @@ pub const APPS: &str = "/v1/apps";
 /// `GET` returns [`AppInfo`](crate::AppInfo). `DELETE` removes the app, and with `?data=true` its data as well; the
 /// response has no body.
 pub const APP: &str = "/v1/tenants/{tenant}/apps/{app}";
+/// `GET`; returns the plan of the revision that serves requests, as `isomer plan --json` prints it.
+pub const PLAN: &str = "/v1/tenants/{tenant}/apps/{app}/plan";
 /// `GET`; returns [`RevisionInfo`](crate::RevisionInfo)s, the newest first.
 pub const REVISIONS: &str = "/v1/tenants/{tenant}/apps/{app}/revisions";
 /// `POST` a [`Release`](crate::Release); returns [`MissingParts`](crate::MissingParts).

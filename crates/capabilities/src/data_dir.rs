@@ -117,6 +117,16 @@ impl DataDir {
         self.path.join("drafts")
     }
 
+    /// Returns the folder of the app's log.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Returns the folder of the app's access log.
+    pub fn access_log(&self) -> PathBuf {
+        self.path.join("access")
+    }
+
     /// Returns the folder of compiled components. If the folder is removed, the components are compiled again.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")

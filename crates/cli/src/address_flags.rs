@@ -19,6 +19,28 @@ pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
     listen(text).map(AdminAddress::Tcp)
 }
 
+/// The value of a flag `--admin` that can switch the admin API off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AdminFlag {
+    Off,
+    At(AdminAddress),
+}
+
+impl AdminFlag {
+    /// Returns the address, or `None` if the admin API is switched off.
+    pub(crate) fn address(&self) -> Option<AdminAddress> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address.clone()),
+        }
+    }
+}
+
+/// Parses the value of `--admin`: an address to listen on, `unix:PATH`, or `off`.
+pub(crate) fn admin_or_off(text: &str) -> Result<AdminFlag, String> {
+    if text == "off" { Ok(AdminFlag::Off) } else { admin(text).map(AdminFlag::At) }
+}
+
 /// Formats the error of an invalid value with its hint, on one line.
 pub(crate) fn with_hint(invalid: &InvalidText) -> String {
     format!("{invalid}; {}", invalid.hint())
@@ -39,6 +61,8 @@ mod tests {
         ] {
             assert_eq!(admin(text).map(|address| address.to_string()).as_deref(), Ok(address));
         }
+        assert_eq!(admin_or_off("off"), Ok(AdminFlag::Off));
+        assert_eq!(admin_or_off("7171").map(|flag| flag.address().is_some()), Ok(true));
         assert!(admin("unix:").is_err());
         assert!(admin("localhost").unwrap_err().contains("write `localhost:8080`"));
     }

@@ -10,6 +10,7 @@ mod environment;
 mod grant_flags;
 mod hosting;
 mod log_flag;
+mod observed;
 #[cfg(test)]
 mod reference;
 mod remote;

@@ -9,7 +9,7 @@ use isomer_console::CliError;
 use isomer_manifest::MONOLITH;
 use isomer_serve::{ServeOptions, TestMode};
 
-use crate::address_flags;
+use crate::address_flags::{self, AdminFlag};
 use crate::log_flag::LogFlag;
 
 /// The flags of commands that serve an app.
@@ -22,6 +22,10 @@ pub(crate) struct ServeFlags {
     /// networks. With port 0, the system chooses a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
     listen: SocketAddr,
+    /// The address of the admin API, through which `isomer traces`, `isomer logs` and others observe the app: a loopback
+    /// address, or `unix:PATH`. `off` switches the admin API off.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address_flags::admin_or_off)]
+    admin: AdminFlag,
     /// The data directory [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -69,6 +73,7 @@ impl ServeFlags {
         Ok(ServeOptions {
             shape: self.shape.clone(),
             listen: self.listen,
+            admin: self.admin.address().filter(|_| test_mode.is_none()),
             data: self.data.clone(),
             json: self.json,
             access_log: self.access_log,

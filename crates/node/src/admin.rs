@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use futures::future::FutureExt as _;
-use isomer_admin::{Admin, AdminReply, Caller, LogLines, UploadBody};
+use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, UploadBody};
 use isomer_api::{
     ApiProblem, AppInfo, DeployReport, LogQuery, MissingParts, NodeStatus, ProblemKind, Release, RevisionInfo,
     RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo,
@@ -37,11 +37,33 @@ fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Se
     })
 }
 
-impl Admin for Node {
+impl AppApi for Node {
     fn status(self: Arc<Self>) -> AdminReply<NodeStatus> {
         spawn_operation(async move { Ok(self.node_status()) })
     }
 
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>> {
+        blocking(move || self.all_apps(tenant.as_ref()))
+    }
+
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
+        blocking(move || self.one_app(&tenant, &app))
+    }
+
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
+        spawn_operation(async move { self.log_lines(tenant, app, query).await })
+    }
+
+    fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {
+        self.state.token(id)
+    }
+
+    fn shown(&self, problem: ApiProblem) -> ApiProblem {
+        problems::without_folder(problem, self.dir.path())
+    }
+}
+
+impl Admin for Node {
     fn tenants(self: Arc<Self>) -> AdminReply<Vec<TenantInfo>> {
         blocking(move || Ok(self.all_tenants()))
     }
@@ -66,10 +88,6 @@ impl Admin for Node {
         spawn_operation(async move { self.change_secret(&tenant, name, SecretChange::Remove { force }).await })
     }
 
-    fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {
-        self.state.token(id)
-    }
-
     fn tokens(self: Arc<Self>, tenant: TenantName) -> AdminReply<Vec<TokenInfo>> {
         blocking(move || self.tokens_of(&tenant))
     }
@@ -80,14 +98,6 @@ impl Admin for Node {
 
     fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> AdminReply<()> {
         spawn_operation(async move { self.delete_token(tenant, name).await })
-    }
-
-    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>> {
-        blocking(move || self.all_apps(tenant.as_ref()))
-    }
-
-    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
-        blocking(move || self.one_app(&tenant, &app))
     }
 
     fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<RevisionInfo>> {
@@ -142,13 +152,5 @@ impl Admin for Node {
 
     fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> AdminReply<()> {
         spawn_operation(async move { self.remove_app(tenant, app, data).await })
-    }
-
-    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
-        spawn_operation(async move { self.log_lines(tenant, app, query).await })
-    }
-
-    fn shown(&self, problem: ApiProblem) -> ApiProblem {
-        problems::without_folder(problem, self.dir.path())
     }
 }

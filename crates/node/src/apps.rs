@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::stream;
 use isomer_admin::{Caller, LogLines, UploadBody};
 use isomer_api::{ApiProblem, AppInfo, AppState, LogQuery, ProblemKind, RevisionInfo};
 use isomer_ids::{AppName, Digest, ReleaseDigest, TenantName};
@@ -17,11 +16,6 @@ use crate::node::Node;
 use crate::revisions::snapshots;
 use crate::steps::ChangeStep;
 use crate::{problems, removals};
-
-/// The number of log lines in the response to a request for logs: `LINES_DEFAULT` if the request specifies no number,
-/// and at most `LINES_MAX`.
-const LINES_DEFAULT: u32 = 100;
-const LINES_MAX: u32 = 10_000;
 
 impl Node {
     pub(crate) fn all_apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, ApiProblem> {
@@ -176,17 +170,11 @@ impl Node {
             let repository = &node.repository;
             let log =
                 if query.access { repository.access_of(&tenant, &name)? } else { repository.log_of(&tenant, &name)? };
-            let lines = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX) as usize;
             let failed = |error: AppLogError| match &error {
                 AppLogError::Read { .. } => problems::failed(&error),
                 _ => ApiProblem::new(ProblemKind::Unavailable, error.to_string()),
             };
-            Ok(if query.follow {
-                let (last, next) = log.follow(lines).map_err(failed)?;
-                stream::iter(last).chain(next).boxed()
-            } else {
-                stream::iter(log.last(lines).map_err(failed)?).boxed()
-            })
+            log.query(&query).map_err(failed)
         })
         .await
     }

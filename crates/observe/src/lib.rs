@@ -7,6 +7,7 @@
 //!
 //! On a node that serves several tenants, each app also has its own log on disk ([`app_log`]).
 
+mod app_copy;
 pub mod app_log;
 mod events;
 mod json;

@@ -1,12 +1,13 @@
 //! The log of the process: the queue of records, and the one thread that writes them.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use isomer_telemetry::{AccessRecord, Event, EventSink, Level, Levels};
 
+use crate::app_copy::AppCopy;
 use crate::app_log::AppLog;
 use crate::json::to_json;
 use crate::member::MemberName;
@@ -33,6 +34,8 @@ pub struct Log {
     counters: Arc<QueueCounters>,
     access: bool,
     levels: Arc<Levels>,
+    /// The app's own log on disk, which gets a copy of each record.
+    copy: Arc<OnceLock<AppCopy>>,
 }
 
 enum Message {
@@ -54,13 +57,19 @@ impl Log {
         std::thread::Builder::new()
             .name("isomer-log".into())
             .spawn(move || write_all(io::BufWriter::new(out), &records, &writer, format))?;
-        Ok(Self { queue, counters, access, levels: Arc::default() })
+        Ok(Self { queue, counters, access, levels: Arc::default(), copy: Arc::default() })
     }
 
     /// Sets the levels of the platform's messages that are recorded.
     #[must_use]
     pub fn with_levels(self, levels: Levels) -> Self {
         Self { levels: Arc::new(levels), ..self }
+    }
+
+    /// Also writes later records to `output`, the log of the only app of the process, and served requests to `access`,
+    /// the app's access log. Only the first call has an effect.
+    pub fn copy_to(&self, output: AppLog, access: Option<AppLog>) {
+        let _ = self.copy.set(AppCopy::new(output, access));
     }
 
     /// Returns the levels of the platform's messages that are recorded.
@@ -115,6 +124,9 @@ impl Log {
     }
 
     pub(crate) fn push(&self, at: SystemTime, member: Option<MemberName>, record: LogRecord) {
+        if let Some(copy) = self.copy.get() {
+            copy.write(at, &record);
+        }
         let weight = RecordWeight::of(&record);
         let fits = self.counters.add(&weight);
         if fits && self.queue.try_send(Message::Record(at, member, Box::new(record))).is_ok() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use isomer_admin::AdminAddress;
 use isomer_apps::Progress;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CliError, Console, print};
@@ -27,6 +28,8 @@ pub struct ServeOptions {
     pub shape: String,
     /// The address that the front door listens on.
     pub listen: SocketAddr,
+    /// The address of the admin API, or `None` for no admin API.
+    pub admin: Option<AdminAddress>,
     /// The data directory, or `None` for `.isomer` in the app's folder.
     pub data: Option<PathBuf>,
     /// Whether the process writes its log as JSON, and reports readiness as a line of JSON on standard output.
@@ -110,7 +113,7 @@ impl ServeContext {
 
     /// Reports that the app is ready at `url`. The report is a line of JSON on standard output if the log is JSON or if
     /// the process runs for `isomer test`; otherwise it is a message on the console. Also notifies the service manager.
-    /// `members` are the app's processes if there are several.
+    /// `members` are the app's processes if there are several, and `admin` is the URL of the admin API.
     ///
     /// # Errors
     /// If standard output cannot be written to.
@@ -119,12 +122,16 @@ impl ServeContext {
         plan: &Plan,
         url: &str,
         members: &[ReadyMember<'_>],
+        admin: Option<&str>,
         began: Instant,
     ) -> Result<(), CliError> {
         let took = began.elapsed();
         notify_ready(url);
         if self.json || self.test_mode.is_some() {
             let mut line = event("ready", plan, url, took);
+            if let Some(admin) = admin {
+                line["admin"] = admin.into();
+            }
             if !members.is_empty() {
                 let member = |it: &ReadyMember<'_>| json!({ "group": it.name, "pid": it.pid });
                 line["processes"] = members.iter().map(member).collect();

@@ -3,6 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `context` | options, log and console of a process that serves, and its reports ([`ServeContext`]) |
+//! | `admin_endpoint`, `served_app` | the admin API of the process ([`AdminEndpoint`]), and what it shows |
 //! | `resources` | resources that another process may already use: the port and the data directory ([`ServeResources`]) |
 //! | `revision_starter` | serving from this process: starts a revision and replaces the previous one ([`AppServer`], [`RevisionStarter`]) |
 //! | `shape` | serving from several processes: the supervisor's side ([`run_shape`]) |
@@ -21,12 +22,14 @@
 
 #![forbid(unsafe_code)]
 
+mod admin_endpoint;
 mod context;
 mod member;
 mod member_task;
 pub mod network;
 mod resources;
 mod revision_starter;
+mod served_app;
 pub mod service_manager;
 mod shape;
 mod single_group;
@@ -34,6 +37,7 @@ mod start_error;
 mod stop_signals;
 mod test_secrets;
 
+pub use admin_endpoint::AdminEndpoint;
 pub use context::{ServeContext, ServeOptions, TestMode, report_cut_off};
 pub use member::run_member;
 pub use resources::{ServeResources, data_dir_error, listen_error, open_data};

@@ -9,7 +9,8 @@ use isomer_console::CliError;
 use isomer_diagnostics::Hinted;
 use isomer_front::FrontError;
 
-use crate::context::ServeOptions;
+use crate::admin_endpoint::AdminEndpoint;
+use crate::context::{ServeContext, ServeOptions};
 
 /// The port and the data directory of a process that serves.
 pub struct ServeResources {
@@ -21,18 +22,28 @@ pub struct ServeResources {
     pub data: DataDir,
     /// The folder of compiled code.
     pub code: PathBuf,
+    /// The admin API, unless it is switched off.
+    pub admin: Option<AdminEndpoint>,
 }
 
 impl ServeResources {
-    /// Starts to listen on the front door's address, and locks the data directory `data`.
+    /// Starts to listen on the addresses of the front door and of the admin API, and locks the data directory `data`.
+    /// `name` is the app's name.
     ///
     /// # Errors
-    /// If the process cannot listen on the address, or cannot open and lock the data directory.
-    pub async fn open(options: &ServeOptions, data: &Path) -> Result<Self, CliError> {
+    /// If the process cannot listen on an address, or cannot open and lock the data directory.
+    pub async fn open(
+        options: &ServeOptions,
+        context: &ServeContext,
+        data: &Path,
+        name: &str,
+    ) -> Result<Self, CliError> {
         let (listener, url) = listen(options.listen).await?;
         let data = open_data(data)?;
         let code = options.test_mode.as_ref().map_or_else(|| data.cache(), |test| test.code.clone());
-        Ok(Self { listener, url, data, code })
+        let address = listener.local_addr().ok().map(|address| address.to_string());
+        let admin = AdminEndpoint::open(options, context, &data, name, address).await?;
+        Ok(Self { listener, url, data, code, admin })
     }
 }
 

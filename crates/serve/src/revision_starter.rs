@@ -15,6 +15,7 @@ use isomer_project::AppDir;
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
 
+use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
 use crate::resources::ServeResources;
 use crate::start_error::{StartAttempt, missing_variable, revision_error};
@@ -56,6 +57,7 @@ pub struct RevisionStarter {
     url: String,
     single_app: SingleApp,
     data: DataDir,
+    admin: Option<AdminEndpoint>,
     missing_variable: Option<String>,
     warnings: WarningPrinter,
 }
@@ -72,7 +74,7 @@ impl AppServer {
         options: &ServeOptions,
         cache: Option<&Path>,
     ) -> Result<Self, CliError> {
-        let ServeResources { listener, url, data, code } = resources;
+        let ServeResources { listener, url, data, code, admin } = resources;
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
         let running = TenancyOptions {
             network: context.network.clone(),
@@ -83,11 +85,14 @@ impl AppServer {
         let single_app = single_app.map_err(|error| revision_error(error, None))?;
         let front = AppFront::from_listener(listener, Limits::default(), single_app.resolver(), context.log.clone())
             .map_err(|source| FrontError::Listen { address: options.listen, source })?;
+        if let Some(admin) = &admin {
+            admin.app().set_counters(single_app.resolver(), front.connections());
+        }
         let shape = options.shape.clone();
         let (missing_variable, warnings) = (None, WarningPrinter::default());
         Ok(Self {
             front,
-            revisions: RevisionStarter { context, shape, url, single_app, data, missing_variable, warnings },
+            revisions: RevisionStarter { context, shape, url, single_app, data, admin, missing_variable, warnings },
         })
     }
 
@@ -128,6 +133,7 @@ impl RevisionStarter {
         let single_app = self.single_app.clone().granted_by(granted_by);
         let new_package = single_app.make(&source.app, &source.components, &options, &report).map_err(failed)?;
         let NewPackage { package, plan, code, .. } = new_package;
+        let digest = package.plan_digest();
         let started = single_app.start(package, &source.dir, &self.data, Peers::new(), &report).await;
         let started = started.map_err(|error| {
             self.missing_variable = missing_variable(&error).map(str::to_owned);
@@ -136,6 +142,9 @@ impl RevisionStarter {
         })?;
         drop((code, progress));
         self.single_app.take_over(started);
+        if let Some(admin) = &self.admin {
+            admin.app().set_revision(&plan, digest);
+        }
         if let Some(source) = &source.source {
             let warnings: Vec<_> = plan.warnings.iter().map(|warning| warning.clone().in_source(source)).collect();
             self.warnings.print(&self.context.console, &warnings);
@@ -174,7 +183,8 @@ impl RevisionStarter {
     /// # Errors
     /// If standard output cannot be written to.
     pub fn report_ready(&self, plan: &Plan, began: Instant) -> Result<(), CliError> {
-        self.context.report_ready(plan, &self.url, &[], began)
+        let admin = self.admin.as_ref().map(AdminEndpoint::url);
+        self.context.report_ready(plan, &self.url, &[], admin, began)
     }
 
     /// Reports that a new revision serves in place of the previous one.

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use isomer_apps::Package;
 use isomer_console::{CliError, Console, FAILED, INTERRUPTED};
 use isomer_diagnostics::{Diagnostic, SourceFile};
+use isomer_manifest::App;
 use isomer_observe::Log;
 use isomer_plan::Plan;
 use isomer_seam::Components;
@@ -17,6 +19,7 @@ use isomer_supervisor::{
     MemberFailure, MemberReporter, MemberSpec, PrivateDir, ProcessEnd, ReadyMember, SupervisorOutcome,
 };
 
+use crate::admin_endpoint::AdminEndpoint;
 use crate::context::ServeContext;
 use crate::member_task::MemberTask;
 use crate::resources::ServeResources;
@@ -29,6 +32,8 @@ const STOP_MARGIN: Duration = Duration::from_secs(5);
 pub struct ShapeApp<'a> {
     /// The app's folder.
     pub app_dir: PathBuf,
+    /// The app as its manifest describes it.
+    pub app: &'a App,
     /// The manifest, including config values from flags and files.
     pub manifest: &'a SourceFile,
     /// Variables from which secrets may take their values if the process's environment lacks them.
@@ -52,7 +57,11 @@ pub async fn run_shape(
     let private_dir = PrivateDir::create()?;
     let members = members(&context, &resources, &app, &private_dir)?;
     let mut signals = StopSignals::listen()?;
-    let mut reporter = ShapeReporter { context: &context, plan: app.plan, url: &resources.url, began };
+    if let Some(admin) = &resources.admin {
+        admin.app().set_revision(app.plan, Package::digest_of(app.app, app.plan, app.components));
+    }
+    let admin = resources.admin.as_ref().map(AdminEndpoint::url);
+    let mut reporter = ShapeReporter { context: &context, plan: app.plan, url: &resources.url, admin, began };
     let stop_timeout = context.grace + STOP_MARGIN;
     let next_signal = async || signals.next().await;
     let outcome = isomer_supervisor::run(members, resources.listener, stop_timeout, next_signal, &mut reporter).await?;
@@ -69,6 +78,7 @@ struct ShapeReporter<'a> {
     context: &'a ServeContext,
     plan: &'a Plan,
     url: &'a str,
+    admin: Option<&'a str>,
     began: Instant,
 }
 
@@ -76,7 +86,7 @@ impl MemberReporter for ShapeReporter<'_> {
     type Error = CliError;
 
     fn ready(&mut self, members: &[ReadyMember<'_>]) -> Result<(), CliError> {
-        self.context.report_ready(self.plan, self.url, members, self.began)
+        self.context.report_ready(self.plan, self.url, members, self.admin, self.began)
     }
 
     fn member_failed(&mut self, text: &str) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use isomer_apps::Package;
 use isomer_apps::member::{Member, MemberOptions, TlsFiles};
 use isomer_apps::membership;
 use isomer_console::{CliError, Console};
@@ -15,6 +16,7 @@ use isomer_plan::Plan;
 use isomer_project::{AppDir, read_components, shown};
 use isomer_runtime::code::CodeCache;
 
+use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
 use crate::network;
 use crate::resources::{listen, open_data};
@@ -53,6 +55,8 @@ pub async fn run_group(
         false => (None, None),
     };
     let data = open_data(&options.data_dir(app))?;
+    let address = front.as_ref().and_then(|front| front.local_addr().ok()).map(|address| address.to_string());
+    let admin = AdminEndpoint::open(options, &context, &data, &app.app.name, address).await?;
     let cache = CodeCache::open(&data.cache())?;
     let network = network::with_authority(context.network.clone(), &config.file.node, &config.dir, &config.source)?;
     let member_options = MemberOptions {
@@ -76,6 +80,9 @@ pub async fn run_group(
     let attempt = StartAttempt { app: &app.app, dir: &app.dir, source: Some(&app.source), data: &data };
     let member = made.map_err(|error| attempt.member_failed(error))?;
     context.print_warnings(&plan, &app.source);
+    if let Some(admin) = &admin {
+        admin.app().set_revision(&plan, Package::digest_of(&app.app, &plan, &components));
+    }
     let signals = StopSignals::listen()?;
     context.report_group_ready(&plan, group, url.as_deref(), member.link_address().as_deref(), began)?;
     let cut_off = signals.stop(|stop| member.serve(stop)).await?;

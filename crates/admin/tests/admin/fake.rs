@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
-use isomer_admin::{Admin, AdminReply, Caller, LogLines, UploadBody};
+use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, UploadBody};
 use isomer_api::{
     Actor, ApiProblem, AppInfo, AppState, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, ProblemKind,
     Quotas, Release, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest, SnapshotInfo,
@@ -140,7 +140,7 @@ fn deployed(digit: u8) -> DeployReport {
     }
 }
 
-impl Admin for Fake {
+impl AppApi for Fake {
     fn status(self: Arc<Self>) -> AdminReply<NodeStatus> {
         let status = NodeStatus {
             version: "0.0.0".to_owned(),
@@ -163,6 +163,41 @@ impl Admin for Fake {
         self.answer("status", status)
     }
 
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>> {
+        let info = |name: &str, state| app_info("acme".parse().unwrap(), name.parse().unwrap(), state);
+        let apps = vec![info("shop", AppState::Loaded), info("stock", AppState::Failed)];
+        self.answer(format!("apps {}", tenant.map_or("-".to_owned(), String::from)), apps)
+    }
+
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
+        self.answer(format!("app {tenant} {app}"), app_info(tenant, app, AppState::Idle))
+    }
+
+    fn plan(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<serde_json::Value> {
+        self.answer(format!("plan {tenant} {app}"), serde_json::json!({ "app": "shop", "seams": [] }))
+    }
+
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
+        let there =
+            futures::stream::iter((0..query.lines.unwrap_or(100)).map(|number| line(&format!("line {number}"))));
+        let to_come = futures::stream::unfold(self.lines.subscribe(), |mut lines| async move {
+            lines.recv().await.ok().map(|line| (line, lines))
+        });
+        let lines: LogLines = match (query.follow, app.as_str()) {
+            (true, "silent") => Box::pin(there.chain(futures::stream::pending())),
+            (true, _) => Box::pin(there.chain(to_come)),
+            (false, _) => Box::pin(there),
+        };
+        let access = if query.access { " access" } else { "" };
+        self.answer(format!("logs {tenant} {app} {}{access}", query.follow), lines)
+    }
+
+    fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {
+        self.tokens.lock().unwrap().iter().find(|token| token.info.id == *id).cloned()
+    }
+}
+
+impl Admin for Fake {
     fn tenants(self: Arc<Self>) -> AdminReply<Vec<TenantInfo>> {
         self.answer("tenants", vec![tenant_info("acme".parse().unwrap())])
     }
@@ -196,10 +231,6 @@ impl Admin for Fake {
         self.answer(format!("remove-secret {tenant} {name}{force}"), ())
     }
 
-    fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {
-        self.tokens.lock().unwrap().iter().find(|token| token.info.id == *id).cloned()
-    }
-
     fn tokens(self: Arc<Self>, tenant: TenantName) -> AdminReply<Vec<TokenInfo>> {
         let tokens = self.kept_tokens().into_iter().map(|token| token.info).filter(|info| info.tenant == tenant);
         let tokens = tokens.collect();
@@ -223,16 +254,6 @@ impl Admin for Fake {
             Ok(())
         }
         .boxed()
-    }
-
-    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>> {
-        let info = |name: &str, state| app_info("acme".parse().unwrap(), name.parse().unwrap(), state);
-        let apps = vec![info("shop", AppState::Loaded), info("stock", AppState::Failed)];
-        self.answer(format!("apps {}", tenant.map_or("-".to_owned(), String::from)), apps)
-    }
-
-    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
-        self.answer(format!("app {tenant} {app}"), app_info(tenant, app, AppState::Idle))
     }
 
     fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<RevisionInfo>> {
@@ -337,20 +358,5 @@ impl Admin for Fake {
 
     fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> AdminReply<()> {
         self.answer(format!("remove {tenant} {app} {data}"), ())
-    }
-
-    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
-        let there =
-            futures::stream::iter((0..query.lines.unwrap_or(100)).map(|number| line(&format!("line {number}"))));
-        let to_come = futures::stream::unfold(self.lines.subscribe(), |mut lines| async move {
-            lines.recv().await.ok().map(|line| (line, lines))
-        });
-        let lines: LogLines = match (query.follow, app.as_str()) {
-            (true, "silent") => Box::pin(there.chain(futures::stream::pending())),
-            (true, _) => Box::pin(there.chain(to_come)),
-            (false, _) => Box::pin(there),
-        };
-        let access = if query.access { " access" } else { "" };
-        self.answer(format!("logs {tenant} {app} {}{access}", query.follow), lines)
     }
 }

@@ -66,10 +66,10 @@ impl Served {
         let fake = Fake::new();
         let server = AdminServer::listen(address, false).await.unwrap();
         let address = server.address().clone();
-        let service = AdminService {
+        let service: AdminService = AdminService {
             admin: fake.clone(),
             token: Token::of_node(data.path()).unwrap(),
-            audit: AuditLog::open(data.path()).unwrap(),
+            audit: Some(AuditLog::open(data.path()).unwrap()),
             hosts: vec!["node.internal".to_owned()],
             limits,
         };

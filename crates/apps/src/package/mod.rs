@@ -184,6 +184,13 @@ impl Package {
         Ok((package, plan))
     }
 
+    /// Returns the digest of the plan `plan` of `app`, which packages made from this plan have.
+    #[must_use]
+    pub fn digest_of(app: &App, plan: &Plan, components: &Components) -> isomer_ids::PlanDigest {
+        let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
+        plan_digest::plan_digest(app, plan, &digests.collect())
+    }
+
     /// Checks a draft that an untrusted process made from a manifest. The result has the grants, limits and deadlines
     /// of the manifest, not of the draft. `code` contains the cache keys of the groups' code, in the order of the
     /// groups. Other values are taken from the draft, if they agree with the manifest.

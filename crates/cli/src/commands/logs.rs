@@ -7,18 +7,19 @@ use isomer_api::{LogLine, LogQuery};
 use isomer_console::{CliError, Console, print};
 use isomer_display::{escaped, escaped_json};
 
-use crate::remote::node::{AppFlags, client_error};
+use crate::observed::app::ObservedFlags;
+use crate::remote::node::client_error;
 use crate::remote::show::instant;
 
 /// Show the last lines of an app's log. With `-f`, also show new lines as they are written.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    app: AppFlags,
+    app: ObservedFlags,
     /// Show new lines as they are written, until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
-    /// Show the app's access log instead. The node has one if it runs with `--access-log`.
+    /// Show the app's access log instead. There is one if the node or `isomer run` runs with `--access-log`.
     #[arg(long)]
     access: bool,
     /// The number of lines to show from the end of the log.
@@ -31,18 +32,20 @@ const NO_LINES: &str =
     "no log lines yet: the log contains the standard output and standard error of the app, and its failures";
 
 /// The message if the access log is empty.
-const NO_REQUESTS: &str = "no requests logged yet: a node logs requests if it runs with `isomer node --access-log`";
+const NO_REQUESTS: &str = "no requests logged yet: `isomer node` and `isomer run` log requests with `--access-log`";
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
-    let AppFlags { app, tenant, node } = &arguments.app;
-    let query = LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access };
-    node.with_client(console, async |client| {
-        let mut lines = client.logs(tenant, app, &query).await.map_err(client_error(console))?;
+    let query =
+        LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access, request: None };
+    let json = arguments.app.place.node.json;
+    arguments.app.with_app(console, async |app| {
+        let lines = app.client.logs(&app.tenant, &app.name, &query).await;
+        let mut lines = lines.map_err(client_error(console))?;
         let mut is_empty = true;
         while let Some(line) = lines.next().await {
             let line = line.map_err(client_error(console))?;
             is_empty = false;
-            print(&match node.json {
+            print(&match json {
                 true => escaped_json(&serde_json::to_string(&line).expect("a line is plain data")) + "\n",
                 false => shown(&line),
             })?;

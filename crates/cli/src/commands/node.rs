@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::FutureExt as _;
-use isomer_admin::{AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, ListenError, Token};
+use isomer_admin::{
+    AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, ListenError, Token, URL_FILE, write_url,
+};
 use isomer_console::{CliError, Console, print};
 use isomer_diagnostics::Hinted;
 use isomer_display::elapsed;
@@ -25,7 +27,6 @@ use crate::hosting::hangups::{HangupHandler, log_certificates};
 use crate::hosting::inherited::Inherited;
 use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags};
 use crate::log_flag::LogFlag;
-use crate::remote::node::URL_FILE;
 
 /// Run a node: a server for the apps of many tenants. Apps are deployed to the node while it runs, and the node serves
 /// them again after a restart.
@@ -127,7 +128,8 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
         listening.open(node.resolver(), log.clone()).await.map_err(cannot_listen_to_clients)?;
     let addresses = front.addresses();
     node.set_front(addresses.clone(), front.connections());
-    write_url(node.dir(), &admins.address().url())?;
+    write_url(node.dir(), &admins.address().url())
+        .with_context(|| format!("cannot write `{}`", node.dir().join(URL_FILE).display()))?;
     if let Some((_, loaded)) = &certificates {
         log_certificates(&log, loaded);
     }
@@ -142,10 +144,10 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
     let doors: Vec<_> = addresses.into_iter().zip(speaks_tls).collect();
     report_ready(arguments, &console, &doors, admins.address(), node.dir(), began)?;
     tokio::spawn(check_compilers(node.clone(), log.clone()));
-    let service = AdminService {
+    let service: AdminService = AdminService {
         admin: node.clone(),
         token,
-        audit,
+        audit: Some(audit),
         hosts: config.file.admin_hosts.clone(),
         limits: AdminLimits { grace, ..AdminLimits::default() },
     };
@@ -196,13 +198,6 @@ fn report_ready(
     let (urls, admin, took) = (urls.join(" and "), admin.url(), elapsed(took));
     console.message(&format!("the node is listening at {urls}, its admin API at {admin}  ({took}; Ctrl-C stops it)"));
     Ok(())
-}
-
-/// Writes the URL of the admin API to the data directory. Clients on this machine read it there.
-fn write_url(data: &Path, url: &str) -> Result<(), CliError> {
-    let (path, new) = (data.join(URL_FILE), data.join(format!("{URL_FILE}.new")));
-    let written = std::fs::write(&new, format!("{url}\n")).and_then(|()| std::fs::rename(&new, &path));
-    Ok(written.with_context(|| format!("cannot write `{}`", path.display()))?)
 }
 
 fn cannot_open(error: NodeError) -> CliError {

@@ -92,7 +92,7 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
         return run_group(&app, group, config, &options, console, began).await;
     }
     let context = ServeContext::new(&options, console)?;
-    let resources = ServeResources::open(&options, &options.data_dir(&app)).await?;
+    let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
     let components = read_components(&app.build(&console)?)?;
     // The monolith is not planned here, because it always has one process. It is planned when it is loaded, and
     // planning twice would make the start slower.
@@ -103,6 +103,7 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
             let manifest = app.manifest()?;
             let app = ShapeApp {
                 app_dir: app.dir.clone(),
+                app: &app.app,
                 manifest: &manifest,
                 environment: &app.values.environment,
                 components: &components,
@@ -161,7 +162,7 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
     };
     let cache = user_dirs::cache().filter(|_| kept.is_some()).map(|cache| cache.join("run"));
     let context = ServeContext::new(&options, console)?;
-    let resources = ServeResources::open(&options, &data).await?;
+    let resources = ServeResources::open(&options, &context, &data, &app.name).await?;
     let server = AppServer::new(context, resources, &options, cache.as_deref())?;
     let dir = std::env::current_dir().context("cannot determine the working directory")?;
     let components = [(name, file.bytes.into())].into();

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use isomer_admin::{Client, ClientError, NodeAddress, TOKEN_FILE, Token, TokenError};
+use isomer_admin::{Client, ClientError, NodeAddress, TOKEN_FILE, Token, TokenError, URL_FILE};
 use isomer_api::{ApiProblem, ProblemKind};
 use isomer_console::{CliError, Console, FAILED};
 use isomer_ids::{AppName, TenantName};
@@ -19,9 +19,6 @@ const NODE_VARIABLE: &str = "ISOMER_NODE";
 
 /// The environment variable that sets the token.
 const TOKEN_VARIABLE: &str = "ISOMER_TOKEN";
-
-/// The file in a node's data directory that contains the URL of the node's admin API.
-pub(crate) const URL_FILE: &str = "admin.url";
 
 /// The flags that select the node and the token.
 #[derive(Debug, Clone, clap::Args)]
@@ -70,11 +67,16 @@ impl NodeFlags {
         requests: impl FnOnce(Client) -> F,
     ) -> Result<T, CliError> {
         let client = self.client(console)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.context("cannot start the executor")?.block_on(requests(client))
+        block_on(requests(client))
     }
 
-    fn client(&self, console: &Console) -> Result<Client, CliError> {
+    /// Returns whether the user has named a node, by the flag or by the environment variable.
+    pub(crate) fn names_a_node(&self) -> bool {
+        self.node.is_some() || variable(NODE_VARIABLE).is_some()
+    }
+
+    /// Creates a client of the node.
+    pub(crate) fn client(&self, console: &Console) -> Result<Client, CliError> {
         let named = self.node.clone().or_else(|| variable(NODE_VARIABLE));
         let (node, data) = match named.as_deref() {
             None => (NodeAddress::from(&isomer_admin::AdminAddress::default()), None),
@@ -104,6 +106,12 @@ impl NodeFlags {
         }
         Ok(Client::new(node, token))
     }
+}
+
+/// Runs `requests` on an executor of one thread.
+pub(crate) fn block_on<T>(requests: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the executor")?.block_on(requests)
 }
 
 /// Parses an address without `http://`: `localhost:7171`, `:7171` or `7171`. Returns `None` if a file or folder has
@@ -159,7 +167,7 @@ fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CliError
     }
 }
 
-fn token_error(error: TokenError) -> CliError {
+pub(crate) fn token_error(error: TokenError) -> CliError {
     let hint = error.hint();
     match error {
         // The hint of `TokenError::Open` is for the user. The hints of other errors are for the administrator of the

@@ -18,6 +18,7 @@ mod guides;
 mod help;
 mod machines;
 mod node;
+mod observed;
 mod processes;
 mod remote;
 mod serve;

@@ -27,10 +27,10 @@ impl Remote {
         let fake = Fake::new();
         let server = runtime.block_on(AdminServer::listen(&"127.0.0.1:0".parse().unwrap(), false)).unwrap();
         std::fs::write(data.join("admin.url"), server.address().url()).unwrap();
-        let service = AdminService {
+        let service: AdminService = AdminService {
             admin: fake.clone(),
             token: Token::of_node(&data).unwrap(),
-            audit: AuditLog::open(&data).unwrap(),
+            audit: Some(AuditLog::open(&data).unwrap()),
             hosts: Vec::new(),
             limits: AdminLimits::default(),
         };

@@ -253,6 +253,15 @@ impl Server {
         assert_eq!(self.ready["event"], "ready", "{}", self.ready);
     }
 
+    /// Returns the URL of the admin API.
+    pub(crate) fn admin(&self) -> &str {
+        self.ready["admin"].as_str().unwrap()
+    }
+
+    pub(crate) fn has_admin(&self) -> bool {
+        !self.ready["admin"].is_null()
+    }
+
     pub(crate) fn address(&self) -> &str {
         self.ready["url"].as_str().unwrap().strip_prefix("http://").unwrap()
     }

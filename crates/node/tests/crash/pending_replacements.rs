@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use isomer_admin::Admin as _;
+use isomer_admin::{Admin as _, AppApi as _};
 use isomer_api::{AppState, ProblemKind};
 use isomer_node::ChangeStep;
 use libtest_mimic::Trial;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use isomer_admin::{Admin as _, Caller};
+use isomer_admin::{Admin as _, AppApi as _, Caller};
 use isomer_api::{AppState, LogQuery, ProblemKind, Quota, QuotaChange, RollbackRequest, SwapRequest, TenantChange};
 use isomer_disk::FileStorage;
 use isomer_ids::HostPattern;
@@ -280,7 +280,7 @@ async fn secrets_belong_to_tenants_and_logs_to_apps() {
     assert_eq!(node.get("/print?name=key").await, (200, "sesame".to_owned()));
     api().set_secret(tenant.clone(), "key".parse().unwrap(), b"changed".to_vec()).await.unwrap();
     assert_eq!(node.get("/?name=key").await, (200, "changed".to_owned()), "the next request has the new value");
-    let query = LogQuery { lines: Some(10), follow: true, access: false };
+    let query = LogQuery { lines: Some(10), follow: true, ..LogQuery::default() };
     let mut lines = api().logs(tenant.clone(), app.clone(), query).await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(60), lines.next()).await.unwrap().unwrap();
     assert_eq!((first.text.as_str(), first.component.as_deref()), ("secret sesame", Some("it")));

@@ -1,7 +1,7 @@
 //! Tests of what a node reports about an app: the origin of its revisions, why it cannot be loaded, and why a revision
 //! of it is refused. Also tests of empty folders in a release.
 
-use isomer_admin::{Admin as _, Caller};
+use isomer_admin::{Admin as _, AppApi as _, Caller};
 use isomer_api::{Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RollbackRequest, SwapRequest};
 
 use crate::migrating_app::refused;

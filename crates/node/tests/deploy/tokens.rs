@@ -1,6 +1,6 @@
 //! Tests of what the holder of a tenant's token may deploy, and of the node's records about tokens.
 
-use isomer_admin::{Admin as _, Caller};
+use isomer_admin::{Admin as _, AppApi as _, Caller};
 use isomer_api::{ApiProblem, DeployReport, ProblemKind, StoredToken, SwapRequest, TenantChange, TokenInfo, TokenRole};
 use isomer_ids::{AppName, Digest, TenantName};
 

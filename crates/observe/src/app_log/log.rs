@@ -92,6 +92,11 @@ impl AppLog {
         last_lines(&self.0.folder, lines, end).map_err(failed)
     }
 
+    /// Writes a line of another log to this log.
+    pub(crate) fn write(&self, line: LogLine) {
+        self.push(line);
+    }
+
     fn push(&self, line: LogLine) {
         let app = &self.0;
         if app.closed.load(Ordering::Acquire) {

@@ -3,6 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `log` | one app's log: writing and reading it |
+//! | `query` | queries of the admin API |
 //! | `line` | the lines of a log |
 //! | `limits` | the limits of the logs of all apps |
 //! | `quota` | the bytes that a tenant's apps may log in an hour |
@@ -23,6 +24,7 @@ mod follower;
 mod limits;
 mod line;
 mod log;
+mod query;
 mod queue;
 mod quota;
 mod segments;

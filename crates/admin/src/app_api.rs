@@ -1,0 +1,53 @@
+//! The interface between the admin API and any process that serves apps: the operations that a node, `isomer run` and
+//! `isomer dev` have in common.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::stream::Stream;
+use isomer_api::{ApiProblem, AppInfo, LogLine, LogQuery, NodeStatus, ProblemKind, StoredToken};
+use isomer_ids::{AppName, TenantName, TokenId};
+use serde_json::Value;
+
+/// The future result of an operation. The operation must not start before the first poll, because its line in the audit
+/// log is written first. Dropping the future after the first poll, for example because the client disconnects, must not
+/// cancel the operation.
+pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
+
+/// Lines of a log: the last existing lines, followed by new lines if `follow` is true in the query.
+pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
+
+/// The operations that every process with an admin API implements. They observe apps, and change none.
+pub trait AppApi: Send + Sync + 'static {
+    /// Returns the status of the process.
+    fn status(self: Arc<Self>) -> AdminReply<NodeStatus>;
+
+    /// Returns all apps of the process, or all apps of one tenant, sorted by tenant and name.
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>>;
+    /// Returns one app.
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo>;
+    /// Returns the plan of the revision of an app that serves requests. By default, the process keeps no plans.
+    fn plan(self: Arc<Self>, _: TenantName, _: AppName) -> AdminReply<Value> {
+        let problem = ApiProblem::new(ProblemKind::NotFound, "a node does not keep the plans of apps");
+        let problem = problem.hint("run `isomer plan` in the app's folder");
+        Box::pin(std::future::ready(Err(problem)))
+    }
+    /// Returns lines of an app's log, or of its access log if `access` is true in the query.
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines>;
+
+    /// Returns the app of a process that serves only one app. Its operations can also be called without the names of
+    /// the tenant and the app in the path: `/v1/logs` is the log of this app.
+    fn only_app(&self) -> Option<(TenantName, AppName)> {
+        None
+    }
+
+    /// Returns the stored form of a tenant's token; `None` if there is no such token. Called for each request with a
+    /// tenant's token, so this must not block.
+    fn stored_token(&self, id: &TokenId) -> Option<StoredToken>;
+
+    /// Returns a problem in the form that clients may see. The audit log records the problem unchanged.
+    fn shown(&self, problem: ApiProblem) -> ApiProblem {
+        problem
+    }
+}

@@ -1,0 +1,68 @@
+//! The table of the operations that every process with an admin API serves.
+
+use http::Method;
+use isomer_api::{ApiProblem, AppInfo, LogQuery, NodeStatus, ProblemKind, TokenRole, routes};
+use isomer_ids::TenantName;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::access_rule::AccessRule;
+use crate::app_api::{AppApi, LogLines};
+use crate::operation::{Operation, document, lines, plain, query};
+
+/// The query of the operation `apps`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AppsQuery {
+    /// Return only the apps of this tenant. By default, all apps are returned.
+    pub(crate) tenant: Option<TenantName>,
+}
+
+/// Returns the operations of [`AppApi`].
+pub(crate) fn all<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
+    let get = Method::GET;
+    vec![
+        plain::<NodeStatus, A>("status", get.clone(), routes::STATUS, "The status of the process", |api, _| {
+            Ok(api.status())
+        }),
+        document("openapi", routes::OPENAPI, "This document").open_to(AccessRule::Own(TokenRole::Read)),
+        query::<AppsQuery, Vec<AppInfo>, A>(
+            "apps",
+            get.clone(),
+            routes::APPS,
+            "All apps, or the apps of one tenant, sorted by tenant and name",
+            |api, named, query| {
+                let caller = named.caller()?;
+                match (caller.tenant().cloned(), query.tenant) {
+                    (Some(own), Some(asked)) if own != asked => {
+                        let why = format!("the token belongs to tenant `{own}`, and gives no access to other tenants");
+                        Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("use --tenant {own}")))
+                    }
+                    (own, asked) => Ok(api.apps(own.or(asked))),
+                }
+            },
+        )
+        .open_to(AccessRule::Own(TokenRole::Read)),
+        plain::<AppInfo, A>("app", get.clone(), routes::APP, "An app", |api, named| {
+            Ok(api.app(named.tenant()?, named.app()?))
+        })
+        .open_to(AccessRule::Tenant(TokenRole::Read)),
+        plain::<Value, A>(
+            "plan",
+            get.clone(),
+            routes::PLAN,
+            "The plan of the revision that serves requests: groups, seams, grants, and the reasons",
+            |api, named| Ok(api.plan(named.tenant()?, named.app()?)),
+        )
+        .open_to(AccessRule::Tenant(TokenRole::Read)),
+        lines::<LogQuery, LogLines, A>(
+            "logs",
+            get,
+            routes::LOGS,
+            "The last lines of an app's log, then new lines if `follow` is true",
+            |api, named, query| Ok(api.logs(named.tenant()?, named.app()?, query)),
+        )
+        .open_to(AccessRule::Tenant(TokenRole::Read)),
+    ]
+}

@@ -1,0 +1,127 @@
+//! The app that a command observes: an app on a node, or the app that `isomer run` or `isomer dev` serves from this
+//! folder.
+
+use std::path::{Path, PathBuf};
+
+use isomer_admin::{Client, ClientError, NodeAddress, TOKEN_FILE, Token, URL_FILE};
+use isomer_console::{CliError, Console};
+use isomer_ids::{AppName, TenantName};
+use isomer_project::{AppDir, find_app_dir};
+
+use crate::remote::node::{NodeFlags, block_on, client_error, token_error};
+
+/// The arguments that select the app to observe.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ObservedFlags {
+    /// The app on a node. Without it, the app that `isomer run` or `isomer dev` serves from this folder, or the node's
+    /// only app.
+    #[arg(value_name = "APP")]
+    pub(crate) app: Option<AppName>,
+    #[command(flatten)]
+    pub(crate) place: ObservedPlace,
+}
+
+/// The flags that select the process and the tenant of the app to observe.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ObservedPlace {
+    /// The tenant that the app belongs to.
+    #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
+    pub(crate) tenant: TenantName,
+    #[command(flatten)]
+    pub(crate) node: NodeFlags,
+}
+
+/// An app to observe, with a client of the process that serves it.
+pub(crate) struct ObservedApp {
+    pub(crate) client: Client,
+    pub(crate) tenant: TenantName,
+    pub(crate) name: AppName,
+}
+
+impl ObservedFlags {
+    /// Finds the app, and runs `requests` with it.
+    pub(crate) fn with_app<T, F: Future<Output = Result<T, CliError>>>(
+        &self,
+        console: &Console,
+        requests: impl FnOnce(ObservedApp) -> F,
+    ) -> Result<T, CliError> {
+        self.place.with_app(self.app.as_ref(), console, requests)
+    }
+}
+
+impl ObservedPlace {
+    /// Finds the app `name`, or the only app of the process, and runs `requests` with it.
+    pub(crate) fn with_app<T, F: Future<Output = Result<T, CliError>>>(
+        &self,
+        name: Option<&AppName>,
+        console: &Console,
+        requests: impl FnOnce(ObservedApp) -> F,
+    ) -> Result<T, CliError> {
+        let here = if name.is_none() && !self.node.names_a_node() { local_process() } else { None };
+        let client = match &here {
+            None => self.node.client(console)?,
+            Some(data) => local_client(data)?,
+        };
+        block_on(async {
+            let name = match name {
+                Some(name) => name.clone(),
+                None => self.only_app(&client, here.is_some(), console).await?,
+            };
+            requests(ObservedApp { client, tenant: self.tenant.clone(), name }).await
+        })
+    }
+
+    /// Returns the name of the process's only app.
+    async fn only_app(&self, client: &Client, is_here: bool, console: &Console) -> Result<AppName, CliError> {
+        let apps = client.apps(Some(&self.tenant)).await.map_err(|error| match error {
+            ClientError::Unreachable { .. } if is_here => {
+                let hint = "the process that served it was killed; start it again: isomer run, or isomer dev";
+                CliError::hinted(error, [hint])
+            }
+            ClientError::Unreachable { .. } => {
+                let hints = [
+                    "start the app in its folder (isomer run, or isomer dev) and run this command there",
+                    "for an app on a node: name the app, and the node with --node NODE",
+                ];
+                CliError::hinted(error, hints)
+            }
+            error => client_error(console)(error),
+        })?;
+        let mut names = apps.into_iter().map(|app| app.name);
+        match (names.next(), names.next()) {
+            (Some(name), None) => Ok(name),
+            (None, _) if is_here => Err(CliError::failed("the app has not started yet", "wait until it is ready")),
+            (None, _) => Err(CliError::usage(
+                format!("the tenant `{}` has no apps", self.tenant),
+                "name another tenant: --tenant TENANT",
+            )),
+            (Some(_), Some(_)) => Err(CliError::usage(
+                format!("the tenant `{}` has several apps", self.tenant),
+                "name the app; `isomer apps` lists all apps",
+            )),
+        }
+    }
+}
+
+/// Returns the data directory of the process that serves the app of this folder; `None` if this folder has no app or no
+/// such process is running.
+fn local_process() -> Option<PathBuf> {
+    let data = find_app_dir(Path::new(".")).ok()?.join(AppDir::OWN_DIR);
+    data.join(URL_FILE).exists().then_some(data)
+}
+
+/// Returns a client of the process with the data directory `data`. Only the token in this directory is used: the folder
+/// may be a copy from elsewhere, and a token for a node must not be sent to an address that such a copy contains.
+fn local_client(data: &Path) -> Result<Client, CliError> {
+    let file = data.join(URL_FILE);
+    match NodeAddress::read_from(data) {
+        Ok(address) if address.is_local() => {
+            Ok(Client::new(address, Token::read_own(&data.join(TOKEN_FILE)).map_err(token_error)?))
+        }
+        Ok(_) => Err(CliError::failed(
+            format!("`{}` is not the address of a process on this machine", file.display()),
+            "remove the file; `isomer run` and `isomer dev` write it when they start",
+        )),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read `{}`", file.display())).into()),
+    }
+}

@@ -1,0 +1,3 @@
+//! What the commands that observe an app share: which app they observe.
+
+pub(crate) mod app;

@@ -1,0 +1,89 @@
+//! The copy of a process's log in the log of its only app. `isomer run` and `isomer dev` have it, so that earlier lines
+//! can be read from the app's log after they were printed.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use isomer_api::LogLine;
+use isomer_telemetry::{Level, RequestId};
+
+use crate::app_log::AppLog;
+use crate::record::LogRecord;
+
+/// Writes records of a process's log to the logs of its only app.
+pub(crate) struct AppCopy {
+    output: AppLog,
+    access: Option<AppLog>,
+}
+
+impl AppCopy {
+    pub(crate) fn new(output: AppLog, access: Option<AppLog>) -> Self {
+        Self { output, access }
+    }
+
+    /// Writes a record. Debug messages are left out.
+    pub(crate) fn write(&self, at: SystemTime, record: &LogRecord) {
+        match (record, &self.access) {
+            (LogRecord::Access(access), Some(log)) => log.access(access),
+            (LogRecord::Access(_), None) => {}
+            _ => {
+                if let Some(line) = line_of(at, record) {
+                    self.output.write(line);
+                }
+            }
+        }
+    }
+}
+
+/// Converts a record to a line of an app's log; `None` for records that such a log does not have.
+fn line_of(at: SystemTime, record: &LogRecord) -> Option<LogLine> {
+    let line = |component: Option<&String>, request: Option<RequestId>, text: String| LogLine {
+        at_ms: u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
+        component: component.cloned(),
+        stream: "node".to_owned(),
+        request: request.map(|id| id.to_string()),
+        text,
+        backtrace: Vec::new(),
+    };
+    match record {
+        LogRecord::Output { component, stream, request, line: text } => {
+            let line = line(Some(component), *request, text.clone());
+            Some(LogLine { stream: stream.name().to_owned(), ..line })
+        }
+        LogRecord::Failed { component, request, reason, backtrace, response_cut_off } => {
+            let cut_off = if *response_cut_off { " (the response was cut off)" } else { "" };
+            let line = line(Some(component), Some(*request), format!("{reason}{cut_off}"));
+            Some(LogLine { backtrace: backtrace.clone(), ..line })
+        }
+        LogRecord::CallFailed { component, request, reason, backtrace } => {
+            let line = line(Some(component), *request, reason.clone());
+            Some(LogLine { backtrace: backtrace.clone(), ..line })
+        }
+        LogRecord::Message { level: Level::Error | Level::Warning | Level::Info, text, .. } => {
+            Some(line(None, None, text.clone()))
+        }
+        LogRecord::Message { .. } | LogRecord::Access(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_and_messages_are_lines_and_debug_messages_are_not() {
+        let request = RequestId::from_raw(1).unwrap();
+        let failed = LogRecord::Failed {
+            component: "cart".to_owned(),
+            request,
+            reason: "a trap".to_owned(),
+            backtrace: vec!["f".to_owned()],
+            response_cut_off: true,
+        };
+        let line = line_of(UNIX_EPOCH, &failed).unwrap();
+        assert_eq!((line.at_ms, line.stream.as_str(), line.request), (0, "node", Some(request.to_string())));
+        assert_eq!((line.text.as_str(), line.backtrace.len()), ("a trap (the response was cut off)", 1));
+        let message = |level| line_of(UNIX_EPOCH, &LogRecord::message(level, None, "it".to_owned()));
+        assert_eq!(message(Level::Warning).map(|line| line.text).as_deref(), Some("it"));
+        assert!(message(Level::Debug).is_none());
+    }
+}

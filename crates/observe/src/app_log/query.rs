@@ -1,0 +1,37 @@
+//! Queries of the admin API for lines of a log.
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+use isomer_api::{LogLine, LogQuery};
+
+use super::log::AppLog;
+use super::queue::AppLogError;
+
+/// The number of lines in the response to a query that specifies no number.
+const LINES_DEFAULT: u32 = 100;
+
+/// The maximum number of lines in the response to a query, and the number of the last lines among which the lines of
+/// one request are searched.
+const LINES_MAX: u32 = 10_000;
+
+impl AppLog {
+    /// Returns the lines that `query` asks for. The field `access` is ignored: this log is either an access log or not.
+    /// Blocks while it reads files.
+    ///
+    /// # Errors
+    /// If the log's files cannot be read, the log is closed, or the log has the maximum number of followers.
+    pub fn query(&self, query: &LogQuery) -> Result<BoxStream<'static, LogLine>, AppLogError> {
+        let wanted = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX) as usize;
+        let read = if query.request.is_some() { LINES_MAX as usize } else { wanted };
+        let request = query.request.clone();
+        let is_wanted = move |line: &LogLine| request.is_none() || line.request.as_deref() == request.as_deref();
+        let (mut last, next) = match query.follow {
+            true => self.follow(read).map(|(last, next)| (last, Some(next)))?,
+            false => (self.last(read)?, None),
+        };
+        last.retain(&is_wanted);
+        last.drain(..last.len().saturating_sub(wanted));
+        let next = next.map_or_else(|| stream::empty().boxed(), |next| next.boxed());
+        let next = next.filter(move |line| std::future::ready(is_wanted(line)));
+        Ok(stream::iter(last).chain(next).boxed())
+    }
+}

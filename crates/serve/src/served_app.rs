@@ -1,0 +1,228 @@
+//! The app of this process as the admin API shows it: its state, its plan and its log.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use isomer_admin::{AdminReply, AppApi, LogLines};
+use isomer_api::{ApiProblem, AppInfo, AppState, LogQuery, NodeStatus, ProblemKind, StoredToken};
+use isomer_apps::Tenancy;
+use isomer_apps::tenancy::memory::resident_bytes;
+use isomer_front::Connections;
+use isomer_ids::{AppName, HostPattern, PlanDigest, ReleaseDigest, TenantName, TokenId};
+use isomer_observe::{AppLog, AppLogError};
+use isomer_plan::Plan;
+use serde_json::Value;
+
+/// The app of a process that was started by `isomer run` or `isomer dev`.
+pub(crate) struct ServedApp {
+    tenant: TenantName,
+    name: AppName,
+    opened: Instant,
+    /// The front door's address.
+    listen: Option<String>,
+    logs: Option<ServedLogs>,
+    /// The revision that serves requests; `None` before the first revision has started.
+    revision: Mutex<Option<ServedRevision>>,
+    /// The parts of the process that count requests, instances and connections; unset in a supervisor.
+    counters: OnceLock<(Arc<Tenancy>, Connections)>,
+}
+
+/// The app's logs on disk.
+pub(crate) struct ServedLogs {
+    pub(crate) output: AppLog,
+    /// The access log, if the process logs served requests.
+    pub(crate) access: Option<AppLog>,
+}
+
+/// The revision that serves requests.
+struct ServedRevision {
+    plan: Value,
+    digest: ReleaseDigest,
+    version: String,
+    /// The time at which the revision started, in seconds since 1970-01-01 00:00 UTC.
+    since: u64,
+}
+
+impl ServedApp {
+    /// Creates an app that serves no revision yet. `name` is the app's name in its manifest.
+    pub(crate) fn new(name: &str, listen: Option<String>, logs: Option<ServedLogs>) -> Self {
+        Self {
+            tenant: TenantName::DEFAULT.parse().expect("the default tenant has a valid name"),
+            // A manifest may have a longer name than a node accepts.
+            name: name.parse().unwrap_or_else(|_| "app".parse().expect("`app` is a valid name")),
+            opened: Instant::now(),
+            listen,
+            logs,
+            revision: Mutex::default(),
+            counters: OnceLock::new(),
+        }
+    }
+
+    /// Sets the parts of the process that count requests, instances and connections.
+    pub(crate) fn set_counters(&self, tenancy: Arc<Tenancy>, connections: Connections) {
+        let _ = self.counters.set((tenancy, connections));
+    }
+
+    /// Replaces the plan of the revision that serves requests.
+    pub(crate) fn set_revision(&self, plan: &Plan, digest: PlanDigest) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let revision = ServedRevision {
+            plan: serde_json::to_value(plan).expect("a plan is plain data"),
+            digest: ReleaseDigest::from(digest.0),
+            version: plan.version.clone(),
+            since,
+        };
+        *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
+    }
+
+    /// Checks that a request is about this app.
+    fn check(&self, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
+        if *tenant == self.tenant && *app == self.name {
+            return Ok(());
+        }
+        Err(ApiProblem::not_found("app", app).hint(format!("this process serves only the app `{}`", self.name)))
+    }
+
+    fn info(&self) -> Result<AppInfo, ApiProblem> {
+        let revision = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
+        let revision = revision.as_ref().ok_or_else(not_started)?;
+        let every: HostPattern = "*".parse().expect("`*` is a valid pattern");
+        Ok(AppInfo {
+            tenant: self.tenant.clone(),
+            name: self.name.clone(),
+            hosts: vec![every],
+            revision: revision.digest.clone(),
+            version: revision.version.clone(),
+            state: AppState::Loaded,
+            deployed_at: revision.since,
+            failure: None,
+        })
+    }
+
+    fn process_status(&self) -> NodeStatus {
+        let counters = self.counters.get().map(|(tenancy, connections)| {
+            (tenancy.counts(), u64::from(tenancy.engine().live_instances()), connections.counts())
+        });
+        let (counts, instances, connections) = counters.unwrap_or_default();
+        let is_loaded = self.revision.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        NodeStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            listen: self.listen.iter().cloned().collect(),
+            uptime_s: self.opened.elapsed().as_secs(),
+            tenants: 1,
+            apps: 1,
+            apps_loaded: is_loaded.into(),
+            apps_loaded_max: 1,
+            instances,
+            resident_bytes: resident_bytes().unwrap_or(0),
+            requests: counts.requests,
+            loads: counts.loads,
+            drops: counts.evictions,
+            connections: connections.open.try_into().unwrap_or(u64::MAX),
+            connections_evicted: connections.evicted,
+            connections_refused: connections.refused,
+        }
+    }
+
+    fn log_lines(&self, query: &LogQuery) -> Result<LogLines, ApiProblem> {
+        let no_log = || ApiProblem::new(ProblemKind::NotFound, "this process writes no log to its data directory");
+        let no_access = || {
+            let problem = ApiProblem::new(ProblemKind::NotFound, "this process writes no access log");
+            problem.hint("start it with `--access-log`")
+        };
+        let logs = self.logs.as_ref().ok_or_else(no_log)?;
+        let log = if query.access { logs.access.as_ref().ok_or_else(no_access)? } else { &logs.output };
+        log.query(query).map_err(|error| match &error {
+            AppLogError::Read { .. } => ApiProblem::new(ProblemKind::Failed, error.to_string()),
+            _ => ApiProblem::new(ProblemKind::Unavailable, error.to_string()),
+        })
+    }
+}
+
+fn not_started() -> ApiProblem {
+    ApiProblem::new(ProblemKind::Unavailable, "the app has not started yet")
+}
+
+/// Returns a reply that is made when the operation is first polled.
+fn reply<T: Send + 'static>(make: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> AdminReply<T> {
+    Box::pin(async move { make() })
+}
+
+impl AppApi for ServedApp {
+    fn status(self: Arc<Self>) -> AdminReply<NodeStatus> {
+        reply(move || Ok(self.process_status()))
+    }
+
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>> {
+        reply(move || match tenant {
+            Some(tenant) if tenant != self.tenant => Ok(Vec::new()),
+            _ => Ok(self.info().into_iter().collect()),
+        })
+    }
+
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
+        reply(move || self.check(&tenant, &app).and_then(|()| self.info()))
+    }
+
+    fn plan(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Value> {
+        reply(move || {
+            self.check(&tenant, &app)?;
+            let revision = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
+            revision.as_ref().map(|revision| revision.plan.clone()).ok_or_else(not_started)
+        })
+    }
+
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
+        Box::pin(async move {
+            self.check(&tenant, &app)?;
+            let read = tokio::task::spawn_blocking(move || self.log_lines(&query)).await;
+            read.unwrap_or_else(|_| Err(ApiProblem::new(ProblemKind::Failed, "reading the log failed")))
+        })
+    }
+
+    fn only_app(&self) -> Option<(TenantName, AppName)> {
+        Some((self.tenant.clone(), self.name.clone()))
+    }
+
+    fn stored_token(&self, _: &TokenId) -> Option<StoredToken> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_app_is_shown_as_soon_as_it_has_a_revision() {
+        let app = Arc::new(ServedApp::new("shop", Some("127.0.0.1:1".to_owned()), None));
+        let (tenant, name) = app.only_app().unwrap();
+        assert_eq!(name.as_str(), "shop");
+        assert_eq!(app.clone().apps(None).await.unwrap(), []);
+        assert_eq!(app.clone().plan(tenant.clone(), name.clone()).await.unwrap_err().kind, ProblemKind::Unavailable);
+        let plan = Plan {
+            app: "shop".to_owned(),
+            version: "1.2.3".to_owned(),
+            shape: "monolith".to_owned(),
+            groups: Vec::new(),
+            reuse: Default::default(),
+            seams: Vec::new(),
+            access: Vec::new(),
+            notes: Vec::new(),
+            warnings: Vec::new(),
+        };
+        app.set_revision(&plan, PlanDigest([7; 16]));
+        let apps = app.clone().apps(None).await.unwrap();
+        assert_eq!((apps.len(), apps[0].version.as_str(), apps[0].state), (1, "1.2.3", AppState::Loaded));
+        assert_eq!(app.clone().plan(tenant.clone(), name.clone()).await.unwrap()["shape"], "monolith");
+        let other: AppName = "other".parse().unwrap();
+        assert_eq!(app.clone().app(tenant, other).await.unwrap_err().kind, ProblemKind::NotFound);
+        assert_eq!(app.status().await.unwrap().apps_loaded, 1);
+    }
+
+    #[test]
+    fn a_name_that_a_node_refuses_is_replaced() {
+        assert_eq!(ServedApp::new(&"a".repeat(64), None, None).name.as_str(), "app");
+    }
+}
