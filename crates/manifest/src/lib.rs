@@ -35,7 +35,7 @@ pub use model::{
     SecretSource, Shape, SqlStoreSettings,
 };
 pub use node_file::{
-    AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSettings, node_schema_json, parse_node_file,
+    AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSettings, OtlpExport, node_schema_json, parse_node_file,
 };
 pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};

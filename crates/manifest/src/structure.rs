@@ -124,7 +124,7 @@ impl Check<'_> {
                 None => diagnostic.hint(format!("{place} can have `{}`", known.join("`, `"))),
             };
         }
-        if self.path.first().is_some_and(|first| first == "secrets") {
+        if self.is_secret() {
             diagnostic = diagnostic.hide(value.span().into());
         }
         self.found.push(diagnostic);
@@ -172,22 +172,31 @@ impl Check<'_> {
         let mut diagnostic = Diagnostic::error(format!("`{path}` must be {}", a_type_name(schema)))
             .code(if out_of_bounds { "out-of-bounds" } else { "wrong-type" })
             .at(span, label);
-        if self.path.first().is_some_and(|first| first == "secrets") {
-            let name = self.path.get(1).cloned().unwrap_or_default();
+        if self.is_secret() {
+            let name = self.path.last().cloned().unwrap_or_default();
             diagnostic = diagnostic.hide(span);
-            if self.path.len() > 2 {
+            if name == "env" || name == "file" {
                 diagnostic = diagnostic.hint(format!("for example `{}`", example_of(schema)));
             } else {
                 let variable = name.replace(['-', '.'], "_").to_ascii_uppercase();
+                let is_manifest = self.path.first().is_some_and(|first| first == "secrets");
                 diagnostic = diagnostic.hint(format!(
-                    "a secret's value does not belong in the manifest; say where it comes from:\n\
-                     {name} = {{ env = \"{variable}\" }}"
+                    "a secret's value does not belong in {}; say where it comes from:\n\
+                     {name} = {{ env = \"{variable}\" }}",
+                    if is_manifest { "the manifest" } else { self.file },
                 ));
             }
         } else if !out_of_bounds {
             diagnostic = diagnostic.hint_if(way_out(value, written, schema));
         }
         self.found.push(diagnostic);
+    }
+
+    /// Returns whether values at the current path may be secrets, which messages do not show: `[secrets]` of a manifest,
+    /// and header fields for a collector in a node file.
+    fn is_secret(&self) -> bool {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        path.starts_with(&["secrets"]) || path.starts_with(&["telemetry", "otlp", "headers"])
     }
 
     /// Returns the name of the current table for messages.

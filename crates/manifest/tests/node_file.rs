@@ -1,7 +1,7 @@
 //! Tests of node files: valid files are parsed, and problems are reported with their locations and a hint.
 
 use isomer_diagnostics::{Renderer, SourceFile};
-use isomer_manifest::{LinkAddress, NodeFile, node_schema_json, parse_node_file};
+use isomer_manifest::{LinkAddress, NodeFile, SecretSource, node_schema_json, parse_node_file};
 
 const RIGHT: &str = r#"
 [link]
@@ -62,6 +62,15 @@ key = "shop.key"
 [admin]
 listen = "unix:/run/isomer/admin.sock"
 
+[telemetry.otlp]
+endpoint = "https://otlp.example"
+signals = ["traces", "logs"]
+authority = "ca.pem"
+
+[telemetry.otlp.headers]
+authorization = { file = "otlp-token" }
+x-scope = { env = "SCOPE" }
+
 [limits]
 apps_loaded = 500
 connections = 2000
@@ -101,12 +110,33 @@ fn the_file_of_a_node_is_parsed() {
     assert_eq!(node.limits.idle_grace, Some(std::time::Duration::from_secs(2)));
     let proxies: Vec<_> = node.trusted_proxies.iter().map(|network| network.value.to_string()).collect();
     assert_eq!((proxies, node.proxy_protocol), (vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned()], true));
+    let otlp = node.otlp.as_ref().expect("it is there");
+    assert_eq!(otlp.endpoint.value, "https://otlp.example");
+    let signals: Vec<_> = otlp.signals.iter().flatten().map(|signal| signal.value.as_str()).collect();
+    assert_eq!(
+        (signals, otlp.authority.as_ref().and_then(|path| path.value.to_str())),
+        (vec!["traces", "logs"], Some("ca.pem"))
+    );
+    let headers: Vec<_> = otlp.headers.iter().map(|(name, source)| (name.value.as_str(), source.clone())).collect();
+    let sources = [SecretSource::File("otlp-token".into()), SecretSource::Env("SCOPE".to_owned())];
+    let [file_source, variable] = sources;
+    assert_eq!(headers, [("authorization", file_source), ("x-scope", variable)]);
     // A node reads all tables of this file. A group does not, which is reported.
     assert!(file.unread_by_node().is_empty());
     insta::assert_snapshot!(Renderer::plain().diagnostics(&file.unread_by_group()));
     let group = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("the file is valid");
     assert!(group.unread_by_group().is_empty());
     assert_eq!(group.unread_by_node().len(), 3);
+}
+
+#[test]
+fn problems_of_a_collector_are_reported_without_secrets() {
+    let said = said(
+        "[telemetry.otlp]\nsignals = [\"trace\", \"x\"]\n[telemetry.otlp.headers]\na = \"s3cret\"\nb = {}\n\
+         c = { env = \"not-a-name s3cret\" }\nd = { env = \"A\", file = \"b\" }\ne = { value = \"s3cret\" }\nf = { file = 7 }\n",
+    );
+    assert!(!said.contains("s3cret"), "{said}");
+    insta::assert_snapshot!(said);
 }
 
 #[test]

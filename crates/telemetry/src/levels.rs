@@ -28,6 +28,7 @@ pub const PARTS: &[&str] = &[
     "manifest",
     "node",
     "observe",
+    "otlp",
     "plan",
     "project",
     "runtime",

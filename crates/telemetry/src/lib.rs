@@ -13,6 +13,7 @@
 //! | [`AccessRecord`] | a served request |
 //! | [`Span`], [`TraceFragment`] | the operations of a trace |
 //! | [`Tracer`], [`SpanContext`], [`ActiveSpan`] | recording spans while a request is served |
+//! | [`Tee`] | passing traces or events to several sinks |
 //! | [`SamplingPolicy`] | which requests are traced |
 //! | [`semantics`] | the names of spans and the keys of their attributes |
 //! | [`metrics`] | counters, gauges and histograms, with their series |
@@ -34,6 +35,7 @@ mod request_id;
 mod sampling;
 pub mod semantics;
 mod span;
+mod tee;
 pub mod trace;
 
 pub use access::{AccessRecord, AppIdentity};
@@ -47,5 +49,6 @@ pub use span::{
     Attribute, SPAN_ATTRIBUTES_MAX, SPAN_TEXT_BYTES_MAX, Span, SpanKind, SpanStatus, Text, TraceFragment, Value,
     unix_ns,
 };
+pub use tee::Tee;
 pub use trace::{SpanId, TraceContext, TraceFlags, TraceId};
 pub use tracing::{debug, error, info, trace, warn};

@@ -67,6 +67,12 @@ keys! {
     CONFIG_KEY = "isomer.config.key";
     /// The name of the secret that was read. Never its value.
     SECRET_NAME = "isomer.secret.name";
+    /// The component that did the work.
+    COMPONENT = "isomer.component";
+    /// The request's identity in the logs.
+    REQUEST_ID = "isomer.request.id";
+    /// The number of spans of the request that were dropped.
+    SPANS_DROPPED = "isomer.spans_dropped";
     /// The step of a deployment.
     DEPLOY_STEP = "isomer.deploy.step";
     /// The revision that a deployment starts.

@@ -10,6 +10,7 @@ mod address_range;
 mod limits;
 mod raw;
 mod settings;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use toml::de::DeTable;
 pub use address_range::AddressRange;
 pub use limits::NodeLimits;
 pub use settings::{FrontTls, NodeSettings};
+pub use telemetry::OtlpExport;
 
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 use isomer_ids::InvalidText;
@@ -118,25 +120,26 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
             return None;
         }
     };
-    let tables = |tables: [(&'static str, Option<Span>); 4]| {
+    let tables = |tables: Vec<(&'static str, Option<Span>)>| {
         tables.into_iter().filter_map(|(table, span)| Some((table, span?))).collect()
     };
-    let for_node = tables([
+    let for_node = tables(vec![
         ("node", raw.node.as_ref().map(|table| table.span)),
         ("front", raw.front.as_ref().map(|table| table.span)),
         ("admin", raw.admin.as_ref().map(|table| table.span)),
         ("limits", raw.limits.as_ref().map(|table| table.span)),
+        ("telemetry", raw.telemetry.as_ref().map(|table| table.span)),
     ]);
-    let for_group = tables([
+    let for_group = tables(vec![
         ("link", raw.link.as_ref().map(|table| table.span)),
         ("peers", raw.peers.first_key_value().map(|(group, _)| group.span)),
         ("tls", raw.tls.as_ref().map(|table| table.span)),
-        ("", None),
     ]);
     let admin = raw.admin.map(|admin| admin.value).unwrap_or_default();
     let (node, front) = (raw.node.map(|it| it.value), raw.front.map(|it| it.value));
     let outbound = raw.outbound.map(|it| it.value).unwrap_or_default();
-    let settings = settings::read(node, front, admin, outbound, raw.limits.map(|it| it.value), found);
+    let telemetry = raw.telemetry.map(|it| it.value).unwrap_or_default();
+    let settings = settings::read(node, front, admin, outbound, telemetry, raw.limits.map(|it| it.value), found);
     let mut report = |error: InvalidText, span| {
         let hint = error.hint();
         found.push(Diagnostic::error(error.to_string()).code("bad-address").at(span, "").hint(hint));

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::raw::{DurationText, HostText, NameText, PathText, SizeText, text_types};
+use crate::raw::{DurationText, EnvironmentText, HostText, NameText, PathText, SizeText, text_types};
 use crate::spanned::Spanned;
 use crate::units::show_duration;
 
@@ -28,6 +28,8 @@ pub(crate) struct RawNodeFile {
     pub(crate) admin: Option<Spanned<RawAdmin>>,
     /// Settings for requests that apps send.
     pub(crate) outbound: Option<Spanned<RawOutbound>>,
+    /// For `isomer node`: where telemetry is sent.
+    pub(crate) telemetry: Option<Spanned<RawTelemetry>>,
     /// For `isomer node`: limits. A request that exceeds a limit receives an error, or its connection is closed.
     pub(crate) limits: Option<Spanned<RawNodeLimits>>,
     /// For `isomer run --group`: the address at which this group listens for calls from other groups.
@@ -142,6 +144,49 @@ pub(crate) struct RawOutbound {
     pub(crate) authority: Option<Spanned<PathText>>,
 }
 
+/// Where telemetry is sent.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawTelemetry {
+    /// A collector that accepts OTLP over HTTP. The variables `OTEL_*` take precedence.
+    pub(crate) otlp: Option<Spanned<RawOtlp>>,
+}
+
+/// A collector that accepts OTLP over HTTP. The variables `OTEL_*` take precedence.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawOtlp {
+    /// The base URL of the collector.
+    #[schemars(required)]
+    #[schemars(extend("examples" = ["http://localhost:4318"]))]
+    pub(crate) endpoint: Option<Spanned<UrlText>>,
+    /// The signals that are sent: `"traces"`, `"logs"`, `"metrics"`. Default: all.
+    pub(crate) signals: Option<Vec<Spanned<SignalText>>>,
+    /// Header fields of each request, by name, with the sources of their values. They are sent only if no variable sets
+    /// another URL.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<Spanned<HeaderText>, Spanned<RawHeader>>,
+    /// PEM file with the certificate authorities that sign the collector's certificate. Default: the public
+    /// authorities.
+    #[schemars(extend("examples" = ["/etc/ssl/company.pem"]))]
+    pub(crate) authority: Option<Spanned<PathText>>,
+}
+
+/// The source of the value of a header field: either `env` or `file`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+#[schemars(extend("oneOf" = json!([{ "required": ["env"] }, { "required": ["file"] }])))]
+pub(crate) struct RawHeader {
+    /// The name of an environment variable of the `isomer` process that contains the value.
+    pub(crate) env: Option<Spanned<EnvironmentText>>,
+    /// A file that contains the value. A final newline is removed.
+    #[schemars(extend("examples" = ["/etc/isomer/otlp-token"]))]
+    pub(crate) file: Option<Spanned<PathText>>,
+}
+
 /// Limits of a node.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -253,4 +298,10 @@ text_types! {
     AddressText: "address", json!({ "pattern": "^(unix:.+|.*:[0-9]+|[0-9]+)$" }), "10.0.0.7:7070";
     /// A range of IP addresses.
     AddressRangeText: "network", json!({ "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$" }), "10.0.0.0/8";
+    /// The URL of a collector.
+    UrlText: "URL", json!({ "pattern": "^https?://" }), "http://localhost:4318";
+    /// A kind of telemetry.
+    SignalText: "signal", json!({ "pattern": "^(traces|logs|metrics)$" }), "traces";
+    /// The name of a header field.
+    HeaderText: "name of a header field", json!({ "minLength": 1 }), "authorization";
 }

@@ -12,7 +12,9 @@ use super::AddressRange;
 use super::limits::NodeLimits;
 use super::raw::{
     AddressRangeText, AddressText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawNode, RawNodeLimits, RawOutbound,
+    RawTelemetry,
 };
+use super::telemetry::{self, OtlpExport};
 use crate::address::LinkAddress;
 use crate::bounds::Findings;
 use crate::listen_address::{parse_listen, with_host};
@@ -45,6 +47,8 @@ pub struct NodeSettings {
     /// The path of a PEM file, as written, with certificate authorities that HTTPS requests of apps trust in addition
     /// to the public ones.
     pub outbound_authority: Option<Spanned<PathBuf>>,
+    /// The collector to which telemetry is sent.
+    pub otlp: Option<OtlpExport>,
     /// The node's limits.
     pub limits: NodeLimits,
 }
@@ -68,10 +72,12 @@ pub(super) fn read(
     front: Option<RawFront>,
     admin: RawAdmin,
     outbound: RawOutbound,
+    telemetry: RawTelemetry,
     limits: Option<RawNodeLimits>,
     found: &mut Findings,
 ) -> NodeSettings {
     let (node, front, limits) = (node.unwrap_or_default(), front.unwrap_or_default(), limits.unwrap_or_default());
+    let otlp = telemetry.otlp.and_then(|raw| telemetry::read(raw.value, found));
     let names_no_proxies = front.trusted_proxies.is_empty();
     let mut reader = Reader { found };
     let file = NodeSettings {
@@ -88,6 +94,7 @@ pub(super) fn read(
         admin_remote: admin.remote,
         admin_hosts: admin.hosts,
         outbound_authority: outbound.authority.map(|path| path.map(|text| PathBuf::from(text.0))),
+        otlp,
         limits: reader.limits(limits),
     };
     if let (Some(at), None) = (file.listen_tls.first(), &file.tls) {

@@ -1,0 +1,40 @@
+//! Exports telemetry to a collector: OTLP over HTTP, with protobuf.
+//!
+//! Each signal (traces, logs) has a bounded queue and a task that sends batches. Code that handles a request only adds
+//! to the queue, and never waits: if the queue is full, for example because the collector does not respond, records are
+//! dropped and counted by reason ([`DropReason`]).
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`settings`] | what is exported to where: the standard variables, and the node file |
+//! | [`Otlp`] | the exporters of a process |
+//! | `traces`, `logs` | converting spans and events to messages |
+//! | `resource` | which app and process emitted the telemetry |
+//! | `queue` | the bounded queue of a signal |
+//! | `delivery` | batches, attempts, HTTP and TLS |
+//! | `message` | the messages of OTLP |
+//!
+//! | rejected | why |
+//! | --- | --- |
+//! | `opentelemetry_sdk` and `opentelemetry-otlp` | their processors and exporters have global state, and no bound in bytes and no part for each tenant; spans would be copied into types that repeat the keys of all attributes as allocated texts on the request's thread |
+//! | `opentelemetry-proto` for the messages | it depends on `opentelemetry_sdk` unconditionally. The tests use it to decode requests, so the messages here are checked against the generated ones |
+//! | gRPC | each collector also accepts HTTP, which needs no further library |
+#![forbid(unsafe_code)]
+
+mod delivery;
+mod logs;
+mod message;
+mod otlp;
+mod queue;
+mod resource;
+pub mod settings;
+mod signal;
+mod statistics;
+mod traces;
+
+pub use delivery::TlsError;
+pub use otlp::{Otlp, SHUTDOWN_TIME_MAX};
+pub use resource::ServiceIdentity;
+pub use settings::OtlpSettings;
+pub use signal::Signal;
+pub use statistics::{DropReason, SignalStatistics};

@@ -1,0 +1,61 @@
+//! The content of requests with logs.
+
+use isomer_otlp::Signal;
+use isomer_telemetry::{Event, RequestId, StandardStream};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::AnyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
+
+use crate::collector::Collector;
+use crate::{SHOP, start, statistics};
+
+fn text(value: Option<&AnyValue>) -> &str {
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text,
+        other => panic!("no text: {other:?}"),
+    }
+}
+
+fn attributes(record: &LogRecord) -> Vec<(&str, &str)> {
+    record.attributes.iter().map(|attribute| (attribute.key.as_str(), text(attribute.value.as_ref()))).collect()
+}
+
+#[tokio::test]
+async fn lines_and_failures_arrive_with_their_request() {
+    let mut collector = Collector::start([]).await;
+    let otlp = start(&[collector.variable()]);
+    let logs = otlp.logs(&SHOP).unwrap();
+    let request = RequestId::from_raw(0xab).unwrap();
+    logs.emit(Event::OutputLine {
+        component: "cart",
+        stream: StandardStream::Stderr,
+        request: Some(request),
+        line: b"a line \xff",
+    });
+    logs.emit(Event::RequestFailed {
+        component: "cart",
+        request,
+        reason: &"a trap",
+        backtrace: &["one".into(), "two".into()],
+        response_cut_off: true,
+    });
+    logs.emit(Event::AccessDenied { component: "cart", text: "no grant" });
+    otlp.shutdown().await;
+    assert_eq!(statistics(&otlp, Signal::Logs).exported, 3);
+
+    let received = collector.next().await;
+    assert_eq!(received.path, "/v1/logs");
+    let decoded: ExportLogsServiceRequest = received.decode();
+    let scope = &decoded.resource_logs[0].scope_logs[0];
+    assert_eq!(scope.scope.as_ref().unwrap().name, "isomer");
+    let [line, failure, denied] = &scope.log_records[..] else { panic!("three records: {scope:?}") };
+    assert_eq!((text(line.body.as_ref()), line.severity_number()), ("a line \u{fffd}", SeverityNumber::Unspecified));
+    assert!(line.time_unix_nano > 0 && line.observed_time_unix_nano == line.time_unix_nano);
+    let id = ("isomer.request.id", "00000000000000ab");
+    assert_eq!(attributes(line), [("isomer.component", "cart"), ("log.iostream", "stderr"), id]);
+    assert_eq!(text(failure.body.as_ref()), "a trap (the response was cut off)");
+    assert_eq!((failure.severity_number(), failure.severity_text.as_str()), (SeverityNumber::Error, "ERROR"));
+    assert_eq!(attributes(failure), [("isomer.component", "cart"), id, ("exception.stacktrace", "one\ntwo\n")]);
+    assert_eq!((text(denied.body.as_ref()), denied.severity_number()), ("no grant", SeverityNumber::Warn));
+}
