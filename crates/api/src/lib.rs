@@ -9,6 +9,7 @@
 //! | [`deploy`] | releases, deployments, rollbacks |
 //! | [`status`] | the state of a node, and lines of apps' logs |
 //! | [`tokens`] | tokens of tenants |
+//! | [`metrics`] | the values of metrics |
 //! | [`trace`] | traces, and queries for traces |
 //! | [`problem`] | errors |
 //! | [`routes`] | the paths of the API |
@@ -19,6 +20,7 @@
 
 pub mod app;
 pub mod deploy;
+pub mod metrics;
 pub mod problem;
 pub mod quotas;
 pub mod routes;
@@ -35,6 +37,7 @@ pub use deploy::{
     DeployMessage, DeployReport, MissingParts, PartPath, Release, ReleasePart, RollbackRequest, StoreChange,
     SwapRequest,
 };
+pub use metrics::{ExemplarReport, MetricKind, MetricReport, MetricsQuery, MetricsReport, SeriesReport};
 pub use problem::{ApiProblem, ProblemKind};
 pub use quotas::{Quota, QuotaChange, Quotas};
 pub use status::{LogLine, LogQuery, NodeStatus};

@@ -18,6 +18,7 @@
 //! | [`single_app`] | the only app of a process, as a tenancy |
 //! | [`membership`] | checks that a node file has everything that a group needs |
 //! | [`member`] | one group of a shape in its own process |
+//! | [`mod@metrics_report`] | metrics as the admin API returns them |
 //! | [`fair_semaphore`] | permits that are shared fairly among tenants |
 //! | [`error`], [`progress`] | why a revision cannot be made, and the steps of making a revision |
 //!
@@ -30,6 +31,7 @@ pub mod fair_semaphore;
 pub mod group_handler;
 pub mod member;
 pub mod membership;
+pub mod metrics_report;
 pub mod package;
 pub mod progress;
 pub mod revision;
@@ -40,6 +42,7 @@ pub mod tenancy;
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
 pub use error::RevisionError;
 pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
+pub use metrics_report::{metrics_report, metrics_text};
 pub use package::{NewPackage, Package, PackageError, PackageOptions};
 pub use progress::Progress;
 pub use revision::{Revision, StartOptions};

@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use isomer_telemetry::metrics::{MetricSource, MetricValue, Metrics, Snapshot, catalog};
 use isomer_transport::{ClientNetwork, IpNetwork};
 use tokio::sync::Notify;
 
@@ -181,6 +182,12 @@ impl ConnectionRegistry {
         }
     }
 
+    /// Adds the statistics to all later snapshots of `metrics`.
+    pub(crate) fn report_to(self: &Arc<Self>, metrics: &Metrics) {
+        let registry: Arc<dyn MetricSource> = self.clone();
+        metrics.add_source(Arc::downgrade(&registry));
+    }
+
     fn is_counted(&self, address: IpAddr) -> bool {
         !self.proxies.iter().any(|network| network.contains(address))
     }
@@ -217,6 +224,15 @@ impl ConnectionRegistry {
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {
         // A poisoned lock is safe to use, because no code panics in the middle of a change.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MetricSource for ConnectionRegistry {
+    fn collect(&self, snapshot: &mut Snapshot) {
+        let counts = self.counts();
+        snapshot.push(&catalog::CONNECTIONS, vec![], MetricValue::integer(counts.open as u64));
+        snapshot.push(&catalog::CONNECTIONS_EVICTED, vec![], MetricValue::integer(counts.evicted));
+        snapshot.push(&catalog::CONNECTIONS_REFUSED, vec![], MetricValue::integer(counts.refused));
     }
 }
 

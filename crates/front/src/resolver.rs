@@ -4,6 +4,7 @@
 use std::pin::Pin;
 
 use arc_swap::ArcSwap;
+use isomer_telemetry::metrics::Metrics;
 use isomer_transport::Permit;
 
 use crate::handler::Handler;
@@ -27,6 +28,11 @@ pub trait SiteResolver<H: Handler>: Send + Sync + 'static {
     /// The errors of [`SiteResolver::resolve`]. The default implementation always returns [`Refusal::NoHost`].
     fn resolve_unnamed(&self) -> Result<ResolvedSite<H>, Refusal> {
         Err(Refusal::NoHost)
+    }
+
+    /// Returns the registry for the front door's metrics. By default, no metrics are recorded.
+    fn metrics(&self) -> Option<&Metrics> {
+        None
     }
 }
 

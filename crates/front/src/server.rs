@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_observe::Log;
+use isomer_telemetry::metrics::Metrics;
 use isomer_transport::{AcceptedTcp, ResourceShortage, TcpListeners, accept_until};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub struct Front<H: Handler> {
     limits: Limits,
     proxies: Proxies,
     registry: Arc<ConnectionRegistry>,
+    metrics: Option<Metrics>,
 }
 
 /// Listens on `address`. Returns a socket that can be passed to another process. Connections wait in the kernel's queue
@@ -93,9 +95,14 @@ impl<H: Handler> Front<H> {
     #[must_use]
     pub fn new(limits: Limits, resolver: Arc<dyn SiteResolver<H>>, log: Log) -> Self {
         let registry = ConnectionRegistry::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
+        let metrics = resolver.metrics().cloned();
+        if let Some(metrics) = &metrics {
+            registry.report_to(metrics);
+        }
         Self {
             listeners: TcpListeners::default(),
             pipeline: Pipeline::new(&limits, resolver, log),
+            metrics,
             limits,
             proxies: Proxies::default(),
             registry,
@@ -107,6 +114,9 @@ impl<H: Handler> Front<H> {
     pub fn with_proxies(mut self, proxies: Proxies) -> Self {
         let (max, per_source_max) = (self.limits.connections_max, self.limits.connections_per_source_max);
         self.registry = ConnectionRegistry::new(max, per_source_max, proxies.trusted.clone());
+        if let Some(metrics) = &self.metrics {
+            self.registry.report_to(metrics);
+        }
         Self { proxies, ..self }
     }
 
@@ -160,7 +170,7 @@ impl<H: Handler> Front<H> {
     /// connections. All this takes at most `grace`. Returns the number of connections that were still open after
     /// `grace`.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
-        let Self { mut listeners, pipeline, limits, proxies, registry } = self;
+        let Self { mut listeners, pipeline, limits, proxies, registry, metrics: _ } = self;
         let idle_grace = limits.idle_grace;
         let (phase, observed) = watch::channel(Phase::Serving);
         let server = ConnectionServer::new(pipeline, limits, proxies, observed);

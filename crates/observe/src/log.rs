@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use isomer_telemetry::metrics::{MetricSource, Metrics};
 use isomer_telemetry::{AccessRecord, Event, EventSink, Level, Levels};
 
 use crate::app_copy::AppCopy;
@@ -58,6 +59,12 @@ impl Log {
             .name("isomer-log".into())
             .spawn(move || write_all(io::BufWriter::new(out), &records, &writer, format))?;
         Ok(Self { queue, counters, access, levels: Arc::default(), copy: Arc::default() })
+    }
+
+    /// Adds the number of dropped records to all later snapshots of `metrics`.
+    pub fn report_to(&self, metrics: &Metrics) {
+        let counters: Arc<dyn MetricSource> = self.counters.clone();
+        metrics.add_source(Arc::downgrade(&counters));
     }
 
     /// Sets the levels of the platform's messages that are recorded.

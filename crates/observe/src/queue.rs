@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use isomer_telemetry::metrics::{MetricSource, MetricValue, Snapshot, catalog};
+
 use crate::record::LogRecord;
 
 /// The maximum number of records that wait to be written. Further records are dropped and counted.
@@ -35,7 +37,10 @@ pub(crate) struct QueueCounters {
     bytes: AtomicUsize,
     guest_bytes: AtomicUsize,
     tenant_bytes: [AtomicUsize; TENANT_COUNTERS],
+    /// The number of records that were dropped since the last report in the log.
     dropped: AtomicU64,
+    /// The number of records that were dropped since the process started.
+    dropped_total: AtomicU64,
 }
 
 /// The size of a waiting record, and the properties that decide which limits apply to the record.
@@ -67,6 +72,7 @@ impl Default for QueueCounters {
             guest_bytes: 0.into(),
             tenant_bytes: [const { AtomicUsize::new(0) }; TENANT_COUNTERS],
             dropped: 0.into(),
+            dropped_total: 0.into(),
         }
     }
 }
@@ -102,6 +108,7 @@ impl QueueCounters {
 
     pub(crate) fn count_dropped(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.dropped_total.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns how many records were dropped since the last call.
@@ -117,6 +124,14 @@ impl QueueCounters {
     #[cfg(test)]
     pub(crate) fn guest_bytes(&self) -> usize {
         self.guest_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl MetricSource for QueueCounters {
+    fn collect(&self, snapshot: &mut Snapshot) {
+        let dropped = self.dropped_total.load(Ordering::Relaxed);
+        let labels = vec!["logs".into(), "queue full".into()];
+        snapshot.push(&catalog::TELEMETRY_DROPPED, labels, MetricValue::integer(dropped));
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`repository`] | the source of apps that are not in memory |
 //! | `hold` | holding requests while an app is replaced together with its data |
 //! | [`options`], [`time_limits`] | how many apps are in memory, and how they run |
+//! | `metrics`, `process_metrics` | the metrics of tenants, apps and the process |
 //! | [`memory`] | the memory of the process and the system |
 //!
 //! A tenancy stores nothing on disk. After a restart, the caller (a command that serves one app, or a node with a state
@@ -38,9 +39,11 @@ mod loaded_apps;
 mod loaded_revision;
 mod loader;
 pub mod memory;
+mod metrics;
 #[cfg(test)]
 mod model;
 pub mod options;
+mod process_metrics;
 mod registry;
 pub mod repository;
 mod resolver;
@@ -60,6 +63,7 @@ use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::{Log, LogQuota};
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
+use isomer_telemetry::metrics::{MetricSource, Metrics};
 use isomer_wire::Callee;
 
 use crate::app_capabilities::AppCapabilityError;
@@ -74,6 +78,7 @@ pub use loaded_revision::RetiredRevision;
 use loader::{Loader, StartRequest};
 pub use memory::MemoryBounds;
 pub use options::TenancyOptions;
+use process_metrics::ProcessMetrics;
 use registry::Registry;
 pub use repository::{AppRepository, EmptyRepository, LaunchSpec, RepositoryError};
 use tenant::Tenant;
@@ -132,6 +137,7 @@ pub struct Tenancy(Arc<Inner>);
 struct Inner {
     registry: Registry,
     loader: Arc<Loader>,
+    process: Arc<ProcessMetrics>,
     started_at: Instant,
 }
 
@@ -177,8 +183,21 @@ impl Tenancy {
         repository: Arc<dyn AppRepository>,
         options: TenancyOptions,
     ) -> Self {
+        let (metrics, process) = (options.metrics.clone(), Arc::new(ProcessMetrics::default()));
+        log.report_to(&metrics);
         let loader = Loader::new(engine, cache, log, repository, options);
-        Self(Arc::new(Inner { registry: Registry::default(), loader, started_at: Instant::now() }))
+        let inner = Arc::new(Inner { registry: Registry::default(), loader, process, started_at: Instant::now() });
+        let sources: [Arc<dyn MetricSource>; 2] = [inner.clone(), inner.process.clone()];
+        for source in &sources {
+            metrics.add_source(Arc::downgrade(source));
+        }
+        Self(inner)
+    }
+
+    /// Returns the metrics of the apps and the process.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.loader.options.metrics
     }
 
     /// Returns the engine that all apps share.

@@ -4,6 +4,7 @@ use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_manifest::NodeLimits;
 use isomer_runtime::engine::PoolSizes;
 use isomer_runtime::machine::Machine;
+use isomer_telemetry::metrics::Metrics;
 
 use super::memory::MemoryBounds;
 use super::time_limits::TimeLimits;
@@ -41,6 +42,8 @@ pub struct TenancyOptions {
     pub time_limits: TimeLimits,
     /// The resolver, certificate authorities and limits for outgoing requests.
     pub network: OutboundNetwork,
+    /// The registry for the metrics of the apps.
+    pub metrics: Metrics,
     /// Whether the process serves a single app under every host name. If so, and no revision is in service yet,
     /// requests are refused with the message that the app is still being built.
     pub is_of_one_app: bool,
@@ -63,6 +66,7 @@ impl Default for TenancyOptions {
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             time_limits: TimeLimits::of(&NodeLimits::default()),
             network: OutboundNetwork::default(),
+            metrics: Metrics::default(),
             is_of_one_app: false,
             source_lines: false,
         }

@@ -68,6 +68,11 @@ impl Registry {
         self.entries().tenants.get(name).cloned()
     }
 
+    /// Returns all tenants.
+    pub(super) fn tenants(&self) -> Vec<Arc<Tenant>> {
+        self.entries().tenants.values().cloned().collect()
+    }
+
     /// Removes a tenant. The caller must have removed the tenant's apps.
     pub(super) fn remove_tenant(&self, name: &TenantName) {
         let mut entries = self.entries();

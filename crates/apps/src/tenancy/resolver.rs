@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use isomer_front::{Refusal, ResolvedSite, SiteLookup, SiteResolver};
+use isomer_telemetry::metrics::Metrics;
 
 use super::Tenancy;
 use super::app::App;
@@ -19,6 +20,10 @@ impl SiteResolver<GroupHandler> for Tenancy {
     fn resolve_unnamed(&self) -> Result<ResolvedSite<GroupHandler>, Refusal> {
         let app = self.registry().app_without_host().ok_or_else(|| self.no_app())?;
         self.admit(&app)
+    }
+
+    fn metrics(&self) -> Option<&Metrics> {
+        Some(Tenancy::metrics(self))
     }
 }
 

@@ -1,8 +1,8 @@
 //! A tenant in memory: the limits on its requests and guests, and its usage.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use isomer_api::{Quota, Quotas, TenantUsage};
@@ -21,6 +21,7 @@ pub(super) struct Tenant {
     pub(super) account: Arc<Account>,
     pub(super) storage: Arc<StorageAccount>,
     pub(super) log: Arc<LogQuota>,
+    quotas: Mutex<Quotas>,
     /// The hosts to which the tenant's apps may send requests; `None` if only the apps' manifests decide.
     pub(super) outbound: Option<Arc<TenantHosts>>,
     /// The number of times that an app was refused because of the tenant's quota.
@@ -50,6 +51,7 @@ impl Tenant {
             account: Account::new(name.shared(), account_limits(quotas)),
             storage: Arc::new(StorageAccount::new(quotas.storage_bytes)),
             log: LogQuota::new(quotas.log_bytes_per_hour),
+            quotas: Mutex::new(quotas.clone()),
             outbound,
             refused_apps: AtomicU64::new(0),
             inputs: AtomicU64::new(0),
@@ -69,7 +71,17 @@ impl Tenant {
         self.account.set_limits(account_limits(quotas));
         self.storage.set_limit(quotas.storage_bytes);
         self.log.set(quotas.log_bytes_per_hour);
+        self.lock_quotas().clone_from(quotas);
         Ok(())
+    }
+
+    /// Returns the quotas.
+    pub(super) fn quotas(&self) -> Quotas {
+        self.lock_quotas().clone()
+    }
+
+    fn lock_quotas(&self) -> MutexGuard<'_, Quotas> {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the current usage of the tenant, and the totals since the tenant was added.
