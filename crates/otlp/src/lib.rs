@@ -1,14 +1,14 @@
 //! Exports telemetry to a collector: OTLP over HTTP, with protobuf.
 //!
-//! Each signal (traces, logs) has a bounded queue and a task that sends batches. Code that handles a request only adds
-//! to the queue, and never waits: if the queue is full, for example because the collector does not respond, records are
-//! dropped and counted by reason ([`DropReason`]).
+//! Traces and logs each have a bounded queue and a task that sends batches. Code that handles a request only adds to the
+//! queue, and never waits: if the queue is full, for example because the collector does not respond, records are dropped
+//! and counted by reason ([`DropReason`]). Metrics are sent at intervals, from the registry of the process.
 //!
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`settings`] | what is exported to where: the standard variables, and the node file |
 //! | [`Otlp`] | the exporters of a process |
-//! | `traces`, `logs` | converting spans and events to messages |
+//! | `traces`, `logs`, `metrics` | converting spans, events and snapshots of metrics to messages |
 //! | `resource` | which app and process emitted the telemetry |
 //! | `queue` | the bounded queue of a signal |
 //! | `delivery` | batches, attempts, HTTP and TLS |
@@ -24,6 +24,7 @@
 mod delivery;
 mod logs;
 mod message;
+mod metrics;
 mod otlp;
 mod queue;
 mod resource;

@@ -1,15 +1,17 @@
 //! The exporters of a process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use isomer_telemetry::metrics::{MetricSource, MetricValue, Metrics, Snapshot, catalog};
 use isomer_telemetry::{EventSink, TraceSink};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::Signal;
-use crate::delivery::{Client, Exporter, Item, TlsError};
+use crate::delivery::{Client, Exporter, Item, MetricsExporter, TlsError};
 use crate::logs::{LogItem, OtlpLogs};
+use crate::metrics::ProcessIdentity;
 use crate::queue::{self, QueueSender};
 use crate::resource::{ResourceTemplate, ServiceIdentity};
 use crate::settings::OtlpSettings;
@@ -24,6 +26,7 @@ pub struct Otlp {
     template: ResourceTemplate,
     traces: Option<Pipeline<TraceItem>>,
     logs: Option<Pipeline<LogItem>>,
+    metrics: Option<MetricsPipeline>,
     stop: watch::Sender<bool>,
 }
 
@@ -32,6 +35,14 @@ struct Pipeline<T> {
     signal: Signal,
     queue: QueueSender<T>,
     counters: Arc<SignalCounters>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The export of metrics.
+struct MetricsPipeline {
+    counters: Arc<SignalCounters>,
+    /// The client, until the export begins.
+    client: Mutex<Option<Client>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,6 +57,7 @@ impl Otlp {
             template: ResourceTemplate::new(settings),
             traces: Pipeline::start(settings, Signal::Traces, &stopped)?,
             logs: Pipeline::start(settings, Signal::Logs, &stopped)?,
+            metrics: MetricsPipeline::new(settings)?,
             stop,
         })
     }
@@ -62,10 +74,23 @@ impl Otlp {
         Some(Arc::new(OtlpLogs::new(self.template.of(identity), identity.tenant, pipeline.queue.clone())))
     }
 
+    /// Begins to export the metrics of `metrics`, if metrics are exported. Only the first call has an effect. `process`
+    /// is the app that this process serves, or the name of the process if it serves several apps. Must be called in a
+    /// Tokio runtime.
+    pub fn export_metrics(&self, metrics: &Metrics, process: &ServiceIdentity<'_>) {
+        let Some(pipeline) = &self.metrics else { return };
+        let Some(client) = locked(&pipeline.client).take() else { return };
+        let source = (metrics.clone(), self.template.clone(), ProcessIdentity::new(process));
+        let exporter = MetricsExporter::new(client, pipeline.counters.clone(), self.stop.subscribe(), source);
+        *locked(&pipeline.task) = Some(tokio::spawn(exporter.run()));
+    }
+
     /// Returns what was exported and dropped since the start, for each exported signal.
     pub fn statistics(&self) -> Vec<SignalStatistics> {
         let traces = self.traces.as_ref().map(Pipeline::statistics);
-        traces.into_iter().chain(self.logs.as_ref().map(Pipeline::statistics)).collect()
+        let logs = self.logs.as_ref().map(Pipeline::statistics);
+        let metrics = self.metrics.as_ref().map(|metrics| metrics.counters.snapshot(Signal::Metrics));
+        [traces, logs, metrics].into_iter().flatten().collect()
     }
 
     /// Sends the waiting records, and stops the tasks, in at most [`SHUTDOWN_TIME_MAX`]. Records that could not be sent
@@ -78,6 +103,9 @@ impl Otlp {
         }
         if let Some(logs) = &self.logs {
             logs.end(deadline).await;
+        }
+        if let Some(metrics) = &self.metrics {
+            end(&metrics.task, deadline).await;
         }
     }
 }
@@ -103,12 +131,42 @@ impl<T: Item> Pipeline<T> {
 
     /// Waits until the task has ended, or stops it at `deadline`.
     async fn end(&self, deadline: tokio::time::Instant) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut task) = task else { return };
-        if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
-            let waiting = self.queue.waiting_records();
-            task.abort();
-            self.counters.add_dropped(DropReason::Shutdown, waiting);
+        if !end(&self.task, deadline).await {
+            self.counters.add_dropped(DropReason::Shutdown, self.queue.waiting_records());
+        }
+    }
+}
+
+impl MetricsPipeline {
+    fn new(settings: &OtlpSettings) -> Result<Option<Self>, TlsError> {
+        let Some(settings) = settings.signal(Signal::Metrics) else { return Ok(None) };
+        let client = Mutex::new(Some(Client::new(settings.clone())?));
+        Ok(Some(Self { counters: Arc::default(), client, task: Mutex::default() }))
+    }
+}
+
+/// Waits until a task has ended, or aborts it at `deadline`. Returns `false` if it was aborted.
+async fn end(task: &Mutex<Option<JoinHandle<()>>>, deadline: tokio::time::Instant) -> bool {
+    let Some(mut task) = locked(task).take() else { return true };
+    let has_ended = tokio::time::timeout_at(deadline, &mut task).await.is_ok();
+    if !has_ended {
+        task.abort();
+    }
+    has_ended
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The numbers of dropped records as metrics.
+impl MetricSource for Otlp {
+    fn collect(&self, snapshot: &mut Snapshot) {
+        for SignalStatistics { signal, dropped, .. } in self.statistics() {
+            for (reason, records) in dropped.into_iter().filter(|(_, records)| *records > 0) {
+                let labels = vec![signal.name().into(), format!("export: {}", reason.name()).into()];
+                snapshot.push(&catalog::TELEMETRY_DROPPED, labels, MetricValue::integer(records));
+            }
         }
     }
 }

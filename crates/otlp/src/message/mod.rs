@@ -6,6 +6,7 @@
 
 mod common;
 mod logs;
+pub(crate) mod metrics;
 mod response;
 mod trace;
 

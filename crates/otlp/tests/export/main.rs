@@ -6,6 +6,7 @@
 mod collector;
 mod delivery;
 mod logs;
+mod metrics;
 mod tls;
 mod traces;
 

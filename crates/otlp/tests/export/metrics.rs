@@ -1,0 +1,119 @@
+//! The content of requests with metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isomer_otlp::{ServiceIdentity, Signal};
+use isomer_telemetry::metrics::{MetricSource, Metrics, catalog};
+use isomer_telemetry::{AppIdentity, TraceId};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, ResourceMetrics, exemplar};
+
+use crate::collector::{Collector, Planned};
+use crate::{at_once, fragment, start, statistics};
+
+const NODE: ServiceIdentity<'static> = ServiceIdentity { app: "isomer-node", tenant: None, version: Some("0.1.0") };
+
+fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    match &attributes.iter().find(|attribute| attribute.key == key)?.value {
+        Some(AnyValue { value: Some(Value::StringValue(text)) }) => Some(text),
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+fn of_app<'a>(request: &'a ExportMetricsServiceRequest, app: &str) -> &'a ResourceMetrics {
+    let mut all = request.resource_metrics.iter();
+    let is_of_app =
+        |metrics: &&ResourceMetrics| text(&metrics.resource.as_ref().unwrap().attributes, "service.name") == Some(app);
+    all.find(is_of_app).unwrap()
+}
+
+fn metric<'a>(resource: &'a ResourceMetrics, name: &str) -> &'a Metric {
+    resource.scope_metrics[0].metrics.iter().find(|metric| metric.name == name).unwrap()
+}
+
+#[tokio::test]
+async fn series_arrive_below_the_resource_of_their_app() {
+    let mut collector = Collector::start([Planned::status(400)]).await;
+    let otlp = Arc::new(start(&[collector.variable(), at_once()]));
+    // The collector refuses these spans, which a metric counts.
+    otlp.traces(&NODE).unwrap().record(fragment(3));
+    collector.next().await;
+    let metrics = Metrics::default();
+    let source: Arc<dyn MetricSource> = otlp.clone();
+    metrics.add_source(Arc::downgrade(&source));
+    let shop = metrics.app(&AppIdentity { tenant: "ann".into(), app: "shop".into() });
+    shop.gauge(&catalog::HTTP_SERVER_ACTIVE, &["web", "/"]).add(0);
+    let durations = shop.histogram(&catalog::HTTP_SERVER_DURATION, &["web", "/cart", "GET", "2xx"]);
+    durations.record(Duration::from_micros(20), TraceId::from_raw(0xabcd));
+    durations.record(Duration::from_secs(3600), None);
+    let labels = ["catalog", "redb", "get", "ok"];
+    shop.histogram(&catalog::STORE_OPERATION_DURATION, &labels).record(Duration::ZERO, None);
+    otlp.export_metrics(&metrics, &NODE);
+    otlp.shutdown().await;
+    assert!(statistics(&otlp, Signal::Metrics).exported >= 4);
+
+    let received = collector.next().await;
+    assert_eq!(received.path, "/v1/metrics");
+    let request: ExportMetricsServiceRequest = received.decode();
+    let shop = of_app(&request, "shop");
+    assert_eq!(text(&shop.resource.as_ref().unwrap().attributes, "service.namespace"), Some("ann"));
+    let active = metric(shop, "http.server.active_requests");
+    let Some(Data::Gauge(gauge)) = &active.data else { panic!("a gauge: {active:?}") };
+    assert_eq!((active.unit.as_str(), gauge.data_points[0].value), ("{request}", Some(Number::AsDouble(0.0))));
+    assert_eq!(text(&gauge.data_points[0].attributes, "http.route"), Some("/"));
+    assert_eq!(text(&gauge.data_points[0].attributes, "service.name"), None);
+
+    let durations = metric(shop, "http.server.request.duration");
+    let Some(Data::Histogram(histogram)) = &durations.data else { panic!("a histogram: {durations:?}") };
+    assert_eq!(histogram.aggregation_temporality(), AggregationTemporality::Cumulative);
+    let point = &histogram.data_points[0];
+    assert_eq!((point.count, point.bucket_counts.len()), (2, point.explicit_bounds.len() + 1));
+    assert_eq!((point.bucket_counts[1], point.bucket_counts.last()), (1, Some(&1)));
+    assert!((point.explicit_bounds[0] - 16e-6).abs() < 1e-12 && point.sum.unwrap() > 3600.0);
+    assert!(0 < point.start_time_unix_nano && point.start_time_unix_nano <= point.time_unix_nano);
+    assert_eq!(point.exemplars[0].trace_id, 0xabcd_u128.to_be_bytes());
+    assert_eq!(point.exemplars[0].value, Some(exemplar::Value::AsDouble(20e-6)));
+    let operations = metric(shop, "db.client.operation.duration");
+    let Some(Data::Histogram(histogram)) = &operations.data else { panic!("a histogram: {operations:?}") };
+    assert_eq!(text(&histogram.data_points[0].attributes, "error.type"), None, "there is no error");
+
+    let dropped = metric(of_app(&request, "isomer-node"), "isomer.telemetry.dropped");
+    let Some(Data::Sum(sum)) = &dropped.data else { panic!("a counter: {dropped:?}") };
+    assert!(sum.is_monotonic && sum.aggregation_temporality() == AggregationTemporality::Cumulative);
+    let mut points = sum.data_points.iter();
+    let refused = points.find(|point| text(&point.attributes, "isomer.telemetry.reason") == Some("export: refused"));
+    assert_eq!(refused.unwrap().value, Some(Number::AsDouble(3.0)));
+}
+
+#[tokio::test]
+async fn metrics_are_sent_at_intervals_in_requests_of_bounded_size() {
+    let mut collector = Collector::start([]).await;
+    let otlp = start(&[collector.variable(), ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_owned())]);
+    let metrics = Metrics::default();
+    for number in 0..5 {
+        let app = metrics.app(&AppIdentity { tenant: "ann".into(), app: format!("a{number}").into() });
+        for route in 0..900 {
+            app.gauge(&catalog::HTTP_SERVER_ACTIVE, &["web", &route.to_string()]).add(1);
+        }
+    }
+    otlp.export_metrics(&metrics, &NODE);
+    let mut points = Vec::new();
+    for _ in 0..3 {
+        let request: ExportMetricsServiceRequest = collector.next().await.decode();
+        let metrics = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics[0].metrics);
+        let count = |metric: &Metric| match &metric.data {
+            Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+            Some(Data::Sum(sum)) => sum.data_points.len(),
+            other => panic!("{other:?}"),
+        };
+        points.push(metrics.map(count).sum::<usize>());
+    }
+    assert_eq!(points[..2], [2000, 2000]);
+    assert!((500..600).contains(&points[2]), "{points:?}");
+    otlp.shutdown().await;
+}
