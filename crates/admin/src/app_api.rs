@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::Stream;
-use isomer_api::{ApiProblem, AppInfo, LogLine, LogQuery, NodeStatus, ProblemKind, StoredToken};
+use isomer_api::{
+    ApiProblem, AppInfo, LogLine, LogQuery, NodeStatus, ProblemKind, StoredToken, Trace, TraceOrderRequest, TracePage,
+    TraceQuery, TraceSummary,
+};
 use isomer_ids::{AppName, TenantName, TokenId};
 use serde_json::Value;
 
@@ -17,6 +20,9 @@ pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
 
 /// Lines of a log: the last existing lines, followed by new lines if `follow` is true in the query.
 pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
+
+/// Traces that are recorded while the stream is read.
+pub type NewTraces = Pin<Box<dyn Stream<Item = TraceSummary> + Send>>;
 
 /// The operations that every process with an admin API implements. They observe apps, and change none.
 pub trait AppApi: Send + Sync + 'static {
@@ -36,6 +42,24 @@ pub trait AppApi: Send + Sync + 'static {
     /// Returns lines of an app's log, or of its access log if `access` is true in the query.
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines>;
 
+    /// Returns the traces of an app that match the query, the newest first.
+    fn traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceQuery) -> AdminReply<TracePage> {
+        no_traces()
+    }
+    /// Returns one trace. `id` is the id of the trace, or of its request.
+    fn trace(self: Arc<Self>, _: TenantName, _: AppName, _: String) -> AdminReply<Trace> {
+        no_traces()
+    }
+    /// Returns the traces of an app that match the query and are recorded from now on. A query with a condition about
+    /// spans is refused, because a [`TraceSummary`] has no spans.
+    fn follow_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceQuery) -> AdminReply<NewTraces> {
+        no_traces()
+    }
+    /// Samples the next requests of an app.
+    fn order_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceOrderRequest) -> AdminReply<()> {
+        no_traces()
+    }
+
     /// Returns the app of a process that serves only one app. Its operations can also be called without the names of
     /// the tenant and the app in the path: `/v1/logs` is the log of this app.
     fn only_app(&self) -> Option<(TenantName, AppName)> {
@@ -50,4 +74,10 @@ pub trait AppApi: Send + Sync + 'static {
     fn shown(&self, problem: ApiProblem) -> ApiProblem {
         problem
     }
+}
+
+/// Returns the reply of a process that records no traces.
+fn no_traces<T: Send + 'static>() -> AdminReply<T> {
+    let problem = ApiProblem::new(ProblemKind::NotFound, "this process records no traces");
+    Box::pin(std::future::ready(Err(problem)))
 }

@@ -1,15 +1,18 @@
 //! The table of the operations that every process with an admin API serves.
 
 use http::Method;
-use isomer_api::{ApiProblem, AppInfo, LogQuery, NodeStatus, ProblemKind, TokenRole, routes};
+use isomer_api::{
+    ApiProblem, AppInfo, LogQuery, NodeStatus, ProblemKind, TokenRole, Trace, TraceOrderRequest, TracePage, TraceQuery,
+    routes,
+};
 use isomer_ids::TenantName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::access_rule::AccessRule;
-use crate::app_api::{AppApi, LogLines};
-use crate::operation::{Operation, document, lines, plain, query};
+use crate::app_api::{AppApi, LogLines, NewTraces};
+use crate::operation::{Operation, document, json_in_only, lines, plain, query};
 
 /// The query of the operation `apps`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -64,5 +67,40 @@ pub(crate) fn all<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             |api, named, query| Ok(api.logs(named.tenant()?, named.app()?, query)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Read)),
+        query::<TraceQuery, TracePage, A>(
+            "traces",
+            Method::GET,
+            routes::TRACES,
+            "The traces of an app that match a query, the newest first",
+            |api, named, query| Ok(api.traces(named.tenant()?, named.app()?, query)),
+        )
+        .open_to(AccessRule::Tenant(TokenRole::Read)),
+        lines::<TraceQuery, NewTraces, A>(
+            "follow-traces",
+            Method::GET,
+            routes::FOLLOW_TRACES,
+            "The traces of an app that are recorded from now on, without their spans; conditions about spans are refused",
+            |api, named, query| Ok(api.follow_traces(named.tenant()?, named.app()?, query)),
+        )
+        .open_to(AccessRule::Tenant(TokenRole::Read)),
+        plain::<Trace, A>(
+            "trace",
+            Method::GET,
+            routes::TRACE,
+            "A trace with its spans; the id of its request can be used instead of its own",
+            |api, named| Ok(api.trace(named.tenant()?, named.app()?, named.trace()?)),
+        )
+        .open_to(AccessRule::Tenant(TokenRole::Read)),
+        json_in_only::<TraceOrderRequest, A>(
+            "order-traces",
+            Method::POST,
+            routes::TRACE_ORDERS,
+            "Trace the next requests in full, whatever the sampling policy of the app",
+            |api, named, order| match order.problem() {
+                Some(problem) => Err(ApiProblem::new(ProblemKind::BadRequest, problem)),
+                None => Ok(api.order_traces(named.tenant()?, named.app()?, order)),
+            },
+        )
+        .open_to(AccessRule::Tenant(TokenRole::Deploy)),
     ]
 }

@@ -75,6 +75,14 @@ impl PathNames {
         self.get("digest").parse().map_err(invalid)
     }
 
+    /// Returns the id of a trace or of a request: hexadecimal digits.
+    pub(crate) fn trace(&self) -> Result<String, ApiProblem> {
+        let id = self.get("trace").to_ascii_lowercase();
+        let is_id = matches!(id.len(), 16 | 32) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let why = "the id of a trace has 32 hexadecimal digits, and the id of a request has 16";
+        if is_id { Ok(id) } else { Err(ApiProblem::new(ProblemKind::BadRequest, why)) }
+    }
+
     pub(crate) fn secret(&self) -> Result<SecretName, ApiProblem> {
         self.get("secret").parse().map_err(invalid)
     }
@@ -174,6 +182,10 @@ impl<'de> Deserializer<'de> for Text {
         }
     }
 
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        self.deserialize_u64(visitor)
+    }
+
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.deserialize_u64(visitor)
     }
@@ -187,7 +199,7 @@ impl<'de> Deserializer<'de> for Text {
     }
 
     serde::forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        i8 i16 i32 i64 i128 u8 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
         tuple_struct map struct enum identifier ignored_any
     }
 }

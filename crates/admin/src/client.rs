@@ -62,8 +62,11 @@ pub enum ClientError {
     },
 }
 
+/// A stream of the items that arrive.
+pub type ClientStream<T> = Pin<Box<dyn Stream<Item = Result<T, ClientError>> + Send>>;
+
 /// The lines of a log, as a stream of the lines that arrive.
-pub type ClientLines = Pin<Box<dyn Stream<Item = Result<LogLine, ClientError>> + Send>>;
+pub type ClientLines = ClientStream<LogLine>;
 
 pub(crate) type ClientBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
@@ -246,7 +249,7 @@ fn of_tenant(route: &str, tenant: &TenantName) -> String {
     route.replace("{tenant}", tenant.as_str())
 }
 
-fn of_app(route: &str, tenant: &TenantName, app: &AppName) -> String {
+pub(crate) fn of_app(route: &str, tenant: &TenantName, app: &AppName) -> String {
     of_tenant(route, tenant).replace("{app}", app.as_str())
 }
 

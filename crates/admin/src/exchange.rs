@@ -11,12 +11,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use isomer_api::LogLine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::client::{Client, ClientBody, ClientError, ClientLines, empty};
+use crate::client::{Client, ClientBody, ClientError, ClientStream, empty};
 use crate::node_address::NodeAddress;
 
 /// The maximum time for connecting to the node.
@@ -29,7 +28,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The maximum size in bytes of a response's body.
 const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
-/// The maximum size in bytes of a log line in a response.
+/// The maximum size in bytes of a line in a response.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 impl Client {
@@ -45,6 +44,18 @@ impl Client {
     ) -> Result<A, ClientError> {
         let text = serde_json::to_vec(question).expect("a request is plain data");
         self.ask(method, path, Some("application/json"), Full::new(Bytes::from(text)).boxed_unsync()).await
+    }
+
+    pub(crate) async fn json_only(
+        &self,
+        method: Method,
+        path: String,
+        question: &impl Serialize,
+    ) -> Result<(), ClientError> {
+        let text = serde_json::to_vec(question).expect("a request is plain data");
+        let response = self.send(method, path, Some("application/json"), Full::new(Bytes::from(text)).boxed_unsync());
+        let response = response.await?;
+        if response.status().is_success() { Ok(()) } else { Err(self.refused(response).await) }
     }
 
     pub(crate) async fn nothing(&self, method: Method, path: String, body: ClientBody) -> Result<(), ClientError> {
@@ -156,10 +167,11 @@ impl Client {
         ClientError::NotANode { node: self.node.to_string(), status: status.as_u16() }
     }
 
-    pub(crate) fn lines(&self, body: Incoming) -> ClientLines {
+    /// Returns the items of a response that has one JSON object per line.
+    pub(crate) fn lines<T: DeserializeOwned + Send + 'static>(&self, body: Incoming) -> ClientStream<T> {
         let client = self.clone();
         let state = (body.into_data_stream(), Vec::new(), VecDeque::new());
-        let next = move |(mut data, mut rest, mut ready): (_, Vec<u8>, VecDeque<LogLine>)| {
+        let next = move |(mut data, mut rest, mut ready): (_, Vec<u8>, VecDeque<T>)| {
             let client = client.clone();
             async move {
                 loop {
@@ -174,13 +186,13 @@ impl Client {
                     if let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') {
                         let whole: Vec<u8> = rest.drain(..=end).collect();
                         let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-                        match lines.map(serde_json::from_slice).collect::<Result<VecDeque<LogLine>, _>>() {
+                        match lines.map(serde_json::from_slice).collect::<Result<VecDeque<T>, _>>() {
                             Ok(lines) => ready = lines,
                             Err(error) => return Some((Err(client.broken(error.into())), (data, rest, ready))),
                         }
                     }
                     if rest.len() > LINE_BYTES_MAX {
-                        let error = io::Error::other("a line of the log is longer than the maximum");
+                        let error = io::Error::other("a line of the response is longer than the maximum");
                         rest.clear();
                         return Some((Err(client.broken(error)), (data, rest, ready)));
                     }

@@ -13,7 +13,7 @@
 //! | [`caller`], `access_rule` | the authenticated caller, and the operations that a caller may call |
 //! | `tenant_limits` | limits on requests with tenants' tokens |
 //! | [`audit`], `refusals` | the audit log |
-//! | [`client`], `exchange`, [`node_address`] | the client |
+//! | [`client`], `client_observation`, `exchange`, [`node_address`] | the client |
 //!
 //! This crate does not deploy or run apps. A node implements the trait [`Admin`] to do that.
 //!
@@ -36,6 +36,7 @@ pub mod audit;
 mod body;
 pub mod caller;
 pub mod client;
+mod client_observation;
 mod connection_registry;
 mod exchange;
 mod guard;
@@ -52,7 +53,7 @@ pub mod token;
 
 pub use address::{AdminAddress, InvalidAddress};
 pub use admin::{Admin, UploadBody};
-pub use app_api::{AdminReply, AppApi, LogLines};
+pub use app_api::{AdminReply, AppApi, LogLines, NewTraces};
 pub use audit::{AUDIT_FILE, AuditError, AuditLog};
 pub use caller::Caller;
 pub use client::{Client, ClientError};

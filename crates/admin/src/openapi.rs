@@ -72,6 +72,9 @@ fn path_parameter(name: &str, generator: &mut SchemaGenerator) -> Value {
         "tenant" => generator.subschema_for::<isomer_ids::TenantName>().to_value(),
         "app" => generator.subschema_for::<isomer_ids::AppName>().to_value(),
         "token" => generator.subschema_for::<isomer_ids::TokenName>().to_value(),
+        "trace" => {
+            json!({ "type": "string", "pattern": "^([0-9a-f]{16}|[0-9a-f]{32})$", "description": "The id of a trace or of a request." })
+        }
         "digest" => generator.subschema_for::<isomer_ids::Digest>().to_value(),
         _ => json!({ "type": "string", "pattern": SECRET_NAME_PATTERN, "description": "The name of a secret." }),
     };

@@ -207,6 +207,19 @@ pub(crate) fn json_in<
     }
 }
 
+/// Creates an operation with a JSON body and without a response body.
+pub(crate) fn json_in_only<Q: JsonSchema + DeserializeOwned + 'static, A: ?Sized + 'static>(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    run: QueryFn<Q, (), A>,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(move |admin, named, given| Ok(nothing(run(admin, named, given.json()?)?, Value::Null)));
+    let input = Input::Json { schema: schema_of::<Q>, bytes_max: JSON_BYTES_MAX };
+    Operation { id, method, path, about, input, output: Output::Nothing, changes: false, rule: AccessRule::Node, run }
+}
+
 /// Creates an operation with a query.
 pub(crate) fn query<
     Q: JsonSchema + DeserializeOwned + 'static,

@@ -11,6 +11,7 @@
 //! | [`tokens`] | tokens of tenants |
 //! | [`metrics`] | the values of metrics |
 //! | [`trace`] | traces, and queries for traces |
+//! | [`trace_order`] | orders to trace the next requests |
 //! | [`problem`] | errors |
 //! | [`routes`] | the paths of the API |
 //!
@@ -28,6 +29,7 @@ pub mod status;
 pub mod tenant;
 pub mod tokens;
 pub mod trace;
+pub mod trace_order;
 
 pub use app::{
     Actor, AppInfo, AppState, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, SnapshotInfo,
@@ -44,3 +46,4 @@ pub use status::{LogLine, LogQuery, NodeStatus};
 pub use tenant::{TenantChange, TenantInfo, TenantUsage};
 pub use tokens::{CreatedToken, StoredToken, TokenInfo, TokenRequest, TokenRole};
 pub use trace::{TRACES_DEFAULT, TRACES_MAX, Trace, TracePage, TraceQuery, TraceSpan, TraceSummary, TraceValue};
+pub use trace_order::TraceOrderRequest;

@@ -41,3 +41,12 @@ pub const STOP: &str = "/v1/tenants/{tenant}/apps/{app}/stop";
 pub const START: &str = "/v1/tenants/{tenant}/apps/{app}/start";
 /// `GET` with [`LogQuery`](crate::LogQuery) in the query; returns [`LogLine`](crate::LogLine)s as JSON, one per line.
 pub const LOGS: &str = "/v1/tenants/{tenant}/apps/{app}/logs";
+/// `GET` with [`TraceQuery`](crate::TraceQuery) in the query; returns [`TracePage`](crate::TracePage).
+pub const TRACES: &str = "/v1/tenants/{tenant}/apps/{app}/traces";
+/// `GET` with [`TraceQuery`](crate::TraceQuery) in the query; returns a [`TraceSummary`](crate::TraceSummary) for each
+/// later trace as JSON, one per line.
+pub const FOLLOW_TRACES: &str = "/v1/tenants/{tenant}/apps/{app}/traces/follow";
+/// `GET` with the id of a trace or of a request; returns [`Trace`](crate::Trace).
+pub const TRACE: &str = "/v1/tenants/{tenant}/apps/{app}/traces/{trace}";
+/// `POST` a [`TraceOrderRequest`](crate::TraceOrderRequest); the response has no body.
+pub const TRACE_ORDERS: &str = "/v1/tenants/{tenant}/apps/{app}/trace-orders";

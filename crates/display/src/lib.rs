@@ -16,4 +16,4 @@ pub use elapsed::{Elapsed, elapsed};
 pub use process_exit::{ProcessExit, signal_of_shell};
 pub use size::{Size, size};
 pub use text::{escaped, escaped_json, is_deceptive};
-pub use time::{instant, minute, time_of_day};
+pub use time::{instant, minute, parse_instant, time_of_day};

@@ -1,7 +1,7 @@
 //! Formats points in time, in UTC.
 
 use std::fmt::Display;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
@@ -32,9 +32,17 @@ fn format(at: Timestamp, format: &str) -> String {
     at.strftime(format).to_string()
 }
 
+/// Parses a time in RFC 3339 with its distance to UTC, for example `2026-03-01T12:00:00Z`; `None` for any other text,
+/// and for times before 1970.
+#[must_use]
+pub fn parse_instant(text: &str) -> Option<SystemTime> {
+    let since = u64::try_from(text.parse::<Timestamp>().ok()?.as_millisecond()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(since))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
@@ -52,5 +60,15 @@ mod tests {
     fn a_time_of_day_has_milliseconds() {
         assert_eq!(time_of_day(UNIX_EPOCH + Duration::from_millis(3_723_004)).to_string(), "01:02:03.004");
         assert_eq!(time_of_day(UNIX_EPOCH - Duration::from_secs(1)).to_string(), "00:00:00.000");
+    }
+
+    #[test]
+    fn an_instant_is_read_with_its_distance_to_utc() {
+        let seconds = |text: &str| {
+            parse_instant(text).and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|it| it.as_secs())
+        };
+        assert_eq!(seconds("1970-01-01T00:01:00Z"), Some(60));
+        assert_eq!(seconds("1970-01-01T02:00:00+01:00"), Some(3600));
+        assert_eq!(["", "1970-01-01", "noon"].map(seconds), [None; 3]);
     }
 }

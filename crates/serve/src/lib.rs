@@ -3,7 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `context` | options, log and console of a process that serves, and its reports ([`ServeContext`]) |
-//! | `admin_endpoint`, `served_app` | the admin API of the process ([`AdminEndpoint`]), and what it shows |
+//! | `admin_endpoint`, `served_app`, `served_traces` | the admin API of the process ([`AdminEndpoint`]), and what it shows |
 //! | `resources` | resources that another process may already use: the port and the data directory ([`ServeResources`]) |
 //! | `revision_starter` | serving from this process: starts a revision and replaces the previous one ([`AppServer`], [`RevisionStarter`]) |
 //! | `shape` | serving from several processes: the supervisor's side ([`run_shape`]) |
@@ -30,6 +30,7 @@ pub mod network;
 mod resources;
 mod revision_starter;
 mod served_app;
+mod served_traces;
 pub mod service_manager;
 mod shape;
 mod single_group;

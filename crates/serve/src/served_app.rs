@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use isomer_admin::{AdminReply, AppApi, LogLines};
-use isomer_api::{ApiProblem, AppInfo, AppState, LogQuery, NodeStatus, ProblemKind, StoredToken};
+use isomer_admin::{AdminReply, AppApi, LogLines, NewTraces};
+use isomer_api::{
+    ApiProblem, AppInfo, AppState, LogQuery, NodeStatus, ProblemKind, StoredToken, Trace, TraceOrderRequest, TracePage,
+    TraceQuery,
+};
 use isomer_apps::Tenancy;
 use isomer_apps::tenancy::memory::resident_bytes;
 use isomer_front::Connections;
@@ -12,6 +15,8 @@ use isomer_ids::{AppName, HostPattern, PlanDigest, ReleaseDigest, TenantName, To
 use isomer_observe::{AppLog, AppLogError};
 use isomer_plan::Plan;
 use serde_json::Value;
+
+use crate::served_traces::ServedTraces;
 
 /// The app of a process that was started by `isomer run` or `isomer dev`.
 pub(crate) struct ServedApp {
@@ -21,6 +26,7 @@ pub(crate) struct ServedApp {
     /// The front door's address.
     listen: Option<String>,
     logs: Option<ServedLogs>,
+    traces: Option<ServedTraces>,
     /// The revision that serves requests; `None` before the first revision has started.
     revision: Mutex<Option<ServedRevision>>,
     /// The parts of the process that count requests, instances and connections; unset in a supervisor.
@@ -45,7 +51,12 @@ struct ServedRevision {
 
 impl ServedApp {
     /// Creates an app that serves no revision yet. `name` is the app's name in its manifest.
-    pub(crate) fn new(name: &str, listen: Option<String>, logs: Option<ServedLogs>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        listen: Option<String>,
+        logs: Option<ServedLogs>,
+        traces: Option<ServedTraces>,
+    ) -> Self {
         Self {
             tenant: TenantName::DEFAULT.parse().expect("the default tenant has a valid name"),
             // A manifest may have a longer name than a node accepts.
@@ -53,6 +64,7 @@ impl ServedApp {
             opened: Instant::now(),
             listen,
             logs,
+            traces,
             revision: Mutex::default(),
             counters: OnceLock::new(),
         }
@@ -125,6 +137,11 @@ impl ServedApp {
         }
     }
 
+    fn traces_of(&self, tenant: &TenantName, app: &AppName) -> Result<&ServedTraces, ApiProblem> {
+        self.check(tenant, app)?;
+        self.traces.as_ref().ok_or_else(|| ApiProblem::new(ProblemKind::NotFound, "this process records no traces"))
+    }
+
     fn log_lines(&self, query: &LogQuery) -> Result<LogLines, ApiProblem> {
         let no_log = || ApiProblem::new(ProblemKind::NotFound, "this process writes no log to its data directory");
         let no_access = || {
@@ -147,6 +164,14 @@ fn not_started() -> ApiProblem {
 /// Returns a reply that is made when the operation is first polled.
 fn reply<T: Send + 'static>(make: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> AdminReply<T> {
     Box::pin(async move { make() })
+}
+
+/// Returns a reply that is made on a blocking thread, because `make` reads files.
+fn blocking<T: Send + 'static>(make: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> AdminReply<T> {
+    Box::pin(async move {
+        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "reading the app's files failed"));
+        tokio::task::spawn_blocking(make).await.unwrap_or_else(failed)
+    })
 }
 
 impl AppApi for ServedApp {
@@ -174,10 +199,28 @@ impl AppApi for ServedApp {
     }
 
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
-        Box::pin(async move {
+        blocking(move || {
             self.check(&tenant, &app)?;
-            let read = tokio::task::spawn_blocking(move || self.log_lines(&query)).await;
-            read.unwrap_or_else(|_| Err(ApiProblem::new(ProblemKind::Failed, "reading the log failed")))
+            self.log_lines(&query)
+        })
+    }
+
+    fn traces(self: Arc<Self>, tenant: TenantName, app: AppName, query: TraceQuery) -> AdminReply<TracePage> {
+        blocking(move || self.traces_of(&tenant, &app)?.page(&query))
+    }
+
+    fn trace(self: Arc<Self>, tenant: TenantName, app: AppName, id: String) -> AdminReply<Trace> {
+        blocking(move || self.traces_of(&tenant, &app)?.trace(&id))
+    }
+
+    fn follow_traces(self: Arc<Self>, tenant: TenantName, app: AppName, query: TraceQuery) -> AdminReply<NewTraces> {
+        reply(move || self.traces_of(&tenant, &app)?.follow(&query))
+    }
+
+    fn order_traces(self: Arc<Self>, tenant: TenantName, app: AppName, order: TraceOrderRequest) -> AdminReply<()> {
+        reply(move || {
+            self.traces_of(&tenant, &app)?.order(order);
+            Ok(())
         })
     }
 
@@ -196,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_app_is_shown_as_soon_as_it_has_a_revision() {
-        let app = Arc::new(ServedApp::new("shop", Some("127.0.0.1:1".to_owned()), None));
+        let app = Arc::new(ServedApp::new("shop", Some("127.0.0.1:1".to_owned()), None, None));
         let (tenant, name) = app.only_app().unwrap();
         assert_eq!(name.as_str(), "shop");
         assert_eq!(app.clone().apps(None).await.unwrap(), []);
@@ -223,6 +266,6 @@ mod tests {
 
     #[test]
     fn a_name_that_a_node_refuses_is_replaced() {
-        assert_eq!(ServedApp::new(&"a".repeat(64), None, None).name.as_str(), "app");
+        assert_eq!(ServedApp::new(&"a".repeat(64), None, None, None).name.as_str(), "app");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use isomer_api::{Trace, TracePage, TraceQuery};
+use isomer_api::{ApiProblem, ProblemKind, Trace, TracePage, TraceQuery};
 use isomer_telemetry::{RequestId, TraceFragment, TraceId, TraceSink};
 
 use crate::follower::FollowedTraces;
@@ -33,6 +33,21 @@ pub enum TraceStoreError {
     /// The store is closed, because its app was removed or the process shuts down.
     #[error("the traces of this app are closed")]
     Closed,
+}
+
+impl From<TraceStoreError> for ApiProblem {
+    fn from(error: TraceStoreError) -> Self {
+        let kind = match &error {
+            TraceStoreError::Read { .. } => ProblemKind::Failed,
+            TraceStoreError::Query(_) => ProblemKind::BadRequest,
+            TraceStoreError::Followers { .. } | TraceStoreError::Closed => ProblemKind::Unavailable,
+        };
+        let problem = Self::new(kind, error.to_string());
+        match std::error::Error::source(&error) {
+            Some(source) => problem.detail(source.to_string()),
+            None => problem,
+        }
+    }
 }
 
 /// The id by which a trace is found.

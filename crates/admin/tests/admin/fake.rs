@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
-use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, UploadBody};
+use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, NewTraces, UploadBody};
 use isomer_api::{
     Actor, ApiProblem, AppInfo, AppState, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, ProblemKind,
     Quotas, Release, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest, SnapshotInfo,
-    StoreSnapshot, StoredToken, SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo,
+    StoreSnapshot, StoredToken, SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo, Trace,
+    TraceOrderRequest, TracePage, TraceQuery, TraceSpan, TraceSummary, TraceValue,
 };
 use isomer_ids::{AppName, Digest, ReleaseDigest, SecretName, TenantName, TokenId, TokenName};
 use tokio::sync::{Notify, broadcast};
@@ -89,6 +90,55 @@ pub(crate) fn line(text: &str) -> LogLine {
         text: text.to_owned(),
         backtrace: Vec::new(),
     }
+}
+
+/// The id of the only trace, and the id of its request.
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const REQUEST: &str = "00000000000000ab";
+
+fn summary() -> TraceSummary {
+    TraceSummary {
+        id: TRACE.to_owned(),
+        request: REQUEST.to_owned(),
+        tenant: None,
+        app: None,
+        name: "GET /cart".to_owned(),
+        component: Some("front".to_owned()),
+        start_us: 1_700_000_000_123_000,
+        duration_ns: 12_400_000,
+        status: Some(200),
+        spans: 3,
+        failed: false,
+        sampled: true,
+        partial: false,
+    }
+}
+
+fn trace() -> Trace {
+    let text = |text: &str| TraceValue::Text(text.to_owned());
+    let span = |id: &str, parent: Option<&str>, depth, name: &str, times: [u64; 3]| TraceSpan {
+        id: id.to_owned(),
+        parent: parent.map(ToOwned::to_owned),
+        parent_missing: false,
+        depth,
+        name: name.to_owned(),
+        kind: "client".to_owned(),
+        component: Some("front".to_owned()),
+        process: None,
+        offset_ns: times[0] * 1000,
+        duration_ns: times[1] * 1000,
+        self_ns: times[2] * 1000,
+        moved_ns: None,
+        failure: None,
+        attributes: [("url.path".to_owned(), text("/cart"))].into(),
+    };
+    let mut call = span("00000000000000ac", Some(REQUEST), 1, "shop:api/cart.list", [1_000, 9_000, 1_500]);
+    call.attributes = [("isomer.seam.mode".to_owned(), text("isolated"))].into();
+    let mut read = span("00000000000000ad", Some("00000000000000ac"), 2, "kv get", [1_500, 7_500, 7_500]);
+    (read.component, read.attributes) = (Some("cart".to_owned()), [("db.namespace".to_owned(), text("carts"))].into());
+    read.failure = Some("the store was\u{1b}[2J closed".to_owned());
+    let spans = vec![span(REQUEST, None, 0, "GET /cart", [0, 12_400, 3_400]), call, read];
+    Trace { summary: summary(), spans, spans_dropped: 0, stopped_early: false }
 }
 
 fn tenant_info(name: TenantName) -> TenantInfo {
@@ -189,7 +239,43 @@ impl AppApi for Fake {
             (false, _) => Box::pin(there),
         };
         let access = if query.access { " access" } else { "" };
-        self.answer(format!("logs {tenant} {app} {}{access}", query.follow), lines)
+        let request = query.request.map(|request| format!(" of {request}")).unwrap_or_default();
+        self.answer(format!("logs {tenant} {app} {}{access}{request}", query.follow), lines)
+    }
+
+    fn traces(self: Arc<Self>, tenant: TenantName, app: AppName, query: TraceQuery) -> AdminReply<TracePage> {
+        let asked = format!("traces {tenant} {app} {}", serde_json::to_string(&query).unwrap());
+        let more = TraceSummary {
+            id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+            failed: true,
+            status: Some(500),
+            ..summary()
+        };
+        self.answer(
+            asked,
+            TracePage { traces: vec![summary(), more], next: Some("7".to_owned()), stopped_early: false },
+        )
+    }
+
+    fn trace(self: Arc<Self>, tenant: TenantName, app: AppName, id: String) -> AdminReply<Trace> {
+        async move {
+            self.note(format!("trace {tenant} {app} {id}"));
+            match id.as_str() {
+                TRACE | REQUEST => Ok(trace()),
+                _ => Err(ApiProblem::not_found("trace", id)),
+            }
+        }
+        .boxed()
+    }
+
+    fn follow_traces(self: Arc<Self>, tenant: TenantName, app: AppName, query: TraceQuery) -> AdminReply<NewTraces> {
+        let asked = format!("follow-traces {tenant} {app} {}", serde_json::to_string(&query).unwrap());
+        let traces = futures::stream::iter([TraceSummary { sampled: false, ..summary() }, summary()]).boxed();
+        self.answer(asked, traces)
+    }
+
+    fn order_traces(self: Arc<Self>, tenant: TenantName, app: AppName, order: TraceOrderRequest) -> AdminReply<()> {
+        self.answer(format!("order-traces {tenant} {app} {} {}", order.path, order.requests), ())
     }
 
     fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {

@@ -7,9 +7,11 @@ use isomer_api::{LogLine, LogQuery};
 use isomer_console::{CliError, Console, print};
 use isomer_display::{escaped, escaped_json};
 
-use crate::observed::app::ObservedFlags;
+use crate::observed::app::{ObservedApp, ObservedFlags};
 use crate::remote::node::client_error;
 use crate::remote::show::instant;
+
+use super::trace::REQUEST_DIGITS;
 
 /// Show the last lines of an app's log. With `-f`, also show new lines as they are written.
 #[derive(clap::Args)]
@@ -22,6 +24,9 @@ pub(crate) struct Arguments {
     /// Show the app's access log instead. There is one if the node or `isomer run` runs with `--access-log`.
     #[arg(long)]
     access: bool,
+    /// Show only the lines of one request: the id of the request or of its trace. The first digits are enough.
+    #[arg(long, value_name = "ID", conflicts_with = "follow")]
+    trace: Option<String>,
     /// The number of lines to show from the end of the log.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     lines: u32,
@@ -31,14 +36,20 @@ pub(crate) struct Arguments {
 const NO_LINES: &str =
     "no log lines yet: the log contains the standard output and standard error of the app, and its failures";
 
+/// The message if no line belongs to the request.
+const NO_LINES_OF_REQUEST: &str = "no log lines of this request: the app printed nothing, or the lines were removed";
+
 /// The message if the access log is empty.
 const NO_REQUESTS: &str = "no requests logged yet: `isomer node` and `isomer run` log requests with `--access-log`";
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
-    let query =
+    let mut query =
         LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access, request: None };
     let json = arguments.app.place.node.json;
     arguments.app.with_app(console, async |app| {
+        if let Some(id) = &arguments.trace {
+            query.request = Some(request_of(&app, id, console).await?);
+        }
         let lines = app.client.logs(&app.tenant, &app.name, &query).await;
         let mut lines = lines.map_err(client_error(console))?;
         let mut is_empty = true;
@@ -51,10 +62,25 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             })?;
         }
         if is_empty && !arguments.follow {
-            console.message(if arguments.access { NO_REQUESTS } else { NO_LINES });
+            console.message(match (&arguments.trace, arguments.access) {
+                (Some(_), _) => NO_LINES_OF_REQUEST,
+                (None, true) => NO_REQUESTS,
+                (None, false) => NO_LINES,
+            });
         }
         Ok(())
     })
+}
+
+/// Returns the id of the request that `id` names: the complete id of a request, or the id of a trace, which may be cut
+/// off.
+async fn request_of(app: &ObservedApp, id: &str, console: &Console) -> Result<String, CliError> {
+    let is_request = id.len() == REQUEST_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // A request has lines even if its trace is not stored.
+    if is_request {
+        return Ok(id.to_ascii_lowercase());
+    }
+    Ok(super::trace::find(app, id, console).await?.summary.request)
 }
 
 /// Formats an entry of the log for people. All lines after the first one, including those of a backtrace, are indented,

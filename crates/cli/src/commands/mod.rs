@@ -27,4 +27,6 @@ pub(crate) mod tenant;
 pub(crate) mod tenants;
 pub(crate) mod test;
 pub(crate) mod tokens;
+pub(crate) mod trace;
+pub(crate) mod traces;
 pub(crate) mod wit;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use isomer_admin::{Client, ClientError, NodeAddress, TOKEN_FILE, Token, URL_FILE};
 use isomer_console::{CliError, Console};
+use isomer_display::escaped;
 use isomer_ids::{AppName, TenantName};
 use isomer_project::{AppDir, find_app_dir};
 
@@ -36,6 +37,8 @@ pub(crate) struct ObservedApp {
     pub(crate) client: Client,
     pub(crate) tenant: TenantName,
     pub(crate) name: AppName,
+    /// The arguments with which other commands select this app, with a space before them.
+    pub(crate) arguments: String,
 }
 
 impl ObservedFlags {
@@ -67,7 +70,8 @@ impl ObservedPlace {
                 Some(name) => name.clone(),
                 None => self.only_app(&client, here.is_some(), console).await?,
             };
-            requests(ObservedApp { client, tenant: self.tenant.clone(), name }).await
+            let arguments = if here.is_some() { String::new() } else { self.arguments(&name) };
+            requests(ObservedApp { client, tenant: self.tenant.clone(), name, arguments }).await
         })
     }
 
@@ -100,6 +104,11 @@ impl ObservedPlace {
                 "name the app; `isomer apps` lists all apps",
             )),
         }
+    }
+
+    fn arguments(&self, name: &AppName) -> String {
+        let node = self.node.node.as_ref().map(|node| format!(" --node {}", escaped(node))).unwrap_or_default();
+        format!(" {name}{}{node}", crate::remote::show::tenant_flag(&self.tenant))
     }
 }
 

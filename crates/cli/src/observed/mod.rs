@@ -1,3 +1,8 @@
-//! What the commands that observe an app share: which app they observe.
+//! What the commands `traces`, `trace`, `logs`, `metrics` and `top` share: which app they observe, and how its traces
+//! look in a terminal.
 
 pub(crate) mod app;
+pub(crate) mod durations;
+pub(crate) mod screen;
+pub(crate) mod trace_rows;
+pub(crate) mod waterfall;

@@ -1,8 +1,11 @@
-//! Tests of the commands that observe an app which `isomer run` serves from the same folder.
+//! Tests of the commands that observe an app: the app that `isomer run` serves from the same folder, or an app on a fake
+//! node.
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Workspace, get, signal};
+use crate::fake::{REQUEST, TRACE};
+use crate::remote::Remote;
+use crate::support::{Workspace, assert_run, get, signal};
 
 #[test]
 fn a_command_in_the_apps_folder_finds_the_running_process() {
@@ -45,4 +48,75 @@ fn the_address_of_a_killed_process_is_reported() {
     server.ended();
     let refused = workspace.run(&["logs"]);
     assert!(refused.contains("start it again: isomer run, or isomer dev"), "{refused}");
+}
+
+#[test]
+fn traces_as_a_table() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["traces", "shop"]));
+    assert_eq!(remote.asked(), [r#"traces default shop {"limit":20,"failed":false}"#]);
+}
+
+#[test]
+fn filters_of_traces_are_requested() {
+    let remote = Remote::new();
+    let flags = "--failed --slower 250ms --status 500 --callee cart --attribute db.namespace=carts --text ä&b -n 3";
+    remote.run(&[&["traces", "shop"], flags.split(' ').collect::<Vec<_>>().as_slice()].concat());
+    assert_eq!(
+        remote.asked(),
+        [
+            r#"traces default shop {"limit":3,"callee":"cart","min_us":250000,"failed":true,"status":500,"attribute":"db.namespace=carts","text":"ä&b"}"#
+        ]
+    );
+    let refused = remote.run(&["traces", "shop", "--slower", "250"]);
+    assert!(refused.contains("write a number with a unit"), "{refused}");
+}
+
+#[test]
+fn new_traces_are_followed() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["traces", "shop", "-f", "--failed"]));
+    assert_eq!(remote.asked(), [r#"follow-traces default shop {"failed":true}"#]);
+}
+
+#[test]
+fn a_trace_as_a_waterfall() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["trace", TRACE, "shop", "--attributes"]));
+    // An id that is cut off is searched in the list of traces. The fake has two.
+    let found = remote.run(&["trace", "0AF765", "shop", "--json"]);
+    assert!(found.contains(r#""name":"kv get""#), "{found}");
+    remote.asked();
+    assert!(remote.run(&["trace", REQUEST, "shop"]).contains("GET /cart"));
+    assert_eq!(remote.asked(), [format!("trace default shop {REQUEST}")]);
+}
+
+#[test]
+fn an_id_without_a_trace() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["trace", "ffffffffffffffffffffffffffffffff", "shop"]));
+    let refused = remote.run(&["trace", "the-last", "shop"]);
+    assert!(refused.contains("is not the id of a trace or a request"), "{refused}");
+}
+
+#[test]
+fn the_next_requests_are_traced_and_shown() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["trace", "--next", "1", "--path", "/cart", "shop"]));
+    assert_eq!(
+        remote.asked(),
+        [
+            r#"follow-traces default shop {"failed":false}"#.to_owned(),
+            "order-traces default shop /cart 1".to_owned(),
+            format!("trace default shop {TRACE}"),
+        ]
+    );
+}
+
+#[test]
+fn the_lines_of_a_trace_are_those_of_its_request() {
+    let remote = Remote::new();
+    remote.run(&["logs", "shop", "--trace", "0af7", "-n", "1"]);
+    let asked = remote.asked();
+    assert!(asked.iter().any(|asked| asked.starts_with("logs default shop") && asked.contains(REQUEST)), "{asked:?}");
 }

@@ -9,14 +9,14 @@ use crate::fake::{Fake, line};
 use crate::support::{Workspace, assert_run};
 
 /// A workspace, and a fake node whose data directory is the folder `node`.
-struct Remote {
-    workspace: Workspace,
+pub(crate) struct Remote {
+    pub(crate) workspace: Workspace,
     fake: Arc<Fake>,
     runtime: Runtime,
 }
 
 impl Remote {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(Workspace::new())
     }
 
@@ -38,7 +38,7 @@ impl Remote {
         Self { workspace, fake, runtime }
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
         self.run_with_input(arguments, "")
     }
 
@@ -47,7 +47,7 @@ impl Remote {
     }
 
     /// Returns the requests that the fake node received since the last call of this function.
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.fake.take_asked()
     }
 }
