@@ -55,6 +55,9 @@ pub struct DevSession {
     is_first: bool,
     /// Whether the last build failed, or the revision that it made could not be started.
     has_failed: bool,
+    /// The advice for the user if the last build lacks environment variables: the process must be restarted to set a
+    /// variable, or the variable must be added to the app's `.env`.
+    missing_variables: Option<String>,
     /// Whether the last build has added files to the watched ones.
     watches_more: bool,
     watcher: FileWatcher,
@@ -88,6 +91,7 @@ impl DevSession {
             served: None,
             is_first: true,
             has_failed: false,
+            missing_variables: None,
             watches_more: false,
             watcher,
             manifest_warnings: WarningPrinter::default(),
@@ -156,10 +160,7 @@ impl DevSession {
             Err(error) => {
                 self.has_failed = true;
                 let serves = if self.served.is_some() { "the previous revision still serves; " } else { "" };
-                let next = match self.revisions.missing_variable() {
-                    None => "waiting for a change".to_owned(),
-                    Some(variable) => format!("start again with {variable}=…, or write {variable}=… into .env"),
-                };
+                let next = self.missing_variables.as_deref().unwrap_or("waiting for a change");
                 self.console.report(&error);
                 self.console.message(&format!("{serves}{next}"));
             }
@@ -168,13 +169,20 @@ impl DevSession {
     }
 
     async fn try_round(&mut self, began: Instant) -> Result<(), CliError> {
-        self.revisions.clear_missing_variable();
+        self.missing_variables = None;
         self.watches_more = false;
         let app = AppDir::open_with(&self.path, &self.settings.values)?;
         self.manifest_warnings.print(&self.console, &app.warnings);
         let (console, profile) = (self.console, self.settings.profile);
         // Files that are known before the build are watched while the build runs.
         self.watcher.follow(watch_set(&app, profile, self.has_failed))?;
+        if let Some(missing) = app.missing_secrets(|_| true) {
+            let variables: Vec<_> = missing.variables.iter().map(|variable| format!("{variable}=…")).collect();
+            let file = missing.variables_file;
+            self.missing_variables = (!variables.is_empty())
+                .then(|| format!("start again with {0}, or write {0} into {file}", variables.join(" ")));
+            return Err(CliError::findings(missing.findings, &app.source));
+        }
         let built = tokio::task::spawn_blocking(move || {
             let built = app.build_as(profile, &console);
             (app, built)

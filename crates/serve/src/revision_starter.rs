@@ -18,7 +18,7 @@ use isomer_seam::Components;
 use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
 use crate::resources::ServeResources;
-use crate::start_error::{StartAttempt, missing_variable, revision_error};
+use crate::start_error::{StartAttempt, revision_error};
 use crate::stop_signals::StopSignals;
 
 /// The source of a revision: an app with its components' bytes.
@@ -58,7 +58,6 @@ pub struct RevisionStarter {
     single_app: SingleApp,
     data: DataDir,
     admin: Option<AdminEndpoint>,
-    missing_variable: Option<String>,
     warnings: WarningPrinter,
 }
 
@@ -89,11 +88,8 @@ impl AppServer {
             admin.app().set_counters(single_app.resolver(), front.connections());
         }
         let shape = options.shape.clone();
-        let (missing_variable, warnings) = (None, WarningPrinter::default());
-        Ok(Self {
-            front,
-            revisions: RevisionStarter { context, shape, url, single_app, data, admin, missing_variable, warnings },
-        })
+        let warnings = WarningPrinter::default();
+        Ok(Self { front, revisions: RevisionStarter { context, shape, url, single_app, data, admin, warnings } })
     }
 
     /// Splits the server into a future that serves until SIGTERM or SIGINT arrives, and the [`RevisionStarter`], so
@@ -136,7 +132,6 @@ impl RevisionStarter {
         let digest = package.plan_digest();
         let started = single_app.start(package, &source.dir, &self.data, Peers::new(), &report).await;
         let started = started.map_err(|error| {
-            self.missing_variable = missing_variable(&error).map(str::to_owned);
             let RevisionSource { app, dir, source, .. } = source;
             StartAttempt { app, dir, source: source.as_ref(), data: &self.data }.failed(error)
         })?;
@@ -150,17 +145,6 @@ impl RevisionStarter {
             self.warnings.print(&self.context.console, &warnings);
         }
         Ok(plan)
-    }
-
-    /// Clears [`RevisionStarter::missing_variable`]. Called before another revision is created.
-    pub fn clear_missing_variable(&mut self) {
-        self.missing_variable = None;
-    }
-
-    /// Returns the name of the environment variable whose absence made the latest attempt to start a revision fail, if
-    /// any. The process must be restarted to set the variable, or the variable must be added to `.env`.
-    pub fn missing_variable(&self) -> Option<&str> {
-        self.missing_variable.as_deref()
     }
 
     /// Returns the storage engines that all revisions share.

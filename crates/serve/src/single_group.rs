@@ -43,6 +43,19 @@ pub async fn run_group(
     began: Instant,
 ) -> Result<(), CliError> {
     let config = read(config)?;
+    // Without the shape or the group, the plan reports the mistake.
+    let members = app.app.shapes.get(&options.shape).and_then(|shape| shape.groups.get(group));
+    if let Some(members) = members {
+        let needs = |secret: &str| {
+            members
+                .iter()
+                .filter_map(|name| app.app.components.get(&name.value))
+                .any(|component| component.grants.secrets.iter().any(|granted| granted.value == secret))
+        };
+        if let Some(missing) = app.missing_secrets(needs) {
+            return Err(CliError::findings(missing.findings, &app.source));
+        }
+    }
     let components = read_components(&app.build(&console)?)?;
     let plan = app.plan(&components, &options.shape)?;
     membership::check_group(&plan, group).map_err(|error| CliError::Findings(vec![*error]))?;

@@ -121,15 +121,6 @@ impl StartAttempt<'_> {
 }
 
 /// Returns the name of the environment variable if the error is that a secret's variable is not set.
-pub(crate) fn missing_variable(error: &TenancyError) -> Option<&str> {
-    match error {
-        TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {
-            unset_variable(error)
-        }
-        _ => None,
-    }
-}
-
 fn unset_variable(error: &AppCapabilityError) -> Option<&str> {
     match error {
         AppCapabilityError::Capability(CapabilityError::Secret(SecretError::Unset { variable, .. })) => Some(variable),

@@ -91,6 +91,8 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     if let (Some(group), Some(config)) = (&arguments.group, &node_file) {
         return run_group(&app, group, config, &options, console, began).await;
     }
+    // Secrets are checked before the build, which can take minutes.
+    app.check_secrets()?;
     let context = ServeContext::new(&options, console)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
     let components = read_components(&app.build(&console)?)?;

@@ -41,6 +41,11 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     app.print_warnings(console);
     let secrets = app.app.secrets.keys().map(String::as_str).collect();
     let scripts = read_scripts(&app.dir, &arguments.files, &secrets)?;
+    for script in &scripts {
+        if let Some(missing) = app.missing_secrets(|secret| !script.secrets.contains_key(secret)) {
+            return Err(CliError::findings(missing.findings, &app.source));
+        }
+    }
     let components = read_components(&app.build(console)?)?;
     let shapes = shapes(arguments, &app);
     // All shapes are planned before the first test runs, so that all errors of the manifest are reported first.

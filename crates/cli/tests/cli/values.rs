@@ -116,3 +116,23 @@ fn invalid_values_are_reported_before_anything_runs() {
         }
     }
 }
+
+#[test]
+fn secrets_are_checked_before_the_build() {
+    let build = "wasm = \"env.wasm\"\ncommand = \"touch was-built; exit 1\"";
+    let manifest = MANIFEST.replace("wasm = \"env.wasm\"", build);
+    let workspace = Workspace::with_manifest(&manifest);
+    workspace.write("tests/any.toml", "[[case]]\nrequest = \"GET /\"\n");
+    for command in ["run", "test"] {
+        let failed = workspace.run(&[command]);
+        assert!(failed.starts_with("exit code: 1") && failed.contains("isomer.toml:9:"), "{command}: {failed}");
+        assert!(failed.contains("start again with ISOMER_TEST_TOKEN=… before the command"), "{command}: {failed}");
+    }
+    let server = workspace.spawned(workspace.command(&["dev", "--listen", "127.0.0.1:0", "--json"]));
+    server.wait_for_log("start again with ISOMER_TEST_TOKEN=…, or write ISOMER_TEST_TOKEN=… into .env");
+    assert!(!workspace.path("was-built").exists());
+    // A test file may contain the value.
+    workspace.write("tests/any.toml", "[secrets]\ntoken = \"x\"\n[[case]]\nrequest = \"GET /\"\n");
+    workspace.run(&["test"]);
+    assert!(workspace.path("was-built").exists());
+}

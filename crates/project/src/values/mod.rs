@@ -55,6 +55,9 @@ pub struct AppValues {
     pub files: Vec<PathBuf>,
     /// Config keys whose values come from a file of variables, as `COMPONENT.KEY`, each with the path of that file.
     pub from_variables: Vec<(String, PathBuf)>,
+    /// The path of the file of variables with the highest precedence. Contains the path of the app's `.env` even if that
+    /// file does not exist. `None` for a component without a manifest.
+    pub variables_file: Option<PathBuf>,
 }
 
 /// A config value for one component, or for all components that have the key.
@@ -106,6 +109,7 @@ impl ValueSources {
             }
             values.environment.extend(variables);
         }
+        values.variables_file = values.files.last().cloned();
         for path in &self.config_files {
             values.files.push(absolute(path));
             for config_value in read_config(path)? {
