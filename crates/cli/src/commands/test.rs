@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use isomer_app_test::{
-    AppProcess, AppProcessSetup, ReportDetail, ScriptRun, StubServer, passed, read_scripts, report_json, report_text,
-    run_script,
+    AppProcess, AppProcessSetup, ReportDetail, Script, ScriptRun, StubServer, passed, read_scripts, report_json,
+    report_text, run_script,
 };
 use isomer_console::{CliError, Console, FAILED, print};
 use isomer_manifest::MONOLITH;
-use isomer_project::{AppDir, read_components};
+use isomer_project::{AppDir, ValueSources, read_components, shown};
 
 use crate::value_flags::ValueFlags;
 
@@ -41,6 +41,9 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     app.print_warnings(console);
     let secrets = app.app.secrets.keys().map(String::as_str).collect();
     let scripts = read_scripts(&app.dir, &arguments.files, &secrets)?;
+    if let Some(note) = env_file_note(&app, &values, &scripts) {
+        console.message(&note);
+    }
     for script in &scripts {
         if let Some(missing) = app.missing_secrets(|secret| !script.secrets.contains_key(secret)) {
             return Err(CliError::findings(missing.findings, &app.source));
@@ -86,6 +89,20 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         false => report_text(&runs, arguments.verbose),
     })?;
     if passed(&runs) { Ok(()) } else { Err(CliError::ExitCode(FAILED)) }
+}
+
+/// Returns the note that lists the values that the app's `.env` changes. The file is read although no flag names it, and
+/// other machines do not have it, so it can explain a result that differs.
+fn env_file_note(app: &AppDir, values: &ValueSources, scripts: &[Script]) -> Option<String> {
+    let file = app.values.variables_file.as_deref().filter(|_| values.env_files.is_empty())?;
+    let is_changed = |key: &str| app.values.config.keys().any(|(component, name)| format!("{component}.{name}") == key);
+    let config = app.values.from_variables.iter().filter(|(key, _)| is_changed(key));
+    let config = config.map(|(key, _)| format!("config {key}"));
+    let is_used = |secret: &&str| scripts.iter().any(|script| !script.secrets.contains_key(*secret));
+    let secrets = app.secrets_from_variables().into_iter().filter(is_used).map(|secret| format!("secret {secret}"));
+    let used: Vec<String> = config.chain(secrets).collect();
+    (!used.is_empty())
+        .then(|| format!("values from {}: {} (another file: --env-file FILE)", shown(file), used.join(", ")))
 }
 
 /// Returns the shapes to test, each once. The monolith is the first, because the responses of other shapes are compared

@@ -77,8 +77,13 @@ fn tests_use_the_values() {
         .write("tests/all.toml", "[[case]]\nrequest = \"GET /config?key=LEVEL\"\nexpect.contains = \"some=flag\"\n");
     let failed = workspace.run(&["test"]);
     assert!(failed.starts_with("exit code: 1") && failed.contains("dotenv"), "{failed}");
+    let note = "values from .env: config env.LEVEL, secret token (another file: --env-file FILE)\n";
+    assert!(failed.contains(note), "{failed}");
     let passed = workspace.run(&["test", "--config", "LEVEL=flag"]);
-    assert!(passed.starts_with("exit code: 0"), "{passed}");
+    assert!(passed.starts_with("exit code: 0") && passed.contains("values from .env: secret token ("), "{passed}");
+    workspace.write("no.env", "");
+    let failed = workspace.run(&["test", "--config", "LEVEL=flag", "--env-file", "no.env"]);
+    assert!(failed.contains("or write ISOMER_TEST_TOKEN=… into no.env") && !failed.contains("values from"), "{failed}");
 }
 
 #[test]
