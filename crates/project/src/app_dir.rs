@@ -15,7 +15,9 @@ use isomer_ids::ComponentName;
 use isomer_manifest::{App, Grants, MANIFEST_FILE};
 use isomer_plan::Plan;
 use isomer_seam::{Components, PlanError};
-use isomer_toolchain::{BuildError, BuildProfile, BuildProgress, BuiltComponent, build_app_as, missing_sources};
+use isomer_toolchain::{
+    BuildError, BuildProfile, BuildProgress, BuiltComponent, build_app_as, cheapest_profile, missing_sources,
+};
 
 use crate::paths::shown;
 use crate::values::{AppValues, ValueSources};
@@ -136,6 +138,23 @@ impl AppDir {
         let built =
             build_app_as(&self.app, &self.dir, profile, &mut report).map_err(|error| self.build_error(error))?;
         self.check_migrations()?;
+        Ok(built)
+    }
+
+    /// Builds the components that are out of date, for a command that reads only the types of the components. Uses the
+    /// profile with which the least has to be built, and prints a note if it is not the release profile.
+    ///
+    /// # Errors
+    /// The errors of [`AppDir::build_as`].
+    pub fn build_for_types(&self, console: &Console) -> Result<Vec<BuiltComponent>, CliError> {
+        let profile = cheapest_profile(&self.app, &self.dir).map_err(|error| self.build_error(error))?;
+        let built = self.build_as(profile, console)?;
+        if profile == BuildProfile::Dev {
+            let name = profile.name();
+            console.message(&format!(
+                "using the components that `isomer dev` builds (profile {name}), not those of `isomer build`"
+            ));
+        }
         Ok(built)
     }
 

@@ -60,6 +60,20 @@ pub fn build_app_as(
     Ok(built)
 }
 
+/// Returns the profile with which the least has to be built to make all components up to date. Used if both profiles will
+/// do, because only the types of the components matter. It is [`BuildProfile::Release`] unless more components were
+/// built with [`BuildProfile::Dev`].
+///
+/// # Errors
+/// If the environment selects an unknown toolchain.
+pub fn cheapest_profile(app: &App, app_dir: &Path) -> Result<BuildProfile, BuildError> {
+    let build_dir = &app_dir.join(BUILD_DIR);
+    let context = BuildContext { app, app_dir, build_dir };
+    let count = |profile| CargoBuilder::new(profile).count(&context, components(app));
+    let (release, dev) = (count(BuildProfile::Release)?, count(BuildProfile::Dev)?);
+    Ok(if dev > release { BuildProfile::Dev } else { BuildProfile::Release })
+}
+
 /// Returns an error for each source that does not exist, in the order of the components. A source is the folder of a
 /// Cargo package, or a file. No error is returned for a file that the command of another component may make.
 pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {

@@ -10,7 +10,7 @@ use isomer_manifest::ComponentSource;
 
 use crate::builder::{BuildContext, BuildFacts, Builder, BuiltComponent, SourceComponent};
 use crate::cargo::{self, Artifact, CargoPackage};
-use crate::error::BuildError;
+use crate::error::{BuildError, ToolchainError};
 use crate::files::{at, make_dir, replace};
 use crate::guest::GuestToolchain;
 use crate::origin::ToolchainOrigin;
@@ -19,6 +19,13 @@ use crate::profile::{BuildProfile, settings};
 use crate::record::{Record, cargo_dir, stamps};
 use crate::variables::are_unchanged;
 use crate::watch::WatchSet;
+
+/// How many components of an app were built with a profile. More components that are up to date compare as greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BuiltCount {
+    fresh: usize,
+    recorded: usize,
+}
 
 /// Builds components with Cargo: `cargo = "DIR"`. Packages of one workspace are built by one run of Cargo.
 pub(crate) struct CargoBuilder {
@@ -40,6 +47,23 @@ impl CargoBuilder {
             && record.settings == self.settings
             && are_unchanged(&record.variables)
             && (chosen.is_none() || chosen == record.toolchain)
+    }
+
+    /// Counts the components that are up to date, and those that were built at least once.
+    pub(crate) fn count<'a>(
+        &self,
+        context: &BuildContext<'_>,
+        components: impl Iterator<Item = SourceComponent<'a>>,
+    ) -> Result<BuiltCount, ToolchainError> {
+        let chosen = ToolchainOrigin::chosen()?;
+        let dir = &cargo_dir(context.build_dir, self.profile);
+        let mut count = BuiltCount::default();
+        for component in components.filter(|component| self.builds(component.source)) {
+            let Some(record) = Record::load(dir, component.name) else { continue };
+            count.recorded += 1;
+            count.fresh += usize::from(self.is_fresh(&record, component.source, chosen));
+        }
+        Ok(count)
     }
 
     /// Copies Cargo's artifact into the app's folder, unless the copy there has the same bytes, and records the build.

@@ -41,7 +41,7 @@ mod record;
 mod variables;
 mod watch;
 
-pub use build::{build_app, build_app_as, clean, missing_sources, watch_paths};
+pub use build::{build_app, build_app_as, cheapest_profile, clean, missing_sources, watch_paths};
 pub use builder::BuiltComponent;
 pub use debian::SystemPackages;
 pub use error::{BuildError, PathError, ToolchainError};

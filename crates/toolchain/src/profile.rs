@@ -73,7 +73,9 @@ impl BuildProfile {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Returns the name of Cargo's profile.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
             Self::Dev => DEV,

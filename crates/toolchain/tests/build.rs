@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use isomer_diagnostics::SourceFile;
 use isomer_manifest::App;
 use isomer_toolchain::{
-    BuildError, BuildProfile, BuildProgress, BuiltComponent, WatchFolders, build_app, build_app_as, clean, watch_paths,
+    BuildError, BuildProfile, BuildProgress, BuiltComponent, WatchFolders, build_app, build_app_as, cheapest_profile,
+    clean, watch_paths,
 };
 
 /// An app in a temporary folder.
@@ -412,11 +413,14 @@ fn components_built_for_development_are_never_shipped() {
     };
     let (developed, steps) = dev();
     assert_eq!(steps, 1);
+    let cheapest = || cheapest_profile(&app.app(), &app.path()).expect("the environment is valid");
+    assert_eq!(cheapest(), BuildProfile::Dev, "the release profile was not built before");
     let (built, steps) = app.build();
     let shipped = built.expect("it builds").remove(0).wasm_path;
     assert_eq!(steps.len(), 1, "this profile was not built before");
     assert_ne!(fs::read(&developed).expect("read"), fs::read(&shipped).expect("read"));
     assert_eq!((dev().1, app.changed().1), (0, 0), "neither build makes the other one out of date");
+    assert_eq!(cheapest(), BuildProfile::Release, "both profiles are up to date");
 
     // The record is changed as if the environment had been different in the last build.
     let record = app.path().join(".isomer/build/one.json");
@@ -424,6 +428,7 @@ fn components_built_for_development_are_never_shipped() {
     let settings = "\"settings\": \"release";
     assert!(text.contains(settings), "{text}");
     fs::write(&record, text.replace(settings, "\"settings\": \"release\\nRUSTFLAGS=-C opt-level=0")).expect("written");
+    assert_eq!(cheapest(), BuildProfile::Dev);
     assert_eq!(app.changed().1, 1, "it is built again");
     assert_eq!(app.changed().1, 0);
 

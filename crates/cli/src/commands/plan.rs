@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let app = AppDir::open(&arguments.path)?;
     app.print_warnings(console);
-    let built = app.build(console)?;
+    let built = app.build_for_types(console)?;
     let components = read_components(&built)?;
     let plan = app.plan(&components, &arguments.shape)?;
     let located = |finding: &Diagnostic| finding.clone().in_source(&app.source);
