@@ -55,6 +55,7 @@ impl AppDir {
             false => flags.read(&opened.dir, &opened.app)?,
         };
         opened.values.apply(&mut opened.app);
+        opened.warnings.append(&mut opened.values.warnings);
         Ok(opened)
     }
 

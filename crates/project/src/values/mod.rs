@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use isomer_console::CliError;
-use isomer_diagnostics::SourceFile;
+use isomer_diagnostics::{Diagnostic, SourceFile, nearest};
 use isomer_ids::{ComponentName, is_environment_name};
 use isomer_manifest::App;
 
@@ -58,6 +58,8 @@ pub struct AppValues {
     /// The path of the file of variables with the highest precedence. Contains the path of the app's `.env` even if that
     /// file does not exist. `None` for a component without a manifest.
     pub variables_file: Option<PathBuf>,
+    /// Warnings about the values.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// A config value for one component, or for all components that have the key.
@@ -113,11 +115,11 @@ impl ValueSources {
         for path in &self.config_files {
             values.files.push(absolute(path));
             for config_value in read_config(path)? {
-                assign(config_value, app, &mut chosen)?;
+                assign(config_value, app, &mut chosen, &mut values.warnings)?;
             }
         }
         for text in &self.config {
-            assign(ConfigValue::parse(text)?, app, &mut chosen)?;
+            assign(ConfigValue::parse(text)?, app, &mut chosen, &mut values.warnings)?;
         }
         // Removes values that a flag or a file of config values has replaced.
         of_variables.retain(|place, (value, _)| chosen.get(place) == Some(&*value));
@@ -232,18 +234,25 @@ impl ConfigValue {
 }
 
 /// Inserts the value for the component that it names. If it names none, inserts the value for each component that has
-/// its key.
-fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) -> Result<(), CliError> {
+/// its key. Adds a warning if the component has a similar key instead.
+fn assign(
+    config_value: ConfigValue,
+    app: &App,
+    chosen: &mut ConfigOverrides,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<(), CliError> {
     let ConfigValue { component, key, value } = config_value;
     if let Some(component) = component {
         let known = app.components.keys().find(|name| name.as_str() == component);
         let known = known.ok_or_else(|| {
             let names: Vec<&str> = app.components.keys().map(ComponentName::as_str).collect();
-            CliError::usage(
-                format!("`{component}.{key}` names a component that the app does not have"),
-                format!("the app's components are: {}", names.join(", ")),
-            )
+            let hint = match nearest(&component, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}.{key}`?"),
+                None => format!("the app's components are: {}", names.join(", ")),
+            };
+            CliError::usage(format!("`{component}.{key}` names a component that the app does not have"), hint)
         })?;
+        warn_of_similar_key(app, known, &key, warnings);
         chosen.insert((known.clone(), key), value);
         return Ok(());
     }
@@ -251,20 +260,38 @@ fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) ->
     let mut receivers: Vec<&ComponentName> = app.components.keys().filter(has_key).collect();
     if receivers.is_empty() && app.components.len() == 1 {
         receivers.extend(app.components.keys());
+        receivers.iter().for_each(|only| warn_of_similar_key(app, only, &key, warnings));
     }
     if receivers.is_empty() {
-        let example = app.components.keys().next().map_or("COMPONENT", ComponentName::as_str);
-        return Err(CliError::usage(
-            format!("no component has `{key}` in its `config`"),
-            format!(
-                "name the component: `{example}.{key}=…`, or set the value in isomer.toml: grants.config.{key} = \"…\""
-            ),
-        ));
+        let keys = app.components.values().flat_map(|component| component.grants.config.keys());
+        let hint = match nearest(&key, keys.map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                let example = app.components.keys().next().map_or("COMPONENT", ComponentName::as_str);
+                format!(
+                    "name the component: `{example}.{key}=…`, or set the value in isomer.toml: grants.config.{key} = \"…\""
+                )
+            }
+        };
+        return Err(CliError::usage(format!("no component has `{key}` in its `config`"), hint));
     }
     for receiver in receivers {
         chosen.insert((receiver.clone(), key.clone()), value.clone());
     }
     Ok(())
+}
+
+/// Adds a warning if the `config` of the component lacks `key` and has a similar key. This is not an error, because a
+/// component may read keys that the manifest does not list.
+fn warn_of_similar_key(app: &App, component: &ComponentName, key: &str, warnings: &mut Vec<Diagnostic>) {
+    let config = &app.components[component].grants.config;
+    if config.contains_key(key) {
+        return;
+    }
+    if let Some(near) = nearest(key, config.keys().map(String::as_str)) {
+        let warning = Diagnostic::warning(format!("component `{component}` has no `{key}` in its `config`"));
+        warnings.push(warning.code("unknown-config-key").hint(format!("did you mean `{near}`?")));
+    }
 }
 
 /// Reads a file of config values.
@@ -447,7 +474,10 @@ mod tests {
     fn a_key_that_no_component_has_is_refused() {
         for (flag, problem) in [
             ("TYPO=1", "no component has `TYPO`"),
+            ("LEVLE=1", "did you mean `LEVEL`?"),
             ("three.LEVEL=1", "`three.LEVEL` names a component"),
+            ("thee.LEVEL=1", "the app's components are: one, two"),
+            ("onee.LEVEL=1", "did you mean `one.LEVEL`?"),
             ("LEVEL", "`--config LEVEL` has no value"),
             ("A-B=1", "is not a config key"),
         ] {
@@ -465,6 +495,23 @@ mod tests {
         case.flags.config_files = vec![case.file("list.toml", "LEVEL = [1]\n")];
         std::fs::remove_file(case.dir.path().join(".env")).expect("removed");
         assert!(message(&case.values().err().unwrap_or(CliError::ExitCode(0))).contains("`LEVEL` is not a string"));
+    }
+
+    #[test]
+    fn a_new_key_of_a_component_is_accepted_with_a_warning_if_it_is_similar_to_another() {
+        let text = "[app]\nname = \"a\"\nversion = \"1.0.0\"\n\
+            [components.one]\nwasm = \"1.wasm\"\ngrants.config = { GREETING = \"hi\" }\n";
+        let source = SourceFile::new("isomer.toml", text);
+        let app = isomer_manifest::parse(&source).unwrap_or_else(|found| panic!("{found:?}")).app;
+        let dir = tempfile::tempdir().expect("a folder");
+        let near = &["did you mean `GREETING`?"][..];
+        for (key, hints) in [("GRETING", near), ("one.GRETING", near), ("OTHER", &[]), ("GREETING", &[])] {
+            let flags = ValueSources { config: vec![format!("{key}=x")], ..ValueSources::default() };
+            let values = flags.read(dir.path(), &app).unwrap_or_else(|error| panic!("{}", message(&error)));
+            assert_eq!(values.config.len(), 1, "{key}");
+            let found: Vec<&str> = values.warnings.iter().flat_map(|it| &it.hints).map(String::as_str).collect();
+            assert_eq!(found, hints, "{key}");
+        }
     }
 
     #[test]
