@@ -19,6 +19,9 @@ const LOCK_FILE: &str = "LOCK";
 
 const MEMBERS_FILE: &str = "MEMBERS";
 
+/// The maximum number of bytes that are read from the lock file.
+const PID_BYTES_MAX: u64 = 32;
+
 /// The maximum time to wait for the members of an earlier process. A member exits as soon as it notices that its
 /// supervisor has exited.
 const MEMBERS_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -95,6 +98,16 @@ impl DataDir {
         }
     }
 
+    /// Returns the process that has opened the data directory at `path`, or `None` if no process has. Changes nothing. The
+    /// identifier is `?` if it cannot be read.
+    pub fn holder(path: &Path) -> Option<String> {
+        let mut lock = File::open(path.join(LOCK_FILE)).ok()?;
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(read_pid(&mut lock)),
+            _ => None,
+        }
+    }
+
     /// Returns the absolute path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
@@ -143,11 +156,7 @@ pub(crate) fn lock_dir(path: &Path) -> Result<(PathBuf, File), DataDirError> {
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            let read = lock.read_to_string(&mut pid);
-            let pid = pid.trim();
-            let pid = if read.is_err() || pid.is_empty() { "?" } else { pid }.to_owned();
-            return Err(DataDirError::InUse { path, pid });
+            return Err(DataDirError::InUse { path, pid: read_pid(&mut lock) });
         }
         Err(TryLockError::Error(source)) => {
             return Err(DataDirError::Io { path: lock_path, action: "locking failed", source });
@@ -161,6 +170,14 @@ pub(crate) fn lock_dir(path: &Path) -> Result<(PathBuf, File), DataDirError> {
     };
     write_pid(&mut lock).map_err(failed(&lock_path, "writing the lock file failed"))?;
     Ok((path, lock))
+}
+
+/// Reads the identifier of the process that holds the lock. Returns `?` if the file does not contain one.
+fn read_pid(lock: &mut File) -> String {
+    let mut pid = String::new();
+    let read = lock.take(PID_BYTES_MAX).read_to_string(&mut pid);
+    let pid = pid.trim();
+    if read.is_err() || pid.is_empty() { "?".to_owned() } else { pid.to_owned() }
 }
 
 fn open_lock(path: &Path) -> Result<File, DataDirError> {
@@ -209,7 +226,9 @@ mod tests {
         let refused = DataDir::open(&path).unwrap_err().to_string();
         assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
         assert!(refused.contains(first.path().to_str().unwrap()) && refused.contains("--data"), "{refused}");
+        assert_eq!(DataDir::holder(&path), Some(std::process::id().to_string()));
         drop(first);
+        assert_eq!((DataDir::holder(&path), DataDir::holder(&path.join("missing"))), (None, None));
         DataDir::open(&path).unwrap();
     }
 

@@ -38,7 +38,7 @@ impl ServeResources {
         data: &Path,
         name: &str,
     ) -> Result<Self, CliError> {
-        let (listener, url) = listen(options.listen).await?;
+        let (listener, url) = listen(options.listen, data).await?;
         let data = open_data(data)?;
         let code = options.test_mode.as_ref().map_or_else(|| data.cache(), |test| test.code.clone());
         let address = listener.local_addr().ok().map(|address| address.to_string());
@@ -47,9 +47,13 @@ impl ServeResources {
     }
 }
 
-/// Starts to listen on the front door's address. Returns the socket and the front door's URL.
-pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, String), CliError> {
-    let listener = isomer_front::bind(address).await.map_err(listen_error)?;
+/// Starts to listen on the front door's address. Returns the socket and the front door's URL. If the address is in use
+/// and another process has opened the data directory `data`, the error states that the app already runs.
+pub(crate) async fn listen(address: SocketAddr, data: &Path) -> Result<(TcpListener, String), CliError> {
+    let listener = isomer_front::bind(address).await.map_err(|error| match (&error, DataDir::holder(data)) {
+        (FrontError::InUse { .. }, Some(holder)) => already_runs(error, &holder, address),
+        _ => listen_error(error),
+    })?;
     let address = listener.local_addr().context("cannot read the address of the front door's socket")?;
     Ok((listener, format!("http://{address}")))
 }
@@ -66,6 +70,23 @@ pub fn listen_error(error: FrontError) -> CliError {
         }
         FrontError::Listen { .. } => error.into(),
     }
+}
+
+/// Converts the error that `address` is in use into a [`CliError`]. `holder` is the process that serves the same app.
+fn already_runs(error: FrontError, holder: &str, address: SocketAddr) -> CliError {
+    let command = command_of(holder).map(|command| format!(" by `isomer {command}`")).unwrap_or_default();
+    let hints = [
+        format!("this app is already served{command} (process {holder}): use that process, or stop it"),
+        format!("to serve the app twice, with separate data: --listen {}:0 --data DIR", address.ip()),
+    ];
+    CliError::hinted(error, hints)
+}
+
+/// Returns the subcommand of the process with the identifier `pid`, if it is a command that serves an app.
+fn command_of(pid: &str) -> Option<&'static str> {
+    let arguments = std::fs::read(Path::new("/proc").join(pid).join("cmdline")).ok()?;
+    let subcommand = arguments.split(|byte| *byte == 0).nth(1)?;
+    ["dev", "run"].into_iter().find(|command| command.as_bytes() == subcommand)
 }
 
 /// Opens the data directory and locks it. Creates the directory if it does not exist.

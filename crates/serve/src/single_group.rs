@@ -64,7 +64,9 @@ pub async fn run_group(
     let tls = tls_files(&config)?;
     let context = ServeContext::new(options, console)?;
     let (front, url) = match has_routes(&plan, group) {
-        true => listen(options.listen).await.map(|(listener, url)| (Some(listener), Some(url)))?,
+        true => {
+            listen(options.listen, &options.data_dir(app)).await.map(|(listener, url)| (Some(listener), Some(url)))?
+        }
         false => (None, None),
     };
     let data = open_data(&options.data_dir(app))?;

@@ -1,8 +1,8 @@
 //! Checks the data directory, and the free space on its disk.
 
-use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
+use isomer_capabilities::DataDir;
 use isomer_display::size;
 
 use super::Finding;
@@ -33,7 +33,7 @@ pub(crate) fn data_directory(dir: &Path) -> Vec<Finding> {
         Ok(()) => Finding::ok(DATA, format!("`{shown}` can be written")),
         Err(error) => Finding::fail(DATA, format!("`{shown}` cannot be written: {error}"), elsewhere),
     });
-    if let Some(process) = holder(dir) {
+    if let Some(process) = DataDir::holder(dir) {
         findings.push(Finding::warn(
             DATA,
             format!("`{shown}` is in use by process {process}"),
@@ -70,20 +70,9 @@ fn writable(dir: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(dir).map(drop)
 }
 
-/// Returns the process id of the process that uses the data directory. That process holds a lock on the file `LOCK`,
-/// which contains the id.
-fn holder(dir: &Path) -> Option<String> {
-    let path = dir.join("LOCK");
-    let lock = File::open(&path).ok()?;
-    match lock.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some(fs::read_to_string(&path).unwrap_or_default().trim().to_owned()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use isomer_capabilities::DataDir;
+    use std::fs;
 
     use super::super::CheckState;
     use super::*;

@@ -103,6 +103,14 @@ fn port_in_use() {
 }
 
 #[test]
+fn app_that_already_runs() {
+    let workspace = Workspace::ping_pong("");
+    let server = workspace.serve(&["dev"]);
+    let printed = workspace.run(&["run", "--listen", server.address()]);
+    assert_run!(workspace, printed);
+}
+
+#[test]
 fn data_directory_that_cannot_be_created() {
     let workspace = Workspace::ping_pong("");
     assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0", "--data", "/proc/nowhere"]));
