@@ -145,6 +145,11 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_manifest_warns_of_routes_for_the_front_doors_path() {
+        assert_eq!(isomer_manifest::FRONT_HEALTH_PATH, isomer_front::HEALTH_PATH);
+    }
+
     #[tokio::test]
     async fn requests_before_the_first_revision_are_refused_as_not_built() {
         let dir = tempfile::tempdir().expect("a temporary folder");

@@ -87,6 +87,7 @@ pub use proxies::Proxies;
 pub use refusal::Refusal;
 pub use registry::{ConnectionCounts, Connections};
 pub use request_body::{RequestBody, RequestBodyError};
+pub use request_checks::HEALTH_PATH;
 pub use resolver::{ResolvedSite, SiteLoad, SiteLookup, SiteResolver};
 pub use server::{Front, FrontError, bind};
 pub use site::{RouteTarget, Site, SiteInUse, SiteOwner, StreamLimits};

@@ -15,7 +15,7 @@ use crate::problem::{ASTERISK, CODING, FIELDS, HOST, INSECURE, METHOD, OVERLOADE
 
 /// The path of the health check, whose response is 200 with `ok` while the process accepts requests. Requests for this
 /// path never reach a guest.
-const HEALTH_PATH: &str = "/.isomer/health";
+pub const HEALTH_PATH: &str = "/.isomer/health";
 
 /// A response that the front door generates.
 pub(crate) enum DirectResponse {

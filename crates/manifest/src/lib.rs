@@ -39,6 +39,7 @@ pub use node_file::{
 };
 pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};
+pub use route::FRONT_HEALTH_PATH;
 pub use schema::schema_json;
 pub use spanned::Spanned;
 pub use unclosed::unclosed_value;

@@ -9,6 +9,9 @@ use isomer_ids::InvalidText;
 
 use crate::model::Route;
 
+/// The path of the front door's health check. Requests for this path never reach an app.
+pub const FRONT_HEALTH_PATH: &str = "/.isomer/health";
+
 /// The `pattern` of a route in the JSON Schema. It matches only the beginning of a route; [`FromStr`] checks the
 /// complete rule.
 pub(crate) const ROUTE_PATTERN: &str = "^/";

@@ -13,6 +13,7 @@ use crate::model::{Component, ComponentLimits, ComponentSource, Reuse, Route};
 use crate::raw::{
     DurationText, FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RawReuse, RawStream, RouteText,
 };
+use crate::route::FRONT_HEALTH_PATH;
 use crate::spanned::Spanned;
 use crate::units::{parse_duration, parse_size};
 
@@ -160,6 +161,14 @@ impl Lowering<'_> {
                         .hint("remove one of them"),
                 );
                 continue;
+            }
+            if route == Route::Exact(FRONT_HEALTH_PATH.to_owned()) {
+                self.report(
+                    Diagnostic::warning(format!("no request for the route `{route}` reaches the component"))
+                        .code("unreachable-route")
+                        .at(text.span, "the front door responds to this path itself")
+                        .hint("choose another path, or remove the route"),
+                );
             }
             routes.push(Spanned::new(route, text.span));
         }

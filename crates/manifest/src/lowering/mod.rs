@@ -18,6 +18,7 @@ use isomer_ids::{ComponentName, check_name};
 use crate::bounds::Findings;
 use crate::model::{App, Component, Route};
 use crate::raw::{HealthText, NameText, RawApp, RawManifest};
+use crate::route::FRONT_HEALTH_PATH;
 use crate::spanned::Spanned;
 
 /// The name of a health check's path in error messages.
@@ -151,6 +152,14 @@ impl Lowering<'_> {
 
     fn check_health(&mut self, health: Option<&Spanned<String>>, components: &BTreeMap<ComponentName, Component>) {
         let Some(health) = health else { return };
+        if health.value == FRONT_HEALTH_PATH {
+            self.report(
+                Diagnostic::warning(format!("`{}` is the path of the front door's own health check", health.value))
+                    .code("health-of-front-door")
+                    .at(health.span, "a deployment needs a response of the app, but clients get that of the front door")
+                    .hint("choose another path that the app serves, for example `/health`"),
+            );
+        }
         let mut routes = components.values().flat_map(|component| &component.routes);
         let is_served = routes.any(|route| route.value.matches(&health.value));
         if !is_served && self.is_complete(components) {
