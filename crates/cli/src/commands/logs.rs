@@ -88,7 +88,8 @@ async fn request_of(app: &ObservedApp, id: &str, console: &Console) -> Result<St
 fn shown(line: &LogLine) -> String {
     let LogLine { at_ms, component, stream, request, text, backtrace } = line;
     let source = escaped(component.as_deref().unwrap_or("node"));
-    let request = request.as_ref().map(|request| format!(" {}", escaped(request.get(..8).unwrap_or(request))));
+    // The id is printed as a whole, so that it can be copied and searched for.
+    let request = request.as_ref().map(|request| format!(" {}", escaped(request)));
     // Lines of the platform have their own mark, so that the output of a component cannot imitate them.
     let mark = match stream.as_str() {
         "stderr" => "!",
@@ -140,7 +141,7 @@ mod tests {
         };
         assert_eq!(
             shown(&line),
-            "2024-02-29 00:00:01.007 cart 01234567 ! paid\n\
+            "2024-02-29 00:00:01.007 cart 0123456789abcdef ! paid\n\
             \x20   2024-02-29 00:00:00.000 node | all is well\\u{1b}[1A\\rx\n\
             \x20     0: cart::pay (src/lib.rs:12)\n\
             \x20     1: a\\nb\n"
