@@ -5,13 +5,13 @@ use std::time::Duration;
 /// The limits of the trace stores of all apps of a process.
 #[derive(Debug, Clone)]
 pub struct TraceLimits {
-    /// The maximum size of one file of a store in bytes.
+    /// The maximum size of one file of a store in bytes. At least [`SEGMENT_BYTES_MIN`].
     pub segment_bytes: u64,
-    /// The maximum number of files of a store. Before another file is created, the oldest file is deleted.
-    pub segments: u64,
-    /// The maximum number of bytes of all open stores together. If they have more, the oldest files are deleted.
+    /// The maximum size of all files of one store in bytes. Before it is exceeded, the oldest file is deleted.
+    pub store_bytes: u64,
+    /// The maximum size of all stores together in bytes. If they have more, the largest store loses its oldest file.
     pub bytes: u64,
-    /// The age from which traces are deleted. Whole files are deleted, so traces may be an eighth older.
+    /// The age from which traces are deleted. Whole files are deleted, so traces may become an eighth older.
     pub age: Duration,
     /// The maximum number of bytes in traces that wait to be written, for all apps together.
     pub waiting_bytes: usize,
@@ -21,15 +21,18 @@ pub struct TraceLimits {
     pub waiting_bytes_of_app: usize,
     /// The maximum number of followers of one store.
     pub followers: usize,
-    /// The maximum number of bytes that one query reads from files.
+    /// The number of bytes after which a query stops reading further files.
     pub query_bytes: u64,
 }
+
+/// The smallest value of [`TraceLimits::segment_bytes`]. A file has room for at least one trace of the maximum size.
+pub const SEGMENT_BYTES_MIN: u64 = 512 << 10;
 
 impl TraceLimits {
     /// The limits of `isomer run` and `isomer dev`, which serve one app.
     pub const LOCAL: Self = Self {
         segment_bytes: 4 << 20,
-        segments: 32,
+        store_bytes: 128 << 20,
         bytes: 128 << 20,
         age: Duration::from_secs(7 * 24 * 3600),
         waiting_bytes: 16 << 20,
@@ -42,7 +45,7 @@ impl TraceLimits {
     /// The limits of a node, which serves many apps.
     pub const NODE: Self = Self {
         segment_bytes: 1 << 20,
-        segments: 8,
+        store_bytes: 8 << 20,
         bytes: 4 << 30,
         age: Duration::from_secs(3 * 24 * 3600),
         waiting_bytes: 16 << 20,

@@ -1,20 +1,23 @@
 //! The stores of all apps of a process.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 
 use crate::limits::TraceLimits;
+use crate::queue::{FragmentQueue, OpenStore, OpenStores, QUEUE_MAX, QueueMessage, TenantTraces, TraceDrops};
 use crate::store::TraceStore;
+use crate::writer::Writer;
 
 /// The trace stores of all apps of a process. The writer's thread ends when all clones of this value and all stores are
 /// dropped.
 #[derive(Clone)]
-pub struct TraceStores(Arc<TraceLimits>);
-
-/// The use of the stores' queue by one tenant's apps.
-#[derive(Debug, Default)]
-pub struct TenantTraces {}
+pub struct TraceStores {
+    queue: Arc<FragmentQueue>,
+    open: Arc<OpenStores>,
+}
 
 impl TraceStores {
     /// Starts the writer's thread.
@@ -22,20 +25,58 @@ impl TraceStores {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(limits: TraceLimits) -> io::Result<Self> {
-        Ok(Self(Arc::new(limits)))
+        let (messages, received) = sync_channel(QUEUE_MAX);
+        let queue = Arc::new(FragmentQueue {
+            messages,
+            waiting_bytes: AtomicUsize::new(0),
+            drops: Default::default(),
+            limits,
+            stored_bytes: Default::default(),
+            room: OnceLock::new(),
+        });
+        let writer = Writer::new(&queue);
+        std::thread::Builder::new().name("isomer-traces".into()).spawn(move || writer.run(&received))?;
+        Ok(Self { queue, open: Arc::default() })
     }
 
     /// Sets the function that returns how many bytes stores may still write to the disk. Only the first call has an
     /// effect.
     pub fn leave_free(&self, room: impl Fn() -> u64 + Send + Sync + 'static) {
-        drop(room);
+        let _ = self.queue.room.set(Box::new(room));
     }
 
     /// Opens the store in `folder`, which need not exist. While a handle of the store exists, further calls return the
     /// same store, and `tenant` is ignored.
     #[must_use]
     pub fn open(&self, folder: &Path, tenant: &Arc<TenantTraces>) -> TraceStore {
-        let _ = (&self.0, tenant);
-        TraceStore::new(folder)
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = open.get(folder).and_then(Weak::upgrade)
+            && !store.is_closed.load(Ordering::Acquire)
+        {
+            return TraceStore(store);
+        }
+        if open.len() == open.capacity() {
+            open.retain(|_, store| store.strong_count() > 0);
+        }
+        let store = Arc::new(OpenStore::new(folder, tenant, &self.queue));
+        open.insert(folder.to_owned(), Arc::downgrade(&store));
+        TraceStore(store)
+    }
+
+    /// Counts the stores in `folders`, which are on disk, and deletes their old traces, before they are opened. Without
+    /// this call, a store counts from its first use on. Blocks while the queue is full.
+    pub fn add_existing(&self, folders: Vec<PathBuf>) {
+        // The thread ends only after this value.
+        let _ = self.queue.messages.send(QueueMessage::Existing(folders));
+    }
+
+    /// Returns the size of all stores on disk in bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        self.queue.stored_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns the numbers of fragments of all apps that were dropped since the start.
+    pub fn drops(&self) -> TraceDrops {
+        self.queue.drops.get()
     }
 }
