@@ -58,10 +58,11 @@ impl Handler for GroupHandler {
     type Memory = HostMemory;
 
     async fn handle(&self, request: HandlerRequest) -> Result<http::Response<GuestBody>, GuestFailure> {
-        let HandlerRequest { http, id, deadline, allowed, stream_allowed, component, buffer_bytes } = request;
+        let HandlerRequest { http, id, span, deadline, allowed, stream_allowed, component, buffer_bytes } = request;
         let http = http.map(|body| body.map_err(to_http_error).boxed_unsync());
         let handler = self.index;
-        let request = GuestRequest { http, id, deadline, allowed, stream_allowed, handler, component, buffer_bytes };
+        let request =
+            GuestRequest { http, id, span, deadline, allowed, stream_allowed, handler, component, buffer_bytes };
         match self.group.handle(request).await {
             Ok(response) => Ok(response.map(GuestBody)),
             Err(failure) => Err(GuestFailure(failure)),

@@ -18,6 +18,7 @@ use isomer_manifest::{App, LinkAddress};
 use isomer_observe::Log;
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
+use isomer_telemetry::Tracer;
 use isomer_wire::Callee;
 use tokio::sync::watch;
 
@@ -56,6 +57,8 @@ pub struct MemberOptions {
     /// Environment variables from which secrets may take their values. A variable is used only if the process's own
     /// environment does not have it.
     pub environment: BTreeMap<String, String>,
+    /// Records the spans of the group's requests and calls.
+    pub tracer: Tracer,
     /// See [`PackageOptions::deterministic`].
     pub deterministic: bool,
 }
@@ -124,7 +127,7 @@ impl Member {
             deterministic: options.deterministic,
         };
         let running = TenancyOptions { network: options.network, ..TenancyOptions::default() };
-        let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?;
+        let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer);
         single_app.set_environment(options.environment);
         let NewPackage { package, plan, code, .. } = single_app.make(app, components, &making, progress)?;
         let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));

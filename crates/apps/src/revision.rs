@@ -11,6 +11,7 @@ use isomer_manifest::Route;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::{Account, DeterministicClockAndRandom, Graph, Group, GroupHandle, GroupSettings, SeamStub};
+use isomer_telemetry::Tracer;
 use isomer_wire::Callee;
 
 use crate::app_capabilities::AppCapabilities;
@@ -53,6 +54,8 @@ pub struct StartOptions {
     pub account: Arc<Account>,
     /// The app and its logs; `None` if the app is the only app of a process.
     pub owner: Option<SiteOwner>,
+    /// Records the spans of the app's requests, and of calls from other processes.
+    pub tracer: Tracer,
     /// Whether to start the first instance of each group now. If `false`, the first request starts the instance, and
     /// fails if the instance does not start.
     pub warm_up: bool,
@@ -69,6 +72,7 @@ impl Default for StartOptions {
             peers: Peers::new(),
             account: Account::unlimited(),
             owner: None,
+            tracer: Tracer::default(),
             warm_up: true,
         }
     }
@@ -116,8 +120,8 @@ impl Revision {
             let stubs = seams::stubs(packed, &functions, &options.peers, options.deadline_max)?;
             made.push(starting.group(packed, stubs).await?);
         }
-        let graph = Graph::new(package.plan_digest(), made);
-        let mut site = AppSite::new().counted_in(graph.in_flight().clone());
+        let graph = Graph::new(package.plan_digest(), made, options.tracer.clone());
+        let mut site = AppSite::new().counted_in(graph.in_flight().clone()).traced_by(options.tracer.clone());
         if let Some(owner) = &options.owner {
             site = site.owned_by(owner.clone());
         }

@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_runtime::{Graph, GroupFunction, SeamCallee, SeamStub, SeamTarget, Skeleton};
+use isomer_runtime::{
+    ExportedFunction, Graph, GroupFunction, SeamCallee, SeamFunction, SeamStub, SeamTarget, Skeleton,
+};
 use isomer_wire::call::CallResult;
 use isomer_wire::{Call, CallFailure, Callee, FunctionKey};
 
 use crate::error::RevisionError;
-use crate::package::{PackedFunction, PackedGroup, PackedStub};
+use crate::package::{PackedExport, PackedFunction, PackedGroup, PackedStub};
 
 /// The callees in the other processes of a shape, by the names of the groups that these processes run.
 pub type Peers = BTreeMap<String, Arc<dyn Callee>>;
@@ -20,8 +22,8 @@ pub(crate) fn local_functions(groups: &[PackedGroup]) -> HashMap<FunctionKey, Gr
     let mut found = HashMap::new();
     for (group, packed) in groups.iter().enumerate() {
         let functions = packed.skeletons.iter().flat_map(|skeleton| &skeleton.functions);
-        for (function, (key, _)) in functions.enumerate() {
-            found.insert(*key, GroupFunction { group, function });
+        for (function, exported) in functions.enumerate() {
+            found.insert(exported.key, GroupFunction { group, function });
         }
     }
     found
@@ -30,10 +32,15 @@ pub(crate) fn local_functions(groups: &[PackedGroup]) -> HashMap<FunctionKey, Gr
 /// Returns the skeletons of a group. The position of each function agrees with the index that [`local_functions`]
 /// returns.
 pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
+    let exported = |function: &PackedExport| ExportedFunction {
+        interface: function.interface.as_str().into(),
+        function: function.function.as_str().into(),
+        is_async: function.is_async,
+    };
     let skeletons = group.skeletons.iter().map(|packed| Skeleton {
         component: packed.component.as_str().into(),
         export: group.note.skeleton(&packed.component).unwrap_or_default().to_owned(),
-        functions: packed.functions.iter().map(|(_, is_async)| *is_async).collect(),
+        functions: packed.functions.iter().map(exported).collect(),
     });
     skeletons.collect()
 }
@@ -45,9 +52,14 @@ pub(crate) fn stubs(
     peers: &Peers,
     deadline_max: Duration,
 ) -> Result<Vec<SeamStub>, RevisionError> {
-    let target = |function: &PackedFunction| -> Result<SeamTarget, RevisionError> {
+    let target = |caller: &Arc<str>, function: &PackedFunction| -> Result<SeamTarget, RevisionError> {
         Ok(SeamTarget {
-            seam: function.seam.as_str().into(),
+            seam: Arc::new(SeamFunction {
+                caller: caller.clone(),
+                callee: function.callee.as_str().into(),
+                interface: function.interface.as_str().into(),
+                function: function.function.as_str().into(),
+            }),
             catches: function.catches,
             idempotent: function.idempotent,
             allowed: function.allowed.min(deadline_max),
@@ -55,8 +67,9 @@ pub(crate) fn stubs(
         })
     };
     let stub = |packed: &PackedStub| {
-        let targets = packed.functions.iter().map(target);
-        Ok(SeamStub { component: packed.component.as_str().into(), targets: targets.collect::<Result<_, _>>()? })
+        let component: Arc<str> = packed.component.as_str().into();
+        let targets = packed.functions.iter().map(|function| target(&component, function));
+        Ok(SeamStub { targets: targets.collect::<Result<_, _>>()?, component })
     };
     group.stubs.iter().map(stub).collect()
 }

@@ -10,6 +10,7 @@ use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::Log;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::PoolSizes;
+use isomer_telemetry::Tracer;
 
 use crate::error::RevisionError;
 use crate::package::{NewPackage, Package, PackageOptions};
@@ -31,6 +32,7 @@ pub struct SingleApp {
     tenant: TenantName,
     name: AppName,
     granted_by: GrantedBy,
+    tracer: Tracer,
     environment: Arc<BTreeMap<String, String>>,
 }
 
@@ -60,13 +62,26 @@ impl SingleApp {
         let tenant: TenantName = TenantName::DEFAULT.parse().expect("the default tenant has a valid name");
         tenancy.set_own_tenant(&tenant);
         let name = NAME.parse().expect("`NAME` is a valid name of an app");
-        Ok(Self { tenancy, tenant, name, granted_by: GrantedBy::Manifest, environment: Arc::default() })
+        Ok(Self {
+            tenancy,
+            tenant,
+            name,
+            granted_by: GrantedBy::Manifest,
+            tracer: Tracer::default(),
+            environment: Arc::default(),
+        })
     }
 
     /// Sets the source of the app's grants: the manifest, or flags of the command line.
     #[must_use]
     pub fn granted_by(self, granted_by: GrantedBy) -> Self {
         Self { granted_by, ..self }
+    }
+
+    /// Sets the tracer that records the requests of revisions that start after this call.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Sets the environment variables from which secrets may take their values. They apply to revisions that start
@@ -123,7 +138,8 @@ impl SingleApp {
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<StandbyRevision, TenancyError> {
         let revision = ReleaseDigest::from(package.plan_digest().0);
-        let spec = LaunchSpec { package: Arc::new(package), place: self.place(dir, data), log: None, access: None };
+        let (package, place, tracer) = (Arc::new(package), self.place(dir, data), self.tracer.clone());
+        let spec = LaunchSpec { package, place, log: None, access: None, tracer };
         self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await
     }
 

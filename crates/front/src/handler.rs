@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Body;
-use isomer_telemetry::RequestId;
+use isomer_telemetry::{RequestId, SpanContext};
 
 use crate::failure_kind::FailureKind;
 use crate::request_body::RequestBody;
@@ -43,10 +43,12 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
 /// A request, with its limits, for a handler.
 pub struct HandlerRequest {
-    /// The request. It has an absolute URI, and a `traceparent` field whose parent is the request `id`.
+    /// The request. It has an absolute URI, and a `traceparent` field whose parent is `span`.
     pub http: http::Request<RequestBody>,
     /// The request's identity in logs.
     pub id: RequestId,
+    /// The span of the request, which is the parent of the spans that the handler records.
+    pub span: SpanContext,
     /// The time by which the response must be complete.
     pub deadline: Instant,
     /// The time from the request's arrival to `deadline`, for messages.

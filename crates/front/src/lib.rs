@@ -29,9 +29,9 @@
 //! | `response_head`, `response_body`, `response_error`, `response_semantics` | the response, and what happens when it ends |
 //! | `event_stream`, `interruption` | the time limits of a stream of server-sent events; why a response is cut off |
 //! | `negotiation`, `compressor` | whether a response is compressed; compressing it |
-//! | `access_log` | the access-log line of a request |
+//! | `access_log`, `request_span`, `request_record` | the access-log line and the span of a request |
 //! | `problem` | errors as `application/problem+json`; the only place that chooses the status of a failure |
-//! | `trace` | W3C trace context |
+//! | `trace` | the header field of W3C Trace Context |
 //! | [`probe`](mod@probe) | a request of the platform itself, to check whether a site works |
 //!
 //! Except for the admin API, only this crate uses hyper's server. This crate does not know the engine: it has no
@@ -65,6 +65,8 @@ mod refusal;
 pub mod registry;
 mod request_body;
 mod request_checks;
+mod request_record;
+mod request_span;
 pub mod resolver;
 mod response_body;
 mod response_deadline;

@@ -3,7 +3,7 @@
 //! | layer | file |
 //! | --- | --- |
 //! | the head of the response (HEAD, no content, `connection: close`) | `response_head` |
-//! | the access-log line | `access_log` |
+//! | the access-log line, and the span | `access_log`, `request_span`, `request_record` |
 //! | limits: requests in progress, header fields | `request_checks` |
 //! | the client of the request | `forwarded` |
 //! | responses that the front door generates; the host; the scheme | `request_checks`, `host` |
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response};
 use isomer_observe::Log;
-use isomer_telemetry::{Event, RequestId};
+use isomer_telemetry::{Event, RequestId, SpanContext};
 
 use crate::access_log::AccessLine;
 use crate::activity::ActiveRequest;
@@ -37,6 +37,8 @@ use crate::problem::Problem;
 use crate::proxies::Proxies;
 use crate::request_body::{BodyOutcome, BodySource, RequestBody};
 use crate::request_checks::{self, DirectResponse, RequestLimits};
+use crate::request_record::RequestRecord;
+use crate::request_span::{RequestSpan, SpanClient};
 use crate::resolver::SiteResolver;
 use crate::response_body::{BodyCoding, CutOffReporter, RequestPermits, ResponseBody};
 use crate::response_head::ResponseHead;
@@ -57,7 +59,7 @@ struct Exchange {
     id: RequestId,
     start: Instant,
     permits: RequestPermits,
-    access: Option<Box<AccessLine>>,
+    record: RequestRecord,
     /// The outcome of reading the request's body.
     outcome: BodyOutcome,
 }
@@ -95,7 +97,7 @@ impl<H: Handler> Pipeline<H> {
             id,
             start,
             permits: RequestPermits { front: None, tenant: None, connection },
-            access: AccessLine::begin(&self.log, &request, id, start),
+            record: RequestRecord { access: AccessLine::begin(&self.log, &request, id, start), span: None },
             outcome: BodyOutcome::default(),
         };
         let result = self.run_layers(request, &mut exchange, proxies).await;
@@ -119,17 +121,21 @@ impl<H: Handler> Pipeline<H> {
 
         let endpoints = exchange.permits.connection.endpoints();
         let origin = endpoints.map(|ends| Origin::of(request.headers(), ends, &proxies.trusted));
-        if let Some(line) = &mut exchange.access {
-            line.record().client = origin.as_ref().map(|origin| origin.client);
+        let client = SpanClient {
+            address: origin.as_ref().map(|origin| origin.client),
+            is_trusted: endpoints.is_some_and(|ends| ends.is_trusted),
+        };
+        if let Some(line) = &mut exchange.record.access {
+            line.record().client = client.address;
         }
 
         let normalized = path::normalize(request.uri().path());
         let host = request_checks::check(&request, normalized.as_deref().unwrap_or(request.uri().path()))?;
         let scheme = request_checks::scheme(request.uri(), &exchange.permits.connection, origin.as_ref())?;
 
-        let Exchange { start, permits, access, .. } = exchange;
-        let (site, authority) = self.admission.admit(host, *start, permits, access.as_deref_mut()).await?;
-        if let (Some(line), Some(owner)) = (&mut exchange.access, site.owner()) {
+        let Exchange { start, permits, record, .. } = exchange;
+        let (site, authority) = self.admission.admit(host, *start, permits, record.access.as_deref_mut()).await?;
+        if let (Some(line), Some(owner)) = (&mut exchange.record.access, site.owner()) {
             line.set_owner(owner);
         }
 
@@ -137,15 +143,20 @@ impl<H: Handler> Pipeline<H> {
             origin.write(request.headers_mut(), ends, &scheme, &authority);
         }
 
-        let target = routing::route(&site, normalized.as_deref().unwrap_or(request.uri().path()), &request)?;
-        routing::prepare(&mut request, scheme, authority, exchange.id)?;
-        if let Some(line) = &mut exchange.access {
+        let route = routing::route(&site, normalized.as_deref().unwrap_or(request.uri().path()), &request)?;
+        let target = &route.target;
+        let arrival = (exchange.id, exchange.start);
+        let span = RequestSpan::begin(site.tracer(), &request, arrival, route, &scheme, client);
+        let context = span.context().clone();
+        exchange.record.span = Some(Box::new(span));
+        if let Some(line) = &mut exchange.record.access {
             line.set_component(&target.component);
         }
+        routing::prepare(&mut request, scheme, authority, context.trace())?;
 
         let accepted = target.compress.then(|| AcceptedCodings::of(request.headers()));
         let is_head = request.method() == Method::HEAD;
-        let response = self.call_handler(&site, target, request, exchange).await?;
+        let response = self.call_handler(&site, target, request, context, exchange).await?;
         Ok(self.shape_response(response, &site, target, accepted.as_ref(), is_head, exchange))
     }
 
@@ -155,14 +166,16 @@ impl<H: Handler> Pipeline<H> {
         site: &Site<H>,
         target: &RouteTarget<H>,
         request: Request<BodySource>,
-        exchange: &Exchange,
+        span: SpanContext,
+        exchange: &mut Exchange,
     ) -> Result<Response<H::Body>, Problem> {
-        let Exchange { id, start, outcome, .. } = exchange;
+        let Exchange { id, start, outcome, record, .. } = exchange;
         let longest = usize::try_from(request.body().size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let limit = |body| RequestBody::new(body, target.body_bytes_max, self.body_timeout, outcome.clone());
         let request = HandlerRequest {
             http: request.map(limit),
             id: *id,
+            span,
             deadline: *start + target.deadline,
             allowed: target.deadline,
             stream_allowed: target.stream.max,
@@ -181,6 +194,9 @@ impl<H: Handler> Pipeline<H> {
                 Err(problem)
             }
             (None, Err(failure)) => {
+                if let Some(span) = record.span.as_mut().filter(|span| span.is_recording()) {
+                    span.fail(failure.to_string());
+                }
                 site.events(&self.log).emit(Event::RequestFailed {
                     component: &target.component,
                     request: *id,
@@ -231,22 +247,18 @@ impl<H: Handler> Pipeline<H> {
 impl Exchange {
     /// Converts a handler's response to the response for the client.
     fn finish<H: Handler>(self, handled: HandlerResponse<H>) -> Response<ResponseBody<H>> {
-        let Self { permits, mut access, .. } = self;
+        let Self { permits, mut record, .. } = self;
         let HandlerResponse { response, coding, events, reporter } = handled;
-        if let Some(line) = &mut access {
-            line.record().status = response.status().as_u16();
-        }
-        response.map(|body| ResponseBody::of_handler(body, coding, events, reporter, permits, access))
+        record.set_status(response.status().as_u16());
+        response.map(|body| ResponseBody::of_handler(body, coding, events, reporter, permits, record))
     }
 
     /// Converts a response that the front door generated to the response for the client.
     fn finish_directly<H: Handler>(self, direct: &DirectResponse) -> Response<ResponseBody<H>> {
-        let Self { permits, mut access, id, .. } = self;
+        let Self { permits, mut record, id, .. } = self;
         let response = direct.response(id);
-        if let Some(line) = &mut access {
-            line.record().status = response.status().as_u16();
-        }
-        response.map(|body| ResponseBody::of_front(body, permits, access))
+        record.set_status(response.status().as_u16());
+        response.map(|body| ResponseBody::of_front(body, permits, record))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
-use isomer_telemetry::RequestId;
+use isomer_telemetry::{RequestId, SpanContext, TraceContext};
 
 use crate::handler::{Handler, HandlerRequest};
 use crate::path;
@@ -76,19 +76,22 @@ pub enum ProbeError {
 /// responds, or if the response takes too long or has another status.
 pub async fn probe<H: Handler>(site: &Site<H>, host: &str, path: &str, allowed: Duration) -> Result<(), ProbeError> {
     let normalized = path::normalize(path);
-    let Some(target) = site.find(normalized.as_deref().unwrap_or(path)) else {
+    let Some(route) = site.find(normalized.as_deref().unwrap_or(path)) else {
         return Err(ProbeError::NoRoute { path: path.to_owned() });
     };
+    let target = &route.target;
     let invalid = || ProbeError::Uri { host: host.to_owned(), path: path.to_owned() };
     let uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build().map_err(|_| invalid())?;
     let id = RequestId::random();
-    let http = Request::builder().method(Method::GET).uri(uri).header(TRACEPARENT, traceparent(None, id));
+    let trace = TraceContext::start(id.into());
+    let http = Request::builder().method(Method::GET).uri(uri).header(TRACEPARENT, traceparent(trace));
     let http = http.body(RequestBody::empty()).map_err(|_| invalid())?;
     let component = target.component.clone();
     let allowed = allowed.min(target.deadline);
     let request = HandlerRequest {
         http,
         id,
+        span: SpanContext::unrecorded(trace),
         deadline: Instant::now() + allowed,
         allowed,
         stream_allowed: allowed,

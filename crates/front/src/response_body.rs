@@ -12,13 +12,13 @@ use isomer_observe::Log;
 use isomer_telemetry::{Event, RequestId};
 use isomer_transport::Permit;
 
-use crate::access_log::AccessLine;
 use crate::activity::ActiveRequest;
 use crate::compressor::{CompressedBody, Compressor};
 use crate::event_stream::EventClock;
 use crate::handler::{BodyFailure, Handler, HandlerBody};
 use crate::interruption::Interruption;
 use crate::request_body::BodyOutcome;
+use crate::request_record::RequestRecord;
 use crate::response_deadline;
 use crate::response_error::ResponseError;
 use crate::site::SiteInUse;
@@ -40,7 +40,7 @@ pub(crate) struct RequestPermits {
 pub(crate) struct ResponseBody<H: Handler> {
     source: Source<H>,
     _permits: RequestPermits,
-    access: Option<Box<AccessLine>>,
+    record: RequestRecord,
     /// Whether the client gets only the head of the response.
     unsent: bool,
     /// Whether the length of the body is unknown: in the response to a HEAD request, if the response to a GET request
@@ -135,7 +135,7 @@ impl<H: Handler> ResponseBody<H> {
         events: Option<EventClock>,
         reporter: CutOffReporter<H>,
         permits: RequestPermits,
-        access: Option<Box<AccessLine>>,
+        record: RequestRecord,
     ) -> Self {
         response_deadline::begin(reporter.deadline);
         let (source, of_unknown_length) = match coding {
@@ -148,7 +148,7 @@ impl<H: Handler> ResponseBody<H> {
         Self {
             source,
             _permits: permits,
-            access,
+            record,
             unsent: false,
             of_unknown_length,
             held_error: None,
@@ -158,12 +158,12 @@ impl<H: Handler> ResponseBody<H> {
     }
 
     /// Creates the body of a response that the front door generated.
-    pub(crate) fn of_front(body: Bytes, permits: RequestPermits, access: Option<Box<AccessLine>>) -> Self {
+    pub(crate) fn of_front(body: Bytes, permits: RequestPermits, record: RequestRecord) -> Self {
         response_deadline::begin(Instant::now() + OWN_RESPONSE_MAX);
         Self {
             source: Source::Front(Full::new(body)),
             _permits: permits,
-            access,
+            record,
             unsent: false,
             of_unknown_length: false,
             held_error: None,
@@ -178,11 +178,9 @@ impl<H: Handler> ResponseBody<H> {
         self
     }
 
-    /// Records in the access-log line that the client did not get the whole response.
+    /// Records that the client did not get the whole response.
     fn note_cut_off(&mut self, why: impl Into<String>) {
-        if let Some(line) = &mut self.access {
-            line.record().cut_off = Some(why.into());
-        }
+        self.record.set_cut_off(why.into());
     }
 
     /// Reports that the handler's body ended with an error.
@@ -273,8 +271,8 @@ impl<H: Handler> Body for ResponseBody<H> {
         match &frame {
             None => this.reporter = None,
             Some(frame) => {
-                if let (Some(line), Ok(frame)) = (&mut this.access, frame) {
-                    line.record().body_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Ok(frame) = frame {
+                    this.record.add_body_bytes(frame.data_ref().map_or(0, Bytes::len));
                 }
             }
         }

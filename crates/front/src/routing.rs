@@ -3,49 +3,40 @@
 use http::header::CONTENT_LENGTH;
 use http::uri::{Authority, Scheme};
 use http::{Request, Uri};
-use isomer_telemetry::RequestId;
+use isomer_telemetry::TraceContext;
 
 use crate::handler::Handler;
 use crate::problem::{BODY_TOO_LARGE, HOST, NOT_FOUND, Problem};
-use crate::site::{RouteTarget, Site};
+use crate::site::{Site, SiteRoute};
 use crate::trace::{TRACEPARENT, traceparent};
 
-/// Returns the target of a request whose path in normal form is `path`. Refuses a request whose announced body exceeds
-/// the target's maximum.
+/// Returns the route of a request whose path in normal form is `path`. Refuses a request whose announced body exceeds
+/// the maximum of the route's target.
 pub(crate) fn route<'a, H: Handler, B>(
     site: &'a Site<H>,
     path: &str,
     request: &Request<B>,
-) -> Result<&'a RouteTarget<H>, Problem> {
-    let target = site.find(path).ok_or(NOT_FOUND)?;
+) -> Result<&'a SiteRoute<H>, Problem> {
+    let route = site.find(path).ok_or(NOT_FOUND)?;
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > target.body_bytes_max) {
+    if announced.is_some_and(|bytes| bytes > route.target.body_bytes_max) {
         return Err(BODY_TOO_LARGE);
     }
-    Ok(target)
+    Ok(route)
 }
 
-/// Sets an absolute URI and the `traceparent` field, whose parent is the request `id`.
+/// Sets an absolute URI, and the `traceparent` field for `trace`.
 pub(crate) fn prepare<B>(
     request: &mut Request<B>,
     scheme: Scheme,
     authority: Authority,
-    id: RequestId,
+    trace: TraceContext,
 ) -> Result<(), Problem> {
     let mut uri = std::mem::take(request.uri_mut()).into_parts();
     uri.scheme = Some(scheme);
     uri.authority = Some(authority);
     *request.uri_mut() = Uri::from_parts(uri).map_err(|_| HOST)?;
-    // One look-up for reading and writing the field.
-    match request.headers_mut().entry(TRACEPARENT) {
-        http::header::Entry::Occupied(mut field) => {
-            let outgoing = traceparent(Some(field.get()), id);
-            field.insert(outgoing);
-        }
-        http::header::Entry::Vacant(field) => {
-            field.insert(traceparent(None, id));
-        }
-    }
+    request.headers_mut().insert(TRACEPARENT, traceparent(trace));
     Ok(())
 }
 
@@ -53,22 +44,17 @@ pub(crate) fn prepare<B>(
 mod tests {
     use super::*;
     use crate::fake::target;
-
-    fn id() -> RequestId {
-        RequestId::from_raw(0xab).expect("it is not 0")
-    }
+    use crate::site::RouteTarget;
 
     #[test]
-    fn a_request_gets_an_absolute_uri_and_its_own_trace() {
-        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let mut request = Request::builder().uri("/a?b").header("traceparent", trace).body(()).expect("valid");
-        prepare(&mut request, Scheme::HTTPS, Authority::from_static("shop.example:8443"), id()).expect("valid");
+    fn a_request_gets_an_absolute_uri_and_the_trace_of_its_span() {
+        let received = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut request = Request::builder().uri("/a?b").header("traceparent", received).body(()).expect("valid");
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-00000000000000ab-01";
+        let context = TraceContext::parse(trace.as_bytes()).expect("valid");
+        prepare(&mut request, Scheme::HTTPS, Authority::from_static("shop.example:8443"), context).expect("valid");
         assert_eq!(request.uri(), "https://shop.example:8443/a?b");
-        let continued = "00-0af7651916cd43dd8448eb211c80319c-00000000000000ab-01";
-        assert_eq!(request.headers()["traceparent"], continued);
-        let mut request = Request::builder().uri("/").body(()).expect("valid");
-        prepare(&mut request, Scheme::HTTP, Authority::from_static("shop.example"), id()).expect("valid");
-        assert!(request.headers().contains_key("traceparent"));
+        assert_eq!(request.headers().get_all("traceparent").iter().collect::<Vec<_>>(), [trace]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_observe::{AppLog, Log};
-use isomer_telemetry::{AppIdentity, EventSink};
+use isomer_telemetry::{AppIdentity, EventSink, Tracer};
 use isomer_transport::{InFlight, InFlightGuard};
 
 use crate::handler::Handler;
@@ -56,11 +56,19 @@ pub struct SiteOwner {
 
 /// All routes of a revision of an app. A site is immutable: each revision has its own site.
 pub struct Site<H> {
-    exact: BTreeMap<String, RouteTarget<H>>,
-    /// The prefixes with their targets, the longest prefix first.
-    prefixes: Vec<(String, RouteTarget<H>)>,
+    exact: BTreeMap<String, SiteRoute<H>>,
+    /// The prefixes with their routes, the longest prefix first.
+    prefixes: Vec<(String, SiteRoute<H>)>,
     owner: Option<SiteOwner>,
+    tracer: Tracer,
     in_flight: InFlight,
+}
+
+/// A route of a site.
+pub(crate) struct SiteRoute<H> {
+    /// The route as manifests write it: `/cart`, or `/static/...` for a prefix.
+    pub(crate) pattern: Arc<str>,
+    pub(crate) target: RouteTarget<H>,
 }
 
 /// A site that serves a request. The request is counted as in flight until this value and all its clones are dropped.
@@ -71,7 +79,13 @@ pub struct SiteInUse<H> {
 
 impl<H> Default for Site<H> {
     fn default() -> Self {
-        Self { exact: BTreeMap::new(), prefixes: Vec::new(), owner: None, in_flight: InFlight::default() }
+        Self {
+            exact: BTreeMap::new(),
+            prefixes: Vec::new(),
+            owner: None,
+            tracer: Tracer::default(),
+            in_flight: InFlight::default(),
+        }
     }
 }
 
@@ -85,6 +99,12 @@ impl<H: Handler> Site<H> {
     #[must_use]
     pub fn owned_by(self, owner: SiteOwner) -> Self {
         Self { owner: Some(owner), ..self }
+    }
+
+    /// Sets the tracer that records the requests.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Sets the counter of requests in flight. A request is counted from when its site was found until the handler's
@@ -105,6 +125,11 @@ impl<H: Handler> Site<H> {
         self.owner.as_ref()
     }
 
+    /// Returns the tracer that records the requests.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
     /// Returns the app's own log, or `None` if the process serves only one app.
     pub(crate) fn log(&self) -> Option<&AppLog> {
         self.owner.as_ref().map(|owner| &owner.log)
@@ -121,7 +146,9 @@ impl<H: Handler> Site<H> {
     /// Adds a route for `path` only.
     pub fn exact(&mut self, path: impl Into<String>, target: RouteTarget<H>) {
         let path = path.into();
-        self.exact.insert(path::normalize(&path).unwrap_or(path), target);
+        let path = path::normalize(&path).unwrap_or(path);
+        let pattern = path.as_str().into();
+        self.exact.insert(path, SiteRoute { pattern, target });
     }
 
     /// Adds a route for `path` and all paths below it (`/static` matches `/static` and `/static/a`, but not
@@ -130,18 +157,19 @@ impl<H: Handler> Site<H> {
         let path = path.into();
         let path = path::normalize(&path).unwrap_or(path);
         let at = self.prefixes.partition_point(|(other, _)| other.len() >= path.len());
-        self.prefixes.insert(at, (path, target));
+        let pattern = format!("{path}/...").into();
+        self.prefixes.insert(at, (path, SiteRoute { pattern, target }));
     }
 
-    /// Returns the target for a path in normal form: the target of the exact route if there is one, otherwise the
-    /// target of the longest matching prefix.
-    pub(crate) fn find(&self, path: &str) -> Option<&RouteTarget<H>> {
-        if let Some(target) = self.exact.get(path) {
-            return Some(target);
+    /// Returns the route of a path in normal form: the exact route if there is one, otherwise the longest matching
+    /// prefix.
+    pub(crate) fn find(&self, path: &str) -> Option<&SiteRoute<H>> {
+        if let Some(route) = self.exact.get(path) {
+            return Some(route);
         }
         let matches =
             |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        self.prefixes.iter().find(|(prefix, _)| matches(prefix)).map(|(_, target)| target)
+        self.prefixes.iter().find(|(prefix, _)| matches(prefix)).map(|(_, route)| route)
     }
 
     /// Returns whether the site has no routes.
@@ -170,7 +198,7 @@ mod tests {
     use crate::fake::{FakeHandler, target};
 
     fn component<'a>(site: &'a Site<FakeHandler>, path: &str) -> Option<&'a str> {
-        site.find(path).map(|target| &*target.component)
+        site.find(path).map(|route| &*route.target.component)
     }
 
     #[test]
@@ -216,5 +244,8 @@ mod tests {
         assert_eq!(component(&site, "/caf%C3%A9"), Some("exact"));
         assert_eq!(component(&site, "/~user/a"), Some("prefix"));
         assert_eq!(component(&site, "/{a}"), None);
+        let pattern = |path| site.find(path).map(|route| route.pattern.to_string());
+        assert_eq!(pattern("/caf%C3%A9").as_deref(), Some("/caf%C3%A9"));
+        assert_eq!(pattern("/~user/a").as_deref(), Some("/~user/..."));
     }
 }

@@ -20,6 +20,7 @@ use isomer_observe::{AppLog, AppLogs};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Contents, NodeState};
+use isomer_telemetry::Tracer;
 
 use crate::compiler::jobs::{CompileJobs, CompileReason};
 use crate::compiler::{CompileOutput, CompileRequest, Compilers};
@@ -87,7 +88,8 @@ impl DiskRepository {
             granted_by: GrantedBy::Manifest,
         };
         let access = if self.access_log { Some(self.access_of(tenant, app)?) } else { None };
-        Ok(LaunchSpec { package, place, log: Some(self.log_of(tenant, app)?), access })
+        let log = Some(self.log_of(tenant, app)?);
+        Ok(LaunchSpec { package, place, log, access, tracer: Tracer::default() })
     }
 
     /// Returns the app's own log, which contains the guests' output.

@@ -21,7 +21,7 @@ use isomer_runtime::guest::OwnerSettings;
 use isomer_runtime::{
     Account, Graph, Group, GroupHandle, GroupSettings, GuestRequest, HttpHandlerExport, Import, InterfaceOwner,
 };
-use isomer_telemetry::{DiscardEvents, RequestId};
+use isomer_telemetry::{DiscardEvents, RequestId, SpanContext, TraceContext, Tracer};
 
 /// The resources that this process currently uses.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +100,7 @@ fn group(engine: &Engine, code: &Code, settings: GroupSettings) -> GroupHandle {
     let export = export.into_iter().find(|name| name.starts_with("wasi:http/")).unwrap();
     let handlers = [HttpHandlerExport { interface: export.clone(), export }];
     let group = Group::new(engine, code, &imports, &handlers, &[], settings).unwrap();
-    Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0)
+    Graph::new(isomer_ids::PlanDigest::default(), vec![group], Tracer::default()).group(0)
 }
 
 async fn ask(group: &GroupHandle) {
@@ -109,6 +109,7 @@ async fn ask(group: &GroupHandle) {
     let request = GuestRequest {
         http: http::Request::builder().uri("http://hello.test/").body(body).unwrap(),
         id: RequestId::from_raw(1).unwrap(),
+        span: SpanContext::unrecorded(TraceContext::start(RequestId::random().into())),
         deadline: Instant::now() + allowed,
         allowed,
         stream_allowed: allowed,

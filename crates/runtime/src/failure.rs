@@ -9,6 +9,7 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure};
 
 use crate::pool::{OutOfMemory, RoomLimit};
+use crate::seam::SeamFunction;
 
 /// The maximum length in bytes of one frame of a guest's call stack. A frame contains a function's name, which the
 /// guest's author chose.
@@ -100,8 +101,8 @@ pub enum Failure {
     /// caller.
     #[error("the call {seam} failed: {failure}")]
     Call {
-        /// The caller, the callee and the function: `checkout → payment, boutique:shop/payment.charge`.
-        seam: Arc<str>,
+        /// The caller, the callee and the function.
+        seam: Arc<SeamFunction>,
         /// Why the call failed.
         failure: CallFailure,
         /// The caller's call stack, innermost frame first.
@@ -221,7 +222,7 @@ const IMAGE_TOO_LARGE: &str = "image_too_large";
 #[derive(Debug, thiserror::Error)]
 #[error("the call {seam} failed: {failure}")]
 pub(crate) struct CallTrap {
-    pub(crate) seam: Arc<str>,
+    pub(crate) seam: Arc<SeamFunction>,
     pub(crate) failure: CallFailure,
 }
 

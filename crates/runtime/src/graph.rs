@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use isomer_display::size;
 use isomer_ids::PlanDigest;
+use isomer_telemetry::Tracer;
 use isomer_transport::InFlight;
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{Call, CallFailure};
@@ -28,15 +29,17 @@ use crate::wasi::{Import, Provider};
 pub struct Graph {
     plan: PlanDigest,
     groups: Box<[Group]>,
+    /// Records the spans of calls from other processes.
+    tracer: Tracer,
     /// The count of the requests and calls that run in the groups.
     in_flight: InFlight,
 }
 
 impl Graph {
     /// Returns the graph of `groups`, which belong to one plan. A [`GroupFunction`] refers to a group by its index in
-    /// `groups`.
-    pub fn new(plan: PlanDigest, groups: Vec<Group>) -> Arc<Self> {
-        Arc::new(Self { plan, groups: groups.into(), in_flight: InFlight::default() })
+    /// `groups`. `tracer` records the spans of calls from other processes.
+    pub fn new(plan: PlanDigest, groups: Vec<Group>, tracer: Tracer) -> Arc<Self> {
+        Arc::new(Self { plan, groups: groups.into(), tracer, in_flight: InFlight::default() })
     }
 
     /// Returns the digest of the plan that the groups were started with.
@@ -83,7 +86,7 @@ impl Graph {
         }
         let deadline = context.deadline;
         let allowed = deadline.saturating_duration_since(std::time::Instant::now());
-        let scope = Arc::new(RequestScope::of_call(&context, groups));
+        let scope = RequestScope::of_call(&context, groups, &self.tracer);
         let Some(group) = self.groups.get(function.group) else { return Err(no_such_group()) };
         let account = group.account().clone();
         let memory = account.charge_host_memory(image.len());
@@ -111,7 +114,7 @@ impl CallableGroups for Graph {
     async fn call(
         &self,
         function: GroupFunction,
-        scope: Arc<RequestScope>,
+        scope: RequestScope,
         until: TimeLimit,
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {

@@ -7,7 +7,7 @@ mod stub;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_telemetry::EventSink;
+use isomer_telemetry::{EventSink, SpanKind, SpanTemplate, semantics};
 use isomer_wire::CallFailure;
 use wasmtime::component::Component;
 
@@ -183,6 +183,7 @@ impl Group {
             }),
             memory_bytes: settings.memory_bytes,
             host_bytes: instance_bytes(slots, settings.state_bytes),
+            span: Arc::new(start_span(&names)),
         });
         let limits = |concurrency: u32| PoolLimits {
             instances_max,
@@ -243,7 +244,7 @@ impl Group {
     pub(crate) async fn call(
         &self,
         function: usize,
-        scope: Arc<RequestScope>,
+        scope: RequestScope,
         until: TimeLimit,
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {
@@ -254,6 +255,13 @@ impl Group {
             }
         }
     }
+}
+
+/// Returns the template for the spans in which instances with the components `names` are created.
+fn start_span(names: &[Arc<str>]) -> SpanTemplate {
+    SpanTemplate::new(semantics::START_INSTANCE, SpanKind::Internal)
+        .with(semantics::COLD_START, true)
+        .with(semantics::COMPONENTS, names.join(", "))
 }
 
 fn find_handler(component: &Component, handler: &HttpHandlerExport) -> Result<HandlerIndex, GroupError> {

@@ -18,6 +18,7 @@
 //! | [`folders`] | file access of guests |
 //! | `lanes` | the threads that run guests: a fast lane, and a slow lane for guests that compute for a long time |
 //! | `failure` | the reasons why a guest gives no response |
+//! | `seam`, `spans` | the functions that are called across seams; spans of calls and of waiting for instances |
 //! | [`pool`] | the engine's pool, and the part of it that each account may use: accounts, shares, idle instances |
 //!
 //! The crate also contains [`command`] (one-off commands) and [`machine`] (the numbers of apps and instances that the
@@ -41,7 +42,9 @@ mod instance;
 mod lanes;
 pub mod machine;
 pub mod pool;
+mod seam;
 mod serve;
+mod spans;
 mod wasi;
 
 pub use code::{Code, CodeCache};
@@ -50,10 +53,11 @@ pub use graph::{Graph, GroupHandle};
 pub use group::{Group, GroupSettings, HttpHandlerExport, SeamCallee, SeamStub, SeamTarget};
 pub use guest::signals::{has_no_content, is_event_stream};
 pub use guest::{Denials, GroupFunction, Guest, output};
-pub use instance::Skeleton;
+pub use instance::{ExportedFunction, Skeleton};
 pub use isomer_telemetry::RequestId;
 pub use lanes::prefer_latency;
 pub use pool::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory, RoomLimit};
+pub use seam::SeamFunction;
 pub use serve::{GuestRequest, ResponseBody};
 pub use wasi::{DeterministicClockAndRandom, Import, InterfaceOwner, Provider, config};
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};

@@ -16,7 +16,7 @@ use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_supervisor::ReadyMember;
-use isomer_telemetry::Levels;
+use isomer_telemetry::{Levels, Tracer};
 use serde_json::{Value, json};
 
 use crate::{network, service_manager};
@@ -78,6 +78,8 @@ pub struct ServeContext {
     pub test_mode: Option<TestMode>,
     /// The settings for outgoing requests.
     pub network: OutboundNetwork,
+    /// Records the spans of the app's requests.
+    pub tracer: Tracer,
     /// Whether the call stacks of guests contain source lines.
     pub source_lines: bool,
     json: bool,
@@ -101,6 +103,7 @@ impl ServeContext {
             grace: options.grace,
             test_mode: options.test_mode.clone(),
             network: network.with_stubs(stubs),
+            tracer: Tracer::default(),
             source_lines: false,
             json: options.json,
         })

@@ -18,6 +18,7 @@ use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
 use isomer_supervisor::{ControlChannel, MemberMessage};
+use isomer_telemetry::Tracer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::report_cut_off;
@@ -70,6 +71,7 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
         // Warnings are dropped, because the supervisor has already printed the same warnings.
         network: network::from_environment(|_| ()).with_stubs(task.stubs.clone()),
         environment: task.environment.clone(),
+        tracer: Tracer::default(),
         deterministic: task.deterministic,
         grace: Duration::from_secs(task.grace_s),
     };

@@ -81,7 +81,7 @@ impl AppServer {
             ..TenancyOptions::default()
         };
         let single_app = SingleApp::new(cache, context.log.clone(), running);
-        let single_app = single_app.map_err(|error| revision_error(error, None))?;
+        let single_app = single_app.map_err(|error| revision_error(error, None))?.traced_by(context.tracer.clone());
         let front = AppFront::from_listener(listener, Limits::default(), single_app.resolver(), context.log.clone())
             .map_err(|source| FrontError::Listen { address: options.listen, source })?;
         if let Some(admin) = &admin {

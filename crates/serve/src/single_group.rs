@@ -84,6 +84,7 @@ pub async fn run_group(
         limits: Limits::default(),
         network,
         environment: app.values.environment.clone(),
+        tracer: context.tracer.clone(),
         deterministic: context.is_deterministic(),
         grace: context.grace,
     };

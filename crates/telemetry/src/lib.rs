@@ -12,7 +12,7 @@
 //! | [`Event`], [`EventSink`] | events while apps are served, and the trait that receives events |
 //! | [`AccessRecord`] | a served request |
 //! | [`Span`], [`TraceFragment`] | the operations of a trace |
-//! | [`Tracer`], [`SpanContext`], [`ActiveSpan`] | recording spans while a request is served |
+//! | [`Tracer`], [`SpanContext`], [`ActiveSpan`], [`SpanTemplate`] | recording spans while a request is served |
 //! | [`Tee`] | passing traces or events to several sinks |
 //! | [`SamplingPolicy`] | which requests are traced |
 //! | [`semantics`] | the names of spans and the keys of their attributes |
@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod active_span;
 mod event;
 mod hex_ids;
 mod level;
@@ -35,20 +36,27 @@ mod request_id;
 mod sampling;
 pub mod semantics;
 mod span;
+mod span_details;
+mod span_template;
 mod tee;
 pub mod trace;
+mod tracer;
 
 pub use access::{AccessRecord, AppIdentity};
+pub use active_span::{ActiveSpan, SpanContext};
 pub use event::{DiscardEvents, Event, EventSink, StandardStream};
 pub use level::Level;
 pub use levels::{InvalidLevels, Levels, PARTS, PLATFORM_TARGET};
-pub use recording::{ActiveSpan, SPANS_PER_REQUEST_MAX, SpanContext, TraceSink, Tracer};
+pub use recording::{SPANS_PER_REQUEST_MAX, TraceSink};
 pub use request_id::RequestId;
 pub use sampling::{SamplingPolicy, TraceOrder};
 pub use span::{
     Attribute, SPAN_ATTRIBUTES_MAX, SPAN_TEXT_BYTES_MAX, Span, SpanKind, SpanStatus, Text, TraceFragment, Value,
     unix_ns,
 };
+pub use span_details::SpanDetails;
+pub use span_template::SpanTemplate;
 pub use tee::Tee;
 pub use trace::{SpanId, TraceContext, TraceFlags, TraceId};
+pub use tracer::Tracer;
 pub use tracing::{debug, error, info, trace, warn};

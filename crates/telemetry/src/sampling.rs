@@ -5,13 +5,17 @@
 //! that is not sampled still collects the spans that the host sees, and they are kept only if the request fails or is
 //! slow.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::random::random_u64;
 
 /// The maximum number of orders to trace the next requests that wait at a time. A further order replaces the oldest.
 const ORDERS_MAX: usize = 16;
+
+/// The number of bits of the random numbers that are compared with a ratio: as many as the fraction of an `f64` has.
+const RANDOM_BITS: u32 = 53;
 
 /// Which requests of an app are traced.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,77 +52,95 @@ impl TraceOrder {
     }
 }
 
-/// Decides which requests of one app are sampled.
+/// Decides which requests of one app are sampled. Deciding takes no lock while no orders wait.
 #[derive(Debug)]
-pub(crate) struct Sampler(Mutex<SamplerState>);
-
-#[derive(Debug)]
-struct SamplerState {
-    policy: SamplingPolicy,
-    /// The start of the current second of the rate limit.
-    second: Instant,
-    /// The number of requests that were sampled in the current second because of the ratio.
-    sampled: u32,
-    orders: Vec<TraceOrder>,
+pub(crate) struct Sampler {
+    /// The number of 2⁵³ possible random numbers for which a request is sampled.
+    chance: AtomicU64,
+    per_second_max: AtomicU32,
+    slow_ns: AtomicU64,
+    start: Instant,
+    /// The current second of the rate limit, counted from `start`, in the upper half. The number of requests that were
+    /// sampled in this second because of the ratio, in the lower half.
+    window: AtomicU64,
+    has_orders: AtomicBool,
+    orders: Mutex<Vec<TraceOrder>>,
 }
 
 impl Sampler {
     pub(crate) fn new(policy: SamplingPolicy) -> Self {
-        Self(Mutex::new(SamplerState { policy, second: Instant::now(), sampled: 0, orders: Vec::new() }))
+        let sampler = Self {
+            chance: AtomicU64::new(0),
+            per_second_max: AtomicU32::new(0),
+            slow_ns: AtomicU64::new(0),
+            start: Instant::now(),
+            window: AtomicU64::new(0),
+            has_orders: AtomicBool::new(false),
+            orders: Mutex::default(),
+        };
+        sampler.set_policy(policy);
+        sampler
     }
 
     pub(crate) fn set_policy(&self, policy: SamplingPolicy) {
-        self.lock().policy = policy;
+        // A number that is not finite becomes 0. The product is at most 2⁵³, which is exact.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
+        let chance = (policy.ratio.clamp(0.0, 1.0) * (1_u64 << RANDOM_BITS) as f64) as u64;
+        self.chance.store(chance, Ordering::Relaxed);
+        self.per_second_max.store(policy.per_second_max, Ordering::Relaxed);
+        self.slow_ns.store(u64::try_from(policy.slow.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(crate) fn policy(&self) -> SamplingPolicy {
-        self.lock().policy
+    /// Returns whether a request that took `duration_ns` nanoseconds is kept as slow.
+    pub(crate) fn is_slow(&self, duration_ns: u64) -> bool {
+        duration_ns >= self.slow_ns.load(Ordering::Relaxed)
     }
 
     pub(crate) fn order(&self, order: TraceOrder) {
-        let orders = &mut self.lock().orders;
+        if order.requests == 0 {
+            return;
+        }
+        let mut orders = self.lock();
         if orders.len() == ORDERS_MAX {
             orders.remove(0);
         }
         orders.push(order);
+        self.has_orders.store(true, Ordering::Relaxed);
     }
 
     /// Decides whether the request for `path` that arrived at `now` is sampled.
     pub(crate) fn decide(&self, path: &str, now: Instant) -> bool {
-        let mut state = self.lock();
-        if let Some(position) = state.orders.iter().position(|order| order.includes(path)) {
-            let order = &mut state.orders[position];
-            order.requests = order.requests.saturating_sub(1);
-            if order.requests == 0 {
-                state.orders.remove(position);
-            }
-            return true;
-        }
-        state.decide_by_ratio(now, random_u64())
+        self.has_orders.load(Ordering::Relaxed) && self.fill_order(path) || self.decide_by_ratio(now, random_u64())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, SamplerState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SamplerState {
-    fn decide_by_ratio(&mut self, now: Instant, random: u64) -> bool {
-        // Both values are at most 2⁵³, so they are exact.
-        #[expect(clippy::cast_precision_loss)]
-        let fraction = (random >> 11) as f64 / (1_u64 << 53) as f64;
-        if fraction >= self.policy.ratio {
-            return false;
+    /// Counts the request for `path` in the first order that includes it. Returns whether there is such an order.
+    fn fill_order(&self, path: &str) -> bool {
+        let mut orders = self.lock();
+        let Some(position) = orders.iter().position(|order| order.includes(path)) else { return false };
+        orders[position].requests -= 1;
+        if orders[position].requests == 0 {
+            orders.remove(position);
+            self.has_orders.store(!orders.is_empty(), Ordering::Relaxed);
         }
-        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
-            self.second = now;
-            self.sampled = 0;
-        }
-        if self.sampled >= self.policy.per_second_max {
-            return false;
-        }
-        self.sampled += 1;
         true
+    }
+
+    fn decide_by_ratio(&self, now: Instant, random: u64) -> bool {
+        if random >> (u64::BITS - RANDOM_BITS) >= self.chance.load(Ordering::Relaxed) {
+            return false;
+        }
+        let second = now.saturating_duration_since(self.start).as_secs() << 32;
+        let max = u64::from(self.per_second_max.load(Ordering::Relaxed));
+        let counted = self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |window| {
+            // A request that arrived in an earlier second is counted in the current one.
+            let window = window.max(second);
+            (window & u64::from(u32::MAX) < max).then(|| window + 1)
+        });
+        counted.is_ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<TraceOrder>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,14 +152,15 @@ mod tests {
     fn the_ratio_and_the_rate_limit_apply() {
         let policy = SamplingPolicy { ratio: 0.25, per_second_max: 2, ..SamplingPolicy::LOCAL };
         let sampler = Sampler::new(policy);
-        let mut state = sampler.lock();
-        let start = state.second;
-        assert!(state.decide_by_ratio(start, 0) && !state.decide_by_ratio(start, u64::MAX / 4 * 3));
-        assert!(state.decide_by_ratio(start, u64::MAX / 5));
-        assert!(!state.decide_by_ratio(start, 0), "two were sampled in this second");
-        assert!(state.decide_by_ratio(start + Duration::from_secs(1), 0));
-        state.policy.ratio = 0.0;
-        assert!(!state.decide_by_ratio(start + Duration::from_secs(2), 0));
+        let start = sampler.start;
+        assert!(sampler.decide_by_ratio(start, 0) && !sampler.decide_by_ratio(start, u64::MAX / 4 * 3));
+        assert!(sampler.decide_by_ratio(start, u64::MAX / 5));
+        assert!(!sampler.decide_by_ratio(start, 0), "two were sampled in this second");
+        assert!(sampler.decide_by_ratio(start + Duration::from_secs(1), 0));
+        sampler.set_policy(SamplingPolicy { ratio: 0.0, ..policy });
+        assert!(!sampler.decide_by_ratio(start + Duration::from_secs(2), 0));
+        sampler.set_policy(SamplingPolicy { ratio: 1.0, ..policy });
+        assert!(sampler.decide_by_ratio(start + Duration::from_secs(2), u64::MAX));
     }
 
     #[test]

@@ -63,6 +63,8 @@ keys! {
     RESULT_BYTES = "isomer.seam.result_bytes";
     /// Whether an instance was created for the request or call.
     COLD_START = "isomer.instance.cold";
+    /// The components of an instance.
+    COMPONENTS = "isomer.instance.components";
     /// The names of the configuration values or secrets that were read. Never their values.
     CONFIG_KEY = "isomer.config.key";
     /// The name of the secret that was read. Never its value.

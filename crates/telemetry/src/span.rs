@@ -48,6 +48,14 @@ impl SpanStatus {
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Failed(_))
     }
+
+    /// Returns why the operation failed.
+    pub fn reason(&self) -> Option<&Text> {
+        match self {
+            Self::Failed(reason) => Some(reason),
+            Self::Ok => None,
+        }
+    }
 }
 
 /// A text in a span. Copying a static or a shared text allocates nothing.
@@ -166,6 +174,17 @@ pub enum Value {
     Text(Text),
 }
 
+impl Value {
+    /// Returns the value; a text without everything after the first [`SPAN_TEXT_BYTES_MAX`] bytes.
+    #[must_use]
+    pub(crate) fn cut(self) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(text.cut()),
+            value => value,
+        }
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -189,6 +208,19 @@ impl From<bool> for Value {
     }
 }
 
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<usize> for Value {
+    /// Numbers over [`i64::MAX`] become [`i64::MAX`].
+    fn from(value: usize) -> Self {
+        Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
 impl From<u16> for Value {
     fn from(value: u16) -> Self {
         Self::Int(value.into())
@@ -209,6 +241,17 @@ pub struct Attribute {
     pub key: Text,
     /// The value.
     pub value: Value,
+}
+
+impl Attribute {
+    /// Returns the number of bytes on the heap that belong to this attribute only.
+    pub(crate) fn own_bytes(&self) -> usize {
+        let value = match &self.value {
+            Value::Text(text) => text.own_bytes(),
+            _ => 0,
+        };
+        self.key.own_bytes() + value
+    }
 }
 
 /// A finished operation of a trace.
@@ -253,17 +296,8 @@ impl Span {
 
     /// Returns the number of bytes of memory that the span takes, approximately.
     pub fn bytes(&self) -> usize {
-        let attributes = self.attributes.iter().map(|attribute| {
-            let value = match &attribute.value {
-                Value::Text(text) => text.own_bytes(),
-                _ => 0,
-            };
-            attribute.key.own_bytes() + value
-        });
-        let reason = match &self.status {
-            SpanStatus::Failed(reason) => reason.own_bytes(),
-            SpanStatus::Ok => 0,
-        };
+        let attributes = self.attributes.iter().map(Attribute::own_bytes);
+        let reason = self.status.reason().map_or(0, Text::own_bytes);
         let component = self.component.as_ref().map_or(0, Text::own_bytes);
         let texts = self.name.own_bytes() + component + reason + attributes.sum::<usize>();
         size_of::<Self>() + self.attributes.capacity() * size_of::<Attribute>() + texts

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use isomer_ids::ComponentName;
 use isomer_manifest::{App, ComponentLimits, Reuse, Route};
-use isomer_plan::{Http, Plan, PlannedGroup, SeamMode, StubFunction};
+use isomer_plan::{Http, InterfaceId, Plan, PlannedGroup, SeamMode, StubFunction};
 use isomer_runtime::code::Key;
 use isomer_wire::FunctionKey;
 use serde::{Deserialize, Serialize};
@@ -65,9 +65,10 @@ pub(crate) struct PackedStub {
 /// A function that is called across a seam.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedFunction {
-    /// Caller, callee, interface and function, as they appear in messages.
-    pub(crate) seam: String,
     pub(crate) callee: ComponentName,
+    /// The interface, without its version.
+    pub(crate) interface: String,
+    pub(crate) function: String,
     /// The name of the group whose process runs the callee.
     pub(crate) process: String,
     pub(crate) key: FunctionKey,
@@ -78,12 +79,21 @@ pub(crate) struct PackedFunction {
     pub(crate) allowed: Duration,
 }
 
-/// The functions of one component that are called from outside its composition: the key of each function, and whether
-/// the function is async.
+/// The functions of one component that are called from outside its composition.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedSkeleton {
     pub(crate) component: ComponentName,
-    pub(crate) functions: Vec<(FunctionKey, bool)>,
+    pub(crate) functions: Vec<PackedExport>,
+}
+
+/// A function that is called from outside its composition.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PackedExport {
+    pub(crate) key: FunctionKey,
+    /// The interface, without its version.
+    pub(crate) interface: String,
+    pub(crate) function: String,
+    pub(crate) is_async: bool,
 }
 
 impl PackedGroup {
@@ -109,11 +119,17 @@ impl PackedGroup {
         };
         let stub = |stub: &isomer_plan::PlannedStub| PackedStub {
             component: stub.component.clone(),
-            functions: stub.functions.iter().map(|it| function(app, plan, &stub.component, it)).collect(),
+            functions: stub.functions.iter().map(|it| function(app, plan, it)).collect(),
+        };
+        let exported = |function: &isomer_plan::SkeletonFunction| PackedExport {
+            key: function.key,
+            interface: without_version(&function.interface),
+            function: function.function.clone(),
+            is_async: function.is_async,
         };
         let skeleton = |skeleton: &isomer_plan::PlannedSkeleton| PackedSkeleton {
             component: skeleton.component.clone(),
-            functions: skeleton.functions.iter().map(|function| (function.key, function.is_async)).collect(),
+            functions: skeleton.functions.iter().map(exported).collect(),
         };
         Self {
             name: group.name.clone(),
@@ -175,13 +191,16 @@ impl PackedGroup {
     }
 }
 
-fn function(app: &App, plan: &Plan, caller: &ComponentName, function: &StubFunction) -> PackedFunction {
-    let mut interface = function.interface.clone();
-    interface.version = None;
+fn without_version(interface: &InterfaceId) -> String {
+    InterfaceId { version: None, ..interface.clone() }.to_string()
+}
+
+fn function(app: &App, plan: &Plan, function: &StubFunction) -> PackedFunction {
     let limits = app.components.get(&function.callee).map(|component| &component.limits);
     PackedFunction {
-        seam: format!("{caller} → {}, {interface}.{}", function.callee, function.function),
         callee: function.callee.clone(),
+        interface: without_version(&function.interface),
+        function: function.function.clone(),
         process: plan.group_of(&function.callee).map_or("", PlannedGroup::process).to_owned(),
         key: function.key,
         remote: function.mode == SeamMode::Remote,

@@ -23,7 +23,7 @@ use isomer_runtime::engine::Engine;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use self::group::{PackedFunction, PackedGroup, PackedStub};
+pub(crate) use self::group::{PackedExport, PackedFunction, PackedGroup, PackedStub};
 use crate::composition::{self, CompiledGroup, GroupMetadata};
 use crate::error::RevisionError;
 use crate::membership::member_part;
@@ -33,7 +33,7 @@ use isomer_seam::Components;
 
 /// The version of the format of packages. Increment it when the format changes. A package with another version is made
 /// again from the app's components.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// The options for making a package.
 #[derive(Debug, Clone)]

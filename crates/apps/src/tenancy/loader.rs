@@ -194,7 +194,7 @@ impl Loader {
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<LoadedRevision, TenancyError> {
         let StartRequest { tenant, name, spec, peers, warm_up } = request;
-        let LaunchSpec { package, place, log, access } = spec;
+        let LaunchSpec { package, place, log, access, tracer } = spec;
         let place = AppResources {
             storage: tenant.storage.clone(),
             account: tenant.account.clone(),
@@ -216,6 +216,7 @@ impl Loader {
             peers,
             account: tenant.account.clone(),
             owner: log.as_ref().map(|log| SiteOwner { app: app(), log: log.clone(), access_log: access.clone() }),
+            tracer: tracer.clone(),
             warm_up,
         };
         let revision = Revision::start(package, &self.engine, &self.cache, &capabilities, &options, progress).await?;

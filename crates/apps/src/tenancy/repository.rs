@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use isomer_capabilities::AppResources;
 use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use isomer_observe::AppLog;
+use isomer_telemetry::Tracer;
 
 use crate::package::Package;
 
@@ -21,6 +22,8 @@ pub struct LaunchSpec {
     pub log: Option<AppLog>,
     /// The app's own access log; `None` if served requests are not logged.
     pub access: Option<AppLog>,
+    /// Records the spans of the app's requests.
+    pub tracer: Tracer,
 }
 
 /// The reason why a [`LaunchSpec`] could not be fetched.

@@ -12,6 +12,7 @@ pub(crate) mod front;
 pub(crate) mod log;
 pub(crate) mod raw;
 pub(crate) mod tls;
+pub(crate) mod traces;
 pub(crate) mod upstream;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
 use isomer_seam::Components;
+use isomer_telemetry::Tracer;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -84,6 +86,7 @@ struct Options {
     running: TenancyOptions,
     /// The components that are not test guests, by their names in manifests.
     written: BTreeMap<String, Vec<u8>>,
+    tracer: Tracer,
 }
 
 /// The settings of a node.
@@ -119,6 +122,7 @@ impl Setup {
                 making: PackageOptions::default(),
                 running: TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() },
                 written: BTreeMap::new(),
+                tracer: Tracer::default(),
             },
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
@@ -146,6 +150,13 @@ impl Setup {
     #[allow(dead_code, reason = "not every test binary writes components")]
     pub(crate) fn component(mut self, name: &str, bytes: Vec<u8>) -> Self {
         self.options.written.insert(name.to_owned(), bytes);
+        self
+    }
+
+    /// Sets the tracer that records the requests.
+    #[allow(dead_code, reason = "not every test binary records traces")]
+    pub(crate) fn traced_by(mut self, tracer: Tracer) -> Self {
+        self.options.tracer = tracer;
         self
     }
 
@@ -209,7 +220,8 @@ impl Setup {
 
 fn single_app(options: &Options, log: &Log) -> SingleApp {
     let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
-    SingleApp::new(cache, log.clone(), options.running.clone()).expect("enough address space")
+    let single_app = SingleApp::new(cache, log.clone(), options.running.clone()).expect("enough address space");
+    single_app.traced_by(options.tracer.clone())
 }
 
 /// Makes a package of `manifest`, converts it to bytes and back as a deployment does, and starts it.

@@ -20,6 +20,7 @@ use isomer_observe::{Format, Log};
 use isomer_plan::{Plan, SeamMode};
 use isomer_runtime::code::CodeCache;
 use isomer_seam::{Components, PlanError};
+use isomer_telemetry::Tracer;
 use isomer_wire::Callee;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -96,6 +97,11 @@ pub(crate) struct Running<'a> {
 impl Fleet {
     /// Starts the members of a shape. Each member starts after the members that it calls.
     pub(crate) async fn start(subject: &Subject, running: Running<'_>) -> Self {
+        Self::start_traced(subject, running, |_| Tracer::default()).await
+    }
+
+    /// Starts the members like [`Fleet::start`]. `tracer` returns the tracer of a group.
+    pub(crate) async fn start_traced(subject: &Subject, running: Running<'_>, tracer: impl Fn(&str) -> Tracer) -> Self {
         let plan = subject.plan(running.shape);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let sockets = folder.path().join("links");
@@ -127,6 +133,7 @@ impl Fleet {
                 ..TenancyOptions::unbounded()
             };
             let single_app = SingleApp::new(cache.clone(), log.clone(), running).expect("enough address space");
+            let single_app = single_app.traced_by(tracer(&group));
             let made = single_app.make(&subject.app, &subject.components, &making, &|_| {});
             let NewPackage { package, .. } =
                 made.unwrap_or_else(|error| panic!("cannot make the package of group `{group}`: {}", chain(&error)));

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `shop` | the example shop in every shape, with new and with reused instances |
 //! | `generated` | random functions and values, called in every mode |
+//! | `traces` | one trace of a request in several processes |
 //! | `fleet` | an app in one of its shapes: one member for each group, linked as in the product |
 //! | `seed`, `random` | the seed of random numbers, and how to repeat a run |
 
@@ -18,3 +19,4 @@ mod generated;
 mod random;
 mod seed;
 mod shop;
+mod traces;

@@ -15,6 +15,7 @@
 //! | `capabilities` | granted and refused capabilities |
 //! | `fused` | two components in one group |
 //! | `seams` | components that are not fused |
+//! | `traces` | the spans of requests |
 //! | `tls` | certificates, and which requests a connection permits |
 //! | `clock_and_random` | the clock and randomness in test mode |
 
@@ -38,3 +39,4 @@ mod responses;
 mod seams;
 mod streaming;
 mod tls;
+mod traces;

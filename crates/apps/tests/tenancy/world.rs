@@ -143,7 +143,13 @@ impl TestRepository {
         let found = packages.get(&(tenant.to_string(), app.to_string())).filter(|(there, _)| there == revision);
         let (_, bytes) = found.ok_or_else(|| RepositoryError::Failed("the repository has no such package".into()))?;
         let package = Arc::new(Package::from_bytes(bytes).map_err(|error| RepositoryError::Failed(error.into()))?);
-        Ok(LaunchSpec { package, place: self.place(tenant.as_str(), app.as_str()), log: None, access: None })
+        Ok(LaunchSpec {
+            package,
+            place: self.place(tenant.as_str(), app.as_str()),
+            log: None,
+            access: None,
+            tracer: isomer_telemetry::Tracer::default(),
+        })
     }
 }
 

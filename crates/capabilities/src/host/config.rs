@@ -1,9 +1,13 @@
 //! `wasi:config`: the configuration values of components.
 
+use std::sync::Arc;
+
 use isomer_runtime::{Guest, InterfaceOwner, Provider, config};
+use isomer_telemetry::semantics;
 use wasmtime::component::LinkerInstance;
 
 use super::GrantTable;
+use super::spans::record_read;
 
 /// Provides `wasi:config/store`. Each component sees only its own values.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +33,10 @@ impl Provider for ConfigProvider {
         _interface: &str,
         owner: &InterfaceOwner,
     ) -> wasmtime::Result<()> {
-        config::define(instance, &self.grants.of(owner)?.granted)
+        let grants = self.grants.of(owner)?;
+        let span = Arc::new(grants.span(semantics::READ_CONFIG));
+        config::define(instance, &grants.granted, move |guest: &Guest, key| {
+            record_read(guest, &span, key.map(|key| (semantics::CONFIG_KEY, key)), false);
+        })
     }
 }

@@ -7,14 +7,29 @@
 use std::sync::Arc;
 
 use isomer_runtime::{Guest, HostMemory, InterfaceOwner, Provider};
+use isomer_telemetry::SpanTemplate;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
 
-use super::{GrantTable, OwnerGrants, split};
+use super::spans::{Operation, OperationSpan};
+use super::{GrantTable, OwnerGrants, StoreGrant, StoreGrants, split};
 use crate::kv::{Cas, Delta, KvError, KvStore, Swap};
 
 const DRAFT: &str = "0.2.0-draft";
 const DRAFT2: &str = "0.2.0-draft2";
+
+static GET: OperationSpan = OperationSpan::new("kv get", "redb", "get");
+static SET: OperationSpan = OperationSpan::new("kv set", "redb", "set");
+static DELETE: OperationSpan = OperationSpan::new("kv delete", "redb", "delete");
+static EXISTS: OperationSpan = OperationSpan::new("kv exists", "redb", "exists");
+static LIST_KEYS: OperationSpan = OperationSpan::new("kv list-keys", "redb", "list-keys");
+static INCREMENT: OperationSpan = OperationSpan::new("kv increment", "redb", "increment");
+static COMPARE: OperationSpan = OperationSpan::new("kv compare", "redb", "compare");
+static CURRENT: OperationSpan = OperationSpan::new("kv current", "redb", "current");
+static SWAP: OperationSpan = OperationSpan::new("kv swap", "redb", "swap");
+static GET_MANY: OperationSpan = OperationSpan::new("kv get-many", "redb", "get-many");
+static SET_MANY: OperationSpan = OperationSpan::new("kv set-many", "redb", "set-many");
+static DELETE_MANY: OperationSpan = OperationSpan::new("kv delete-many", "redb", "delete-many");
 
 /// Provides `wasi:keyvalue/{store,atomics,batch}`.
 #[derive(Clone, Default)]
@@ -25,11 +40,14 @@ pub struct KeyValueProvider {
 /// The host's value behind a guest's `bucket` handle.
 struct Bucket {
     store: KvStore,
+    /// Describes the store in spans.
+    subject: Arc<SpanTemplate>,
 }
 
 /// The host's value behind a guest's `cas` handle (compare-and-swap).
 struct CasHandle {
     store: KvStore,
+    subject: Arc<SpanTemplate>,
     cas: Cas,
     _memory: HostMemory,
 }
@@ -122,46 +140,65 @@ fn link_store(
         store.data_mut().table().delete(Resource::<Bucket>::new_own(rep))?;
         Ok(())
     })?;
-    let grants = Arc::new(grants);
+    let grants = StoreGrants::new(grants);
     instance.func_wrap("open", move |mut store: Store<'_>, (name,): (String,)| {
         Ok((match grants.get(store.data(), "kv", "key-value store", &name) {
-            Ok(granted) => Ok(store.data_mut().table().push(Bucket { store: granted.clone() })?),
+            Ok(StoreGrant { store: kv, subject }) => {
+                Ok(store.data_mut().table().push(Bucket { store: kv, subject })?)
+            }
             Err(_) => Err(Error::AccessDenied),
         },))
     })?;
-    instance.func_wrap_async("[method]bucket.get", |store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
-        Box::new(async move { Ok((of(store, &bucket)?.get(key).await.map_err(Error::from),)) })
-    })?;
+    instance.func_wrap_async(
+        "[method]bucket.get",
+        |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
+            Box::new(async move {
+                let (kv, operation) = begin(store.data_mut(), &bucket, &GET)?;
+                Ok((operation.run(kv.get(key)).await.map_err(Error::from),))
+            })
+        },
+    )?;
     instance.func_wrap_async(
         "[method]bucket.set",
-        |store: Store<'_>, (bucket, key, value): (Resource<Bucket>, String, Vec<u8>)| {
-            Box::new(async move { Ok((of(store, &bucket)?.set(key, value).await.map_err(Error::from),)) })
+        |mut store: Store<'_>, (bucket, key, value): (Resource<Bucket>, String, Vec<u8>)| {
+            Box::new(async move {
+                let (kv, operation) = begin(store.data_mut(), &bucket, &SET)?;
+                Ok((operation.run(kv.set(key, value)).await.map_err(Error::from),))
+            })
         },
     )?;
     instance.func_wrap_async(
         "[method]bucket.delete",
-        |store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
-            Box::new(async move { Ok((of(store, &bucket)?.delete(key).await.map_err(Error::from),)) })
+        |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
+            Box::new(async move {
+                let (kv, operation) = begin(store.data_mut(), &bucket, &DELETE)?;
+                Ok((operation.run(kv.delete(key)).await.map_err(Error::from),))
+            })
         },
     )?;
     instance.func_wrap_async(
         "[method]bucket.exists",
-        |store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
-            Box::new(async move { Ok((of(store, &bucket)?.exists(key).await.map_err(Error::from),)) })
+        |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
+            Box::new(async move {
+                let (kv, operation) = begin(store.data_mut(), &bucket, &EXISTS)?;
+                Ok((operation.run(kv.exists(key)).await.map_err(Error::from),))
+            })
         },
     )?;
     const LIST: &str = "[method]bucket.list-keys";
     if version == DRAFT {
-        instance.func_wrap_async(LIST, |store: Store<'_>, (bucket, cursor): (Resource<Bucket>, Option<u64>)| {
+        instance.func_wrap_async(LIST, |mut store: Store<'_>, (bucket, cursor): (Resource<Bucket>, Option<u64>)| {
             Box::new(async move {
-                let listed = of(store, &bucket)?.list_keys_numbered(cursor).await;
+                let (kv, operation) = begin(store.data_mut(), &bucket, &LIST_KEYS)?;
+                let listed = operation.run(kv.list_keys_numbered(cursor)).await;
                 Ok((listed.map(|(keys, cursor)| NumberedKeys { keys, cursor }).map_err(Error::from),))
             })
         })
     } else {
-        instance.func_wrap_async(LIST, |store: Store<'_>, (bucket, cursor): (Resource<Bucket>, Option<String>)| {
+        instance.func_wrap_async(LIST, |mut store: Store<'_>, (bucket, cursor): (Resource<Bucket>, Option<String>)| {
             Box::new(async move {
-                let listed = of(store, &bucket)?.list_keys(cursor).await;
+                let (kv, operation) = begin(store.data_mut(), &bucket, &LIST_KEYS)?;
+                let listed = operation.run(kv.list_keys(cursor)).await;
                 Ok((listed.map(|page| Keys { keys: page.keys, cursor: page.next }).map_err(Error::from),))
             })
         })
@@ -172,9 +209,10 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
     if version == DRAFT {
         return instance.func_wrap_async(
             "increment",
-            |store: Store<'_>, (bucket, key, delta): (Resource<Bucket>, String, u64)| {
+            |mut store: Store<'_>, (bucket, key, delta): (Resource<Bucket>, String, u64)| {
                 Box::new(async move {
-                    let sum = of(store, &bucket)?.increment(key, Delta::Unsigned(delta)).await;
+                    let (kv, operation) = begin(store.data_mut(), &bucket, &INCREMENT)?;
+                    let sum = operation.run(kv.increment(key, Delta::Unsigned(delta))).await;
                     Ok((in_range::<u64>(sum),))
                 })
             },
@@ -182,9 +220,10 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
     }
     instance.func_wrap_async(
         "increment",
-        |store: Store<'_>, (bucket, key, delta): (Resource<Bucket>, String, i64)| {
+        |mut store: Store<'_>, (bucket, key, delta): (Resource<Bucket>, String, i64)| {
             Box::new(async move {
-                let sum = of(store, &bucket)?.increment(key, Delta::Signed(delta)).await;
+                let (kv, operation) = begin(store.data_mut(), &bucket, &INCREMENT)?;
+                let sum = operation.run(kv.increment(key, Delta::Signed(delta))).await;
                 Ok((in_range::<i64>(sum),))
             })
         },
@@ -197,13 +236,17 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
         "[static]cas.new",
         |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
             Box::new(async move {
-                let bucket = store.data_mut().table().get(&bucket)?.store.clone();
+                let (kv, operation) = begin(store.data_mut(), &bucket, &COMPARE)?;
+                let subject = store.data_mut().table().get(&bucket)?.subject.clone();
                 let memory = match store.data().account().charge_host_memory(CAS_BYTES + key.len()) {
                     Ok(memory) => memory,
                     Err(full) => return Ok((Err(Error::from(KvError::from(full))),)),
                 };
-                Ok((match bucket.compare(key).await {
-                    Ok(cas) => Ok(store.data_mut().table().push(CasHandle { store: bucket, cas, _memory: memory })?),
+                Ok((match operation.run(kv.compare(key)).await {
+                    Ok(cas) => {
+                        let handle = CasHandle { store: kv, subject, cas, _memory: memory };
+                        Ok(store.data_mut().table().push(handle)?)
+                    }
                     Err(error) => Err(Error::from(error)),
                 },))
             })
@@ -213,11 +256,11 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
     // this call.
     instance.func_wrap_async("[method]cas.current", |mut store: Store<'_>, (handle,): (Resource<CasHandle>,)| {
         Box::new(async move {
-            let (kv, cas) = {
-                let CasHandle { store, cas, .. } = store.data_mut().table().get(&handle)?;
-                (store.clone(), cas.clone())
-            };
-            Ok((match kv.current(&cas).await {
+            let guest = store.data_mut();
+            let CasHandle { store: kv, subject, cas, .. } = guest.table().get(&handle)?;
+            let (kv, subject, cas) = (kv.clone(), subject.clone(), cas.clone());
+            let operation = Operation::begin(guest, &CURRENT, &subject);
+            Ok((match operation.run(kv.current(&cas)).await {
                 Ok((cas, value)) => {
                     store.data_mut().table().get_mut(&handle)?.cas = cas;
                     Ok(value)
@@ -228,11 +271,13 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
     })?;
     instance.func_wrap_async("swap", |mut store: Store<'_>, (cas, value): (Resource<CasHandle>, Vec<u8>)| {
         Box::new(async move {
-            let CasHandle { store: bucket, cas, _memory } = store.data_mut().table().delete(cas)?;
-            Ok((match bucket.swap(cas, value).await {
+            let CasHandle { store: kv, subject, cas, _memory } = store.data_mut().table().delete(cas)?;
+            let operation = Operation::begin(store.data(), &SWAP, &subject);
+            Ok((match operation.run(kv.swap(cas, value)).await {
                 Ok(Swap::Swapped) => Ok(()),
                 Ok(Swap::Changed(cas)) => {
-                    Err(CasError::Failed(store.data_mut().table().push(CasHandle { store: bucket, cas, _memory })?))
+                    let handle = CasHandle { store: kv, subject, cas, _memory };
+                    Err(CasError::Failed(store.data_mut().table().push(handle)?))
                 }
                 Err(error) => Err(CasError::Store(error.into())),
             },))
@@ -241,9 +286,10 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
 }
 
 fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
-    instance.func_wrap_async("get-many", |store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
+    instance.func_wrap_async("get-many", |mut store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
         Box::new(async move {
-            let values = of(store, &bucket)?.get_many(keys.clone()).await;
+            let (kv, operation) = begin(store.data_mut(), &bucket, &GET_MANY)?;
+            let values = operation.run(kv.get_many(keys.clone())).await;
             let pairs = values.map(|values| {
                 let pairs = keys.into_iter().zip(values);
                 pairs.map(|(key, value)| value.map(|value| (key, value))).collect::<Vec<_>>()
@@ -253,18 +299,27 @@ fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> 
     })?;
     instance.func_wrap_async(
         "set-many",
-        |store: Store<'_>, (bucket, pairs): (Resource<Bucket>, Vec<(String, Vec<u8>)>)| {
-            Box::new(async move { Ok((of(store, &bucket)?.set_many(pairs).await.map_err(Error::from),)) })
+        |mut store: Store<'_>, (bucket, pairs): (Resource<Bucket>, Vec<(String, Vec<u8>)>)| {
+            Box::new(async move {
+                let (kv, operation) = begin(store.data_mut(), &bucket, &SET_MANY)?;
+                Ok((operation.run(kv.set_many(pairs)).await.map_err(Error::from),))
+            })
         },
     )?;
-    instance.func_wrap_async("delete-many", |store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
-        Box::new(async move { Ok((of(store, &bucket)?.delete_many(keys).await.map_err(Error::from),)) })
+    instance.func_wrap_async("delete-many", |mut store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
+        Box::new(async move {
+            let (kv, operation) = begin(store.data_mut(), &bucket, &DELETE_MANY)?;
+            Ok((operation.run(kv.delete_many(keys)).await.map_err(Error::from),))
+        })
     })
 }
 
-/// Returns the store of a `bucket` handle. Clones the store, so that the guest's state is not borrowed during a call.
-fn of(mut store: Store<'_>, bucket: &Resource<Bucket>) -> wasmtime::Result<KvStore> {
-    Ok(store.data_mut().table().get(bucket)?.store.clone())
+/// Starts an operation on the store of a `bucket` handle. Clones the store, so that the guest's state is not borrowed
+/// during the operation.
+fn begin(guest: &mut Guest, bucket: &Resource<Bucket>, span: &OperationSpan) -> wasmtime::Result<(KvStore, Operation)> {
+    let Bucket { store, subject } = guest.table().get(bucket)?;
+    let (store, subject) = (store.clone(), subject.clone());
+    Ok((store, Operation::begin(guest, span, &subject)))
 }
 
 fn in_range<T: TryFrom<i128>>(sum: Result<i128, KvError>) -> Result<T, Error> {

@@ -12,6 +12,7 @@
 mod config;
 mod keyvalue;
 mod secrets;
+mod spans;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use isomer_display::excerpt;
 use isomer_runtime::{Guest, InterfaceOwner};
+use isomer_telemetry::{SpanKind, SpanTemplate, semantics};
 
 use crate::grants::GrantedBy;
 
@@ -59,9 +61,12 @@ impl<T> GrantTable<T> {
     fn of(&self, owner: &InterfaceOwner) -> wasmtime::Result<OwnerGrants<T>> {
         let of_one = |name: &str| self.components.get(name).cloned().unwrap_or_else(|| Arc::new(BTreeMap::new()));
         match owner {
-            InterfaceOwner::Component(name) => {
-                Ok(OwnerGrants { component: name.to_string(), granted: of_one(name), by: self.by })
-            }
+            InterfaceOwner::Component(name) => Ok(OwnerGrants {
+                component: name.to_string(),
+                owner: Some(name.clone()),
+                granted: of_one(name),
+                by: self.by,
+            }),
             InterfaceOwner::Shared(names) => {
                 let granted = names.first().map(|name| of_one(name)).unwrap_or_else(|| Arc::new(BTreeMap::new()));
                 for name in names {
@@ -70,7 +75,7 @@ impl<T> GrantTable<T> {
                     }
                 }
                 let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-                Ok(OwnerGrants { component: names.join("`, `"), granted, by: self.by })
+                Ok(OwnerGrants { component: names.join("`, `"), owner: None, granted, by: self.by })
             }
         }
     }
@@ -78,12 +83,24 @@ impl<T> GrantTable<T> {
 
 /// The grants of the owner of one import.
 struct OwnerGrants<T> {
+    /// The names of the components, for messages.
     component: String,
+    /// The component, unless several components share the import.
+    owner: Option<Arc<str>>,
     granted: Granted<T>,
     by: GrantedBy,
 }
 
 impl<T> OwnerGrants<T> {
+    /// Returns the template for the spans in which the owner does something.
+    fn span(&self, name: &'static str) -> SpanTemplate {
+        let template = SpanTemplate::new(name, SpanKind::Client);
+        match &self.owner {
+            Some(owner) => template.component(owner),
+            None => template,
+        }
+    }
+
     /// Returns the granted resource `name`. If there is no such grant, logs the denial with the line to add to the
     /// manifest, and returns the error text for the guest.
     fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<&T, String> {
@@ -98,6 +115,35 @@ impl<T> OwnerGrants<T> {
             guest.denials().report(component, &format!("the {what} `{name}` was denied; to grant it, {instruction}"));
             format!("the component `{component}` has no grant for the {what} `{name}`")
         })
+    }
+}
+
+/// A granted store, and the template with its name and its owner for the spans of operations on the store.
+struct StoreGrant<T> {
+    store: T,
+    subject: Arc<SpanTemplate>,
+}
+
+/// The stores that the owner of one import was granted.
+struct StoreGrants<T> {
+    grants: OwnerGrants<T>,
+    subjects: BTreeMap<String, Arc<SpanTemplate>>,
+}
+
+impl<T: Clone> StoreGrants<T> {
+    fn new(grants: OwnerGrants<T>) -> Self {
+        let subject = |name: &String| {
+            let subject = grants.span("").with(semantics::DB_NAMESPACE, name.clone());
+            (name.clone(), Arc::new(subject))
+        };
+        Self { subjects: grants.granted.keys().map(subject).collect(), grants }
+    }
+
+    /// Returns the granted store `name`: see [`OwnerGrants::get`].
+    fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<StoreGrant<T>, String> {
+        let store = self.grants.get(guest, key, what, name)?.clone();
+        let subject = self.subjects.get(name).cloned().unwrap_or_else(|| Arc::new(self.grants.span("")));
+        Ok(StoreGrant { store, subject })
     }
 }
 

@@ -1,9 +1,13 @@
 //! `isomer:secrets/store`: the secrets that a component was granted.
 
+use std::sync::Arc;
+
 use isomer_runtime::{Guest, InterfaceOwner, Provider};
+use isomer_telemetry::semantics;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 
+use super::spans::record_read;
 use super::{GrantTable, split};
 use crate::secrets::Secret;
 
@@ -43,8 +47,10 @@ impl Provider for SecretsProvider {
         owner: &InterfaceOwner,
     ) -> wasmtime::Result<()> {
         let grants = self.grants.of(owner)?;
+        let span = Arc::new(grants.span(semantics::READ_SECRET));
         instance.func_wrap("get", move |store: StoreContextMut<'_, Guest>, (name,): (String,)| {
             let secret = grants.get(store.data(), "secrets", "secret", &name);
+            record_read(store.data(), &span, Some((semantics::SECRET_NAME, &name)), secret.is_err());
             Ok((secret.map(|secret| secret.reveal().to_owned()).map_err(Error::AccessDenied),))
         })
     }

@@ -6,11 +6,19 @@
 use std::sync::Arc;
 
 use isomer_runtime::{Guest, InterfaceOwner, Provider};
+use isomer_telemetry::SpanTemplate;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Accessor, ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
 
-use super::{GrantTable, split};
+use super::spans::{Operation, OperationSpan};
+use super::{GrantTable, StoreGrant, StoreGrants, split};
 use crate::sql::{self, SqlError, SqlStore};
+
+static EXECUTE: OperationSpan = OperationSpan::new("sql execute", "sqlite", "execute");
+static QUERY: OperationSpan = OperationSpan::new("sql query", "sqlite", "query");
+static BEGIN: OperationSpan = OperationSpan::new("sql begin", "sqlite", "begin");
+static COMMIT: OperationSpan = OperationSpan::new("sql commit", "sqlite", "commit");
+static ROLLBACK: OperationSpan = OperationSpan::new("sql rollback", "sqlite", "rollback");
 
 /// Provides `isomer:sql/{types,store}@0.1.0`.
 #[derive(Clone, Default)]
@@ -19,13 +27,19 @@ pub struct SqlProvider {
 }
 
 /// The host's value behind a guest's `connection` handle.
+#[derive(Clone)]
 struct Connection {
     store: SqlStore,
+    /// Describes the store in spans.
+    subject: Arc<SpanTemplate>,
 }
 
 /// The host's value behind a guest's `transaction` handle. Dropping it rolls the transaction back.
+#[derive(Clone)]
 struct Transaction {
     transaction: sql::Transaction,
+    /// Describes the store in spans.
+    subject: Arc<SpanTemplate>,
 }
 
 /// The WIT type `isomer:sql/types.value`.
@@ -147,14 +161,13 @@ impl Provider for SqlProvider {
             link_connection(instance)?;
             return link_transaction(instance);
         }
-        let grants = Arc::new(self.grants.of(owner)?);
+        let grants = Arc::new(StoreGrants::new(self.grants.of(owner)?));
         instance.func_wrap_concurrent("open", move |accessor: &Accessor<Guest>, (name,): (String,)| {
             let grants = grants.clone();
             Box::pin(async move {
-                let granted =
-                    accessor.with(|mut access| grants.get(access.data_mut(), "sql", "SQL store", &name).cloned());
+                let granted = accessor.with(|mut access| grants.get(access.data_mut(), "sql", "SQL store", &name));
                 Ok((match granted {
-                    Ok(store) => Ok(push(accessor, Connection { store })?),
+                    Ok(StoreGrant { store, subject }) => Ok(push(accessor, Connection { store, subject })?),
                     Err(why) => Err(Error::AccessDenied(why)),
                 },))
             })
@@ -170,8 +183,10 @@ fn link_connection(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result
         "[method]connection.execute",
         |accessor: &Accessor<Guest>, (handle, statement, parameters): Statement<Connection>| {
             Box::pin(async move {
-                let store = get(accessor, &handle, |connection| connection.store.clone())?;
-                Ok((store.execute(statement, own(parameters)).await.map_err(Error::from),))
+                let (Connection { store, .. }, mut operation) = begin(accessor, &handle, &EXECUTE)?;
+                operation.set_query(&statement);
+                let executed = operation.run(store.execute(statement, own(parameters))).await;
+                Ok((executed.map_err(Error::from),))
             })
         },
     )?;
@@ -179,8 +194,9 @@ fn link_connection(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result
         "[method]connection.query",
         |accessor: &Accessor<Guest>, (handle, statement, parameters): Statement<Connection>| {
             Box::pin(async move {
-                let store = get(accessor, &handle, |connection| connection.store.clone())?;
-                let rows = store.query(statement, own(parameters)).await;
+                let (Connection { store, .. }, mut operation) = begin(accessor, &handle, &QUERY)?;
+                operation.set_query(&statement);
+                let rows = operation.run_query(store.query(statement, own(parameters)), |rows| rows.rows.len()).await;
                 Ok((rows.map(Rows::from).map_err(Error::from),))
             })
         },
@@ -189,9 +205,9 @@ fn link_connection(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result
         "[method]connection.begin",
         |accessor: &Accessor<Guest>, (handle,): (Resource<Connection>,)| {
             Box::pin(async move {
-                let store = get(accessor, &handle, |connection| connection.store.clone())?;
-                Ok((match store.begin().await {
-                    Ok(transaction) => Ok(push(accessor, Transaction { transaction })?),
+                let (Connection { store, subject }, operation) = begin(accessor, &handle, &BEGIN)?;
+                Ok((match operation.run(store.begin()).await {
+                    Ok(transaction) => Ok(push(accessor, Transaction { transaction, subject })?),
                     Err(error) => Err(Error::from(error)),
                 },))
             })
@@ -205,8 +221,10 @@ fn link_transaction(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Resul
         "[method]transaction.execute",
         |accessor: &Accessor<Guest>, (handle, statement, parameters): Statement<Transaction>| {
             Box::pin(async move {
-                let transaction = get(accessor, &handle, |handle| handle.transaction.clone())?;
-                Ok((transaction.execute(statement, own(parameters)).await.map_err(Error::from),))
+                let (Transaction { transaction, .. }, mut operation) = begin(accessor, &handle, &EXECUTE)?;
+                operation.set_query(&statement);
+                let executed = operation.run(transaction.execute(statement, own(parameters))).await;
+                Ok((executed.map_err(Error::from),))
             })
         },
     )?;
@@ -214,8 +232,10 @@ fn link_transaction(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Resul
         "[method]transaction.query",
         |accessor: &Accessor<Guest>, (handle, statement, parameters): Statement<Transaction>| {
             Box::pin(async move {
-                let transaction = get(accessor, &handle, |handle| handle.transaction.clone())?;
-                let rows = transaction.query(statement, own(parameters)).await;
+                let (Transaction { transaction, .. }, mut operation) = begin(accessor, &handle, &QUERY)?;
+                operation.set_query(&statement);
+                let rows =
+                    operation.run_query(transaction.query(statement, own(parameters)), |rows| rows.rows.len()).await;
                 Ok((rows.map(Rows::from).map_err(Error::from),))
             })
         },
@@ -225,9 +245,13 @@ fn link_transaction(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Resul
             name,
             move |accessor: &Accessor<Guest>, (handle,): (Resource<Transaction>,)| {
                 Box::pin(async move {
-                    let handle = accessor.with(|mut store| store.data_mut().table().delete(handle))?;
-                    let transaction = handle.transaction;
-                    let ended = if commit { transaction.commit().await } else { transaction.rollback().await };
+                    let (_, operation) = begin(accessor, &handle, if commit { &COMMIT } else { &ROLLBACK })?;
+                    let Transaction { transaction, .. } =
+                        accessor.with(|mut store| store.data_mut().table().delete(handle))?;
+                    let ended = match commit {
+                        true => operation.run(transaction.commit()).await,
+                        false => operation.run(transaction.rollback()).await,
+                    };
                     Ok((ended.map_err(Error::from),))
                 })
             },
@@ -243,12 +267,37 @@ fn link_drop<T: Send + 'static>(instance: &mut LinkerInstance<'_, Guest>, name: 
     })
 }
 
-fn get<T: Send + 'static, U>(
+/// A handle of a guest to an SQL store.
+trait StoreHandle: Clone + Send + 'static {
+    /// Returns the template that describes the store in spans.
+    fn subject(&self) -> &Arc<SpanTemplate>;
+}
+
+impl StoreHandle for Connection {
+    fn subject(&self) -> &Arc<SpanTemplate> {
+        &self.subject
+    }
+}
+
+impl StoreHandle for Transaction {
+    fn subject(&self) -> &Arc<SpanTemplate> {
+        &self.subject
+    }
+}
+
+/// Starts an operation through `handle`. Clones the handle, so that the guest's state is not borrowed during the
+/// operation.
+fn begin<T: StoreHandle>(
     accessor: &Accessor<Guest>,
     handle: &Resource<T>,
-    read: impl FnOnce(&T) -> U,
-) -> wasmtime::Result<U> {
-    accessor.with(|mut store| Ok(read(store.data_mut().table().get(handle)?)))
+    span: &OperationSpan,
+) -> wasmtime::Result<(T, Operation)> {
+    accessor.with(|mut store| {
+        let guest = store.data_mut();
+        let handle = guest.table().get(handle)?.clone();
+        let operation = Operation::begin(guest, span, handle.subject());
+        Ok((handle, operation))
+    })
 }
 
 fn push<T: Send + 'static>(accessor: &Accessor<Guest>, value: T) -> wasmtime::Result<Resource<T>> {

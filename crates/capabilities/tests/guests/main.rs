@@ -23,7 +23,7 @@ use isomer_runtime::{
     Account, Graph, Group, GroupHandle, GroupSettings, GuestRequest, HttpHandlerExport, Import, InterfaceOwner,
     Provider,
 };
-use isomer_telemetry::{DiscardEvents, RequestId};
+use isomer_telemetry::{DiscardEvents, RequestId, SpanContext, TraceContext, Tracer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::component::Component;
@@ -114,7 +114,7 @@ impl Probe {
         };
         let group =
             Group::new(&engine, &component.into(), &imports, &handlers, capabilities.providers(), settings).unwrap();
-        let group = Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0);
+        let group = Graph::new(isomer_ids::PlanDigest::default(), vec![group], Tracer::default()).group(0);
         Ok(Self { group, _capabilities: capabilities, _home: None })
     }
 
@@ -130,6 +130,7 @@ impl Probe {
         let request = GuestRequest {
             http,
             id: RequestId::from_raw(1).unwrap(),
+            span: SpanContext::unrecorded(TraceContext::start(RequestId::random().into())),
             deadline: Instant::now() + allowed,
             allowed,
             stream_allowed: allowed,

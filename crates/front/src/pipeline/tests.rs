@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use isomer_observe::Format;
+use isomer_telemetry::{SamplingPolicy, Span, SpanKind, SpanStatus, TraceFragment, TraceSink, Tracer};
 use isomer_transport::Limiter;
 use serde_json::Value;
 
@@ -57,12 +58,25 @@ impl Write for MemoryLog {
     }
 }
 
-/// A pipeline with a fake site and a log in memory.
+/// Traces in memory.
+#[derive(Default)]
+struct MemoryTraces(Mutex<Vec<TraceFragment>>);
+
+impl TraceSink for MemoryTraces {
+    fn record(&self, fragment: TraceFragment) {
+        self.0.lock().expect("no test panics with it").push(fragment);
+    }
+}
+
+/// A pipeline with a fake site, and a log and traces in memory.
 struct World {
     pipeline: Pipeline<FakeHandler>,
     tenant: Limiter,
     log: Log,
     memory: MemoryLog,
+    traces: Arc<MemoryTraces>,
+    /// Whether the requests arrive from a trusted proxy.
+    is_trusted: bool,
 }
 
 /// A response with its complete body.
@@ -82,7 +96,10 @@ impl World {
         limits: &Limits,
         loading: bool,
     ) -> Self {
-        let mut site = Site::new();
+        let traces = Arc::new(MemoryTraces::default());
+        // Only requests of trusted clients are sampled, and no request is slow.
+        let policy = SamplingPolicy { ratio: 0.0, slow: Duration::MAX, ..SamplingPolicy::NODE };
+        let mut site = Site::new().traced_by(Tracer::new(None, policy, traces.clone()));
         for (path, target) in routes {
             site.exact(path, target);
         }
@@ -90,14 +107,14 @@ impl World {
         let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
         let resolver = OneSite { site: Arc::new(site), tenant: tenant.clone(), loading };
         let pipeline = Pipeline::new(limits, Arc::new(resolver), log.clone());
-        Self { pipeline, tenant, log, memory }
+        Self { pipeline, tenant, log, memory, traces, is_trusted: false }
     }
 
     /// Sends a request and returns the response, whose body has not been read yet.
     async fn begin(&self, request: http::request::Builder, body: &'static str) -> Response<ResponseBody<FakeHandler>> {
         let activity = Activity::new();
         let (client, local) = ("192.0.2.7".parse().expect("valid"), "192.0.2.1:80".parse().expect("valid"));
-        activity.set_endpoints(Endpoints::new(client, false, local));
+        activity.set_endpoints(Endpoints::new(client, self.is_trusted, local));
         let request = request.body(BodySource::Memory(Full::new(Bytes::from_static(body.as_bytes())))).expect("valid");
         self.pipeline.respond(request, Activity::begin(&activity), &Proxies::default()).await
     }
@@ -106,6 +123,12 @@ impl World {
         let (head, body) = self.begin(request, "").await.into_parts();
         let body = body.collect().await.expect("the body is complete").to_bytes();
         Received { status: head.status, headers: head.headers, body }
+    }
+
+    /// Returns the spans that were recorded since the last call.
+    fn spans(&self) -> Vec<Span> {
+        let fragments = std::mem::take(&mut *self.traces.0.lock().expect("no test panics with it"));
+        fragments.into_iter().flat_map(|fragment| fragment.spans).collect()
     }
 
     /// Returns the last line of the access log.
@@ -254,4 +277,59 @@ async fn a_response_that_is_dropped_before_its_end_is_noted_in_the_access_log() 
     drop(world.begin(get("/"), "").await);
     let line = world.access();
     assert!(line["cut_off"].as_str().is_some_and(|why| why.contains("before the whole response was sent")), "{line}");
+}
+
+#[tokio::test]
+async fn the_sampled_flag_counts_only_if_a_trusted_proxy_sends_it() {
+    let hello = target_with("hello", FakeResponse::Text("hello"));
+    let requests = hello.handler.requests.clone();
+    let mut world = World::new([("/hello", hello)]);
+    let request =
+        || get("/hello?name=a").header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    world.send(request()).await;
+    assert_eq!(world.spans(), []);
+    world.is_trusted = true;
+    world.send(request().header("x-forwarded-for", "203.0.113.9")).await;
+    let spans = world.spans();
+    let [span] = &spans[..] else { panic!("one span: {spans:?}") };
+    assert_eq!((span.name.as_str(), span.kind, &span.status), ("GET /hello", SpanKind::Server, &SpanStatus::Ok));
+    assert_eq!(span.parent.map(|parent| parent.to_string()).as_deref(), Some("b7ad6b7169203331"));
+    assert_eq!(span.component, Some("hello".into()));
+    for (key, value) in [
+        ("http.request.method", "GET"),
+        ("http.route", "/hello"),
+        ("http.response.status_code", "200"),
+        ("http.response.body.size", "5"),
+        ("url.path", "/hello"),
+        ("url.scheme", "http"),
+        ("client.address", "203.0.113.9"),
+    ] {
+        assert_eq!(span.attribute(key).map(ToString::to_string).as_deref(), Some(value), "{key}");
+    }
+    let requests = requests.lock().expect("no test panics with it");
+    let passed_on = |(_, headers): &(http::Uri, HeaderMap)| headers["traceparent"].to_str().expect("text").to_owned();
+    let [first, second] = [&requests[0], &requests[1]].map(passed_on);
+    assert!(first.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && first.ends_with("-00"), "{first}");
+    assert_eq!(second, format!("00-0af7651916cd43dd8448eb211c80319c-{}-01", span.id));
+}
+
+#[tokio::test]
+async fn a_failed_request_is_recorded_with_its_reason() {
+    let failing = target_with("failing", FakeResponse::Failure(FailureKind::Failed));
+    let hello = target_with("hello", FakeResponse::Text("hello"));
+    let world = World::new([("/failing", failing), ("/hello", hello)]);
+    world.send(get("/failing")).await;
+    let spans = world.spans();
+    let [span] = &spans[..] else { panic!("one span: {spans:?}") };
+    assert!(span.status.is_failed());
+    assert_eq!(span.attribute("http.response.status_code"), Some(&500_u64.into()));
+    // The client does not read the response.
+    drop(world.begin(get("/hello"), "").await);
+    let spans = world.spans();
+    let [span] = &spans[..] else { panic!("one span: {spans:?}") };
+    assert!(span.status.reason().is_some_and(|reason| reason.as_str().contains("before the whole response was sent")));
+    assert_eq!(span.attribute("http.response.body.size"), Some(&0_u64.into()));
+    // No route, so no span.
+    assert_eq!(world.send(get("/other")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.spans(), []);
 }

@@ -117,9 +117,10 @@ impl Candidate<'_> {
         folder: &Path,
         folders: CandidateFolders,
     ) -> Result<(), CandidateError> {
-        let LaunchSpec { package, place, log, access } = self.spec;
+        let LaunchSpec { package, place, log, access, tracer } = self.spec;
         let place = place.for_candidate(folder, folders);
-        let spec = LaunchSpec { package: package.clone(), place, log: log.clone(), access: access.clone() };
+        let (log, access, tracer) = (log.clone(), access.clone(), tracer.clone());
+        let spec = LaunchSpec { package: package.clone(), place, log, access, tracer };
         self.copy_snapshot(node, folder).await.map_err(CandidateError::Preparation)?;
         if folders == CandidateFolders::Copied {
             let (place, package) = (spec.place.clone(), package.clone());

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isomer_telemetry::SpanTemplate;
 use isomer_wire::call::CallResult;
 use isomer_wire::{Call, CallError, CallFailure, Callee, FunctionKey};
 use tokio::sync::oneshot;
@@ -24,6 +25,8 @@ use wasmtime::{AsContext as _, StoreContextMut};
 use crate::failure::CallTrap;
 use crate::guest::{CallableGroups, GroupFunction, Guest, PendingResult, RequestScope, TimeLimit};
 use crate::pool::OutOfMemory;
+use crate::seam::SeamFunction;
+use crate::spans::CallSpan;
 
 /// The interface that stubs import.
 pub(crate) const INTERFACE: &str = "isomer:link/wire@1.0.0";
@@ -38,8 +41,8 @@ pub struct SeamStub {
 
 /// The callee and the settings for the calls of one function.
 pub struct SeamTarget {
-    /// The caller, the callee and the function, for logs: `checkout → payment, boutique:shop/payment.charge`.
-    pub seam: Arc<str>,
+    /// The caller, the callee and the function, for logs and spans.
+    pub seam: Arc<SeamFunction>,
     /// Whether a failed call returns a value of the function's error type. If false, the caller traps.
     pub catches: bool,
     /// Whether a call may be repeated if its result was lost.
@@ -79,7 +82,23 @@ enum CallErrorValue {
     Refused,
 }
 
+/// A target with the template for the spans of its calls.
+struct LinkedTarget {
+    target: SeamTarget,
+    span: Arc<SpanTemplate>,
+}
+
 type ResultValue = (Result<Vec<u8>, CallErrorValue>,);
+
+impl LinkedTarget {
+    fn new(target: SeamTarget) -> Self {
+        let mode = match &target.callee {
+            SeamCallee::Local(_) => "isolated",
+            SeamCallee::Remote { .. } => "remote",
+        };
+        Self { span: Arc::new(target.seam.caller_span(mode)), target }
+    }
+}
 
 /// Defines the interface `isomer:link/wire` for one component. `stub` is the number of the component's stub in its
 /// group.
@@ -88,13 +107,13 @@ pub(crate) fn link<G: CallableGroups>(
     stub: usize,
     targets: Vec<SeamTarget>,
 ) -> wasmtime::Result<()> {
-    let targets: Arc<[SeamTarget]> = targets.into();
+    let targets: Arc<[LinkedTarget]> = targets.into_iter().map(LinkedTarget::new).collect();
     let calls = targets.clone();
     instance.func_wrap_async("call", move |store, (function, image): (u32, WasmList<u8>)| {
         let targets = calls.clone();
         Box::new(async move {
             let target = target(&targets, function)?;
-            into_caller_value(target, call::<G>(store, target, image).await)
+            into_caller_value(&target.target, call::<G>(store, target, image).await)
         })
     })?;
     let begins = targets.clone();
@@ -108,10 +127,10 @@ pub(crate) fn link<G: CallableGroups>(
         let position = call_results.iter().position(|it| (it.stub, it.ticket) == (stub, ticket));
         let position = position.ok_or_else(|| wasmtime::format_err!("no result is pending under ticket {ticket}"))?;
         let pending = call_results.swap_remove(position);
-        into_caller_value(&takes[pending.function], pending.result)
+        into_caller_value(&takes[pending.function].target, pending.result)
     })?;
     instance.func_wrap("refuse", move |_, (function,): (u32,)| -> wasmtime::Result<()> {
-        let seam = target(&targets, function)?.seam.clone();
+        let seam = target(&targets, function)?.target.seam.clone();
         let reason = "the reply is not an image of the function's result".to_owned();
         let failure = CallFailure::Lost { error: CallError::Refused, reason, not_run: false };
         Err(CallTrap { seam, failure }.into())
@@ -120,7 +139,7 @@ pub(crate) fn link<G: CallableGroups>(
 
 /// Returns the target of the function with the number `function`. Stubs are generated from the same list as `targets`,
 /// so every number has a target.
-fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget> {
+fn target(targets: &[LinkedTarget], function: u32) -> wasmtime::Result<&LinkedTarget> {
     let found = usize::try_from(function).ok().and_then(|function| targets.get(function));
     found.ok_or_else(|| wasmtime::format_err!("the stub has no function {function}"))
 }
@@ -130,7 +149,7 @@ fn into_caller_value(target: &SeamTarget, result: CallResult) -> wasmtime::Resul
     match result {
         Ok(image) => Ok((Ok(image),)),
         Err(CallFailure::Lost { error, reason, .. }) if target.catches => {
-            isomer_telemetry::debug!(seam = &*target.seam, %reason, "a failed call is passed to its caller as a value");
+            isomer_telemetry::debug!(seam = %target.seam, %reason, "a failed call is passed to its caller as a value");
             Ok((Err(match error {
                 CallError::Unreachable => CallErrorValue::Unreachable,
                 CallError::Deadline => CallErrorValue::Deadline,
@@ -160,13 +179,32 @@ fn until(guest: &Guest, target: &SeamTarget) -> (TimeLimit, bool) {
 
 async fn call<G: CallableGroups>(
     mut store: StoreContextMut<'_, Guest>,
-    target: &SeamTarget,
+    target: &LinkedTarget,
     image: WasmList<u8>,
 ) -> CallResult {
     let guest = store.data_mut();
     let Some(scope) = guest.scope() else { return Err(no_request()) };
+    let mut span = CallSpan::begin(guest.current_span(), &target.span);
+    let target = &target.target;
     let (until, timed) = until(guest, target);
     guest.waits_for = Some(target.seam.clone());
+    let scope = scope.within(span.context());
+    span.set_argument_bytes(image.len());
+    let result = make_call::<G>(&mut store, target, scope, (until, timed), image).await;
+    store.data_mut().waits_for = None;
+    span.end(&result);
+    result
+}
+
+/// Makes a synchronous call with the scope `scope`, and charges the caller for the result. `timed` is whether the call
+/// must end before the caller's own deadline.
+async fn make_call<G: CallableGroups>(
+    store: &mut StoreContextMut<'_, Guest>,
+    target: &SeamTarget,
+    scope: RequestScope,
+    (until, timed): (TimeLimit, bool),
+    image: WasmList<u8>,
+) -> CallResult {
     let result = match &target.callee {
         SeamCallee::Local(function) => {
             let image = image.as_le_slice(store.as_context());
@@ -187,9 +225,8 @@ async fn call<G: CallableGroups>(
             }
         }
     };
-    let guest = store.data_mut();
-    guest.waits_for = None;
     let result = result?;
+    let guest = store.data_mut();
     let memory = guest.charge_call(result.len()).map_err(no_memory_for_result)?;
     guest.end_call(memory);
     Ok(result)
@@ -199,16 +236,25 @@ async fn begin<G: CallableGroups>(
     accessor: &Accessor<Guest>,
     stub: usize,
     ticket: u32,
-    targets: &[SeamTarget],
+    targets: &[LinkedTarget],
     function: u32,
     image: Vec<u8>,
 ) -> wasmtime::Result<()> {
-    let target = target(targets, function)?;
+    let LinkedTarget { target, span: template } = target(targets, function)?;
     let entered = accessor.with(|mut store| {
         let guest = store.data_mut();
         let scope = guest.scope().ok_or_else(no_request)?;
         let (until, timed) = until(guest, target);
-        let permit = guest.in_flight_calls.enter(&target.seam, image.len(), guest.account())?;
+        let mut span = CallSpan::begin(guest.current_span(), template);
+        let scope = scope.within(span.context());
+        span.set_argument_bytes(image.len());
+        let permit = match guest.in_flight_calls.enter(&target.seam, image.len(), guest.account()) {
+            Ok(permit) => permit,
+            Err(failure) => {
+                span.fail(&failure);
+                return Err(failure);
+            }
+        };
         let (mut sender, receiver) = oneshot::channel();
         let (destination, idempotent) = (target.callee.clone(), target.idempotent);
         guest.in_flight_calls.push(Box::pin(async move {
@@ -229,6 +275,7 @@ async fn begin<G: CallableGroups>(
                 // The caller has cancelled the call.
                 () = sender.closed() => return,
             };
+            span.end(&result);
             let _ = sender.send(result);
         }));
         Ok((permit, receiver))
@@ -272,7 +319,7 @@ fn no_request() -> CallFailure {
 }
 
 async fn call_local<G: CallableGroups>(
-    scope: Arc<RequestScope>,
+    scope: RequestScope,
     function: GroupFunction,
     until: TimeLimit,
     image: &[u8],

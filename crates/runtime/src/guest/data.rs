@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isomer_telemetry::{EventSink, StandardStream};
+use isomer_telemetry::{EventSink, SpanContext, StandardStream, TraceId};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -31,6 +31,7 @@ use crate::folders::open_files::OpenFile;
 use crate::folders::{FolderStorage, GrantedFolder, OpenDirectoryError};
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::{Account, HostMemory, OutOfMemory};
+use crate::seam::SeamFunction;
 
 /// The part of the maximum number of handles that an instance may still hold at the end of a request, as a divisor: a
 /// half. An instance that holds more is not used again. Otherwise, if a guest leaks a handle with each request, a later
@@ -69,7 +70,7 @@ pub struct Guest {
     /// The results of asynchronous calls across seams that have returned, until the guest takes them.
     pub(crate) call_results: CallResults,
     /// The seam of the synchronous call that the guest currently waits for.
-    pub(crate) waits_for: Option<Arc<str>>,
+    pub(crate) waits_for: Option<Arc<SeamFunction>>,
     /// The permits of the files and folders that the guest has open, by the number of the handle.
     files: HashMap<u32, OpenFile>,
     /// The granted directories of each owner that has requested them. They stay open until the wasmtime store is
@@ -233,13 +234,19 @@ impl Guest {
     }
 
     /// Returns the scope of the current request; `None` between requests.
-    pub(crate) fn scope(&self) -> Option<Arc<RequestScope>> {
+    pub(crate) fn scope(&self) -> Option<RequestScope> {
         self.hooks.scope.clone()
     }
 
-    /// Returns the `traceparent` of the current request, if it has one.
-    pub(crate) fn traceparent(&self) -> Option<&str> {
-        self.hooks.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()).and_then(|value| value.to_str().ok())
+    /// Returns the span that causes what the guest does now, which is the parent of the spans of host functions; `None`
+    /// between requests.
+    pub fn current_span(&self) -> Option<&SpanContext> {
+        self.hooks.current_span()
+    }
+
+    /// Returns the trace of the current request, if it has one.
+    pub(crate) fn trace_id(&self) -> Option<TraceId> {
+        self.current_span().map(|span| span.trace().trace_id)
     }
 
     pub(crate) fn sink(&self) -> &dyn EventSink {
@@ -247,8 +254,8 @@ impl Guest {
     }
 
     /// Makes the request of `scope` the current request, with the time limit `until`.
-    pub(crate) fn begin_request(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
-        self.request.set(scope.id);
+    pub(crate) fn begin_request(&mut self, scope: RequestScope, until: TimeLimit) {
+        self.request.set(scope.id());
         self.limiter.forget_refusals();
         self.until = Some(until);
         self.signals = None;
@@ -289,7 +296,7 @@ impl Guest {
 
     /// Returns the seam of the synchronous call that the guest waits for. If there is none, returns the seam of the
     /// guest's oldest asynchronous call in flight, or `None` if no call is in flight.
-    pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
+    pub(crate) fn waits_for(&self) -> Option<Arc<SeamFunction>> {
         self.waits_for.clone().or_else(|| self.in_flight_calls.oldest())
     }
 

@@ -19,6 +19,7 @@ use isomer_wire::CallFailure;
 use isomer_wire::image::IMAGE_BYTES_MAX;
 
 use crate::pool::{Account, HostMemory, OutOfMemory};
+use crate::seam::SeamFunction;
 
 /// The maximum number of calls that one instance may have in flight.
 pub(crate) const CALLS_MAX: usize = 1024;
@@ -39,7 +40,7 @@ struct CallState {
     /// The futures of calls that have not been polled yet.
     new: Vec<BoxFuture<'static, ()>>,
     /// The number and the seam of each call in flight, the oldest first.
-    in_flight: Vec<(u64, Arc<str>)>,
+    in_flight: Vec<(u64, Arc<SeamFunction>)>,
     next: u64,
     bytes: usize,
 }
@@ -56,7 +57,7 @@ impl InFlightCalls {
     /// memory left.
     pub(crate) fn enter(
         self: &Arc<Self>,
-        seam: &Arc<str>,
+        seam: &Arc<SeamFunction>,
         bytes: usize,
         account: &Arc<Account>,
     ) -> Result<CallPermit, CallFailure> {
@@ -89,7 +90,7 @@ impl InFlightCalls {
     }
 
     /// Returns the seam of the oldest call in flight.
-    pub(crate) fn oldest(&self) -> Option<Arc<str>> {
+    pub(crate) fn oldest(&self) -> Option<Arc<SeamFunction>> {
         self.state().in_flight.first().map(|(_, seam)| seam.clone())
     }
 
@@ -210,7 +211,9 @@ mod tests {
     #[test]
     fn permits_are_limited_and_released() {
         let calls = Arc::new(InFlightCalls::default());
-        let (seam, account) = (Arc::<str>::from("a → b"), Account::unlimited());
+        let [caller, callee, interface, function] = ["a", "b", "test:calls/b", "f"].map(Arc::from);
+        let seam = Arc::new(SeamFunction { caller, callee, interface, function });
+        let account = Account::unlimited();
         let mut permits = (0..CALLS_MAX).map(|_| calls.enter(&seam, 1, &account).unwrap()).collect::<Vec<_>>();
         assert!(matches!(calls.enter(&seam, 1, &account), Err(CallFailure::Lost { not_run: true, .. })));
         assert!(permits[0].set_result(BYTES_MAX).is_err());
@@ -218,7 +221,7 @@ mod tests {
         permits.pop();
         assert!(calls.enter(&seam, 2, &account).is_err());
         assert!(calls.enter(&seam, 1, &account).is_ok());
-        assert_eq!(calls.oldest().as_deref(), Some("a → b"));
+        assert_eq!(calls.oldest(), Some(seam));
         drop(permits);
         assert_eq!((calls.oldest(), calls.state().bytes), (None, 0));
         assert_eq!(account.used().host_bytes, 0);

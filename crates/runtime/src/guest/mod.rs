@@ -9,7 +9,7 @@
 //! | `scope`, `signals` | the current request: its identity, its deadline, its response |
 //! | `in_flight_calls`, `call_results` | calls across seams, from their start until the guest takes their results |
 //! | [`output`], [`denials`] | what guests print, and which accesses they were denied |
-//! | `outbound_hooks` | outgoing HTTP requests, as wasmtime's implementation sends them |
+//! | `outbound_hooks`, `outbound_span` | outgoing HTTP requests, as wasmtime's implementation sends them; their spans |
 
 mod call_results;
 mod data;
@@ -19,6 +19,7 @@ mod host_credit;
 pub(crate) mod in_flight_calls;
 mod memory_limiter;
 mod outbound_hooks;
+mod outbound_span;
 pub mod output;
 pub(crate) mod scope;
 pub(crate) mod signals;

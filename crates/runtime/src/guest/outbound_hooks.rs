@@ -3,10 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use http::HeaderName;
+use isomer_telemetry::SpanContext;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
 };
 
+use super::outbound_span::OutboundSpan;
 use super::scope::RequestScope;
 use super::template::GroupTemplate;
 
@@ -29,7 +31,14 @@ pub(crate) struct OutboundHooks {
     /// the request resets it.
     pub(crate) current: usize,
     /// The scope of the current request; `None` between requests.
-    pub(crate) scope: Option<Arc<RequestScope>>,
+    pub(crate) scope: Option<RequestScope>,
+}
+
+impl OutboundHooks {
+    /// Returns the span that causes what the guest does now.
+    pub(crate) fn current_span(&self) -> Option<&SpanContext> {
+        self.scope.as_ref()?.span()
+    }
 }
 
 /// wasmtime's list of forbidden header names, created once. wasmtime's default implementation creates the list again
@@ -69,12 +78,12 @@ impl WasiHttpHooks for OutboundHooks {
             > + Send,
     > {
         let owner = std::mem::replace(&mut self.current, NO_OWNER);
-        let Some(outbound) = self.template.owners.get(owner).and_then(|owner| owner.outbound.as_ref()) else {
+        let owner = self.template.owners.get(owner);
+        let Some((component, outbound)) = owner.and_then(|owner| Some((&owner.component, owner.outbound.as_ref()?)))
+        else {
             return Box::new(async { Err(HttpError::HttpRequestDenied) });
         };
-        if let Some(traceparent) = self.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()) {
-            request.headers_mut().entry("traceparent").or_insert_with(|| traceparent.clone());
-        }
+        let span = self.current_span().map(|current| OutboundSpan::begin(current, component, &mut request));
         let Ok(memory) = self.template.account.charge_host_memory(OUTBOUND_EXCHANGE_BYTES) else {
             return Box::new(async {
                 Err(HttpError::InternalError(Some("the tenant's memory is used up".to_owned())))
@@ -82,10 +91,19 @@ impl WasiHttpHooks for OutboundHooks {
         };
         let sent = outbound.send(request, options, Some(&self.template.denials));
         Box::new(async move {
-            let (response, io) = sent.await?;
+            let mut span = span;
+            let sent = sent.await;
+            if let Some(span) = &mut span {
+                span.set_head(&sent);
+            }
+            let (response, io) = sent?;
             let io = async move {
                 let _memory = memory;
-                io.await
+                let ended = io.await;
+                if let Some(span) = span {
+                    span.end(&ended);
+                }
+                ended
             };
             Ok((response, Box::new(io) as Box<dyn Future<Output = Result<(), HttpError>> + Send>))
         })

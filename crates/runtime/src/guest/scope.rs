@@ -6,9 +6,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
 use isomer_ids::PlanDigest;
-use isomer_telemetry::RequestId;
+use isomer_telemetry::{RequestId, SpanContext, TraceContext, Tracer};
 use isomer_transport::{InFlight, InFlightGuard};
 use isomer_wire::{CallContext, CallFailure};
 
@@ -38,7 +37,7 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     fn call(
         &self,
         function: GroupFunction,
-        scope: Arc<RequestScope>,
+        scope: RequestScope,
         until: TimeLimit,
         image: &[u8],
     ) -> impl Future<Output = Result<Vec<u8>, CallFailure>> + Send
@@ -46,16 +45,21 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
         Self: Sized;
 }
 
-/// The scope of a request. All wasmtime stores that work for one request share one scope.
-#[derive(Debug, Default)]
+/// The scope of a request: what all wasmtime stores that work for one request share, and the span that causes the work
+/// of one of them. Cheap to clone. The default is the scope of an instance that starts.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct RequestScope {
-    /// The id of the request; `None` while an instance starts, and if one wasmtime store serves several requests at the
-    /// same time.
-    pub(crate) id: Option<RequestId>,
-    pub(crate) traceparent: Option<HeaderValue>,
+    request: Option<Arc<ScopedRequest>>,
+    span: Option<SpanContext>,
+}
+
+#[derive(Debug)]
+struct ScopedRequest {
+    /// The id of the request; `None` if one wasmtime store serves several requests at the same time.
+    id: Option<RequestId>,
     /// The groups that receive the request's calls across seams. The scope keeps them alive, so a request stays in one
     /// revision until it ends.
-    pub(crate) groups: Option<GroupsInUse>,
+    groups: GroupsInUse,
 }
 
 /// The time limit for the work of one wasmtime store for a request or a call.
@@ -98,28 +102,55 @@ impl Deref for GroupsInUse {
 }
 
 impl RequestScope {
-    /// Returns the scope for a call from another process.
-    pub(crate) fn of_call(context: &CallContext, groups: GroupsInUse) -> Self {
-        Self {
-            id: RequestId::from_raw(context.request),
-            traceparent: context.traceparent.as_deref().and_then(|text| HeaderValue::from_str(text).ok()),
-            groups: Some(groups),
-        }
+    /// Returns the scope of the request `id`, whose first span is `span`.
+    pub(crate) fn new(id: Option<RequestId>, span: Option<SpanContext>, groups: GroupsInUse) -> Self {
+        Self { request: Some(Arc::new(ScopedRequest { id, groups })), span }
+    }
+
+    /// Returns the scope for a call from another process. `tracer` records the spans of the call in this process.
+    ///
+    /// The sampled flag of the call is honoured, because only processes of the same app can send calls.
+    pub(crate) fn of_call(context: &CallContext, groups: GroupsInUse, tracer: &Tracer) -> Self {
+        let id = RequestId::from_raw(context.request);
+        let trace = context.traceparent.as_ref().and_then(|text| TraceContext::parse(text.as_bytes()));
+        let span = trace.map(|trace| match id {
+            Some(id) => tracer.continue_call(trace, id),
+            None => SpanContext::unrecorded(trace),
+        });
+        Self::new(id, span, groups)
+    }
+
+    /// Returns the id of the request; `None` while an instance starts, and if one wasmtime store serves several
+    /// requests at the same time.
+    pub(crate) fn id(&self) -> Option<RequestId> {
+        self.request.as_ref()?.id
+    }
+
+    /// Returns the span that causes the work; `None` while an instance starts.
+    pub(crate) fn span(&self) -> Option<&SpanContext> {
+        self.span.as_ref()
+    }
+
+    /// Returns the scope for work that `span` causes for the same request.
+    #[must_use]
+    pub(crate) fn within(&self, span: Option<&SpanContext>) -> Self {
+        Self { request: self.request.clone(), span: span.or(self.span.as_ref()).cloned() }
     }
 
     /// Returns the context that is sent with a call to another process.
     pub(crate) fn context(&self, deadline: Instant) -> CallContext {
+        let traceparent = self.span.as_ref().map(|span| span.trace().to_traceparent());
         CallContext {
             deadline,
-            request: self.id.unwrap_or_else(RequestId::random).get(),
-            traceparent: self.traceparent.as_ref().and_then(|value| Some(value.to_str().ok()?.into())),
-            plan: self.groups.as_ref().map(|groups| groups.plan()).unwrap_or_default(),
+            request: self.id().unwrap_or_else(RequestId::random).get(),
+            traceparent: traceparent.and_then(|text| Some(std::str::from_utf8(&text).ok()?.into())),
+            plan: self.request.as_ref().map(|request| request.groups.plan()).unwrap_or_default(),
         }
     }
 
     /// Returns the groups that receive calls across seams, if their type is `G`.
     pub(crate) fn groups<G: CallableGroups>(&self) -> Option<&G> {
-        let groups: &dyn Any = &**self.groups.as_ref()?;
+        let groups: &dyn Any = &*self.request.as_ref()?.groups;
         groups.downcast_ref()
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use isomer_telemetry::SpanTemplate;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance as Linked, Lift, TypedFunc};
 
@@ -12,6 +13,7 @@ use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::p3::bindings::http::types as types3;
 
 use crate::guest::Guest;
+use crate::seam::callee_span;
 
 /// The skeleton of one component: the functions of the component that are called from outside of its group.
 #[derive(Debug, Clone)]
@@ -20,8 +22,19 @@ pub struct Skeleton {
     pub component: Arc<str>,
     /// The name of the export that implements `isomer:link/dispatch`.
     pub export: String,
-    /// For each function, whether it is an `async func`, indexed by the number of the function.
-    pub functions: Vec<bool>,
+    /// The functions, indexed by their numbers.
+    pub functions: Vec<ExportedFunction>,
+}
+
+/// A function of a skeleton.
+#[derive(Debug, Clone)]
+pub struct ExportedFunction {
+    /// The interface of the function, without its version.
+    pub interface: Arc<str>,
+    /// The name of the function.
+    pub function: Arc<str>,
+    /// Whether the function is an `async func`.
+    pub is_async: bool,
 }
 
 /// The `refusal` of `isomer:link/dispatch` as a component model value.
@@ -79,6 +92,8 @@ pub(crate) struct SkeletonFunction {
     pub(super) skeleton: usize,
     pub(super) number: u32,
     pub(super) is_async: bool,
+    /// The template for the spans of calls of the function.
+    pub(crate) span: Arc<SpanTemplate>,
 }
 
 impl DispatchExport {
@@ -101,11 +116,12 @@ impl DispatchExport {
 pub(crate) fn skeleton_functions(skeletons: &[Skeleton]) -> Vec<SkeletonFunction> {
     let mut skeleton_functions = Vec::new();
     for (position, skeleton) in skeletons.iter().enumerate() {
-        skeleton_functions.extend(skeleton.functions.iter().zip(0..).map(|(&is_async, number)| SkeletonFunction {
+        skeleton_functions.extend(skeleton.functions.iter().zip(0..).map(|(function, number)| SkeletonFunction {
             component: skeleton.component.clone(),
             skeleton: position,
             number,
-            is_async,
+            is_async: function.is_async,
+            span: Arc::new(callee_span(&skeleton.component, &function.interface, &function.function)),
         }));
     }
     skeleton_functions

@@ -64,7 +64,7 @@ impl Instance {
     }
 
     /// Starts a request or call with the scope `scope` and the time limit `until` in the instance.
-    pub(crate) fn begin(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
+    pub(crate) fn begin(&mut self, scope: RequestScope, until: TimeLimit) {
         self.served += 1;
         self.store.set_epoch_deadline(1);
         self.store.data_mut().begin_request(scope, until);
@@ -111,7 +111,7 @@ impl Instance {
     pub(crate) async fn call(
         &mut self,
         entry: &SkeletonFunction,
-        scope: Arc<RequestScope>,
+        scope: RequestScope,
         until: TimeLimit,
         image: &[u8],
     ) -> Result<Result<Vec<u8>, CallFailure>, Failure> {

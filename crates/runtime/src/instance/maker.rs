@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use isomer_display::{excerpt, size};
+use isomer_telemetry::{SpanContext, SpanTemplate};
 use wasmtime::component::InstancePre;
 use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
 
@@ -12,11 +13,12 @@ use super::live::Instance;
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::{Failure, RefusedBy};
-use crate::guest::{GroupTemplate, Guest, TimeLimit, tasks};
+use crate::guest::{GroupTemplate, Guest, RequestScope, TimeLimit, tasks};
 use crate::lanes;
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::idle::{IdlePool, IdleSince};
-use crate::pool::{RoomLimit, Slots};
+use crate::pool::{RoomLimit, RoomReservation, Slots};
+use crate::spans::{CANCELLED, record_wait};
 
 /// Creates instances of one group.
 pub(crate) struct InstanceMaker {
@@ -35,6 +37,8 @@ pub(crate) struct InstanceMaker {
     pub(crate) memory_bytes: usize,
     /// The host memory in bytes that an instance takes whatever its guest does.
     pub(crate) host_bytes: usize,
+    /// The template for the spans in which instances are created.
+    pub(crate) span: Arc<SpanTemplate>,
 }
 
 /// The maximum number of bytes that the host copies out of a guest for one call of a host function. Strings, lists and
@@ -56,8 +60,20 @@ impl InstanceMaker {
         self.engine.room().is_wanted(self.slots, &self.template.account)
     }
 
-    pub(crate) async fn make(&self, deadline: Instant) -> Result<Instance, Failure> {
-        let room = self.engine.room().reserve(self.slots, &self.template.account, deadline).await?;
+    /// Creates an instance, as soon as the engine's pool has room for it. Records spans of both that `current` causes.
+    pub(crate) async fn make(&self, deadline: Instant, current: Option<&SpanContext>) -> Result<Instance, Failure> {
+        let room =
+            record_wait(current, self.engine.room().reserve(self.slots, &self.template.account, deadline)).await?;
+        let span = current.map(|current| current.begin_from(&self.span).fails_unless_ended(CANCELLED));
+        let made = self.make_in(room, deadline).await;
+        if let Some(mut span) = span {
+            span.fail_if(&made);
+            span.end();
+        }
+        made
+    }
+
+    async fn make_in(&self, room: RoomReservation, deadline: Instant) -> Result<Instance, Failure> {
         let host = self.template.account.charge_host_memory(self.host_bytes)?;
         let engine = self.pre.engine();
         let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes, host));
@@ -67,7 +83,7 @@ impl InstanceMaker {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(on_epoch);
         let allowed = deadline.saturating_duration_since(Instant::now());
-        store.data_mut().begin_request(Arc::default(), TimeLimit { deadline, allowed });
+        store.data_mut().begin_request(RequestScope::default(), TimeLimit { deadline, allowed });
         let made = tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await;
         let instance = match made {
             Ok(Ok(instance)) => instance,

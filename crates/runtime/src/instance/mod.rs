@@ -4,10 +4,10 @@ mod exports;
 mod live;
 mod maker;
 
-pub use exports::Skeleton;
 pub(crate) use exports::{
     DispatchExport, HandleFunctionP2, HandleFunctionP3, HandlerFunction, HandlerIndex, SkeletonFunction,
     skeleton_functions,
 };
+pub use exports::{ExportedFunction, Skeleton};
 pub(crate) use live::Instance;
 pub(crate) use maker::InstanceMaker;

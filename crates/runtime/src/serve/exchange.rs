@@ -65,10 +65,8 @@ pub(super) async fn serve(
     exchange: Exchange,
 ) -> Result<(), ()> {
     let Exchange { head, ended, signals } = exchange;
-    let GuestRequest { http, id, deadline, allowed, handler, component, .. } = request;
-    let traceparent = http.headers().get("traceparent").cloned();
-    let scope = RequestScope { id: Some(id), traceparent, groups: Some(groups) };
-    instance.begin(Arc::new(scope), TimeLimit { deadline, allowed });
+    let GuestRequest { http, id, span, deadline, allowed, handler, component, .. } = request;
+    instance.begin(RequestScope::new(Some(id), Some(span), groups), TimeLimit { deadline, allowed });
     instance.store.data_mut().follow(signals.clone());
     let function = instance.handlers[handler].clone();
     let over = {

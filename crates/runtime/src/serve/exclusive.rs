@@ -8,6 +8,7 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use isomer_telemetry::{Event, RequestId};
 use isomer_wire::CallFailure;
+use isomer_wire::call::CallResult;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
@@ -20,6 +21,7 @@ use crate::guest::{GroupsInUse, RequestScope, ResponseSignals, TimeLimit};
 use crate::instance::{Instance, InstanceMaker, SkeletonFunction};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
+use crate::spans::CallSpan;
 
 pub(crate) struct ExclusiveInstances {
     maker: Arc<InstanceMaker>,
@@ -41,12 +43,12 @@ impl ExclusiveInstances {
 
     /// Creates one instance and adds it to the pool.
     pub(crate) async fn warm_up(&self, deadline: Instant) -> Result<(), Failure> {
-        let (permit, idle) = self.pool.take(deadline).await?;
+        let (permit, idle) = self.pool.take(deadline, None).await?;
         let instance = match idle {
             Some(instance) => instance,
             None => {
                 let maker = self.maker.clone();
-                MeteredFuture::new(self.account(), Box::pin(async move { maker.make(deadline).await })).await?
+                MeteredFuture::new(self.account(), Box::pin(async move { maker.make(deadline, None).await })).await?
             }
         };
         self.pool.give_back(permit, instance);
@@ -62,7 +64,7 @@ impl ExclusiveInstances {
         groups: GroupsInUse,
         request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
-        let (permit, idle) = self.pool.take(request.deadline).await?;
+        let (permit, idle) = self.pool.take(request.deadline, Some(&request.span)).await?;
         let unread = request.http.method() == http::Method::HEAD;
         let (head_sender, mut head) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
@@ -73,7 +75,7 @@ impl ExclusiveInstances {
         let run: BoxFuture<'static, ()> = Box::pin(async move {
             let made = match idle {
                 Some(instance) => Ok(instance),
-                None => self.maker.make(request.deadline).await,
+                None => self.maker.make(request.deadline, Some(&request.span)).await,
             };
             match made {
                 Ok(mut instance) => {
@@ -119,29 +121,52 @@ impl ExclusiveInstances {
     pub(crate) async fn call(
         self: &Arc<Self>,
         function: usize,
-        scope: Arc<RequestScope>,
+        scope: RequestScope,
         until: TimeLimit,
         image: &[u8],
-    ) -> Result<Vec<u8>, CallFailure> {
+    ) -> CallResult {
         let Some(function) = self.skeleton_functions.get(function) else {
             return Err(CallFailure::refused("the called group has no function with this number"));
         };
-        let id = scope.id;
+        let mut span = CallSpan::begin(scope.span(), &function.span);
+        let scope = scope.within(span.context());
+        let (result, used) = match self.call_in_instance(function, scope, until, image, &mut span).await {
+            Ok((result, permit, instance)) => (result, Some((permit, instance))),
+            Err(failure) => (Err(failure), None),
+        };
+        span.end(&result);
+        if let Some((permit, instance)) = used {
+            self.finish(permit, instance, function, until).await;
+        }
+        result
+    }
+
+    /// Makes a call. Also returns the instance, unless the call has failed in the instance.
+    async fn call_in_instance(
+        &self,
+        function: &SkeletonFunction,
+        scope: RequestScope,
+        until: TimeLimit,
+        image: &[u8],
+        span: &mut CallSpan,
+    ) -> Result<(CallResult, InstancePermit, Instance), CallFailure> {
+        let id = scope.id();
         let failed = |failure: Failure| {
             self.report_failed_call(&function.component, id, &failure);
             failure.to_call_failure()
         };
-        let (permit, idle) = self.pool.take(until.deadline).await.map_err(|failure| failure.to_call_failure())?;
+        let taken = self.pool.take(until.deadline, scope.span()).await;
+        let (permit, idle) = taken.map_err(|failure| failure.to_call_failure())?;
         let mut instance = match idle {
             Some(instance) => instance,
-            // Boxed because this path is rare, and its large future would otherwise be part of every call's future.
-            None => Box::pin(self.maker.make(until.deadline)).await.map_err(failed)?,
+            None => {
+                span.set_cold();
+                // Boxed because this path is rare, and its large future would otherwise be part of every call's future.
+                Box::pin(self.maker.make(until.deadline, scope.span())).await.map_err(failed)?
+            }
         };
         match instance.call(function, scope, until, image).await {
-            Ok(result) => {
-                self.finish(permit, instance, function, until).await;
-                result
-            }
+            Ok(result) => Ok((result, permit, instance)),
             Err(failure) => {
                 instance.store.data_mut().end_request();
                 Err(failed(failure))
@@ -200,7 +225,7 @@ impl ExclusiveInstances {
         error: &wasmtime::Error,
         until: TimeLimit,
     ) {
-        let id = instance.store.data().scope().and_then(|scope| scope.id);
+        let id = instance.store.data().scope().and_then(|scope| scope.id());
         let failure = instance.failure(error, until.allowed);
         instance.store.data_mut().end_request();
         self.report_failed_call(&function.component, id, &failure);

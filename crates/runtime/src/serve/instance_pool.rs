@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use isomer_telemetry::SpanContext;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::waiting::WaitingRequest;
@@ -17,6 +18,7 @@ use crate::clock::now;
 use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::pool::idle::{Eviction, IdlePool, IdleSince, oldest_kept};
+use crate::spans::record_wait;
 
 /// The limits of an instance pool.
 #[derive(Debug, Clone, Copy)]
@@ -102,14 +104,18 @@ impl<I: PooledInstance> InstancePool<I> {
     }
 
     /// Acquires a permit, and takes an idle instance if there is one. Waits for a permit until `deadline` at the
-    /// latest.
+    /// latest. Records the time that it waits, if any, as a span that `current` causes.
     ///
     /// # Errors
     /// If all instances are busy and no instance became free in time, or if too many requests are already waiting.
-    pub(crate) async fn take(&self, deadline: Instant) -> Result<(InstancePermit, Option<I>), Failure> {
+    pub(crate) async fn take(
+        &self,
+        deadline: Instant,
+        current: Option<&SpanContext>,
+    ) -> Result<(InstancePermit, Option<I>), Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => self.wait(deadline).await?,
+            Err(_) => record_wait(current, self.wait(deadline)).await?,
         };
         Ok((InstancePermit { _permit: permit }, self.pop_idle()))
     }
@@ -260,7 +266,7 @@ mod tests {
     }
 
     fn take(pool: &InstancePool<FakeInstance>) -> (InstancePermit, Option<FakeInstance>) {
-        pool.take(later()).now_or_never().expect("a permit is free").unwrap()
+        pool.take(later(), None).now_or_never().expect("a permit is free").unwrap()
     }
 
     #[test]
@@ -300,14 +306,14 @@ mod tests {
         runtime.block_on(async {
             let pool = pool(1);
             let (permit, _) = take(&pool);
-            let mut waiting = Box::pin(pool.take(later()));
+            let mut waiting = Box::pin(pool.take(later(), None));
             assert!(waiting.as_mut().now_or_never().is_none());
-            let refused = pool.take(later()).await.map(|_| ());
+            let refused = pool.take(later(), None).await.map(|_| ());
             assert!(matches!(refused, Err(Failure::Overloaded { instances: 1, waiting: 1 })), "{refused:?}");
             pool.give_back(permit, named("a"));
             assert_eq!(waiting.await.unwrap().1, Some(named("a")));
             let (_permit, _) = take(&pool);
-            let late = pool.take(Instant::now()).await.map(|_| ());
+            let late = pool.take(Instant::now(), None).await.map(|_| ());
             assert!(matches!(late, Err(Failure::Overloaded { waiting: 0, .. })), "{late:?}");
         });
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_telemetry::RequestId;
+use isomer_telemetry::{RequestId, SpanContext};
 use wasmtime_wasi_http::WasiBody;
 
 use crate::guest::{TimeLimit, fields_bytes};
@@ -14,6 +14,9 @@ pub struct GuestRequest {
     pub http: http::Request<WasiBody>,
     /// The id of the request, which identifies it in logs.
     pub id: RequestId,
+    /// The span of the request, which is the parent of all spans of its guest. The field `traceparent` of `http` has the
+    /// same content.
+    pub span: SpanContext,
     /// The time at which the request fails if it has not finished.
     pub deadline: Instant,
     /// The time from the request's arrival to `deadline`, for messages.

@@ -99,9 +99,9 @@ impl<P: Send> SharedInstance<P> {
     pub(super) async fn run(mut self, first: Job<P>) -> mpsc::Receiver<Job<P>> {
         // The runtime cannot tell for which request the guest makes a call. So the call belongs to no request, and its
         // time is limited only by the seam's own time limit.
-        let scope = RequestScope { groups: Some(first.groups.clone()), ..RequestScope::default() };
+        let scope = RequestScope::new(None, None, first.groups.clone());
         let until = TimeLimit { deadline: Instant::now() + NO_DEADLINE, allowed: NO_DEADLINE };
-        self.instance.store.data_mut().begin_request(Arc::new(scope), until);
+        self.instance.store.data_mut().begin_request(scope, until);
         let outcome = self.serve(first).await;
         self.inbox.close();
         self.instance.store.data_mut().end_request();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use isomer_telemetry::SpanContext;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::body::{RemainingWork, ResponseBody};
@@ -23,6 +24,7 @@ use crate::instance::{Instance, InstanceMaker};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
 use crate::pool::idle::{Eviction, IdlePool, IdleSince, oldest_kept};
+use crate::spans::record_wait;
 
 /// The pool of one group's instances that each serve several requests at the same time.
 pub(crate) struct SharedInstances {
@@ -102,7 +104,7 @@ impl SharedInstances {
         groups: GroupsInUse,
         request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
-        let permit = self.permit().await?;
+        let permit = self.permit(&request.span).await?;
         let unread = request.http.method() == http::Method::HEAD;
         let (head_sender, head) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
@@ -126,7 +128,7 @@ impl SharedInstances {
         }
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+    async fn permit(&self, span: &SpanContext) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Ok(permit);
         }
@@ -135,10 +137,13 @@ impl SharedInstances {
         if waiting.earlier() >= self.limits.waiting_max {
             return Err(overloaded());
         }
-        match tokio::time::timeout(self.limits.wait_max, self.permits.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(overloaded()),
-        }
+        record_wait(Some(span), async {
+            match tokio::time::timeout(self.limits.wait_max, self.permits.clone().acquire_owned()).await {
+                Ok(Ok(permit)) => Ok(permit),
+                Ok(Err(_)) | Err(_) => Err(overloaded()),
+            }
+        })
+        .await
     }
 
     /// Returns a worker with room for one more request, and counts the request. Starts a worker if no worker has room.
@@ -182,7 +187,7 @@ impl SharedInstances {
     /// that have not started to other workers.
     async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Job<RequestPermit>>, usage: Arc<InstanceUsage>) {
         let Some(first) = inbox.recv().await else { return };
-        let (_permit, instance) = match self.make(first.request.deadline).await {
+        let (_permit, instance) = match self.make(first.request.deadline, &first.request.span).await {
             Ok(made) => made,
             Err(failure) => {
                 let _ = first.head.send(Err(failure));
@@ -198,12 +203,12 @@ impl SharedInstances {
     }
 
     /// Creates an instance. The returned permit must be dropped after the instance.
-    async fn make(&self, deadline: Instant) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
+    async fn make(&self, deadline: Instant, span: &SpanContext) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
         let permit = tokio::time::timeout(self.limits.wait_max, self.instance_permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
             return Err(Failure::Overloaded { instances: self.limits.instances_max, waiting: 0 });
         };
-        Ok((permit, self.maker.make(deadline).await?))
+        Ok((permit, self.maker.make(deadline, Some(span)).await?))
     }
 
     fn account(&self) -> &Arc<Account> {

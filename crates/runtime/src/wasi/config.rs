@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower};
 
 /// The names of the interface, without a version.
@@ -34,14 +35,23 @@ pub fn implements(interface: &str) -> bool {
     interface.split_once('@').is_some_and(|(path, version)| INTERFACES.contains(&path) && VERSIONS.contains(&version))
 }
 
-/// Defines the functions of the interface, which look up names in `values`.
+/// Defines the functions of the interface, which look up names in `values`. Calls `on_read` for each read with the name,
+/// or without a name if all values are read.
 ///
 /// # Errors
 /// If the linker refuses a definition.
-pub fn define<T: 'static>(instance: &mut LinkerInstance<'_, T>, values: &Values) -> wasmtime::Result<()> {
-    let (one, all) = (values.clone(), values.clone());
-    instance.func_wrap("get", move |_, (key,): (String,)| Ok((Ok::<_, Error>(one.get(&key).cloned()),)))?;
-    instance.func_wrap("get-all", move |_, ()| {
+pub fn define<T: 'static>(
+    instance: &mut LinkerInstance<'_, T>,
+    values: &Values,
+    on_read: impl Fn(&T, Option<&str>) + Clone + Send + Sync + 'static,
+) -> wasmtime::Result<()> {
+    let (one, all, on_read_all) = (values.clone(), values.clone(), on_read.clone());
+    instance.func_wrap("get", move |store: StoreContextMut<'_, T>, (key,): (String,)| {
+        on_read(store.data(), Some(&key));
+        Ok((Ok::<_, Error>(one.get(&key).cloned()),))
+    })?;
+    instance.func_wrap("get-all", move |store: StoreContextMut<'_, T>, ()| {
+        on_read_all(store.data(), None);
         let pairs: Vec<_> = all.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         Ok((Ok::<_, Error>(pairs),))
     })
@@ -51,7 +61,7 @@ pub fn define<T: 'static>(instance: &mut LinkerInstance<'_, T>, values: &Values)
 pub(crate) fn define_all<T: 'static>(linker: &mut Linker<T>, values: &Values) -> wasmtime::Result<()> {
     for interface in INTERFACES {
         for version in VERSIONS {
-            define(&mut linker.instance(&format!("{interface}@{version}"))?, values)?;
+            define(&mut linker.instance(&format!("{interface}@{version}"))?, values, |_, _| {})?;
         }
     }
     Ok(())

@@ -107,22 +107,22 @@ impl Provider for DeterministicClockAndRandom {
             let (component, calls) = (component.clone(), self.calls.clone());
             instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, (length,): (u64,)| {
                 let trace = trace(store.data());
-                let call = called(&calls, trace, &component);
-                Ok((random(trace, &component, call, length.min(BYTES_MAX)),))
+                let call = called(&calls, &trace, &component);
+                Ok((random(&trace, &component, call, length.min(BYTES_MAX)),))
             })
         };
         let number = |name: &'static str, instance: &mut LinkerInstance<'_, Guest>| {
             let (component, calls) = (component.clone(), self.calls.clone());
             instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, ()| {
                 let trace = trace(store.data());
-                let call = called(&calls, trace, &component);
-                Ok((numbers(trace, &component, call).0,))
+                let call = called(&calls, &trace, &component);
+                Ok((numbers(&trace, &component, call).0,))
             })
         };
         match interface.split('@').next().unwrap_or_default() {
             "wasi:clocks/wall-clock" => {
                 instance.func_wrap("now", |store: StoreContextMut<'_, Guest>, ()| {
-                    let (seconds, nanoseconds) = now(trace(store.data()));
+                    let (seconds, nanoseconds) = now(&trace(store.data()));
                     Ok((Datetime { seconds, nanoseconds },))
                 })?;
                 instance.func_wrap("resolution", |_: StoreContextMut<'_, Guest>, ()| {
@@ -131,7 +131,7 @@ impl Provider for DeterministicClockAndRandom {
             }
             "wasi:clocks/system-clock" => {
                 instance.func_wrap("now", |store: StoreContextMut<'_, Guest>, ()| {
-                    let (seconds, nanoseconds) = now(trace(store.data()));
+                    let (seconds, nanoseconds) = now(&trace(store.data()));
                     Ok((Instant { seconds: i64::try_from(seconds).unwrap_or(i64::MAX), nanoseconds },))
                 })?;
                 instance.func_wrap("get-resolution", |_: StoreContextMut<'_, Guest>, ()| Ok((1_u64,)))
@@ -148,7 +148,7 @@ impl Provider for DeterministicClockAndRandom {
             _ => ["insecure-seed", "get-insecure-seed"].into_iter().try_for_each(|name| {
                 let component = component.clone();
                 instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, ()| {
-                    Ok((numbers(trace(store.data()), &component, SEED),))
+                    Ok((numbers(&trace(store.data()), &component, SEED),))
                 })
             }),
         }
@@ -158,10 +158,10 @@ impl Provider for DeterministicClockAndRandom {
 /// The call number for seeds. No other call has this number.
 const SEED: u64 = u64::MAX;
 
-/// Returns the trace of the guest's current request: the second part of `00-TRACE-PARENT-FLAGS`. The parent is not
-/// used, because it changes with each hop.
-fn trace(guest: &Guest) -> &str {
-    guest.traceparent().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
+/// Returns the trace of the guest's current request as hexadecimal digits. The span is not used, because it changes with
+/// each hop.
+fn trace(guest: &Guest) -> String {
+    guest.trace_id().map(|trace| trace.to_string()).unwrap_or_default()
 }
 
 fn called(calls: &Mutex<Calls>, trace: &str, component: &str) -> u64 {

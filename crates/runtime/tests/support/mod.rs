@@ -19,7 +19,7 @@ use isomer_runtime::{
     Account, AccountLimits, Failure, Graph, Group, GroupHandle, GroupSettings, GuestRequest, HttpHandlerExport, Import,
     InterfaceOwner,
 };
-use isomer_telemetry::{DiscardEvents, RequestId};
+use isomer_telemetry::{DiscardEvents, RequestId, SpanContext, TraceContext, Tracer};
 use wasmtime::component::Component;
 
 /// An engine whose slot counters are checked. When it is dropped, the test fails if the pool was ever full although the
@@ -175,7 +175,7 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
     let handlers = [HttpHandlerExport { interface: export.clone(), export }];
     let imports = [interface("wasi:http/types@0.2.6")];
     let group = Group::new(engine, &code, &imports, &handlers, &[], settings)?;
-    Ok(Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0))
+    Ok(Graph::new(isomer_ids::PlanDigest::default(), vec![group], Tracer::default()).group(0))
 }
 
 /// Returns a group whose guest is a core module with the definitions `fields`.
@@ -192,6 +192,7 @@ pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Fa
     let request = GuestRequest {
         http: http::Request::builder().uri("http://guest.test/").body(body).unwrap(),
         id: RequestId::from_raw(1).unwrap(),
+        span: SpanContext::unrecorded(TraceContext::start(RequestId::random().into())),
         deadline: Instant::now() + allowed,
         allowed,
         stream_allowed: allowed,

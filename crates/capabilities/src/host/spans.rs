@@ -1,0 +1,144 @@
+//! The spans of capability operations. They contain the names of stores, configuration values and secrets, and the
+//! texts of SQL statements. They never contain keys or values of stores, parameters of statements, or secrets.
+
+use std::sync::{Arc, OnceLock};
+
+use isomer_runtime::Guest;
+use isomer_telemetry::{ActiveSpan, SPAN_TEXT_BYTES_MAX, SpanKind, SpanTemplate, semantics};
+
+use crate::kv::KvError;
+use crate::sql::SqlError;
+
+/// The properties of all spans of one operation, such as reading a key from a key-value store.
+pub(super) struct OperationSpan {
+    name: &'static str,
+    system: &'static str,
+    operation: &'static str,
+    template: OnceLock<Arc<SpanTemplate>>,
+}
+
+/// An operation that a guest has started, with its span, if spans are recorded.
+pub(super) struct Operation(Option<ActiveSpan>);
+
+/// The error of an operation, as spans describe it: without any data of the guest.
+pub(super) trait OperationError {
+    /// Returns the kind of the error.
+    fn kind(&self) -> &'static str;
+}
+
+impl OperationSpan {
+    /// Returns the properties of `operation` on a store of the database system `system`.
+    pub(super) const fn new(name: &'static str, system: &'static str, operation: &'static str) -> Self {
+        Self { name, system, operation, template: OnceLock::new() }
+    }
+
+    fn template(&self) -> &Arc<SpanTemplate> {
+        self.template.get_or_init(|| {
+            let template = SpanTemplate::new(self.name, SpanKind::Client);
+            let template = template.with(semantics::DB_SYSTEM, self.system);
+            Arc::new(template.with(semantics::DB_OPERATION, self.operation))
+        })
+    }
+}
+
+impl Operation {
+    /// Starts an operation of `guest` on the store that `subject` describes.
+    pub(super) fn begin(guest: &Guest, span: &OperationSpan, subject: &Arc<SpanTemplate>) -> Self {
+        Self(guest.current_span().map(|current| {
+            current.begin_from(span.template()).on(subject).fails_unless_ended("the operation was cancelled")
+        }))
+    }
+
+    /// Adds the text of an SQL statement.
+    pub(super) fn set_query(&mut self, statement: &str) {
+        if let Some(span) = self.0.as_mut().filter(|span| span.is_recording()) {
+            // Cut before it is copied, because a statement may be long.
+            let end = statement.floor_char_boundary(SPAN_TEXT_BYTES_MAX);
+            span.set(semantics::DB_QUERY, statement[..end].to_owned());
+        }
+    }
+
+    /// Runs the operation to its end.
+    pub(super) async fn run<T, E: OperationError>(self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let result = work.await;
+        self.end(result.as_ref().map(drop));
+        result
+    }
+
+    /// Runs a query to its end. `count` returns the number of rows in its result.
+    pub(super) async fn run_query<T, E: OperationError>(
+        mut self,
+        query: impl Future<Output = Result<T, E>>,
+        count: impl FnOnce(&T) -> usize,
+    ) -> Result<T, E> {
+        let result = query.await;
+        if let (Some(span), Ok(rows)) = (&mut self.0, &result) {
+            span.set(semantics::DB_ROWS, count(rows));
+        }
+        self.end(result.as_ref().map(drop));
+        result
+    }
+
+    fn end<E: OperationError>(self, result: Result<(), &E>) {
+        let Some(mut span) = self.0 else { return };
+        if let Err(error) = result {
+            span.set(semantics::ERROR_TYPE, error.kind());
+            span.fail(error.kind());
+        }
+        span.end();
+    }
+}
+
+impl OperationError for KvError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "invalid store name",
+            Self::KeyTooLong { .. } => "key too long",
+            Self::ValueTooLong { .. } => "value too long",
+            Self::BatchTooLong { .. } | Self::BatchTooLarge { .. } => "batch too large",
+            Self::NotANumber { .. } => "not a number",
+            Self::Overflow { .. } => "overflow",
+            Self::CursorExpired { .. } => "cursor expired",
+            Self::Overloaded => "overloaded",
+            Self::Quota { .. } => "storage quota",
+            Self::Memory { .. } => "memory quota",
+            Self::DiskFull => "disk full",
+            Self::Storage { .. } => "storage failure",
+        }
+    }
+}
+
+impl OperationError for SqlError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Statement(_) => "invalid statement",
+            Self::Parameters(_) => "invalid parameters",
+            Self::Constraint(_) => "constraint",
+            Self::Timeout => "timeout",
+            Self::TooLarge(_) => "too large",
+            Self::Overloaded => "overloaded",
+            Self::Quota { .. } => "storage quota",
+            Self::DiskFull => "disk full",
+            Self::Memory { .. } => "memory quota",
+            Self::Cpu => "cpu quota",
+            Self::Store(_) => "storage failure",
+        }
+    }
+}
+
+/// Records that `guest` has read the resource `name`. `key` is the key of the attribute for the name.
+pub(super) fn record_read(
+    guest: &Guest,
+    template: &Arc<SpanTemplate>,
+    name: Option<(&'static str, &str)>,
+    is_denied: bool,
+) {
+    let Some(current) = guest.current_span().filter(|current| current.is_recording()) else { return };
+    let mut span = current.begin_from(template);
+    if let Some((key, name)) = name {
+        span.set(key, name[..name.floor_char_boundary(SPAN_TEXT_BYTES_MAX)].to_owned());
+    }
+    if is_denied {
+        span.fail("access denied");
+    }
+}

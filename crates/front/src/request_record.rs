@@ -1,0 +1,45 @@
+//! What is recorded about a request: its access-log line and its span.
+
+use crate::access_log::AccessLine;
+use crate::request_span::RequestSpan;
+
+/// The records of a request in progress. They are completed when this value is dropped.
+#[derive(Default)]
+pub(crate) struct RequestRecord {
+    /// The access-log line; `None` if access logging is off.
+    pub(crate) access: Option<Box<AccessLine>>,
+    /// The span; `None` if the request has no route.
+    pub(crate) span: Option<Box<RequestSpan>>,
+}
+
+impl RequestRecord {
+    /// Records the status of the response.
+    pub(crate) fn set_status(&mut self, status: u16) {
+        if let Some(line) = &mut self.access {
+            line.record().status = status;
+        }
+        if let Some(span) = &mut self.span {
+            span.set_status(status);
+        }
+    }
+
+    /// Counts bytes of the response's body that were passed to the connection.
+    pub(crate) fn add_body_bytes(&mut self, bytes: usize) {
+        if let Some(line) = &mut self.access {
+            line.record().body_bytes += bytes as u64;
+        }
+        if let Some(span) = &mut self.span {
+            span.add_body_bytes(bytes as u64);
+        }
+    }
+
+    /// Records that the client did not get the whole response.
+    pub(crate) fn set_cut_off(&mut self, why: String) {
+        if let Some(span) = &mut self.span {
+            span.fail(why.clone());
+        }
+        if let Some(line) = &mut self.access {
+            line.record().cut_off = Some(why);
+        }
+    }
+}
