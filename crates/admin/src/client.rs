@@ -13,7 +13,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use isomer_api::{
     ApiProblem, AppInfo, CreatedToken, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, Release,
-    RevisionInfo, RollbackRequest, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest, routes,
+    ReshapeRequest, RevisionInfo, RollbackRequest, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest,
+    routes,
 };
 use isomer_ids::{AppName, Digest, TenantName, TokenName};
 
@@ -208,6 +209,16 @@ impl Client {
         swap: &SwapRequest,
     ) -> Result<DeployReport, ClientError> {
         self.json(Method::POST, of_app(routes::SWAP, tenant, app), swap).await
+    }
+
+    /// Runs an app in another shape.
+    pub async fn reshape(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        reshape: &ReshapeRequest,
+    ) -> Result<DeployReport, ClientError> {
+        self.json(Method::POST, of_app(routes::RESHAPE, tenant, app), reshape).await
     }
 
     /// Stops serving an app. Requests in flight still finish.

@@ -107,6 +107,8 @@ pub enum RevisionOperation {
     Swap,
     /// An earlier revision was put into service again (`isomer rollback`).
     Rollback,
+    /// The previous revision was put into service in another shape (`isomer reshape`).
+    Reshape,
 }
 
 /// The holder of the token with which an operation was requested.

@@ -225,6 +225,18 @@ pub struct SwapRequest {
     pub message: Option<DeployMessage>,
 }
 
+/// The request to run the revision that serves requests in another shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReshapeRequest {
+    /// The name of the shape: `monolith`, or a shape of the manifest. All groups of the shape run in the
+    /// node's process.
+    pub shape: String,
+    /// The message that `isomer revisions` shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<DeployMessage>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,8 +36,8 @@ pub use app::{
     StoreSnapshot,
 };
 pub use deploy::{
-    DeployMessage, DeployReport, MissingParts, PartPath, Release, ReleasePart, RollbackRequest, StoreChange,
-    SwapRequest,
+    DeployMessage, DeployReport, MissingParts, PartPath, Release, ReleasePart, ReshapeRequest, RollbackRequest,
+    StoreChange, SwapRequest,
 };
 pub use metrics::{ExemplarReport, MetricKind, MetricReport, MetricsQuery, MetricsReport, SeriesReport};
 pub use problem::{ApiProblem, ProblemKind};

@@ -35,6 +35,8 @@ pub const DEPLOY: &str = "/v1/tenants/{tenant}/apps/{app}/deploy";
 pub const ROLLBACK: &str = "/v1/tenants/{tenant}/apps/{app}/rollback";
 /// `POST` a [`SwapRequest`](crate::SwapRequest); returns [`DeployReport`](crate::DeployReport).
 pub const SWAP: &str = "/v1/tenants/{tenant}/apps/{app}/swap";
+/// `POST` a [`ReshapeRequest`](crate::ReshapeRequest); returns [`DeployReport`](crate::DeployReport).
+pub const RESHAPE: &str = "/v1/tenants/{tenant}/apps/{app}/reshape";
 /// `POST`; returns [`AppInfo`](crate::AppInfo).
 pub const STOP: &str = "/v1/tenants/{tenant}/apps/{app}/stop";
 /// `POST`; returns [`AppInfo`](crate::AppInfo).

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::future::FutureExt as _;
 use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, UploadBody};
 use isomer_api::{
-    ApiProblem, AppInfo, DeployReport, LogQuery, MissingParts, NodeStatus, ProblemKind, Release, RevisionInfo,
-    RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo,
+    ApiProblem, AppInfo, DeployReport, LogQuery, MissingParts, NodeStatus, ProblemKind, Release, ReshapeRequest,
+    RevisionInfo, RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo,
 };
 use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenId, TokenName};
 
@@ -140,6 +140,16 @@ impl Admin for Node {
         swap: SwapRequest,
     ) -> AdminReply<DeployReport> {
         spawn_operation(async move { self.swap_components(caller, tenant, app, swap).await })
+    }
+
+    fn reshape(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        reshape: ReshapeRequest,
+    ) -> AdminReply<DeployReport> {
+        spawn_operation(async move { self.reshape_app(caller, tenant, app, reshape).await })
     }
 
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {

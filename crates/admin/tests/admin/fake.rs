@@ -9,8 +9,8 @@ use futures::stream::StreamExt as _;
 use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, NewTraces, UploadBody};
 use isomer_api::{
     Actor, ApiProblem, AppInfo, AppState, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, ProblemKind,
-    Quotas, Release, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest, SnapshotInfo,
-    StoreSnapshot, StoredToken, SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo, Trace,
+    Quotas, Release, ReleaseChanges, ReshapeRequest, RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest,
+    SnapshotInfo, StoreSnapshot, StoredToken, SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo, Trace,
     TraceOrderRequest, TracePage, TraceQuery, TraceSpan, TraceSummary, TraceValue,
 };
 use isomer_ids::{AppName, Digest, ReleaseDigest, SecretName, TenantName, TokenId, TokenName};
@@ -432,6 +432,16 @@ impl Admin for Fake {
     ) -> AdminReply<DeployReport> {
         let names = swap.components.into_keys().collect::<Vec<_>>().join(",");
         self.answer(format!("swap {tenant} {app} {names}"), deployed(3))
+    }
+
+    fn reshape(
+        self: Arc<Self>,
+        _: Caller,
+        tenant: TenantName,
+        app: AppName,
+        reshape: ReshapeRequest,
+    ) -> AdminReply<DeployReport> {
+        self.answer(format!("reshape {tenant} {app} {}", reshape.shape), deployed(3))
     }
 
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {

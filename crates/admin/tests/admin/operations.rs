@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::stream::StreamExt as _;
 use isomer_admin::ClientError;
 use isomer_api::{
-    AppState, LogQuery, ProblemKind, QuotaChange, Release, ReleasePart, RollbackRequest, SwapRequest, TenantChange,
-    TokenRequest, TokenRole,
+    AppState, LogQuery, ProblemKind, QuotaChange, Release, ReleasePart, ReshapeRequest, RollbackRequest, SwapRequest,
+    TenantChange, TokenRequest, TokenRole,
 };
 use isomer_ids::{AppName, Digest, TenantName};
 
@@ -76,6 +76,8 @@ async fn every_operation_reaches_the_node_and_returns_its_result() {
         .unwrap();
     let swap = SwapRequest { components: release().components, message: None };
     assert_eq!(client.swap(&acme, &shop, &swap).await.unwrap().revision, revision(3));
+    let reshape = ReshapeRequest { shape: "micro".to_owned(), message: None };
+    assert_eq!(client.reshape(&acme, &shop, &reshape).await.unwrap().revision, revision(3));
     assert_eq!(client.stop(&acme, &shop).await.unwrap().state, AppState::Stopped);
     assert_eq!(client.start(&acme, &shop).await.unwrap().state, AppState::Idle);
     client.remove(&acme, &shop, false).await.unwrap();
@@ -110,6 +112,7 @@ async fn every_operation_reaches_the_node_and_returns_its_result() {
             "rollback acme shop -",
             "rollback acme shop 040404040404",
             "swap acme shop front",
+            "reshape acme shop micro",
             "stop acme shop",
             "start acme shop",
             "remove acme shop false",

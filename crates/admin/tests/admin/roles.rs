@@ -29,7 +29,7 @@ fn rule_of(operation: &str) -> Who {
         "openapi" | "tenants" | "apps" => Who::Any(TokenRole::Read),
         "missing" | "put-blob" => Who::Any(TokenRole::Deploy),
         "tenant" | "app" | "revisions" | "logs" => Who::Tenant(TokenRole::Read),
-        "deploy" | "rollback" | "swap" | "stop" | "start" => Who::Tenant(TokenRole::Deploy),
+        "deploy" | "rollback" | "swap" | "reshape" | "stop" | "start" => Who::Tenant(TokenRole::Deploy),
         "set-secret" | "remove-secret" | "remove" | "tokens" | "create-token" | "revoke-token" => {
             Who::Tenant(TokenRole::Admin)
         }
@@ -45,6 +45,7 @@ fn body_of(operation: &str) -> String {
         "missing" | "deploy" => serde_json::to_string(&release()).unwrap(),
         "rollback" | "set-tenant" => "{}".to_owned(),
         "swap" => json!({ "components": release().components }).to_string(),
+        "reshape" => json!({ "shape": "micro" }).to_string(),
         "create-token" => json!({ "name": "mine", "role": "read" }).to_string(),
         "set-secret" => "hush".to_owned(),
         _ => String::new(),

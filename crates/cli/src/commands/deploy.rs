@@ -93,7 +93,7 @@ async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -
     }
 }
 
-/// Reports which revision the node serves now. Used by `deploy`, `rollback` and `swap`.
+/// Reports which revision the node serves now. Used by `deploy`, `rollback`, `swap` and `reshape`.
 pub(crate) fn report_deployed(
     deployed: &DeployReport,
     tenant: &TenantName,

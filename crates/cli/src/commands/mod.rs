@@ -15,6 +15,7 @@ pub(crate) mod new;
 pub(crate) mod node;
 pub(crate) mod plan;
 pub(crate) mod remove;
+pub(crate) mod reshape;
 pub(crate) mod revisions;
 pub(crate) mod rollback;
 pub(crate) mod run;

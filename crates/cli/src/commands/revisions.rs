@@ -52,6 +52,7 @@ fn origin_text(origin: &RevisionOrigin) -> String {
         RevisionOperation::Deploy => "deploy",
         RevisionOperation::Swap => "swap",
         RevisionOperation::Rollback => "rollback",
+        RevisionOperation::Reshape => "reshape",
     };
     match &origin.by {
         Actor::Node => how.to_owned(),

@@ -425,6 +425,13 @@ fn swap() {
 }
 
 #[test]
+fn reshape() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["reshape", "shop", "isolated"]));
+    assert_eq!(remote.asked(), ["reshape default shop isolated"]);
+}
+
+#[test]
 fn no_node() {
     let workspace = Workspace::new();
     workspace.write("token", "0".repeat(64));

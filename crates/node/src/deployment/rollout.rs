@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime};
 use isomer_admin::Caller;
 use isomer_api::deploy::DeployMessage;
 use isomer_api::{
-    ApiProblem, DeployReport, ProblemKind, Release, RevisionOperation, RevisionOrigin, RollbackRequest, StoreChange,
-    SwapRequest,
+    ApiProblem, DeployReport, ProblemKind, Release, ReshapeRequest, RevisionOperation, RevisionOrigin, RollbackRequest,
+    StoreChange, SwapRequest,
 };
 use isomer_apps::Package;
 use isomer_apps::tenancy::{LaunchSpec, StandbyRevision, TenancyError};
@@ -169,6 +169,36 @@ impl Node {
             caller,
             operation: RevisionOperation::Swap,
             message: swap.message,
+            tenant,
+            app,
+            release,
+            revision,
+            before: Some(before),
+            snapshot: None,
+            started_at,
+            app_lock,
+        })
+        .await
+    }
+
+    pub(crate) async fn reshape_app(
+        self: &Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        reshape: ReshapeRequest,
+    ) -> Result<DeployReport, ApiProblem> {
+        let started_at = Instant::now();
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
+        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
+        let mut release = self.release_of(&before.current().revision).await?;
+        release.shape = reshape.shape;
+        check_size(&release)?;
+        let revision = release::revision_of(&release);
+        self.attempt_rollout(Rollout {
+            caller,
+            operation: RevisionOperation::Reshape,
+            message: reshape.message,
             tenant,
             app,
             release,

@@ -15,6 +15,7 @@ mod migration;
 mod node;
 mod reconciliation;
 mod reports;
+mod reshape;
 mod sandbox;
 mod tokens;
 mod unknown_outcome;
