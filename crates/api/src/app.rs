@@ -91,6 +91,10 @@ pub struct RevisionOrigin {
     /// The message that the client sent with the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
+    /// The message with which the revision was first deployed; absent if it equals `message`, or if the first deployment
+    /// had no message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_message: Option<DeployMessage>,
     /// The differences from the previous revision; absent if there was no previous revision, or the differences cannot
     /// be determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-use isomer_api::{Quotas, RevisionOrigin};
+use isomer_api::{DeployMessage, Quotas, RevisionOrigin};
 use isomer_ids::{AppName, Digest, HostPattern, ReleaseDigest, TenantName};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,15 @@ impl App {
     #[must_use]
     pub fn current(&self) -> &Deployment {
         self.history.first().expect("a history is not empty")
+    }
+
+    /// Returns the message with which the revision was first deployed. The history contains only the last deployment of
+    /// each revision, so a later deployment keeps the message of the first one.
+    #[must_use]
+    pub fn first_message(&self, revision: &ReleaseDigest) -> Option<&DeployMessage> {
+        let deployment = self.history.iter().find(|deployment| deployment.revision == *revision)?;
+        let origin = deployment.origin.as_ref()?;
+        origin.first_message.as_ref().or(origin.message.as_ref())
     }
 }
 

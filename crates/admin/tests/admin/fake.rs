@@ -168,11 +168,15 @@ fn app_info(tenant: TenantName, name: AppName, state: AppState) -> AppInfo {
 /// Returns one of three origins of a revision: a swap, a deployment, or a deployment by an earlier version.
 fn origin(digit: u8) -> Option<RevisionOrigin> {
     let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [7; 8].into() };
-    let first = RevisionOrigin { how: RevisionOperation::Deploy, by: Actor::Node, message: None, changes: None };
+    let (how, message) = (RevisionOperation::Deploy, None);
+    let first = RevisionOrigin { how, by: Actor::Node, message, first_message: None, changes: None };
     let changes = ReleaseChanges { changed: vec!["front".to_owned()], files: 2, ..ReleaseChanges::default() };
     let message = Some("Show the cart's sum\n\n\u{202e}More of it".parse().unwrap());
     match digit {
-        1 => Some(RevisionOrigin { how: RevisionOperation::Swap, by, message, changes: Some(changes) }),
+        1 => {
+            let (how, first_message) = (RevisionOperation::Swap, Some("Add a cart".parse().unwrap()));
+            Some(RevisionOrigin { how, by, message, first_message, changes: Some(changes) })
+        }
         2 => Some(first),
         _ => None,
     }

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             serves.to_owned(),
             origin.map_or_else(String::new, origin_text),
             origin.map_or_else(String::new, changed),
-            origin.and_then(|origin| origin.message.as_ref()).map_or_else(String::new, first_line),
+            origin.map_or_else(String::new, messages),
             snapshot,
         ]
     };
@@ -82,6 +82,13 @@ fn changed(origin: &RevisionOrigin) -> String {
 
 /// The maximum number of characters of a message in the table. The output of `--json` contains the complete message.
 const MESSAGE_CHARS_MAX: usize = 60;
+
+/// Returns the message of the operation that put the revision into service, and that of the revision's first deployment.
+fn messages(origin: &RevisionOrigin) -> String {
+    let first = origin.first_message.as_ref().map(|first| format!("(first: {})", first_line(first)));
+    let both = origin.message.as_ref().map(first_line).into_iter().chain(first);
+    both.collect::<Vec<_>>().join(" ")
+}
 
 fn first_line(message: &DeployMessage) -> String {
     let line = message.as_str().lines().next().unwrap_or_default();

@@ -54,6 +54,7 @@ function Revision({ revision, onRollBack }) {
           ${current && html`<span class="badge">serving</span>`}
         </div>
         <div class="dim">${origin ? HOW[origin.how] : "Deployed"} <time title=${date(at)}>${ago(at)}</time>${by && ` with ${by}`} · version ${revision.version} · <code title=${revision.revision}>${short(revision.revision)}</code></div>
+        ${origin?.first_message && html`<div class="dim">First deployed with the message “${origin.first_message.split("\n")[0]}”</div>`}
         ${origin?.changes && html`<${Changes} changes=${origin.changes} />`}
         ${snapshot && html`<div class="dim">Snapshot of ${snapshot.stores.map((store) => `${store.store} (${bytes(store.bytes)})`).join(", ")}, ${ago(snapshot.taken_at * 1000)}</div>`}
       </div>

@@ -124,8 +124,7 @@ impl Node {
             false => None,
         };
         let release = self.release_of(&revision).await?;
-        let origin = before.history.iter().find(|one| one.revision == revision).and_then(|one| one.origin.as_ref());
-        let message = rollback.message.or_else(|| origin?.message.clone());
+        let message = rollback.message.or_else(|| before.first_message(&revision).cloned());
         self.attempt_rollout(Rollout {
             caller,
             operation: RevisionOperation::Rollback,
@@ -288,8 +287,10 @@ impl Node {
         };
         let changes = earlier.map(|earlier| changes::between(&earlier, &release));
         let sent: Vec<_> = parts(&release).map(|part| part.digest.clone()).collect();
+        let first_message = before.as_ref().and_then(|before| before.first_message(&revision));
+        let first_message = first_message.filter(|first| message.as_ref() != Some(*first)).cloned();
         let deployment = Deployment {
-            origin: Some(RevisionOrigin { how: operation, by: caller.actor(), message, changes }),
+            origin: Some(RevisionOrigin { how: operation, by: caller.actor(), message, first_message, changes }),
             revision: revision.clone(),
             version: package.version().to_string(),
             deployed_at: now_s,

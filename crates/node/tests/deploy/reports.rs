@@ -2,7 +2,9 @@
 //! of it is refused. Also tests of empty folders in a release.
 
 use isomer_admin::{Admin as _, AppApi as _, Caller};
-use isomer_api::{Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RollbackRequest, SwapRequest};
+use isomer_api::{
+    Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RevisionOrigin, RollbackRequest, SwapRequest,
+};
 
 use crate::migrating_app::refused;
 use crate::node::{TestNode, app, custom, keep, release, shop, tenant};
@@ -15,10 +17,10 @@ async fn revisions_list_changes_operation_actor_and_message() {
     let ((tenant, app), api) = (shop(), || node.node.clone());
     let mut one = release("one");
     one.release.message = Some("The first one".parse().unwrap());
-    let first = node.deploy(&one).await.unwrap();
+    let first = node.deploy(&one).await.unwrap().revision;
     let mut two = release("two").file("static/a", "text");
     two.release.message = Some("Another one".parse().unwrap());
-    node.deploy(&two).await.unwrap();
+    let second = node.deploy(&two).await.unwrap().revision;
     let mut other = custom("http-hello", "", "");
     let part = other.release.components.remove("it").unwrap();
     node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();
@@ -28,7 +30,7 @@ async fn revisions_list_changes_operation_actor_and_message() {
     api().put_blob(caller.clone(), part.digest.clone(), body).await.unwrap();
     let swap = SwapRequest { components: [("it".to_owned(), part)].into(), message: None };
     api().swap(caller, tenant.clone(), app.clone(), swap).await.unwrap();
-    let back = RollbackRequest { revision: Some(first.revision), ..RollbackRequest::default() };
+    let back = RollbackRequest { revision: Some(first.clone()), ..RollbackRequest::default() };
     api().rollback(Caller::Node, tenant.clone(), app.clone(), back).await.unwrap();
     let origins_of = async |node: &TestNode| {
         let revisions = node.node.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
@@ -48,6 +50,10 @@ async fn revisions_list_changes_operation_actor_and_message() {
         [Some("The first one"), None, Some("Another one")],
         "a rollback has the message of the first deployment"
     );
+    let firsts = |origins: &[RevisionOrigin]| -> Vec<_> {
+        origins.iter().map(|origin| origin.first_message.as_ref().map(|it| it.as_str().to_owned())).collect()
+    };
+    assert_eq!(firsts(&origins), [None, None, None], "the messages of the first deployments are shown already");
     let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [1; 8].into() };
     assert_eq!((&origins[0].by, &origins[1].by, &origins[2].by), (&Actor::Node, &by, &Actor::Node));
     let changes = |index: usize| origins[index].changes.clone().unwrap();
@@ -55,6 +61,21 @@ async fn revisions_list_changes_operation_actor_and_message() {
     assert_eq!((changes(2).changed.len(), changes(2).manifest, changes(2).files), (0, true, 1));
     let all = changes(0);
     assert_eq!((all.changed.len(), all.manifest, all.files), (1, true, 1), "the changes from the previous revision");
+    // A later deployment of a revision has its own message, and that of the first deployment is kept.
+    for (message, expected) in [(Some("Back again"), "Back again"), (None, "Another one")] {
+        for (revision, message) in [(&second, message), (&first, None)] {
+            let message = message.map(|text| text.parse().unwrap());
+            let back = RollbackRequest { revision: Some(revision.clone()), message, ..RollbackRequest::default() };
+            api().rollback(Caller::Node, tenant.clone(), app.clone(), back).await.unwrap();
+        }
+        let origins = origins_of(&node).await;
+        assert_eq!(origins[1].message.as_ref().map(|it| it.as_str()), Some(expected));
+        let first = (expected == "Back again").then(|| "Another one".to_owned());
+        assert_eq!(firsts(&origins), [None, first, None]);
+    }
+    node.deploy(&release("two").file("static/a", "text")).await.unwrap();
+    let origins = origins_of(&node).await;
+    assert_eq!((origins[0].message.as_ref(), firsts(&origins)[0].as_deref()), (None, Some("Another one")));
     keep(folder.path());
     node.stop().await;
     assert_eq!(origins_of(&TestNode::open(folder.path()).await).await, origins, "after a restart, too");
