@@ -82,10 +82,14 @@ fn leads_to(links: &[ResolvedImport], from: &ComponentName, to: &ComponentName) 
     false
 }
 
-/// Returns whether the interface is reserved for generated stubs and skeletons. This is true for all interfaces of
-/// `isomer:link` except `types`, which apps' own interfaces use.
+/// Returns whether the interface is reserved for generated code: stubs, skeletons and probes. This is true for all
+/// interfaces of `isomer:probe`, and for those of `isomer:link` except `types`, which apps' own interfaces use.
 fn is_reserved(id: &InterfaceId) -> bool {
-    id.package_name() == "isomer:link" && id.interface != "types"
+    match id.package_name().as_str() {
+        "isomer:link" => id.interface != "types",
+        "isomer:probe" => true,
+        _ => false,
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -360,7 +364,10 @@ impl<'a> Finder<'a> {
         Diagnostic::error(format!("component `{}` {what} `{id}`, which is reserved for the platform", self.name))
             .code("reserved-interface")
             .at(self.component.at.span, format!("{what} `{id}`"))
-            .hint("build the component without the interfaces of `isomer:link`, which only generated code may use")
+            .hint(format!(
+                "build the component without the interfaces of `{}`, which only generated code may use",
+                id.package_name()
+            ))
     }
 }
 

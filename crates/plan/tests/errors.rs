@@ -182,7 +182,7 @@ fn a_cycle_in_a_group_is_printed() {
 
 #[test]
 fn reserved_imports_and_exports() {
-    let mut odd = component(&["isomer:link/wire"], &["isomer:link/dispatch"]);
+    let mut odd = component(&["isomer:link/wire", "isomer:probe/probe@1.0.0"], &["isomer:link/dispatch"]);
     odd.world_imports = vec!["log".to_owned()];
     refused("reserved", &bare(&["odd"]), &[("odd", odd)]);
 }

@@ -1,10 +1,11 @@
 //! Composes the components of a group into one component.
 //!
-//! The components are nested unchanged, so backtraces still contain the names of their functions. Their imports are
-//! connected to exports of other components, to imports of the composition, or, for interfaces that contain only types,
-//! to the types themselves. This module makes no decision: the plan states which imports are shared and which belong to
-//! one component.
+//! The components are nested unchanged (in a probed composition, with additional functions), so backtraces still contain
+//! the names of their functions. Their imports are connected to exports of other components, to imports of the
+//! composition, or, for interfaces that contain only types, to the types themselves. This module makes no decision: the
+//! plan states which imports are shared and which belong to one component.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use isomer_ids::ComponentName;
@@ -12,6 +13,7 @@ use isomer_plan::{ImportBinding, InterfaceId, PlannedGroup};
 
 use crate::encoding;
 use crate::error::SeamError;
+use crate::generate::probe::PROBE;
 use crate::host_imports::HostImports;
 use crate::output::{Item, Output};
 use crate::plan::Components;
@@ -84,27 +86,49 @@ pub struct SkeletonExport {
 /// components, only an error about components that do not fit together can occur, and only if the components disagree
 /// about a type that handles refer to.
 pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
-    let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
     if let [only] = group.components.as_slice()
         && group.stubs.is_empty()
         && group.skeletons.is_empty()
     {
-        return Ok(single(group, only, bytes_of(only)?));
+        return Ok(single(group, only, bytes_of(components, only)?));
     }
-    let mut parts = Vec::with_capacity(group.components.len());
-    for name in &group.components {
-        let bytes = bytes_of(name)?;
+    compose_parts(group, &parts(group, components)?, vec![])
+}
+
+fn bytes_of<'a>(components: &'a Components, name: &ComponentName) -> Result<&'a [u8], SeamError> {
+    components.get(name).map(AsRef::as_ref).ok_or_else(|| SeamError::MissingComponent(name.clone()))
+}
+
+/// Reads the components of a group, in the group's order.
+pub(crate) fn parts<'a>(
+    group: &'a PlannedGroup,
+    components: &'a Components,
+) -> Result<Vec<ComposedPart<'a>>, SeamError> {
+    let part = |name: &'a ComponentName| {
+        let bytes = bytes_of(components, name)?;
         let world = reader::world(bytes)
             .map_err(|source| SeamError::Component { component: name.clone(), source: Box::new(source) })?;
-        parts.push(ComposedPart { name, bytes, world });
+        Ok(ComposedPart { name, bytes: Cow::Borrowed(bytes), world })
+    };
+    group.components.iter().map(part).collect()
+}
+
+/// Composes components, of which those in `probed` import the functions of the probes.
+pub(crate) fn compose_parts(
+    group: &PlannedGroup,
+    parts: &[ComposedPart<'_>],
+    probed: Vec<ComponentName>,
+) -> Result<Composition, SeamError> {
+    let (host, mut composer, mut imports) = import_from_host(group, parts)?;
+    if !probed.is_empty() {
+        imports.push(composer.import_probe(probed));
     }
-    let (host, mut composer, mut imports) = import_from_host(group, &parts)?;
-    for part in &parts {
+    for part in parts {
         imports.extend(composer.add_stub(group, part)?);
         composer.instantiate(group, part, &host)?;
     }
     let exports = composer.export_handlers(group);
-    let skeletons = composer.add_skeletons(group, &parts)?;
+    let skeletons = composer.add_skeletons(group, parts)?;
     let bytes = composer.output.finish();
     reader::validate(&bytes).map_err(|source| SeamError::Misfit { group: group.name.clone(), source })?;
     Ok(Composition { bytes, imports, exports, skeletons })
@@ -126,7 +150,8 @@ fn single(group: &PlannedGroup, component: &ComponentName, bytes: &[u8]) -> Comp
 
 pub(crate) struct ComposedPart<'a> {
     pub(crate) name: &'a ComponentName,
-    pub(crate) bytes: &'a [u8],
+    pub(crate) bytes: Cow<'a, [u8]>,
+    /// The imports and exports of the component without probes.
     pub(crate) world: World,
 }
 
@@ -202,6 +227,8 @@ pub(crate) struct Composer {
     host_types: HashMap<(String, String), u32>,
     /// The indices of nested components, by their bytes. Components with equal bytes are nested once.
     nested: HashMap<Vec<u8>, u32>,
+    /// The index of the imported functions of the probes, and the components that import them.
+    pub(crate) probe: Option<(u32, Vec<ComponentName>)>,
     /// The indices of the components' instances.
     instances: HashMap<ComponentName, u32>,
     /// The indices of the functions of each component's stub, by interface and function name.
@@ -236,10 +263,15 @@ impl Composer {
             };
             arguments.push((name, instance));
         }
-        let component = match self.nested.get(part.bytes) {
+        if let Some((probe, probed)) = &self.probe
+            && probed.contains(part.name)
+        {
+            arguments.push((PROBE, *probe));
+        }
+        let component = match self.nested.get(&*part.bytes) {
             Some(component) => *component,
             None => {
-                let component = self.output.nest(part.name.as_str(), part.bytes);
+                let component = self.output.nest(part.name.as_str(), &part.bytes);
                 self.nested.insert(part.bytes.to_vec(), component);
                 component
             }

@@ -4,7 +4,9 @@
 //! - [`component_type`] reads the bytes of a component and summarizes its interfaces for the plan;
 //! - [`plan()`] reads the types of an app's components and plans the app, without an engine;
 //! - [`compose`] composes the components of one of the plan's groups, and generates the stubs and skeletons that carry
-//!   calls out of the group and into it. The module `generate` explains how a call crosses a seam.
+//!   calls out of the group and into it. The module `generate` explains how a call crosses a seam;
+//! - [`compose_probed`] composes them so that calls over fused seams are reported to the host. The module `probes`
+//!   explains how.
 //!
 //! **Fusing never widens authority.** Inside a composition, the host cannot tell which component calls an import. So
 //! every interface that gives authority is imported once for each component, under a label, as a copy of the
@@ -26,12 +28,16 @@ mod generate;
 mod host_imports;
 mod output;
 mod plan;
+mod probed_composition;
+mod probes;
 mod reader;
 mod world;
 
 pub use composition::{Composition, HandlerExport, HostImport, ImportOwner, SkeletonExport, compose};
 pub use error::SeamError;
 pub use plan::{Components, PlanError, plan, plan_with};
+pub use probed_composition::{ProbedComposition, compose_probed};
+pub use probes::{ProbedFunction, UnprobedComponent};
 
 use isomer_plan::{ComponentType, PlannedSkeleton, PlannedStub};
 

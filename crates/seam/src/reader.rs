@@ -94,6 +94,11 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<(), BinaryReaderError> {
     Parser::new(0).parse_all(bytes).try_for_each(|payload| validator.payload(&payload?).map(drop))
 }
 
+/// Validates a component without its function bodies, and returns the types of its items.
+pub(crate) fn types(bytes: &[u8]) -> Result<Types, SeamError> {
+    Ok(surface(bytes)?.types)
+}
+
 fn surface(bytes: &[u8]) -> Result<Surface, SeamError> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let (mut imports, mut exports, mut depth) = (vec![], vec![], 0_usize);

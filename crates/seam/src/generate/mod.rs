@@ -23,6 +23,7 @@
 //! | [`types`] | the types that cross a seam: structure, layout, flattening |
 //! | [`function`] | a function that crosses a seam: the addresses of its arguments and its result |
 //! | [`part`] | the component around the core module |
+//! | [`probe`] | `isomer:probe`, as this crate's model of interfaces (see the module `probes`) |
 //! | [`mod@wire`] | `isomer:link`, as this crate's model of interfaces |
 //! | [`module`] | writing a core module |
 
@@ -30,8 +31,9 @@ mod arena;
 mod check;
 mod flat;
 mod function;
-mod module;
+pub(crate) mod module;
 mod part;
+pub(crate) mod probe;
 mod skeleton;
 mod stub;
 mod task;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub(crate) mod crossing;
+pub(crate) mod probed;
 pub(crate) mod shapes;
 
 use std::collections::BTreeMap;
