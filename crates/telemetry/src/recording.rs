@@ -8,15 +8,15 @@
 //! Most requests are not kept. So an ended span refers to its [`SpanTemplate`], and is converted to a [`Span`] with
 //! its name and its attributes only if it is kept.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::sampling::Sampler;
 use crate::span::{Span, TraceFragment, unix_ns};
 use crate::span_details::{self, SpanDetails};
 use crate::span_template::SpanTemplate;
-use crate::tracer::AppTracer;
-use crate::{RequestId, SpanId, TraceContext};
+use crate::{AppIdentity, RequestId, SpanId, TraceContext};
 
 /// The maximum number of spans of one request in one process.
 pub const SPANS_PER_REQUEST_MAX: usize = 1000;
@@ -28,6 +28,17 @@ const APP_BYTES_MAX: usize = 8 << 20;
 pub trait TraceSink: Send + Sync + 'static {
     /// Receives the spans of a request in this process.
     fn record(&self, fragment: TraceFragment);
+}
+
+/// The state that all recordings of an app share.
+pub(crate) struct AppTracer {
+    pub(crate) app: Option<AppIdentity>,
+    pub(crate) sampler: Sampler,
+    pub(crate) sink: Arc<dyn TraceSink>,
+    /// The size in bytes of all spans of requests that have not ended.
+    pub(crate) bytes: AtomicUsize,
+    /// The number of spans that were dropped since the start.
+    pub(crate) spans_dropped: AtomicU64,
 }
 
 /// Sets properties of a span that is kept.

@@ -6,24 +6,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::active_span::{ActiveSpan, SpanContext};
-use crate::recording::{Origin, Recording, TraceSink};
+use crate::recording::{AppTracer, Origin, Recording, TraceSink};
 use crate::sampling::{Sampler, SamplingPolicy, TraceOrder};
 use crate::{AppIdentity, RequestId, TraceContext};
 
 /// Starts the recordings of one app's requests. Cheap to clone. The default records nothing.
 #[derive(Clone, Default)]
 pub struct Tracer(Option<Arc<AppTracer>>);
-
-/// The state that all recordings of an app share.
-pub(crate) struct AppTracer {
-    pub(crate) app: Option<AppIdentity>,
-    pub(crate) sampler: Sampler,
-    pub(crate) sink: Arc<dyn TraceSink>,
-    /// The size in bytes of all spans of requests that have not ended.
-    pub(crate) bytes: AtomicUsize,
-    /// The number of spans that were dropped since the start.
-    pub(crate) spans_dropped: AtomicU64,
-}
 
 impl Tracer {
     /// Returns a tracer that passes traces to `sink`.

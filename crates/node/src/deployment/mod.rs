@@ -5,7 +5,8 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `rollout` | running a deployment, a rollback or a swap |
+//! | `rollout_requests` | the requests to deploy, roll back, swap components and change the shape |
+//! | `rollout` | the steps that all of these requests have in common |
 //! | `checks` | the checks of a release before it is compiled |
 //! | `charge` | the disk space that is charged to a tenant for a revision |
 //! | `candidate` | a new revision that is checked before it takes over |
@@ -19,4 +20,5 @@ mod checks;
 mod cleanup;
 mod health;
 mod rollout;
+mod rollout_requests;
 pub(crate) mod takeover;

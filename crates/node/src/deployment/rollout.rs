@@ -1,5 +1,5 @@
-//! Rollouts. A rollout brings a release into service: by a deployment, a rollback to an earlier revision, or a swap of
-//! components.
+//! Rollouts. A rollout brings a release into service: by a deployment, a rollback to an earlier revision, a swap of
+//! components, or a change of the shape.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,10 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use isomer_admin::Caller;
 use isomer_api::deploy::DeployMessage;
-use isomer_api::{
-    ApiProblem, DeployReport, ProblemKind, Release, ReshapeRequest, RevisionOperation, RevisionOrigin, RollbackRequest,
-    StoreChange, SwapRequest,
-};
+use isomer_api::{ApiProblem, DeployReport, ProblemKind, Release, RevisionOperation, RevisionOrigin, StoreChange};
 use isomer_apps::Package;
 use isomer_apps::tenancy::{LaunchSpec, StandbyRevision, TenancyError};
 use isomer_capabilities::sql::Schema;
@@ -20,7 +17,7 @@ use isomer_ids::{AppName, ReleaseDigest, StoreName, TenantName};
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
 use super::candidate::Candidate;
-use super::checks::{check_hosts, check_size, check_tree};
+use super::checks::{check_hosts, check_tree};
 use super::takeover::{self, Takeover};
 use crate::compiler::jobs::CompileReason;
 use crate::intents::ChangeTarget;
@@ -35,21 +32,21 @@ use crate::revisions::snapshots::Snapshot;
 use crate::steps::ChangeStep;
 
 /// A rollout in progress: the release to bring into service, and the request for it.
-struct Rollout {
-    caller: Caller,
-    operation: RevisionOperation,
-    message: Option<DeployMessage>,
-    tenant: TenantName,
-    app: AppName,
-    release: Release,
-    revision: ReleaseDigest,
+pub(super) struct Rollout {
+    pub(super) caller: Caller,
+    pub(super) operation: RevisionOperation,
+    pub(super) message: Option<DeployMessage>,
+    pub(super) tenant: TenantName,
+    pub(super) app: AppName,
+    pub(super) release: Release,
+    pub(super) revision: ReleaseDigest,
     /// The app as it was recorded before the rollout; `None` for a new app.
-    before: Option<Arc<App>>,
+    pub(super) before: Option<Arc<App>>,
     /// The snapshot to which the stores are to be restored; `None` if the current data stays and only migrations change
     /// it.
-    snapshot: Option<Snapshot>,
-    started_at: Instant,
-    app_lock: Arc<AppLock>,
+    pub(super) snapshot: Option<Snapshot>,
+    pub(super) started_at: Instant,
+    pub(super) app_lock: Arc<AppLock>,
 }
 
 /// The warnings that a client gets about a valid release.
@@ -67,151 +64,8 @@ type RevisionKey<'a> = (&'a TenantName, &'a AppName, &'a ReleaseDigest, &'a Arc<
 type PreparedPackage = (Arc<Package>, Contents, bool, Option<Vec<String>>);
 
 impl Node {
-    pub(crate) async fn deploy_release(
-        self: &Arc<Self>,
-        caller: Caller,
-        tenant: TenantName,
-        app: AppName,
-        mut release: Release,
-    ) -> Result<DeployReport, ApiProblem> {
-        let started_at = Instant::now();
-        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
-        check_size(&release)?;
-        let before = self.app_before(&tenant, &app)?;
-        let revision = release::revision_of(&release);
-        let (operation, message) = (RevisionOperation::Deploy, release.message.take());
-        self.attempt_rollout(Rollout {
-            caller,
-            operation,
-            message,
-            tenant,
-            app,
-            release,
-            revision,
-            before,
-            snapshot: None,
-            started_at,
-            app_lock,
-        })
-        .await
-    }
-
-    pub(crate) async fn roll_back(
-        self: &Arc<Self>,
-        caller: Caller,
-        tenant: TenantName,
-        app: AppName,
-        rollback: RollbackRequest,
-    ) -> Result<DeployReport, ApiProblem> {
-        let started_at = Instant::now();
-        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
-        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
-        let hint = format!("list the app's revisions: isomer revisions {app} --tenant {tenant}");
-        let revision = match rollback.revision {
-            Some(revision) if before.history.iter().any(|one| one.revision == revision) => revision,
-            Some(revision) => {
-                let known = format!("app `{app}` of tenant `{tenant}` has no revision `{}`", revision.short());
-                return Err(ApiProblem::new(ProblemKind::NotFound, known).hint(hint));
-            }
-            None => {
-                let none = || format!("app `{app}` of tenant `{tenant}` has no earlier revision");
-                let earlier = before.history.get(1);
-                earlier.ok_or_else(|| ApiProblem::new(ProblemKind::NotFound, none()).hint(hint))?.revision.clone()
-            }
-        };
-        let snapshot = match rollback.to_snapshot {
-            true => Some(self.snapshot_of(&tenant, &app, &revision).await?),
-            false => None,
-        };
-        let release = self.release_of(&revision).await?;
-        let message = rollback.message.or_else(|| before.first_message(&revision).cloned());
-        self.attempt_rollout(Rollout {
-            caller,
-            operation: RevisionOperation::Rollback,
-            message,
-            tenant,
-            app,
-            release,
-            revision,
-            before: Some(before),
-            snapshot,
-            started_at,
-            app_lock,
-        })
-        .await
-    }
-
-    pub(crate) async fn swap_components(
-        self: &Arc<Self>,
-        caller: Caller,
-        tenant: TenantName,
-        app: AppName,
-        swap: SwapRequest,
-    ) -> Result<DeployReport, ApiProblem> {
-        let started_at = Instant::now();
-        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
-        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
-        let mut release = self.release_of(&before.current().revision).await?;
-        for (name, part) in swap.components {
-            let Some(component) = release.components.get_mut(&name) else {
-                let known = release.components.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                let title = format!("app `{app}` of tenant `{tenant}` has no component `{name}`");
-                return Err(
-                    ApiProblem::new(ProblemKind::NotFound, title).hint(format!("the app's components are {known}"))
-                );
-            };
-            *component = part;
-        }
-        check_size(&release)?;
-        let revision = release::revision_of(&release);
-        self.attempt_rollout(Rollout {
-            caller,
-            operation: RevisionOperation::Swap,
-            message: swap.message,
-            tenant,
-            app,
-            release,
-            revision,
-            before: Some(before),
-            snapshot: None,
-            started_at,
-            app_lock,
-        })
-        .await
-    }
-
-    pub(crate) async fn reshape_app(
-        self: &Arc<Self>,
-        caller: Caller,
-        tenant: TenantName,
-        app: AppName,
-        reshape: ReshapeRequest,
-    ) -> Result<DeployReport, ApiProblem> {
-        let started_at = Instant::now();
-        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
-        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
-        let mut release = self.release_of(&before.current().revision).await?;
-        release.shape = reshape.shape;
-        check_size(&release)?;
-        let revision = release::revision_of(&release);
-        self.attempt_rollout(Rollout {
-            caller,
-            operation: RevisionOperation::Reshape,
-            message: reshape.message,
-            tenant,
-            app,
-            release,
-            revision,
-            before: Some(before),
-            snapshot: None,
-            started_at,
-            app_lock,
-        })
-        .await
-    }
-
     /// Runs all steps of a rollout. If a step refuses the revision, removes the files of the revision.
-    async fn attempt_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
+    pub(super) async fn attempt_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         self.attempt(rollout.revision.clone(), self.run_rollout(rollout)).await
     }
 
@@ -395,7 +249,7 @@ impl Node {
         }
     }
 
-    async fn snapshot_of(
+    pub(super) async fn snapshot_of(
         self: &Arc<Self>,
         tenant: &TenantName,
         app: &AppName,
@@ -507,7 +361,7 @@ impl Node {
     }
 
     /// Returns the recorded app, or `None` if the app does not exist yet.
-    fn app_before(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Arc<App>>, ApiProblem> {
+    pub(super) fn app_before(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Arc<App>>, ApiProblem> {
         self.state.tenant(tenant).map_err(problems::of_state)?;
         Ok(self.state.app(tenant, app).ok())
     }

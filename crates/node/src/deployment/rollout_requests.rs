@@ -1,0 +1,162 @@
+//! The requests that start a rollout: deploy, roll back, swap components, and change the shape. Each request determines
+//! the release to bring into service.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use isomer_admin::Caller;
+use isomer_api::{
+    ApiProblem, DeployReport, ProblemKind, Release, ReshapeRequest, RevisionOperation, RollbackRequest, SwapRequest,
+};
+use isomer_ids::{AppName, TenantName};
+
+use super::checks::check_size;
+use super::rollout::Rollout;
+use crate::node::Node;
+use crate::problems;
+use crate::revisions::release;
+
+impl Node {
+    pub(crate) async fn deploy_release(
+        self: &Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        mut release: Release,
+    ) -> Result<DeployReport, ApiProblem> {
+        let started_at = Instant::now();
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
+        check_size(&release)?;
+        let before = self.app_before(&tenant, &app)?;
+        let revision = release::revision_of(&release);
+        let (operation, message) = (RevisionOperation::Deploy, release.message.take());
+        self.attempt_rollout(Rollout {
+            caller,
+            operation,
+            message,
+            tenant,
+            app,
+            release,
+            revision,
+            before,
+            snapshot: None,
+            started_at,
+            app_lock,
+        })
+        .await
+    }
+
+    pub(crate) async fn roll_back(
+        self: &Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        rollback: RollbackRequest,
+    ) -> Result<DeployReport, ApiProblem> {
+        let started_at = Instant::now();
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
+        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
+        let hint = format!("list the app's revisions: isomer revisions {app} --tenant {tenant}");
+        let revision = match rollback.revision {
+            Some(revision) if before.history.iter().any(|one| one.revision == revision) => revision,
+            Some(revision) => {
+                let known = format!("app `{app}` of tenant `{tenant}` has no revision `{}`", revision.short());
+                return Err(ApiProblem::new(ProblemKind::NotFound, known).hint(hint));
+            }
+            None => {
+                let none = || format!("app `{app}` of tenant `{tenant}` has no earlier revision");
+                let earlier = before.history.get(1);
+                earlier.ok_or_else(|| ApiProblem::new(ProblemKind::NotFound, none()).hint(hint))?.revision.clone()
+            }
+        };
+        let snapshot = match rollback.to_snapshot {
+            true => Some(self.snapshot_of(&tenant, &app, &revision).await?),
+            false => None,
+        };
+        let release = self.release_of(&revision).await?;
+        let message = rollback.message.or_else(|| before.first_message(&revision).cloned());
+        self.attempt_rollout(Rollout {
+            caller,
+            operation: RevisionOperation::Rollback,
+            message,
+            tenant,
+            app,
+            release,
+            revision,
+            before: Some(before),
+            snapshot,
+            started_at,
+            app_lock,
+        })
+        .await
+    }
+
+    pub(crate) async fn swap_components(
+        self: &Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        swap: SwapRequest,
+    ) -> Result<DeployReport, ApiProblem> {
+        let started_at = Instant::now();
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
+        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
+        let mut release = self.release_of(&before.current().revision).await?;
+        for (name, part) in swap.components {
+            let Some(component) = release.components.get_mut(&name) else {
+                let known = release.components.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                let title = format!("app `{app}` of tenant `{tenant}` has no component `{name}`");
+                return Err(
+                    ApiProblem::new(ProblemKind::NotFound, title).hint(format!("the app's components are {known}"))
+                );
+            };
+            *component = part;
+        }
+        check_size(&release)?;
+        let revision = release::revision_of(&release);
+        self.attempt_rollout(Rollout {
+            caller,
+            operation: RevisionOperation::Swap,
+            message: swap.message,
+            tenant,
+            app,
+            release,
+            revision,
+            before: Some(before),
+            snapshot: None,
+            started_at,
+            app_lock,
+        })
+        .await
+    }
+
+    pub(crate) async fn reshape_app(
+        self: &Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        reshape: ReshapeRequest,
+    ) -> Result<DeployReport, ApiProblem> {
+        let started_at = Instant::now();
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
+        let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
+        let mut release = self.release_of(&before.current().revision).await?;
+        release.shape = reshape.shape;
+        check_size(&release)?;
+        let revision = release::revision_of(&release);
+        self.attempt_rollout(Rollout {
+            caller,
+            operation: RevisionOperation::Reshape,
+            message: reshape.message,
+            tenant,
+            app,
+            release,
+            revision,
+            before: Some(before),
+            snapshot: None,
+            started_at,
+            app_lock,
+        })
+        .await
+    }
+}
