@@ -59,5 +59,5 @@ pub use lanes::prefer_latency;
 pub use pool::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory, RoomLimit};
 pub use seam::SeamFunction;
 pub use serve::{GuestRequest, ResponseBody};
-pub use wasi::{DeterministicClockAndRandom, Import, InterfaceOwner, Provider, config};
+pub use wasi::{DeterministicClockAndRandom, Import, InterfaceOwner, ProbedFunction, Provider, SeamProbes, config};
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};

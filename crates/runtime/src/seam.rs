@@ -40,6 +40,11 @@ pub(crate) fn callee_span(callee: &Arc<str>, interface: &Arc<str>, function: &Ar
     span(SpanKind::Server, callee, interface, function).component(callee)
 }
 
+/// Returns the template for the spans of calls of a function inside of a composition.
+pub(crate) fn fused_span(callee: &Arc<str>, interface: &Arc<str>, function: &Arc<str>) -> SpanTemplate {
+    span(SpanKind::Internal, callee, interface, function).component(callee).with(semantics::MODE, "fused")
+}
+
 fn span(kind: SpanKind, callee: &Arc<str>, interface: &Arc<str>, function: &Arc<str>) -> SpanTemplate {
     SpanTemplate::new(format!("{interface}.{function}"), kind)
         .with(semantics::RPC_SYSTEM, "isomer")

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isomer_telemetry::{EventSink, SpanContext, StandardStream, TraceId};
-use wasmtime::component::{Resource, ResourceTable};
+use isomer_telemetry::{ActiveSpan, EventSink, SpanContext, SpanTemplate, StandardStream, TraceId};
+use wasmtime::component::{GuestTaskId, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
@@ -24,6 +24,7 @@ use super::in_flight_calls::InFlightCalls;
 use super::memory_limiter::MemoryLimiter;
 use super::outbound_hooks::{NO_OWNER, OutboundHooks};
 use super::output::{CurrentRequest, LineWriter};
+use super::probed_calls::ProbedCalls;
 use super::scope::{RequestScope, TimeLimit};
 use super::signals::ResponseSignals;
 use super::template::GroupTemplate;
@@ -32,6 +33,7 @@ use crate::folders::{FolderStorage, GrantedFolder, OpenDirectoryError};
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::{Account, HostMemory, OutOfMemory};
 use crate::seam::SeamFunction;
+use crate::spans::CANCELLED;
 
 /// The part of the maximum number of handles that an instance may still hold at the end of a request, as a divisor: a
 /// half. An instance that holds more is not used again. Otherwise, if a guest leaks a handle with each request, a later
@@ -97,7 +99,12 @@ impl Guest {
         Self {
             table,
             http,
-            hooks: OutboundHooks { template: template.clone(), current: NO_OWNER, scope: None },
+            hooks: OutboundHooks {
+                template: template.clone(),
+                current: NO_OWNER,
+                scope: None,
+                probed_calls: ProbedCalls::default(),
+            },
             contexts: (0..=owners).map(|_| None).collect(),
             current: owners,
             writers: Vec::new(),
@@ -244,6 +251,28 @@ impl Guest {
         self.hooks.current_span()
     }
 
+    /// Returns whether the current request is sampled, so that calls over fused seams are recorded.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.hooks.scope.as_ref().and_then(RequestScope::span).is_some_and(SpanContext::is_sampled)
+    }
+
+    /// Begins the span of a call over a fused seam. `tasks` are the call's task and the tasks that it was called from,
+    /// youngest first.
+    pub(crate) fn enter_probed_call(&mut self, tasks: &[GuestTaskId], template: &Arc<SpanTemplate>) {
+        let OutboundHooks { probed_calls, scope, .. } = &mut self.hooks;
+        let caller = probed_calls.current(tasks.get(1..).unwrap_or_default()).map(ActiveSpan::context);
+        let Some(caller) = caller.or_else(|| scope.as_ref()?.span()) else { return };
+        let span = caller.begin_from(template).fails_unless_ended(CANCELLED);
+        probed_calls.enter(tasks, span);
+    }
+
+    /// Ends the span of the call over a fused seam that `task` runs.
+    pub(crate) fn exit_probed_call(&mut self, task: GuestTaskId) {
+        if let Some(span) = self.hooks.probed_calls.exit(task) {
+            span.end();
+        }
+    }
+
     /// Returns the trace of the current request, if it has one.
     pub(crate) fn trace_id(&self) -> Option<TraceId> {
         self.current_span().map(|span| span.trace().trace_id)
@@ -272,6 +301,7 @@ impl Guest {
         self.count_handles();
         self.until = None;
         self.signals = None;
+        drop(self.hooks.probed_calls.end_all());
         self.hooks.scope = None;
         if !self.granted.is_empty()
             && let Some(storage) = self.folder_storage()

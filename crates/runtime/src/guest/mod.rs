@@ -7,6 +7,7 @@
 //! | `memory_limiter`, `host_credit` | the memory of an instance, and the host memory for the instance |
 //! | `handles`, `tasks` | the host memory for handles, tasks and streams |
 //! | `scope`, `signals` | the current request: its identity, its deadline, its response |
+//! | `probed_calls` | calls over fused seams in a probed composition, until they end |
 //! | `in_flight_calls`, `call_results` | calls across seams, from their start until the guest takes their results |
 //! | [`output`], [`denials`] | what guests print, and which accesses they were denied |
 //! | `outbound_hooks`, `outbound_span` | outgoing HTTP requests, as wasmtime's implementation sends them; their spans |
@@ -21,6 +22,7 @@ mod memory_limiter;
 mod outbound_hooks;
 mod outbound_span;
 pub mod output;
+mod probed_calls;
 pub(crate) mod scope;
 pub(crate) mod signals;
 pub(crate) mod tasks;
@@ -32,6 +34,7 @@ pub(crate) use data::owner_context;
 pub use denials::Denials;
 pub(crate) use handles::{FIELD_BYTES, FIELDS_BYTES_MAX, HANDLE_BYTES, fields_bytes};
 pub(crate) use in_flight_calls::InFlightCalls;
+pub(crate) use probed_calls::TASKS_MAX as PROBED_TASKS_MAX;
 pub use scope::GroupFunction;
 pub(crate) use scope::{CallableGroups, GroupsInUse, RequestScope, TimeLimit};
 pub(crate) use signals::ResponseSignals;

@@ -3,12 +3,14 @@
 use std::sync::{Arc, LazyLock};
 
 use http::HeaderName;
-use isomer_telemetry::SpanContext;
+use isomer_telemetry::{ActiveSpan, SpanContext};
+use wasmtime::component::GuestTaskId;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
 };
 
 use super::outbound_span::OutboundSpan;
+use super::probed_calls::ProbedCalls;
 use super::scope::RequestScope;
 use super::template::GroupTemplate;
 
@@ -32,12 +34,14 @@ pub(crate) struct OutboundHooks {
     pub(crate) current: usize,
     /// The scope of the current request; `None` between requests.
     pub(crate) scope: Option<RequestScope>,
+    /// The calls over fused seams that have not ended. Always empty in a composition without probes.
+    pub(crate) probed_calls: ProbedCalls<GuestTaskId, ActiveSpan>,
 }
 
 impl OutboundHooks {
     /// Returns the span that causes what the guest does now.
     pub(crate) fn current_span(&self) -> Option<&SpanContext> {
-        self.scope.as_ref()?.span()
+        self.probed_calls.latest().map(ActiveSpan::context).or_else(|| self.scope.as_ref()?.span())
     }
 }
 

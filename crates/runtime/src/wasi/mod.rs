@@ -8,6 +8,7 @@
 //! | `filesystem`, `filesystem_p2`, `filesystem_p3` | functions on files and folders |
 //! | `http_heads` | the heads of requests and responses that a guest creates |
 //! | [`config`] | `wasi:config` |
+//! | `probe` | `isomer:probe`, through which probed compositions report calls over fused seams |
 //! | `deterministic` | the clock and randomness of test mode |
 
 pub mod config;
@@ -19,8 +20,10 @@ mod filesystem_p2;
 mod filesystem_p3;
 pub(crate) mod http_heads;
 mod linking;
+mod probe;
 mod provider;
 
 pub use deterministic::DeterministicClockAndRandom;
 pub(crate) use linking::{BaseLinker, is_owned, is_shared, link_owned};
+pub use probe::{ProbedFunction, SeamProbes};
 pub use provider::{Import, InterfaceOwner, Provider};

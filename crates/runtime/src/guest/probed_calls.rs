@@ -1,0 +1,137 @@
+//! The calls over fused seams that a probed composition has reported and that have not ended yet.
+//!
+//! A probe reports the start and the end of a call, but not which of several concurrent calls it is. wasmtime knows the
+//! task that runs now and the tasks that it was called from. Each probed call is a task of its own, so the task
+//! identifies the call.
+//!
+//! A task that is dropped before it ends (after a trap, or because its caller was dropped) reports no end. Its call
+//! stays open until the request ends, or until another call has the number of the task, which wasmtime uses again.
+
+/// The maximum number of open calls of one instance. Further calls are not recorded.
+pub(crate) const CALLS_MAX: usize = 256;
+
+/// The maximum number of tasks that are searched for the call that the current task was called from.
+pub(crate) const TASKS_MAX: usize = 64;
+
+/// The open calls of one wasmtime store. `T` identifies a task, and `S` is the record of a call: its span.
+#[derive(Debug)]
+pub(crate) struct ProbedCalls<T, S> {
+    open: Vec<OpenCall<T, S>>,
+    /// The task of the call that has last started, or in which another call has last ended.
+    latest: Option<T>,
+}
+
+#[derive(Debug)]
+struct OpenCall<T, S> {
+    task: T,
+    /// The task of the call that this call was made in; `None` if it was not made in a probed call.
+    caller: Option<T>,
+    span: S,
+}
+
+impl<T, S> Default for ProbedCalls<T, S> {
+    fn default() -> Self {
+        Self { open: Vec::new(), latest: None }
+    }
+}
+
+impl<T: Copy + Eq, S> ProbedCalls<T, S> {
+    /// Returns the span of the call that has last started, or in which another call has last ended. This is the call
+    /// that runs now, except when the guest has switched from one concurrent call to another since then.
+    pub(crate) fn latest(&self) -> Option<&S> {
+        Some(&self.of_task(self.latest?)?.span)
+    }
+
+    /// Returns the span of the call that the current task belongs to. `tasks` are the current task and the tasks that
+    /// it was called from, youngest first.
+    pub(crate) fn current(&self, tasks: &[T]) -> Option<&S> {
+        tasks.iter().find_map(|task| self.of_task(*task)).map(|call| &call.span)
+    }
+
+    /// Records the start of a call. `tasks` are its task and the tasks that this task was called from, youngest first.
+    /// Drops `span` if [`CALLS_MAX`] calls are open.
+    pub(crate) fn enter(&mut self, tasks: &[T], span: S) {
+        let [task, callers @ ..] = tasks else { return };
+        // A call that is still open had an earlier task with the same number.
+        self.open.retain(|call| call.task != *task);
+        if self.open.len() < CALLS_MAX {
+            let caller = callers.iter().copied().find(|caller| self.of_task(*caller).is_some());
+            self.open.push(OpenCall { task: *task, caller, span });
+            self.latest = Some(*task);
+        }
+    }
+
+    /// Records the end of the call that `task` runs, and returns its span. Returns `None` if the start of the call was
+    /// not recorded.
+    pub(crate) fn exit(&mut self, task: T) -> Option<S> {
+        let position = self.open.iter().position(|call| call.task == task)?;
+        let call = self.open.remove(position);
+        self.latest = call.caller;
+        Some(call.span)
+    }
+
+    /// Forgets all calls that are still open, and returns their spans, the oldest first.
+    pub(crate) fn end_all(&mut self) -> impl Iterator<Item = S> {
+        self.latest = None;
+        std::mem::take(&mut self.open).into_iter().map(|call| call.span)
+    }
+
+    fn of_task(&self, task: T) -> Option<&OpenCall<T, S>> {
+        self.open.iter().find(|call| call.task == task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caller_is_the_current_call_again_when_a_call_ends() {
+        let mut calls = ProbedCalls::default();
+        assert_eq!(calls.latest(), None);
+        calls.enter(&[2, 1], "outer");
+        // Task 3 has no probe.
+        calls.enter(&[4, 3, 2, 1], "inner");
+        assert_eq!(calls.latest(), Some(&"inner"));
+        assert_eq!(calls.exit(4), Some("inner"));
+        assert_eq!(calls.latest(), Some(&"outer"));
+        assert_eq!(calls.exit(2), Some("outer"));
+        assert_eq!(calls.latest(), None);
+    }
+
+    #[test]
+    fn concurrent_calls_are_told_apart_by_their_tasks() {
+        let mut calls = ProbedCalls::default();
+        calls.enter(&[2, 1], "first");
+        calls.enter(&[3, 1], "second");
+        calls.enter(&[4, 2, 1], "inner");
+        assert_eq!(calls.current(&[4, 2, 1]), Some(&"inner"));
+        assert_eq!(calls.current(&[5, 3, 1]), Some(&"second"));
+        assert_eq!(calls.current(&[1]), None);
+        assert_eq!(calls.exit(2), Some("first"));
+        assert_eq!(calls.exit(2), None);
+        assert_eq!(calls.exit(4), Some("inner"));
+        assert_eq!(calls.latest(), None, "the caller has ended");
+        assert_eq!(calls.end_all().collect::<Vec<_>>(), ["second"]);
+        assert_eq!(calls.current(&[3]), None);
+    }
+
+    #[test]
+    fn a_reused_task_number_replaces_the_call_of_a_dropped_task() {
+        let mut calls = ProbedCalls::default();
+        calls.enter(&[2], "dropped");
+        calls.enter(&[2], "new");
+        assert_eq!(calls.exit(2), Some("new"));
+        assert_eq!(calls.end_all().count(), 0);
+    }
+
+    #[test]
+    fn the_number_of_open_calls_is_bounded() {
+        let mut calls = ProbedCalls::default();
+        (0..2 * CALLS_MAX).for_each(|task| calls.enter(&[task], ()));
+        assert_eq!(calls.current(&[CALLS_MAX]), None);
+        assert_eq!(calls.end_all().count(), CALLS_MAX);
+        calls.enter(&[0], ());
+        assert_eq!(calls.end_all().count(), 1);
+    }
+}
