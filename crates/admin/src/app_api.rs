@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::Stream;
 use isomer_api::{
-    ApiProblem, AppInfo, LogLine, LogQuery, NodeStatus, ProblemKind, StoredToken, Trace, TraceOrderRequest, TracePage,
-    TraceQuery, TraceSummary,
+    ApiProblem, AppInfo, LogLine, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind, StoredToken, Trace,
+    TraceOrderRequest, TracePage, TraceQuery, TraceSummary,
 };
 use isomer_ids::{AppName, TenantName, TokenId};
 use serde_json::Value;
@@ -23,6 +23,15 @@ pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
 
 /// Traces that are recorded while the stream is read.
 pub type NewTraces = Pin<Box<dyn Stream<Item = TraceSummary> + Send>>;
+
+/// Metrics as text.
+#[derive(Debug, Clone)]
+pub struct MetricsText {
+    /// The content type of the response.
+    pub content_type: &'static str,
+    /// The text.
+    pub text: String,
+}
 
 /// The operations that every process with an admin API implements. They observe apps, and change none.
 pub trait AppApi: Send + Sync + 'static {
@@ -59,6 +68,12 @@ pub trait AppApi: Send + Sync + 'static {
     fn order_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceOrderRequest) -> AdminReply<()> {
         no_traces()
     }
+
+    /// Returns the metrics that match `query`.
+    fn metrics(self: Arc<Self>, query: MetricsQuery) -> AdminReply<MetricsReport>;
+    /// Returns all metrics, or the metrics of one tenant, as text. `accept` is the content of the client's `Accept`
+    /// field.
+    fn metrics_text(self: Arc<Self>, tenant: Option<TenantName>, accept: Option<String>) -> AdminReply<MetricsText>;
 
     /// Returns the app of a process that serves only one app. Its operations can also be called without the names of
     /// the tenant and the app in the path: `/v1/logs` is the log of this app.

@@ -2,8 +2,8 @@
 
 use http::Method;
 use isomer_api::{
-    ApiProblem, AppInfo, LogQuery, NodeStatus, ProblemKind, TokenRole, Trace, TraceOrderRequest, TracePage, TraceQuery,
-    routes,
+    ApiProblem, AppInfo, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind, TokenRole, Trace,
+    TraceOrderRequest, TracePage, TraceQuery, routes,
 };
 use isomer_ids::TenantName;
 use schemars::JsonSchema;
@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::access_rule::AccessRule;
 use crate::app_api::{AppApi, LogLines, NewTraces};
-use crate::operation::{Operation, document, json_in_only, lines, plain, query};
+use crate::caller::Caller;
+use crate::operation::{Operation, document, json_in_only, lines, metrics_text, plain, query};
 
 /// The query of the operation `apps`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -20,6 +21,20 @@ use crate::operation::{Operation, document, json_in_only, lines, plain, query};
 pub(crate) struct AppsQuery {
     /// Return only the apps of this tenant. By default, all apps are returned.
     pub(crate) tenant: Option<TenantName>,
+}
+
+/// Returns the tenant whose objects a caller that requested the objects of `tenant` gets; `None` for all tenants.
+///
+/// # Errors
+/// If the caller's token belongs to another tenant.
+fn visible_tenant(caller: &Caller, tenant: Option<TenantName>) -> Result<Option<TenantName>, ApiProblem> {
+    match (caller.tenant().cloned(), tenant) {
+        (Some(own), Some(other)) if own != other => {
+            let why = format!("the token belongs to tenant `{own}`, and gives no access to other tenants");
+            Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("use --tenant {own}")))
+        }
+        (own, tenant) => Ok(own.or(tenant)),
+    }
 }
 
 /// Returns the operations of [`AppApi`].
@@ -35,16 +50,7 @@ pub(crate) fn all<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             get.clone(),
             routes::APPS,
             "All apps, or the apps of one tenant, sorted by tenant and name",
-            |api, named, query| {
-                let caller = named.caller()?;
-                match (caller.tenant().cloned(), query.tenant) {
-                    (Some(own), Some(asked)) if own != asked => {
-                        let why = format!("the token belongs to tenant `{own}`, and gives no access to other tenants");
-                        Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("use --tenant {own}")))
-                    }
-                    (own, asked) => Ok(api.apps(own.or(asked))),
-                }
-            },
+            |api, named, query| Ok(api.apps(visible_tenant(&named.caller()?, query.tenant)?)),
         )
         .open_to(AccessRule::Own(TokenRole::Read)),
         plain::<AppInfo, A>("app", get.clone(), routes::APP, "An app", |api, named| {
@@ -102,5 +108,23 @@ pub(crate) fn all<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             },
         )
         .open_to(AccessRule::Tenant(TokenRole::Deploy)),
+
+        query::<MetricsQuery, MetricsReport, A>(
+            "metrics",
+            Method::GET,
+            routes::METRICS,
+            "The values of metrics; a tenant's token sees the series of its own tenant",
+            |api, named, query| {
+                let tenant = visible_tenant(&named.caller()?, query.tenant)?;
+                Ok(api.metrics(MetricsQuery { tenant, ..query }))
+            },
+        )
+        .open_to(AccessRule::Own(TokenRole::Read)),
+        metrics_text(
+            "metrics-text",
+            routes::METRICS_TEXT,
+            "The values of all metrics in Prometheus' text format, or as OpenMetrics if `Accept` names it; a tenant's token sees the series of its own tenant",
+        )
+        .open_to(AccessRule::Own(TokenRole::Read)),
     ]
 }

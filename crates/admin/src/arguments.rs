@@ -95,6 +95,8 @@ fn invalid(error: InvalidText) -> ApiProblem {
 /// The query and the body of a request.
 pub(crate) struct Arguments {
     pub(crate) uri: Uri,
+    /// The content of the field `Accept`.
+    pub(crate) accept: Option<String>,
     pub(crate) body: ArgumentBody,
 }
 
@@ -219,7 +221,7 @@ mod tests {
     use super::*;
 
     fn given(query: &str) -> Arguments {
-        Arguments { uri: format!("/x?{query}").parse().unwrap(), body: ArgumentBody::Nothing }
+        Arguments { uri: format!("/x?{query}").parse().unwrap(), accept: None, body: ArgumentBody::Nothing }
     }
 
     #[test]

@@ -12,9 +12,9 @@ use http::{Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use isomer_api::{
-    ApiProblem, AppInfo, CreatedToken, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, Release,
-    ReshapeRequest, RevisionInfo, RollbackRequest, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest,
-    routes,
+    ApiProblem, AppInfo, CreatedToken, DeployReport, LogLine, LogQuery, MetricsQuery, MetricsReport, MissingParts,
+    NodeStatus, Release, ReshapeRequest, RevisionInfo, RollbackRequest, SwapRequest, TenantChange, TenantInfo,
+    TokenInfo, TokenRequest, routes,
 };
 use isomer_ids::{AppName, Digest, TenantName, TokenName};
 
@@ -249,6 +249,15 @@ impl Client {
             return Err(self.refused(response).await);
         }
         Ok(self.lines(response.into_body()))
+    }
+
+    /// Returns the metrics that match `query`.
+    pub async fn metrics(&self, query: &MetricsQuery) -> Result<MetricsReport, ClientError> {
+        let tenant = query.tenant.as_ref().map(TenantName::as_str);
+        let fields = [("name", query.name.as_deref()), ("tenant", tenant), ("app", query.app.as_deref())];
+        let fields = fields.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value?))));
+        let query = fields.collect::<Vec<_>>().join("&");
+        self.get(format!("{}?{query}", routes::METRICS)).await
     }
 }
 

@@ -53,7 +53,7 @@ pub mod token;
 
 pub use address::{AdminAddress, InvalidAddress};
 pub use admin::{Admin, UploadBody};
-pub use app_api::{AdminReply, AppApi, LogLines, NewTraces};
+pub use app_api::{AdminReply, AppApi, LogLines, MetricsText, NewTraces};
 pub use audit::{AUDIT_FILE, AuditError, AuditLog};
 pub use caller::Caller;
 pub use client::{Client, ClientError};

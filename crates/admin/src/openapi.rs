@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document of the admin API. It is generated from the table of operations and their types.
 
+use std::collections::BTreeMap;
+
 use isomer_display::size;
 use isomer_ids::SECRET_NAME_PATTERN;
 use schemars::SchemaGenerator;
@@ -88,6 +90,11 @@ fn describe<A: ?Sized>(operation: &Operation<A>, generator: &mut SchemaGenerator
             ("200", json!({ "description": "OpenAPI.", "content": { "application/json": { "schema": {} } } }))
         }
         Output::Json(schema) => ("200", content("Done.", "application/json", schema(generator).to_value())),
+        Output::Text(media_types) => {
+            let contents =
+                media_types.iter().map(|media_type| (*media_type, json!({ "schema": { "type": "string" } })));
+            ("200", json!({ "description": "Text.", "content": contents.collect::<BTreeMap<_, _>>() }))
+        }
         Output::Lines(schema) => {
             ("200", content("One JSON object per line.", "application/x-ndjson", schema(generator).to_value()))
         }

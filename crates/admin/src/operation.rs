@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::access_rule::AccessRule;
-use crate::app_api::AdminReply;
+use crate::app_api::{AdminReply, AppApi, MetricsText};
 use crate::arguments::{Arguments, PathNames};
 
 /// The default maximum size in bytes of a JSON body. [`Operation::at_most`] sets another maximum.
@@ -91,6 +91,8 @@ pub(crate) enum Output {
     Json(SchemaOf),
     /// A stream of JSON objects, one per line.
     Lines(SchemaOf),
+    /// Text of one of these media types.
+    Text(&'static [&'static str]),
     /// The OpenAPI document.
     Document,
 }
@@ -101,6 +103,7 @@ pub(crate) enum OperationResult {
     Json(Value),
     /// JSON objects, each with a newline.
     Lines(BoxStream<'static, Bytes>),
+    Text(MetricsText),
     /// The OpenAPI document.
     Document,
 }
@@ -281,6 +284,30 @@ pub(crate) fn lines<
     });
     let (input, output) = (Input::Query(schema_of::<Q>), Output::Lines(schema_of::<S::Item>));
     Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
+}
+
+/// Creates the operation that returns metrics as text.
+pub(crate) fn metrics_text<A: AppApi + ?Sized>(
+    id: &'static str,
+    path: &'static str,
+    about: &'static str,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(|api, named, given| {
+        let reply = api.metrics_text(named.caller()?.tenant().cloned(), given.accept);
+        let answer = reply.map(|text| text.map(OperationResult::Text)).boxed();
+        Ok(PreparedOperation { details: Value::Null, answer })
+    });
+    Operation {
+        id,
+        method: Method::GET,
+        path,
+        about,
+        input: Input::Nothing,
+        output: Output::Text(&["text/plain", "application/openmetrics-text"]),
+        changes: false,
+        rule: AccessRule::Node,
+        run,
+    }
 }
 
 /// Creates the operation that returns the OpenAPI document. It does not call the node.

@@ -21,7 +21,7 @@ use isomer_ids::{AppName, ReleaseDigest, TenantName, TokenId};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
-use crate::app_api::AppApi;
+use crate::app_api::{AppApi, MetricsText};
 use crate::arguments::{ArgumentBody, Arguments, PathNames, check_json, names_of};
 use crate::audit::{AuditEntry, AuditError, AuditLog, Credential, Phase, Requester, now_ms};
 use crate::body;
@@ -275,7 +275,8 @@ impl<A: AppApi + ?Sized> Service<A> {
                 ArgumentBody::Stream(body::stream(body, bytes_max, self.body_timeout, overflow.clone())?)
             }
         };
-        Ok((Arguments { uri: parts.uri, body }, overflow))
+        let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((Arguments { uri: parts.uri, accept, body }, overflow))
     }
 
     /// Returns the HTTP response for the result of an operation. If the response follows a log, it holds `permit`, and
@@ -290,6 +291,9 @@ impl<A: AppApi + ?Sized> Service<A> {
             OperationResult::Json(value) => {
                 let text = value.to_string();
                 response(StatusCode::OK, Some("application/json"), Full::new(text.into()).boxed_unsync())
+            }
+            OperationResult::Text(MetricsText { content_type, text }) => {
+                response(StatusCode::OK, Some(content_type), Full::new(text.into()).boxed_unsync())
             }
             OperationResult::Lines(lines) => {
                 let mut running = self.running.clone();

@@ -52,3 +52,8 @@ pub const FOLLOW_TRACES: &str = "/v1/tenants/{tenant}/apps/{app}/traces/follow";
 pub const TRACE: &str = "/v1/tenants/{tenant}/apps/{app}/traces/{trace}";
 /// `POST` a [`TraceOrderRequest`](crate::TraceOrderRequest); the response has no body.
 pub const TRACE_ORDERS: &str = "/v1/tenants/{tenant}/apps/{app}/trace-orders";
+/// `GET` with [`MetricsQuery`](crate::MetricsQuery) in the query; returns [`MetricsReport`](crate::MetricsReport).
+pub const METRICS: &str = "/v1/metrics";
+/// `GET`; returns all metrics as text, in the format that the field `Accept` selects: Prometheus' format, or OpenMetrics.
+/// The path is the one that Prometheus requests by default.
+pub const METRICS_TEXT: &str = "/metrics";

@@ -5,11 +5,13 @@
 use std::sync::Arc;
 
 use futures::future::FutureExt as _;
-use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, UploadBody};
+use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, MetricsText, UploadBody};
 use isomer_api::{
-    ApiProblem, AppInfo, DeployReport, LogQuery, MissingParts, NodeStatus, ProblemKind, Release, ReshapeRequest,
-    RevisionInfo, RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo,
+    ApiProblem, AppInfo, DeployReport, LogQuery, MetricsQuery, MetricsReport, MissingParts, NodeStatus, ProblemKind,
+    Release, ReshapeRequest, RevisionInfo, RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo,
+    TokenInfo,
 };
+use isomer_apps::{metrics_report, metrics_text};
 use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenId, TokenName};
 
 use crate::node::Node;
@@ -52,6 +54,17 @@ impl AppApi for Node {
 
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
         spawn_operation(async move { self.log_lines(tenant, app, query).await })
+    }
+
+    fn metrics(self: Arc<Self>, query: MetricsQuery) -> AdminReply<MetricsReport> {
+        blocking(move || Ok(metrics_report(self.tenancy.metrics(), &query)))
+    }
+
+    fn metrics_text(self: Arc<Self>, tenant: Option<TenantName>, accept: Option<String>) -> AdminReply<MetricsText> {
+        blocking(move || {
+            let (content_type, text) = metrics_text(self.tenancy.metrics(), tenant.as_ref(), accept.as_deref());
+            Ok(MetricsText { content_type, text })
+        })
     }
 
     fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {

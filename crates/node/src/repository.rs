@@ -85,6 +85,7 @@ impl DiskRepository {
             secrets: SecretValues::Given(secrets.collect()),
             environment: Arc::default(),
             candidate: None,
+            series: Arc::default(),
             granted_by: GrantedBy::Manifest,
         };
         let access = if self.access_log { Some(self.access_of(tenant, app)?) } else { None };

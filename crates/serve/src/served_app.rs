@@ -3,17 +3,18 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use isomer_admin::{AdminReply, AppApi, LogLines, NewTraces};
+use isomer_admin::{AdminReply, AppApi, LogLines, MetricsText, NewTraces};
 use isomer_api::{
-    ApiProblem, AppInfo, AppState, LogQuery, NodeStatus, ProblemKind, StoredToken, Trace, TraceOrderRequest, TracePage,
-    TraceQuery,
+    ApiProblem, AppInfo, AppState, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind, StoredToken, Trace,
+    TraceOrderRequest, TracePage, TraceQuery,
 };
-use isomer_apps::Tenancy;
 use isomer_apps::tenancy::memory::resident_bytes;
+use isomer_apps::{Tenancy, metrics_report, metrics_text};
 use isomer_front::Connections;
 use isomer_ids::{AppName, HostPattern, PlanDigest, ReleaseDigest, TenantName, TokenId};
 use isomer_observe::{AppLog, AppLogError};
 use isomer_plan::Plan;
+use isomer_telemetry::metrics::Metrics;
 use serde_json::Value;
 
 use crate::served_traces::ServedTraces;
@@ -142,6 +143,11 @@ impl ServedApp {
         self.traces.as_ref().ok_or_else(|| ApiProblem::new(ProblemKind::NotFound, "this process records no traces"))
     }
 
+    /// Returns the metrics of this process; `None` in a supervisor.
+    fn metrics_of_process(&self) -> Option<&Metrics> {
+        self.counters.get().map(|(tenancy, _)| tenancy.metrics())
+    }
+
     fn log_lines(&self, query: &LogQuery) -> Result<LogLines, ApiProblem> {
         let no_log = || ApiProblem::new(ProblemKind::NotFound, "this process writes no log to its data directory");
         let no_access = || {
@@ -221,6 +227,19 @@ impl AppApi for ServedApp {
         reply(move || {
             self.traces_of(&tenant, &app)?.order(order);
             Ok(())
+        })
+    }
+
+    fn metrics(self: Arc<Self>, query: MetricsQuery) -> AdminReply<MetricsReport> {
+        reply(move || Ok(self.metrics_of_process().map(|metrics| metrics_report(metrics, &query)).unwrap_or_default()))
+    }
+
+    fn metrics_text(self: Arc<Self>, tenant: Option<TenantName>, accept: Option<String>) -> AdminReply<MetricsText> {
+        reply(move || {
+            // A supervisor has no metrics: its members serve the app.
+            let (own, none) = (self.metrics_of_process(), Metrics::default());
+            let (content_type, text) = metrics_text(own.unwrap_or(&none), tenant.as_ref(), accept.as_deref());
+            Ok(MetricsText { content_type, text })
         })
     }
 

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
-use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, NewTraces, UploadBody};
+use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, MetricsText, NewTraces, UploadBody};
 use isomer_api::{
-    Actor, ApiProblem, AppInfo, AppState, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, ProblemKind,
-    Quotas, Release, ReleaseChanges, ReshapeRequest, RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest,
-    SnapshotInfo, StoreSnapshot, StoredToken, SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo, Trace,
-    TraceOrderRequest, TracePage, TraceQuery, TraceSpan, TraceSummary, TraceValue,
+    Actor, ApiProblem, AppInfo, AppState, DeployReport, LogLine, LogQuery, MetricKind, MetricReport, MetricsQuery,
+    MetricsReport, MissingParts, NodeStatus, ProblemKind, Quotas, Release, ReleaseChanges, ReshapeRequest,
+    RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest, SeriesReport, SnapshotInfo, StoreSnapshot,
+    StoredToken, SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo, Trace, TraceOrderRequest, TracePage,
+    TraceQuery, TraceSpan, TraceSummary, TraceValue,
 };
 use isomer_ids::{AppName, Digest, ReleaseDigest, SecretName, TenantName, TokenId, TokenName};
 use tokio::sync::{Notify, broadcast};
@@ -280,6 +281,25 @@ impl AppApi for Fake {
 
     fn order_traces(self: Arc<Self>, tenant: TenantName, app: AppName, order: TraceOrderRequest) -> AdminReply<()> {
         self.answer(format!("order-traces {tenant} {app} {} {}", order.path, order.requests), ())
+    }
+
+    fn metrics(self: Arc<Self>, query: MetricsQuery) -> AdminReply<MetricsReport> {
+        let metric = MetricReport {
+            name: "http.server.active_requests".to_owned(),
+            kind: MetricKind::Gauge,
+            unit: "requests".to_owned(),
+            help: "The number of requests in progress.".to_owned(),
+            bounds: Vec::new(),
+            series: vec![SeriesReport { value: 2.0, ..SeriesReport::default() }],
+        };
+        let asked = serde_json::to_string(&query).unwrap();
+        self.answer(format!("metrics {asked}"), MetricsReport { at_ms: 1, metrics: vec![metric] })
+    }
+
+    fn metrics_text(self: Arc<Self>, tenant: Option<TenantName>, accept: Option<String>) -> AdminReply<MetricsText> {
+        let tenant = tenant.map_or("-".to_owned(), String::from);
+        let text = MetricsText { content_type: "text/plain; version=0.0.4", text: "up 1\n".to_owned() };
+        self.answer(format!("metrics-text {tenant} {}", accept.unwrap_or_default()), text)
     }
 
     fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {

@@ -2,7 +2,7 @@
 //! each operation of the API.
 
 use futures::stream::StreamExt as _;
-use isomer_api::{LogQuery, TokenRole};
+use isomer_api::{LogQuery, MetricsQuery, TokenRole};
 use serde_json::json;
 
 use crate::document::with_ids;
@@ -26,7 +26,7 @@ enum Who {
 fn rule_of(operation: &str) -> Who {
     match operation {
         "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
-        "openapi" | "tenants" | "apps" => Who::Any(TokenRole::Read),
+        "openapi" | "tenants" | "apps" | "metrics" | "metrics-text" => Who::Any(TokenRole::Read),
         "missing" | "put-blob" => Who::Any(TokenRole::Deploy),
         "tenant" | "app" | "revisions" | "logs" => Who::Tenant(TokenRole::Read),
         "deploy" | "rollback" | "swap" | "reshape" | "stop" | "start" => Who::Tenant(TokenRole::Deploy),
@@ -313,4 +313,23 @@ async fn a_tenant_does_not_see_files_of_the_node() {
     assert!(answered.status == 500 && !answered.body.contains("/var"), "{answered:?}");
     assert!(served.ask("POST", path, &body).await.body.contains("/var/lib/isomer"), "the node's admin sees the path");
     assert!(served.audit().iter().any(|line| line["problem"].as_str().is_some_and(|it| it.contains("/var"))));
+}
+
+#[tokio::test]
+async fn a_tenants_token_gets_only_its_own_metrics() {
+    let served = Served::tcp().await;
+    let token = served.tenant_token("acme", "reader", TokenRole::Read).await;
+    let text = served.ask_with(&token, "GET", "/metrics", "").await;
+    assert_eq!((text.status, text.body.as_str()), (200, "up 1\n"));
+    assert!(text.head.contains("content-type: text/plain; version=0.0.4"), "{}", text.head);
+    assert_eq!(served.ask_with(&token, "GET", "/v1/metrics", "").await.status, 200);
+    assert_eq!(served.ask_with(&token, "GET", "/v1/metrics?tenant=rival", "").await.status, 403);
+    assert_eq!(served.ask("GET", "/metrics", "").await.status, 200);
+    let query = MetricsQuery { name: Some("http.".to_owned()), ..MetricsQuery::default() };
+    assert_eq!(served.client().metrics(&query).await.unwrap().series("http.server.active_requests").len(), 1);
+    let asked = served.fake.asked();
+    assert_eq!(
+        asked[asked.len() - 4..],
+        ["metrics-text acme ", "metrics {\"tenant\":\"acme\"}", "metrics-text - ", "metrics {\"name\":\"http.\"}"]
+    );
 }
