@@ -12,6 +12,7 @@ use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::{Account, DeterministicClockAndRandom, Graph, Group, GroupHandle, GroupSettings, SeamStub};
 use isomer_telemetry::Tracer;
+use isomer_telemetry::metrics::{InstanceMetrics, MetricValue, SeriesGroup, Snapshot, catalog};
 use isomer_wire::Callee;
 
 use crate::app_capabilities::AppCapabilities;
@@ -56,6 +57,8 @@ pub struct StartOptions {
     pub owner: Option<SiteOwner>,
     /// Records the spans of the app's requests, and of calls from other processes.
     pub tracer: Tracer,
+    /// The series in which the app's requests, calls and instances are measured.
+    pub series: Arc<SeriesGroup>,
     /// Whether to start the first instance of each group now. If `false`, the first request starts the instance, and
     /// fails if the instance does not start.
     pub warm_up: bool,
@@ -73,6 +76,7 @@ impl Default for StartOptions {
             account: Account::unlimited(),
             owner: None,
             tracer: Tracer::default(),
+            series: Arc::default(),
             warm_up: true,
         }
     }
@@ -82,6 +86,9 @@ impl Default for StartOptions {
 pub struct Revision {
     site: Arc<AppSite>,
     local_callee: Arc<LocalCallee>,
+    series: Arc<SeriesGroup>,
+    /// The names of the groups, in the order of the graph.
+    groups: Box<[Arc<str>]>,
 }
 
 /// The values with which the groups of a package are started.
@@ -117,18 +124,21 @@ impl Revision {
         let functions = seams::local_functions(&package.groups);
         let mut made = Vec::with_capacity(package.groups.len());
         for packed in &package.groups {
-            let stubs = seams::stubs(packed, &functions, &options.peers, options.deadline_max)?;
+            let stubs = seams::stubs(packed, &functions, &options.peers, options.deadline_max, &options.series)?;
             made.push(starting.group(packed, stubs).await?);
         }
         let graph = Graph::new(package.plan_digest(), made, options.tracer.clone());
         let mut site = AppSite::new().counted_in(graph.in_flight().clone()).traced_by(options.tracer.clone());
+        site = site.measured_in(options.series.clone());
         if let Some(owner) = &options.owner {
             site = site.owned_by(owner.clone());
         }
         for (index, packed) in package.groups.iter().enumerate() {
             add_routes(&mut site, packed, &graph.group(index), options);
         }
-        Ok(Self { site: Arc::new(site), local_callee: Arc::new(LocalCallee { graph, functions }) })
+        let groups = package.groups.iter().map(|packed| packed.name.as_str().into()).collect();
+        let local_callee = Arc::new(LocalCallee { graph, functions });
+        Ok(Self { site: Arc::new(site), local_callee, series: options.series.clone(), groups })
     }
 
     /// Returns the digest of the plan, which is equal in all processes with the same components and the same plan.
@@ -149,6 +159,23 @@ impl Revision {
     /// Returns the groups. Every request and call in flight has a reference to the groups.
     pub(crate) fn graph(&self) -> &Arc<Graph> {
         &self.local_callee.graph
+    }
+
+    /// Adds the numbers of instances to a snapshot of metrics.
+    pub(crate) fn collect_metrics(&self, snapshot: &mut Snapshot) {
+        if self.series.labels().is_empty() {
+            return;
+        }
+        for (name, counts) in self.groups.iter().zip(self.graph().instance_counts()) {
+            let labels: Vec<_> = self.series.labels().iter().chain([name]).cloned().collect();
+            for (metric, number) in [
+                (&catalog::INSTANCES_LIVE, counts.live),
+                (&catalog::INSTANCES_IDLE, counts.idle),
+                (&catalog::INSTANCES_WAITING, counts.waiting),
+            ] {
+                snapshot.push(metric, labels.clone(), MetricValue::integer(number as u64));
+            }
+        }
     }
 
     /// Returns whether requests or calls are in flight. A request is in flight from the moment at which its site was
@@ -180,6 +207,7 @@ impl GroupStarter<'_> {
         let settings = GroupSettings {
             owners: self.parts.owners(self.package.grants(), &packed.components)?,
             sink: self.parts.sink(),
+            metrics: InstanceMetrics::new(self.options.series.clone(), name),
             account: self.options.account.clone(),
             slots: packed.note.slots(),
             state_bytes: packed.note.state_bytes(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use isomer_runtime::{
     ExportedFunction, Graph, GroupFunction, SeamCallee, SeamFunction, SeamStub, SeamTarget, Skeleton,
 };
+use isomer_telemetry::metrics::{SeamLabels, SeamMetrics, SeriesGroup};
 use isomer_wire::call::CallResult;
 use isomer_wire::{Call, CallFailure, Callee, FunctionKey};
 
@@ -51,19 +52,31 @@ pub(crate) fn stubs(
     local_functions: &HashMap<FunctionKey, GroupFunction>,
     peers: &Peers,
     deadline_max: Duration,
+    series: &Arc<SeriesGroup>,
 ) -> Result<Vec<SeamStub>, RevisionError> {
-    let target = |caller: &Arc<str>, function: &PackedFunction| -> Result<SeamTarget, RevisionError> {
+    let mut metrics = BTreeMap::new();
+    let mut target = |caller: &Arc<str>, function: &PackedFunction| -> Result<SeamTarget, RevisionError> {
+        let seam = SeamFunction {
+            caller: caller.clone(),
+            callee: function.callee.as_str().into(),
+            interface: function.interface.as_str().into(),
+            function: function.function.as_str().into(),
+        };
+        let callee = destination(function, local_functions, peers)?;
+        let mode = callee.mode();
+        // All functions of an interface share the metrics of the seam.
+        let key = (seam.caller.clone(), seam.callee.clone(), seam.interface.clone(), mode);
+        let new = || {
+            let (caller, callee, interface) = (seam.caller.clone(), seam.callee.clone(), seam.interface.clone());
+            SeamMetrics::new(series.clone(), SeamLabels { caller, callee, interface, mode, is_sampled: false })
+        };
         Ok(SeamTarget {
-            seam: Arc::new(SeamFunction {
-                caller: caller.clone(),
-                callee: function.callee.as_str().into(),
-                interface: function.interface.as_str().into(),
-                function: function.function.as_str().into(),
-            }),
+            metrics: metrics.entry(key).or_insert_with(new).clone(),
+            seam: Arc::new(seam),
             catches: function.catches,
             idempotent: function.idempotent,
             allowed: function.allowed.min(deadline_max),
-            callee: destination(function, local_functions, peers)?,
+            callee,
         })
     };
     let stub = |packed: &PackedStub| {

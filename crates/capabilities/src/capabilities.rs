@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use isomer_manifest::{OutboundHost, SecretSource};
 use isomer_runtime::folders::FolderStorage;
 use isomer_runtime::guest::Outbound;
 use isomer_runtime::{Denials, Provider};
+use isomer_telemetry::metrics::{MethodClass, RequestMeter, RouteMetrics};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::app_files::AppFiles;
@@ -84,14 +86,13 @@ impl Capabilities {
             let of_component =
                 grants.secrets.iter().filter_map(|name| secrets.get(name).map(|secret| (name.clone(), secret.clone())));
             secret_grants.insert(component, of_component.collect());
-            outbound.insert(
-                component.to_owned(),
-                Arc::new(client(component, grants, resources, engines, &mut authorities)?),
-            );
+            let client = client(component, grants, resources, engines, &mut authorities)?;
+            let metrics = RouteMetrics::of_outbound(resources.series.clone(), component);
+            outbound.insert(component.to_owned(), Arc::new(MeasuredClient { client, metrics }));
         }
         let providers: Vec<Arc<dyn Provider>> = vec![
-            Arc::new(KeyValueProvider::new(kv_grants)),
-            Arc::new(SqlProvider::new(sql_grants)),
+            Arc::new(KeyValueProvider::new(kv_grants, resources.series.clone())),
+            Arc::new(SqlProvider::new(sql_grants, resources.series.clone())),
             Arc::new(ConfigProvider::new(config_grants)),
             Arc::new(SecretsProvider::new(secret_grants)),
         ];
@@ -194,15 +195,29 @@ fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, Se
     }
 }
 
-impl Outbound for OutboundClient {
+/// The HTTP client of a component, which measures the requests.
+struct MeasuredClient {
+    client: OutboundClient,
+    metrics: Arc<RouteMetrics>,
+}
+
+impl Outbound for MeasuredClient {
     fn send(
         &self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         denials: Option<&Arc<Denials>>,
     ) -> BoxFuture<'static, Result<Outgoing, HttpError>> {
-        let client = self.clone().reporting_to(denials.cloned());
-        Box::pin(async move { OutboundClient::send(&client, request, options).await })
+        let client = self.client.clone().reporting_to(denials.cloned());
+        let mut meter = RequestMeter::begin(MethodClass::of(request.method().as_str()), Instant::now());
+        meter.set_metrics(&self.metrics);
+        Box::pin(async move {
+            let sent = client.send(request, options).await;
+            if let Ok((response, _)) = &sent {
+                meter.set_status(response.status().as_u16());
+            }
+            sent
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use isomer_manifest::DirGrant;
 use isomer_runtime::Account;
+use isomer_telemetry::metrics::SeriesGroup;
 
 use crate::app_files::AppFiles;
 use crate::data_dir::DataDir;
@@ -41,6 +42,8 @@ pub struct AppResources {
     pub environment: Arc<BTreeMap<String, String>>,
     /// The folders that a candidate revision writes to; `None` for a revision that serves requests.
     pub candidate: Option<CandidateResources>,
+    /// The series in which operations on the stores are measured.
+    pub series: Arc<SeriesGroup>,
     /// The source of the app's grants, for the messages about denials.
     pub granted_by: GrantedBy,
 }
@@ -86,6 +89,7 @@ impl AppResources {
             secrets: SecretValues::Given(secrets),
             environment: Arc::default(),
             candidate: None,
+            series: Arc::default(),
             granted_by: GrantedBy::Manifest,
         }
     }
@@ -105,6 +109,7 @@ impl AppResources {
             secrets: SecretValues::FromManifest,
             environment: Arc::default(),
             candidate: None,
+            series: Arc::default(),
             granted_by: GrantedBy::Manifest,
         }
     }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response};
 use isomer_observe::Log;
+use isomer_telemetry::metrics::{MethodClass, RequestMeter, RouteMetrics};
 use isomer_telemetry::{Event, RequestId, SpanContext};
 
 use crate::access_log::AccessLine;
@@ -52,6 +53,8 @@ pub(crate) struct Pipeline<H: Handler> {
     admission: Admission<H>,
     body_timeout: Duration,
     log: Log,
+    /// The metrics of requests that are refused before their app is found.
+    unmatched: Arc<RouteMetrics>,
 }
 
 /// A request in progress, with the values that its layers have set.
@@ -74,7 +77,9 @@ struct HandlerResponse<H: Handler> {
 
 impl<H: Handler> Pipeline<H> {
     pub(crate) fn new(limits: &Limits, resolver: Arc<dyn SiteResolver<H>>, log: Log) -> Self {
+        let unmatched = resolver.metrics().map(|metrics| RouteMetrics::of_process(metrics.process().clone()));
         Self {
+            unmatched: unmatched.unwrap_or_default(),
             limits: RequestLimits::new(limits.requests_max, limits.headers_max),
             admission: Admission::new(resolver, limits.load_timeout),
             body_timeout: limits.body_timeout,
@@ -97,10 +102,15 @@ impl<H: Handler> Pipeline<H> {
             id,
             start,
             permits: RequestPermits { front: None, tenant: None, connection },
-            record: RequestRecord { access: AccessLine::begin(&self.log, &request, id, start), span: None },
+            record: RequestRecord {
+                access: AccessLine::begin(&self.log, &request, id, start),
+                span: None,
+                meter: RequestMeter::begin(MethodClass::of(request.method().as_str()), start),
+            },
             outcome: BodyOutcome::default(),
         };
         let result = self.run_layers(request, &mut exchange, proxies).await;
+        exchange.record.meter.set_metrics(&self.unmatched);
         let outcome = exchange.outcome.clone();
         let response = match result {
             Ok(response) => exchange.finish(response),
@@ -143,11 +153,16 @@ impl<H: Handler> Pipeline<H> {
             origin.write(request.headers_mut(), ends, &scheme, &authority);
         }
 
-        let route = routing::route(&site, normalized.as_deref().unwrap_or(request.uri().path()), &request)?;
+        let route = routing::route(&site, normalized.as_deref().unwrap_or(request.uri().path()), &request);
+        exchange.record.meter.set_metrics(route.as_ref().map_or(site.unmatched(), |route| &route.metrics));
+        let route = route?;
         let target = &route.target;
         let arrival = (exchange.id, exchange.start);
         let span = RequestSpan::begin(site.tracer(), &request, arrival, route, &scheme, client);
         let context = span.context().clone();
+        if context.is_sampled() {
+            exchange.record.meter.set_trace(context.trace().trace_id);
+        }
         exchange.record.span = Some(Box::new(span));
         if let Some(line) = &mut exchange.record.access {
             line.set_component(&target.component);

@@ -1,20 +1,23 @@
-//! What is recorded about a request: its access-log line and its span.
+//! What is recorded about a request: its access-log line, its span and its metrics.
+
+use isomer_telemetry::metrics::RequestMeter;
 
 use crate::access_log::AccessLine;
 use crate::request_span::RequestSpan;
 
 /// The records of a request in progress. They are completed when this value is dropped.
-#[derive(Default)]
 pub(crate) struct RequestRecord {
     /// The access-log line; `None` if access logging is off.
     pub(crate) access: Option<Box<AccessLine>>,
     /// The span; `None` if the request has no route.
     pub(crate) span: Option<Box<RequestSpan>>,
+    pub(crate) meter: RequestMeter,
 }
 
 impl RequestRecord {
     /// Records the status of the response.
     pub(crate) fn set_status(&mut self, status: u16) {
+        self.meter.set_status(status);
         if let Some(line) = &mut self.access {
             line.record().status = status;
         }
@@ -35,6 +38,7 @@ impl RequestRecord {
 
     /// Records that the client did not get the whole response.
     pub(crate) fn set_cut_off(&mut self, why: String) {
+        self.meter.set_cut_off();
         if let Some(span) = &mut self.span {
             span.fail(why.clone());
         }

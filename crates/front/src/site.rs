@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_observe::{AppLog, Log};
+use isomer_telemetry::metrics::{RouteMetrics, SeriesGroup};
 use isomer_telemetry::{AppIdentity, EventSink, Tracer};
 use isomer_transport::{InFlight, InFlightGuard};
 
@@ -61,6 +62,9 @@ pub struct Site<H> {
     prefixes: Vec<(String, SiteRoute<H>)>,
     owner: Option<SiteOwner>,
     tracer: Tracer,
+    series: Arc<SeriesGroup>,
+    /// The metrics of requests that match no route.
+    unmatched: Arc<RouteMetrics>,
     in_flight: InFlight,
 }
 
@@ -69,6 +73,7 @@ pub(crate) struct SiteRoute<H> {
     /// The route as manifests write it: `/cart`, or `/static/...` for a prefix.
     pub(crate) pattern: Arc<str>,
     pub(crate) target: RouteTarget<H>,
+    pub(crate) metrics: Arc<RouteMetrics>,
 }
 
 /// A site that serves a request. The request is counted as in flight until this value and all its clones are dropped.
@@ -84,6 +89,8 @@ impl<H> Default for Site<H> {
             prefixes: Vec::new(),
             owner: None,
             tracer: Tracer::default(),
+            series: Arc::default(),
+            unmatched: Arc::default(),
             in_flight: InFlight::default(),
         }
     }
@@ -105,6 +112,12 @@ impl<H: Handler> Site<H> {
     #[must_use]
     pub fn traced_by(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// Sets the series in which the app's requests are measured. Applies to routes that are added later.
+    #[must_use]
+    pub fn measured_in(self, series: Arc<SeriesGroup>) -> Self {
+        Self { unmatched: RouteMetrics::of_app(series.clone()), series, ..self }
     }
 
     /// Sets the counter of requests in flight. A request is counted from when its site was found until the handler's
@@ -130,6 +143,11 @@ impl<H: Handler> Site<H> {
         &self.tracer
     }
 
+    /// Returns the metrics of requests that match no route.
+    pub(crate) fn unmatched(&self) -> &Arc<RouteMetrics> {
+        &self.unmatched
+    }
+
     /// Returns the app's own log, or `None` if the process serves only one app.
     pub(crate) fn log(&self) -> Option<&AppLog> {
         self.owner.as_ref().map(|owner| &owner.log)
@@ -147,8 +165,8 @@ impl<H: Handler> Site<H> {
     pub fn exact(&mut self, path: impl Into<String>, target: RouteTarget<H>) {
         let path = path.into();
         let path = path::normalize(&path).unwrap_or(path);
-        let pattern = path.as_str().into();
-        self.exact.insert(path, SiteRoute { pattern, target });
+        let route = self.route(path.as_str().into(), target);
+        self.exact.insert(path, route);
     }
 
     /// Adds a route for `path` and all paths below it (`/static` matches `/static` and `/static/a`, but not
@@ -157,8 +175,13 @@ impl<H: Handler> Site<H> {
         let path = path.into();
         let path = path::normalize(&path).unwrap_or(path);
         let at = self.prefixes.partition_point(|(other, _)| other.len() >= path.len());
-        let pattern = format!("{path}/...").into();
-        self.prefixes.insert(at, (path, SiteRoute { pattern, target }));
+        let route = self.route(format!("{path}/...").into(), target);
+        self.prefixes.insert(at, (path, route));
+    }
+
+    fn route(&self, pattern: Arc<str>, target: RouteTarget<H>) -> SiteRoute<H> {
+        let metrics = RouteMetrics::of_route(self.series.clone(), &target.component, &pattern);
+        SiteRoute { pattern, target, metrics }
     }
 
     /// Returns the route of a path in normal form: the exact route if there is one, otherwise the longest matching

@@ -71,6 +71,7 @@ fn print_times(what: &str, mut times: Vec<Duration>) {
 
 fn settings(account: &Arc<Account>, requests_per_instance_max: u32) -> GroupSettings {
     GroupSettings {
+        metrics: Arc::default(),
         owners: vec![OwnerSettings { component: "hello".into(), ..OwnerSettings::default() }],
         sink: Arc::new(DiscardEvents),
         account: account.clone(),

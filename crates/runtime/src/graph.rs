@@ -22,7 +22,7 @@ use crate::group::{Group, GroupError, GroupSettings, HttpHandlerExport};
 use crate::guest::{CallableGroups, GroupFunction, GroupsInUse, RequestScope, TimeLimit, fields_bytes};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
-use crate::serve::{GuestRequest, ResponseBody};
+use crate::serve::{GuestRequest, InstanceCounts, ResponseBody};
 use crate::wasi::{Import, Provider};
 
 /// All groups of one revision in this process.
@@ -51,6 +51,11 @@ impl Graph {
     /// reached a group yet.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
+    }
+
+    /// Returns the numbers of instances of each group, in the order of the groups.
+    pub fn instance_counts(&self) -> impl Iterator<Item = InstanceCounts> {
+        self.groups.iter().map(Group::instance_counts)
     }
 
     /// Returns a handle for sending requests to the group at `index`.

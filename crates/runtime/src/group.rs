@@ -7,6 +7,7 @@ mod stub;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isomer_telemetry::metrics::InstanceMetrics;
 use isomer_telemetry::{EventSink, SpanKind, SpanTemplate, semantics};
 use isomer_wire::CallFailure;
 use wasmtime::component::Component;
@@ -22,7 +23,7 @@ use crate::guest::{CallableGroups, Denials, GroupTemplate, GroupsInUse, OwnerSet
 use crate::instance::{DispatchExport, HandlerIndex, InstanceMaker, Skeleton, skeleton_functions};
 use crate::pool::bounds::STACK_RESIDENT_BYTES;
 use crate::pool::{Account, Slots};
-use crate::serve::{ExclusiveInstances, GuestRequest, PoolLimits, ResponseBody, SharedInstances};
+use crate::serve::{ExclusiveInstances, GuestRequest, InstanceCounts, PoolLimits, ResponseBody, SharedInstances};
 use crate::wasi::{Import, Provider};
 
 /// The exported HTTP handler of a group's component.
@@ -40,6 +41,8 @@ pub struct GroupSettings {
     pub owners: Vec<OwnerSettings>,
     /// Receives the components' output and failures.
     pub sink: Arc<dyn EventSink>,
+    /// The metrics of the group's instances.
+    pub metrics: Arc<InstanceMetrics>,
     /// The account that the group's instances are charged to.
     pub account: Arc<Account>,
     /// The slots of the engine's pool that one instance takes. The numbers of memories and tables are overwritten with
@@ -184,6 +187,7 @@ impl Group {
             memory_bytes: settings.memory_bytes,
             host_bytes: instance_bytes(slots, settings.state_bytes),
             span: Arc::new(start_span(&names)),
+            metrics: settings.metrics,
         });
         let limits = |concurrency: u32| PoolLimits {
             instances_max,
@@ -216,6 +220,19 @@ impl Group {
 
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    /// Returns the numbers of instances and of waiting requests and calls.
+    pub(crate) fn instance_counts(&self) -> InstanceCounts {
+        let shared = match &self.requests {
+            Instances::Exclusive(_) => InstanceCounts::default(),
+            Instances::Shared(shared) => shared.counts(),
+        };
+        self.exclusive().map(|exclusive| exclusive.counts()).fold(shared, |sum, counts| InstanceCounts {
+            live: sum.live + counts.live,
+            idle: sum.idle + counts.idle,
+            waiting: sum.waiting + counts.waiting,
+        })
     }
 
     /// Creates one instance in advance and keeps it for the first request or call. Instances that serve several

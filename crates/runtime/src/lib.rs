@@ -58,6 +58,6 @@ pub use isomer_telemetry::RequestId;
 pub use lanes::prefer_latency;
 pub use pool::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory, RoomLimit};
 pub use seam::SeamFunction;
-pub use serve::{GuestRequest, ResponseBody};
+pub use serve::{GuestRequest, InstanceCounts, ResponseBody};
 pub use wasi::{DeterministicClockAndRandom, Import, InterfaceOwner, ProbedFunction, Provider, SeamProbes, config};
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::random::random_u64;
 use crate::recording::{DescribeSpan, RecordedSpan, Recording};
@@ -101,6 +101,8 @@ pub struct ActiveSpan {
 struct OpenSpan {
     parent: Option<SpanId>,
     start: Instant,
+    /// The duration, if the emitter has measured it.
+    duration: Option<Duration>,
     template: Option<Arc<SpanTemplate>>,
     subject: Option<Arc<SpanTemplate>>,
     details: Option<Box<SpanDetails>>,
@@ -123,6 +125,7 @@ impl ActiveSpan {
         let open = OpenSpan {
             parent,
             start,
+            duration: None,
             template,
             subject: None,
             details: None,
@@ -215,6 +218,20 @@ impl ActiveSpan {
         self.set_failure_if_dropped(None);
     }
 
+    /// Ends the span, which took `duration`. For emitters that measure the operation themselves: the clock is not read
+    /// again.
+    pub fn end_after(mut self, duration: Duration) {
+        self.set_failure_if_dropped(None);
+        if let Some(open) = &mut self.open {
+            open.duration = Some(duration);
+        }
+    }
+
+    /// Returns the time at which the span started; `None` if the span will not be recorded.
+    pub fn start(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.start)
+    }
+
     /// Ends the span without recording it.
     pub fn discard(mut self) {
         self.open = None;
@@ -230,12 +247,12 @@ impl ActiveSpan {
 impl Drop for ActiveSpan {
     fn drop(&mut self) {
         let (Some(open), Some(recording)) = (self.open.take(), &self.context.recording) else { return };
-        let OpenSpan { parent, start, template, subject, mut details, describe, fails_unless_ended } = open;
+        let OpenSpan { parent, start, duration, template, subject, mut details, describe, fails_unless_ended } = open;
         if let Some(reason) = fails_unless_ended {
             details.get_or_insert_default().fail(reason);
         }
         let id = self.context.trace.parent;
-        let duration = start.elapsed();
+        let duration = duration.unwrap_or_else(|| start.elapsed());
         recording.push(RecordedSpan { id, parent, start, duration, template, subject, details, describe });
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::metrics::SPANS_DROPPED;
 use crate::sampling::Sampler;
 use crate::span::{Span, TraceFragment, unix_ns};
 use crate::span_details::{self, SpanDetails};
@@ -136,6 +137,7 @@ impl Recording {
             drop(state);
             self.tracer.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.tracer.spans_dropped.fetch_add(1, Ordering::Relaxed);
+            SPANS_DROPPED.add(1);
         } else {
             state.bytes += bytes;
             state.spans.push(span);

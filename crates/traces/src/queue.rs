@@ -7,6 +7,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use isomer_telemetry::TraceFragment;
+use isomer_telemetry::metrics::{MetricSource, MetricValue, Snapshot, catalog};
 
 use crate::error::TraceStoreError;
 use crate::follower::Follower;
@@ -74,6 +75,16 @@ pub(crate) struct FragmentQueue {
     pub(crate) stored_bytes: AtomicU64,
     /// The function that returns how many bytes stores may still write to the disk.
     pub(crate) room: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+}
+
+impl MetricSource for FragmentQueue {
+    fn collect(&self, snapshot: &mut Snapshot) {
+        let TraceDrops { too_fast, not_written } = self.drops.get();
+        for (reason, number) in [("queue full", too_fast), ("disk full", not_written)] {
+            let labels = vec!["traces".into(), reason.into()];
+            snapshot.push(&catalog::TELEMETRY_DROPPED, labels, MetricValue::integer(number));
+        }
+    }
 }
 
 /// A fragment that waits to be written.

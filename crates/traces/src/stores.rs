@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 
+use isomer_telemetry::metrics::{MetricSource, Metrics};
+
 use crate::limits::TraceLimits;
 use crate::queue::{FragmentQueue, OpenStore, OpenStores, QUEUE_MAX, QueueMessage, TenantTraces, TraceDrops};
 use crate::store::TraceStore;
@@ -43,6 +45,12 @@ impl TraceStores {
     /// effect.
     pub fn leave_free(&self, room: impl Fn() -> u64 + Send + Sync + 'static) {
         let _ = self.queue.room.set(Box::new(room));
+    }
+
+    /// Adds the numbers of dropped fragments to all later snapshots of `metrics`.
+    pub fn report_to(&self, metrics: &Metrics) {
+        let queue: Arc<dyn MetricSource> = self.queue.clone();
+        metrics.add_source(Arc::downgrade(&queue));
     }
 
     /// Opens the store in `folder`, which need not exist. While a handle of the store exists, further calls return the

@@ -195,11 +195,17 @@ impl Loader {
     ) -> Result<LoadedRevision, TenancyError> {
         let StartRequest { tenant, name, spec, peers, warm_up } = request;
         let LaunchSpec { package, place, log, access, tracer } = spec;
+        let app = || AppIdentity { tenant: tenant.name.shared(), app: name.shared() };
+        // The only app of a process is measured under the name in its manifest, unless it is not a valid name.
+        let manifest_name = package.name().parse::<AppName>().ok().filter(|_| self.options.is_of_one_app);
+        let measured = AppIdentity { app: manifest_name.as_ref().unwrap_or(name).shared(), ..app() };
+        let series = self.options.metrics.app(&measured);
         let place = AppResources {
             storage: tenant.storage.clone(),
             account: tenant.account.clone(),
             statement_time_max: self.options.time_limits.statement,
             outbound: tenant.outbound.clone(),
+            series: series.clone(),
             ..place.clone()
         };
         let sink: Arc<dyn EventSink> = match log {
@@ -207,7 +213,6 @@ impl Loader {
             None => Arc::new(self.log.clone()),
         };
         let capabilities = AppCapabilities::open_at(package.grants(), &place, &self.stores, sink).await?;
-        let app = || AppIdentity { tenant: tenant.name.shared(), app: name.shared() };
         let options = StartOptions {
             requests_per_instance_max: self.options.requests_per_instance_max,
             instances_max: self.options.instances_max,
@@ -215,6 +220,7 @@ impl Loader {
             stream_max: self.options.time_limits.stream,
             peers,
             account: tenant.account.clone(),
+            series,
             owner: log.as_ref().map(|log| SiteOwner { app: app(), log: log.clone(), access_log: access.clone() }),
             tracer: tracer.clone(),
             warm_up,

@@ -25,6 +25,11 @@ impl MetricSource for Inner {
                 tenant.collect(snapshot);
             }
         }
+        for app in self.registry.apps() {
+            if snapshot.includes(app.tenant.name.as_str()) {
+                app.lifecycle.read(|loaded| loaded.revision.collect_metrics(snapshot));
+            }
+        }
     }
 }
 

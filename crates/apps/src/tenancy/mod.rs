@@ -457,6 +457,7 @@ impl Tenancy {
     /// finish.
     pub fn remove(&self, tenant: &TenantName, app: &AppName) -> Option<RetiredRevision> {
         let app = self.registry().remove_app(tenant, app)?;
+        self.metrics().remove_app(tenant.as_str(), app.name().as_str());
         let mut locked = app.lifecycle.lock();
         self.registry().set_host_names(&app, locked.data(), &[]);
         let before = locked.stop();

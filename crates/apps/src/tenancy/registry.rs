@@ -68,6 +68,11 @@ impl Registry {
         self.entries().tenants.get(name).cloned()
     }
 
+    /// Returns all apps.
+    pub(super) fn apps(&self) -> Vec<Arc<App>> {
+        self.entries().apps.values().cloned().collect()
+    }
+
     /// Returns all tenants.
     pub(super) fn tenants(&self) -> Vec<Arc<Tenant>> {
         self.entries().tenants.values().cloned().collect()

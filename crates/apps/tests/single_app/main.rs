@@ -34,6 +34,7 @@ mod http;
 mod instances;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod requests;
 mod responses;
 mod seams;

@@ -119,6 +119,7 @@ impl TestRepository {
             secrets: SecretValues::Given(Default::default()),
             environment: Arc::default(),
             candidate: None,
+            series: Arc::default(),
             granted_by: GrantedBy::Manifest,
         }
     }

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use isomer_runtime::{Guest, HostMemory, InterfaceOwner, Provider};
-use isomer_telemetry::SpanTemplate;
+use isomer_telemetry::metrics::SeriesGroup;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
 
-use super::spans::{Operation, OperationSpan};
+use super::spans::{Operation, OperationSpan, StoreSubject};
 use super::{GrantTable, OwnerGrants, StoreGrant, StoreGrants, split};
 use crate::kv::{Cas, Delta, KvError, KvStore, Swap};
 
@@ -31,23 +31,39 @@ static GET_MANY: OperationSpan = OperationSpan::new("kv get-many", "redb", "get-
 static SET_MANY: OperationSpan = OperationSpan::new("kv set-many", "redb", "set-many");
 static DELETE_MANY: OperationSpan = OperationSpan::new("kv delete-many", "redb", "delete-many");
 
+static OPERATIONS: [&OperationSpan; 12] = [
+    &GET,
+    &SET,
+    &DELETE,
+    &EXISTS,
+    &LIST_KEYS,
+    &INCREMENT,
+    &COMPARE,
+    &CURRENT,
+    &SWAP,
+    &GET_MANY,
+    &SET_MANY,
+    &DELETE_MANY,
+];
+
 /// Provides `wasi:keyvalue/{store,atomics,batch}`.
 #[derive(Clone, Default)]
 pub struct KeyValueProvider {
     grants: GrantTable<KvStore>,
+    series: Arc<SeriesGroup>,
 }
 
 /// The host's value behind a guest's `bucket` handle.
 struct Bucket {
     store: KvStore,
-    /// Describes the store in spans.
-    subject: Arc<SpanTemplate>,
+    /// Describes the store in spans and metrics.
+    subject: Arc<StoreSubject>,
 }
 
 /// The host's value behind a guest's `cas` handle (compare-and-swap).
 struct CasHandle {
     store: KvStore,
-    subject: Arc<SpanTemplate>,
+    subject: Arc<StoreSubject>,
     cas: Cas,
     _memory: HostMemory,
 }
@@ -97,9 +113,9 @@ enum CasError {
 type Store<'a> = StoreContextMut<'a, Guest>;
 
 impl KeyValueProvider {
-    /// Creates the provider from each component's stores.
-    pub fn new(grants: GrantTable<KvStore>) -> Self {
-        Self { grants }
+    /// Creates the provider from each component's stores. Operations are measured in `series`.
+    pub fn new(grants: GrantTable<KvStore>, series: Arc<SeriesGroup>) -> Self {
+        Self { grants, series }
     }
 }
 
@@ -124,7 +140,7 @@ impl Provider for KeyValueProvider {
     ) -> wasmtime::Result<()> {
         let (path, version) = split(interface);
         match path {
-            "wasi:keyvalue/store" => link_store(instance, self.grants.of(owner)?, version),
+            "wasi:keyvalue/store" => link_store(instance, self.grants.of(owner)?, &self.series, version),
             "wasi:keyvalue/atomics" => link_atomics(instance, version),
             _ => link_batch(instance),
         }
@@ -134,13 +150,14 @@ impl Provider for KeyValueProvider {
 fn link_store(
     instance: &mut LinkerInstance<'_, Guest>,
     grants: OwnerGrants<KvStore>,
+    series: &Arc<SeriesGroup>,
     version: &str,
 ) -> wasmtime::Result<()> {
     instance.resource("bucket", ResourceType::host::<Bucket>(), |mut store: Store<'_>, rep| {
         store.data_mut().table().delete(Resource::<Bucket>::new_own(rep))?;
         Ok(())
     })?;
-    let grants = StoreGrants::new(grants);
+    let grants = StoreGrants::new(grants, series, &OPERATIONS);
     instance.func_wrap("open", move |mut store: Store<'_>, (name,): (String,)| {
         Ok((match grants.get(store.data(), "kv", "key-value store", &name) {
             Ok(StoreGrant { store: kv, subject }) => {

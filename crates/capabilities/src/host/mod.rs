@@ -20,8 +20,10 @@ use std::sync::Arc;
 
 use isomer_display::excerpt;
 use isomer_runtime::{Guest, InterfaceOwner};
+use isomer_telemetry::metrics::SeriesGroup;
 use isomer_telemetry::{SpanKind, SpanTemplate, semantics};
 
+use self::spans::{OperationSpan, StoreSubject};
 use crate::grants::GrantedBy;
 
 pub use config::ConfigProvider;
@@ -118,23 +120,24 @@ impl<T> OwnerGrants<T> {
     }
 }
 
-/// A granted store, and the template with its name and its owner for the spans of operations on the store.
+/// A granted store, and its description for the spans and metrics of operations on the store.
 struct StoreGrant<T> {
     store: T,
-    subject: Arc<SpanTemplate>,
+    subject: Arc<StoreSubject>,
 }
 
 /// The stores that the owner of one import was granted.
 struct StoreGrants<T> {
     grants: OwnerGrants<T>,
-    subjects: BTreeMap<String, Arc<SpanTemplate>>,
+    subjects: BTreeMap<String, Arc<StoreSubject>>,
 }
 
 impl<T: Clone> StoreGrants<T> {
-    fn new(grants: OwnerGrants<T>) -> Self {
+    /// Operations on the stores are measured in `series`.
+    fn new(grants: OwnerGrants<T>, series: &Arc<SeriesGroup>, operations: &[&OperationSpan]) -> Self {
         let subject = |name: &String| {
-            let subject = grants.span("").with(semantics::DB_NAMESPACE, name.clone());
-            (name.clone(), Arc::new(subject))
+            let span = grants.span("").with(semantics::DB_NAMESPACE, name.clone());
+            (name.clone(), Arc::new(StoreSubject::new(span, name, series, operations)))
         };
         Self { subjects: grants.granted.keys().map(subject).collect(), grants }
     }
@@ -142,7 +145,8 @@ impl<T: Clone> StoreGrants<T> {
     /// Returns the granted store `name`: see [`OwnerGrants::get`].
     fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<StoreGrant<T>, String> {
         let store = self.grants.get(guest, key, what, name)?.clone();
-        let subject = self.subjects.get(name).cloned().unwrap_or_else(|| Arc::new(self.grants.span("")));
+        let unknown = || Arc::new(StoreSubject::new(self.grants.span(""), name, &Arc::default(), &[]));
+        let subject = self.subjects.get(name).cloned().unwrap_or_else(unknown);
         Ok(StoreGrant { store, subject })
     }
 }

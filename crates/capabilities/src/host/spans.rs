@@ -1,10 +1,13 @@
-//! The spans of capability operations. They contain the names of stores, configuration values and secrets, and the
-//! texts of SQL statements. They never contain keys or values of stores, parameters of statements, or secrets.
+//! The spans and the metrics of capability operations. They contain the names of stores, configuration values and
+//! secrets; spans also contain the texts of SQL statements. They never contain keys or values of stores, parameters of
+//! statements, or secrets.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use isomer_runtime::Guest;
-use isomer_telemetry::{ActiveSpan, SPAN_TEXT_BYTES_MAX, SpanKind, SpanTemplate, semantics};
+use isomer_telemetry::metrics::{CallOutcome, SeriesGroup, StoreMetrics};
+use isomer_telemetry::{ActiveSpan, SPAN_TEXT_BYTES_MAX, SpanKind, SpanTemplate, TraceId, semantics};
 
 use crate::kv::KvError;
 use crate::sql::SqlError;
@@ -17,8 +20,51 @@ pub(super) struct OperationSpan {
     template: OnceLock<Arc<SpanTemplate>>,
 }
 
+/// A store, as spans and metrics describe it.
+pub(super) struct StoreSubject {
+    /// The template with the store's name and its owner.
+    span: Arc<SpanTemplate>,
+    metrics: StoreMetrics,
+}
+
 /// An operation that a guest has started, with its span, if spans are recorded.
-pub(super) struct Operation(Option<ActiveSpan>);
+pub(super) struct Operation {
+    span: Option<ActiveSpan>,
+    meter: OperationMeter,
+}
+
+/// Measures an operation. Dropping this value before the operation has ended records a cancelled operation.
+struct OperationMeter {
+    subject: Arc<StoreSubject>,
+    operation: &'static str,
+    start: Instant,
+    /// The trace of the request, if the request is sampled.
+    trace: Option<TraceId>,
+    outcome: CallOutcome,
+    /// The duration of an operation that has ended.
+    duration: Option<Duration>,
+}
+
+impl StoreSubject {
+    /// Returns the description of the store `name`. `span` has the store's name and its owner.
+    pub(super) fn new(
+        span: SpanTemplate,
+        name: &str,
+        series: &Arc<SeriesGroup>,
+        operations: &[&OperationSpan],
+    ) -> Self {
+        let system = operations.first().map_or("", |operation| operation.system);
+        let operations: Vec<_> = operations.iter().map(|operation| operation.operation).collect();
+        Self { span: Arc::new(span), metrics: StoreMetrics::new(series.clone(), name, system, &operations) }
+    }
+}
+
+impl Drop for OperationMeter {
+    fn drop(&mut self) {
+        let duration = self.duration.unwrap_or_else(|| self.start.elapsed());
+        self.subject.metrics.record(self.operation, self.outcome, duration, self.trace);
+    }
+}
 
 /// The error of an operation, as spans describe it: without any data of the guest.
 pub(super) trait OperationError {
@@ -43,15 +89,26 @@ impl OperationSpan {
 
 impl Operation {
     /// Starts an operation of `guest` on the store that `subject` describes.
-    pub(super) fn begin(guest: &Guest, span: &OperationSpan, subject: &Arc<SpanTemplate>) -> Self {
-        Self(guest.current_span().map(|current| {
-            current.begin_from(span.template()).on(subject).fails_unless_ended("the operation was cancelled")
-        }))
+    pub(super) fn begin(guest: &Guest, span: &OperationSpan, subject: &Arc<StoreSubject>) -> Self {
+        let operation = span;
+        let span = guest.current_span().map(|current| {
+            current.begin_from(operation.template()).on(&subject.span).fails_unless_ended("the operation was cancelled")
+        });
+        let context = span.as_ref().map(ActiveSpan::context).filter(|context| context.is_sampled());
+        let meter = OperationMeter {
+            subject: subject.clone(),
+            operation: operation.operation,
+            start: span.as_ref().and_then(ActiveSpan::start).unwrap_or_else(Instant::now),
+            trace: context.map(|context| context.trace().trace_id),
+            outcome: CallOutcome::Cancelled,
+            duration: None,
+        };
+        Self { span, meter }
     }
 
     /// Adds the text of an SQL statement.
     pub(super) fn set_query(&mut self, statement: &str) {
-        if let Some(span) = self.0.as_mut().filter(|span| span.is_recording()) {
+        if let Some(span) = self.span.as_mut().filter(|span| span.is_recording()) {
             // Cut before it is copied, because a statement may be long.
             let end = statement.floor_char_boundary(SPAN_TEXT_BYTES_MAX);
             span.set(semantics::DB_QUERY, statement[..end].to_owned());
@@ -72,7 +129,7 @@ impl Operation {
         count: impl FnOnce(&T) -> usize,
     ) -> Result<T, E> {
         let result = query.await;
-        if let (Some(span), Ok(rows)) = (&mut self.0, &result) {
+        if let (Some(span), Ok(rows)) = (&mut self.span, &result) {
             span.set(semantics::DB_ROWS, count(rows));
         }
         self.end(result.as_ref().map(drop));
@@ -80,12 +137,16 @@ impl Operation {
     }
 
     fn end<E: OperationError>(self, result: Result<(), &E>) {
-        let Some(mut span) = self.0 else { return };
+        let Self { span, mut meter } = self;
+        let duration = meter.start.elapsed();
+        meter.duration = Some(duration);
+        meter.outcome = if result.is_ok() { CallOutcome::Ok } else { CallOutcome::Failed };
+        let Some(mut span) = span else { return };
         if let Err(error) = result {
             span.set(semantics::ERROR_TYPE, error.kind());
             span.fail(error.kind());
         }
-        span.end();
+        span.end_after(duration);
     }
 }
 

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use isomer_runtime::{Guest, InterfaceOwner, Provider};
-use isomer_telemetry::SpanTemplate;
+use isomer_telemetry::metrics::SeriesGroup;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Accessor, ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
 
-use super::spans::{Operation, OperationSpan};
+use super::spans::{Operation, OperationSpan, StoreSubject};
 use super::{GrantTable, StoreGrant, StoreGrants, split};
 use crate::sql::{self, SqlError, SqlStore};
 
@@ -20,26 +20,29 @@ static BEGIN: OperationSpan = OperationSpan::new("sql begin", "sqlite", "begin")
 static COMMIT: OperationSpan = OperationSpan::new("sql commit", "sqlite", "commit");
 static ROLLBACK: OperationSpan = OperationSpan::new("sql rollback", "sqlite", "rollback");
 
+static OPERATIONS: [&OperationSpan; 5] = [&EXECUTE, &QUERY, &BEGIN, &COMMIT, &ROLLBACK];
+
 /// Provides `isomer:sql/{types,store}@0.1.0`.
 #[derive(Clone, Default)]
 pub struct SqlProvider {
     grants: GrantTable<SqlStore>,
+    series: Arc<SeriesGroup>,
 }
 
 /// The host's value behind a guest's `connection` handle.
 #[derive(Clone)]
 struct Connection {
     store: SqlStore,
-    /// Describes the store in spans.
-    subject: Arc<SpanTemplate>,
+    /// Describes the store in spans and metrics.
+    subject: Arc<StoreSubject>,
 }
 
 /// The host's value behind a guest's `transaction` handle. Dropping it rolls the transaction back.
 #[derive(Clone)]
 struct Transaction {
     transaction: sql::Transaction,
-    /// Describes the store in spans.
-    subject: Arc<SpanTemplate>,
+    /// Describes the store in spans and metrics.
+    subject: Arc<StoreSubject>,
 }
 
 /// The WIT type `isomer:sql/types.value`.
@@ -89,9 +92,9 @@ enum Error {
 }
 
 impl SqlProvider {
-    /// Creates the provider from each component's stores.
-    pub fn new(grants: GrantTable<SqlStore>) -> Self {
-        Self { grants }
+    /// Creates the provider from each component's stores. Operations are measured in `series`.
+    pub fn new(grants: GrantTable<SqlStore>, series: Arc<SeriesGroup>) -> Self {
+        Self { grants, series }
     }
 }
 
@@ -161,7 +164,7 @@ impl Provider for SqlProvider {
             link_connection(instance)?;
             return link_transaction(instance);
         }
-        let grants = Arc::new(StoreGrants::new(self.grants.of(owner)?));
+        let grants = Arc::new(StoreGrants::new(self.grants.of(owner)?, &self.series, &OPERATIONS));
         instance.func_wrap_concurrent("open", move |accessor: &Accessor<Guest>, (name,): (String,)| {
             let grants = grants.clone();
             Box::pin(async move {
@@ -270,17 +273,17 @@ fn link_drop<T: Send + 'static>(instance: &mut LinkerInstance<'_, Guest>, name: 
 /// A handle of a guest to an SQL store.
 trait StoreHandle: Clone + Send + 'static {
     /// Returns the template that describes the store in spans.
-    fn subject(&self) -> &Arc<SpanTemplate>;
+    fn subject(&self) -> &Arc<StoreSubject>;
 }
 
 impl StoreHandle for Connection {
-    fn subject(&self) -> &Arc<SpanTemplate> {
+    fn subject(&self) -> &Arc<StoreSubject> {
         &self.subject
     }
 }
 
 impl StoreHandle for Transaction {
-    fn subject(&self) -> &Arc<SpanTemplate> {
+    fn subject(&self) -> &Arc<StoreSubject> {
         &self.subject
     }
 }

@@ -99,6 +99,7 @@ impl Probe {
         let export = export.into_iter().find(|name| name.starts_with("wasi:http/")).expect("a handler");
         let handlers = [HttpHandlerExport { interface: export.clone(), export }];
         let settings = GroupSettings {
+            metrics: Arc::default(),
             owners: vec![owner],
             sink: Arc::new(DiscardEvents),
             account: Account::unlimited(),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_telemetry::SpanTemplate;
+use isomer_telemetry::metrics::SeamMetrics;
 use isomer_wire::call::CallResult;
 use isomer_wire::{Call, CallError, CallFailure, Callee, FunctionKey};
 use tokio::sync::oneshot;
@@ -49,6 +50,8 @@ pub struct SeamTarget {
     pub idempotent: bool,
     /// The maximum time that the callee may take for a call.
     pub allowed: Duration,
+    /// The metrics of the seam.
+    pub metrics: Arc<SeamMetrics>,
     /// The group that runs the calls.
     pub callee: SeamCallee,
 }
@@ -65,6 +68,16 @@ pub enum SeamCallee {
         /// The key that identifies the function in the other process.
         key: FunctionKey,
     },
+}
+
+impl SeamCallee {
+    /// Returns the mode of the seam, as spans and metrics name it.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "isolated",
+            Self::Remote { .. } => "remote",
+        }
+    }
 }
 
 /// The `call-error` of `isomer:link/wire` as a component model value.
@@ -92,11 +105,7 @@ type ResultValue = (Result<Vec<u8>, CallErrorValue>,);
 
 impl LinkedTarget {
     fn new(target: SeamTarget) -> Self {
-        let mode = match &target.callee {
-            SeamCallee::Local(_) => "isolated",
-            SeamCallee::Remote { .. } => "remote",
-        };
-        Self { span: Arc::new(target.seam.caller_span(mode)), target }
+        Self { span: Arc::new(target.seam.caller_span(target.callee.mode())), target }
     }
 }
 
@@ -184,7 +193,7 @@ async fn call<G: CallableGroups>(
 ) -> CallResult {
     let guest = store.data_mut();
     let Some(scope) = guest.scope() else { return Err(no_request()) };
-    let mut span = CallSpan::begin(guest.current_span(), &target.span);
+    let mut span = CallSpan::begin(guest.current_span(), &target.span).measured_in(&target.target.metrics);
     let target = &target.target;
     let (until, timed) = until(guest, target);
     guest.waits_for = Some(target.seam.clone());
@@ -245,7 +254,7 @@ async fn begin<G: CallableGroups>(
         let guest = store.data_mut();
         let scope = guest.scope().ok_or_else(no_request)?;
         let (until, timed) = until(guest, target);
-        let mut span = CallSpan::begin(guest.current_span(), template);
+        let mut span = CallSpan::begin(guest.current_span(), template).measured_in(&target.metrics);
         let scope = scope.within(span.context());
         span.set_argument_bytes(image.len());
         let permit = match guest.in_flight_calls.enter(&target.seam, image.len(), guest.account()) {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use isomer_display::{excerpt, size};
+use isomer_telemetry::metrics::{CallOutcome, InstanceMetrics};
 use isomer_telemetry::{SpanContext, SpanTemplate};
 use wasmtime::component::InstancePre;
 use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
@@ -39,6 +40,7 @@ pub(crate) struct InstanceMaker {
     pub(crate) host_bytes: usize,
     /// The template for the spans in which instances are created.
     pub(crate) span: Arc<SpanTemplate>,
+    pub(crate) metrics: Arc<InstanceMetrics>,
 }
 
 /// The maximum number of bytes that the host copies out of a guest for one call of a host function. Strings, lists and
@@ -62,10 +64,17 @@ impl InstanceMaker {
 
     /// Creates an instance, as soon as the engine's pool has room for it. Records spans of both that `current` causes.
     pub(crate) async fn make(&self, deadline: Instant, current: Option<&SpanContext>) -> Result<Instance, Failure> {
-        let room =
-            record_wait(current, self.engine.room().reserve(self.slots, &self.template.account, deadline)).await?;
+        let room = record_wait(
+            current,
+            &self.metrics,
+            self.engine.room().reserve(self.slots, &self.template.account, deadline),
+        )
+        .await?;
         let span = current.map(|current| current.begin_from(&self.span).fails_unless_ended(CANCELLED));
+        let start = Instant::now();
         let made = self.make_in(room, deadline).await;
+        let outcome = if made.is_ok() { CallOutcome::Ok } else { CallOutcome::Failed };
+        self.metrics.record_start(outcome, start.elapsed());
         if let Some(mut span) = span {
             span.fail_if(&made);
             span.end();

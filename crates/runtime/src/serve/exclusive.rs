@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 
 use super::body::{RemainingWork, ResponseBody};
 use super::exchange::{Exchange, HeadSender, serve};
-use super::instance_pool::{InstancePermit, InstancePool, PoolLimits};
+use super::instance_pool::{InstanceCounts, InstancePermit, InstancePool, PoolLimits};
 use super::request::GuestRequest;
 use crate::failure::Failure;
 use crate::guest::{GroupsInUse, RequestScope, ResponseSignals, TimeLimit};
@@ -36,7 +36,7 @@ impl ExclusiveInstances {
         skeleton_functions: Vec<SkeletonFunction>,
         limits: PoolLimits,
     ) -> Self {
-        let pool = Arc::new(InstancePool::new(limits));
+        let pool = Arc::new(InstancePool::new(limits, maker.metrics.clone()));
         maker.register(pool.since(), &pool);
         Self { maker, skeleton_functions, pool }
     }
@@ -53,6 +53,11 @@ impl ExclusiveInstances {
         };
         self.pool.give_back(permit, instance);
         Ok(())
+    }
+
+    /// Returns the numbers of instances and of waiting requests and calls.
+    pub(crate) fn counts(&self) -> InstanceCounts {
+        self.pool.counts()
     }
 
     fn account(&self) -> &Arc<Account> {

@@ -6,11 +6,12 @@
 //! has been idle for a long time, or occupies room that another request needs (see `room`).
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use isomer_telemetry::SpanContext;
+use isomer_telemetry::metrics::InstanceMetrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::waiting::WaitingRequest;
@@ -33,6 +34,17 @@ pub(crate) struct PoolLimits {
     pub(crate) requests_max: u32,
     /// The age at which an instance is dropped.
     pub(crate) age_max: Duration,
+}
+
+/// The numbers of a group's instances, and of the requests and calls that wait for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InstanceCounts {
+    /// The number of live instances, including those that are being created.
+    pub live: usize,
+    /// The number of live instances that serve no request.
+    pub idle: usize,
+    /// The number of requests and calls that wait.
+    pub waiting: usize,
 }
 
 /// The properties of an instance that its pool needs.
@@ -83,6 +95,7 @@ pub(crate) struct InstancePool<I> {
     /// The idle instances, with the most recently used instance at the end.
     idle: Mutex<VecDeque<IdleInstance<I>>>,
     since: Arc<IdleSince>,
+    metrics: Arc<InstanceMetrics>,
 }
 
 struct IdleInstance<I> {
@@ -98,9 +111,17 @@ pub(crate) struct InstancePermit {
 }
 
 impl<I: PooledInstance> InstancePool<I> {
-    pub(crate) fn new(limits: PoolLimits) -> Self {
+    pub(crate) fn new(limits: PoolLimits, metrics: Arc<InstanceMetrics>) -> Self {
         let permits = Arc::new(Semaphore::new(limits.instances_max));
-        Self { limits, permits, waiting: AtomicUsize::new(0), idle: Mutex::default(), since: Arc::default() }
+        let (waiting, idle, since) = (AtomicUsize::new(0), Mutex::default(), Arc::default());
+        Self { limits, permits, waiting, idle, since, metrics }
+    }
+
+    /// Returns the numbers of instances and of waiting requests.
+    pub(crate) fn counts(&self) -> InstanceCounts {
+        let busy = self.limits.instances_max.saturating_sub(self.permits.available_permits());
+        let idle = self.idle().len();
+        InstanceCounts { live: busy + idle, idle, waiting: self.waiting.load(Ordering::Relaxed) }
     }
 
     /// Acquires a permit, and takes an idle instance if there is one. Waits for a permit until `deadline` at the
@@ -115,7 +136,7 @@ impl<I: PooledInstance> InstancePool<I> {
     ) -> Result<(InstancePermit, Option<I>), Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => record_wait(current, self.wait(deadline)).await?,
+            Err(_) => record_wait(current, &self.metrics, self.wait(deadline)).await?,
         };
         Ok((InstancePermit { _permit: permit }, self.pop_idle()))
     }
@@ -252,13 +273,14 @@ mod tests {
     }
 
     fn pool(instances_max: usize) -> InstancePool<FakeInstance> {
-        InstancePool::new(PoolLimits {
+        let limits = PoolLimits {
             instances_max,
             waiting_max: 1,
             wait_max: Duration::from_secs(60),
             requests_max: 10,
             age_max: Duration::from_secs(60),
-        })
+        };
+        InstancePool::new(limits, Arc::default())
     }
 
     fn later() -> Instant {
@@ -277,6 +299,7 @@ mod tests {
             pool.give_back(permit, named(name));
         }
         assert_eq!(pool.idle_bytes(), 300);
+        assert_eq!(pool.counts(), InstanceCounts { live: 3, idle: 3, waiting: 0 });
         assert_eq!(take(&pool).1, Some(named("c")));
         assert_eq!(pool.evict_oldest(), Some(Eviction { bytes: 100, is_gone: true }));
         assert_eq!(take(&pool).1, Some(named("b")));
@@ -308,6 +331,7 @@ mod tests {
             let (permit, _) = take(&pool);
             let mut waiting = Box::pin(pool.take(later(), None));
             assert!(waiting.as_mut().now_or_never().is_none());
+            assert_eq!(pool.counts(), InstanceCounts { live: 1, idle: 0, waiting: 1 });
             let refused = pool.take(later(), None).await.map(|_| ());
             assert!(matches!(refused, Err(Failure::Overloaded { instances: 1, waiting: 1 })), "{refused:?}");
             pool.give_back(permit, named("a"));

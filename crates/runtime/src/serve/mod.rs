@@ -22,6 +22,7 @@ mod waiting;
 
 pub use body::ResponseBody;
 pub(crate) use exclusive::ExclusiveInstances;
+pub use instance_pool::InstanceCounts;
 pub(crate) use instance_pool::PoolLimits;
 pub use request::GuestRequest;
 pub(crate) use shared_instances::SharedInstances;

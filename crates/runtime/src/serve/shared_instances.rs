@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::body::{RemainingWork, ResponseBody};
 use super::exchange::HeadSender;
-use super::instance_pool::PoolLimits;
+use super::instance_pool::{InstanceCounts, PoolLimits};
 use super::request::GuestRequest;
 use super::shared_instance::{InstanceUsage, Job, SharedInstance};
 use super::waiting::WaitingRequest;
@@ -137,7 +137,7 @@ impl SharedInstances {
         if waiting.earlier() >= self.limits.waiting_max {
             return Err(overloaded());
         }
-        record_wait(Some(span), async {
+        record_wait(Some(span), &self.maker.metrics, async {
             match tokio::time::timeout(self.limits.wait_max, self.permits.clone().acquire_owned()).await {
                 Ok(Ok(permit)) => Ok(permit),
                 Ok(Err(_)) | Err(_) => Err(overloaded()),
@@ -209,6 +209,13 @@ impl SharedInstances {
             return Err(Failure::Overloaded { instances: self.limits.instances_max, waiting: 0 });
         };
         Ok((permit, self.maker.make(deadline, Some(span)).await?))
+    }
+
+    /// Returns the numbers of instances and of waiting requests.
+    pub(crate) fn counts(&self) -> InstanceCounts {
+        let live = self.limits.instances_max.saturating_sub(self.instance_permits.available_permits());
+        let idle = self.workers().iter().filter(|worker| worker.idle_since().is_some()).count();
+        InstanceCounts { live, idle: idle.min(live), waiting: self.waiting.load(Ordering::Relaxed) }
     }
 
     fn account(&self) -> &Arc<Account> {

@@ -159,6 +159,7 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
     };
     let export = "wasi:http/incoming-handler@0.2.6".to_owned();
     let settings = GroupSettings {
+        metrics: Arc::default(),
         owners: vec![OwnerSettings { component: "guest".into(), ..OwnerSettings::default() }],
         sink: Arc::new(DiscardEvents),
         account: bounds.account.clone(),

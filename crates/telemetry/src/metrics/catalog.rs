@@ -47,7 +47,7 @@ const COMPONENT: MetricLabel = label(
     "The name of the component; empty if the request was refused before its route was found.",
 );
 const ROUTE: MetricLabel =
-    label("route", semantics::HTTP_ROUTE, "The route; a prefix ends with `/*`. Empty if no route was found.");
+    label("route", semantics::HTTP_ROUTE, "The route, as the manifest writes it. Empty if no route was found.");
 const METHOD: MetricLabel =
     label("method", semantics::HTTP_METHOD, "The method of the request, or `_OTHER` for a method that is not common.");
 const STATUS: MetricLabel = label(

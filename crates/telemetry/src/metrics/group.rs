@@ -44,6 +44,11 @@ impl SeriesGroup {
         Self { labels, series: Mutex::default(), budget: Some(budget), last_used: AtomicU64::new(0) }
     }
 
+    /// Returns the values of the first labels of all series of the group: the tenant and the app.
+    pub fn labels(&self) -> &[Arc<str>] {
+        &self.labels
+    }
+
     /// Returns the counter of `metric` with the labels of the group followed by `labels`. Creates it if necessary.
     ///
     /// If the number of series has reached its bound, the returned counter works, but no snapshot contains it. The same

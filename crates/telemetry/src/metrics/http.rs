@@ -110,7 +110,8 @@ pub struct RouteMetrics {
     duration: &'static MetricDescriptor,
     /// The values of the labels before `method`, without those of the group.
     labels: Vec<Arc<str>>,
-    active: Option<Arc<Gauge>>,
+    /// The gauge of requests in progress, created when it is first needed; `None` if there is no such gauge.
+    active: Option<OnceLock<Arc<Gauge>>>,
     /// The histogram for each method and result, created when it is first needed.
     durations: [OnceLock<Arc<Histogram>>; METHODS * STATUSES],
 }
@@ -125,9 +126,8 @@ impl Default for RouteMetrics {
 impl RouteMetrics {
     /// Returns the metrics of a route. `group` has the series of the route's app.
     pub fn of_route(group: Arc<SeriesGroup>, component: &str, route: &str) -> Arc<Self> {
-        let active = group.gauge(&catalog::HTTP_SERVER_ACTIVE, &[component, route]);
         let labels = vec![component.into(), route.into()];
-        Arc::new(Self::with(group, &catalog::HTTP_SERVER_DURATION, labels, Some(active)))
+        Arc::new(Self::with(group, &catalog::HTTP_SERVER_DURATION, labels, Some(OnceLock::new())))
     }
 
     /// Returns the metrics of an app's requests that were refused before their route was found.
@@ -151,7 +151,7 @@ impl RouteMetrics {
         group: Arc<SeriesGroup>,
         duration: &'static MetricDescriptor,
         labels: Vec<Arc<str>>,
-        active: Option<Arc<Gauge>>,
+        active: Option<OnceLock<Arc<Gauge>>>,
     ) -> Self {
         Self { group, duration, labels, active, durations: [const { OnceLock::new() }; METHODS * STATUSES] }
     }
@@ -170,8 +170,14 @@ impl RouteMetrics {
 
     fn add_active(&self, count: i64) {
         if let Some(active) = &self.active {
-            active.add(count);
+            active.get_or_init(|| self.active_series()).add(count);
         }
+    }
+
+    #[cold]
+    fn active_series(&self) -> Arc<Gauge> {
+        let labels: Vec<_> = self.labels.iter().map(|label| &**label).collect();
+        self.group.gauge(&catalog::HTTP_SERVER_ACTIVE, &labels)
     }
 }
 

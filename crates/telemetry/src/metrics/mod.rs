@@ -8,6 +8,7 @@
 //! | `buckets`, `histogram`, `exemplar` | histograms of durations, with exemplars |
 //! | `registry`, `group`, `budget` | all series of the process, by app; the bounds on their number |
 //! | `http`, `seam`, `instance`, `store` | the series of a route, a seam, a group's instances and a store, resolved once |
+//! | `dropped` | totals of dropped telemetry |
 //! | `snapshot` | the values of all metrics at one time |
 //! | `text` | snapshots as Prometheus text and as OpenMetrics |
 //!
@@ -28,6 +29,7 @@ mod budget;
 pub mod catalog;
 mod cell;
 mod descriptor;
+mod dropped;
 mod exemplar;
 mod group;
 mod histogram;
@@ -42,6 +44,7 @@ mod text;
 pub use buckets::Buckets;
 pub use cell::{Counter, Gauge};
 pub use descriptor::{MetricDescriptor, MetricKind, MetricLabel, MetricUnit};
+pub(crate) use dropped::SPANS_DROPPED;
 pub use exemplar::Exemplar;
 pub use group::{SERIES_PER_APP_MAX, SeriesGroup};
 pub use histogram::{Histogram, HistogramValue};
@@ -50,5 +53,5 @@ pub use instance::InstanceMetrics;
 pub use registry::{MetricSource, Metrics, SERIES_MAX};
 pub use seam::{CallOutcome, CallSeries, SeamLabels, SeamMetrics};
 pub use snapshot::{MetricFamily, MetricScope, MetricSeries, MetricValue, SNAPSHOT_SERIES_MAX, Snapshot};
-pub use store::{StoreMetrics, StoreSystem};
+pub use store::StoreMetrics;
 pub use text::TextFormat;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::budget::SeriesBudget;
 use super::catalog;
+use super::dropped::SPANS_DROPPED;
 use super::group::SeriesGroup;
 use super::snapshot::{MetricScope, MetricValue, Snapshot};
 use crate::AppIdentity;
@@ -98,8 +99,11 @@ impl Metrics {
         }
         let (series, refused) = (self.0.budget.series(), self.0.budget.refused() + snapshot.refused());
         snapshot.push(&catalog::TELEMETRY_SERIES, vec![], MetricValue::integer(series as u64));
-        let labels = vec!["metrics".into(), "too many series".into()];
-        snapshot.push(&catalog::TELEMETRY_DROPPED, labels, MetricValue::integer(refused));
+        let spans = SPANS_DROPPED.get();
+        for (signal, reason, number) in [("metrics", "too many series", refused), ("spans", "too many spans", spans)] {
+            let labels = vec![signal.into(), reason.into()];
+            snapshot.push(&catalog::TELEMETRY_DROPPED, labels, MetricValue::integer(number));
+        }
         snapshot
     }
 
@@ -174,7 +178,7 @@ mod tests {
         fill(&c, 0..6);
         assert_eq!(active(&metrics).len(), 8);
         fill(&c, 6..7);
-        assert_eq!(values(&metrics, "isomer.telemetry.dropped"), [("metrics too many series".to_owned(), 1.0)]);
+        assert_eq!(values(&metrics, "isomer.telemetry.dropped")[0], ("metrics too many series".to_owned(), 1.0));
         fill(&metrics.app(&app("d")), 0..1);
         let found = active(&metrics);
         assert!(!found.contains(&"acme b web 0".to_owned()), "`b` was not loaded for the longest time: {found:?}");

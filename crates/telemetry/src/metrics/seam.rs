@@ -13,7 +13,9 @@ use crate::TraceId;
 pub enum CallOutcome {
     /// A result was returned. For calls, this includes results of the function's own error type.
     Ok,
-    /// The callee trapped, or the operation failed.
+    /// The callee trapped.
+    Trap,
+    /// The operation failed.
     Failed,
     /// The callee could not be reached.
     Unreachable,
@@ -27,13 +29,14 @@ pub enum CallOutcome {
     Cancelled,
 }
 
-const OUTCOMES: usize = 7;
+const OUTCOMES: usize = 8;
 
 impl CallOutcome {
     /// Returns the value of the label `outcome`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Trap => "trap",
             Self::Failed => "failed",
             Self::Unreachable => "unreachable",
             Self::Deadline => "deadline",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use isomer_telemetry::metrics::{
     CallOutcome, InstanceMetrics, MethodClass, MetricScope, Metrics, RequestMeter, RouteMetrics, SeamLabels,
-    SeamMetrics, StatusClass, StoreMetrics, StoreSystem, TextFormat, catalog,
+    SeamMetrics, StatusClass, StoreMetrics, TextFormat, catalog,
 };
 use isomer_telemetry::{AppIdentity, TraceId};
 
@@ -33,7 +33,7 @@ fn metrics() -> Metrics {
         };
         SeamMetrics::new(group.clone(), labels).record(CallOutcome::Ok, Duration::from_nanos(1500), trace);
         InstanceMetrics::new(group.clone(), "web").record_start(CallOutcome::Ok, Duration::from_micros(70));
-        let store = StoreMetrics::new(group, "carts", StoreSystem::KeyValue, &["get", "set"]);
+        let store = StoreMetrics::new(group, "carts", "redb", &["get", "set"]);
         store.record("get", CallOutcome::Ok, Duration::from_micros(3), None);
         store.record("unknown", CallOutcome::Ok, Duration::from_micros(3), None);
     }
