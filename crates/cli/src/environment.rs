@@ -41,6 +41,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable { name: "NO_COLOR", about: "use no colours" },
     Variable {
+        name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+        about: "the base URL of a collector, to which `isomer run`, `dev` and `node` send traces, logs and metrics: `http://localhost:4318`. The other standard variables of OpenTelemetry apply, too",
+    },
+    Variable {
         name: "SSL_CERT_FILE",
         about: "a PEM file with certificate authorities that HTTPS requests of apps trust, in addition to the public ones",
     },

@@ -39,6 +39,16 @@ Generated from the program.
 | --- | --- |
 ";
 
+const OTLP_VARIABLES: &str = "
+## The export of telemetry
+
+`isomer run`, `isomer dev` and `isomer node` read these standard variables of OpenTelemetry ([guide](../guides/send-telemetry.md)). An empty value means the
+same as no value.
+
+| variable | meaning |
+| --- | --- |
+";
+
 fn markdown() -> String {
     let mut command = crate::Arguments::command();
     command.build();
@@ -55,6 +65,10 @@ fn environment_markdown() -> String {
     let mut out = ENVIRONMENT.to_owned();
     for variable in VARIABLES {
         let _ = writeln!(out, "| `{}` | {} |", variable.name, variable.about);
+    }
+    out.push_str(OTLP_VARIABLES);
+    for (name, about) in isomer_otlp::settings::VARIABLES {
+        let _ = writeln!(out, "| `{name}` | {about} |");
     }
     out
 }

@@ -15,6 +15,7 @@ use isomer_disk::Reserve;
 use isomer_front::{ConnectionCounts, Connections};
 use isomer_ids::TenantName;
 use isomer_observe::Log;
+use isomer_otlp::Otlp;
 use isomer_runtime::code::CodeError;
 use isomer_state::{BlobError, Blobs, NodeState, StateError};
 
@@ -38,6 +39,8 @@ pub struct NodeOptions {
     pub compiler: CompilerOptions,
     /// The options for running apps, including how many apps stay in memory.
     pub tenancy: TenancyOptions,
+    /// The export of telemetry, if there is a collector.
+    pub export: Option<Arc<Otlp>>,
     /// A function that is called after each step of every change, on any thread.
     pub watch: Option<Arc<dyn Fn(ChangeStep) + Send + Sync>>,
 }

@@ -11,9 +11,11 @@ use isomer_capabilities::NodeDir;
 use isomer_disk::{FileStorage, Reserve, Storage};
 use isomer_ids::TenantName;
 use isomer_observe::{AppLogLimits, AppLogs};
+use isomer_otlp::{Otlp, ServedApps, ServiceIdentity};
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_runtime::engine::PoolSizes;
 use isomer_state::{Blobs, NodeState};
+use isomer_telemetry::metrics::{MetricSource, Metrics};
 
 use crate::attempts::Attempts;
 use crate::compiler::Compilers;
@@ -72,10 +74,14 @@ impl Node {
             resources: resources.clone(),
             logs,
             access_log: options.log.wants_access(),
+            export: options.export.clone(),
             maker: Key::new(&engine, [env!("CARGO_PKG_VERSION").as_bytes()]),
             runtime: tokio::runtime::Handle::current(),
         });
         let tenancy = Tenancy::new(engine, cache, options.log, repository.clone(), options.tenancy);
+        if let Some(export) = options.export {
+            export_metrics(&export, tenancy.metrics());
+        }
         for (name, tenant) in state.tenants() {
             match tenancy.set_tenant(&name, &tenant.quotas) {
                 Ok(()) => {
@@ -112,4 +118,12 @@ impl Node {
         maintenance::begin(&node);
         Ok(node)
     }
+}
+
+/// Begins to export the metrics of the node. The counters of the export are metrics themselves.
+fn export_metrics(export: &Arc<Otlp>, metrics: &Metrics) {
+    let source: Arc<dyn MetricSource> = export.clone();
+    metrics.add_source(Arc::downgrade(&source));
+    let node = ServiceIdentity { app: "isomer-node", tenant: None, version: Some(env!("CARGO_PKG_VERSION")) };
+    export.export_metrics(metrics, &node, ServedApps::Many);
 }

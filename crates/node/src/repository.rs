@@ -17,10 +17,11 @@ use isomer_capabilities::secrets::{Secret, SecretValues};
 use isomer_capabilities::{AppFiles, AppResources, GrantedBy, NodeDir};
 use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use isomer_observe::{AppLog, AppLogs};
+use isomer_otlp::{Otlp, ServiceIdentity};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Contents, NodeState};
-use isomer_telemetry::Tracer;
+use isomer_telemetry::{AppIdentity, SamplingPolicy, Tracer};
 
 use crate::compiler::jobs::{CompileJobs, CompileReason};
 use crate::compiler::{CompileOutput, CompileRequest, Compilers};
@@ -51,6 +52,8 @@ pub(crate) struct DiskRepository {
     pub(crate) logs: AppLogs,
     /// Whether the node writes an access log for each app.
     pub(crate) access_log: bool,
+    /// The export of telemetry, if there is a collector.
+    pub(crate) export: Option<Arc<Otlp>>,
     /// A hash of this program's version and its engine's settings: see [`RevisionRecord::maker`].
     pub(crate) maker: Key,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -89,8 +92,22 @@ impl DiskRepository {
             granted_by: GrantedBy::Manifest,
         };
         let access = if self.access_log { Some(self.access_of(tenant, app)?) } else { None };
-        let log = Some(self.log_of(tenant, app)?);
-        Ok(LaunchSpec { package, place, log, access, tracer: Tracer::default() })
+        let log = self.log_of(tenant, app)?;
+        let version = revision.to_string();
+        let identity =
+            ServiceIdentity { app: app.as_str(), tenant: Some(tenant.as_str()), version: Some(version.as_str()) };
+        let log = match self.export.as_ref().and_then(|export| export.logs(&identity)) {
+            Some(exporter) => log.exported_to(exporter),
+            None => log,
+        };
+        let tracer = match self.export.as_ref().and_then(|export| export.traces(&identity)) {
+            Some(sink) => {
+                let app = AppIdentity { tenant: tenant.shared(), app: app.shared() };
+                Tracer::new(Some(app), SamplingPolicy::NODE, sink)
+            }
+            None => Tracer::default(),
+        };
+        Ok(LaunchSpec { package, place, log: Some(log), access, tracer })
     }
 
     /// Returns the app's own log, which contains the guests' output.

@@ -37,6 +37,8 @@ pub struct Log {
     levels: Arc<Levels>,
     /// The app's own log on disk, which gets a copy of each record.
     copy: Arc<OnceLock<AppCopy>>,
+    /// A sink that also receives the events of the app, such as an exporter.
+    export: Arc<OnceLock<Arc<dyn EventSink>>>,
 }
 
 enum Message {
@@ -58,7 +60,7 @@ impl Log {
         std::thread::Builder::new()
             .name("isomer-log".into())
             .spawn(move || write_all(io::BufWriter::new(out), &records, &writer, format))?;
-        Ok(Self { queue, counters, access, levels: Arc::default(), copy: Arc::default() })
+        Ok(Self { queue, counters, access, levels: Arc::default(), copy: Arc::default(), export: Arc::default() })
     }
 
     /// Adds the number of dropped records to all later snapshots of `metrics`.
@@ -77,6 +79,19 @@ impl Log {
     /// the app's access log. Only the first call has an effect.
     pub fn copy_to(&self, output: AppLog, access: Option<AppLog>) {
         let _ = self.copy.set(AppCopy::new(output, access));
+    }
+
+    /// Also passes later events of the only app of the process, and those of its members, to `sink`. Only the first call
+    /// has an effect.
+    pub fn export_to(&self, sink: Arc<dyn EventSink>) {
+        let _ = self.export.set(sink);
+    }
+
+    /// Passes an event to the sink of [`export_to`](Self::export_to).
+    pub(crate) fn export(&self, event: Event<'_>) {
+        if let Some(sink) = self.export.get() {
+            sink.emit(event);
+        }
     }
 
     /// Returns the levels of the platform's messages that are recorded.
@@ -152,6 +167,7 @@ impl Log {
 
 impl EventSink for Log {
     fn emit(&self, event: Event<'_>) {
+        self.export(event);
         let is_warning = matches!(event, Event::AccessDenied { .. });
         if !is_warning || self.levels.includes(Level::Warning) {
             self.push(SystemTime::now(), None, LogRecord::from_event(event));

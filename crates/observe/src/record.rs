@@ -50,6 +50,26 @@ impl LogRecord {
         }
     }
 
+    /// Passes the event that the record was made from to `receive`. Does nothing for served requests and messages.
+    pub(crate) fn with_event(&self, receive: impl FnOnce(Event<'_>)) {
+        match self {
+            Self::Output { component, stream, request, line } => {
+                receive(Event::OutputLine { component, stream: *stream, request: *request, line: line.as_bytes() })
+            }
+            Self::Failed { component, request, reason, backtrace, response_cut_off } => receive(Event::RequestFailed {
+                component,
+                request: *request,
+                reason,
+                backtrace,
+                response_cut_off: *response_cut_off,
+            }),
+            Self::CallFailed { component, request, reason, backtrace } => {
+                receive(Event::CallFailed { component, request: *request, reason, backtrace });
+            }
+            Self::Access(_) | Self::Message { .. } => {}
+        }
+    }
+
     /// Converts a served request to a record. Texts from the client are shortened.
     pub(crate) fn access(access: AccessRecord) -> Self {
         Self::Access(AccessRecord {

@@ -11,6 +11,7 @@
 //! | `traces`, `logs`, `metrics` | converting spans, events and snapshots of metrics to messages |
 //! | `resource` | which app and process emitted the telemetry |
 //! | `queue` | the bounded queue of a signal |
+//! | `recent_traces` | the traces of recent requests, for their log records |
 //! | `delivery` | batches, attempts, HTTP and TLS |
 //! | `message` | the messages of OTLP |
 //!
@@ -27,6 +28,7 @@ mod message;
 mod metrics;
 mod otlp;
 mod queue;
+mod recent_traces;
 mod resource;
 pub mod settings;
 mod signal;
@@ -34,6 +36,7 @@ mod statistics;
 mod traces;
 
 pub use delivery::TlsError;
+pub use metrics::ServedApps;
 pub use otlp::{Otlp, SHUTDOWN_TIME_MAX};
 pub use resource::ServiceIdentity;
 pub use settings::OtlpSettings;

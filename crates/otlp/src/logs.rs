@@ -10,6 +10,8 @@ use prost::Message as _;
 use crate::delivery::Item;
 use crate::message::{self, InstrumentationScope, KeyValue, Resource};
 use crate::queue::{QueueSender, TenantSlot, Weight};
+use crate::recent_traces::RecentTraces;
+use crate::resource::{span_bytes, trace_bytes};
 
 /// The maximum size of a call stack in bytes. Further frames are left out.
 const STACK_BYTES_MAX: usize = 8 << 10;
@@ -22,11 +24,13 @@ pub(crate) struct OtlpLogs {
     resource: Arc<Resource>,
     tenant: Option<TenantSlot>,
     queue: QueueSender<LogItem>,
+    recent: Arc<RecentTraces>,
 }
 
 /// A log record, and the app that it belongs to.
 pub(crate) struct LogItem {
     resource: Arc<Resource>,
+    recent: Arc<RecentTraces>,
     time_ns: u64,
     /// The importance; `None` for lines that components print.
     level: Option<Level>,
@@ -40,8 +44,13 @@ pub(crate) struct LogItem {
 }
 
 impl OtlpLogs {
-    pub(crate) fn new(resource: Resource, tenant: Option<&str>, queue: QueueSender<LogItem>) -> Self {
-        Self { resource: Arc::new(resource), tenant: tenant.map(TenantSlot::of), queue }
+    pub(crate) fn new(
+        resource: Resource,
+        tenant: Option<&str>,
+        queue: QueueSender<LogItem>,
+        recent: Arc<RecentTraces>,
+    ) -> Self {
+        Self { resource: Arc::new(resource), tenant: tenant.map(TenantSlot::of), queue, recent }
     }
 }
 
@@ -50,6 +59,7 @@ impl EventSink for OtlpLogs {
         let (resource, time_ns) = (self.resource.clone(), unix_ns(SystemTime::now()));
         let item = |level, component: &str, request, text| LogItem {
             resource,
+            recent: self.recent.clone(),
             time_ns,
             level,
             component: component.to_owned(),
@@ -121,6 +131,7 @@ fn record(item: &LogItem) -> message::LogRecord {
     if !item.stack.is_empty() {
         attributes.push(KeyValue::new("exception.stacktrace", item.stack.as_str()));
     }
+    let trace = item.request.and_then(|request| Some((item.recent.get(request)?, request)));
     let (severity_number, severity_text) = item.level.map_or((0, ""), severity);
     message::LogRecord {
         time_unix_nano: item.time_ns,
@@ -130,8 +141,9 @@ fn record(item: &LogItem) -> message::LogRecord {
         body: Some(item.text.as_str().into()),
         attributes,
         flags: 0,
-        trace_id: Vec::new(),
-        span_id: Vec::new(),
+        trace_id: trace.map(|(trace, _)| trace_bytes(trace)).unwrap_or_default(),
+        // The first span of a request has the number of the request.
+        span_id: trace.map(|(_, request)| span_bytes(request.into())).unwrap_or_default(),
     }
 }
 

@@ -30,6 +30,16 @@ pub(crate) type EncodedMetrics = (Vec<u8>, usize);
 pub(crate) struct ProcessIdentity {
     app: String,
     version: Option<String>,
+    apps: ServedApps,
+}
+
+/// The apps that a process serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedApps {
+    /// One app, to which all series belong. Its series have no names of their own.
+    One,
+    /// The apps of tenants. Each series names its tenant and its app.
+    Many,
 }
 
 /// The times of data points, in nanoseconds since the Unix epoch.
@@ -40,20 +50,17 @@ pub(crate) struct Times {
 }
 
 impl ProcessIdentity {
-    pub(crate) fn new(identity: &ServiceIdentity<'_>) -> Self {
-        Self { app: identity.app.to_owned(), version: identity.version.map(str::to_owned) }
+    pub(crate) fn new(identity: &ServiceIdentity<'_>, apps: ServedApps) -> Self {
+        Self { app: identity.app.to_owned(), version: identity.version.map(str::to_owned), apps }
     }
 
-    /// Returns the app that a series belongs to.
+    /// Returns the app that a series belongs to. Series without a name of an app are about the process or a tenant.
     fn of_series<'a>(&'a self, (tenant, app): (&'a str, &'a str)) -> ServiceIdentity<'a> {
         let tenant = Some(tenant).filter(|tenant| !tenant.is_empty());
-        match app {
-            // A series of the process, or of a tenant.
-            "" => ServiceIdentity { app: &self.app, tenant, version: self.version.as_deref() },
-            app => {
-                let version = self.version.as_deref().filter(|_| app == self.app && tenant.is_none());
-                ServiceIdentity { app, tenant, version }
-            }
+        match (self.apps, app) {
+            (ServedApps::One, _) => ServiceIdentity { app: &self.app, tenant: None, version: self.version.as_deref() },
+            (ServedApps::Many, "") => ServiceIdentity { app: &self.app, tenant, version: self.version.as_deref() },
+            (ServedApps::Many, app) => ServiceIdentity { app, tenant, version: None },
         }
     }
 }
@@ -69,7 +76,7 @@ pub(crate) fn encode(
     let mut request = Request::default();
     for family in snapshot.families() {
         for series in &family.series {
-            request.add(family, series);
+            request.add(process.apps, family, series);
             if request.points == POINTS_MAX {
                 requests.push(std::mem::take(&mut request).encode(template, process, times));
             }
@@ -91,14 +98,17 @@ struct Request<'a> {
 type SeriesOfMetric<'a> = (&'static MetricDescriptor, Vec<&'a MetricSeries>);
 
 impl<'a> Request<'a> {
-    fn add(&mut self, family: &'a MetricFamily, series: &'a MetricSeries) {
+    fn add(&mut self, apps: ServedApps, family: &'a MetricFamily, series: &'a MetricSeries) {
         let metric = family.descriptor;
         let value = |key: &str| {
             let index = metric.labels.iter().position(|label| label.attribute == key);
             index.and_then(|index| series.labels.get(index)).map_or("", |value| &**value)
         };
-        let [tenant, app] = OF_RESOURCE.map(value);
-        let metrics = self.resources.entry((tenant, app)).or_default();
+        let names = match apps {
+            ServedApps::One => ("", ""),
+            ServedApps::Many => OF_RESOURCE.map(value).into(),
+        };
+        let metrics = self.resources.entry(names).or_default();
         metrics.entry(metric.name).or_insert_with(|| (metric, Vec::new())).1.push(series);
         self.points += 1;
     }

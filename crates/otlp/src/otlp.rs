@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 use crate::Signal;
 use crate::delivery::{Client, Exporter, Item, MetricsExporter, TlsError};
 use crate::logs::{LogItem, OtlpLogs};
-use crate::metrics::ProcessIdentity;
+use crate::metrics::{ProcessIdentity, ServedApps};
 use crate::queue::{self, QueueSender};
+use crate::recent_traces::RecentTraces;
 use crate::resource::{ResourceTemplate, ServiceIdentity};
 use crate::settings::OtlpSettings;
 use crate::statistics::{DropReason, SignalCounters, SignalStatistics};
@@ -27,6 +28,7 @@ pub struct Otlp {
     traces: Option<Pipeline<TraceItem>>,
     logs: Option<Pipeline<LogItem>>,
     metrics: Option<MetricsPipeline>,
+    recent: Arc<RecentTraces>,
     stop: watch::Sender<bool>,
 }
 
@@ -58,6 +60,7 @@ impl Otlp {
             traces: Pipeline::start(settings, Signal::Traces, &stopped)?,
             logs: Pipeline::start(settings, Signal::Logs, &stopped)?,
             metrics: MetricsPipeline::new(settings)?,
+            recent: Arc::default(),
             stop,
         })
     }
@@ -65,22 +68,24 @@ impl Otlp {
     /// Returns the receiver of an app's traces, if traces are exported.
     pub fn traces(&self, identity: &ServiceIdentity<'_>) -> Option<Arc<dyn TraceSink>> {
         let pipeline = self.traces.as_ref()?;
-        Some(Arc::new(OtlpTraces::new(self.template.of(identity), identity.tenant, pipeline.queue.clone())))
+        let (resource, queue) = (self.template.of(identity), pipeline.queue.clone());
+        Some(Arc::new(OtlpTraces::new(resource, identity.tenant, queue, self.recent.clone())))
     }
 
     /// Returns the receiver of an app's events, if logs are exported.
     pub fn logs(&self, identity: &ServiceIdentity<'_>) -> Option<Arc<dyn EventSink>> {
         let pipeline = self.logs.as_ref()?;
-        Some(Arc::new(OtlpLogs::new(self.template.of(identity), identity.tenant, pipeline.queue.clone())))
+        let (resource, queue) = (self.template.of(identity), pipeline.queue.clone());
+        Some(Arc::new(OtlpLogs::new(resource, identity.tenant, queue, self.recent.clone())))
     }
 
     /// Begins to export the metrics of `metrics`, if metrics are exported. Only the first call has an effect. `process`
     /// is the app that this process serves, or the name of the process if it serves several apps. Must be called in a
     /// Tokio runtime.
-    pub fn export_metrics(&self, metrics: &Metrics, process: &ServiceIdentity<'_>) {
+    pub fn export_metrics(&self, metrics: &Metrics, process: &ServiceIdentity<'_>, apps: ServedApps) {
         let Some(pipeline) = &self.metrics else { return };
         let Some(client) = locked(&pipeline.client).take() else { return };
-        let source = (metrics.clone(), self.template.clone(), ProcessIdentity::new(process));
+        let source = (metrics.clone(), self.template.clone(), ProcessIdentity::new(process, apps));
         let exporter = MetricsExporter::new(client, pipeline.counters.clone(), self.stop.subscribe(), source);
         *locked(&pipeline.task) = Some(tokio::spawn(exporter.run()));
     }

@@ -12,13 +12,15 @@ use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CliError, Console, print};
 use isomer_diagnostics::SourceFile;
 use isomer_display::elapsed;
+use isomer_manifest::App;
 use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_supervisor::ReadyMember;
-use isomer_telemetry::{Levels, Tracer};
+use isomer_telemetry::{Levels, SamplingPolicy, Tracer};
 use serde_json::{Value, json};
 
+use crate::telemetry::AppExport;
 use crate::{network, service_manager};
 
 /// Options for serving an app.
@@ -82,6 +84,8 @@ pub struct ServeContext {
     pub tracer: Tracer,
     /// Whether the call stacks of guests contain source lines.
     pub source_lines: bool,
+    /// The export of telemetry, if the environment names a collector.
+    pub(crate) export: Option<AppExport>,
     json: bool,
 }
 
@@ -105,8 +109,34 @@ impl ServeContext {
             network: network.with_stubs(stubs),
             tracer: Tracer::default(),
             source_lines: false,
+            export: None,
             json: options.json,
         })
+    }
+
+    /// Starts the export of the app's telemetry, if the environment names a collector and the process does not run for
+    /// `isomer test`. Must be called in a Tokio runtime.
+    ///
+    /// # Errors
+    /// If a setting is not valid.
+    pub fn export_telemetry(&mut self, app: &App) -> Result<(), CliError> {
+        if self.test_mode.is_none() {
+            self.export = AppExport::start(app, &self.log, &self.console)?;
+            if let Some(sink) = self.export.as_ref().and_then(AppExport::traces) {
+                self.tracer = Tracer::new(None, SamplingPolicy::LOCAL, sink);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a future that sends the telemetry that waits to be sent, for a bounded time.
+    pub(crate) fn end_export(&self) -> impl Future<Output = ()> + Send + use<> {
+        let export = self.export.clone();
+        async move {
+            if let Some(export) = export {
+                export.end().await;
+            }
+        }
     }
 
     /// Returns whether guests get a clock and random numbers that are derived from the request and the component.

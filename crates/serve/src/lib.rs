@@ -12,6 +12,7 @@
 //! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
 //! | `start_error` | errors of planning or starting an app, with hints |
 //! | `network` | the settings for outgoing requests |
+//! | `telemetry` | the export of telemetry to a collector |
 //! | `test_secrets` | secrets that a test gives an app |
 //! | `stop_signals`, `service_manager` | SIGTERM and Ctrl-C; systemd's notifications |
 //!
@@ -36,6 +37,7 @@ mod shape;
 mod single_group;
 mod start_error;
 mod stop_signals;
+mod telemetry;
 mod test_secrets;
 
 pub use admin_endpoint::AdminEndpoint;
@@ -46,4 +48,5 @@ pub use revision_starter::{AppServer, RevisionSource, RevisionStarter};
 pub use shape::{ShapeApp, run_shape};
 pub use single_group::run_group;
 pub use stop_signals::{StopSignal, StopSignals};
+pub use telemetry::{AppExport, CollectorInFile, start_export};
 pub use test_secrets::apply_test_secrets;

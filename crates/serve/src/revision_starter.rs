@@ -14,6 +14,7 @@ use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
+use isomer_telemetry::metrics::Metrics;
 
 use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
@@ -75,7 +76,12 @@ impl AppServer {
     ) -> Result<Self, CliError> {
         let ServeResources { listener, url, data, code, admin } = resources;
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
+        let metrics = Metrics::default();
+        if let Some(export) = &context.export {
+            export.export_metrics(&metrics);
+        }
         let running = TenancyOptions {
+            metrics,
             network: context.network.clone(),
             source_lines: context.source_lines,
             ..TenancyOptions::default()
@@ -103,8 +109,10 @@ impl AppServer {
     ) -> anyhow::Result<(impl Future<Output = Result<(), CliError>> + Send + 'static, RevisionStarter)> {
         let (front, signals) = (self.front, StopSignals::listen()?);
         let (log, grace) = (self.revisions.context.log.clone(), self.revisions.context.grace);
+        let end_export = self.revisions.context.end_export();
         let serving = async move {
             let cut_off = signals.stop(|stop| front.serve(stop, grace)).await?;
+            end_export.await;
             report_cut_off(&log, cut_off);
             Ok(())
         };

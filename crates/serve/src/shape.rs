@@ -65,6 +65,7 @@ pub async fn run_shape(
     let stop_timeout = context.grace + STOP_MARGIN;
     let next_signal = async || signals.next().await;
     let outcome = isomer_supervisor::run(members, resources.listener, stop_timeout, next_signal, &mut reporter).await?;
+    context.end_export().await;
     context.log.flush();
     drop(private_dir);
     match outcome {

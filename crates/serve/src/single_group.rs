@@ -62,7 +62,8 @@ pub async fn run_group(
     membership::check(&app.app, &plan, group, &config.file)
         .map_err(|found| CliError::findings(found, &config.source))?;
     let tls = tls_files(&config)?;
-    let context = ServeContext::new(options, console)?;
+    let mut context = ServeContext::new(options, console)?;
+    context.export_telemetry(&app.app)?;
     let (front, url) = match has_routes(&plan, group) {
         true => {
             listen(options.listen, &options.data_dir(app)).await.map(|(listener, url)| (Some(listener), Some(url)))?
@@ -102,6 +103,7 @@ pub async fn run_group(
     let signals = StopSignals::listen()?;
     context.report_group_ready(&plan, group, url.as_deref(), member.link_address().as_deref(), began)?;
     let cut_off = signals.stop(|stop| member.serve(stop)).await?;
+    context.end_export().await;
     report_cut_off(&context.log, cut_off);
     Ok(())
 }

@@ -17,7 +17,7 @@ use isomer_node::compiler::{ChildLimits, CompilerOptions};
 use isomer_node::listeners::{ListenerError, OpenListeners};
 use isomer_node::{Node, NodeError, NodeOptions};
 use isomer_observe::{Format, Log};
-use isomer_serve::{StopSignals, data_dir_error, listen_error, report_cut_off, service_manager};
+use isomer_serve::{StopSignals, data_dir_error, listen_error, report_cut_off, service_manager, start_export};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -104,11 +104,13 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
     let log = Log::start(std::io::stderr(), format, arguments.access_log).context("cannot start the log")?;
     let log = log.with_levels(arguments.log.levels()?);
     isomer_observe::listen_to_events(log.clone());
+    let export = start_export(config.collector().as_ref(), &console)?;
     let options = NodeOptions {
         data,
         log: log.clone(),
         compiler: CompilerOptions::new(ChildLimits::default()),
         tenancy,
+        export: export.clone(),
         watch: None,
     };
     let node = tokio::task::block_in_place(|| Node::open(options)).map_err(cannot_open)?;
@@ -158,6 +160,9 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
         })
         .await?;
     hangups.abort();
+    if let Some(export) = export {
+        export.shutdown().await;
+    }
     report_cut_off(&log, cut_off);
     Ok(())
 }

@@ -93,7 +93,8 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     }
     // Secrets are checked before the build, which can take minutes.
     app.check_secrets()?;
-    let context = ServeContext::new(&options, console)?;
+    let mut context = ServeContext::new(&options, console)?;
+    context.export_telemetry(&app.app)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
     let components = read_components(&app.build(&console)?)?;
     // The monolith is not planned here, because it always has one process. It is planned when it is loaded, and
@@ -163,7 +164,8 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
         }
     };
     let cache = user_dirs::cache().filter(|_| kept.is_some()).map(|cache| cache.join("run"));
-    let context = ServeContext::new(&options, console)?;
+    let mut context = ServeContext::new(&options, console)?;
+    context.export_telemetry(&app)?;
     let resources = ServeResources::open(&options, &context, &data, &app.name).await?;
     let server = AppServer::new(context, resources, &options, cache.as_deref())?;
     let dir = std::env::current_dir().context("cannot determine the working directory")?;

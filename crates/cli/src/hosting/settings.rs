@@ -13,7 +13,7 @@ use isomer_diagnostics::SourceFile;
 use isomer_manifest::{LinkAddress, NodeSettings, parse_listen, parse_node_file};
 use isomer_node::listeners::ListenerOptions;
 use isomer_project::shown;
-use isomer_serve::network;
+use isomer_serve::{CollectorInFile, network};
 
 use crate::user_dirs;
 
@@ -49,6 +49,12 @@ impl Config {
         }
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Self { file: file.node, folder, source: Some(source) })
+    }
+
+    /// Returns the collector that the node file names.
+    pub(crate) fn collector(&self) -> Option<CollectorInFile<'_>> {
+        let (written, source) = (self.file.otlp.as_ref()?, self.source.as_ref()?);
+        Some(CollectorInFile { written, dir: &self.folder, source })
     }
 }
 

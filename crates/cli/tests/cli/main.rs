@@ -12,6 +12,7 @@ mod dev;
 mod doctor;
 mod errors;
 mod exec;
+mod export;
 #[path = "../../../admin/tests/admin/fake.rs"]
 mod fake;
 mod guides;

@@ -149,11 +149,13 @@ pub(crate) struct RawOutbound {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawTelemetry {
-    /// A collector that accepts OTLP over HTTP. The variables `OTEL_*` take precedence.
+    /// A collector that accepts OTLP over HTTP. The variables `OTEL_*` take precedence
+    /// ([guide](../guides/send-telemetry.md)).
     pub(crate) otlp: Option<Spanned<RawOtlp>>,
 }
 
-/// A collector that accepts OTLP over HTTP. The variables `OTEL_*` take precedence.
+/// A collector that accepts OTLP over HTTP. The variables `OTEL_*` take precedence
+/// ([guide](../guides/send-telemetry.md)).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]

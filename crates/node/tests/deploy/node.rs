@@ -95,6 +95,7 @@ impl TestNode {
             log: log.clone(),
             compiler: compiler(ChildLimits::default()),
             tenancy: TenancyOptions { instances_max: Some(16), disk_reserve_bytes, ..TenancyOptions::default() },
+            export: None,
             watch: watch.clone(),
         };
         let until = Instant::now() + PATIENCE;

@@ -22,9 +22,23 @@ const ACCESS: &str = "access";
 
 /// An app's log. Cheap to clone. Writing to the log never blocks.
 #[derive(Clone)]
-pub struct AppLog(pub(super) Arc<OpenLog>);
+pub struct AppLog {
+    pub(super) open: Arc<OpenLog>,
+    /// A sink that also receives the events, such as an exporter.
+    export: Option<Arc<dyn EventSink>>,
+}
 
 impl AppLog {
+    pub(super) fn new(open: Arc<OpenLog>) -> Self {
+        Self { open, export: None }
+    }
+
+    /// Returns the same log, which also passes events to `sink`.
+    #[must_use]
+    pub fn exported_to(self, sink: Arc<dyn EventSink>) -> Self {
+        Self { export: Some(sink), ..self }
+    }
+
     /// Writes a message from the node about the app.
     pub fn note(&self, text: impl Into<String>) {
         let text: String = text.into();
@@ -63,7 +77,7 @@ impl AppLog {
     /// # Errors
     /// If the log's files cannot be read, or the log is closed.
     pub fn last(&self, lines: usize) -> Result<Vec<LogLine>, AppLogError> {
-        let end = self.0.queue.end(&self.0, None)?;
+        let end = self.open.queue.end(&self.open, None)?;
         self.read(lines, end)
     }
 
@@ -73,23 +87,23 @@ impl AppLog {
     /// # Errors
     /// If the log's files cannot be read, the log is closed, or the log has the maximum number of followers.
     pub fn follow(&self, lines: usize) -> Result<(Vec<LogLine>, Followed), AppLogError> {
-        let (follower, followed) = follower::pair(self.0.clone());
-        let end = self.0.queue.end(&self.0, Some(follower))?;
+        let (follower, followed) = follower::pair(self.open.clone());
+        let end = self.open.queue.end(&self.open, Some(follower))?;
         Ok((self.read(lines, end)?, followed))
     }
 
     /// Closes the log: later messages are dropped, and the streams of followers end. Blocks until the last write to the
     /// log's folder has ended.
     pub fn close(&self) {
-        self.0.closed.store(true, Ordering::Release);
+        self.open.closed.store(true, Ordering::Release);
         // Waits until earlier messages were processed. The result is always an error, because the log is closed.
-        let _ = self.0.queue.end(&self.0, None);
-        self.0.written.lock().unwrap_or_else(PoisonError::into_inner).followers.clear();
+        let _ = self.open.queue.end(&self.open, None);
+        self.open.written.lock().unwrap_or_else(PoisonError::into_inner).followers.clear();
     }
 
     fn read(&self, lines: usize, end: Position) -> Result<Vec<LogLine>, AppLogError> {
-        let failed = |source| AppLogError::Read { folder: self.0.folder.clone(), source };
-        last_lines(&self.0.folder, lines, end).map_err(failed)
+        let failed = |source| AppLogError::Read { folder: self.open.folder.clone(), source };
+        last_lines(&self.open.folder, lines, end).map_err(failed)
     }
 
     /// Writes a line of another log to this log.
@@ -98,7 +112,7 @@ impl AppLog {
     }
 
     fn push(&self, line: LogLine) {
-        let app = &self.0;
+        let app = &self.open;
         if app.closed.load(Ordering::Acquire) {
             return;
         }
@@ -113,19 +127,22 @@ impl AppLog {
 
     fn lost(&self, counter: &AtomicU64) {
         if counter.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.0.queue.record_loss(&self.0);
+            self.open.queue.record_loss(&self.open);
         }
     }
 }
 
 impl std::fmt::Debug for AppLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AppLog").field("folder", &self.0.folder).finish_non_exhaustive()
+        f.debug_struct("AppLog").field("folder", &self.open.folder).finish_non_exhaustive()
     }
 }
 
 impl EventSink for AppLog {
     fn emit(&self, event: Event<'_>) {
+        if let Some(sink) = &self.export {
+            sink.emit(event);
+        }
         let named = |component: &str, line: LogLine| LogLine { component: Some(component.to_owned()), ..line };
         match event {
             Event::OutputLine { component, stream, request, line } => {

@@ -61,7 +61,7 @@ impl AppLogs {
         if let Some(app) = open.get(&folder).and_then(Weak::upgrade)
             && !app.closed.load(Ordering::Acquire)
         {
-            return AppLog(app);
+            return AppLog::new(app);
         }
         if open.len() == open.capacity() {
             open.retain(|_, app| app.strong_count() > 0);
@@ -78,7 +78,7 @@ impl AppLogs {
             written: Mutex::default(),
         });
         open.insert(folder, Arc::downgrade(&app));
-        AppLog(app)
+        AppLog::new(app)
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
         let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: AppLogLimits::default(), room });
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
-        let of = |name: &str| logs.open(folder.path().join(name), &LogQuota::new(u64::MAX)).0;
+        let of = |name: &str| logs.open(folder.path().join(name), &LogQuota::new(u64::MAX)).open;
         let (loud, other) = (of("loud"), of("other"));
         let push = |app: &Arc<OpenLog>| queue.push(app, node_line(String::new()), 1);
         assert_eq!((0..QUEUE_MAX).filter(|_| push(&loud)).count(), LINES_OF_TENANT_MAX);
@@ -286,7 +286,7 @@ mod tests {
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
         // Logs may write no bytes to the disk.
         logs.leave_free(|| 0);
-        let AppLog(app) = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX));
+        let app = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX)).open;
         let mut writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };
         let line = Batch { bytes: b"{}\n".to_vec(), lines: 1 };
         for _ in 0..3 {

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 
 use crate::collector::Collector;
-use crate::{SHOP, start, statistics};
+use crate::{SHOP, fragment, start, statistics};
 
 fn text(value: Option<&AnyValue>) -> &str {
     match value.and_then(|value| value.value.as_ref()) {
@@ -58,4 +58,24 @@ async fn lines_and_failures_arrive_with_their_request() {
     assert_eq!((failure.severity_number(), failure.severity_text.as_str()), (SeverityNumber::Error, "ERROR"));
     assert_eq!(attributes(failure), [("isomer.component", "cart"), id, ("exception.stacktrace", "one\ntwo\n")]);
     assert_eq!((text(denied.body.as_ref()), denied.severity_number()), ("no grant", SeverityNumber::Warn));
+}
+
+#[tokio::test]
+async fn a_record_of_a_traced_request_names_the_trace() {
+    let mut collector = Collector::start([]).await;
+    let otlp = start(&[collector.variable()]);
+    let (logs, traced) = (otlp.logs(&SHOP).unwrap(), fragment(2));
+    let stream = StandardStream::Stdout;
+    for request in [traced.request, RequestId::from_raw(0xab).unwrap()] {
+        logs.emit(Event::OutputLine { component: "cart", stream, request: Some(request), line: b"a line" });
+    }
+    let (trace, root) = (traced.trace_id.get().to_be_bytes(), traced.request.get().to_be_bytes());
+    otlp.traces(&SHOP).unwrap().record(traced);
+    otlp.shutdown().await;
+    let received = [collector.next().await, collector.next().await];
+    let logs = received.iter().find(|request| request.path == "/v1/logs").unwrap();
+    let decoded: ExportLogsServiceRequest = logs.decode();
+    let [of_trace, other] = &decoded.resource_logs[0].scope_logs[0].log_records[..] else { panic!("{decoded:?}") };
+    assert_eq!((&of_trace.trace_id[..], &of_trace.span_id[..]), (&trace[..], &root[..]));
+    assert!(other.trace_id.is_empty() && other.span_id.is_empty());
 }

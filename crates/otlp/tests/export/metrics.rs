@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_otlp::{ServiceIdentity, Signal};
+use isomer_otlp::{ServedApps, ServiceIdentity, Signal};
 use isomer_telemetry::metrics::{MetricSource, Metrics, catalog};
 use isomer_telemetry::{AppIdentity, TraceId};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -40,9 +40,11 @@ fn metric<'a>(resource: &'a ResourceMetrics, name: &str) -> &'a Metric {
 async fn series_arrive_below_the_resource_of_their_app() {
     let mut collector = Collector::start([Planned::status(400)]).await;
     let otlp = Arc::new(start(&[collector.variable(), at_once()]));
-    // The collector refuses these spans, which a metric counts.
-    otlp.traces(&NODE).unwrap().record(fragment(3));
-    collector.next().await;
+    // The collector refuses these spans, which a metric counts. They are counted when the next batch arrives.
+    for spans in [3, 1] {
+        otlp.traces(&NODE).unwrap().record(fragment(spans));
+        collector.next().await;
+    }
     let metrics = Metrics::default();
     let source: Arc<dyn MetricSource> = otlp.clone();
     metrics.add_source(Arc::downgrade(&source));
@@ -53,7 +55,7 @@ async fn series_arrive_below_the_resource_of_their_app() {
     durations.record(Duration::from_secs(3600), None);
     let labels = ["catalog", "redb", "get", "ok"];
     shop.histogram(&catalog::STORE_OPERATION_DURATION, &labels).record(Duration::ZERO, None);
-    otlp.export_metrics(&metrics, &NODE);
+    otlp.export_metrics(&metrics, &NODE, ServedApps::Many);
     otlp.shutdown().await;
     assert!(statistics(&otlp, Signal::Metrics).exported >= 4);
 
@@ -101,7 +103,7 @@ async fn metrics_are_sent_at_intervals_in_requests_of_bounded_size() {
             app.gauge(&catalog::HTTP_SERVER_ACTIVE, &["web", &route.to_string()]).add(1);
         }
     }
-    otlp.export_metrics(&metrics, &NODE);
+    otlp.export_metrics(&metrics, &NODE, ServedApps::Many);
     let mut points = Vec::new();
     for _ in 0..3 {
         let request: ExportMetricsServiceRequest = collector.next().await.decode();
@@ -116,4 +118,24 @@ async fn metrics_are_sent_at_intervals_in_requests_of_bounded_size() {
     assert_eq!(points[..2], [2000, 2000]);
     assert!((500..600).contains(&points[2]), "{points:?}");
     otlp.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_series_of_a_process_with_one_app_have_its_resource() {
+    let mut collector = Collector::start([]).await;
+    let otlp = start(&[collector.variable()]);
+    let metrics = Metrics::default();
+    // The names inside of the process are the same for each app.
+    let app = metrics.app(&AppIdentity { tenant: "default".into(), app: "app".into() });
+    app.gauge(&catalog::HTTP_SERVER_ACTIVE, &["web", "/"]).add(2);
+    otlp.export_metrics(&metrics, &crate::SHOP, ServedApps::One);
+    otlp.shutdown().await;
+    let request: ExportMetricsServiceRequest = collector.next().await.decode();
+    let [resource] = &request.resource_metrics[..] else { panic!("one resource: {request:?}") };
+    let names = &resource.resource.as_ref().unwrap().attributes;
+    assert_eq!((text(names, "service.name"), text(names, "service.version")), (Some("shop"), Some("1.2.3")));
+    assert_eq!(names.iter().find(|attribute| attribute.key == "service.namespace"), None);
+    let active = metric(resource, "http.server.active_requests");
+    let Some(Data::Gauge(gauge)) = &active.data else { panic!("a gauge: {active:?}") };
+    assert_eq!(text(&gauge.data_points[0].attributes, "service.name"), None);
 }
