@@ -135,6 +135,11 @@ impl DataDir {
         self.path.join("log")
     }
 
+    /// Returns the folder of the app's traces.
+    pub fn traces(&self) -> PathBuf {
+        self.path.join("traces")
+    }
+
     /// Returns the folder of the app's access log.
     pub fn access_log(&self) -> PathBuf {
         self.path.join("access")

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::context::{ServeContext, ServeOptions};
 use crate::served_app::{ServedApp, ServedLogs};
+use crate::served_traces::ServedTraces;
 
 /// The admin API of this process. Dropping it closes the listener.
 pub struct AdminEndpoint {
@@ -40,12 +41,11 @@ impl AdminEndpoint {
         data: &DataDir,
         name: &str,
         listen: Option<String>,
+        traces: Option<ServedTraces>,
     ) -> Result<Option<Self>, CliError> {
         let Some(address) = &options.admin else { return Ok(None) };
         let server = AdminServer::listen(address, false).await.map_err(listen_error)?;
         let logs = open_logs(&context.log, data)?;
-        // The store and the tracer are set where requests are recorded.
-        let traces = None;
         let app = Arc::new(ServedApp::new(name, listen, Some(logs), traces));
         let token = Token::renew(data.path())?;
         let url = server.address().url();

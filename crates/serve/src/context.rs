@@ -17,7 +17,7 @@ use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_supervisor::ReadyMember;
-use isomer_telemetry::{Levels, SamplingPolicy, Tracer};
+use isomer_telemetry::Levels;
 use serde_json::{Value, json};
 
 use crate::telemetry::AppExport;
@@ -80,8 +80,6 @@ pub struct ServeContext {
     pub test_mode: Option<TestMode>,
     /// The settings for outgoing requests.
     pub network: OutboundNetwork,
-    /// Records the spans of the app's requests.
-    pub tracer: Tracer,
     /// Whether the call stacks of guests contain source lines.
     pub source_lines: bool,
     /// The export of telemetry, if the environment names a collector.
@@ -107,7 +105,6 @@ impl ServeContext {
             grace: options.grace,
             test_mode: options.test_mode.clone(),
             network: network.with_stubs(stubs),
-            tracer: Tracer::default(),
             source_lines: false,
             export: None,
             json: options.json,
@@ -122,9 +119,6 @@ impl ServeContext {
     pub fn export_telemetry(&mut self, app: &App) -> Result<(), CliError> {
         if self.test_mode.is_none() {
             self.export = AppExport::start(app, &self.log, &self.console)?;
-            if let Some(sink) = self.export.as_ref().and_then(AppExport::traces) {
-                self.tracer = Tracer::new(None, SamplingPolicy::LOCAL, sink);
-            }
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use isomer_front::FrontError;
 
 use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions};
+use crate::served_traces::ServedTraces;
+use crate::telemetry::AppExport;
 
 /// The port and the data directory of a process that serves.
 pub struct ServeResources {
@@ -22,6 +24,8 @@ pub struct ServeResources {
     pub data: DataDir,
     /// The folder of compiled code.
     pub code: PathBuf,
+    /// The app's traces, unless the process runs for `isomer test`.
+    pub(crate) traces: Option<ServedTraces>,
     /// The admin API, unless it is switched off.
     pub admin: Option<AdminEndpoint>,
 }
@@ -42,9 +46,19 @@ impl ServeResources {
         let data = open_data(data)?;
         let code = options.test_mode.as_ref().map_or_else(|| data.cache(), |test| test.code.clone());
         let address = listener.local_addr().ok().map(|address| address.to_string());
-        let admin = AdminEndpoint::open(options, context, &data, name, address).await?;
-        Ok(Self { listener, url, data, code, admin })
+        let traces = open_traces(context, &data)?;
+        let admin = AdminEndpoint::open(options, context, &data, name, address, traces.clone()).await?;
+        Ok(Self { listener, url, data, code, traces, admin })
     }
+}
+
+/// Opens the app's traces, unless the process runs for `isomer test`.
+pub(crate) fn open_traces(context: &ServeContext, data: &DataDir) -> Result<Option<ServedTraces>, CliError> {
+    if context.test_mode.is_some() {
+        return Ok(None);
+    }
+    let export = context.export.as_ref().and_then(AppExport::traces);
+    ServedTraces::open(data, export).map(Some)
 }
 
 /// Starts to listen on the front door's address. Returns the socket and the front door's URL. If the address is in use

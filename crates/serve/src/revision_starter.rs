@@ -19,6 +19,7 @@ use isomer_telemetry::metrics::Metrics;
 use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
 use crate::resources::ServeResources;
+use crate::served_traces::ServedTraces;
 use crate::start_error::{StartAttempt, revision_error};
 use crate::stop_signals::StopSignals;
 
@@ -74,7 +75,8 @@ impl AppServer {
         options: &ServeOptions,
         cache: Option<&Path>,
     ) -> Result<Self, CliError> {
-        let ServeResources { listener, url, data, code, admin } = resources;
+        let ServeResources { listener, url, data, code, traces, admin } = resources;
+        let tracer = traces.as_ref().map(ServedTraces::tracer).unwrap_or_default();
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
         let metrics = Metrics::default();
         if let Some(export) = &context.export {
@@ -87,7 +89,7 @@ impl AppServer {
             ..TenancyOptions::default()
         };
         let single_app = SingleApp::new(cache, context.log.clone(), running);
-        let single_app = single_app.map_err(|error| revision_error(error, None))?.traced_by(context.tracer.clone());
+        let single_app = single_app.map_err(|error| revision_error(error, None))?.traced_by(tracer);
         let front = AppFront::from_listener(listener, Limits::default(), single_app.resolver(), context.log.clone())
             .map_err(|source| FrontError::Listen { address: options.listen, source })?;
         if let Some(admin) = &admin {

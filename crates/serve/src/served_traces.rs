@@ -1,18 +1,42 @@
 //! The traces of the app of this process as the admin API shows them.
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
 use futures::StreamExt as _;
 use isomer_admin::NewTraces;
 use isomer_api::{ApiProblem, ProblemKind, Trace, TraceOrderRequest, TracePage, TraceQuery};
-use isomer_telemetry::{TraceOrder, Tracer};
-use isomer_traces::{FollowFilter, InvalidTraceKey, TraceKey, TraceStore};
+use isomer_capabilities::DataDir;
+use isomer_console::CliError;
+use isomer_telemetry::{SamplingPolicy, Tee, TraceOrder, TraceSink, Tracer};
+use isomer_traces::{FollowFilter, InvalidTraceKey, TraceKey, TraceLimits, TraceStore, TraceStores};
 
-/// The stored traces of the app, and the tracer that records new ones.
+/// The stored traces of the app, and the tracer that records new ones. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct ServedTraces {
-    pub(crate) store: TraceStore,
-    pub(crate) tracer: Tracer,
+    store: TraceStore,
+    tracer: Tracer,
 }
 
 impl ServedTraces {
+    /// Opens the traces in the data directory. New traces are also passed to `export`.
+    ///
+    /// # Errors
+    /// If the thread that writes the traces cannot be started.
+    pub(crate) fn open(data: &DataDir, export: Option<Arc<dyn TraceSink>>) -> Result<Self, CliError> {
+        let stores = TraceStores::start(TraceLimits::LOCAL).context("cannot start the store of traces")?;
+        let store = stores.open(&data.traces(), &Arc::default());
+        let own: Arc<dyn TraceSink> = Arc::new(store.clone());
+        let sink = Tee::new(std::iter::once(own).chain(export));
+        let tracer = Tracer::new(None, SamplingPolicy::LOCAL, Arc::new(sink));
+        Ok(Self { store, tracer })
+    }
+
+    /// Returns the tracer that records the requests of this process.
+    pub(crate) fn tracer(&self) -> Tracer {
+        self.tracer.clone()
+    }
+
     /// Returns the traces that match `query`. Blocks while it reads files.
     pub(crate) fn page(&self, query: &TraceQuery) -> Result<TracePage, ApiProblem> {
         Ok(self.store.query(query)?)

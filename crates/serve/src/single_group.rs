@@ -19,7 +19,8 @@ use isomer_runtime::code::CodeCache;
 use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
 use crate::network;
-use crate::resources::{listen, open_data};
+use crate::resources::{listen, open_data, open_traces};
+use crate::served_traces::ServedTraces;
 use crate::start_error::StartAttempt;
 use crate::stop_signals::StopSignals;
 
@@ -72,7 +73,9 @@ pub async fn run_group(
     };
     let data = open_data(&options.data_dir(app))?;
     let address = front.as_ref().and_then(|front| front.local_addr().ok()).map(|address| address.to_string());
-    let admin = AdminEndpoint::open(options, &context, &data, &app.app.name, address).await?;
+    let traces = open_traces(&context, &data)?;
+    let tracer = traces.as_ref().map(ServedTraces::tracer).unwrap_or_default();
+    let admin = AdminEndpoint::open(options, &context, &data, &app.app.name, address, traces).await?;
     let cache = CodeCache::open(&data.cache())?;
     let network = network::with_authority(context.network.clone(), &config.file.node, &config.dir, &config.source)?;
     let member_options = MemberOptions {
@@ -85,7 +88,7 @@ pub async fn run_group(
         limits: Limits::default(),
         network,
         environment: app.values.environment.clone(),
-        tracer: context.tracer.clone(),
+        tracer,
         deterministic: context.is_deterministic(),
         grace: context.grace,
     };

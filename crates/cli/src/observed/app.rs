@@ -37,6 +37,8 @@ pub(crate) struct ObservedApp {
     pub(crate) client: Client,
     pub(crate) tenant: TenantName,
     pub(crate) name: AppName,
+    /// Whether the app is served from this folder.
+    pub(crate) is_here: bool,
     /// The arguments with which other commands select this app, with a space before them.
     pub(crate) arguments: String,
 }
@@ -71,7 +73,8 @@ impl ObservedPlace {
                 None => self.only_app(&client, here.is_some(), console).await?,
             };
             let arguments = if here.is_some() { String::new() } else { self.arguments(&name) };
-            requests(ObservedApp { client, tenant: self.tenant.clone(), name, arguments }).await
+            let is_here = here.is_some();
+            requests(ObservedApp { client, tenant: self.tenant.clone(), name, is_here, arguments }).await
         })
     }
 

@@ -3,6 +3,8 @@
 
 pub(crate) mod app;
 pub(crate) mod durations;
+pub(crate) mod live_screen;
 pub(crate) mod screen;
 pub(crate) mod trace_rows;
+pub(crate) mod traffic;
 pub(crate) mod waterfall;

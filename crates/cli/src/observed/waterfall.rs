@@ -128,8 +128,8 @@ fn tree(spans: &[TraceSpan]) -> Vec<TreeName> {
     let mut names = Vec::with_capacity(spans.len());
     for (span, depth) in spans.iter().zip(&depths).rev() {
         let mut branch = String::new();
-        for level in 1..=*depth {
-            branch.push_str(match (level == *depth, open[level]) {
+        for (level, is_open) in open.iter().enumerate().take(depth + 1).skip(1) {
+            branch.push_str(match (level == *depth, is_open) {
                 (true, true) => "├ ",
                 (true, false) => "└ ",
                 (false, true) => "│ ",
@@ -234,9 +234,9 @@ fn bar(span: &TraceSpan, whole_ns: u64, width: usize) -> String {
     format!("{}{}{}", " ".repeat(start), "█".repeat(length / 8), EIGHTHS[length % 8])
 }
 
-fn mode_of(span: &TraceSpan) -> Option<&str> {
+fn mode_of(span: &TraceSpan) -> Option<&'static str> {
     match span.attributes.get(MODE) {
-        Some(TraceValue::Text(mode)) => Some(mode).map(String::as_str).filter(|mode| MODES.contains(mode)),
+        Some(TraceValue::Text(mode)) => MODES.into_iter().find(|known| known == mode),
         _ => None,
     }
 }

@@ -1,6 +1,8 @@
 //! Tests of the commands that observe an app: the app that `isomer run` serves from the same folder, or an app on a fake
 //! node.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::fake::{REQUEST, TRACE};
@@ -26,6 +28,19 @@ fn a_command_in_the_apps_folder_finds_the_running_process() {
     // A client without the token learns only that there is an API.
     let (status, body) = get(server.admin().strip_prefix("http://").unwrap(), "/v1/apps");
     assert!(status == 401 && !body.contains("table-tennis"), "{body}");
+    // Nor can a web page reach the API through a browser, with its own host name or from its own origin.
+    let secret = std::fs::read_to_string(&token).unwrap();
+    let status = |host: &str, more: &str| {
+        let mut stream = TcpStream::connect(server.admin().strip_prefix("http://").unwrap()).unwrap();
+        let fields = format!("host: {host}\r\nauthorization: Bearer {}\r\nconnection: close\r\n{more}", secret.trim());
+        stream.write_all(format!("GET /v1/plan HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(status("localhost", ""), "200");
+    assert_eq!(status("evil.example", ""), "403");
+    assert_eq!(status("localhost", "origin: http://evil.example\r\n"), "403");
     assert_eq!(server.stop(), Some(0));
     assert!(!token.exists() && !workspace.path(".isomer/admin.url").exists());
 }
@@ -119,4 +134,16 @@ fn the_lines_of_a_trace_are_those_of_its_request() {
     remote.run(&["logs", "shop", "--trace", "0af7", "-n", "1"]);
     let asked = remote.asked();
     assert!(asked.iter().any(|asked| asked.starts_with("logs default shop") && asked.contains(REQUEST)), "{asked:?}");
+}
+
+#[test]
+fn the_metrics_of_an_app_are_shown_as_tables() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["metrics", "shop"]));
+    let asked = remote.asked();
+    assert!(asked[0].starts_with("metrics ") && asked[0].contains("shop"), "{asked:?}");
+    let screen = remote.run(&["top", "shop", "--once", "--interval", "1ms"]);
+    assert!(screen.contains("shop  ") && remote.asked().len() == 2, "{screen}");
+    let refused = remote.run(&["top", "shop"]);
+    assert!(refused.contains("isomer top --once"), "{refused}");
 }
