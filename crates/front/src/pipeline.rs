@@ -158,12 +158,11 @@ impl<H: Handler> Pipeline<H> {
         let route = route?;
         let target = &route.target;
         let arrival = (exchange.id, exchange.start);
-        let span = RequestSpan::begin(site.tracer(), &request, arrival, route, &scheme, client);
-        let context = span.context().clone();
+        let (context, span) = RequestSpan::begin(site.tracer(), &request, arrival, route, &scheme, client);
         if context.is_sampled() {
             exchange.record.meter.set_trace(context.trace().trace_id);
         }
-        exchange.record.span = Some(Box::new(span));
+        exchange.record.span = span;
         if let Some(line) = &mut exchange.record.access {
             line.set_component(&target.component);
         }
@@ -209,7 +208,7 @@ impl<H: Handler> Pipeline<H> {
                 Err(problem)
             }
             (None, Err(failure)) => {
-                if let Some(span) = record.span.as_mut().filter(|span| span.is_recording()) {
+                if let Some(span) = &mut record.span {
                     span.fail(failure.to_string());
                 }
                 site.events(&self.log).emit(Event::RequestFailed {

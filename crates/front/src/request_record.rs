@@ -9,7 +9,7 @@ use crate::request_span::RequestSpan;
 pub(crate) struct RequestRecord {
     /// The access-log line; `None` if access logging is off.
     pub(crate) access: Option<Box<AccessLine>>,
-    /// The span; `None` if the request has no route.
+    /// The span; `None` if the request has no route, or if nothing is recorded.
     pub(crate) span: Option<Box<RequestSpan>>,
     pub(crate) meter: RequestMeter,
 }

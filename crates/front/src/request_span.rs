@@ -17,7 +17,7 @@ use crate::trace::TRACEPARENT;
 /// slow. The attributes are formatted only in these cases.
 pub(crate) struct RequestSpan {
     span: ActiveSpan,
-    /// The properties of the request; `None` if the site records nothing.
+    /// The properties of the request; `None` after they were passed to `span`.
     properties: Option<RequestProperties>,
 }
 
@@ -46,7 +46,8 @@ pub(crate) struct SpanClient {
 
 impl RequestSpan {
     /// Starts the span of the request `id`, which arrived at `start` and matches `route`. The request stays in the
-    /// trace of its `traceparent` field, if the field is valid.
+    /// trace of its `traceparent` field, if the field is valid. Returns the context of the operations that the request
+    /// causes, and the span, unless nothing is recorded.
     pub(crate) fn begin<H, B>(
         tracer: &Tracer,
         request: &Request<B>,
@@ -54,11 +55,15 @@ impl RequestSpan {
         route: &SiteRoute<H>,
         scheme: &Scheme,
         client: SpanClient,
-    ) -> Self {
+    ) -> (SpanContext, Option<Box<Self>>) {
         let incoming = request.headers().get(TRACEPARENT);
         let incoming = incoming.and_then(|field| TraceContext::parse(field.as_bytes()));
         let span = tracer.begin_request(incoming, client.is_trusted, id, request.uri().path(), start);
-        let properties = span.is_recording().then(|| RequestProperties {
+        let context = span.context().clone();
+        if !span.is_recording() {
+            return (context, None);
+        }
+        let properties = RequestProperties {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
             scheme: scheme.clone(),
@@ -68,18 +73,8 @@ impl RequestSpan {
             status: 0,
             body_bytes: 0,
             is_failed: false,
-        });
-        Self { span, properties }
-    }
-
-    /// Returns the context of the operations that the request causes.
-    pub(crate) fn context(&self) -> &SpanContext {
-        self.span.context()
-    }
-
-    /// Returns whether the span may be recorded.
-    pub(crate) fn is_recording(&self) -> bool {
-        self.span.is_recording()
+        };
+        (context, Some(Box::new(Self { span, properties: Some(properties) })))
     }
 
     /// Marks the request as failed.

@@ -65,7 +65,7 @@ keys! {
     COLD_START = "isomer.instance.cold";
     /// The components of an instance.
     COMPONENTS = "isomer.instance.components";
-    /// The names of the configuration values or secrets that were read. Never their values.
+    /// The name of the configuration value that was read. Never its value.
     CONFIG_KEY = "isomer.config.key";
     /// The name of the secret that was read. Never its value.
     SECRET_NAME = "isomer.secret.name";

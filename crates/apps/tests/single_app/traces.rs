@@ -227,3 +227,24 @@ async fn outgoing_requests_continue_the_trace() {
         assert!(tree(&spans).contains("failed: HttpRequestDenied"), "{}", tree(&spans));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_belong_to_their_request_if_an_instance_serves_several() {
+    let manifest = pair().replacen("routes = ", "concurrency = 3\nroutes = ", 1);
+    let setup = Setup::new(&manifest).options(|options| options.instances_max = Some(3));
+    let traced = TracedNode::start(setup).await;
+    let send = async |count: usize| {
+        let times = vec!["50"; count].join(",");
+        (count, traced.get(&format!("/join?ms={times}")).await)
+    };
+    for (count, spans) in futures::future::join_all([send(1), send(2), send(3)]).await {
+        let root = find(&spans, "GET /...", SpanKind::Server);
+        let calls: Vec<_> = spans.iter().filter(|span| span.kind == SpanKind::Client).collect();
+        assert_eq!(calls.len(), count, "{}", tree(&spans));
+        assert!(calls.iter().all(|call| call.parent == Some(root.id)), "{}", tree(&spans));
+    }
+    // The callee's failure is logged with the request's id.
+    let spans = traced.get("/act?what=trap").await;
+    let id = find(&spans, "GET /...", SpanKind::Server).id.to_string();
+    traced.node.event("call-failed", |event| event["request"] == id.as_str()).await;
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use isomer_runtime::{Guest, InterfaceOwner, Provider, config};
 use isomer_telemetry::semantics;
+use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
 use super::GrantTable;
@@ -35,8 +36,8 @@ impl Provider for ConfigProvider {
     ) -> wasmtime::Result<()> {
         let grants = self.grants.of(owner)?;
         let span = Arc::new(grants.span(semantics::READ_CONFIG));
-        config::define(instance, &grants.granted, move |guest: &Guest, key| {
-            record_read(guest, &span, key.map(|key| (semantics::CONFIG_KEY, key)), false);
+        config::define(instance, &grants.granted, move |store: StoreContextMut<'_, Guest>, key| {
+            record_read(store, &span, key.map(|key| (semantics::CONFIG_KEY, key)), false);
         })
     }
 }

@@ -170,7 +170,7 @@ fn link_store(
         "[method]bucket.get",
         |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &GET)?;
+                let (kv, operation) = begin(&mut store, &bucket, &GET)?;
                 Ok((operation.run(kv.get(key)).await.map_err(Error::from),))
             })
         },
@@ -179,7 +179,7 @@ fn link_store(
         "[method]bucket.set",
         |mut store: Store<'_>, (bucket, key, value): (Resource<Bucket>, String, Vec<u8>)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &SET)?;
+                let (kv, operation) = begin(&mut store, &bucket, &SET)?;
                 Ok((operation.run(kv.set(key, value)).await.map_err(Error::from),))
             })
         },
@@ -188,7 +188,7 @@ fn link_store(
         "[method]bucket.delete",
         |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &DELETE)?;
+                let (kv, operation) = begin(&mut store, &bucket, &DELETE)?;
                 Ok((operation.run(kv.delete(key)).await.map_err(Error::from),))
             })
         },
@@ -197,7 +197,7 @@ fn link_store(
         "[method]bucket.exists",
         |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &EXISTS)?;
+                let (kv, operation) = begin(&mut store, &bucket, &EXISTS)?;
                 Ok((operation.run(kv.exists(key)).await.map_err(Error::from),))
             })
         },
@@ -206,7 +206,7 @@ fn link_store(
     if version == DRAFT {
         instance.func_wrap_async(LIST, |mut store: Store<'_>, (bucket, cursor): (Resource<Bucket>, Option<u64>)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &LIST_KEYS)?;
+                let (kv, operation) = begin(&mut store, &bucket, &LIST_KEYS)?;
                 let listed = operation.run(kv.list_keys_numbered(cursor)).await;
                 Ok((listed.map(|(keys, cursor)| NumberedKeys { keys, cursor }).map_err(Error::from),))
             })
@@ -214,7 +214,7 @@ fn link_store(
     } else {
         instance.func_wrap_async(LIST, |mut store: Store<'_>, (bucket, cursor): (Resource<Bucket>, Option<String>)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &LIST_KEYS)?;
+                let (kv, operation) = begin(&mut store, &bucket, &LIST_KEYS)?;
                 let listed = operation.run(kv.list_keys(cursor)).await;
                 Ok((listed.map(|page| Keys { keys: page.keys, cursor: page.next }).map_err(Error::from),))
             })
@@ -228,7 +228,7 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
             "increment",
             |mut store: Store<'_>, (bucket, key, delta): (Resource<Bucket>, String, u64)| {
                 Box::new(async move {
-                    let (kv, operation) = begin(store.data_mut(), &bucket, &INCREMENT)?;
+                    let (kv, operation) = begin(&mut store, &bucket, &INCREMENT)?;
                     let sum = operation.run(kv.increment(key, Delta::Unsigned(delta))).await;
                     Ok((in_range::<u64>(sum),))
                 })
@@ -239,7 +239,7 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
         "increment",
         |mut store: Store<'_>, (bucket, key, delta): (Resource<Bucket>, String, i64)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &INCREMENT)?;
+                let (kv, operation) = begin(&mut store, &bucket, &INCREMENT)?;
                 let sum = operation.run(kv.increment(key, Delta::Signed(delta))).await;
                 Ok((in_range::<i64>(sum),))
             })
@@ -253,7 +253,7 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
         "[static]cas.new",
         |mut store: Store<'_>, (bucket, key): (Resource<Bucket>, String)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &COMPARE)?;
+                let (kv, operation) = begin(&mut store, &bucket, &COMPARE)?;
                 let subject = store.data_mut().table().get(&bucket)?.subject.clone();
                 let memory = match store.data().account().charge_host_memory(CAS_BYTES + key.len()) {
                     Ok(memory) => memory,
@@ -273,10 +273,9 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
     // this call.
     instance.func_wrap_async("[method]cas.current", |mut store: Store<'_>, (handle,): (Resource<CasHandle>,)| {
         Box::new(async move {
-            let guest = store.data_mut();
-            let CasHandle { store: kv, subject, cas, .. } = guest.table().get(&handle)?;
+            let CasHandle { store: kv, subject, cas, .. } = store.data_mut().table().get(&handle)?;
             let (kv, subject, cas) = (kv.clone(), subject.clone(), cas.clone());
-            let operation = Operation::begin(guest, &CURRENT, &subject);
+            let operation = Operation::begin(&mut store, &CURRENT, &subject);
             Ok((match operation.run(kv.current(&cas)).await {
                 Ok((cas, value)) => {
                     store.data_mut().table().get_mut(&handle)?.cas = cas;
@@ -289,7 +288,7 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
     instance.func_wrap_async("swap", |mut store: Store<'_>, (cas, value): (Resource<CasHandle>, Vec<u8>)| {
         Box::new(async move {
             let CasHandle { store: kv, subject, cas, _memory } = store.data_mut().table().delete(cas)?;
-            let operation = Operation::begin(store.data(), &SWAP, &subject);
+            let operation = Operation::begin(&mut store, &SWAP, &subject);
             Ok((match operation.run(kv.swap(cas, value)).await {
                 Ok(Swap::Swapped) => Ok(()),
                 Ok(Swap::Changed(cas)) => {
@@ -305,7 +304,7 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
 fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
     instance.func_wrap_async("get-many", |mut store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
         Box::new(async move {
-            let (kv, operation) = begin(store.data_mut(), &bucket, &GET_MANY)?;
+            let (kv, operation) = begin(&mut store, &bucket, &GET_MANY)?;
             let values = operation.run(kv.get_many(keys.clone())).await;
             let pairs = values.map(|values| {
                 let pairs = keys.into_iter().zip(values);
@@ -318,14 +317,14 @@ fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> 
         "set-many",
         |mut store: Store<'_>, (bucket, pairs): (Resource<Bucket>, Vec<(String, Vec<u8>)>)| {
             Box::new(async move {
-                let (kv, operation) = begin(store.data_mut(), &bucket, &SET_MANY)?;
+                let (kv, operation) = begin(&mut store, &bucket, &SET_MANY)?;
                 Ok((operation.run(kv.set_many(pairs)).await.map_err(Error::from),))
             })
         },
     )?;
     instance.func_wrap_async("delete-many", |mut store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
         Box::new(async move {
-            let (kv, operation) = begin(store.data_mut(), &bucket, &DELETE_MANY)?;
+            let (kv, operation) = begin(&mut store, &bucket, &DELETE_MANY)?;
             Ok((operation.run(kv.delete_many(keys)).await.map_err(Error::from),))
         })
     })
@@ -333,10 +332,14 @@ fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> 
 
 /// Starts an operation on the store of a `bucket` handle. Clones the store, so that the guest's state is not borrowed
 /// during the operation.
-fn begin(guest: &mut Guest, bucket: &Resource<Bucket>, span: &OperationSpan) -> wasmtime::Result<(KvStore, Operation)> {
-    let Bucket { store, subject } = guest.table().get(bucket)?;
-    let (store, subject) = (store.clone(), subject.clone());
-    Ok((store, Operation::begin(guest, span, &subject)))
+fn begin(
+    store: &mut Store<'_>,
+    bucket: &Resource<Bucket>,
+    span: &OperationSpan,
+) -> wasmtime::Result<(KvStore, Operation)> {
+    let Bucket { store: kv, subject } = store.data_mut().table().get(bucket)?;
+    let (kv, subject) = (kv.clone(), subject.clone());
+    Ok((kv, Operation::begin(store, span, &subject)))
 }
 
 fn in_range<T: TryFrom<i128>>(sum: Result<i128, KvError>) -> Result<T, Error> {

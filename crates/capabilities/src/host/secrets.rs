@@ -50,7 +50,7 @@ impl Provider for SecretsProvider {
         let span = Arc::new(grants.span(semantics::READ_SECRET));
         instance.func_wrap("get", move |store: StoreContextMut<'_, Guest>, (name,): (String,)| {
             let secret = grants.get(store.data(), "secrets", "secret", &name);
-            record_read(store.data(), &span, Some((semantics::SECRET_NAME, &name)), secret.is_err());
+            record_read(store, &span, Some((semantics::SECRET_NAME, &name)), secret.is_err());
             Ok((secret.map(|secret| secret.reveal().to_owned()).map_err(Error::AccessDenied),))
         })
     }

@@ -5,9 +5,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use isomer_runtime::Guest;
+use isomer_runtime::{Guest, current_span};
 use isomer_telemetry::metrics::{CallOutcome, SeriesGroup, StoreMetrics};
 use isomer_telemetry::{ActiveSpan, SPAN_TEXT_BYTES_MAX, SpanKind, SpanTemplate, TraceId, semantics};
+use wasmtime::AsContextMut;
 
 use crate::kv::KvError;
 use crate::sql::SqlError;
@@ -88,10 +89,13 @@ impl OperationSpan {
 }
 
 impl Operation {
-    /// Starts an operation of `guest` on the store that `subject` describes.
-    pub(super) fn begin(guest: &Guest, span: &OperationSpan, subject: &Arc<StoreSubject>) -> Self {
-        let operation = span;
-        let span = guest.current_span().map(|current| {
+    /// Starts an operation on the store that `subject` describes. Must be called before the host function waits.
+    pub(super) fn begin(
+        store: impl AsContextMut<Data = Guest>,
+        operation: &OperationSpan,
+        subject: &Arc<StoreSubject>,
+    ) -> Self {
+        let span = current_span(store).map(|current| {
             current.begin_from(operation.template()).on(&subject.span).fails_unless_ended("the operation was cancelled")
         });
         let context = span.as_ref().map(ActiveSpan::context).filter(|context| context.is_sampled());
@@ -187,14 +191,14 @@ impl OperationError for SqlError {
     }
 }
 
-/// Records that `guest` has read the resource `name`. `key` is the key of the attribute for the name.
+/// Records that a guest has read a resource. `name` is its name, with the key of the attribute for the name.
 pub(super) fn record_read(
-    guest: &Guest,
+    store: impl AsContextMut<Data = Guest>,
     template: &Arc<SpanTemplate>,
     name: Option<(&'static str, &str)>,
     is_denied: bool,
 ) {
-    let Some(current) = guest.current_span().filter(|current| current.is_recording()) else { return };
+    let Some(current) = current_span(store).filter(|current| current.is_recording()) else { return };
     let mut span = current.begin_from(template);
     if let Some((key, name)) = name {
         span.set(key, name[..name.floor_char_boundary(SPAN_TEXT_BYTES_MAX)].to_owned());

@@ -296,9 +296,8 @@ fn begin<T: StoreHandle>(
     span: &OperationSpan,
 ) -> wasmtime::Result<(T, Operation)> {
     accessor.with(|mut store| {
-        let guest = store.data_mut();
-        let handle = guest.table().get(handle)?.clone();
-        let operation = Operation::begin(guest, span, handle.subject());
+        let handle = store.data_mut().table().get(handle)?.clone();
+        let operation = Operation::begin(&mut store, span, handle.subject());
         Ok((handle, operation))
     })
 }

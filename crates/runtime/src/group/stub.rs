@@ -9,7 +9,7 @@
 //! the callee's memory, and the image of the result back. The generated stub and skeleton check what they receive.
 //!
 //! The caller's own timer ends calls that take too long. This module sets a timer only for a call that must end before
-//! the caller's own deadline.
+//! the caller's own deadline, and for a call that may outlive its request, because its instance serves several requests.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use wasmtime::component::{Accessor, ComponentType, LinkerInstance, Lower, WasmLi
 use wasmtime::{AsContext as _, StoreContextMut};
 
 use crate::failure::CallTrap;
-use crate::guest::{CallableGroups, GroupFunction, Guest, PendingResult, RequestScope, TimeLimit};
+use crate::guest::{CallOrigin, CallableGroups, GroupFunction, Guest, PendingResult, RequestScope, TimeLimit};
 use crate::pool::OutOfMemory;
 use crate::seam::SeamFunction;
 use crate::spans::CallSpan;
@@ -170,16 +170,18 @@ fn into_caller_value(target: &SeamTarget, result: CallResult) -> wasmtime::Resul
     }
 }
 
-/// Returns the time limit of a call, and whether this limit ends earlier than the caller's own time limit.
-fn until(guest: &Guest, target: &SeamTarget) -> (TimeLimit, bool) {
-    match guest.until() {
+/// Returns the time limit of a call for `request`, and whether the call needs a timer: whether it must end before the
+/// request, or may outlive it.
+fn until(request: &CallOrigin, target: &SeamTarget) -> (TimeLimit, bool) {
+    let outlives = !request.is_exclusive;
+    match request.until {
         // The clock need not be read: the caller's remaining time is at most its total time, which does not exceed the
         // target's time limit.
-        Some(until) if until.allowed <= target.allowed => (until, false),
+        Some(until) if until.allowed <= target.allowed => (until, outlives),
         until => {
             let own = TimeLimit { deadline: Instant::now() + target.allowed, allowed: target.allowed };
             match until {
-                Some(until) if until.deadline <= own.deadline => (until, false),
+                Some(until) if until.deadline <= own.deadline => (until, outlives),
                 _ => (own, true),
             }
         }
@@ -191,13 +193,12 @@ async fn call<G: CallableGroups>(
     target: &LinkedTarget,
     image: WasmList<u8>,
 ) -> CallResult {
-    let guest = store.data_mut();
-    let Some(scope) = guest.scope() else { return Err(no_request()) };
-    let mut span = CallSpan::begin(guest.current_span(), &target.span).measured_in(&target.target.metrics);
+    let Some(request) = CallOrigin::of(&mut store) else { return Err(no_request()) };
+    let mut span = CallSpan::begin(request.scope.span(), &target.span).measured_in(&target.target.metrics);
     let target = &target.target;
-    let (until, timed) = until(guest, target);
-    guest.waits_for = Some(target.seam.clone());
-    let scope = scope.within(span.context());
+    let (until, timed) = until(&request, target);
+    store.data_mut().waits_for = Some(target.seam.clone());
+    let scope = request.scope.within(span.context());
     span.set_argument_bytes(image.len());
     let result = make_call::<G>(&mut store, target, scope, (until, timed), image).await;
     store.data_mut().waits_for = None;
@@ -251,11 +252,11 @@ async fn begin<G: CallableGroups>(
 ) -> wasmtime::Result<()> {
     let LinkedTarget { target, span: template } = target(targets, function)?;
     let entered = accessor.with(|mut store| {
+        let request = CallOrigin::of(&mut store).ok_or_else(no_request)?;
+        let (until, timed) = until(&request, target);
         let guest = store.data_mut();
-        let scope = guest.scope().ok_or_else(no_request)?;
-        let (until, timed) = until(guest, target);
-        let mut span = CallSpan::begin(guest.current_span(), template).measured_in(&target.metrics);
-        let scope = scope.within(span.context());
+        let mut span = CallSpan::begin(request.scope.span(), template).measured_in(&target.metrics);
+        let scope = request.scope.within(span.context());
         span.set_argument_bytes(image.len());
         let permit = match guest.in_flight_calls.enter(&target.seam, image.len(), guest.account()) {
             Ok(permit) => permit,

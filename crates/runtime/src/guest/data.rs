@@ -18,6 +18,7 @@ use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::call_results::CallResults;
+use super::concurrent_requests::ConcurrentRequests;
 use super::denials::Denials;
 use super::handles::{FIELDS_BYTES_MAX, HANDLE_BYTES, held, held_bytes};
 use super::in_flight_calls::InFlightCalls;
@@ -58,11 +59,17 @@ pub struct Guest {
     current: usize,
     /// The writers of stdout and stderr. Their unfinished lines are emitted when a request ends.
     writers: Vec<LineWriter>,
+    /// The request that the lines of output belong to.
     request: Arc<CurrentRequest>,
+    pub(crate) concurrent: ConcurrentRequests,
+    /// The calls over fused seams that have not ended. Always empty in a composition without probes.
+    pub(crate) probed_calls: ProbedCalls<GuestTaskId, ActiveSpan>,
     template: Arc<GroupTemplate>,
     pub(crate) limiter: MemoryLimiter,
     /// Whether the guest was stopped because its account has no processor time left.
     pub(crate) out_of_cpu: bool,
+    /// The scope of the current request or call; `None` between requests.
+    scope: Option<RequestScope>,
     /// The time limit of the current request or call; `None` between requests.
     until: Option<TimeLimit>,
     /// The signals of the current request, through which its response can extend the time limit.
@@ -99,19 +106,17 @@ impl Guest {
         Self {
             table,
             http,
-            hooks: OutboundHooks {
-                template: template.clone(),
-                current: NO_OWNER,
-                scope: None,
-                probed_calls: ProbedCalls::default(),
-            },
+            hooks: OutboundHooks { template: template.clone(), current: NO_OWNER, span: None },
             contexts: (0..=owners).map(|_| None).collect(),
             current: owners,
             writers: Vec::new(),
             request: Arc::default(),
+            concurrent: ConcurrentRequests::default(),
+            probed_calls: ProbedCalls::default(),
             limiter: MemoryLimiter::new(memory_bytes, template.account.clone(), host),
             template,
             out_of_cpu: false,
+            scope: None,
             until: None,
             signals: None,
             in_flight_calls: Arc::default(),
@@ -220,8 +225,8 @@ impl Guest {
         &self.template.denials
     }
 
-    /// Returns the deadline of the current request; `None` between requests and for commands.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// Returns the time at which the guest is stopped; `None` between requests and for commands.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.until().map(|until| until.deadline)
     }
 
@@ -240,26 +245,22 @@ impl Guest {
         self.table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>())
     }
 
-    /// Returns the scope of the current request; `None` between requests.
+    /// Returns the scope of the current request; `None` between requests. If the instance serves several requests at the
+    /// same time, the scope belongs to none of them: see `CallOrigin`.
     pub(crate) fn scope(&self) -> Option<RequestScope> {
-        self.hooks.scope.clone()
+        self.scope.clone()
     }
 
-    /// Returns the span that causes what the guest does now, which is the parent of the spans of host functions; `None`
-    /// between requests.
-    pub fn current_span(&self) -> Option<&SpanContext> {
-        self.hooks.current_span()
-    }
-
-    /// Returns whether the current request is sampled, so that calls over fused seams are recorded.
+    /// Returns whether the current request is sampled, so that calls over fused seams are recorded. They are not recorded
+    /// if the instance serves several requests at the same time.
     pub(crate) fn is_sampled(&self) -> bool {
-        self.hooks.scope.as_ref().and_then(RequestScope::span).is_some_and(SpanContext::is_sampled)
+        self.scope.as_ref().and_then(RequestScope::span).is_some_and(SpanContext::is_sampled)
     }
 
     /// Begins the span of a call over a fused seam. `tasks` are the call's task and the tasks that it was called from,
     /// youngest first.
     pub(crate) fn enter_probed_call(&mut self, tasks: &[GuestTaskId], template: &Arc<SpanTemplate>) {
-        let OutboundHooks { probed_calls, scope, .. } = &mut self.hooks;
+        let Self { probed_calls, scope, .. } = self;
         let caller = probed_calls.current(tasks.get(1..).unwrap_or_default()).map(ActiveSpan::context);
         let Some(caller) = caller.or_else(|| scope.as_ref()?.span()) else { return };
         let span = caller.begin_from(template).fails_unless_ended(CANCELLED);
@@ -268,14 +269,14 @@ impl Guest {
 
     /// Ends the span of the call over a fused seam that `task` runs.
     pub(crate) fn exit_probed_call(&mut self, task: GuestTaskId) {
-        if let Some(span) = self.hooks.probed_calls.exit(task) {
+        if let Some(span) = self.probed_calls.exit(task) {
             span.end();
         }
     }
 
     /// Returns the trace of the current request, if it has one.
     pub(crate) fn trace_id(&self) -> Option<TraceId> {
-        self.current_span().map(|span| span.trace().trace_id)
+        self.scope.as_ref()?.span().map(|span| span.trace().trace_id)
     }
 
     pub(crate) fn sink(&self) -> &dyn EventSink {
@@ -288,7 +289,7 @@ impl Guest {
         self.limiter.forget_refusals();
         self.until = Some(until);
         self.signals = None;
-        self.hooks.scope = Some(scope);
+        self.scope = Some(scope);
     }
 
     /// Ends the current request: emits unfinished lines of output and counts the handles that the guest still holds.
@@ -301,8 +302,9 @@ impl Guest {
         self.count_handles();
         self.until = None;
         self.signals = None;
-        drop(self.hooks.probed_calls.end_all());
-        self.hooks.scope = None;
+        drop(self.probed_calls.end_all());
+        self.scope = None;
+        self.concurrent = ConcurrentRequests::default();
         if !self.granted.is_empty()
             && let Some(storage) = self.folder_storage()
         {
@@ -334,6 +336,12 @@ impl Guest {
     pub(crate) fn enter(&mut self, owner: usize) {
         self.current = owner;
         self.hooks.current = owner;
+    }
+
+    /// Makes the next outgoing request be sent for `owner`, as an operation that `span` causes.
+    pub(crate) fn enter_sender(&mut self, owner: usize, span: Option<SpanContext>) {
+        self.enter(owner);
+        self.hooks.span = span;
     }
 
     /// Makes host functions act for no owner until an owner is entered.

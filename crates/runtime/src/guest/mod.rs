@@ -7,12 +7,15 @@
 //! | `memory_limiter`, `host_credit` | the memory of an instance, and the host memory for the instance |
 //! | `handles`, `tasks` | the host memory for handles, tasks and streams |
 //! | `scope`, `signals` | the current request: its identity, its deadline, its response |
+//! | `concurrent_requests`, `call_origin` | the requests that an instance serves at the same time; for which of them the guest calls a host function |
 //! | `probed_calls` | calls over fused seams in a probed composition, until they end |
 //! | `in_flight_calls`, `call_results` | calls across seams, from their start until the guest takes their results |
 //! | [`output`], [`denials`] | what guests print, and which accesses they were denied |
 //! | `outbound_hooks`, `outbound_span` | outgoing HTTP requests, as wasmtime's implementation sends them; their spans |
 
+mod call_origin;
 mod call_results;
+mod concurrent_requests;
 mod data;
 pub mod denials;
 mod handles;
@@ -28,7 +31,10 @@ pub(crate) mod signals;
 pub(crate) mod tasks;
 mod template;
 
+pub(crate) use call_origin::CallOrigin;
+pub use call_origin::current_span;
 pub(crate) use call_results::PendingResult;
+pub(crate) use concurrent_requests::ConcurrentRequest;
 pub use data::Guest;
 pub(crate) use data::owner_context;
 pub use denials::Denials;

@@ -3,15 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use http::HeaderName;
-use isomer_telemetry::{ActiveSpan, SpanContext};
-use wasmtime::component::GuestTaskId;
+use isomer_telemetry::SpanContext;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
 };
 
 use super::outbound_span::OutboundSpan;
-use super::probed_calls::ProbedCalls;
-use super::scope::RequestScope;
 use super::template::GroupTemplate;
 
 /// An index that no owner has. An outgoing request is refused if no owner is entered.
@@ -32,17 +29,8 @@ pub(crate) struct OutboundHooks {
     /// The index of the owner whose request is being sent. `enter` sets it immediately before a request is sent, and
     /// the request resets it.
     pub(crate) current: usize,
-    /// The scope of the current request; `None` between requests.
-    pub(crate) scope: Option<RequestScope>,
-    /// The calls over fused seams that have not ended. Always empty in a composition without probes.
-    pub(crate) probed_calls: ProbedCalls<GuestTaskId, ActiveSpan>,
-}
-
-impl OutboundHooks {
-    /// Returns the span that causes what the guest does now.
-    pub(crate) fn current_span(&self) -> Option<&SpanContext> {
-        self.probed_calls.latest().map(ActiveSpan::context).or_else(|| self.scope.as_ref()?.span())
-    }
+    /// The span that causes the request that is being sent. It is set together with `current`.
+    pub(crate) span: Option<SpanContext>,
 }
 
 /// wasmtime's list of forbidden header names, created once. wasmtime's default implementation creates the list again
@@ -87,7 +75,7 @@ impl WasiHttpHooks for OutboundHooks {
         else {
             return Box::new(async { Err(HttpError::HttpRequestDenied) });
         };
-        let span = self.current_span().map(|current| OutboundSpan::begin(current, component, &mut request));
+        let span = self.span.take().map(|current| OutboundSpan::begin(&current, component, &mut request));
         let Ok(memory) = self.template.account.charge_host_memory(OUTBOUND_EXCHANGE_BYTES) else {
             return Box::new(async {
                 Err(HttpError::InternalError(Some("the tenant's memory is used up".to_owned())))

@@ -17,29 +17,24 @@ pub(crate) const TASKS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct ProbedCalls<T, S> {
     open: Vec<OpenCall<T, S>>,
-    /// The task of the call that has last started, or in which another call has last ended.
-    latest: Option<T>,
 }
 
 #[derive(Debug)]
 struct OpenCall<T, S> {
     task: T,
-    /// The task of the call that this call was made in; `None` if it was not made in a probed call.
-    caller: Option<T>,
     span: S,
 }
 
 impl<T, S> Default for ProbedCalls<T, S> {
     fn default() -> Self {
-        Self { open: Vec::new(), latest: None }
+        Self { open: Vec::new() }
     }
 }
 
 impl<T: Copy + Eq, S> ProbedCalls<T, S> {
-    /// Returns the span of the call that has last started, or in which another call has last ended. This is the call
-    /// that runs now, except when the guest has switched from one concurrent call to another since then.
-    pub(crate) fn latest(&self) -> Option<&S> {
-        Some(&self.of_task(self.latest?)?.span)
+    /// Returns whether no call is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Returns the span of the call that the current task belongs to. `tasks` are the current task and the tasks that
@@ -51,13 +46,11 @@ impl<T: Copy + Eq, S> ProbedCalls<T, S> {
     /// Records the start of a call. `tasks` are its task and the tasks that this task was called from, youngest first.
     /// Drops `span` if [`CALLS_MAX`] calls are open.
     pub(crate) fn enter(&mut self, tasks: &[T], span: S) {
-        let [task, callers @ ..] = tasks else { return };
+        let [task, ..] = tasks else { return };
         // A call that is still open had an earlier task with the same number.
         self.open.retain(|call| call.task != *task);
         if self.open.len() < CALLS_MAX {
-            let caller = callers.iter().copied().find(|caller| self.of_task(*caller).is_some());
-            self.open.push(OpenCall { task: *task, caller, span });
-            self.latest = Some(*task);
+            self.open.push(OpenCall { task: *task, span });
         }
     }
 
@@ -65,14 +58,11 @@ impl<T: Copy + Eq, S> ProbedCalls<T, S> {
     /// not recorded.
     pub(crate) fn exit(&mut self, task: T) -> Option<S> {
         let position = self.open.iter().position(|call| call.task == task)?;
-        let call = self.open.remove(position);
-        self.latest = call.caller;
-        Some(call.span)
+        Some(self.open.remove(position).span)
     }
 
     /// Forgets all calls that are still open, and returns their spans, the oldest first.
     pub(crate) fn end_all(&mut self) -> impl Iterator<Item = S> {
-        self.latest = None;
         std::mem::take(&mut self.open).into_iter().map(|call| call.span)
     }
 
@@ -88,15 +78,16 @@ mod tests {
     #[test]
     fn the_caller_is_the_current_call_again_when_a_call_ends() {
         let mut calls = ProbedCalls::default();
-        assert_eq!(calls.latest(), None);
+        assert!(calls.is_empty());
         calls.enter(&[2, 1], "outer");
         // Task 3 has no probe.
         calls.enter(&[4, 3, 2, 1], "inner");
-        assert_eq!(calls.latest(), Some(&"inner"));
+        assert_eq!(calls.current(&[4, 3, 2, 1]), Some(&"inner"));
+        assert_eq!(calls.current(&[3, 2, 1]), Some(&"outer"));
         assert_eq!(calls.exit(4), Some("inner"));
-        assert_eq!(calls.latest(), Some(&"outer"));
+        assert_eq!(calls.current(&[3, 2, 1]), Some(&"outer"));
         assert_eq!(calls.exit(2), Some("outer"));
-        assert_eq!(calls.latest(), None);
+        assert!(calls.is_empty());
     }
 
     #[test]
@@ -111,7 +102,6 @@ mod tests {
         assert_eq!(calls.exit(2), Some("first"));
         assert_eq!(calls.exit(2), None);
         assert_eq!(calls.exit(4), Some("inner"));
-        assert_eq!(calls.latest(), None, "the caller has ended");
         assert_eq!(calls.end_all().collect::<Vec<_>>(), ["second"]);
         assert_eq!(calls.current(&[3]), None);
     }

@@ -55,7 +55,7 @@ pub(crate) struct RequestScope {
 
 #[derive(Debug)]
 struct ScopedRequest {
-    /// The id of the request; `None` if one wasmtime store serves several requests at the same time.
+    /// The id of the request; `None` for work that belongs to none of the requests that one wasmtime store serves.
     id: Option<RequestId>,
     /// The groups that receive the request's calls across seams. The scope keeps them alive, so a request stays in one
     /// revision until it ends.
@@ -120,8 +120,8 @@ impl RequestScope {
         Self::new(id, span, groups)
     }
 
-    /// Returns the id of the request; `None` while an instance starts, and if one wasmtime store serves several
-    /// requests at the same time.
+    /// Returns the id of the request; `None` while an instance starts, and for work that belongs to none of the requests
+    /// that one wasmtime store serves at the same time.
     pub(crate) fn id(&self) -> Option<RequestId> {
         self.request.as_ref()?.id
     }
@@ -129,6 +129,11 @@ impl RequestScope {
     /// Returns the span that causes the work; `None` while an instance starts.
     pub(crate) fn span(&self) -> Option<&SpanContext> {
         self.span.as_ref()
+    }
+
+    /// Returns the span that causes the work.
+    pub(crate) fn into_span(self) -> Option<SpanContext> {
+        self.span
     }
 
     /// Returns the scope for work that `span` causes for the same request.

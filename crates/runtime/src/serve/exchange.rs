@@ -8,7 +8,8 @@ use http_body_util::BodyExt as _;
 use isomer_display::excerpt;
 use isomer_telemetry::{Event, RequestId};
 use tokio::sync::oneshot;
-use wasmtime::component::Accessor;
+use wasmtime::AsContextMut as _;
+use wasmtime::component::{Accessor, GuestTaskId};
 use wasmtime_wasi_http::p2::bindings::http::types as types2;
 use wasmtime_wasi_http::p3::bindings::http::types as types3;
 use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
@@ -74,7 +75,7 @@ pub(super) async fn serve(
         // such a future by value would copy it.
         let mut run = pin!(instance.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
             let run = pin!(async {
-                call(accessor, &function, http, &head, ended).await?;
+                call(accessor, &function, http, &head, ended, &mut |_, _| {}).await?;
                 // Waits until all other work that the request started has ended, before the next request starts.
                 std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
                 Ok(())
@@ -143,6 +144,9 @@ fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
     }
 }
 
+/// Receives the task in which a handler runs, before the handler starts.
+pub(crate) type OnStart<'a> = &'a mut (dyn FnMut(&mut Guest, GuestTaskId) + Send);
+
 /// Calls the handler. Returns when the handler has returned and, in WASI 0.3, its response has been read.
 pub(crate) async fn call(
     accessor: &Accessor<Guest>,
@@ -150,10 +154,11 @@ pub(crate) async fn call(
     request: http::Request<WasiBody>,
     head: &HeadSender,
     ended: oneshot::Receiver<()>,
+    on_start: OnStart<'_>,
 ) -> wasmtime::Result<()> {
     match function {
-        HandlerFunction::P3(handle) => call3(accessor, handle, request, head, ended).await,
-        HandlerFunction::P2(handle) => call2(accessor, handle, request, head, ended).await,
+        HandlerFunction::P3(handle) => call3(accessor, handle, request, head, ended, on_start).await,
+        HandlerFunction::P2(handle) => call2(accessor, handle, request, head, ended, on_start).await,
     }
 }
 
@@ -163,6 +168,7 @@ async fn call3(
     request: http::Request<WasiBody>,
     head: &HeadSender,
     ended: oneshot::Receiver<()>,
+    on_start: OnStart<'_>,
 ) -> wasmtime::Result<()> {
     let (call, read) = accessor.with(|mut store| -> wasmtime::Result<_> {
         let http = store.data_mut().http();
@@ -172,7 +178,9 @@ async fn call3(
         let (request, read) =
             p3::Request::new(head.method, uri.scheme, uri.authority, uri.path_and_query, headers, None, body);
         let request = http.table.push(request)?;
-        Ok((handle.start_call_concurrent(store, (request,))?, read))
+        let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;
+        on_start(store.data_mut(), call.task());
+        Ok((call, read))
     })?;
     match handle.finish_call_concurrent(accessor, call).await?.0 {
         Ok(response) => {
@@ -205,6 +213,7 @@ async fn call2(
     request: http::Request<WasiBody>,
     head: &HeadSender,
     ended: oneshot::Receiver<()>,
+    on_start: OnStart<'_>,
 ) -> wasmtime::Result<()> {
     let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
     let scheme = if secure { types2::Scheme::Https } else { types2::Scheme::Http };
@@ -230,7 +239,9 @@ async fn call2(
                 }
             });
         })?;
-        Ok(Some(handle.start_call_concurrent(store, (request, outparam))?))
+        let call = handle.start_call_concurrent(store.as_context_mut(), (request, outparam))?;
+        on_start(store.data_mut(), call.task());
+        Ok(Some(call))
     })?;
     let Some(call) = call else { return Ok(()) };
     handle.finish_call_concurrent(accessor, call).await?;

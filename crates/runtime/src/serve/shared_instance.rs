@@ -4,6 +4,8 @@
 //! when the guest traps, or when a request is late. Every request that is left then gets the failure that
 //! [`InFlightRequests`] chooses for it.
 //!
+//! The guest's calls across seams and its spans belong to the request for which it works: see `guest/call_origin`.
+//!
 //! A request ends when its response has been read. If its guest still has work to do, that work continues next to later
 //! requests, and ends with the instance at the latest: the wasmtime store shows whether any work is left, but not which
 //! request the work belongs to.
@@ -24,7 +26,7 @@ use super::exchange::{HeadSender, call};
 use super::in_flight_requests::{InFlightRequests, RequestEnd, RequestState, RunEnd};
 use super::request::GuestRequest;
 use crate::failure::{Failure, backtrace};
-use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
+use crate::guest::{ConcurrentRequest, GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{HandlerFunction, Instance};
 use crate::pool::account::EvictedMemory;
 
@@ -97,8 +99,7 @@ impl<P: Send> SharedInstance<P> {
     /// Serves `first` and all requests that arrive after it, until the execution of the instance ends. Drops the
     /// instance and returns the closed inbox, which contains the requests that have not started.
     pub(super) async fn run(mut self, first: Job<P>) -> mpsc::Receiver<Job<P>> {
-        // The runtime cannot tell for which request the guest makes a call. So the call belongs to no request, and its
-        // time is limited only by the seam's own time limit.
+        // For calls that belong to none of the requests: see `CallOrigin`.
         let scope = RequestScope::new(None, None, first.groups.clone());
         let until = TimeLimit { deadline: Instant::now() + NO_DEADLINE, allowed: NO_DEADLINE };
         self.instance.store.data_mut().begin_request(scope, until);
@@ -144,12 +145,28 @@ async fn serve_all<P: Send>(
     let (mut next, mut is_open) = (Some(first), true);
     loop {
         if let Some(job) = next.take() {
-            let Job { request, head, ended, signals, permit, groups: _ } = job;
-            let (id, function) = (request.id, &handlers[request.handler]);
-            requests.begin(id, InFlightRequest { component: request.component.clone(), head: head.clone(), signals });
+            let Job { request, head, ended, signals, permit, groups } = job;
+            let GuestRequest { http, id, span, handler, component, .. } = request;
+            let function = &handlers[handler];
+            let scope = RequestScope::new(Some(id), Some(span), groups);
+            let mut concurrent = Some(ConcurrentRequest { scope, signals: signals.clone() });
+            requests.begin(id, InFlightRequest { component, head: head.clone(), signals });
             calls.push(async move {
-                let result = call(accessor, function, request.http, &head, ended).await;
-                accessor.with(|mut store| usage.update(store.data_mut()));
+                let mut running = None;
+                let mut on_start = |guest: &mut Guest, task| {
+                    if let Some(request) = concurrent.take() {
+                        guest.concurrent.insert(task, request);
+                        running = Some(task);
+                    }
+                };
+                let result = call(accessor, function, http, &head, ended, &mut on_start).await;
+                accessor.with(|mut store| {
+                    let guest = store.data_mut();
+                    if let Some(task) = running {
+                        guest.concurrent.remove(task, id);
+                    }
+                    usage.update(guest);
+                });
                 drop(permit);
                 (id, head, result)
             });

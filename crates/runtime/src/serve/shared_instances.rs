@@ -204,10 +204,14 @@ impl SharedInstances {
 
     /// Creates an instance. The returned permit must be dropped after the instance.
     async fn make(&self, deadline: Instant, span: &SpanContext) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
-        let permit = tokio::time::timeout(self.limits.wait_max, self.instance_permits.clone().acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else {
-            return Err(Failure::Overloaded { instances: self.limits.instances_max, waiting: 0 });
+        let acquired = async {
+            let permit = self.instance_permits.clone().acquire_owned();
+            match tokio::time::timeout(self.limits.wait_max, permit).await {
+                Ok(Ok(permit)) => Ok(permit),
+                Ok(Err(_)) | Err(_) => Err(Failure::Overloaded { instances: self.limits.instances_max, waiting: 0 }),
+            }
         };
+        let permit = record_wait(Some(span), acquired).await?;
         Ok((permit, self.maker.make(deadline, Some(span)).await?))
     }
 

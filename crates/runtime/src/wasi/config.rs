@@ -43,15 +43,15 @@ pub fn implements(interface: &str) -> bool {
 pub fn define<T: 'static>(
     instance: &mut LinkerInstance<'_, T>,
     values: &Values,
-    on_read: impl Fn(&T, Option<&str>) + Clone + Send + Sync + 'static,
+    on_read: impl Fn(StoreContextMut<'_, T>, Option<&str>) + Clone + Send + Sync + 'static,
 ) -> wasmtime::Result<()> {
     let (one, all, on_read_all) = (values.clone(), values.clone(), on_read.clone());
     instance.func_wrap("get", move |store: StoreContextMut<'_, T>, (key,): (String,)| {
-        on_read(store.data(), Some(&key));
+        on_read(store, Some(&key));
         Ok((Ok::<_, Error>(one.get(&key).cloned()),))
     })?;
     instance.func_wrap("get-all", move |store: StoreContextMut<'_, T>, ()| {
-        on_read_all(store.data(), None);
+        on_read_all(store, None);
         let pairs: Vec<_> = all.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         Ok((Ok::<_, Error>(pairs),))
     })

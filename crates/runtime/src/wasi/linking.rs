@@ -17,7 +17,7 @@ use wasmtime_wasi_http::p3 as http3;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
 
 use super::{filesystem, http_heads};
-use crate::guest::{Guest, owner_context};
+use crate::guest::{Guest, current_span, owner_context};
 
 /// The interfaces that carry authority, without their version.
 const OWNED: [&str; 12] = [
@@ -208,7 +208,10 @@ fn client3(instance: &mut LinkerInstance<'_, Guest>, name: &str, owner: usize) -
         Box::pin(async move {
             // Entering the owner here is safe, because `send` calls the hooks for outgoing requests during its first
             // poll, which is part of this poll.
-            accessor.with(|mut store| store.data_mut().enter(owner));
+            accessor.with(|mut store| {
+                let span = current_span(&mut store);
+                store.data_mut().enter_sender(owner, span);
+            });
             let http = accessor.with_getter::<WasiHttp>(Guest::http);
             match WasiHttp::send(&http, request).await {
                 Ok(response) => Ok((Ok::<_, ErrorCode>(response),)),
@@ -224,8 +227,9 @@ fn client2(instance: &mut LinkerInstance<'_, Guest>, owner: usize) -> wasmtime::
     use http2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
     type Parameters = (Resource<HostOutgoingRequest>, Option<Resource<wasmtime_wasi_http::RequestOptions>>);
     instance.func_wrap("handle", move |mut store: StoreContextMut<'_, Guest>, (request, options): Parameters| {
+        let span = current_span(&mut store);
         let guest = store.data_mut();
-        guest.enter(owner);
+        guest.enter_sender(owner, span);
         match guest.http().handle(request, options) {
             Ok(response) => Ok((Ok::<Resource<HostFutureIncomingResponse>, ErrorCode>(response),)),
             Err(error) => Ok((Err(error.downcast()?),)),

@@ -1,0 +1,71 @@
+//! The request for which a guest calls a host function.
+//!
+//! If an instance serves several requests at the same time (`concurrency` above 1), each request is a task of the engine,
+//! and everything that the guest does for the request happens in tasks that this task has started. While the guest calls
+//! a host function, the engine's call stack of tasks ends with the task of the request. So a host function that waits
+//! must look up its request before it waits.
+//!
+//! Work that continues after its request has ended belongs to no request.
+//!
+//! In a probed composition, the span of a call over a fused seam is found in the same way: the call is a task, too.
+
+use isomer_telemetry::SpanContext;
+use wasmtime::AsContextMut;
+
+use super::concurrent_requests::ConcurrentRequest;
+use super::data::Guest;
+use super::probed_calls::TASKS_MAX as PROBED_TASKS_MAX;
+use super::scope::{RequestScope, TimeLimit};
+
+/// The request for which a guest calls a host function.
+pub(crate) struct CallOrigin {
+    pub(crate) scope: RequestScope,
+    /// The time limit of the request.
+    pub(crate) until: Option<TimeLimit>,
+    /// Whether the instance serves one request at a time. If so, everything that it waits for ends with the request.
+    pub(crate) is_exclusive: bool,
+}
+
+impl CallOrigin {
+    /// Returns the request for which the guest calls the host function that runs now; `None` between requests. If an
+    /// instance serves several requests at the same time, and the call belongs to none of them, the returned request has
+    /// no id, no span and practically no time limit.
+    pub(crate) fn of(mut store: impl AsContextMut<Data = Guest>) -> Option<Self> {
+        let mut store = store.as_context_mut();
+        let guest = store.data();
+        if guest.concurrent.is_empty() && guest.probed_calls.is_empty() {
+            return Self::of_instance(guest);
+        }
+        let (mut tasks, mut root) = (Vec::new(), None);
+        for task in store.async_call_stack().into_iter().flatten() {
+            if tasks.len() < PROBED_TASKS_MAX {
+                tasks.push(task);
+            }
+            root = Some(task);
+        }
+        let guest = store.data();
+        let mut origin = match root.and_then(|root| guest.concurrent.get(root)) {
+            Some(ConcurrentRequest { scope, signals }) => {
+                Self { scope: scope.clone(), until: Some(signals.until()), is_exclusive: false }
+            }
+            None => Self::of_instance(guest)?,
+        };
+        if let Some(call) = guest.probed_calls.current(&tasks) {
+            origin.scope = origin.scope.within(Some(call.context()));
+        }
+        Some(origin)
+    }
+
+    fn of_instance(guest: &Guest) -> Option<Self> {
+        let scope = guest.scope()?;
+        Some(Self { is_exclusive: scope.id().is_some(), scope, until: guest.until() })
+    }
+}
+
+/// Returns the span that causes the call of the host function that runs now: the parent of the spans that the host
+/// function records. Returns `None` if the call belongs to no request.
+///
+/// A host function that waits must call this function before it waits.
+pub fn current_span(store: impl AsContextMut<Data = Guest>) -> Option<SpanContext> {
+    CallOrigin::of(store)?.scope.into_span()
+}

@@ -1,0 +1,44 @@
+//! The requests that an instance serves at the same time (`concurrency` above 1).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use isomer_telemetry::RequestId;
+use wasmtime::component::GuestTaskId;
+
+use super::scope::RequestScope;
+use super::signals::ResponseSignals;
+
+/// The requests that an instance serves at the same time; empty if it serves one request at a time.
+#[derive(Default)]
+pub(crate) struct ConcurrentRequests(HashMap<GuestTaskId, ConcurrentRequest>);
+
+/// A request that an instance serves next to other requests.
+pub(crate) struct ConcurrentRequest {
+    pub(crate) scope: RequestScope,
+    /// The signals of the request, which contain its time limit.
+    pub(crate) signals: Arc<ResponseSignals>,
+}
+
+impl ConcurrentRequests {
+    /// Adds a request, whose handler runs in `task`.
+    pub(crate) fn insert(&mut self, task: GuestTaskId, request: ConcurrentRequest) {
+        self.0.insert(task, request);
+    }
+
+    /// Removes the request `id`, whose handler ran in `task`. If the task ended earlier than the request, the engine may
+    /// have given its number to the task of another request, which stays.
+    pub(crate) fn remove(&mut self, task: GuestTaskId, id: RequestId) {
+        if self.0.get(&task).is_some_and(|request| request.scope.id() == Some(id)) {
+            self.0.remove(&task);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn get(&self, task: GuestTaskId) -> Option<&ConcurrentRequest> {
+        self.0.get(&task)
+    }
+}
