@@ -26,7 +26,9 @@ enum Who {
 fn rule_of(operation: &str) -> Who {
     match operation {
         "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
-        "openapi" | "tenants" | "apps" | "metrics" | "metrics-text" => Who::Any(TokenRole::Read),
+        "openapi" | "create-dashboard-code" | "tenants" | "apps" | "metrics" | "metrics-text" => {
+            Who::Any(TokenRole::Read)
+        }
         "missing" | "put-blob" => Who::Any(TokenRole::Deploy),
         "tenant" | "app" | "revisions" | "logs" => Who::Tenant(TokenRole::Read),
         "deploy" | "rollback" | "swap" | "reshape" | "stop" | "start" => Who::Tenant(TokenRole::Deploy),
