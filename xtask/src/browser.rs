@@ -1,5 +1,5 @@
 //! Tests the boutique in a real browser: starts the shop as a process, visits it, restarts the process, and visits the
-//! shop again.
+//! shop again. Then tests the dashboard of the process.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -40,14 +40,32 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
         )?;
         shop.stop()?;
     }
+    test_dashboard(project, isomer, &browser, &folder)?;
     println!("screenshots: {}", folder.display());
     Ok(())
+}
+
+/// Tests the dashboard of a running shop, and its pages with fixed data.
+fn test_dashboard(project: &Project, isomer: &Path, browser: &Path, folder: &Path) -> Result<()> {
+    let data = folder.join("data");
+    let shop = Shop::start(project, isomer, &data)?;
+    let scripts = project.root.join("crates/dashboard/tests/pages");
+    for (script, address) in [("live.cjs", &shop.url), ("pages.cjs", &shop.admin)] {
+        println!("the dashboard: {script}");
+        let mut command = project.command("node");
+        command.arg(scripts.join(script)).arg(address).arg(browser).arg(folder);
+        command.arg(isomer).args(["dashboard", "--node"]).arg(&data);
+        project::run(command.env("NODE_PATH", playwright_dir(project).join("node_modules")))?;
+    }
+    shop.stop()
 }
 
 /// A running shop. Its process is killed when the shop is dropped.
 struct Shop {
     process: Child,
     url: String,
+    /// The URL of the admin API, which also serves the dashboard.
+    admin: String,
 }
 
 impl Shop {
@@ -57,7 +75,7 @@ impl Shop {
         println!("$ {}", project::show(&command));
         let mut process = command.stdout(Stdio::piped()).spawn().context("cannot run `isomer`")?;
         let stdout = process.stdout.take().context("stdout is not a pipe")?;
-        let mut shop = Self { process, url: String::new() };
+        let mut shop = Self { process, url: String::new(), admin: String::new() };
         let (sender, ready) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -70,6 +88,7 @@ impl Shop {
         let event: Value = serde_json::from_str(&line).with_context(|| format!("`{line}` is not JSON"))?;
         ensure!(event["event"] == "ready", "the first event is `{line}`, not `ready`");
         shop.url = event["url"].as_str().context("the event `ready` has no URL")?.to_owned();
+        shop.admin = event["admin"].as_str().context("the event `ready` has no URL of the admin API")?.to_owned();
         Ok(shop)
     }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::access_rule::AccessRule;
 use crate::app_api::{AppApi, LogLines, NewTraces};
 use crate::caller::Caller;
-use crate::operation::{Operation, document, json_in_only, lines, metrics_text, plain, query};
+use crate::operation::{Operation, dashboard_code, document, json_in_only, lines, metrics_text, plain, query};
 
 /// The query of the operation `apps`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -45,6 +45,12 @@ pub(crate) fn all<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             Ok(api.status())
         }),
         document("openapi", routes::OPENAPI, "This document").open_to(AccessRule::Own(TokenRole::Read)),
+        dashboard_code(
+            "create-dashboard-code",
+            routes::DASHBOARD_CODES,
+            "Create a one-time code that opens the dashboard with the rights of the token",
+        )
+        .open_to(AccessRule::Own(TokenRole::Read)),
         query::<AppsQuery, Vec<AppInfo>, A>(
             "apps",
             get.clone(),

@@ -12,9 +12,9 @@ use http::{Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use isomer_api::{
-    ApiProblem, AppInfo, CreatedToken, DeployReport, LogLine, LogQuery, MetricsQuery, MetricsReport, MissingParts,
-    NodeStatus, Release, ReshapeRequest, RevisionInfo, RollbackRequest, SwapRequest, TenantChange, TenantInfo,
-    TokenInfo, TokenRequest, routes,
+    ApiProblem, AppInfo, CreatedToken, DashboardCode, DeployReport, LogLine, LogQuery, MetricsQuery, MetricsReport,
+    MissingParts, NodeStatus, Release, ReshapeRequest, RevisionInfo, RollbackRequest, SwapRequest, TenantChange,
+    TenantInfo, TokenInfo, TokenRequest, routes,
 };
 use isomer_ids::{AppName, Digest, TenantName, TokenName};
 
@@ -87,6 +87,11 @@ impl Client {
     /// Returns the status of the node.
     pub async fn status(&self) -> Result<NodeStatus, ClientError> {
         self.get(routes::STATUS.to_owned()).await
+    }
+
+    /// Creates a one-time code that opens the dashboard with the rights of the client's token.
+    pub async fn create_dashboard_code(&self) -> Result<DashboardCode, ClientError> {
+        self.ask(Method::POST, routes::DASHBOARD_CODES.to_owned(), None, empty()).await
     }
 
     /// Returns the OpenAPI document of the admin API.

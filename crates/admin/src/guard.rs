@@ -4,7 +4,8 @@
 //! cannot read the responses. But it can if its owner points the page's host name to a loopback address (DNS
 //! rebinding). The token prevents both: a page without the token can neither change nor read anything. In addition,
 //! this module refuses such requests before it checks the token: browsers send the header `Origin` or `Sec-Fetch-Site`,
-//! and after DNS rebinding, the header `Host` contains the host name of the page.
+//! and after DNS rebinding, the header `Host` contains the host name of the page. Only pages of the dashboard, whose
+//! requests have a session, are excepted (`dashboard_access`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -75,8 +76,16 @@ impl Guard {
     fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiProblem> {
         let forbidden = |title: String| ApiProblem::new(ProblemKind::Forbidden, title);
         if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
-            return Err(forbidden("the admin API does not respond to browsers".to_owned()));
+            let problem = forbidden("the admin API responds to browsers only if they have a session".to_owned());
+            return Err(problem.hint("open the dashboard: isomer dashboard"));
         }
+        self.check_host_name(uri, headers)
+    }
+
+    /// Checks that the request names an address or name of this admin API as its host. After DNS rebinding, it does
+    /// not.
+    pub(crate) fn check_host_name(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiProblem> {
+        let forbidden = |title: String| ApiProblem::new(ProblemKind::Forbidden, title);
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
             return Err(forbidden("the request must have exactly one header `Host`".to_owned()));

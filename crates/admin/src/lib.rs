@@ -8,9 +8,10 @@
 //! | `operation`, `operations`, `app_operations` | an operation; the tables of all operations, from which the router, the checks and the OpenAPI document are derived |
 //! | [`openapi`] | the OpenAPI document |
 //! | [`server`], `listener`, `connection_registry` | connections and their limits |
-//! | `service`, `arguments`, `body` | responding to a request |
+//! | `service`, `arguments`, `body`, `response` | responding to a request |
 //! | `guard`, [`token`] | authentication |
 //! | [`caller`], `access_rule` | the authenticated caller, and the operations that a caller may call |
+//! | `dashboard_access` | the dashboard: its files, its sessions, and links to it |
 //! | `tenant_limits` | limits on requests with tenants' tokens |
 //! | [`audit`], `refusals` | the audit log |
 //! | [`client`], `client_observation`, `exchange`, [`node_address`] | the client |
@@ -19,7 +20,8 @@
 //!
 //! Invariants:
 //!
-//! - Without a token, a client learns only that there is an admin API.
+//! - Without a token or a session, a client learns only that there is an admin API, and gets the files of the dashboard,
+//!   which contain no data.
 //! - The holder of a tenant's token learns nothing about other tenants.
 //! - No log contains tokens or the values of secrets.
 //! - Each change has a line in the audit log before it begins, and one after it has ended.
@@ -38,6 +40,7 @@ pub mod caller;
 pub mod client;
 mod client_observation;
 mod connection_registry;
+mod dashboard_access;
 mod exchange;
 mod guard;
 mod listener;
@@ -46,6 +49,7 @@ pub mod openapi;
 mod operation;
 mod operations;
 mod refusals;
+mod response;
 pub mod server;
 mod service;
 mod tenant_limits;
@@ -57,6 +61,7 @@ pub use app_api::{AdminReply, AppApi, LogLines, MetricsText, NewTraces};
 pub use audit::{AUDIT_FILE, AuditError, AuditLog};
 pub use caller::Caller;
 pub use client::{Client, ClientError};
+pub use dashboard_access::{DashboardLinks, dashboard_link};
 pub use listener::{AdminSocket, ListenError};
 pub use node_address::{NodeAddress, URL_FILE, write_url};
 pub use operations::BLOB_BYTES_MAX;

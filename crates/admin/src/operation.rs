@@ -106,6 +106,8 @@ pub(crate) enum OperationResult {
     Text(MetricsText),
     /// The OpenAPI document.
     Document,
+    /// A one-time code of the dashboard with the rights of the caller.
+    DashboardCode,
 }
 
 impl<A: ?Sized> Operation<A> {
@@ -324,6 +326,29 @@ pub(crate) fn document<A: ?Sized + 'static>(id: &'static str, path: &'static str
         input: Input::Nothing,
         output: Output::Document,
         changes: false,
+        rule: AccessRule::Node,
+        run,
+    }
+}
+
+/// Creates the operation that returns a one-time code of the dashboard. It does not call the node.
+pub(crate) fn dashboard_code<A: ?Sized + 'static>(
+    id: &'static str,
+    path: &'static str,
+    about: &'static str,
+) -> Operation<A> {
+    let run: Run<A> = Box::new(|_, _, _| {
+        let answer = async { Ok(OperationResult::DashboardCode) }.boxed();
+        Ok(PreparedOperation { details: Value::Null, answer })
+    });
+    Operation {
+        id,
+        method: Method::POST,
+        path,
+        about,
+        input: Input::Nothing,
+        output: Output::Json(schema_of::<isomer_api::DashboardCode>),
+        changes: true,
         rule: AccessRule::Node,
         run,
     }

@@ -19,6 +19,7 @@ use crate::app_api::AppApi;
 use crate::app_operations;
 use crate::audit::{AuditLog, Requester};
 use crate::connection_registry::{ClientSource, ConnectionRegistry};
+use crate::dashboard_access::{AdminDashboard, DashboardLinks};
 use crate::guard::Guard;
 use crate::listener::{AdminSocket, ListenError, Listener, Stream};
 use crate::openapi;
@@ -90,6 +91,7 @@ impl Default for AdminLimits {
 pub struct AdminServer {
     listener: Listener,
     address: AdminAddress,
+    dashboard: Arc<AdminDashboard>,
 }
 
 /// The parts that an admin API needs to serve requests. `A` is `dyn Admin` for a node, and `dyn AppApi` for a process
@@ -114,7 +116,7 @@ impl AdminServer {
     /// If the address is refused, or listening fails.
     pub async fn listen(address: &AdminAddress, remote: bool) -> Result<Self, ListenError> {
         let (listener, address) = Listener::open(address, remote).await?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, dashboard: Arc::default() })
     }
 
     /// Listens on a socket from a service manager. Refuses a socket that other machines can reach, unless `remote` is
@@ -124,13 +126,19 @@ impl AdminServer {
     /// If the socket is refused, or does not listen.
     pub fn from_socket(socket: AdminSocket, remote: bool) -> Result<Self, ListenError> {
         let (listener, address) = Listener::inherited(socket, remote)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, dashboard: Arc::default() })
     }
 
     /// Returns the address at which the server listens. If port 0 was configured, the address has the actual port.
     #[must_use]
     pub fn address(&self) -> &AdminAddress {
         &self.address
+    }
+
+    /// Returns links to the dashboard of this server; `None` if browsers cannot connect to its address.
+    #[must_use]
+    pub fn dashboard(&self) -> Option<DashboardLinks> {
+        DashboardLinks::new(&self.dashboard, &self.address)
     }
 
     /// Serves the operations of a node until `stop` resolves. Then accepts no more requests, and waits at most
@@ -159,6 +167,7 @@ impl AdminServer {
             admin,
             guard: Guard::new(token, hosts),
             audit,
+            dashboard: self.dashboard,
             refusals: Refusals::new(),
             tenant_limits: TenantLimits::default(),
             actions: AtomicU64::new(1),

@@ -1,7 +1,6 @@
 //! Responding to a request: authenticates the client, checks the arguments, runs the operation, and writes the audit
 //! log.
 
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +10,9 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::StreamExt as _;
-use http::{StatusCode, header};
+use http::StatusCode;
 use http_body::{Body as _, Frame};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
-use hyper::body::Incoming;
 use isomer_api::{ApiProblem, ProblemKind, StoredToken, routes};
 use isomer_ids::{AppName, ReleaseDigest, TenantName, TokenId};
 use serde_json::Value;
@@ -27,9 +24,11 @@ use crate::audit::{AuditEntry, AuditError, AuditLog, Credential, Phase, Requeste
 use crate::body;
 use crate::caller::Caller;
 use crate::connection_registry::{ActiveBody, ConnectionPermit};
+use crate::dashboard_access::{self, AdminDashboard};
 use crate::guard::{self, Guard};
 use crate::operation::{Input, JSON_BYTES_MAX, Operation, OperationResult, PreparedOperation};
 use crate::refusals::Refusals;
+use crate::response::{Request, Response, refuse, refuse_to, response};
 use crate::tenant_limits::{
     ACTIONS_OF_TENANTS_AT_ONCE_MAX, ExclusivePermits, RequestKind, RequestPermit, TenantLimits,
 };
@@ -40,14 +39,6 @@ const DETAILS_BYTES_MAX: usize = 4 << 10;
 /// The maximum number of characters of a problem in the audit log.
 const PROBLEM_CHARS_MAX: usize = 500;
 
-/// A request from hyper.
-pub(crate) type Request = http::Request<Incoming>;
-
-/// A response for hyper.
-pub(crate) type Response = http::Response<HttpBody>;
-
-type HttpBody = UnsyncBoxBody<Bytes, Infallible>;
-
 /// The service that responds to all requests of an admin API.
 pub(crate) struct Service<A: ?Sized> {
     pub(crate) operations: Vec<Operation<A>>,
@@ -57,6 +48,7 @@ pub(crate) struct Service<A: ?Sized> {
     pub(crate) guard: Guard,
     /// The audit log; `None` if no operation changes anything.
     pub(crate) audit: Option<AuditLog>,
+    pub(crate) dashboard: Arc<AdminDashboard>,
     pub(crate) refusals: Refusals,
     /// The limits on requests with tenants' tokens.
     pub(crate) tenant_limits: TenantLimits,
@@ -85,6 +77,9 @@ pub(crate) struct ConnectionPeer(pub(crate) Requester);
 impl<A: AppApi + ?Sized> Service<A> {
     /// Finds the operation for a request, and responds to the request.
     pub(crate) async fn call(self: Arc<Self>, request: Request) -> Response {
+        if let Some(response) = dashboard_access::respond(&self.dashboard, &self.guard, &request) {
+            return response;
+        }
         let path = request.uri().path();
         let mut has_path = false;
         for path in [Some(path.to_owned()), self.full_path(path)].into_iter().flatten() {
@@ -103,8 +98,24 @@ impl<A: AppApi + ?Sized> Service<A> {
             }
             false => ApiProblem::new(ProblemKind::NotFound, format!("the admin API has no path `{shown}`")),
         };
-        let (_, checked) = self.guard.check(request.uri(), request.headers(), |id| stored_token(&*self.admin, id));
+        let (_, checked) = self.authenticate(&request);
         refuse(&checked.err().unwrap_or(problem))
+    }
+
+    /// Returns the kind of token in the request, or of the token of its session, and either the caller or the reason why
+    /// the request is refused.
+    fn authenticate(&self, request: &Request) -> (Credential, Result<Caller, ApiProblem>) {
+        match dashboard_access::session_of(&self.dashboard, &self.guard, request) {
+            None => self.guard.check(request.uri(), request.headers(), |id| stored_token(&*self.admin, id)),
+            Some(Ok(caller)) if !is_valid(&*self.admin, Some(&caller)) => {
+                (Credential::Wrong, Err(dashboard_access::ended_session()))
+            }
+            Some(Ok(caller)) => {
+                let is_node = caller.tenant().is_none();
+                (if is_node { Credential::Valid } else { Credential::Tenant }, Ok(caller))
+            }
+            Some(Err(problem)) => (Credential::Wrong, Err(problem)),
+        }
     }
 
     /// Returns the path with the names of the tenant and the app, if the process serves only one app and `path` may
@@ -142,8 +153,7 @@ impl<A: AppApi + ?Sized> Service<A> {
         let operation = &self.operations[index];
         let ConnectionPeer(mut who) =
             request.extensions().get::<ConnectionPeer>().cloned().unwrap_or(ConnectionPeer(Requester::default()));
-        let (credential, checked) =
-            self.guard.check(request.uri(), request.headers(), |id| stored_token(&*self.admin, id));
+        let (credential, checked) = self.authenticate(&request);
         who.token = credential;
         if let Ok(Caller::Tenant(token)) = &checked {
             who.tenant_token = Some(token.clone());
@@ -287,6 +297,16 @@ impl<A: AppApi + ?Sized> Service<A> {
             OperationResult::Document => {
                 let text = self.document.clone();
                 response(StatusCode::OK, Some("application/json"), Full::new(text).boxed_unsync())
+            }
+            OperationResult::DashboardCode => {
+                let code = caller.ok_or_else(guard::unknown_token);
+                match code.and_then(|caller| dashboard_access::create_code(&self.dashboard, caller)) {
+                    Ok(code) => {
+                        let text = serde_json::to_vec(&code).expect("a code is plain data");
+                        response(StatusCode::OK, Some("application/json"), Full::new(text.into()).boxed_unsync())
+                    }
+                    Err(problem) => refuse(&problem),
+                }
             }
             OperationResult::Json(value) => {
                 let text = value.to_string();
@@ -451,34 +471,4 @@ fn stopping() -> ApiProblem {
 
 fn failed() -> ApiProblem {
     ApiProblem::new(ProblemKind::Failed, "the node failed during this operation").hint("see the node's log")
-}
-
-/// Responds with a problem in the form that the caller may see.
-fn refuse_to(caller: Option<&Caller>, problem: ApiProblem) -> Response {
-    match caller {
-        Some(caller) => refuse(&caller.redacted(problem)),
-        None => refuse(&problem),
-    }
-}
-
-fn refuse(problem: &ApiProblem) -> Response {
-    let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let text = serde_json::to_vec(problem).expect("a problem is plain data");
-    let mut response = response(status, Some("application/problem+json"), Full::new(text.into()).boxed_unsync());
-    if problem.kind == ProblemKind::Unauthorized {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-    }
-    response
-}
-
-fn response(status: StatusCode, media_type: Option<&'static str>, body: HttpBody) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    if let Some(media_type) = media_type {
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
-    }
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    response
 }

@@ -12,6 +12,7 @@
 //! | [`metrics`] | the values of metrics |
 //! | [`trace`] | traces, and queries for traces |
 //! | [`trace_order`] | orders to trace the next requests |
+//! | [`dashboard`] | opening the dashboard |
 //! | [`problem`] | errors |
 //! | [`routes`] | the paths of the API |
 //!
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod dashboard;
 pub mod deploy;
 pub mod metrics;
 pub mod problem;
@@ -35,6 +37,7 @@ pub use app::{
     Actor, AppInfo, AppState, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, SnapshotInfo,
     StoreSnapshot,
 };
+pub use dashboard::DashboardCode;
 pub use deploy::{
     DeployMessage, DeployReport, MissingParts, PartPath, Release, ReleasePart, ReshapeRequest, RollbackRequest,
     StoreChange, SwapRequest,

@@ -4,6 +4,8 @@
 pub const STATUS: &str = "/v1/status";
 /// `GET`; returns this API as an OpenAPI document.
 pub const OPENAPI: &str = "/v1/openapi.json";
+/// `POST`; returns a [`DashboardCode`](crate::DashboardCode).
+pub const DASHBOARD_CODES: &str = "/v1/dashboard-codes";
 /// `GET`; returns all [`TenantInfo`](crate::TenantInfo)s.
 pub const TENANTS: &str = "/v1/tenants";
 /// `GET` returns [`TenantInfo`](crate::TenantInfo). `PUT` of a [`TenantChange`](crate::TenantChange) returns the

@@ -83,6 +83,11 @@ impl Console {
         UploadBar(Some(Arc::new(Bar(bar))))
     }
 
+    /// Returns whether messages go to a terminal, so that they are not stored in a log.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// Returns whether the user can answer a question: standard error and standard input are terminals.
     pub fn is_interactive(&self) -> bool {
         self.terminal && std::io::stdin().is_terminal()

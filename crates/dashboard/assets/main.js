@@ -38,7 +38,9 @@ function App({ refused }) {
   return reason ? html`<${SignedOut} reason=${reason} />` : html`<${Shell} />`;
 }
 
-start().then(
-  () => "",
-  (error) => (hasKey() && error.status === 0 ? "" : "The link was used or has expired"),
-).then((refused) => render(html`<${App} refused=${refused} />`, document.getElementById("root")));
+start()
+  .then(
+    () => "",
+    (error) => (hasKey() && error.status === 0 ? "" : "The link was used or has expired"),
+  )
+  .then((refused) => render(html`<${App} refused=${refused} />`, document.getElementById("root")));

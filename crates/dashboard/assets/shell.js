@@ -17,7 +17,7 @@ const PAGES = [
   { id: "map", title: "Map", key: "m", page: MapPage },
   { id: "traces", title: "Traces", key: "t", page: Traces },
   { id: "logs", title: "Logs", key: "l", page: Logs },
-  { id: "metrics", title: "Metrics", key: "c", page: Metrics },
+  { id: "charts", title: "Metrics", key: "c", page: Metrics },
   { id: "deployments", title: "Deployments", key: "d", page: Deployments },
 ];
 
@@ -34,7 +34,7 @@ export function Shell() {
   const { data: list, error, reload } = useData("/v1/apps", APPS_EVERY_MS);
   const [isHelpShown, showHelp] = useState(false);
   useKeys(() => showHelp((shown) => !shown));
-  const apps = list?.map((app) => ({ ...app, base: `/v1/tenants/${app.tenant}/apps/${app.name}` }));
+  const apps = list?.map((app) => ({ ...app, isOnly: list.length === 1, base: `/v1/tenants/${app.tenant}/apps/${app.name}` }));
   const app = apps?.find((app) => appId(app) === route.query.app) ?? apps?.[0];
   const current = PAGES.find((page) => page.id === route.page) ?? PAGES[0];
   useEffect(() => {
@@ -80,7 +80,8 @@ const NoApp = ({ apps }) =>
   apps
     ? html`
         <${Empty} icon="deployments" title="No app yet">
-          <p>This node serves no app. Deploy one from its folder:</p>
+          <p>An app that <code>isomer run</code> or <code>isomer dev</code> serves appears here as soon as it is ready.</p>
+          <p>On a node, deploy one from its folder:</p>
           <${Command} text="isomer deploy" />
         </${Empty}>
       `

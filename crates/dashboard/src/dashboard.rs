@@ -67,13 +67,16 @@ impl<R: SessionRights> Dashboard<R> {
         Ok(code)
     }
 
+    /// Returns whether a request is for a file or page of the dashboard.
+    #[must_use]
+    pub fn has_file(method: &Method, path: &str) -> bool {
+        (*method == Method::GET || *method == Method::HEAD) && files::exists(path)
+    }
+
     /// Returns the response to a request for a file or page; `None` if the path is not one of the dashboard's.
     #[must_use]
     pub fn file(method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
-        if *method != Method::GET && *method != Method::HEAD {
-            return None;
-        }
-        files::respond(path, headers)
+        Self::has_file(method, path).then(|| files::respond(path, headers))?
     }
 
     /// Starts a session for the one-time code in the request. The response sets the cookie and contains the key.

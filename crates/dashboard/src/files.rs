@@ -29,8 +29,8 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (CACHE_CONTROL, "no-cache"),
 ];
 
-/// The first segments of the pages' paths. All pages are the same document, whose script shows the page of its path.
-const PAGES: [&str; 6] = ["", "map", "traces", "logs", "metrics", "deployments"];
+/// The first segments of the pages' paths. `/metrics` is the path of the metrics as text. All pages are the same document, whose script shows the page of its path.
+const PAGES: [&str; 6] = ["", "map", "traces", "logs", "charts", "deployments"];
 
 /// An embedded file.
 struct File {
@@ -81,6 +81,7 @@ files! {
     "pages/map.js"
     "pages/metrics.js"
     "pages/swap.js"
+    "pages/trace-order.js"
     "pages/trace.js"
     "pages/traces.js"
     "shell.js"
@@ -125,6 +126,11 @@ impl File {
             Encoded { gzip, tag: tag(""), gzip_tag: tag("-gzip") }
         })
     }
+}
+
+/// Returns whether there is a file or page at `path`.
+pub(crate) fn exists(path: &str) -> bool {
+    find(path).is_some()
 }
 
 /// Returns the response with the file or page at `path`; `None` if there is none.

@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use isomer_admin::{
-    AdminLimits, AdminServer, AdminService, AppApi, ListenError, TOKEN_FILE, Token, URL_FILE, write_url,
+    AdminLimits, AdminServer, AdminService, AppApi, DashboardLinks, ListenError, TOKEN_FILE, Token, URL_FILE, write_url,
 };
 use isomer_capabilities::DataDir;
 use isomer_console::CliError;
 use isomer_observe::{AppLogLimits, AppLogs, Log, LogQuota};
 use tokio::task::JoinHandle;
 
-use crate::context::{ServeContext, ServeOptions};
+use crate::context::{ReadyAdmin, ServeContext, ServeOptions};
 use crate::served_app::{ServedApp, ServedLogs};
 use crate::served_traces::ServedTraces;
 
@@ -25,6 +25,7 @@ use crate::served_traces::ServedTraces;
 pub struct AdminEndpoint {
     url: String,
     app: Arc<ServedApp>,
+    dashboard: Option<DashboardLinks>,
     data: PathBuf,
     serving: JoinHandle<()>,
 }
@@ -53,13 +54,19 @@ impl AdminEndpoint {
             .with_context(|| format!("cannot write `{}`", data.path().join(URL_FILE).display()))?;
         let service: AdminService<dyn AppApi> =
             AdminService { admin: app.clone(), token, audit: None, hosts: Vec::new(), limits: AdminLimits::default() };
+        let dashboard = server.dashboard();
         let serving = tokio::spawn(server.serve_app_api(service, std::future::pending()));
-        Ok(Some(Self { url, app, data: data.path().to_owned(), serving }))
+        Ok(Some(Self { url, app, dashboard, data: data.path().to_owned(), serving }))
     }
 
     /// Returns the URL of the admin API.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the data for the report that the process is ready.
+    pub(crate) fn ready(&self) -> ReadyAdmin<'_> {
+        ReadyAdmin { url: &self.url, dashboard: self.dashboard.as_ref() }
     }
 
     /// Returns the app that the API shows.

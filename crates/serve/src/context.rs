@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use isomer_admin::AdminAddress;
+use isomer_admin::{AdminAddress, DashboardLinks};
 use isomer_apps::Progress;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CliError, Console, print};
@@ -65,6 +65,15 @@ impl ServeOptions {
     pub fn data_dir(&self, app: &AppDir) -> PathBuf {
         self.data.clone().unwrap_or_else(|| app.dir.join(AppDir::OWN_DIR))
     }
+}
+
+/// The admin API of a process, for the report that the process is ready.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadyAdmin<'a> {
+    /// The URL of the admin API.
+    pub(crate) url: &'a str,
+    /// Links to the dashboard; `None` if browsers cannot connect to the admin API.
+    pub(crate) dashboard: Option<&'a DashboardLinks>,
 }
 
 /// The state that all parts of a serving process share: its options, its log, the console, and the settings for
@@ -140,24 +149,25 @@ impl ServeContext {
 
     /// Reports that the app is ready at `url`. The report is a line of JSON on standard output if the log is JSON or if
     /// the process runs for `isomer test`; otherwise it is a message on the console. Also notifies the service manager.
-    /// `members` are the app's processes if there are several, and `admin` is the URL of the admin API.
+    /// `members` are the app's processes if there are several, and `admin` is the admin API.
+    /// A terminal also gets a link to the dashboard; a log does not, because the link contains a secret.
     ///
     /// # Errors
     /// If standard output cannot be written to.
-    pub fn report_ready(
+    pub(crate) fn report_ready(
         &self,
         plan: &Plan,
         url: &str,
         members: &[ReadyMember<'_>],
-        admin: Option<&str>,
+        admin: Option<ReadyAdmin<'_>>,
         began: Instant,
     ) -> Result<(), CliError> {
         let took = began.elapsed();
         notify_ready(url);
         if self.json || self.test_mode.is_some() {
             let mut line = event("ready", plan, url, took);
-            if let Some(admin) = admin {
-                line["admin"] = admin.into();
+            if let Some(admin) = &admin {
+                line["admin"] = admin.url.into();
             }
             if !members.is_empty() {
                 let member = |it: &ReadyMember<'_>| json!({ "group": it.name, "pid": it.pid });
@@ -175,6 +185,10 @@ impl ServeContext {
         };
         let (Plan { app, version, .. }, took) = (plan, elapsed(took));
         self.console.message(&format!("{app} {version} is listening at {url}{processes}  ({took}; Ctrl-C stops it)"));
+        let dashboard = admin.and_then(|admin| admin.dashboard).filter(|_| self.console.is_terminal());
+        if let Some(link) = dashboard.and_then(DashboardLinks::create) {
+            self.console.message(&format!("dashboard: {link}"));
+        }
         Ok(())
     }
 

@@ -177,7 +177,7 @@ impl RevisionStarter {
     /// # Errors
     /// If standard output cannot be written to.
     pub fn report_ready(&self, plan: &Plan, began: Instant) -> Result<(), CliError> {
-        let admin = self.admin.as_ref().map(AdminEndpoint::url);
+        let admin = self.admin.as_ref().map(AdminEndpoint::ready);
         self.context.report_ready(plan, &self.url, &[], admin, began)
     }
 

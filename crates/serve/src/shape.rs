@@ -20,7 +20,7 @@ use isomer_supervisor::{
 };
 
 use crate::admin_endpoint::AdminEndpoint;
-use crate::context::ServeContext;
+use crate::context::{ReadyAdmin, ServeContext};
 use crate::member_task::MemberTask;
 use crate::resources::ServeResources;
 use crate::stop_signals::StopSignals;
@@ -60,7 +60,7 @@ pub async fn run_shape(
     if let Some(admin) = &resources.admin {
         admin.app().set_revision(app.plan, Package::digest_of(app.app, app.plan, app.components));
     }
-    let admin = resources.admin.as_ref().map(AdminEndpoint::url);
+    let admin = resources.admin.as_ref().map(AdminEndpoint::ready);
     let mut reporter = ShapeReporter { context: &context, plan: app.plan, url: &resources.url, admin, began };
     let stop_timeout = context.grace + STOP_MARGIN;
     let next_signal = async || signals.next().await;
@@ -79,7 +79,7 @@ struct ShapeReporter<'a> {
     context: &'a ServeContext,
     plan: &'a Plan,
     url: &'a str,
-    admin: Option<&'a str>,
+    admin: Option<ReadyAdmin<'a>>,
     began: Instant,
 }
 

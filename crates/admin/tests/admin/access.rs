@@ -27,7 +27,7 @@ async fn requests_without_the_token_are_refused() {
 #[tokio::test]
 async fn a_client_without_a_token_does_not_learn_what_exists() {
     let served = Served::tcp().await;
-    for (method, path) in [("GET", "/"), ("GET", "/v1/nothing"), ("PATCH", "/v1/status"), ("GET", "/v1/tenants/%ff")] {
+    for (method, path) in [("POST", "/"), ("GET", "/v1/nothing"), ("PATCH", "/v1/status"), ("GET", "/v1/tenants/%ff")] {
         let answered = served.send(method, path, "host: localhost\r\n", "").await;
         assert_eq!(answered.status, 401, "{method} {path}");
     }

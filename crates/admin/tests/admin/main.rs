@@ -4,6 +4,7 @@
 mod access;
 mod audit;
 mod bounds;
+mod dashboard;
 mod document;
 mod fake;
 mod operations;

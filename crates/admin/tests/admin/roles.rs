@@ -26,7 +26,9 @@ enum Who {
 fn rule_of(operation: &str) -> Who {
     match operation {
         "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
-        "openapi" | "tenants" | "apps" | "metrics" | "metrics-text" => Who::Any(TokenRole::Read),
+        "openapi" | "create-dashboard-code" | "tenants" | "apps" | "metrics" | "metrics-text" => {
+            Who::Any(TokenRole::Read)
+        }
         "missing" | "put-blob" => Who::Any(TokenRole::Deploy),
         "tenant" | "app" | "plan" | "revisions" | "logs" => Who::Tenant(TokenRole::Read),
         "traces" | "trace" | "follow-traces" => Who::Tenant(TokenRole::Read),

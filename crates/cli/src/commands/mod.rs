@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod compile_child;
 pub(crate) mod completions;
+pub(crate) mod dashboard;
 pub(crate) mod deploy;
 pub(crate) mod dev;
 pub(crate) mod doctor;

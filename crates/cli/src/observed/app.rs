@@ -115,6 +115,15 @@ impl ObservedPlace {
     }
 }
 
+/// Creates a client of the process that serves the app of this folder, or of a node if the user names one or if there
+/// is no such process.
+pub(crate) fn observed_client(node: &NodeFlags, console: &Console) -> Result<Client, CliError> {
+    match local_process().filter(|_| !node.names_a_node()) {
+        Some(data) => local_client(&data),
+        None => node.client(console),
+    }
+}
+
 /// Returns the data directory of the process that serves the app of this folder; `None` if this folder has no app or no
 /// such process is running.
 fn local_process() -> Option<PathBuf> {

@@ -8,7 +8,7 @@ import { setQuery } from "./router.js";
 /** The maximum number of apps that the list shows at once. */
 const SHOWN_MAX = 60;
 
-/** @typedef {{tenant: string, name: string, base: string, state: string, version: string, revision: string, hosts: string[]}} App */
+/** @typedef {{tenant: string, name: string, base: string, isOnly: boolean, state: string, version: string, revision: string, hosts: string[]}} App */
 
 /** The name of an app in addresses. @param {{tenant: string, name: string}} app */
 export const appId = (app) => `${app.tenant}/${app.name}`;
@@ -21,9 +21,11 @@ export function AppPicker({ apps, app }) {
   const title = (each) => (hasTenants ? `${each.tenant} / ${each.name}` : each.name);
   return html`
     <div class="picker">
-      ${apps.length === 1
-        ? html`<span class="app-name">${app.name}</span>`
-        : html`<button class="button quiet app-name" aria-haspopup="dialog" aria-expanded=${isOpen} onClick=${() => setOpen(!isOpen)}><span class="cut">${title(app)}</span><span class="dim" aria-hidden="true">▾</span></button>`}
+      ${
+        apps.length === 1
+          ? html`<span class="app-name">${app.name}</span>`
+          : html`<button class="button quiet app-name" aria-haspopup="dialog" aria-expanded=${isOpen} onClick=${() => setOpen(!isOpen)}><span class="cut">${title(app)}</span><span class="dim" aria-hidden="true">▾</span></button>`
+      }
       ${isOpen && html`<${List} apps=${apps} app=${app} title=${title} onClose=${() => setOpen(false)} />`}
     </div>
     <span class=${`app-state state-${app.state}`}>${app.state}</span><span class="app-version">${app.version}</span>
@@ -59,9 +61,11 @@ function List({ apps, app, title, onClose }) {
       <label class="field wide"><span><${Icon} name="search" /><span class="hidden">Search apps</span></span>
         <input placeholder=${`Search ${number(apps.length)} apps`} autocomplete="off" spellcheck=${false} value=${text} onInput=${(event) => setText(event.currentTarget.value)} /></label>
       <ul>
-        ${found.slice(0, SHOWN_MAX).map((each) => html`
+        ${found.slice(0, SHOWN_MAX).map(
+          (each) => html`
           <li key=${appId(each)}><button aria-current=${each === app} onClick=${() => choose(each)}><span class="cut">${title(each)}</span><span class=${`app-state state-${each.state}`}>${each.state}</span></button></li>
-        `)}
+        `,
+        )}
       </ul>
       ${found.length > SHOWN_MAX && html`<p class="dim">${number(found.length - SHOWN_MAX)} more</p>`}
       ${found.length === 0 && html`<p class="dim">No app has this name.</p>`}

@@ -72,6 +72,9 @@ export function ago(ms, now = Date.now()) {
 /** A number with a noun: `1 span`, `2 spans`. @param {number} value @param {string} noun */
 export const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 
+/** A message of the API as a sentence. @param {string} message */
+export const sentence = (message) => `${message.charAt(0).toUpperCase()}${message.slice(1).replace(/\.$/, "")}.`;
+
 /** The name of an interface without its version: `boutique:shop/cart`. @param {string} name */
 export const interfaceName = (name) => String(name).replace(/@[^/@]*$/, "");
 
@@ -79,4 +82,7 @@ export const interfaceName = (name) => String(name).replace(/@[^/@]*$/, "");
 export const spanName = (name) => name.replace(/^[\w-]+:[\w:-]+\/([\w/-]+)(@\d+\.\d+\.\d+(-[\w.]+)?)?\./, "$1.");
 
 /** The first digits of an identifier, for places where it is only recognised and not copied. @param {string} id */
-export const short = (id) => String(id).replace(/^sha256[:-]/, "").slice(0, 12);
+export const short = (id) =>
+  String(id)
+    .replace(/^sha256[:-]/, "")
+    .slice(0, 12);

@@ -9,7 +9,7 @@ const NODE_HEIGHT = 46;
 const LABEL = { width: 52, height: 30, labelpos: "c" };
 
 /**
- * @typedef {{id: string, kind: "client" | "component" | "store", name: string, note: string, x: number, y: number, width: number, height: number}} Node
+ * @typedef {{id: string, kind: "client" | "component" | "store", name: string, note: string, system?: string, x: number, y: number, width: number, height: number}} Node
  * @typedef {{from: string, to: string, mode: string, seams: any[], x: number, y: number, points: {x: number, y: number}[]}} Edge
  * @typedef {{name: string, x: number, y: number, width: number, height: number}} Box
  * @typedef {{nodes: Node[], edges: Edge[], boxes: Box[], width: number, height: number}} Layout
@@ -23,12 +23,27 @@ export function graphOf(plan) {
   const handlers = plan.groups.flatMap((group) => group.handlers);
   const routes = new Map(handlers.map((handler) => [handler.component, handler.routes]));
   const components = plan.groups.flatMap((group) =>
-    group.components.map((name) => ({ id: `component ${name}`, kind: "component", name, note: routes.has(name) ? routes.get(name).join(" ") : "", group: group.set_apart_from ?? group.name })),
+    group.components.map((name) => ({
+      id: `component ${name}`,
+      kind: "component",
+      name,
+      note: routes.has(name) ? routes.get(name).join(" ") : "",
+      group: group.set_apart_from ?? group.name,
+    })),
   );
   const stores = plan.access.flatMap(({ component, granted }) =>
-    granted.map((grant) => STORE.exec(grant)).filter(Boolean).map(([, kind, name]) => ({ component, kind, name, id: `store ${kind} ${name}` })),
+    granted
+      .map((grant) => STORE.exec(grant))
+      .filter(Boolean)
+      .map(([, kind, name]) => ({ component, kind, name, id: `store ${kind} ${name}` })),
   );
-  const storeNodes = [...new Map(stores.map((store) => [store.id, store])).values()].map(({ id, kind, name }) => ({ id, kind: "store", name, note: kind === "kv" ? "key-value" : "SQL" }));
+  const storeNodes = [...new Map(stores.map((store) => [store.id, store])).values()].map(({ id, kind, name }) => ({
+    id,
+    kind: "store",
+    name,
+    note: kind === "kv" ? "key-value" : "SQL",
+    system: kind === "kv" ? "redb" : "sqlite",
+  }));
   const client = handlers.length > 0 ? [{ id: "client", kind: "client", name: "Front door", note: "HTTP" }] : [];
   const edges = new Map();
   for (const seam of plan.seams) {
@@ -53,12 +68,22 @@ export function graphOf(plan) {
 export function layoutOf(plan, isNarrow) {
   const { nodes, edges } = graphOf(plan);
   const graph = new Graph({ compound: true, multigraph: false });
-  graph.setGraph({ rankdir: "LR", nodesep: isNarrow ? 14 : 22, ranksep: isNarrow ? 28 : 44, edgesep: isNarrow ? 6 : 12, marginx: isNarrow ? 6 : 20, marginy: 28 });
+  graph.setGraph({
+    rankdir: "LR",
+    nodesep: isNarrow ? 14 : 22,
+    ranksep: isNarrow ? 28 : 44,
+    edgesep: isNarrow ? 6 : 12,
+    marginx: isNarrow ? 6 : 20,
+    marginy: 28,
+  });
   graph.setDefaultEdgeLabel(() => ({}));
   const groups = [...new Set(nodes.map((node) => node.group).filter(Boolean))];
   const hasBoxes = groups.length > 1;
   for (const node of nodes) {
-    const width = Math.min(210, Math.max(node.kind === "store" ? 96 : 124, 34 + 7.2 * Math.max(node.name.length, Math.min(24, node.note.length))));
+    const width = Math.min(
+      210,
+      Math.max(node.kind === "store" ? 96 : 124, 34 + 7.2 * Math.max(node.name.length, Math.min(24, node.note.length))),
+    );
     graph.setNode(node.id, { width, height: NODE_HEIGHT });
   }
   if (hasBoxes) {

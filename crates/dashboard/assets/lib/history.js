@@ -1,7 +1,7 @@
 // The metrics of an app over time, recorded while the dashboard is open.
 
 import { useEffect, useState } from "../vendor/preact.js";
-import { ApiError, call } from "./api.js";
+import { ApiError, call, withQuery } from "./api.js";
 import { report } from "./live.js";
 import { snapshot } from "./metrics-model.js";
 
@@ -14,14 +14,20 @@ const SNAPSHOTS_MAX = 900;
 /** @typedef {import("./metrics-model.js").Snapshot} Snapshot */
 
 /** The recording of the app that is shown. It continues when the person opens another page. */
-const recording = { base: "", snapshots: /** @type {Snapshot[]} */ ([]), error: /** @type {any} */ (undefined), listeners: new Set(), timer: 0 };
+const recording = {
+  base: "",
+  snapshots: /** @type {Snapshot[]} */ ([]),
+  error: /** @type {any} */ (undefined),
+  listeners: new Set(),
+  timer: 0,
+};
 
 async function record(app) {
   clearTimeout(recording.timer);
   if (recording.base !== app.base) return;
   if (!document.hidden) {
     try {
-      const response = await call(`${app.base}/metrics`);
+      const response = await call(app.isOnly ? "/v1/metrics" : withQuery("/v1/metrics", { tenant: app.tenant, app: app.name }));
       if (recording.base !== app.base) return;
       recording.snapshots = [...recording.snapshots, snapshot(response, app, Date.now())].slice(-SNAPSHOTS_MAX);
       recording.error = undefined;

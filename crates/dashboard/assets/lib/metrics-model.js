@@ -35,7 +35,9 @@ export function change(before, after) {
 export function added(all) {
   const total = { counts: all[0]?.counts.map(() => 0) ?? [], bounds: all[0]?.bounds ?? [], sum: 0 };
   for (const { counts, sum } of all) {
-    counts.forEach((count, index) => { total.counts[index] += count; });
+    counts.forEach((count, index) => {
+      total.counts[index] += count;
+    });
     total.sum += sum;
   }
   return total;
@@ -112,7 +114,8 @@ export function snapshot(response, app, at) {
 
 /** @param {any} one @param {any} metric @returns {Series} */
 function read(one, metric) {
-  const histogram = one.counts && { counts: one.counts, bounds: one.bounds ?? metric.bounds, sum: one.sum };
+  // For a histogram, `value` is the sum of all values.
+  const histogram = one.counts && { counts: one.counts, bounds: metric.bounds, sum: one.value };
   const exemplars = (one.exemplars ?? []).map((each) => ({ trace: each.trace_id, value: each.value, at: each.at_ms }));
   return { labels: one.labels ?? {}, value: one.value ?? 0, histogram, exemplars };
 }

@@ -23,15 +23,50 @@ export function charts(snapshots) {
   const pairs = snapshots.map((after, index) => ({ before: earlier(snapshots, index), after }));
   const chart = (id, title, format, lines, dots = []) => ({ id, title, format, times, lines, dots });
   return [
-    chart("requests", "Requests", "rate", rates(pairs, NAMES.requests, ({ status }) => status)),
+    chart(
+      "requests",
+      "Requests",
+      "rate",
+      rates(pairs, NAMES.requests, ({ status }) => status),
+    ),
     chart("latency", "Response time", "seconds", percentiles(pairs, NAMES.requests), exemplars(snapshots, NAMES.requests)),
-    chart("routes", "Requests by component", "rate", rates(pairs, NAMES.requests, ({ component }) => component || "none")),
-    chart("active", "Requests in progress", "number", gauges(snapshots, NAMES.active, () => "in progress")),
-    chart("seams", "Seam calls", "rate", rates(pairs, NAMES.calls, ({ caller, callee }) => `${caller} → ${callee}`)),
+    chart(
+      "routes",
+      "Requests by component",
+      "rate",
+      rates(pairs, NAMES.requests, ({ component }) => component || "none"),
+    ),
+    chart(
+      "active",
+      "Requests in progress",
+      "number",
+      gauges(snapshots, NAMES.active, () => "in progress"),
+    ),
+    chart(
+      "seams",
+      "Seam calls",
+      "rate",
+      rates(pairs, NAMES.calls, ({ caller, callee }) => `${caller} → ${callee}`),
+    ),
     chart("calls", "Seam call time", "seconds", percentiles(pairs, NAMES.calls), exemplars(snapshots, NAMES.calls)),
-    chart("stores", "Store operations", "rate", rates(pairs, NAMES.stores, ({ store, operation }) => `${store} ${operation}`)),
-    chart("instances", "Live instances", "number", gauges(snapshots, NAMES.live, ({ group }) => group)),
-    chart("memory", "Memory of the process", "bytes", gauges(snapshots, NAMES.memory, () => "resident")),
+    chart(
+      "stores",
+      "Store operations",
+      "rate",
+      rates(pairs, NAMES.stores, ({ store, operation }) => `${store} ${operation}`),
+    ),
+    chart(
+      "instances",
+      "Live instances",
+      "number",
+      gauges(snapshots, NAMES.live, ({ group }) => group),
+    ),
+    chart(
+      "memory",
+      "Memory of the process",
+      "bytes",
+      gauges(snapshots, NAMES.memory, () => "resident"),
+    ),
     chart("cpu", "Processor time", "number", cores(pairs)),
   ].filter(({ lines, id }) => lines.length > 0 || id === "requests" || id === "latency");
 }
@@ -46,7 +81,11 @@ function earlier(snapshots, index) {
 function linesOf(points) {
   const sums = new Map();
   for (const point of points) for (const [group, value] of point) sums.set(group, (sums.get(group) ?? 0) + value);
-  const groups = [...sums].filter(([, sum]) => sum > 0).sort((a, b) => b[1] - a[1]).slice(0, LINES_MAX).map(([group]) => group);
+  const groups = [...sums]
+    .filter(([, sum]) => sum > 0)
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, LINES_MAX)
+    .map(([group]) => group);
   // The order of the names does not change, so that a line keeps its colour.
   return groups.sort().map((name) => ({ name, values: points.map((point) => point.get(name) ?? null), tone: TONES[name] }));
 }
@@ -70,7 +109,8 @@ function percentiles(pairs, name) {
 function gauges(snapshots, name, group) {
   const points = snapshots.map((snapshot) => {
     const point = new Map();
-    for (const { labels, value } of snapshot.metrics.get(name)?.series ?? []) point.set(group(labels), (point.get(group(labels)) ?? 0) + value);
+    for (const { labels, value } of snapshot.metrics.get(name)?.series ?? [])
+      point.set(group(labels), (point.get(group(labels)) ?? 0) + value);
     return point;
   });
   return linesOf(points);
@@ -78,7 +118,9 @@ function gauges(snapshots, name, group) {
 
 function cores(pairs) {
   const read = (snapshot) => snapshot?.metrics.get(NAMES.cpu)?.series[0]?.value;
-  const values = pairs.map(({ before, after }) => finite(((read(after) ?? NaN) - (read(before) ?? NaN)) / ((after.at - (before?.at ?? 0)) / 1000)));
+  const values = pairs.map(({ before, after }) =>
+    finite(((read(after) ?? NaN) - (read(before) ?? NaN)) / ((after.at - (before?.at ?? 0)) / 1000)),
+  );
   return values.some((value) => value !== null) ? [{ name: "cores", values }] : [];
 }
 
@@ -87,7 +129,8 @@ function exemplars(snapshots, name) {
   const dots = new Map();
   for (const snapshot of snapshots.slice(-30)) {
     for (const series of snapshot.metrics.get(name)?.series ?? []) {
-      for (const { trace, value, at } of series.exemplars) dots.set(trace, { at: at / 1000, value, trace, isBad: isFailure(series.labels) });
+      for (const { trace, value, at } of series.exemplars)
+        dots.set(trace, { at: at / 1000, value, trace, isBad: isFailure(series.labels) });
     }
   }
   return [...dots.values()].sort((a, b) => a.at - b.at);

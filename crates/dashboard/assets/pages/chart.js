@@ -108,7 +108,10 @@ function optionsOf(Plot, element, latest, format, setAt) {
       { ...axis, space: 90, values: (_, marks) => marks.map((mark) => time(mark * 1000)), grid: { show: false }, size: 26, gap: 4 },
       { ...axis, size: 62, space: 30, values: (_, marks) => marks.map((mark) => format(mark)) },
     ],
-    series: [{}, ...lines.map((line, number) => ({ stroke: color(toneOf(line, number)), width: 1.75, spanGaps: true, points: { show: false } }))],
+    series: [
+      {},
+      ...lines.map((line, number) => ({ stroke: color(toneOf(line, number)), width: 1.75, spanGaps: true, points: { show: false } })),
+    ],
     hooks: {
       setCursor: [(plot) => setAt(plot.cursor.idx ?? undefined)],
       setSelect: [(plot) => select(plot, latest)],

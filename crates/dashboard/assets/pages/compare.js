@@ -36,7 +36,8 @@ function Comparison({ left, right }) {
       <table class="comparison">
         <thead><tr><th>Operation</th><th class="number">Own time A</th><th class="number">Own time B</th><th class="number">Difference</th><th class="col-bar"><span class="hidden">Difference as a bar</span></th></tr></thead>
         <tbody>
-          ${rows.map((row) => html`
+          ${rows.map(
+            (row) => html`
             <tr key=${row.key}>
               <td><span title=${row.name}>${spanName(row.name)}</span> <span class="row-component">${row.component ?? "platform"}</span></td>
               <td class="number"><${Part} side=${row.left} /></td>
@@ -44,7 +45,8 @@ function Comparison({ left, right }) {
               <td class=${`number ${row.difference > 0 ? "slower" : "faster"}`}>${signed(row.difference)}</td>
               <td class="col-bar"><span class=${`difference ${row.difference > 0 ? "more" : "less"}`} style=${{ width: `${(Math.abs(row.difference) / most) * 50}%` }}></span></td>
             </tr>
-          `)}
+          `,
+          )}
         </tbody>
       </table>
     </div>

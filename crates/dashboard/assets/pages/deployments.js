@@ -83,7 +83,11 @@ function RollBack({ app, revision, onDone, onClose }) {
   const [state, setState] = useState({ isBusy: false, error: undefined });
   const confirm = async () => {
     setState({ isBusy: true, error: undefined });
-    const body = { revision: revision.revision, ...(toSnapshot && { to_snapshot: true }), ...(message.trim() && { message: message.trim() }) };
+    const body = {
+      revision: revision.revision,
+      ...(toSnapshot && { to_snapshot: true }),
+      ...(message.trim() && { message: message.trim() }),
+    };
     try {
       onDone(await call(`${app.base}/rollback`, { method: "POST", body }));
     } catch (error) {
@@ -93,10 +97,13 @@ function RollBack({ app, revision, onDone, onClose }) {
   return html`
     <${Dialog} title=${`Roll back ${app.name}?`} confirm=${state.isBusy ? "Rolling back…" : "Roll back"} isBusy=${state.isBusy} onConfirm=${confirm} onClose=${onClose}>
       <p>Version ${revision.version}, <code>${short(revision.revision)}</code>, will serve all requests after its health check passes. Requests in flight finish.</p>
-      ${revision.snapshot && html`
+      ${
+        revision.snapshot &&
+        html`
         <label class="check"><input type="checkbox" checked=${toSnapshot} onChange=${(event) => setToSnapshot(event.currentTarget.checked)} />
           <span>Restore the SQL stores to ${date(revision.snapshot.taken_at * 1000)}. Data that was written later is lost to the app.</span></label>
-      `}
+      `
+      }
       <label class="field wide"><span>Message</span><input maxlength="1000" placeholder="Why (optional)" value=${message} onInput=${(event) => setMessage(event.currentTarget.value)} /></label>
       <${Failure} error=${state.error} />
     </${Dialog}>

@@ -2,7 +2,7 @@
 
 import { html, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { withQuery } from "../lib/api.js";
-import { clock, date, number } from "../lib/format.js";
+import { clock, date, number, sentence } from "../lib/format.js";
 import { useData, useStream } from "../lib/live.js";
 import { Command, Empty, Failure, Field, Icon, Loading, Select } from "../lib/parts.js";
 import { Link, pageOf, setQuery } from "../lib/router.js";
@@ -19,12 +19,17 @@ const SHOWN_MAX = 800;
 /** The distance in pixels from the end within which the page follows new lines. */
 const NEAR_END = 40;
 
-const STREAMS = [["", "all"], ["stdout", "stdout"], ["stderr", "stderr"], ["node", "platform"]];
+const STREAMS = [
+  ["", "all"],
+  ["stdout", "stdout"],
+  ["stderr", "stderr"],
+  ["node", "platform"],
+];
 
 /** @param {{app: any, route: import("../lib/router.js").Route}} props */
 export function Logs({ app, route: { query } }) {
   const isAccess = query.log === "access";
-  const path = withQuery(`${app.base}/logs`, { lines: LINES_FIRST, follow: true, access: isAccess });
+  const path = withQuery(`${app.base}/logs`, { lines: LINES_FIRST, follow: true, access: isAccess, request: query.request });
   const [state, setState] = useState({ path, lines: [], first: 0 });
   const [isPaused, setPaused] = useState(false);
   const [isPatient, setPatient] = useState(true);
@@ -37,8 +42,14 @@ export function Logs({ app, route: { query } }) {
     return () => clearTimeout(timer);
   }, [path]);
   const lines = state.path === path ? state.lines : [];
-  const shown = useMemo(() => lines.filter((line) => matches(line, query)), [lines, query.text, query.component, query.stream, query.request]);
+  const shown = useMemo(
+    () => lines.filter((line) => matches(line, query)),
+    [lines, query.text, query.component, query.stream, query.request],
+  );
   const components = (plan?.groups ?? []).flatMap((group) => group.components).sort();
+  if (stream.error?.status === 404 && !isAccess) {
+    return html`<${Empty} icon="logs" title="No log"><p>${sentence(stream.error.message)}</p></${Empty}>`;
+  }
   return html`
     <div class="logs">
       <div class="filters" role="search">
@@ -55,13 +66,17 @@ export function Logs({ app, route: { query } }) {
           <button class="button icon-only" aria-label=${isPaused ? "Continue" : "Pause"} onClick=${() => setPaused(!isPaused)}><${Icon} name=${isPaused ? "play" : "pause"} /></button>
         </div>
       </div>
-      ${stream.error && html`<div class="inset"><${Failure} error=${stream.error} /></div>`}
+      ${stream.error && stream.error.status !== 404 && html`<div class="inset"><${Failure} error=${stream.error} /></div>`}
       <${Lines} lines=${shown} first=${state.first} />
-      ${lines.length === 0 && !stream.error && (isPatient ? html`<${Loading} rows=${9} />` : html`<${NoLines} isAccess=${isAccess} />`)}
-      ${lines.length > 0 && shown.length === 0 && html`
+      ${lines.length === 0 && (!stream.error || stream.error.status === 404) && (isPatient ? html`<${Loading} rows=${9} />` : html`<${NoLines} isAccess=${isAccess} />`)}
+      ${
+        lines.length > 0 &&
+        shown.length === 0 &&
+        html`
         <${Empty} icon="search" title="No line matches"><p>New lines that match the filters will appear here.</p>
           <${Link} class="button" href=${pageOf("/logs")}>Remove the filters</${Link}></${Empty}>
-      `}
+      `
+      }
     </div>
   `;
 }
@@ -103,11 +118,12 @@ function Lines({ lines }) {
     if (isAtEnd) toEnd();
   }, [shown.at(-1)?.number, isAtEnd]);
   const scroll = ({ currentTarget: element }) => setAtEnd(element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END);
-  const toggle = (number) => setOpen((before) => {
-    const after = new Set(before);
-    after.delete(number) || after.add(number);
-    return after;
-  });
+  const toggle = (number) =>
+    setOpen((before) => {
+      const after = new Set(before);
+      after.delete(number) || after.add(number);
+      return after;
+    });
   return html`
     <div class="lines-frame" hidden=${shown.length === 0}>
       <div class="lines mono" ref=${list} onScroll=${scroll} tabindex="0" role="log" aria-live="off" aria-label="Lines of the log">
@@ -128,7 +144,7 @@ function Line({ line, isOpen, toggle }) {
       <span class="line-text">${line.text}
         ${line.backtrace?.length > 0 && html` <button class="link" aria-expanded=${isOpen} onClick=${() => toggle(line.number)}>${isOpen ? "hide" : "show"} the call stack</button>${isOpen && html`<pre>${line.backtrace.join("\n")}</pre>`}`}
       </span>
-      ${line.request ? html`<${Link} class="line-request" href=${pageOf("/traces", { request: line.request })} title=${`Trace of the request ${line.request}`}>trace</${Link}>` : html`<span></span>`}
+      ${line.request ? html`<${Link} class="line-request" href=${pageOf(`/traces/${line.request}`)} title=${`Trace of the request ${line.request}`}>trace</${Link}>` : html`<span></span>`}
     </div>
   `;
 }

@@ -8,7 +8,8 @@ import { Link, pageOf, setQuery } from "../lib/router.js";
 /** @param {{plan: any, figures: any, query: Record<string, string>}} props */
 export function MapPanel({ plan, figures, query }) {
   const close = () => setQuery({ node: undefined, seam: undefined });
-  if (query.node) return html`<${Panel} title=${query.node} onClose=${close}><${Component} plan=${plan} figures=${figures} name=${query.node} /></${Panel}>`;
+  if (query.node)
+    return html`<${Panel} title=${query.node} onClose=${close}><${Component} plan=${plan} figures=${figures} name=${query.node} /></${Panel}>`;
   const [importer, exporter] = query.seam.split("~");
   const seams = plan.seams.filter((seam) => seam.importer === importer && seam.exporter === exporter);
   return html`
@@ -22,7 +23,8 @@ export function MapPanel({ plan, figures, query }) {
 }
 
 function Figures({ now }) {
-  if (!now || !(now.rate >= 0)) return html`<p class="dim">No calls were measured in the last minute. Calls between fused components are measured only in sampled requests.</p>`;
+  if (!now || !(now.rate >= 0))
+    return html`<p class="dim">No calls were measured in the last minute. Calls between fused components are measured only in sampled requests.</p>`;
   return html`
     <dl class="tiles">
       <div class="tile"><dt>Rate</dt><dd>${rate(now.rate)}</dd></div>
@@ -30,6 +32,7 @@ function Figures({ now }) {
       <div class="tile"><dt>p50</dt><dd>${seconds(now.p50)}</dd></div>
       <div class="tile"><dt>p99</dt><dd>${seconds(now.p99)}</dd></div>
     </dl>
+    ${now.isSampled && html`<p class="dim">Only calls of sampled requests are measured.</p>`}
   `;
 }
 
@@ -51,9 +54,11 @@ function Component({ plan, figures, name }) {
       <h3>Grants</h3>
       ${access.granted.length === 0 && html`<p class="dim">None: the component can reach nothing.</p>`}
       <ul class="grants">${access.granted.map((grant) => html`<li key=${grant}><code>${grant}</code></li>`)}</ul>
-      ${access.without_grant.map((missing) => html`
+      ${access.without_grant.map(
+        (missing) => html`
         <div key=${missing.interface} class="reason"><${Icon} name="warning" /> <code>${interfaceName(missing.interface)}</code> is imported without a grant: ${missing.consequence}. To grant it: <code>${missing.grant}</code></div>
-      `)}
+      `,
+      )}
     </section>
     <${SeamList} title="Calls" seams=${uses} other="exporter" />
     <${SeamList} title="Called by" seams=${usedBy} other="importer" />
@@ -65,16 +70,19 @@ function Component({ plan, figures, name }) {
 }
 
 const SeamList = ({ title, seams, other }) =>
-  seams.length > 0 && html`
+  seams.length > 0 &&
+  html`
     <section>
       <h3>${title}</h3>
       <ul class="seam-list">
-        ${seams.map((seam) => html`
+        ${seams.map(
+          (seam) => html`
           <li key=${seam.importer + seam.exporter + seam.import}>
             <${Link} href=${pageOf("/map", { seam: `${seam.importer}~${seam.exporter}` })}>${seam[other]}</${Link}>
             <span class="dim cut">${interfaceName(seam.import)}</span><${Mode} mode=${seam.mode} />
           </li>
-        `)}
+        `,
+        )}
       </ul>
     </section>
   `;

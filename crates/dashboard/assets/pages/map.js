@@ -1,7 +1,7 @@
 // The map: components and seams as a graph with live figures.
 
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
-import { number, percent, rate, seconds } from "../lib/format.js";
+import { count, number, percent, rate, seconds } from "../lib/format.js";
 import { curve, layoutOf } from "../lib/graph.js";
 import { useHistory, window as windowOf } from "../lib/history.js";
 import { useData } from "../lib/live.js";
@@ -36,7 +36,16 @@ export function MapPage({ app, route }) {
   return html`
     <div class=${chosen ? "map with-panel" : "map"}>
       <${Summary} plan=${plan} figures=${figures} />
-      ${metricsError && html`<div class="inset"><${Failure} error=${metricsError} /></div>`}
+      ${
+        plan.warnings?.length > 0 &&
+        html`<details class="warnings inset">
+        <summary>${count(plan.warnings.length, "warning")} of the plan</summary>
+        <ul>
+          ${plan.warnings.map((warning) => html`<li key=${warning.message}>${warning.message}</li>`)}
+        </ul>
+      </details>`
+      }
+      ${metricsError && metricsError.status !== 404 && html`<div class="inset"><${Failure} error=${metricsError} /></div>`}
       <div class="map-canvas">
         <${Drawing} layout=${layout} figures=${figures} chosen=${chosen} />
       </div>
@@ -75,14 +84,22 @@ function Drawing({ layout, figures, chosen }) {
   return html`
     <svg class="graph" viewBox=${`0 0 ${width} ${height}`} width=${width} height=${height} style=${{ minWidth: `${width * SCALE_MIN}px`, minHeight: `${height * SCALE_MIN}px` }} role="group" aria-label="Components and seams">
       <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.8 7 4 0 7.2z" /></marker></defs>
-      ${boxes.map((box) => html`
+      ${boxes.map(
+        (box) => html`
         <g key=${`box ${box.name}`} class="box"><rect x=${box.x - box.width / 2} y=${box.y - box.height / 2} width=${box.width} height=${box.height} rx="14" /></g>
-      `)}
+      `,
+      )}
       ${edges.map((edge) => {
         const id = edge.seams.length > 0 ? `${nameOf(edge.from)}~${nameOf(edge.to)}` : undefined;
         const now = ofEdge(edge);
         const isActive = now !== undefined && now.rate > 0;
-        const attributes = id && { role: "button", tabindex: 0, onClick: open({ seam: id }), onKeyDown: press({ seam: id }), "aria-label": `Seam from ${nameOf(edge.from)} to ${nameOf(edge.to)}, ${edge.mode}` };
+        const attributes = id && {
+          role: "button",
+          tabindex: 0,
+          onClick: open({ seam: id }),
+          onKeyDown: press({ seam: id }),
+          "aria-label": `Seam from ${nameOf(edge.from)} to ${nameOf(edge.to)}, ${edge.mode}`,
+        };
         return html`
           <g key=${`${edge.from} ${edge.to}`} ...${attributes} class=${`edge edge-${edge.mode} ${isActive ? "active" : ""} ${now?.failed > 0 ? "failing" : ""} ${id && id === chosen ? "chosen" : ""}`}>
             ${id && html`<path class="edge-area" d=${curve(edge.points)} />`}
@@ -129,7 +146,7 @@ function Legend({ plan }) {
     <footer class="map-legend">
       ${counts.filter(([, count]) => count > 0).map(([mode, count]) => html`<span key=${mode}><${Mode} mode=${mode} /> ${number(count)}</span>`)}
       <span class="dim">Calls per second and p99 of the last minute</span>
-      <${Link} href=${pageOf("/metrics")}>All metrics</${Link}>
+      <${Link} href=${pageOf("/charts")}>All metrics</${Link}>
     </footer>
   `;
 }

@@ -1,7 +1,7 @@
 // Charts of the app's metrics. All charts share the time range, which a person chooses by dragging.
 
 import { html, useMemo, useState } from "../vendor/preact.js";
-import { bytes, number, rate, seconds } from "../lib/format.js";
+import { bytes, number, rate, seconds, sentence } from "../lib/format.js";
 import { useHistory } from "../lib/history.js";
 import { Choice, Empty, Failure, Field, Icon, Loading } from "../lib/parts.js";
 import { setQuery } from "../lib/router.js";
@@ -9,7 +9,11 @@ import { charts } from "../lib/series.js";
 import { Chart } from "./chart.js";
 
 const FORMATS = { rate, seconds, bytes, number };
-const RANGES = [["60", "1 min"], ["300", "5 min"], ["1800", "30 min"]];
+const RANGES = [
+  ["60", "1 min"],
+  ["300", "5 min"],
+  ["1800", "30 min"],
+];
 
 /** @param {{app: any, route: import("../lib/router.js").Route}} props */
 export function Metrics({ app, route: { query } }) {
@@ -21,7 +25,7 @@ export function Metrics({ app, route: { query } }) {
   const shownRange = range ?? [Math.max(now / 1000 - span, (snapshots[0]?.at ?? now) / 1000), now / 1000];
   if (error && snapshots.length === 0) {
     return error.status === 404
-      ? html`<${Empty} icon="metrics" title="No metrics"><p>This process does not measure the app.</p></${Empty}>`
+      ? html`<${Empty} icon="charts" title="No metrics"><p>${sentence(error.message)}</p></${Empty}>`
       : html`<div class="inset"><${Failure} error=${error} /></div>`;
   }
   if (snapshots.length === 0) return html`<${Loading} rows=${9} />`;
@@ -49,17 +53,25 @@ function AllMetrics({ snapshot }) {
   return html`
     <section class="all-metrics">
       <header><h2>All metrics</h2><${Field} label=${html`<${Icon} name="search" /><span class="hidden">Search</span>`} placeholder="Name" data-search value=${text} onInput=${(event) => setText(event.currentTarget.value)} /></header>
-      ${metrics.map((metric) => html`
+      ${metrics.map(
+        (metric) => html`
         <details key=${metric.name}>
           <summary><code>${metric.name}</code> <span class="dim">${metric.help}</span></summary>
           <div class="table-frame"><table>
-            ${metric.series.slice(0, SERIES_MAX).map((series) => html`
-              <tr key=${JSON.stringify(series.labels)}><td class="mono">${Object.entries(series.labels).map(([name, value]) => `${name}=${value}`).join("  ") || "–"}</td><td class="number">${valueOf(series, metric)}</td></tr>
-            `)}
+            ${metric.series.slice(0, SERIES_MAX).map(
+              (series) => html`
+              <tr key=${JSON.stringify(series.labels)}><td class="mono">${
+                Object.entries(series.labels)
+                  .map(([name, value]) => `${name}=${value}`)
+                  .join("  ") || "–"
+              }</td><td class="number">${valueOf(series, metric)}</td></tr>
+            `,
+            )}
           </table></div>
           ${metric.series.length > SERIES_MAX && html`<p class="dim">${number(metric.series.length - SERIES_MAX)} more series</p>`}
         </details>
-      `)}
+      `,
+      )}
       ${metrics.length === 0 && html`<p class="dim">No metric has this name.</p>`}
     </section>
   `;

@@ -46,7 +46,9 @@ export function SwapDialog({ app, onDone, onClose }) {
 async function store(file) {
   if (file.size > BYTES_MAX) throw new ApiError("the file is larger than 256 MiB");
   if (!crypto.subtle) {
-    throw new ApiError("this browser computes digests only for pages of this machine or with TLS", { hint: "Use `isomer swap` in a terminal." });
+    throw new ApiError("this browser computes digests only for pages of this machine or with TLS", {
+      hint: "Use `isomer swap` in a terminal.",
+    });
   }
   const content = await file.arrayBuffer();
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", content));

@@ -62,7 +62,10 @@ function Parts({ spans }) {
   const all = breakdown(spans);
   const rest = all.slice(PARTS_MAX);
   const time = rest.reduce((sum, part) => sum + part.time, 0);
-  const shown = [...all.slice(0, PARTS_MAX), ...(rest.length ? [{ name: count(rest.length, "other"), time, part: rest.reduce((sum, part) => sum + part.part, 0) }] : [])];
+  const shown = [
+    ...all.slice(0, PARTS_MAX),
+    ...(rest.length ? [{ name: count(rest.length, "other"), time, part: rest.reduce((sum, part) => sum + part.part, 0) }] : []),
+  ];
   return html`
     <figure class="parts" aria-label="Own time by component">
       <div class="parts-bar">${shown.map((part, index) => html`<span key=${part.name} class=${`shade-${index}`} style=${{ flexGrow: part.part }}></span>`)}</div>
@@ -82,11 +85,12 @@ function Waterfall({ trace, chosen }) {
   const shown = visible(spans, collapsed);
   const marks = ticks(end, 5);
   const at = (ns) => `${(ns / end) * 100}%`;
-  const toggle = (id) => setCollapsed((before) => {
-    const after = new Set(before);
-    after.delete(id) || after.add(id);
-    return after;
-  });
+  const toggle = (id) =>
+    setCollapsed((before) => {
+      const after = new Set(before);
+      after.delete(id) || after.add(id);
+      return after;
+    });
   const choose = (span) => setQuery({ span: span.id });
   const press = (event) => {
     const index = shown.findIndex((span) => span.id === event.target.closest("[data-span]")?.dataset.span);
@@ -112,16 +116,19 @@ function Waterfall({ trace, chosen }) {
         <span class="axis-name">Operation</span>
         <div class="axis-marks">${marks.map((mark) => html`<span key=${mark} style=${{ left: at(mark) }}>${mark === 0 ? "0" : duration(mark)}</span>`)}</div>
       </div>
-      ${shown.map((span) => html`
+      ${shown.map(
+        (span) => html`
         <div key=${span.id} class=${`row ${span.failure === undefined ? "" : "failed"} ${span.id === chosen?.id ? "chosen" : ""}`}
           role="treeitem" aria-level=${span.depth + 1} aria-selected=${span.id === chosen?.id} tabindex=${span === (chosen ?? shown[0]) ? 0 : -1}
           aria-expanded=${hasChildren.get(span.id) ? !collapsed.has(span.id) : undefined}
           aria-label=${`${span.name}, ${span.component ?? "platform"}, ${duration(span.duration_ns)}${span.failure === undefined ? "" : ", failed"}`}
           data-span=${span.id} onClick=${() => choose(span)}>
           <div class="row-name" style=${{ paddingLeft: `${Math.min(span.depth, 12) * 14}px` }}>
-            ${hasChildren.get(span.id)
-              ? html`<button class="fold" tabindex="-1" aria-hidden="true" onClick=${(event) => (event.stopPropagation(), toggle(span.id))}>${collapsed.has(span.id) ? "▸" : "▾"}</button>`
-              : html`<span class="fold"></span>`}
+            ${
+              hasChildren.get(span.id)
+                ? html`<button class="fold" tabindex="-1" aria-hidden="true" onClick=${(event) => (event.stopPropagation(), toggle(span.id))}>${collapsed.has(span.id) ? "▸" : "▾"}</button>`
+                : html`<span class="fold"></span>`
+            }
             <span class="cut" title=${span.name}>${spanName(span.name)}</span>
             ${span.component && html`<span class="row-component">${span.component}</span>`}
           </div>
@@ -131,9 +138,12 @@ function Waterfall({ trace, chosen }) {
             <${RowTime} start=${span.offset_ns / end} stop=${(span.offset_ns + span.duration_ns) / end} text=${duration(span.duration_ns)} />
           </div>
         </div>
-      `)}
+      `,
+      )}
     </div>
-    <div class="legend">${Object.entries(CATEGORIES).filter(([id]) => spans.some((span) => category(span) === id)).map(([id, name]) => html`<span key=${id}><i class=${`span-${id}`}></i>${name}</span>`)}</div>
+    <div class="legend">${Object.entries(CATEGORIES)
+      .filter(([id]) => spans.some((span) => category(span) === id))
+      .map(([id, name]) => html`<span key=${id}><i class=${`span-${id}`}></i>${name}</span>`)}</div>
   `;
 }
 

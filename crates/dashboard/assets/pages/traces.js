@@ -2,21 +2,40 @@
 
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { call, withQuery } from "../lib/api.js";
-import { clock, date, duration } from "../lib/format.js";
+import { clock, count, date, duration, sentence } from "../lib/format.js";
 import { useData, useStream } from "../lib/live.js";
 import { Command, Empty, Failure, Field, Icon, Loading, Select, Status } from "../lib/parts.js";
 import { Link, go, pageOf, setQuery } from "../lib/router.js";
 import { Compare } from "./compare.js";
+import { TraceOrder } from "./trace-order.js";
 import { TracePage } from "./trace.js";
 
 /** The number of traces of a page of the list. */
 const PAGE_SIZE = 50;
 
+/** The interval in milliseconds at which the list is read if new traces cannot be streamed. */
+const LIST_EVERY_MS = 3000;
+
 /** The maximum number of traces that stay in the list while new ones arrive. */
 const LIVE_MAX = 500;
 
-const DURATIONS = [["", "any"], ["1000", "1 ms"], ["10000", "10 ms"], ["100000", "100 ms"], ["1000000", "1 s"]];
-const OUTCOMES = [["", "any"], ["failed", "failed"], ["500", "status 500"], ["404", "status 404"], ["200", "status 200"]];
+/** The number of pixels from the top beyond which new traces wait until the person asks for them. */
+const SCROLLED_PX = 120;
+
+const DURATIONS = [
+  ["", "any"],
+  ["1000", "1 ms"],
+  ["10000", "10 ms"],
+  ["100000", "100 ms"],
+  ["1000000", "1 s"],
+];
+const OUTCOMES = [
+  ["", "any"],
+  ["failed", "failed"],
+  ["500", "status 500"],
+  ["404", "status 404"],
+  ["200", "status 200"],
+];
 
 /** @param {{app: import("../shell.js").App, route: import("../lib/router.js").Route}} props */
 export function Traces({ app, route }) {
@@ -27,26 +46,46 @@ export function Traces({ app, route }) {
 }
 
 /** Returns the query of the API for the filters in the address. @param {Record<string, string>} query */
-function conditions({ text, component, route, request, min, outcome }) {
+function conditions({ text, component, route, min, outcome }) {
   const status = /^\d+$/.test(outcome ?? "") ? outcome : undefined;
-  return { text, component, route, request, min_us: min, failed: outcome === "failed", status };
+  return { text, component, route, min_us: min, failed: outcome === "failed", status };
 }
 
 /** @param {{app: any, query: Record<string, string>}} props */
 function TraceList({ app, query }) {
   const wanted = conditions(query);
   const path = withQuery(`${app.base}/traces`, { ...wanted, limit: PAGE_SIZE });
-  const { data, error, reload } = useData(path);
-  const [later, setLater] = useState({ path, traces: [] });
-  const [older, setOlder] = useState({ path, traces: [], next: undefined, isBusy: false, error: undefined });
   const [isLive, setLive] = useState(true);
+  // The stream has no spans, so conditions about spans are checked by reading the list again.
+  const canFollow = !wanted.text && !wanted.component;
+  const { data, error, reload } = useData(path, isLive && !canFollow ? LIST_EVERY_MS : 0);
+  const [later, setLater] = useState({ path, traces: [], waiting: [] });
+  const [older, setOlder] = useState({ path, traces: [], next: undefined, isBusy: false, error: undefined });
+  const [isOrdering, setOrdering] = useState(false);
   const [marked, setMarked] = useState([]);
   const { data: plan } = useData(`${app.base}/plan`);
-  const receive = useCallback((arrived) => {
-    const newest = arrived.reverse();
-    setLater((before) => ({ path, traces: merge(newest, before.path === path ? before.traces : []).slice(0, LIVE_MAX) }));
-  }, [path]);
-  const stream = useStream(isLive ? withQuery(`${app.base}/traces/follow`, wanted) : undefined, receive);
+  const receive = useCallback(
+    (arrived) => {
+      setLater((before) => {
+        const { traces, waiting } = before.path === path ? before : { traces: [], waiting: [] };
+        // Rows do not move while the person reads further down.
+        if (isScrolled()) return { path, traces, waiting: merge(arrived, waiting).slice(0, LIVE_MAX) };
+        return { path, traces: merge(arrived, merge(waiting, traces)).slice(0, LIVE_MAX), waiting: [] };
+      });
+    },
+    [path],
+  );
+  const stream = useStream(isLive && canFollow ? withQuery(`${app.base}/traces/follow`, wanted) : undefined, receive);
+  const isOpen = canFollow ? stream.isOpen : isLive && !error;
+  useEffect(() => {
+    // Traces that were recorded before the stream was open are missing in the stream.
+    if (stream.isOpen) reload();
+  }, [stream.isOpen]);
+  const waiting = later.path === path ? later.waiting : [];
+  const showWaiting = () => {
+    setLater({ path, traces: merge(waiting, later.traces).slice(0, LIVE_MAX), waiting: [] });
+    document.getElementById("page").scrollTop = 0;
+  };
   const more = older.path === path ? older : { traces: [], next: undefined, isBusy: false, error: undefined };
   const traces = useMemo(
     () => merge(later.path === path ? later.traces : [], merge(data?.traces ?? [], more.traces)),
@@ -64,6 +103,7 @@ function TraceList({ app, query }) {
   };
   const mark = (id) => setMarked((before) => (before.includes(id) ? before.filter((other) => other !== id) : [...before, id].slice(-2)));
   const isFiltered = Object.values(wanted).some(Boolean);
+  if (error?.status === 404) return html`<${Empty} icon="traces" title="No traces"><p>${sentence(error.message)}</p></${Empty}>`;
   return html`
     <div class="filters" role="search">
       <${SearchField} value=${query.text ?? ""} />
@@ -72,24 +112,34 @@ function TraceList({ app, query }) {
       <${Select} label="At least" value=${query.min ?? ""} options=${DURATIONS} onChange=${(min) => setQuery({ min })} />
       <${Select} label="Outcome" value=${query.outcome ?? ""} options=${OUTCOMES} onChange=${(outcome) => setQuery({ outcome })} />
       <div class="end">
-        ${marked.length > 0 && html`
+        ${
+          marked.length > 0 &&
+          html`
           <button class="button primary" disabled=${marked.length < 2} onClick=${() => go(pageOf(`/traces/compare/${marked.join("/")}`))}>
             ${marked.length < 2 ? "Choose another" : "Compare"}
           </button>
-        `}
-        <span class=${stream.isOpen ? "live on" : "live"}>${stream.isOpen ? "live" : isLive ? "connecting" : "paused"}</span>
+        `
+        }
+        <button class="button" onClick=${() => setOrdering(true)}>Record the next</button>
+        <span class=${isOpen ? "live on" : "live"}>${isOpen ? "live" : isLive ? "connecting" : "paused"}</span>
         <button class="button icon-only" aria-label=${isLive ? "Pause" : "Continue"} onClick=${() => setLive(!isLive)}>
           <${Icon} name=${isLive ? "pause" : "play"} />
         </button>
       </div>
     </div>
+    ${waiting.length > 0 && html`<button class="button new-traces" onClick=${showWaiting}>${count(waiting.length, "new trace")}</button>`}
+    ${isOrdering && html`<${TraceOrder} app=${app} onClose=${() => setOrdering(false)} />`}
     <${Failure} error=${error ?? more.error ?? (stream.error?.status === 404 ? undefined : stream.error)} retry=${reload} />
     ${!data && !error && html`<${Loading} rows=${9} />`}
     ${data && traces.length === 0 && (isFiltered ? html`<${NoMatch} />` : html`<${NoTraces} />`)}
     ${traces.length > 0 && html`<${Table} traces=${traces} marked=${marked} mark=${mark} />`}
-    ${traces.length > 0 && (next || data?.stopped_early) && html`
+    ${
+      traces.length > 0 &&
+      (next || data?.stopped_early) &&
+      html`
       <div class="older-traces"><button class="button" disabled=${more.isBusy} onClick=${loadMore}>Show older traces</button></div>
-    `}
+    `
+    }
   `;
 }
 
@@ -116,7 +166,8 @@ function Table({ traces, marked, mark }) {
             <th class="col-wide number">Spans</th><th class="number">Duration</th><th class="col-bar"><span class="hidden">Duration as a bar</span></th></tr>
         </thead>
         <tbody>
-          ${traces.map((trace) => html`
+          ${traces.map(
+            (trace) => html`
             <tr key=${trace.id + trace.request} class=${trace.failed ? "failed" : ""}>
               <td class="col-mark"><input type="checkbox" aria-label=${`Compare ${trace.name}`} checked=${marked.includes(trace.id)} onChange=${() => mark(trace.id)} /></td>
               <td class="dim" title=${date(trace.start_us / 1000)}>${clock(trace.start_us / 1000)}</td>
@@ -127,7 +178,8 @@ function Table({ traces, marked, mark }) {
               <td class="number">${duration(trace.duration_ns)}</td>
               <td class="col-bar"><span class="bar" style=${{ width: `${bar(trace.duration_ns, longest)}%` }}></span></td>
             </tr>
-          `)}
+          `,
+          )}
         </tbody>
       </table>
     </div>
@@ -152,7 +204,7 @@ function moveFocus(event) {
 const NoTraces = () => html`
   <${Empty} icon="traces" title="No traces yet">
     <p>Each request to the app becomes a trace. Send one, and it appears here.</p>
-    <p>A node records a part of the requests. Record the next ones:</p>
+    <p>A node records only a part of the requests. To record the next ones, use the button above, or a terminal:</p>
     <${Command} text="isomer trace --next 5" />
   </${Empty}>
 `;
@@ -164,12 +216,15 @@ const NoMatch = () => html`
   </${Empty}>
 `;
 
-/** Joins two lists of traces without duplicates. */
+/** Whether the person has scrolled down, so that the first rows are not visible. */
+const isScrolled = () => (document.getElementById("page")?.scrollTop ?? 0) > SCROLLED_PX;
+
+/** Joins two lists of traces without duplicates, the newest first. */
 function merge(newer, older) {
   const known = new Set(newer.map((trace) => trace.id + trace.request));
-  return [...newer, ...older.filter((trace) => !known.has(trace.id + trace.request))];
+  const all = [...newer, ...older.filter((trace) => !known.has(trace.id + trace.request))];
+  return all.sort((a, b) => b.start_us - a.start_us);
 }
 
 /** The names of the components of a plan. @param {any} plan @returns {string[]} */
 const components = (plan) => (plan?.groups ?? []).flatMap((group) => group.components).sort();
-

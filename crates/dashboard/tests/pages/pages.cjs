@@ -1,19 +1,22 @@
 // Tests the pages of the dashboard in a browser, with the fixed data of `fixtures.cjs`.
-// Usage: node pages.cjs ADDRESS-OF-A-DASHBOARD BROWSER FOLDER-FOR-SCREENSHOTS. The one-time codes come from standard input.
+// Usage: node pages.cjs ADDRESS BROWSER SCREENSHOTS COMMAND…
+// ADDRESS is that of a process that serves the dashboard, SCREENSHOTS a folder, and COMMAND prints a link to the dashboard.
 "use strict";
 
 const assert = require("node:assert/strict");
+const { execFileSync } = require("node:child_process");
 const path = require("node:path");
-const readline = require("node:readline");
 const { chromium } = require("playwright-core");
 const { serve } = require("./fixtures.cjs");
 
-const [upstream, executablePath, folder] = process.argv.slice(2);
+const [upstream, executablePath, folder, ...command] = process.argv.slice(2);
 
 /** The sizes of the window: a desktop and a phone. */
 const SIZES = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
 
-const codes = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+/** Returns a new one-time code. */
+const newCode = () =>
+  /\?code=(\w+)/.exec(execFileSync(command[0], command.slice(1), { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }))[1];
 
 /** Opens a dashboard, and collects errors of its scripts and of its content security policy. */
 async function open(browser, fixture, options = {}) {
@@ -21,9 +24,15 @@ async function open(browser, fixture, options = {}) {
   const page = await context.newPage();
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && !message.text().includes("Failed to load resource") && errors.push(message.text()));
-  page.on("request", (request) => request.url().startsWith(fixture.url) || request.url().startsWith("data:") || errors.push(`request to ${request.url()}`));
-  await page.goto(`${fixture.url}/?code=${(await codes.next()).value}`);
+  page.on(
+    "console",
+    (message) => message.type() === "error" && !message.text().includes("Failed to load resource") && errors.push(message.text()),
+  );
+  page.on(
+    "request",
+    (request) => request.url().startsWith(fixture.url) || request.url().startsWith("data:") || errors.push(`request to ${request.url()}`),
+  );
+  await page.goto(`${fixture.url}/?code=${newCode()}`);
   await page.getByRole("navigation", { name: "Pages" }).waitFor();
   assert.equal(new URL(page.url()).search, "", "the code stays in the address");
   return { page, context, errors };
@@ -47,6 +56,7 @@ const tests = {
     assert.equal(await page.locator(".node-component").count(), 11);
     assert.equal(await page.locator(".edge[role=button]").count(), 16);
     await page.locator(".edge-label").first().waitFor();
+    await page.locator(".node-store", { hasText: /\d\/s/ }).first().waitFor();
     await page.getByRole("button", { name: "Seam from checkout to payment, isolated" }).focus();
     await page.keyboard.press("Enter");
     await page.getByText("the shape isolates").waitFor();
@@ -87,6 +97,20 @@ const tests = {
     await page.waitForFunction(() => document.querySelector(".live.on"));
     for (const stream of fixture.record.streams) if (stream.name === "traces") stream.send(arrived);
     await page.getByRole("link", { name: "GET /just-now" }).waitFor();
+    await page.locator("#page").evaluate((element) => element.scrollTo(0, 600));
+    const second = { ...arrived, id: "e".repeat(32), request: "e".repeat(16), name: "GET /later" };
+    for (const stream of fixture.record.streams) if (stream.name === "traces") stream.send(second);
+    await page.getByRole("button", { name: "1 new trace" }).click();
+    await page.getByRole("link", { name: "GET /later" }).waitFor();
+  },
+
+  async "the next requests are recorded"({ page, fixture }) {
+    await page.goto(`${fixture.url}/traces`);
+    await page.getByRole("button", { name: "Record the next" }).click();
+    await page.getByRole("dialog").getByPlaceholder("all paths").fill("/cart");
+    await page.getByRole("button", { name: "Record", exact: true }).click();
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    assert.deepEqual(JSON.parse(fixture.record.body), { path: "/cart", requests: 5 });
   },
 
   async "a trace is a tree with keys, details and failures"({ page, fixture }) {
@@ -100,7 +124,10 @@ const tests = {
     await page.waitForFunction(() => document.querySelectorAll("[role=treeitem]").length === 1);
     await page.keyboard.press("ArrowRight");
     await page.waitForFunction((all) => document.querySelectorAll("[role=treeitem]").length === all, count);
-    await page.getByRole("treeitem", { name: /failed$/ }).first().click();
+    await page
+      .getByRole("treeitem", { name: /failed$/ })
+      .first()
+      .click();
     await page.getByText("the callee trapped: unreachable").waitFor();
     await page.getByText("isomer.seam.mode").waitFor();
     await page.getByRole("complementary").getByRole("link", { name: "Logs of the request" }).click();
@@ -112,7 +139,8 @@ const tests = {
     await page.goto(`${fixture.url}/logs`);
     const lines = page.locator(".line");
     await lines.nth(100).waitFor();
-    for (const stream of fixture.record.streams) if (stream.name === "logs") stream.send({ at_ms: Date.now(), component: "cart", stream: "stdout", text: "<b>a new line</b>" });
+    for (const stream of fixture.record.streams)
+      if (stream.name === "logs") stream.send({ at_ms: Date.now(), component: "cart", stream: "stdout", text: "<b>a new line</b>" });
     await page.getByText("<b>a new line</b>").waitFor();
     await page.waitForFunction(() => {
       const list = document.querySelector(".lines");
@@ -124,11 +152,11 @@ const tests = {
     await page.getByRole("button", { name: "show the call stack" }).first().click();
     await page.getByText("orders::store::insert").first().waitFor();
     await page.locator(".line-request").first().click();
-    await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+    await page.getByRole("treeitem").first().waitFor();
   },
 
   async "metrics are drawn, and a brush chooses a time range"({ page, fixture }) {
-    await page.goto(`${fixture.url}/metrics`);
+    await page.goto(`${fixture.url}/charts`);
     const charts = page.locator(".chart canvas");
     await charts.nth(7).waitFor();
     await page.waitForFunction(() => /\d\/s/.test(document.querySelector(".chart-legend b")?.textContent ?? ""));
@@ -158,7 +186,9 @@ const tests = {
     await page.goto(`${fixture.url}/deployments`);
     await page.getByRole("button", { name: "Replace a component" }).click();
     await page.getByRole("dialog").getByLabel("Component", { exact: true }).selectOption("currency");
-    await page.getByLabel("File of the component").setInputFiles({ name: "currency.wasm", mimeType: "application/wasm", buffer: Buffer.from("abc") });
+    await page
+      .getByLabel("File of the component")
+      .setInputFiles({ name: "currency.wasm", mimeType: "application/wasm", buffer: Buffer.from("abc") });
     await page.getByRole("button", { name: "Replace", exact: true }).click();
     await page.getByText("serves requests").waitFor();
     const digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -169,7 +199,13 @@ const tests = {
   async "keys open pages, and the theme is kept"({ page, fixture }) {
     await page.goto(`${fixture.url}/map`);
     await page.getByRole("button", { name: "Component checkout" }).waitFor();
-    for (const [key, title] of [["t", "Traces"], ["l", "Logs"], ["c", "Metrics"], ["d", "Deployments"], ["m", "Map"]]) {
+    for (const [key, title] of [
+      ["t", "Traces"],
+      ["l", "Logs"],
+      ["c", "Metrics"],
+      ["d", "Deployments"],
+      ["m", "Map"],
+    ]) {
       await page.keyboard.press("g");
       await page.keyboard.press(key);
       await page.getByRole("heading", { name: title, level: 1 }).waitFor();
@@ -191,9 +227,10 @@ const tests = {
     await page.getByPlaceholder("Search 1,000 apps").fill("app-77");
     await page.keyboard.press("ArrowDown");
     await page.keyboard.press("ArrowDown");
+    const asked = page.waitForRequest((request) => request.url().endsWith("/v1/tenants/tenant-192/apps/app-770/revisions"));
     await page.keyboard.press("Enter");
     await page.getByRole("button", { name: "tenant-192 / app-770" }).waitFor();
-    assert.ok(fixture.record.requests.includes("GET /v1/tenants/tenant-192/apps/app-770/revisions"));
+    await asked;
     await page.getByRole("link", { name: "Logs" }).click();
     assert.ok(page.url().endsWith("/logs?app=tenant-192%2Fapp-770"), "the choice stays on other pages");
   },
@@ -226,7 +263,12 @@ function lowContrast() {
   const found = new Set();
   for (const element of document.querySelectorAll("body *")) {
     const texts = [...element.childNodes].filter((node) => node.nodeType === 3 && node.data.trim());
-    if (texts.length === 0 || element.closest("svg, .hidden, .row-bar, noscript, :disabled") || !element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })) continue;
+    if (
+      texts.length === 0 ||
+      element.closest("svg, .hidden, .row-bar, noscript, :disabled") ||
+      !element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })
+    )
+      continue;
     const layers = [];
     for (let at = element; at; at = at.parentElement) layers.unshift(rgba(getComputedStyle(at).backgroundColor));
     const back = layers.reduce((below, layer) => over(layer, below), [1, 1, 1]);
@@ -245,7 +287,15 @@ async function pictures(browser, kind, options) {
     for (const colorScheme of ["light", "dark"]) {
       const { page, context, errors } = await open(browser, fixture, { viewport, colorScheme });
       const trace = fixture.traces.find((each) => each.failed);
-      for (const address of ["map", "map?seam=checkout~payment", "traces", "logs", "metrics", "deployments", ...(trace ? [`traces/${trace.id}`] : [])]) {
+      for (const address of [
+        "map",
+        "map?seam=checkout~payment",
+        "traces",
+        "logs",
+        "charts",
+        "deployments",
+        ...(trace ? [`traces/${trace.id}`] : []),
+      ]) {
         await page.goto(`${fixture.url}/${address}`);
         await page.locator(".graph, tbody tr, .line, .chart canvas, .revision, .empty, [role=treeitem]").first().waitFor();
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -282,7 +332,6 @@ async function main() {
     console.log("ok: pictures of all pages");
   } finally {
     await browser.close();
-    codes.return?.();
   }
 }
 

@@ -1,0 +1,55 @@
+// Tests the dashboard of a running app in a browser: opens it by its link, and follows a request that the app has served.
+// Usage: node live.cjs APP-URL BROWSER SCREENSHOTS COMMAND… COMMAND prints a link to the dashboard.
+"use strict";
+
+const assert = require("node:assert/strict");
+const { execFileSync } = require("node:child_process");
+const path = require("node:path");
+const { chromium } = require("playwright-core");
+
+const [app, executablePath, folder, ...command] = process.argv.slice(2);
+
+async function main() {
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  try {
+    const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+    page.setDefaultTimeout(60_000);
+    const errors = [];
+    page.on("pageerror", (error) => errors.push(String(error)));
+    page.on(
+      "response",
+      (response) => response.status() >= 400 && response.status() !== 404 && errors.push(`${response.status()} ${response.url()}`),
+    );
+    await page.goto(execFileSync(command[0], command.slice(1), { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim());
+
+    await page.getByRole("button", { name: "Component checkout" }).waitFor();
+    assert.equal(await page.locator(".node-component").count(), 11);
+    await page.getByText("carts", { exact: true }).waitFor();
+    console.log("ok: the map shows the app's components and stores");
+
+    await page.getByRole("link", { name: "Deployments" }).click();
+    await page.getByRole("heading", { name: "Served from its folder" }).waitFor();
+    console.log("ok: an app that is served from its folder has no revisions");
+
+    await page.getByRole("link", { name: "Logs" }).click();
+    await page.locator(".line, .empty").first().waitFor();
+    console.log("ok: the log is read");
+    for (const name of ["map", "traces", "logs", "metrics"]) {
+      await fetch(`${app}/`).then((response) => response.arrayBuffer());
+      await page.getByRole("link", { name: new RegExp(name, "i") }).click();
+      await page.locator(".graph, tbody tr, .line, .chart canvas, .empty").first().waitFor();
+      await page.screenshot({ path: path.join(folder, `dashboard-live-${name}.png`) });
+    }
+    assert.deepEqual(errors, []);
+  } finally {
+    await browser.close();
+  }
+}
+
+main().then(
+  () => process.exit(0),
+  (error) => {
+    console.error(error);
+    process.exit(1);
+  },
+);
