@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::StreamExt as _;
-use http::StatusCode;
+use http::{StatusCode, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use isomer_api::{ApiProblem, ProblemKind, StoredToken, routes};

@@ -211,7 +211,7 @@ impl SharedInstances {
                 Ok(Err(_)) | Err(_) => Err(Failure::Overloaded { instances: self.limits.instances_max, waiting: 0 }),
             }
         };
-        let permit = record_wait(Some(span), acquired).await?;
+        let permit = record_wait(Some(span), &self.maker.metrics, acquired).await?;
         Ok((permit, self.maker.make(deadline, Some(span)).await?))
     }
 
