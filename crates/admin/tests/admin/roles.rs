@@ -6,7 +6,7 @@ use isomer_api::{LogQuery, MetricsQuery, TokenRole};
 use serde_json::json;
 
 use crate::document::with_ids;
-use crate::fake::line;
+use crate::fake::{TRACE, line};
 use crate::operations::release;
 use crate::served::{Served, answer_of};
 
@@ -28,8 +28,11 @@ fn rule_of(operation: &str) -> Who {
         "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
         "openapi" | "tenants" | "apps" | "metrics" | "metrics-text" => Who::Any(TokenRole::Read),
         "missing" | "put-blob" => Who::Any(TokenRole::Deploy),
-        "tenant" | "app" | "revisions" | "logs" => Who::Tenant(TokenRole::Read),
-        "deploy" | "rollback" | "swap" | "reshape" | "stop" | "start" => Who::Tenant(TokenRole::Deploy),
+        "tenant" | "app" | "plan" | "revisions" | "logs" => Who::Tenant(TokenRole::Read),
+        "traces" | "trace" | "follow-traces" => Who::Tenant(TokenRole::Read),
+        "deploy" | "rollback" | "swap" | "reshape" | "stop" | "start" | "order-traces" => {
+            Who::Tenant(TokenRole::Deploy)
+        }
         "set-secret" | "remove-secret" | "remove" | "tokens" | "create-token" | "revoke-token" => {
             Who::Tenant(TokenRole::Admin)
         }
@@ -45,6 +48,7 @@ fn body_of(operation: &str) -> String {
         "missing" | "deploy" => serde_json::to_string(&release()).unwrap(),
         "rollback" | "set-tenant" => "{}".to_owned(),
         "swap" => json!({ "components": release().components }).to_string(),
+        "order-traces" => json!({ "path": "/", "requests": 1 }).to_string(),
         "reshape" => json!({ "shape": "micro" }).to_string(),
         "create-token" => json!({ "name": "mine", "role": "read" }).to_string(),
         "set-secret" => "hush".to_owned(),
@@ -56,7 +60,7 @@ fn body_of(operation: &str) -> String {
 /// one that the test does not use.
 fn path_of(path: &str) -> String {
     let path = path.replace("{tenant}", "acme").replace("{app}", "shop").replace("{secret}", "key");
-    path.replace("{digest}", &"0".repeat(64)).replace("{token}", "other")
+    path.replace("{digest}", &"0".repeat(64)).replace("{token}", "other").replace("{trace}", TRACE)
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use isomer_telemetry::metrics::{CallOutcome, SeamMetrics};
 use isomer_telemetry::{ActiveSpan, EventSink, SpanContext, SpanTemplate, StandardStream, TraceId};
 use wasmtime::component::{GuestTaskId, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
@@ -266,10 +267,13 @@ impl Guest {
         probed_calls.enter(tasks, span);
     }
 
-    /// Ends the span of the call over a fused seam that `task` runs.
-    pub(crate) fn exit_probed_call(&mut self, task: GuestTaskId) {
-        if let Some(span) = self.hooks.probed_calls.exit(task) {
-            span.end();
+    /// Ends the span of the call over a fused seam that `task` runs, and records the call in `metrics`.
+    pub(crate) fn exit_probed_call(&mut self, task: GuestTaskId, metrics: &SeamMetrics) {
+        let Some(span) = self.hooks.probed_calls.exit(task) else { return };
+        if let Some(start) = span.start() {
+            let duration = start.elapsed();
+            metrics.record(CallOutcome::Ok, duration, Some(span.context().trace().trace_id));
+            span.end_after(duration);
         }
     }
 

@@ -1,4 +1,5 @@
-//! `isomer:probe/probe`: a probed composition reports the calls of its functions over fused seams, which become spans.
+//! `isomer:probe/probe`: a probed composition reports the calls of its functions over fused seams, which become spans
+//! and are measured.
 //!
 //! All components of a composition share the import. Its functions give access to nothing: they only report calls of
 //! the instance itself.
@@ -6,6 +7,7 @@
 use std::sync::Arc;
 
 use isomer_telemetry::SpanTemplate;
+use isomer_telemetry::metrics::{SeamLabels, SeamMetrics, SeriesGroup};
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
@@ -18,7 +20,15 @@ const INTERFACE: &str = "isomer:probe/probe@1.0.0";
 
 /// The probed functions of a group. Pass it to the group as one of its providers.
 #[derive(Debug, Clone)]
-pub struct SeamProbes(Arc<[Arc<SpanTemplate>]>);
+pub struct SeamProbes(Arc<[ProbedSeam]>);
+
+/// A probed function with its span and its metrics.
+#[derive(Debug, Clone)]
+struct ProbedSeam {
+    function: ProbedFunction,
+    span: Arc<SpanTemplate>,
+    metrics: Arc<SeamMetrics>,
+}
 
 /// A function whose calls over fused seams are reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +45,27 @@ impl SeamProbes {
     /// Returns the probes of a composition. The order of `functions` is the order of the numbers under which the
     /// composition reports their calls.
     pub fn new(functions: impl IntoIterator<Item = ProbedFunction>) -> Self {
-        let span =
-            |function: ProbedFunction| Arc::new(fused_span(&function.callee, &function.interface, &function.function));
-        Self(functions.into_iter().map(span).collect())
+        let seam = |function: ProbedFunction| ProbedSeam {
+            span: Arc::new(fused_span(&function.callee, &function.interface, &function.function)),
+            metrics: Arc::default(),
+            function,
+        };
+        Self(functions.into_iter().map(seam).collect())
+    }
+
+    /// Measures the calls in `series`. The label `caller` is absent, because a probe knows only the callee.
+    #[must_use]
+    pub fn measured_in(&self, series: &Arc<SeriesGroup>) -> Self {
+        let measured = |seam: &ProbedSeam| {
+            let (callee, interface) = (seam.function.callee.clone(), seam.function.interface.clone());
+            let labels = SeamLabels { caller: "".into(), callee, interface, mode: "fused", is_sampled: true };
+            ProbedSeam { metrics: SeamMetrics::new(series.clone(), labels), ..seam.clone() }
+        };
+        Self(self.0.iter().map(measured).collect())
+    }
+
+    fn get(&self, function: u32) -> Option<&ProbedSeam> {
+        self.0.get(usize::try_from(function).ok()?)
     }
 }
 
@@ -52,22 +80,23 @@ impl Provider for SeamProbes {
         _interface: &str,
         _owner: &InterfaceOwner,
     ) -> wasmtime::Result<()> {
-        let templates = self.0.clone();
+        let (entered, exited) = (self.clone(), self.clone());
         instance.func_wrap("enter", move |mut store: StoreContextMut<'_, Guest>, (function,): (u32,)| {
-            let template = usize::try_from(function).ok().and_then(|function| templates.get(function));
-            if let Some(template) = template
+            if let Some(seam) = entered.get(function)
                 && store.data().is_sampled()
             {
                 let tasks = store.async_call_stack()?.take(PROBED_TASKS_MAX).collect::<Vec<_>>();
-                store.data_mut().enter_probed_call(&tasks, template);
+                store.data_mut().enter_probed_call(&tasks, &seam.span);
             }
             Ok(())
         })?;
-        instance.func_wrap("exit", |mut store: StoreContextMut<'_, Guest>, (_function,): (u32,)| {
-            if store.data().is_sampled() {
+        instance.func_wrap("exit", move |mut store: StoreContextMut<'_, Guest>, (function,): (u32,)| {
+            if let Some(seam) = exited.get(function)
+                && store.data().is_sampled()
+            {
                 let task = store.async_call_stack()?.next();
                 if let Some(task) = task {
-                    store.data_mut().exit_probed_call(task);
+                    store.data_mut().exit_probed_call(task, &seam.metrics);
                 }
             }
             Ok(())
