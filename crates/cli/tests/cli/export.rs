@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::Workspace;
 
+/// The path and the body of each request to a collector.
+type ReceivedRequests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// A collector that accepts everything.
 struct Collector {
     address: String,
-    /// The path and the body of each request.
-    requests: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    requests: ReceivedRequests,
 }
 
 impl Collector {
