@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use futures::future::FutureExt as _;
-use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, MetricsText, UploadBody};
+use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, MetricsText, NewTraces, UploadBody};
 use isomer_api::{
     ApiProblem, AppInfo, DeployReport, LogQuery, MetricsQuery, MetricsReport, MissingParts, NodeStatus, ProblemKind,
     Release, ReshapeRequest, RevisionInfo, RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo,
-    TokenInfo,
+    TokenInfo, Trace, TraceOrderRequest, TracePage, TraceQuery,
 };
 use isomer_apps::{metrics_report, metrics_text};
 use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenId, TokenName};
@@ -65,6 +65,22 @@ impl AppApi for Node {
             let (content_type, text) = metrics_text(self.tenancy.metrics(), tenant.as_ref(), accept.as_deref());
             Ok(MetricsText { content_type, text })
         })
+    }
+
+    fn traces(self: Arc<Self>, tenant: TenantName, app: AppName, query: TraceQuery) -> AdminReply<TracePage> {
+        blocking(move || self.trace_page(&tenant, &app, &query))
+    }
+
+    fn trace(self: Arc<Self>, tenant: TenantName, app: AppName, id: String) -> AdminReply<Trace> {
+        blocking(move || self.one_trace(&tenant, &app, &id))
+    }
+
+    fn follow_traces(self: Arc<Self>, tenant: TenantName, app: AppName, query: TraceQuery) -> AdminReply<NewTraces> {
+        blocking(move || self.new_traces(&tenant, &app, &query))
+    }
+
+    fn order_traces(self: Arc<Self>, tenant: TenantName, app: AppName, order: TraceOrderRequest) -> AdminReply<()> {
+        blocking(move || self.order_app_traces(&tenant, &app, order))
     }
 
     fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {

@@ -64,6 +64,12 @@ pub enum NodeError {
     /// The WebAssembly engine cannot be set up.
     #[error(transparent)]
     Engine(RevisionError),
+    /// The thread that writes the apps' traces cannot be started.
+    #[error("cannot start the thread that writes the apps' traces")]
+    Traces {
+        /// The operating system's error.
+        source: std::io::Error,
+    },
     /// The thread that writes the apps' logs cannot be started.
     #[error("cannot start the thread that writes the apps' logs")]
     Log {

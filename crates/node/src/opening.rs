@@ -17,6 +17,7 @@ use isomer_runtime::engine::PoolSizes;
 use isomer_state::{Blobs, NodeState};
 use isomer_telemetry::metrics::{MetricSource, Metrics};
 
+use crate::app_traces::AppTraces;
 use crate::attempts::Attempts;
 use crate::compiler::Compilers;
 use crate::compiler::jobs::CompileJobs;
@@ -64,6 +65,7 @@ impl Node {
         let logs = AppLogs::start(AppLogLimits::default()).map_err(|source| NodeError::Log { source })?;
         let reserve = resources.reserve().clone();
         logs.leave_free(move || reserve.room());
+        let traces = AppTraces::start(resources.reserve().clone()).map_err(|source| NodeError::Traces { source })?;
         let repository = Arc::new(DiskRepository {
             dir: dir.clone(),
             state: state.clone(),
@@ -73,11 +75,14 @@ impl Node {
             jobs: CompileJobs::new(),
             resources: resources.clone(),
             logs,
+            traces,
             access_log: options.log.wants_access(),
             export: options.export.clone(),
             maker: Key::new(&engine, [env!("CARGO_PKG_VERSION").as_bytes()]),
             runtime: tokio::runtime::Handle::current(),
         });
+        let folders = state.apps().into_iter().map(|(tenant, app, _)| repository.traces_folder(&tenant, &app));
+        repository.traces.stores().add_existing(folders.collect());
         let tenancy = Tenancy::new(engine, cache, options.log, repository.clone(), options.tenancy);
         if let Some(export) = options.export {
             export_metrics(&export, tenancy.metrics());

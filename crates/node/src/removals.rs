@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use isomer_api::{ApiProblem, ProblemKind};
 use isomer_capabilities::NodeDir;
-use isomer_observe::AppLog;
 use isomer_state::NodeState;
 
 use crate::intents::{ChangeTarget, IntentLog};
@@ -87,8 +86,8 @@ impl Node {
         }
         let (node, of) = (self.clone(), subject.clone());
         let moved = self.blocking(move || {
-            // Close the logs only here, because requests in flight may have written to them until now.
-            node.logs_of(&of).iter().for_each(AppLog::close);
+            // Close the logs and traces only here, because requests in flight may have written to them until now.
+            node.repository.close_logs_and_traces(&of.tenant, of.app.as_ref());
             let moved = set_aside(&node.dir, &of).map_err(|error| problems::failed(&error))?;
             if let Some(storage) = node.storage(&of.tenant) {
                 storage.forget(&of.data(&node.dir));
@@ -108,17 +107,6 @@ impl Node {
             Ok(())
         })
         .await
-    }
-
-    /// Returns the logs of an app; for a tenant, the logs of all its apps. Blocks.
-    fn logs_of(&self, subject: &ChangeTarget) -> Vec<AppLog> {
-        match &subject.app {
-            Some(app) => {
-                let (repository, tenant) = (&self.repository, &subject.tenant);
-                [repository.log_of(tenant, app), repository.access_of(tenant, app)].into_iter().flatten().collect()
-            }
-            None => self.repository.logs_of(&subject.tenant),
-        }
     }
 }
 

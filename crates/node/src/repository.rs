@@ -5,6 +5,7 @@
 //! deployed again after an upgrade, or after the code cache was deleted. The release is compiled once for all requests
 //! that wait for it (see [`CompileJobs`]).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,10 @@ use isomer_otlp::{Otlp, ServiceIdentity};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Contents, NodeState};
-use isomer_telemetry::{AppIdentity, SamplingPolicy, Tracer};
+use isomer_telemetry::{AppIdentity, SamplingPolicy, Tee, TraceSink, Tracer};
+use isomer_traces::TraceStore;
 
+use crate::app_traces::AppTraces;
 use crate::compiler::jobs::{CompileJobs, CompileReason};
 use crate::compiler::{CompileOutput, CompileRequest, Compilers};
 use crate::problems;
@@ -50,6 +53,7 @@ pub(crate) struct DiskRepository {
     pub(crate) jobs: CompileJobs<Arc<CompiledRelease>>,
     pub(crate) resources: Arc<ResourcesByTenant>,
     pub(crate) logs: AppLogs,
+    pub(crate) traces: AppTraces,
     /// Whether the node writes an access log for each app.
     pub(crate) access_log: bool,
     /// The export of telemetry, if there is a collector.
@@ -94,19 +98,11 @@ impl DiskRepository {
         let access = if self.access_log { Some(self.access_of(tenant, app)?) } else { None };
         let log = self.log_of(tenant, app)?;
         let version = revision.to_string();
-        let identity =
-            ServiceIdentity { app: app.as_str(), tenant: Some(tenant.as_str()), version: Some(version.as_str()) };
-        let log = match self.export.as_ref().and_then(|export| export.logs(&identity)) {
+        let log = match self.export.as_ref().and_then(|export| export.logs(&identity(tenant, app, &version))) {
             Some(exporter) => log.exported_to(exporter),
             None => log,
         };
-        let tracer = match self.export.as_ref().and_then(|export| export.traces(&identity)) {
-            Some(sink) => {
-                let app = AppIdentity { tenant: tenant.shared(), app: app.shared() };
-                Tracer::new(Some(app), SamplingPolicy::NODE, sink)
-            }
-            None => Tracer::default(),
-        };
+        let tracer = self.tracer_of(tenant, app, revision)?;
         Ok(LaunchSpec { package, place, log: Some(log), access, tracer })
     }
 
@@ -126,13 +122,59 @@ impl DiskRepository {
         Ok(self.logs.open(self.dir.app(tenant.as_str(), app.as_str()).join(folder), &resources.log))
     }
 
-    /// Returns the logs of all apps of a tenant that have a folder on disk, including removed apps. Blocks.
-    pub(crate) fn logs_of(&self, tenant: &TenantName) -> Vec<AppLog> {
+    /// Returns the app's traces.
+    pub(crate) fn traces_of(&self, tenant: &TenantName, app: &AppName) -> Result<TraceStore, ApiProblem> {
+        let resources = self.resources.get(tenant).ok_or_else(|| ApiProblem::not_found("tenant", tenant))?;
+        Ok(self.traces.store(&self.traces_folder(tenant, app), &resources.traces))
+    }
+
+    /// Returns the tracer that records the requests of a revision of the app.
+    pub(crate) fn tracer_of(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &ReleaseDigest,
+    ) -> Result<Tracer, ApiProblem> {
+        let store = self.traces_of(tenant, app)?;
+        let make = || {
+            let version = revision.to_string();
+            let export = self.export.as_ref().and_then(|export| export.traces(&identity(tenant, app, &version)));
+            let store: Arc<dyn TraceSink> = Arc::new(store);
+            let sink = match export {
+                Some(export) => Arc::new(Tee::new([store, export])),
+                None => store,
+            };
+            let app = AppIdentity { tenant: tenant.shared(), app: app.shared() };
+            Tracer::new(Some(app), SamplingPolicy::NODE, sink)
+        };
+        Ok(self.traces.tracer(tenant, app, revision, make))
+    }
+
+    /// Returns the folder of the app's traces.
+    pub(crate) fn traces_folder(&self, tenant: &TenantName, app: &AppName) -> PathBuf {
+        self.dir.app(tenant.as_str(), app.as_str()).join("traces")
+    }
+
+    /// Closes the logs and traces of an app that is being removed; without `app`, those of all apps of the tenant that
+    /// have a folder on disk, including removed apps. Later lines and traces are dropped. Blocks.
+    pub(crate) fn close_logs_and_traces(&self, tenant: &TenantName, app: Option<&AppName>) {
+        self.traces.forget(tenant, app);
+        let apps = match app {
+            Some(app) => vec![app.clone()],
+            None => self.apps_on_disk(tenant),
+        };
+        for app in &apps {
+            let logs = [self.log_of(tenant, app), self.access_of(tenant, app)];
+            logs.iter().flatten().for_each(AppLog::close);
+        }
+        self.traces.stores().close(apps.iter().map(|app| self.traces_folder(tenant, app)).collect());
+    }
+
+    /// Returns the apps of a tenant that have a folder on disk, including removed apps. Blocks.
+    fn apps_on_disk(&self, tenant: &TenantName) -> Vec<AppName> {
         let folders = std::fs::read_dir(self.dir.tenant(tenant.as_str()).join("apps"));
         let names = folders.into_iter().flatten().flatten().map(|folder| folder.file_name());
-        let apps = names.filter_map(|name| name.to_str()?.parse::<AppName>().ok());
-        let logs = apps.flat_map(|app| [self.log_of(tenant, &app).ok(), self.access_of(tenant, &app).ok()]);
-        logs.flatten().collect()
+        names.filter_map(|name| name.to_str()?.parse().ok()).collect()
     }
 
     /// Returns the package in a revision's record; `None` if this program cannot start the package, or if the cache
@@ -227,6 +269,11 @@ impl AppRepository for DiskRepository {
     fn redact(&self, text: &str) -> String {
         problems::hidden(text, self.dir.path())
     }
+}
+
+/// Returns the app's identity in exported telemetry. `version` is the revision.
+fn identity<'a>(tenant: &'a TenantName, app: &'a AppName, version: &'a str) -> ServiceIdentity<'a> {
+    ServiceIdentity { app: app.as_str(), tenant: Some(tenant.as_str()), version: Some(version) }
 }
 
 /// Returns the title and the detail of a problem, for the log. The `Display` of a problem has only the title.

@@ -11,12 +11,14 @@ use isomer_disk::Reserve;
 use isomer_ids::TenantName;
 use isomer_observe::LogQuota;
 use isomer_state::NodeState;
+use isomer_traces::TenantTraces;
 
 /// The accounts of one tenant, which its apps share.
 #[derive(Debug)]
 pub(crate) struct TenantResources {
     pub(crate) storage: Arc<StorageAccount>,
     pub(crate) log: Arc<LogQuota>,
+    pub(crate) traces: Arc<TenantTraces>,
     /// Set after the tenant's files were measured. The files are measured at the first use of the account, and not when
     /// the node opens, so that a node with many tenants opens faster.
     counted: OnceLock<()>,
@@ -81,7 +83,10 @@ impl ResourcesByTenant {
         storage.set_reserve(self.reserve.clone());
         let mut all = self.of_tenants.write().unwrap_or_else(PoisonError::into_inner);
         if all.get(tenant).is_none_or(|known| !Arc::ptr_eq(&known.storage, &storage)) {
-            all.insert(tenant.clone(), Arc::new(TenantResources { storage, log, counted: OnceLock::new() }));
+            all.insert(
+                tenant.clone(),
+                Arc::new(TenantResources { storage, log, traces: Arc::default(), counted: OnceLock::new() }),
+            );
         }
     }
 

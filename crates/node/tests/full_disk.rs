@@ -11,8 +11,9 @@ mod node_data;
 
 use std::time::{Duration, Instant};
 
-use isomer_telemetry::{Event, EventSink as _, StandardStream};
-use node_data::{ALL, Acknowledged, NodeData};
+use isomer_api::TraceQuery;
+use isomer_telemetry::{Event, EventSink as _, StandardStream, TraceSink as _};
+use node_data::{ALL, Acknowledged, NodeData, UNACKNOWLEDGED, trace};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const SEED: u64 = 0x00d1_5c00;
@@ -57,7 +58,7 @@ async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart()
             }
         }
         limit_files(None);
-        for what in ALL.into_iter().filter(|what| *what != "log") {
+        for what in ALL.into_iter().filter(|what| !UNACKNOWLEDGED.contains(what)) {
             let until = Instant::now() + PATIENCE;
             loop {
                 number += 1;
@@ -73,6 +74,9 @@ async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart()
         data.log.emit(Event::OutputLine { component: "c", stream, request: None, line });
         let last = data.log.last(3).unwrap();
         assert!(last.iter().any(|line| line.text == text), "{at}: {last:?}");
+        data.traces.record(trace(number, 100));
+        let traces = data.traces.query(&TraceQuery::default()).unwrap().traces;
+        assert!(traces.first().is_some_and(|trace| trace.request == format!("{number:016x}")), "{at}: {traces:?}");
         data.check(&at, dir.path(), &acknowledged).await;
     }
     for what in ["state", "audit", "kv", "sql"] {

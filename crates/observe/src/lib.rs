@@ -14,6 +14,7 @@ mod json;
 mod log;
 mod member;
 mod member_log;
+mod member_traces;
 mod queue;
 mod record;
 mod text;
@@ -22,3 +23,4 @@ pub use app_log::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota
 pub use events::listen_to_events;
 pub use log::{Format, Log};
 pub use member_log::MemberLog;
+pub use member_traces::MemberTraces;

@@ -6,12 +6,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use isomer_telemetry::metrics::{MetricSource, Metrics};
-use isomer_telemetry::{AccessRecord, Event, EventSink, Level, Levels};
+use isomer_telemetry::{AccessRecord, Event, EventSink, Level, Levels, Span, TraceFragment};
 
 use crate::app_copy::AppCopy;
 use crate::app_log::AppLog;
 use crate::json::to_json;
 use crate::member::MemberName;
+use crate::member_traces::to_line;
 use crate::queue::{QueueCounters, RECORDS_MAX, RecordWeight};
 use crate::record::LogRecord;
 use crate::text::to_text;
@@ -44,6 +45,8 @@ pub struct Log {
 enum Message {
     /// A record, the time of the record, and the member that wrote it.
     Record(SystemTime, Option<MemberName>, Box<LogRecord>),
+    /// A trace of a member, and its size in memory.
+    Trace(Box<TraceFragment>, usize),
     /// A request to send a signal after all earlier records are written.
     Flush(SyncSender<()>),
 }
@@ -158,6 +161,15 @@ impl Log {
         self.counters.count_dropped();
     }
 
+    /// Writes a trace for the supervisor, if this is the log of a member.
+    pub(crate) fn push_trace(&self, fragment: TraceFragment) {
+        let bytes = size_of::<TraceFragment>() + fragment.spans.iter().map(Span::bytes).sum::<usize>();
+        if self.counters.add_trace(bytes) && self.queue.try_send(Message::Trace(Box::new(fragment), bytes)).is_err() {
+            self.counters.subtract_trace(bytes);
+            self.counters.count_dropped_trace();
+        }
+    }
+
     fn message(&self, level: Level, text: String) {
         if self.levels.includes(level) {
             self.push(SystemTime::now(), None, LogRecord::message(level, None, text));
@@ -186,6 +198,11 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCou
                 Message::Record(at, member, record) => {
                     open = open && write_record(&mut out, at, member.as_ref(), &record, format).is_ok();
                     counters.subtract(&RecordWeight::of(&record));
+                }
+                Message::Trace(fragment, bytes) => {
+                    let line = || to_line(&fragment, counters.take_dropped_traces());
+                    open = open && (format != Format::Json || writeln!(out, "{}", line()).is_ok());
+                    counters.subtract_trace(bytes);
                 }
                 Message::Flush(done) => {
                     // Records that were dropped before the flush was requested are counted, so their number is written

@@ -1,41 +1,63 @@
 //! The log of one member, which becomes a part of the supervisor's log.
 //!
 //! A member writes its log as JSON lines to a pipe. The supervisor converts each line back to a record, and writes the
-//! record with its original time and the member's name. Other text, such as the message of a panic, is logged as a
-//! warning.
+//! record with its original time and the member's name. Lines with traces go to the store of traces. Other text, such as
+//! the message of a panic, is logged as a warning.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use isomer_telemetry::Level;
+use isomer_telemetry::{Level, TraceSink};
 
 use crate::json;
 use crate::log::Log;
 use crate::member::MemberName;
+use crate::member_traces::{ReceivedTrace, is_trace, parse};
 use crate::record::LogRecord;
 
-/// Writes records to the supervisor's log under the name of one member.
+/// Writes records to the supervisor's log under the name of one member, and passes on the member's traces.
 #[derive(Clone)]
 pub struct MemberLog {
     log: Log,
     member: MemberName,
+    traces: Option<Arc<dyn TraceSink>>,
 }
 
 impl Log {
     /// Returns the writer for the member `name`. `width` is the length of the longest member name in characters.
     pub fn member(&self, name: &str, width: usize) -> MemberLog {
-        MemberLog { log: self.clone(), member: MemberName { name: name.into(), width } }
+        MemberLog { log: self.clone(), member: MemberName { name: name.into(), width }, traces: None }
     }
 }
 
 impl MemberLog {
-    /// Writes a line that the member sent: as a record if the line is one, or as a warning.
+    /// Sets the sink that receives the member's traces. Without a sink, traces are ignored.
+    #[must_use]
+    pub fn with_traces(self, traces: Arc<dyn TraceSink>) -> Self {
+        Self { traces: Some(traces), ..self }
+    }
+
+    /// Writes a line that the member sent: as a record if the line is one, or as a warning. Passes on a trace.
     pub fn relay(&self, line: &str) {
+        if is_trace(line) {
+            return self.relay_trace(line);
+        }
         match json::parse(line) {
             Some((at, record)) => {
                 record.with_event(|event| self.log.export(event));
                 self.log.push(at, Some(self.member.clone()), record);
             }
             None => self.warn(line),
+        }
+    }
+
+    fn relay_trace(&self, line: &str) {
+        let Some(ReceivedTrace { fragment, lost }) = parse(line) else { return self.warn("sent an invalid trace") };
+        if lost > 0 {
+            self.warn(format!("{lost} traces were dropped: they were recorded faster than they could be sent"));
+        }
+        if let Some(traces) = &self.traces {
+            traces.record(fragment);
         }
     }
 
@@ -59,9 +81,10 @@ impl MemberLog {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::io::Write;
+    use std::sync::Mutex;
 
-    use isomer_telemetry::{Event, EventSink, RequestId, StandardStream};
+    use isomer_telemetry::{Event, EventSink, RequestId, StandardStream, TraceFragment, TraceId};
 
     use super::*;
     use crate::log::Format;
@@ -108,5 +131,55 @@ mod tests {
         }
         let expected = ["own a", "own denied b", "cart a trap [\"f\"]", "cart call lost", "cart c"];
         assert_eq!(*events.0.lock().unwrap(), expected);
+    }
+
+    #[derive(Clone, Default)]
+    struct Bytes(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Bytes {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Bytes {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[derive(Default)]
+    struct Received(Mutex<Vec<TraceFragment>>);
+
+    impl TraceSink for Received {
+        fn record(&self, fragment: TraceFragment) {
+            self.0.lock().unwrap().push(fragment);
+        }
+    }
+
+    #[test]
+    fn a_member_sends_its_traces_with_its_log() {
+        let (pipe, received, out) = (Bytes::default(), Arc::new(Received::default()), Bytes::default());
+        let member = Log::start(pipe.clone(), Format::Json, false).unwrap();
+        let (trace_id, request) = (TraceId::random(), RequestId::from_raw(7).unwrap());
+        let fragment =
+            TraceFragment { trace_id, request, app: None, is_sampled: true, spans: vec![], spans_dropped: 0 };
+        member.note("before");
+        member.member_traces().record(fragment.clone());
+        member.note("after");
+        member.flush();
+        let log = Log::start(out.clone(), Format::Text { colour: false }, false).unwrap();
+        let supervisor = log.member("pages", 5).with_traces(received.clone());
+        pipe.text().lines().for_each(|line| supervisor.relay(line));
+        supervisor.relay("{\"trace\":\"0\"}");
+        log.flush();
+        assert_eq!(*received.0.lock().unwrap(), [fragment]);
+        let text = out.text();
+        assert!(text.contains("before") && text.contains("after") && text.contains("invalid trace"), "{text}");
+        assert_eq!(text.lines().count(), 3);
     }
 }

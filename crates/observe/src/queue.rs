@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use isomer_telemetry::metrics::{MetricSource, MetricValue, Snapshot, catalog};
 
+use crate::member_traces::{WAITING_BYTES_MAX, WAITING_MAX};
 use crate::record::LogRecord;
 
 /// The maximum number of records that wait to be written. Further records are dropped and counted.
@@ -37,6 +38,10 @@ pub(crate) struct QueueCounters {
     bytes: AtomicUsize,
     guest_bytes: AtomicUsize,
     tenant_bytes: [AtomicUsize; TENANT_COUNTERS],
+    traces: AtomicUsize,
+    trace_bytes: AtomicUsize,
+    /// The number of a member's traces that were dropped since the last one that was written.
+    traces_dropped: AtomicU64,
     /// The number of records that were dropped since the last report in the log.
     dropped: AtomicU64,
     /// The number of records that were dropped since the process started.
@@ -71,6 +76,9 @@ impl Default for QueueCounters {
             bytes: 0.into(),
             guest_bytes: 0.into(),
             tenant_bytes: [const { AtomicUsize::new(0) }; TENANT_COUNTERS],
+            traces: 0.into(),
+            trace_bytes: 0.into(),
+            traces_dropped: 0.into(),
             dropped: 0.into(),
             dropped_total: 0.into(),
         }
@@ -111,6 +119,33 @@ impl QueueCounters {
         self.dropped_total.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds a trace with `bytes` bytes to the counters, and returns whether all limits still hold. If not, counts the
+    /// trace as dropped. The limits are separate, so traces displace no records.
+    pub(crate) fn add_trace(&self, bytes: usize) -> bool {
+        let fits = self.traces.fetch_add(1, Ordering::Relaxed) < WAITING_MAX;
+        let fits = self.trace_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX && fits;
+        if !fits {
+            self.subtract_trace(bytes);
+            self.traces_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Subtracts a trace from the counters, after it was written or dropped.
+    pub(crate) fn subtract_trace(&self, bytes: usize) {
+        self.traces.fetch_sub(1, Ordering::Relaxed);
+        self.trace_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_dropped_trace(&self) {
+        self.traces_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many traces were dropped since the last call.
+    pub(crate) fn take_dropped_traces(&self) -> u64 {
+        self.traces_dropped.swap(0, Ordering::Relaxed)
+    }
+
     /// Returns how many records were dropped since the last call.
     pub(crate) fn take_dropped(&self) -> u64 {
         self.dropped.swap(0, Ordering::Relaxed)
@@ -146,6 +181,17 @@ mod tests {
         let fill = |tenant| (0..RECORDS_MAX).take_while(|_| counters.add(&of(tenant))).count();
         assert_eq!(fill(1), TENANT_BYTES_MAX / (4 << 10));
         assert_eq!(fill(2), TENANT_BYTES_MAX / (4 << 10));
+    }
+
+    #[test]
+    fn traces_that_wait_are_bounded() {
+        let counters = QueueCounters::default();
+        assert_eq!((0..WAITING_MAX * 2).filter(|_| counters.add_trace(1)).count(), WAITING_MAX);
+        assert_eq!((counters.take_dropped_traces(), counters.take_dropped_traces()), (WAITING_MAX as u64, 0));
+        let counters = QueueCounters::default();
+        assert!(counters.add_trace(WAITING_BYTES_MAX) && !counters.add_trace(1));
+        counters.subtract_trace(WAITING_BYTES_MAX);
+        assert!(counters.add_trace(1));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,7 +19,7 @@ use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
 use isomer_supervisor::{ControlChannel, MemberMessage};
-use isomer_telemetry::Tracer;
+use isomer_telemetry::{SamplingPolicy, Tracer};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::report_cut_off;
@@ -71,7 +72,7 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
         // Warnings are dropped, because the supervisor has already printed the same warnings.
         network: network::from_environment(|_| ()).with_stubs(task.stubs.clone()),
         environment: task.environment.clone(),
-        tracer: Tracer::default(),
+        tracer: tracer(task, &log),
         deterministic: task.deterministic,
         grace: Duration::from_secs(task.grace_s),
     };
@@ -89,6 +90,14 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
     };
     report_cut_off(&log, cut_off);
     Ok(())
+}
+
+/// Returns the tracer whose traces the member sends to its supervisor.
+fn tracer(task: &MemberTask, log: &Log) -> Tracer {
+    match task.traced {
+        true => Tracer::new(None, SamplingPolicy::LOCAL, Arc::new(log.member_traces())),
+        false => Tracer::default(),
+    }
 }
 
 fn read_components(task: &MemberTask) -> Result<Components, CliError> {

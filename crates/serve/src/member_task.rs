@@ -34,6 +34,8 @@ pub(crate) struct MemberTask {
     pub(crate) log: String,
     /// Whether every request is logged.
     pub(crate) access_log: bool,
+    /// Whether the member sends its traces to the supervisor.
+    pub(crate) traced: bool,
     /// The maximum time in seconds for running requests to finish after the stop message.
     pub(crate) grace_s: u64,
     /// Whether messages for people may have colours.

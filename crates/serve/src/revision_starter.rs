@@ -48,6 +48,7 @@ impl RevisionSource {
 /// A listening front door, and the [`RevisionStarter`] that starts the revisions for it.
 pub struct AppServer {
     front: AppFront,
+    traces: Option<ServedTraces>,
     /// Creates revisions and replaces the previous ones.
     pub revisions: RevisionStarter,
 }
@@ -97,7 +98,11 @@ impl AppServer {
         }
         let shape = options.shape.clone();
         let warnings = WarningPrinter::default();
-        Ok(Self { front, revisions: RevisionStarter { context, shape, url, single_app, data, admin, warnings } })
+        Ok(Self {
+            front,
+            traces,
+            revisions: RevisionStarter { context, shape, url, single_app, data, admin, warnings },
+        })
     }
 
     /// Splits the server into a future that serves until SIGTERM or SIGINT arrives, and the [`RevisionStarter`], so
@@ -109,11 +114,12 @@ impl AppServer {
     pub fn split(
         self,
     ) -> anyhow::Result<(impl Future<Output = Result<(), CliError>> + Send + 'static, RevisionStarter)> {
-        let (front, signals) = (self.front, StopSignals::listen()?);
+        let (front, traces, signals) = (self.front, self.traces, StopSignals::listen()?);
         let (log, grace) = (self.revisions.context.log.clone(), self.revisions.context.grace);
         let end_export = self.revisions.context.end_export();
         let serving = async move {
             let cut_off = signals.stop(|stop| front.serve(stop, grace)).await?;
+            traces.iter().for_each(ServedTraces::flush);
             end_export.await;
             report_cut_off(&log, cut_off);
             Ok(())

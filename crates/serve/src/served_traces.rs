@@ -16,25 +16,35 @@ use isomer_traces::{FollowFilter, InvalidTraceKey, TraceKey, TraceLimits, TraceS
 pub(crate) struct ServedTraces {
     store: TraceStore,
     tracer: Tracer,
+    /// The receiver that exports the traces.
+    export: Option<Arc<dyn TraceSink>>,
 }
 
 impl ServedTraces {
-    /// Opens the traces in the data directory. New traces are also passed to `export`.
+    /// Opens the traces in the data directory. Later traces are also passed to `export`.
     ///
     /// # Errors
     /// If the thread that writes the traces cannot be started.
     pub(crate) fn open(data: &DataDir, export: Option<Arc<dyn TraceSink>>) -> Result<Self, CliError> {
-        let stores = TraceStores::start(TraceLimits::LOCAL).context("cannot start the store of traces")?;
+        let stores = TraceStores::start(TraceLimits::default()).context("cannot start the store of traces")?;
         let store = stores.open(&data.traces(), &Arc::default());
-        let own: Arc<dyn TraceSink> = Arc::new(store.clone());
-        let sink = Tee::new(std::iter::once(own).chain(export));
-        let tracer = Tracer::new(None, SamplingPolicy::LOCAL, Arc::new(sink));
-        Ok(Self { store, tracer })
+        let tracer = Tracer::new(None, SamplingPolicy::LOCAL, with_export(store.clone(), export.clone()));
+        Ok(Self { store, tracer, export })
     }
 
     /// Returns the tracer that records the requests of this process.
     pub(crate) fn tracer(&self) -> Tracer {
         self.tracer.clone()
+    }
+
+    /// Returns the receiver of the traces that the member `name` sends.
+    pub(crate) fn of_member(&self, name: &str) -> Arc<dyn TraceSink> {
+        with_export(self.store.of_process(name), self.export.clone())
+    }
+
+    /// Waits until all traces are written.
+    pub(crate) fn flush(&self) {
+        self.store.flush();
     }
 
     /// Returns the traces that match `query`. Blocks while it reads files.
@@ -59,5 +69,14 @@ impl ServedTraces {
     /// Samples the next requests.
     pub(crate) fn order(&self, order: TraceOrderRequest) {
         self.tracer.order(TraceOrder { path: order.path, requests: order.requests });
+    }
+}
+
+/// Returns the sink that passes traces to `store` and, if it is set, to `export`.
+fn with_export(store: impl TraceSink, export: Option<Arc<dyn TraceSink>>) -> Arc<dyn TraceSink> {
+    let store: Arc<dyn TraceSink> = Arc::new(store);
+    match export {
+        Some(export) => Arc::new(Tee::new([store, export])),
+        None => store,
     }
 }

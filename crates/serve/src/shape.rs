@@ -12,7 +12,7 @@ use isomer_apps::Package;
 use isomer_console::{CliError, Console, FAILED, INTERRUPTED};
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_manifest::App;
-use isomer_observe::Log;
+use isomer_observe::MemberLog;
 use isomer_plan::Plan;
 use isomer_seam::Components;
 use isomer_supervisor::{
@@ -23,6 +23,7 @@ use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ReadyAdmin, ServeContext};
 use crate::member_task::MemberTask;
 use crate::resources::ServeResources;
+use crate::served_traces::ServedTraces;
 use crate::stop_signals::StopSignals;
 
 /// The time that a member may take to stop, in addition to the grace period of its running requests.
@@ -65,6 +66,7 @@ pub async fn run_shape(
     let stop_timeout = context.grace + STOP_MARGIN;
     let next_signal = async || signals.next().await;
     let outcome = isomer_supervisor::run(members, resources.listener, stop_timeout, next_signal, &mut reporter).await?;
+    resources.traces.iter().for_each(ServedTraces::flush);
     context.end_export().await;
     context.log.flush();
     drop(private_dir);
@@ -156,6 +158,7 @@ fn members(
             private_dir: private_dir.path().to_owned(),
             log: context.log.levels().to_string(),
             access_log: context.log.wants_access(),
+            traced: resources.traces.is_some(),
             grace_s: context.grace.as_secs(),
             colour: context.console.colour(),
             deterministic: test_mode.deterministic,
@@ -169,10 +172,19 @@ fn members(
             arguments: arguments.into_iter().chain([app.app_dir.clone().into_os_string()]).collect(),
             task: serde_json::to_vec(&task).expect("an task is plain data"),
             has_front_door: *group == front,
-            log: Log::member(&context.log, group, width),
+            log: member_log(context, resources, group, width),
         }
     };
     Ok(processes.keys().map(member).collect())
+}
+
+/// Returns the receiver of a member's log lines and traces.
+fn member_log(context: &ServeContext, resources: &ServeResources, group: &str, width: usize) -> MemberLog {
+    let log = context.log.member(group, width);
+    match &resources.traces {
+        Some(traces) => log.with_traces(traces.of_member(group)),
+        None => log,
+    }
 }
 
 /// Returns the group that gets the front door. This is the group with routes, of which a plan has at most one. If no

@@ -75,7 +75,7 @@ pub async fn run_group(
     let address = front.as_ref().and_then(|front| front.local_addr().ok()).map(|address| address.to_string());
     let traces = open_traces(&context, &data)?;
     let tracer = traces.as_ref().map(ServedTraces::tracer).unwrap_or_default();
-    let admin = AdminEndpoint::open(options, &context, &data, &app.app.name, address, traces).await?;
+    let admin = AdminEndpoint::open(options, &context, &data, &app.app.name, address, traces.clone()).await?;
     let cache = CodeCache::open(&data.cache())?;
     let network = network::with_authority(context.network.clone(), &config.file.node, &config.dir, &config.source)?;
     let member_options = MemberOptions {
@@ -106,6 +106,7 @@ pub async fn run_group(
     let signals = StopSignals::listen()?;
     context.report_group_ready(&plan, group, url.as_deref(), member.link_address().as_deref(), began)?;
     let cut_off = signals.stop(|stop| member.serve(stop)).await?;
+    traces.iter().for_each(ServedTraces::flush);
     context.end_export().await;
     report_cut_off(&context.log, cut_off);
     Ok(())

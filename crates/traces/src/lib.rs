@@ -8,6 +8,7 @@
 //! | `limits` | the limits of all stores |
 //! | `follow_filter` | the conditions by which followers select traces |
 //! | `queue` | the queue of fragments for the writer's thread, and the counters of each store |
+//! | `budget` | the rate at which the apps of a tenant may record traces |
 //! | `writer` | the one thread that writes the traces of all apps |
 //! | `segments` | a store's files: numbered, each of bounded size, the oldest deleted |
 //! | `codec` | the records in these files |
@@ -30,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod assembly;
+mod budget;
 mod codec;
 mod error;
 mod filter;

@@ -19,6 +19,9 @@ pub struct TraceLimits {
     pub waiting_bytes_of_tenant: usize,
     /// The maximum number of bytes in traces that wait to be written, for one app.
     pub waiting_bytes_of_app: usize,
+    /// The number of bytes that the apps of one tenant may record per second, as the traces are in memory. In a file, a
+    /// trace has about a third of these bytes.
+    pub bytes_per_second_of_tenant: u64,
     /// The maximum number of followers of one store.
     pub followers: usize,
     /// The number of bytes after which a query stops reading further files.
@@ -27,6 +30,12 @@ pub struct TraceLimits {
 
 /// The smallest value of [`TraceLimits::segment_bytes`]. A file has room for at least one trace of the maximum size.
 pub const SEGMENT_BYTES_MIN: u64 = 512 << 10;
+
+impl Default for TraceLimits {
+    fn default() -> Self {
+        Self::LOCAL
+    }
+}
 
 impl TraceLimits {
     /// The limits of `isomer run` and `isomer dev`, which serve one app.
@@ -38,6 +47,7 @@ impl TraceLimits {
         waiting_bytes: 16 << 20,
         waiting_bytes_of_tenant: 16 << 20,
         waiting_bytes_of_app: 16 << 20,
+        bytes_per_second_of_tenant: u64::MAX,
         followers: 16,
         query_bytes: 128 << 20,
     };
@@ -51,6 +61,7 @@ impl TraceLimits {
         waiting_bytes: 16 << 20,
         waiting_bytes_of_tenant: 2 << 20,
         waiting_bytes_of_app: 1 << 20,
+        bytes_per_second_of_tenant: 1 << 20,
         followers: 16,
         query_bytes: 16 << 20,
     };

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use isomer_telemetry::TraceFragment;
 use isomer_telemetry::metrics::{MetricSource, MetricValue, Snapshot, catalog};
 
+use crate::budget::RecordBudget;
 use crate::error::TraceStoreError;
 use crate::follower::Follower;
 use crate::limits::TraceLimits;
@@ -24,6 +26,7 @@ pub(crate) const FRAGMENTS_OF_TENANT_MAX: usize = QUEUE_MAX / 4;
 /// The use of the queue by the apps of one tenant.
 #[derive(Debug, Default)]
 pub struct TenantTraces {
+    budget: RecordBudget,
     waiting_bytes: AtomicUsize,
     waiting_fragments: AtomicUsize,
 }
@@ -31,7 +34,8 @@ pub struct TenantTraces {
 /// The numbers of fragments that were dropped since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TraceDrops {
-    /// The number of fragments that were dropped because too many were waiting to be written.
+    /// The number of fragments that were dropped because too many were waiting to be written, or because the apps of
+    /// their tenant recorded too many.
     pub too_fast: u64,
     /// The number of fragments that were dropped because the disk was full or failed.
     pub not_written: u64,
@@ -103,8 +107,8 @@ pub(crate) enum QueueMessage {
     /// Folders of stores that exist on disk, so that their size is counted and old traces are deleted before they are
     /// opened.
     Existing(Vec<PathBuf>),
-    /// A request to forget the files of a closed store.
-    Forget(Arc<OpenStore>, SyncSender<()>),
+    /// A request to forget the files in the folders of closed stores, after all earlier messages are processed.
+    Forget(Vec<PathBuf>, SyncSender<()>),
 }
 
 impl FragmentQueue {
@@ -119,7 +123,8 @@ impl FragmentQueue {
         let fits = fragments <= FRAGMENTS_OF_TENANT_MAX
             && of_app <= self.limits.waiting_bytes_of_app
             && of_tenant <= self.limits.waiting_bytes_of_tenant
-            && of_all <= self.limits.waiting_bytes;
+            && of_all <= self.limits.waiting_bytes
+            && store.tenant.budget.take(bytes, self.limits.bytes_per_second_of_tenant, Instant::now());
         let message = || Box::new(WaitingFragment { store: store.clone(), fragment, process, bytes });
         let is_sent = fits && self.messages.try_send(QueueMessage::Fragment(message())).is_ok();
         if !is_sent {
@@ -140,9 +145,9 @@ impl FragmentQueue {
         self.ask(|reply| QueueMessage::Files(store.clone(), reply)).ok_or(TraceStoreError::Closed)?
     }
 
-    /// Waits until all earlier messages are processed, and forgets the files of a closed store.
-    pub(crate) fn forget(&self, store: &Arc<OpenStore>) {
-        self.ask(|reply| QueueMessage::Forget(store.clone(), reply));
+    /// Waits until all earlier messages are processed, and forgets the files in the folders of closed stores.
+    pub(crate) fn forget(&self, folders: Vec<PathBuf>) {
+        self.ask(|reply| QueueMessage::Forget(folders, reply));
     }
 
     /// Sends a message and waits for the reply. Returns `None` if the writer's thread has ended.
@@ -150,6 +155,16 @@ impl FragmentQueue {
         let (reply, replied) = sync_channel(1);
         self.messages.send(message(reply)).ok()?;
         replied.recv().ok()
+    }
+}
+
+impl MetricSource for FragmentQueue {
+    fn collect(&self, snapshot: &mut Snapshot) {
+        let TraceDrops { too_fast, not_written } = self.drops.get();
+        for (reason, dropped) in [("queue full", too_fast), ("disk", not_written)] {
+            let labels = vec!["traces".into(), reason.into()];
+            snapshot.push(&catalog::TELEMETRY_DROPPED, labels, MetricValue::integer(dropped));
+        }
     }
 }
 
@@ -164,6 +179,12 @@ impl OpenStore {
             drops: DropCounters::default(),
             followers: Mutex::default(),
         }
+    }
+
+    /// Closes the store: later fragments are dropped, and the streams of followers end.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.lock_followers().clear();
     }
 
     pub(crate) fn lock_followers(&self) -> std::sync::MutexGuard<'_, Vec<Follower>> {

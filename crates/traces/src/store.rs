@@ -89,9 +89,8 @@ impl TraceStore {
     /// Closes the store: later traces are dropped, and the streams of followers end. Blocks until the last write to the
     /// store's folder has ended.
     pub fn close(&self) {
-        self.0.is_closed.store(true, Ordering::Release);
-        self.0.queue.forget(&self.0);
-        self.0.lock_followers().clear();
+        self.0.close();
+        self.0.queue.forget(vec![self.0.folder.to_path_buf()]);
     }
 
     fn push(&self, fragment: TraceFragment, process: Option<Arc<str>>) {

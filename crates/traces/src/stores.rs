@@ -71,6 +71,21 @@ impl TraceStores {
         TraceStore(store)
     }
 
+    /// Closes the stores in `folders`, like [`TraceStore::close`]. Blocks until the last write to the folders has ended.
+    pub fn close(&self, folders: Vec<PathBuf>) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let stores = folders.iter().filter_map(|folder| open.get(folder)?.upgrade());
+        stores.for_each(|store| store.close());
+        drop(open);
+        self.queue.forget(folders);
+    }
+
+    /// Adds the numbers of dropped fragments to all later snapshots of `metrics`.
+    pub fn report_to(&self, metrics: &Metrics) {
+        let source: Arc<dyn MetricSource> = self.queue.clone();
+        metrics.add_source(Arc::downgrade(&source));
+    }
+
     /// Counts the stores in `folders`, which are on disk, and deletes their old traces, before they are opened. Without
     /// this call, a store counts from its first use on. Blocks while the queue is full.
     pub fn add_existing(&self, folders: Vec<PathBuf>) {

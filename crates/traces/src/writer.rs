@@ -93,16 +93,18 @@ impl Writer {
                     self.write_batch_of(&queue, &store, &mut batches);
                     let _ = reply.send(self.files_of(&store));
                 }
-                QueueMessage::Forget(store, reply) => {
-                    batches.retain(|(other, _)| !Arc::ptr_eq(other, &store));
-                    if let Some(files) = self.files.remove(&store.folder) {
+                QueueMessage::Forget(folders, reply) => {
+                    for files in folders.iter().filter_map(|folder| self.files.remove(folder.as_path())) {
                         self.bytes -= files.bytes();
                     }
                     let _ = reply.send(());
                 }
                 QueueMessage::Existing(folders) => {
-                    for folder in folders {
-                        let _ = self.open(&folder.into());
+                    for folder in folders.into_iter().map(Arc::from) {
+                        // A folder that cannot be read is read again when its store is used.
+                        if self.open(&folder).is_ok_and(|files| files.bytes() == 0) {
+                            self.files.remove(&folder);
+                        }
                     }
                     self.make_room();
                 }

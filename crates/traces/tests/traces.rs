@@ -388,6 +388,21 @@ fn followers_are_bounded_and_lose_what_they_do_not_read() {
 }
 
 #[test]
+fn several_stores_are_closed_together() {
+    let it = setup(TraceLimits::NODE);
+    let other = it.stores.open(&it.dir.path().join("other"), &Arc::default());
+    it.store.record(request(1, "/", 200));
+    other.record(request(2, "/", 200));
+    it.store.flush();
+    it.stores.close(vec![it.folder(), it.dir.path().join("missing")]);
+    assert!(matches!(it.store.query(&TraceQuery::default()), Err(TraceStoreError::Closed)));
+    std::fs::remove_dir_all(it.folder()).expect("the store is removed");
+    it.store.record(request(3, "/", 200));
+    let store = it.stores.open(&it.folder(), &Arc::default());
+    assert_eq!((found(&store, |_| {}), found(&other, |_| {})), (vec![], vec![2]));
+}
+
+#[test]
 fn an_open_store_is_shared() {
     let it = setup(TraceLimits::LOCAL);
     it.stores.open(&it.folder(), &Arc::default()).record(request(1, "/", 200));

@@ -3,6 +3,8 @@
 use std::process::Stdio;
 use std::time::Instant;
 
+use serde_json::{Value, json};
+
 use crate::support::{Server, TIMEOUT, Workspace, assert_run, begin, read_response, signal, wait_for_end_of};
 
 const SHAPES: &str = "grants = { config = { WHO = \"pong\" } }\n\n\
@@ -68,6 +70,42 @@ fn a_trap_behind_a_seam_traps_the_caller_and_is_logged_by_the_callee() {
     let failed = server.wait_for_log(r#""event":"call-failed""#);
     assert!(failed.contains(r#""group":"back""#) && failed.contains("unreachable"), "{failed}");
     assert_eq!(server.get("/greet?name=ann").0, 200);
+}
+
+/// Returns the values in the lines of a command's output that are JSON.
+fn json_lines(output: &str) -> Vec<Value> {
+    output.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_request_through_two_processes_is_one_trace() {
+    let workspace = ping_pong();
+    let server = split(&workspace);
+    assert_eq!(server.get("/greet?name=ann").0, 200);
+    // The members send their parts after the response.
+    let deadline = Instant::now() + TIMEOUT;
+    let (id, spans) = loop {
+        let traces = json_lines(&workspace.run(&["traces", "--json"]));
+        if let Some(id) = traces.first().and_then(|trace| trace["id"].as_str()) {
+            let trace = json_lines(&workspace.run(&["trace", id, "--json"])).remove(0);
+            let spans = trace["spans"].as_array().unwrap().clone();
+            if spans.iter().any(|span| span["process"] == "back") && spans[0]["process"] == "front" {
+                break (id.to_owned(), spans);
+            }
+        }
+        assert!(Instant::now() < deadline, "the trace is not complete in time");
+    };
+    assert_eq!((&spans[0]["name"], &spans[0]["parent"]), (&json!("GET /..."), &Value::Null), "{spans:?}");
+    let called = spans.iter().find(|span| span["process"] == "back").unwrap();
+    let caller = spans.iter().find(|span| span["id"] == called["parent"]).unwrap();
+    assert_eq!((&called["kind"], &caller["kind"]), (&json!("server"), &json!("client")), "{spans:?}");
+    assert_eq!((&called["component"], &caller["process"]), (&json!("pong"), &json!("front")), "{spans:?}");
+    assert_eq!(server.stop(), Some(0));
+    // Traces survive a restart.
+    let server = split(&workspace);
+    let stored = workspace.run(&["trace", &id, "--json"]);
+    assert_eq!(json_lines(&stored)[0]["spans"].as_array().unwrap().len(), spans.len(), "{stored}");
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]

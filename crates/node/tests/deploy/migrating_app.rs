@@ -46,7 +46,7 @@ pub(crate) async fn columns(node: &TestNode) -> usize {
     run(node, "query", "SELECT name FROM pragma_table_info('note')").await.lines().count() - 1
 }
 
-/// Returns the paths and contents of all files in the app's data, except its log. Leaves out the `-shm` files and empty
+/// Returns the paths and contents of all files in the app's data, except its log and traces. Leaves out the `-shm` files and empty
 /// `-wal` files that SQLite keeps next to an open store.
 pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -59,7 +59,7 @@ pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
                 folders.push(path);
             } else if name.ends_with("-shm") || (name.ends_with("-wal") && fs::metadata(&path).unwrap().len() == 0) {
                 // Skip the file: a killed process may leave it.
-            } else if !path.parent().unwrap().ends_with("log") {
+            } else if !["log", "traces"].iter().any(|part| path.parent().unwrap().ends_with(part)) {
                 found.insert(path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).unwrap());
             }
         }

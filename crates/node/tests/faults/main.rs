@@ -14,10 +14,12 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use isomer_api::TraceQuery;
 use isomer_observe::AppLog;
-use isomer_telemetry::{Event, EventSink as _, StandardStream};
+use isomer_telemetry::{Event, EventSink as _, StandardStream, TraceSink as _};
+use isomer_traces::TraceStore;
 use libtest_mimic::{Arguments, Trial};
-use node_data::{ALL, Acknowledged, NodeData};
+use node_data::{ALL, Acknowledged, NodeData, UNACKNOWLEDGED, trace};
 use system::{Fault, Faults};
 
 /// The number of calls that are tested per kind of data and fault, except in a long run.
@@ -119,6 +121,10 @@ impl Tried<'_> {
             self.number += 1;
             return recover_log(at, &data.log, &format!("output as {}", self.number), until);
         }
+        if what == "traces" {
+            self.number += 1;
+            return recover_traces(at, &data.traces, self.number);
+        }
         loop {
             self.number += 1;
             match data.write(what, self.number, 3_000).await {
@@ -138,6 +144,14 @@ impl Tried<'_> {
         data.check(&at, self.dir, &self.acknowledged).await;
         calls
     }
+}
+
+/// Records a trace, and checks that it is stored.
+fn recover_traces(at: &str, traces: &TraceStore, number: u64) {
+    traces.record(trace(number, 100));
+    let page = traces.query(&TraceQuery::default()).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let newest = page.traces.first().map(|trace| trace.request.clone());
+    assert_eq!(newest, Some(format!("{number:016x}")), "{at}");
 }
 
 fn recover_log(at: &str, log: &AppLog, output: &str, until: Instant) {
@@ -185,7 +199,7 @@ fn run_with_failing_calls(dir: &Path) {
                 // These kinds of data write to files that are already open, so this fault may apply to no call. If they
                 // open further files, they also work without these files.
                 let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);
-                let syncs_nothing = fault == Fault::NotSynced && what == "log";
+                let syncs_nothing = fault == Fault::NotSynced && UNACKNOWLEDGED.contains(&what);
                 assert!(calls > 0 || opens_nothing || syncs_nothing, "{fault:?} applies to no call of {what}");
                 let before = tried.acknowledged.refused.get(what).copied().unwrap_or(0);
                 for place in random.places(calls, PLACES) {
@@ -267,6 +281,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
             let data = NodeData::open(dir.path()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
             data.check(&at, dir.path(), &acknowledged).await;
             recover_log(&at, &data.log, "output after it", Instant::now() + PATIENCE);
+            recover_traces(&at, &data.traces, place.max(1));
         });
     }
     assert!(killed > KILLS / 2, "{killed} of {KILLS} were killed");

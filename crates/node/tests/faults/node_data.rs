@@ -4,25 +4,33 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use isomer_admin::AUDIT_FILE;
 use isomer_admin::audit::{AuditEntry, AuditLog, Credential, Phase, Requester};
-use isomer_api::TenantChange;
+use isomer_api::{TenantChange, TraceQuery};
 use isomer_capabilities::kv::{Kv, KvLimits, KvStore};
 use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, SqlStore, Value};
 use isomer_ids::{Digest, TenantName};
 use isomer_observe::{AppLog, AppLogLimits, AppLogs, LogQuota};
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, NodeState, Secret};
-use isomer_telemetry::{Event, EventSink as _, StandardStream};
+use isomer_telemetry::{
+    Attribute, Event, EventSink as _, RequestId, Span, SpanKind, SpanStatus, StandardStream, TraceFragment, TraceId,
+    TraceSink as _, unix_ns,
+};
+use isomer_traces::{TraceLimits, TraceStore, TraceStores};
 use sha2::{Digest as _, Sha256};
 
 /// The interval at which a test checks whether the data has recovered.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The names of all kinds of data of a node.
-pub(crate) const ALL: [&str; 7] = ["state", "blobs", "audit", "kv", "sql", "code", "log"];
+pub(crate) const ALL: [&str; 8] = ["state", "blobs", "audit", "kv", "sql", "code", "log", "traces"];
+
+/// The kinds of data whose writes are not acknowledged.
+pub(crate) const UNACKNOWLEDGED: [&str; 2] = ["log", "traces"];
 
 /// All data of a node, opened in one folder.
 pub(crate) struct NodeData {
@@ -34,6 +42,7 @@ pub(crate) struct NodeData {
     sql: SqlStore,
     code: CodeCache,
     pub(crate) log: AppLog,
+    pub(crate) traces: TraceStore,
 }
 
 /// The numbers and sizes of the acknowledged writes, by kind of data, and the number of refused writes.
@@ -85,6 +94,7 @@ impl NodeData {
             sql,
             code: CodeCache::open_kept(&dir.join("code"))?,
             log: AppLogs::start(AppLogLimits::default())?.open(dir.join("log"), &LogQuota::new(u64::MAX)),
+            traces: TraceStores::start(TraceLimits::NODE)?.open(&dir.join("traces"), &Arc::default()),
         })
     }
 
@@ -119,6 +129,12 @@ impl NodeData {
                 // Wait until the log line is written. Log lines are not acknowledged: a line may be lost, and the log
                 // then records the loss.
                 let _ = self.log.last(1);
+                Err("not acknowledged".to_owned())
+            }
+            "traces" => {
+                self.traces.record(trace(number, bytes));
+                // Wait until the trace is written. Like log lines, traces are not acknowledged.
+                self.traces.flush();
                 Err("not acknowledged".to_owned())
             }
             _ => unreachable!("{what}"),
@@ -166,12 +182,34 @@ impl NodeData {
                 assert!(is_there, "{at}: {what} {number} of {bytes} bytes was acknowledged");
             }
         }
+        let traces = self.traces.query(&TraceQuery::default());
+        assert!(traces.is_ok(), "{at}: {traces:?}");
         let halves = "SELECT count(*) FROM t WHERE n / 2 % 2 = 1 AND n / 2 NOT IN (SELECT n / 2 FROM t WHERE half = 1)";
         let halves = self.sql.query(halves.to_owned(), vec![]).await.unwrap().rows;
         assert_eq!(halves, [[Value::Integer(0)]], "{at}: only a part of a transaction was stored");
         let damage = self.sql.query("PRAGMA integrity_check".to_owned(), vec![]).await.unwrap().rows;
         assert_eq!(damage, [[Value::Text("ok".to_owned())]], "{at}");
     }
+}
+
+/// Returns the fragment of a request, whose record has about `bytes` bytes. The id of the request is `number`, or 1 if
+/// `number` is 0.
+pub(crate) fn trace(number: u64, bytes: usize) -> TraceFragment {
+    let request = RequestId::from_raw(number.max(1)).unwrap();
+    let text = "x".repeat(bytes.min(20_000));
+    let root = Span {
+        id: request.into(),
+        parent: None,
+        name: "GET /".into(),
+        kind: SpanKind::Server,
+        component: None,
+        start_ns: unix_ns(SystemTime::now()),
+        duration_ns: 1,
+        status: SpanStatus::Ok,
+        attributes: vec![Attribute { key: "text".into(), value: text.into() }],
+    };
+    let trace_id = TraceId::random();
+    TraceFragment { trace_id, request, app: None, is_sampled: true, spans: vec![root], spans_dropped: 0 }
 }
 
 fn entry(number: u64, bytes: usize) -> AuditEntry {
