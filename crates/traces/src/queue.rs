@@ -158,16 +158,6 @@ impl FragmentQueue {
     }
 }
 
-impl MetricSource for FragmentQueue {
-    fn collect(&self, snapshot: &mut Snapshot) {
-        let TraceDrops { too_fast, not_written } = self.drops.get();
-        for (reason, dropped) in [("queue full", too_fast), ("disk", not_written)] {
-            let labels = vec!["traces".into(), reason.into()];
-            snapshot.push(&catalog::TELEMETRY_DROPPED, labels, MetricValue::integer(dropped));
-        }
-    }
-}
-
 impl OpenStore {
     pub(crate) fn new(folder: &Path, tenant: &Arc<TenantTraces>, queue: &Arc<FragmentQueue>) -> Self {
         Self {

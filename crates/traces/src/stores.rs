@@ -80,12 +80,6 @@ impl TraceStores {
         self.queue.forget(folders);
     }
 
-    /// Adds the numbers of dropped fragments to all later snapshots of `metrics`.
-    pub fn report_to(&self, metrics: &Metrics) {
-        let source: Arc<dyn MetricSource> = self.queue.clone();
-        metrics.add_source(Arc::downgrade(&source));
-    }
-
     /// Counts the stores in `folders`, which are on disk, and deletes their old traces, before they are opened. Without
     /// this call, a store counts from its first use on. Blocks while the queue is full.
     pub fn add_existing(&self, folders: Vec<PathBuf>) {
