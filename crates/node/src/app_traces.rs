@@ -5,16 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::StreamExt as _;
-use isomer_admin::NewTraces;
-use isomer_api::{ApiProblem, ProblemKind, Trace, TraceOrderRequest, TracePage, TraceQuery};
 use isomer_disk::Reserve;
 use isomer_ids::{AppName, ReleaseDigest, TenantName};
-use isomer_telemetry::{TraceOrder, Tracer};
-use isomer_traces::{FollowFilter, InvalidTraceKey, TenantTraces, TraceKey, TraceLimits, TraceStore, TraceStores};
-
-use crate::node::Node;
-use crate::problems;
+use isomer_telemetry::Tracer;
+use isomer_traces::{TenantTraces, TraceLimits, TraceStore, TraceStores};
 
 /// The stores and tracers of all apps of a node.
 pub(crate) struct AppTraces {
@@ -76,55 +70,6 @@ impl AppTraces {
     pub(crate) fn forget(&self, tenant: &TenantName, app: Option<&AppName>) {
         let is_removed = |of: &(TenantName, AppName)| of.0 == *tenant && app.is_none_or(|app| *app == of.1);
         self.tracers.lock().unwrap_or_else(PoisonError::into_inner).retain(|of, _| !is_removed(of));
-    }
-}
-
-impl Node {
-    /// Returns the traces of an app that match `query`. Blocks.
-    pub(crate) fn trace_page(
-        &self,
-        tenant: &TenantName,
-        app: &AppName,
-        query: &TraceQuery,
-    ) -> Result<TracePage, ApiProblem> {
-        Ok(self.traces_of(tenant, app)?.query(query)?)
-    }
-
-    /// Returns the trace with the id `id`, the id of the trace or of its request. Blocks.
-    pub(crate) fn one_trace(&self, tenant: &TenantName, app: &AppName, id: &str) -> Result<Trace, ApiProblem> {
-        let invalid = |error: InvalidTraceKey| ApiProblem::new(ProblemKind::BadRequest, error.to_string());
-        let key: TraceKey = id.parse().map_err(invalid)?;
-        self.traces_of(tenant, app)?.get(key)?.ok_or_else(|| ApiProblem::not_found("trace", id))
-    }
-
-    /// Returns the traces of an app that match `query` and are recorded from now on. Blocks.
-    pub(crate) fn new_traces(
-        &self,
-        tenant: &TenantName,
-        app: &AppName,
-        query: &TraceQuery,
-    ) -> Result<NewTraces, ApiProblem> {
-        let filter = FollowFilter::new(query)?;
-        let traces = self.traces_of(tenant, app)?.follow()?;
-        Ok(traces.filter(move |trace| std::future::ready(filter.includes(trace))).boxed())
-    }
-
-    /// Samples the next requests of an app. Blocks.
-    pub(crate) fn order_app_traces(
-        &self,
-        tenant: &TenantName,
-        app: &AppName,
-        order: TraceOrderRequest,
-    ) -> Result<(), ApiProblem> {
-        let revision = self.state.app(tenant, app).map_err(problems::of_state)?.current().revision.clone();
-        let tracer = self.repository.tracer_of(tenant, app, &revision)?;
-        tracer.order(TraceOrder { path: order.path, requests: order.requests });
-        Ok(())
-    }
-
-    fn traces_of(&self, tenant: &TenantName, app: &AppName) -> Result<TraceStore, ApiProblem> {
-        self.state.app(tenant, app).map_err(problems::of_state)?;
-        self.repository.traces_of(tenant, app)
     }
 }
 

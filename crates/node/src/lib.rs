@@ -50,6 +50,7 @@ mod suspended_apps;
 mod tenant_resources;
 mod tenants;
 mod tokens;
+mod trace_operations;
 mod trash;
 mod unique_folder;
 mod uploads;

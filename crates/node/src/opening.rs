@@ -84,6 +84,7 @@ impl Node {
         let folders = state.apps().into_iter().map(|(tenant, app, _)| repository.traces_folder(&tenant, &app));
         repository.traces.stores().add_existing(folders.collect());
         let tenancy = Tenancy::new(engine, cache, options.log, repository.clone(), options.tenancy);
+        repository.traces.stores().report_to(tenancy.metrics());
         if let Some(export) = options.export {
             export_metrics(&export, tenancy.metrics());
         }

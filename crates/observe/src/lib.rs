@@ -14,6 +14,7 @@ mod json;
 mod log;
 mod member;
 mod member_log;
+mod member_trace_sink;
 mod member_traces;
 mod queue;
 mod record;
@@ -23,4 +24,4 @@ pub use app_log::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota
 pub use events::listen_to_events;
 pub use log::{Format, Log};
 pub use member_log::MemberLog;
-pub use member_traces::MemberTraces;
+pub use member_trace_sink::MemberTraces;

@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use isomer_telemetry::{
     RequestId, SPAN_ATTRIBUTES_MAX, SPAN_TEXT_BYTES_MAX, SPANS_PER_REQUEST_MAX, Span, SpanStatus, Text, TraceFragment,
-    TraceId, TraceSink, Value,
+    TraceId, Value,
 };
-
-use crate::log::Log;
 
 /// The start of each line that contains a trace. No record of the log begins like this.
 const LINE_START: &str = "{\"trace\":\"";
@@ -19,31 +17,6 @@ const LINE_START: &str = "{\"trace\":\"";
 /// The maximum length of a line in bytes. The supervisor reads longer lines in parts. Spans that do not fit are dropped,
 /// the spans that ended first.
 const LINE_BYTES_MAX: usize = 512 << 10;
-
-/// The maximum number of traces that wait to be written.
-pub(crate) const WAITING_MAX: usize = 1024;
-
-/// The maximum number of bytes in traces that wait to be written.
-pub(crate) const WAITING_BYTES_MAX: usize = 4 << 20;
-
-/// Sends a member's traces to the supervisor. Never blocks: if too many traces are waiting, a trace is dropped and
-/// counted.
-#[derive(Clone)]
-pub struct MemberTraces(Log);
-
-impl Log {
-    /// Returns the sink that writes traces between the lines of this log, which must be the log of a member.
-    #[must_use]
-    pub fn member_traces(&self) -> MemberTraces {
-        MemberTraces(self.clone())
-    }
-}
-
-impl TraceSink for MemberTraces {
-    fn record(&self, fragment: TraceFragment) {
-        self.0.push_trace(fragment);
-    }
-}
 
 /// A trace that the supervisor received.
 #[derive(Debug, PartialEq)]

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use isomer_telemetry::metrics::{MetricSource, MetricValue, Snapshot, catalog};
 
-use crate::member_traces::{WAITING_BYTES_MAX, WAITING_MAX};
 use crate::record::LogRecord;
 
 /// The maximum number of records that wait to be written. Further records are dropped and counted.
@@ -31,6 +30,12 @@ const TENANT_BYTES_MAX: usize = BYTES_MAX / 16;
 /// The number of counters for the tenants' waiting bytes. A hash of the tenant's name selects the counter, so counting
 /// takes no lock. Several tenants may share a counter.
 const TENANT_COUNTERS: usize = 64;
+
+/// The maximum number of a member's traces that wait to be written.
+const TRACES_MAX: usize = 1024;
+
+/// The maximum number of bytes in a member's traces that wait to be written.
+const TRACE_BYTES_MAX: usize = 4 << 20;
 
 /// The counters of records that wait to be written, and of records that were dropped.
 pub(crate) struct QueueCounters {
@@ -122,8 +127,8 @@ impl QueueCounters {
     /// Adds a trace with `bytes` bytes to the counters, and returns whether all limits still hold. If not, counts the
     /// trace as dropped. The limits are separate, so traces displace no records.
     pub(crate) fn add_trace(&self, bytes: usize) -> bool {
-        let fits = self.traces.fetch_add(1, Ordering::Relaxed) < WAITING_MAX;
-        let fits = self.trace_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX && fits;
+        let fits = self.traces.fetch_add(1, Ordering::Relaxed) < TRACES_MAX;
+        let fits = self.trace_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= TRACE_BYTES_MAX && fits;
         if !fits {
             self.subtract_trace(bytes);
             self.traces_dropped.fetch_add(1, Ordering::Relaxed);
@@ -186,11 +191,11 @@ mod tests {
     #[test]
     fn traces_that_wait_are_bounded() {
         let counters = QueueCounters::default();
-        assert_eq!((0..WAITING_MAX * 2).filter(|_| counters.add_trace(1)).count(), WAITING_MAX);
-        assert_eq!((counters.take_dropped_traces(), counters.take_dropped_traces()), (WAITING_MAX as u64, 0));
+        assert_eq!((0..TRACES_MAX * 2).filter(|_| counters.add_trace(1)).count(), TRACES_MAX);
+        assert_eq!((counters.take_dropped_traces(), counters.take_dropped_traces()), (TRACES_MAX as u64, 0));
         let counters = QueueCounters::default();
-        assert!(counters.add_trace(WAITING_BYTES_MAX) && !counters.add_trace(1));
-        counters.subtract_trace(WAITING_BYTES_MAX);
+        assert!(counters.add_trace(TRACE_BYTES_MAX) && !counters.add_trace(1));
+        counters.subtract_trace(TRACE_BYTES_MAX);
         assert!(counters.add_trace(1));
     }
 
