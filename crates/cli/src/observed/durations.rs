@@ -11,7 +11,7 @@ pub(crate) fn duration(nanoseconds: u64) -> String {
     }
     for (unit, size) in UNITS {
         // 999.5 of a unit would be rounded to 1000.
-        if nanoseconds < size * 999 + size / 2 || unit == "s" && nanoseconds < 60 * size {
+        if unit == "s" && nanoseconds < 60 * size || unit != "s" && nanoseconds < size * 999 + size / 2 {
             #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
             let value = nanoseconds as f64 / size as f64;
             let digits = if value < 9.995 {

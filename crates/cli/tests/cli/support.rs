@@ -105,6 +105,7 @@ impl Workspace {
             "SSL_CERT_FILE",
             "COLUMNS",
             "CLICOLOR_FORCE",
+            "COLUMNS",
             "NO_COLOR",
             "RUST_BACKTRACE",
         ] {
