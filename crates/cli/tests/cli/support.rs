@@ -105,7 +105,6 @@ impl Workspace {
             "SSL_CERT_FILE",
             "COLUMNS",
             "CLICOLOR_FORCE",
-            "COLUMNS",
             "NO_COLOR",
             "RUST_BACKTRACE",
         ] {
