@@ -15,7 +15,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable { name: "CARGO_TARGET_DIR", about: "the folder in which Cargo builds components" },
     Variable { name: "CLICOLOR_FORCE", about: "use colours even if the output is not a terminal" },
-    Variable { name: "COLUMNS", about: "the width of tables and waterfalls in columns if the output is not a terminal" },
+    Variable {
+        name: "COLUMNS",
+        about: "the width of tables and waterfalls in columns if the output is not a terminal",
+    },
     Variable {
         name: "HOME",
         about: "the folder whose `.cache` and `.local/share` are used if `XDG_CACHE_HOME` and `XDG_DATA_HOME` are not set",

@@ -86,7 +86,7 @@ fn a_request_through_two_processes_is_one_trace() {
     let deadline = Instant::now() + TIMEOUT;
     let (id, spans) = loop {
         let traces = json_lines(&workspace.run(&["traces", "--json"]));
-        if let Some(id) = traces.first().and_then(|trace| trace["id"].as_str()) {
+        if let Some(id) = traces.first().and_then(|page| page["traces"][0]["id"].as_str()) {
             let trace = json_lines(&workspace.run(&["trace", id, "--json"])).remove(0);
             let spans = trace["spans"].as_array().unwrap().clone();
             if spans.iter().any(|span| span["process"] == "back") && spans[0]["process"] == "front" {
