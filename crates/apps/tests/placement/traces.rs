@@ -70,7 +70,8 @@ async fn each_process_records_its_part_of_a_trace() {
             ];
             assert_eq!(lines, expected);
             assert_eq!(attribute(find(&spans, &relay, SpanKind::Client), "isomer.seam.mode"), "remote");
-            assert_eq!(spans.iter().all(|span| span.status.is_failed()), what == "trap", "{shown}");
+            let mut calls = spans.iter().filter(|span| span.name.as_str() != "start instance");
+            assert_eq!(calls.all(|span| span.status.is_failed()), what == "trap", "{shown}");
         }
         fleet.stop().await;
     }

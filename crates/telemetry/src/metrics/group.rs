@@ -83,6 +83,8 @@ impl SeriesGroup {
     }
 
     fn cell(&self, metric: &'static MetricDescriptor, labels: &[&str], new: impl FnOnce() -> Cell) -> Cell {
+        // A group without a budget is in no snapshot, so its labels are not complete.
+        let Some(budget) = &self.budget else { return new() };
         let own = labels.iter().map(|label| Arc::<str>::from(*label));
         let key: SeriesKey = (metric.name, self.labels.iter().cloned().chain(own).collect());
         debug_assert_eq!(key.1.len(), metric.labels.len(), "{}", metric.name);
@@ -91,12 +93,10 @@ impl SeriesGroup {
             return cell.clone();
         }
         let cell = new();
-        if let Some(budget) = &self.budget {
-            if series.len() >= SERIES_PER_APP_MAX {
-                budget.count_refused();
-            } else if budget.reserve() {
-                series.insert(key, cell.clone());
-            }
+        if series.len() >= SERIES_PER_APP_MAX {
+            budget.count_refused();
+        } else if budget.reserve() {
+            series.insert(key, cell.clone());
         }
         cell
     }
