@@ -66,7 +66,8 @@ async fn requests_calls_and_instances_are_measured() {
     assert!(starts >= 2, "both groups were warmed up: {starts}");
     assert_eq!(report.series("isomer.instance.live").len(), 2);
     let total = |name: &str| report.series(name).iter().map(|series| series.value).sum::<f64>();
-    assert!(total("isomer.tenant.requests") >= 4.0 && total("isomer.tenant.memory.usage") > 0.0);
+    let (requests, memory) = (total("isomer.tenant.requests"), total("isomer.tenant.memory.usage"));
+    assert!(requests >= 4.0 && memory > 0.0, "{requests} requests, {memory} bytes");
     assert!(total("process.memory.usage") > 0.0);
     assert!(report.series("isomer.tenant.memory.limit").is_empty(), "the only tenant of a process has no quotas");
     let (_, text) = metrics_text(&measured.metrics, None, None);
@@ -75,7 +76,7 @@ async fn requests_calls_and_instances_are_measured() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn totals_continue_after_a_take_over() {
-    let manifest = one("hello", "");
+    let manifest = one("http-hello", "");
     let measured = MeasuredNode::start(&manifest).await;
     measured.node.get("/").await.ok();
     measured.series("http.server.request.duration", &[("status", "2xx")], 1).await;
@@ -88,7 +89,7 @@ async fn totals_continue_after_a_take_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_without_a_route_belong_to_the_app() {
-    let manifest = one("hello", "").replace("\"/...\"", "\"/hello\"");
+    let manifest = one("http-hello", "").replace("\"/...\"", "\"/hello\"");
     let measured = MeasuredNode::start(&manifest).await;
     measured.node.get("/elsewhere").await.problem(404);
     let series = measured.series("http.server.request.duration", &[("status", "4xx"), ("method", "GET")], 1).await;
