@@ -66,8 +66,7 @@ async fn requests_calls_and_instances_are_measured() {
     assert!(starts >= 2, "both groups were warmed up: {starts}");
     assert_eq!(report.series("isomer.instance.live").len(), 2);
     let total = |name: &str| report.series(name).iter().map(|series| series.value).sum::<f64>();
-    let (requests, memory) = (total("isomer.tenant.requests"), total("isomer.tenant.memory.usage"));
-    assert!(requests >= 4.0 && memory > 0.0, "{requests} requests, {memory} bytes");
+    assert!(total("isomer.tenant.requests") >= 4.0);
     assert!(total("process.memory.usage") > 0.0);
     assert!(report.series("isomer.tenant.memory.limit").is_empty(), "the only tenant of a process has no quotas");
     let (_, text) = metrics_text(&measured.metrics, None, None);
