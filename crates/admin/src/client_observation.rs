@@ -76,6 +76,10 @@ mod tests {
         assert_eq!(query_of(&TraceQuery::default()), "");
         let query =
             TraceQuery { limit: Some(7), failed: true, text: Some("a&b=ä".to_owned()), ..TraceQuery::default() };
-        assert_eq!(query_of(&query), "?limit=7&failed=true&text=a%26b%3D%C3%A4");
+        let written = query_of(&query);
+        // The order depends on whether another crate enables a feature of `serde_json`.
+        let mut fields: Vec<_> = written.strip_prefix('?').unwrap_or_default().split('&').collect();
+        fields.sort_unstable();
+        assert_eq!(fields, ["failed=true", "limit=7", "text=a%26b%3D%C3%A4"]);
     }
 }
