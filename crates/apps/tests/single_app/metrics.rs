@@ -44,6 +44,9 @@ async fn requests_calls_and_instances_are_measured() {
     for _ in 0..3 {
         measured.node.get("/add?a=1&b=2").await.ok();
     }
+    // The trap drops both instances, so their memory is read before it.
+    let memory = measured.report().series("isomer.tenant.memory.usage").iter().map(|series| series.value).sum::<f64>();
+    assert!(memory > 0.0, "{memory} bytes");
     measured.node.get("/act?what=trap").await.problem(500);
     let request = [("component", "seam-caller"), ("route", "/..."), ("method", "GET")];
     let duration = "http.server.request.duration";
