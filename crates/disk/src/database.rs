@@ -231,11 +231,39 @@ impl FileStorage {
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
+
+    /// Creates an empty database. redb refuses a file whose creation was interrupted, so the database is created under a
+    /// temporary name, and gets its name when it is complete on disk.
+    fn create(&self) -> Result<(), redb::Error> {
+        let mut temporary = self.path.clone().into_os_string();
+        temporary.push(".new");
+        let temporary = PathBuf::from(temporary);
+        let created = self.create_as(&temporary);
+        if created.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        created
+    }
+
+    fn create_as(&self, temporary: &Path) -> Result<(), redb::Error> {
+        // The file may be left over from a process that was killed.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(temporary)?;
+        drop(Builder::new().create_with_backend(FileBackend::new(file.try_clone()?)?)?);
+        file.sync_all()?;
+        std::fs::rename(temporary, &self.path)?;
+        if let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
 }
 
 impl Storage for FileStorage {
     fn open(&self, is_reopened: bool) -> Result<Box<dyn StorageBackend>, redb::Error> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
+        if !self.path.try_exists()? {
+            self.create()?;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         if is_reopened {
             forget_pages(&file);
         }
