@@ -37,7 +37,8 @@ impl MemberLog {
         Self { traces: Some(traces), ..self }
     }
 
-    /// Writes a line that the member sent: as a record if the line is one, or as a warning. Passes on a trace.
+    /// Writes a line that the member sent: a record as a record, other text as a warning. If the line contains a trace,
+    /// passes the trace on instead.
     pub fn relay(&self, line: &str) {
         if is_trace(line) {
             return self.relay_trace(line);

@@ -1,8 +1,8 @@
 //! The traces of a member, which the member sends to its supervisor in the same pipe as its log.
 //!
-//! A trace is a line of JSON, like a record of the log, but begins with [`LINE_START`]. Guests cannot write such a line,
-//! because their output is a field of a record. The supervisor does not rely on the member, which runs guests: it limits
-//! everything that a line contains.
+//! A trace is a line of JSON, like a record of the log, but begins with [`LINE_START`]. Guests cannot write such a
+//! line, because their output is a field of a record. The supervisor does not trust the member, because the member runs
+//! guests: the supervisor limits everything that a line contains.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub(crate) struct ReceivedTrace {
     pub(crate) lost: u64,
 }
 
-/// A line, with all spans: the request's first span usually comes first.
+/// The content of a line. The span that ended last, usually the request's first span, comes first.
 #[derive(Serialize, Deserialize)]
 struct TraceLine<S> {
     trace: String,
@@ -76,7 +76,7 @@ pub(crate) fn parse(line: &str) -> Option<ReceivedTrace> {
     };
     let request = u64::try_from(digits(&line.request, 16)?).ok()?;
     let mut spans = line.spans;
-    // The recording of a request keeps its first span in addition to the others.
+    // A recording can have one span more than the maximum: the request's first span.
     spans.truncate(SPANS_PER_REQUEST_MAX + 1);
     spans.iter_mut().for_each(limit);
     spans.reverse();

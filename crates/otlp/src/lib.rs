@@ -1,12 +1,12 @@
 //! Exports telemetry to a collector: OTLP over HTTP, with protobuf.
 //!
-//! Traces and logs each have a bounded queue and a task that sends batches. Code that handles a request only adds to the
-//! queue, and never waits: if the queue is full, for example because the collector does not respond, records are dropped
-//! and counted by reason ([`DropReason`]). Metrics are sent at intervals, from the registry of the process.
+//! Traces and logs each have a bounded queue and a task that sends batches. Code that handles a request only adds to
+//! the queue, and never waits: if the queue is full, for example because the collector does not respond, records are
+//! dropped and counted by reason ([`DropReason`]). Metrics are sent at intervals, from the registry of the process.
 //!
 //! | module | what it owns |
 //! | --- | --- |
-//! | [`settings`] | what is exported to where: the standard variables, and the node file |
+//! | [`settings`] | which signals are exported, and to which collectors: the standard variables, and the node file |
 //! | [`Otlp`] | the exporters of a process |
 //! | `traces`, `logs`, `metrics` | converting spans, events and snapshots of metrics to messages |
 //! | `resource` | which app and process emitted the telemetry |
@@ -17,7 +17,7 @@
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | `opentelemetry_sdk` and `opentelemetry-otlp` | their processors and exporters have global state, and no bound in bytes and no part for each tenant; spans would be copied into types that repeat the keys of all attributes as allocated texts on the request's thread |
+//! | `opentelemetry_sdk` and `opentelemetry-otlp` | their processors and exporters have global state, no limit in bytes and no share for each tenant; on the request's thread, they would copy spans into types that allocate the keys of all attributes again |
 //! | `opentelemetry-proto` for the messages | it depends on `opentelemetry_sdk` unconditionally. The tests use it to decode requests, so the messages here are checked against the generated ones |
 //! | gRPC | each collector also accepts HTTP, which needs no further library |
 #![forbid(unsafe_code)]

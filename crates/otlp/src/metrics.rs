@@ -36,9 +36,9 @@ pub(crate) struct ProcessIdentity {
 /// The apps that a process serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServedApps {
-    /// One app, to which all series belong. Its series have no names of their own.
+    /// One app, to which all series belong, whatever their labels are.
     One,
-    /// The apps of tenants. Each series names its tenant and its app.
+    /// The apps of tenants. The labels of each series name its tenant and its app.
     Many,
 }
 
@@ -54,7 +54,7 @@ impl ProcessIdentity {
         Self { app: identity.app.to_owned(), version: identity.version.map(str::to_owned), apps }
     }
 
-    /// Returns the app that a series belongs to. Series without a name of an app are about the process or a tenant.
+    /// Returns the app that a series belongs to. A series whose labels name no app is about the process or a tenant.
     fn of_series<'a>(&'a self, (tenant, app): (&'a str, &'a str)) -> ServiceIdentity<'a> {
         let tenant = Some(tenant).filter(|tenant| !tenant.is_empty());
         match (self.apps, app) {
@@ -178,7 +178,7 @@ fn histogram(metric: &MetricDescriptor, series: &MetricSeries, times: Times) -> 
 
 fn attributes(metric: &MetricDescriptor, values: &[Arc<str>]) -> Vec<KeyValue> {
     let labels = metric.labels.iter().zip(values).filter(|(label, value)| {
-        // The conventions require that the type of an error is absent if there is no error.
+        // The conventions require that the attribute `error.type` is absent if there is no error.
         let is_no_error = label.attribute == semantics::ERROR_TYPE && ***value == *"ok";
         !value.is_empty() && !is_no_error && !OF_RESOURCE.contains(&label.attribute)
     });

@@ -43,7 +43,7 @@ struct Pipeline<T> {
 /// The export of metrics.
 struct MetricsPipeline {
     counters: Arc<SignalCounters>,
-    /// The client, until the export begins.
+    /// The client; `None` after the export has begun.
     client: Mutex<Option<Client>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }

@@ -28,7 +28,7 @@ impl ResourceTemplate {
     pub(crate) fn new(settings: &OtlpSettings) -> Self {
         let system = rustix::system::uname();
         let host = system.nodename().to_string_lossy().into_owned();
-        // The names of OpenTelemetry's conventions.
+        // OpenTelemetry's conventions name some architectures differently.
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
@@ -49,8 +49,8 @@ impl ResourceTemplate {
 
     /// Returns the resource of an app.
     ///
-    /// The user's attributes take precedence over those of the process. If the app belongs to a tenant, they do not
-    /// replace the names of the app and the tenant, because the process serves many apps.
+    /// The user's attributes take precedence over those of the process. On a node, which serves the apps of several
+    /// tenants, they do not replace the names of the app and the tenant.
     pub(crate) fn of(&self, identity: &ServiceIdentity<'_>) -> Resource {
         let mut attributes = Attributes::default();
         for (key, value) in &self.process {

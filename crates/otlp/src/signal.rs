@@ -9,7 +9,7 @@ pub enum Signal {
     Traces,
     /// Lines that components print, failed requests and failed calls.
     Logs,
-    /// Measurements.
+    /// The values of counters, gauges and histograms.
     Metrics,
 }
 
@@ -26,7 +26,7 @@ impl Signal {
         }
     }
 
-    /// Returns the name of the records of the signal, in the plural.
+    /// Returns what the records of the signal are called, such as `spans`.
     pub fn records(self) -> &'static str {
         match self {
             Self::Traces => "spans",
@@ -49,7 +49,7 @@ impl Signal {
         }
     }
 
-    /// Returns the part of the names of variables that stands for the signal.
+    /// Returns the signal's name in the names of environment variables.
     pub(crate) fn in_variables(self) -> &'static str {
         match self {
             Self::Traces => "TRACES",

@@ -13,11 +13,11 @@ pub enum DropReason {
     TenantShare,
     /// The collector did not accept the records in the time for retries.
     Unreachable,
-    /// The collector refused the request with a status that no retry changes.
+    /// The collector refused the request with a status after which it is not sent again.
     Refused,
-    /// The collector accepted only a part of a request.
+    /// The collector accepted the request, but not these records.
     Rejected,
-    /// The collector refused the request as too large, and it has only one record.
+    /// The collector refused the request as too large, and the request cannot be split because it has only one item.
     TooLarge,
     /// The process ended before the records were sent.
     Shutdown,

@@ -14,7 +14,8 @@ use isomer_plan::InterfaceId;
 use crate::error::SeamError;
 use crate::world::{Interface, TypeDefinition};
 
-/// One import of the composition. If its interface uses types of other interfaces, it refers to their entries by key.
+/// One import of the composition. If its interface uses types of other interfaces, the interface refers to their
+/// entries by key.
 #[derive(Debug)]
 pub(crate) struct HostEntry {
     /// The key of the entry, which does not change when versions are merged.

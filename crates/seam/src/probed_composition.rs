@@ -15,8 +15,8 @@ use crate::probes::{self, ProbedFunction, Probes, UnprobedComponent};
 /// A composition whose components report calls over fused seams to the host.
 #[derive(Debug, Clone)]
 pub struct ProbedComposition {
-    /// The composition. If a component is probed, the composition imports `isomer:probe/probe` under this name with
-    /// its version.
+    /// The composition. If any component is probed, the composition also imports `isomer:probe/probe@1.0.0`, under this
+    /// name.
     pub composition: Composition,
     /// The functions whose calls are reported, indexed by the number under which they are reported.
     pub functions: Vec<ProbedFunction>,
@@ -24,9 +24,10 @@ pub struct ProbedComposition {
     pub unprobed: Vec<UnprobedComponent>,
 }
 
-/// Composes the components of a group like [`compose`](composition::compose()), but rewrites the components that other components of the group
-/// call, so that they report the start and the end of these calls to the host. The module `probes` explains how. The
-/// names of all exports, and of all imports except the import of the probes, are those of the plain composition.
+/// Composes the components of a group like [`compose`](composition::compose()), but rewrites each component that other
+/// components of the group call, so that it reports the start and the end of these calls to the host. The module
+/// `probes` explains how. The names of all exports, and of all imports except the import of the probes, are those of
+/// the plain composition.
 ///
 /// If the result has no `functions`, its bytes are those of the plain composition.
 ///

@@ -118,7 +118,8 @@ fn a_component_of_an_unsupported_shape_is_composed_unchanged() {
     }
 }
 
-/// If the first probed function comes after the core instances of all others, these can be probed.
+/// The probes are inserted directly before `second`, so `second` can be probed, although its core instance is created
+/// after `work` is lifted.
 #[test]
 fn the_probes_are_inserted_before_the_first_probed_function() {
     let (group, parts) = odd_pair(&[("later", "second")]);

@@ -23,8 +23,8 @@ fn api(functions: &str, module: &str) -> Arc<[u8]> {
     component("0.2.6", &wit, &format!("(module {ALLOCATOR} {module})"))
 }
 
-/// Returns a component that exports `go`, which calls functions of `test:app/api`. `imports` must come first in a
-/// module.
+/// Returns a component that exports `go`, which calls functions of `test:app/api`. `imports` are the imports of its
+/// core module, which must precede the module's other items.
 fn front(functions: &str, go: &str, imports: &str, module: &str) -> Arc<[u8]> {
     let wit = format!(
         "interface api {{ {functions} }} interface front {{ go: {go}; }} world w {{ import api; export front; }}"
@@ -70,7 +70,7 @@ fn a_chain_of_calls_is_reported_in_order() {
         assert_eq!(probed.call("say", &[string(text)]).expect("the call returns"), result);
         assert_eq!(probed.calls(), ["> middle.say", "> last.say", "< last.say", "< middle.say"]);
     }
-    // Each component is a task of its own. The tasks of the callers follow the task of the callee.
+    // Each call of a component has its own task, and the tasks of its callers follow in the list.
     probed.call("say", &[string("")]).expect("the call returns");
     let reports = probed.reports();
     let depths: Vec<_> = reports.iter().map(|report| report.tasks.len()).collect();

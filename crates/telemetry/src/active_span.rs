@@ -39,7 +39,7 @@ impl SpanContext {
         self.recording.is_some()
     }
 
-    /// Returns whether the request is sampled, and spans are collected. Calls between fused components are recorded
+    /// Returns `true` if spans are collected and the request is sampled. Calls between fused components are recorded
     /// only in this case.
     pub fn is_sampled(&self) -> bool {
         self.recording.is_some() && self.trace.flags.is_sampled()
@@ -60,8 +60,8 @@ impl SpanContext {
         self.begin_at(self.now(), Some(template))
     }
 
-    /// Records a complete span that this span causes, for an emitter that knows its times only afterwards, such as a
-    /// guest. Times are not checked.
+    /// Records a span that has already ended and that this span caused. For emitters that know the times of a span only
+    /// afterwards, such as guests. The times are not checked.
     pub fn record_span(&self, span: Span) {
         if let Some(recording) = &self.recording {
             recording.push_complete(span);
@@ -107,7 +107,7 @@ struct OpenSpan {
     subject: Option<Arc<SpanTemplate>>,
     details: Option<Box<SpanDetails>>,
     describe: Option<DescribeSpan>,
-    /// The reason with which the span fails if it is dropped now.
+    /// If the span is dropped now, it fails with this reason; `None` if dropping it is no failure.
     fails_unless_ended: Option<&'static str>,
 }
 
@@ -189,8 +189,8 @@ impl ActiveSpan {
         }
     }
 
-    /// Sets properties when the request has ended, and only if its spans are kept. For properties that cost time to
-    /// format. A failure that `describe` sets does not count as a failure of the request.
+    /// Calls `describe` when the request has ended, and only if its spans are kept. For properties that are expensive
+    /// to format. A failure that `describe` sets does not count as a failure of the request.
     pub fn describe(&mut self, describe: impl FnOnce(&mut SpanDetails) + Send + 'static) {
         if let Some(open) = &mut self.open {
             open.describe = Some(Box::new(describe));

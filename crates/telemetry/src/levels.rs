@@ -57,7 +57,7 @@ const TEXT_BYTES_MAX: usize = 1024;
 pub struct Levels {
     /// The least important level that is recorded for parts without a directive; `None` if no level is recorded.
     default: Option<Level>,
-    /// The target prefix and the level of each directive for a part, in the order of the text.
+    /// The target prefix and the level of each directive for a part, in the order in which the operator wrote them.
     directives: Vec<(String, Option<Level>)>,
     text: String,
 }
@@ -83,8 +83,8 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// Returns whether a message of the level `level` is recorded if the message is about the whole process rather than
-    /// one part.
+    /// Returns whether a message with the level `level` is recorded if it is about the whole process, not about one
+    /// part.
     pub fn includes(&self, level: Level) -> bool {
         self.default.is_some_and(|most| level <= most)
     }
@@ -145,7 +145,7 @@ fn parse_target(part: &str) -> Result<String, InvalidLevels> {
     if !PARTS.contains(&folder) {
         return Err(InvalidLevels::Part(part.to_owned()));
     }
-    // The crate in the folder `cli` has the name of the program, without a suffix.
+    // The crate in the folder `cli` is named `isomer`, like the program.
     let crate_name = match folder {
         "cli" => PLATFORM_TARGET.to_owned(),
         _ => format!("{PLATFORM_TARGET}_{}", folder.replace('-', "_")),

@@ -40,8 +40,9 @@ mod tests {
         // 1000 numbers need several batches.
         let numbers: Vec<u64> = (0..1000).map(|_| random_u64()).collect();
         assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
-        // SplitMix64 adds a constant to its state for each number, and mixes the state. Undoing the mix reveals the
-        // constant: it is the difference of any two consecutive states.
+        // If the numbers came from SplitMix64, the next one could be predicted: this generator adds a constant to its
+        // state for each number, and mixes the bits of the state. Undoing the mixing reveals the constant, which is the
+        // difference of two consecutive states.
         let unmixed = |mixed: u64| {
             let inverse = |mut z: u64, shift: u32| {
                 let seen = z;

@@ -85,7 +85,7 @@ pub(crate) struct RecordedSpan {
     pub(crate) start: Instant,
     pub(crate) duration: Duration,
     pub(crate) template: Option<Arc<SpanTemplate>>,
-    /// A template whose component and attributes are added.
+    /// A second template, whose component and attributes are added to those of `template`.
     pub(crate) subject: Option<Arc<SpanTemplate>>,
     pub(crate) details: Option<Box<SpanDetails>>,
     pub(crate) describe: Option<DescribeSpan>,
@@ -120,7 +120,7 @@ impl Recording {
         self.add(EndedSpan::Recorded(span), bytes, is_failed, is_first);
     }
 
-    /// Adds a span that an emitter has completed.
+    /// Adds a span whose properties and times the emitter has already determined.
     pub(crate) fn push_complete(&self, span: Span) {
         let (bytes, is_failed) = (span.bytes(), span.status.is_failed());
         self.add(EndedSpan::Complete(Box::new(span)), bytes, is_failed, false);

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::random::random_u64;
 
-/// The maximum number of orders to trace the next requests that wait at a time. A further order replaces the oldest.
+/// The maximum number of [`TraceOrder`]s of an app that are not yet completed. A further order replaces the oldest.
 const ORDERS_MAX: usize = 16;
 
-/// The number of bits of the random numbers that are compared with a ratio: as many as the fraction of an `f64` has.
+/// The number of random bits that are compared with a ratio: the precision of an `f64`.
 const RANDOM_BITS: u32 = 53;
 
 /// Which requests of an app are traced.
@@ -55,7 +55,7 @@ impl TraceOrder {
 /// Decides which requests of one app are sampled. Deciding takes no lock while no orders wait.
 #[derive(Debug)]
 pub(crate) struct Sampler {
-    /// The number of 2⁵³ possible random numbers for which a request is sampled.
+    /// Of the 2⁵³ possible random numbers, the number of those for which a request is sampled.
     chance: AtomicU64,
     per_second_max: AtomicU32,
     slow_ns: AtomicU64,
@@ -83,7 +83,7 @@ impl Sampler {
     }
 
     pub(crate) fn set_policy(&self, policy: SamplingPolicy) {
-        // A number that is not finite becomes 0. The product is at most 2⁵³, which is exact.
+        // A ratio that is not a number (NaN) becomes 0. The product is at most 2⁵³, which is exact.
         #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
         let chance = (policy.ratio.clamp(0.0, 1.0) * (1_u64 << RANDOM_BITS) as f64) as u64;
         self.chance.store(chance, Ordering::Relaxed);

@@ -61,11 +61,11 @@ impl SpanStatus {
 /// A text in a span. Copying a static or a shared text allocates nothing.
 #[derive(Clone)]
 pub enum Text {
-    /// A text of the program.
+    /// A text that is part of the program.
     Static(&'static str),
     /// A text that many spans share, such as the name of a component.
     Shared(Arc<str>),
-    /// A text of this span only.
+    /// A text that only this span has.
     Own(Box<str>),
 }
 
@@ -79,7 +79,7 @@ impl Text {
         }
     }
 
-    /// Returns the text without everything after the first [`SPAN_TEXT_BYTES_MAX`] bytes.
+    /// Returns the text, cut off after at most [`SPAN_TEXT_BYTES_MAX`] bytes.
     #[must_use]
     pub(crate) fn cut(self) -> Self {
         let text = self.as_str();
@@ -175,7 +175,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Returns the value; a text without everything after the first [`SPAN_TEXT_BYTES_MAX`] bytes.
+    /// Returns the value. A text is cut off after at most [`SPAN_TEXT_BYTES_MAX`] bytes.
     #[must_use]
     pub(crate) fn cut(self) -> Self {
         match self {
@@ -318,7 +318,8 @@ pub struct TraceFragment {
     pub is_sampled: bool,
     /// The spans in the order in which they ended. The span that ended last is usually the parent of all others.
     pub spans: Vec<Span>,
-    /// The number of spans that were dropped because the request had too many spans, or the app too many requests.
+    /// The number of spans that were dropped because the request had too many spans, or because the requests in
+    /// progress of the app had too many spans together.
     pub spans_dropped: u64,
 }
 

@@ -48,7 +48,8 @@ impl SpanDetails {
     }
 }
 
-/// Adds `attribute`, or replaces the attribute with the same key. Drops `attribute` if there are too many.
+/// Adds `attribute`, or replaces the attribute with the same key. Drops `attribute` if the span has the maximum number
+/// of attributes.
 pub(crate) fn set(attributes: &mut Vec<Attribute>, attribute: Attribute) {
     if let Some(earlier) = attributes.iter_mut().find(|earlier| earlier.key == attribute.key) {
         earlier.value = attribute.value;

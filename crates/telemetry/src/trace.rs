@@ -26,7 +26,7 @@ pub struct TraceFlags(u8);
 pub struct TraceContext {
     /// The trace that the request belongs to.
     pub trace_id: TraceId,
-    /// The span that sent the header.
+    /// The span in which the request was sent.
     pub parent: SpanId,
     /// The trace's flags.
     pub flags: TraceFlags,
@@ -71,7 +71,7 @@ impl From<RequestId> for SpanId {
 }
 
 impl TraceFlags {
-    /// Returns whether the caller records this trace.
+    /// Returns whether the sampled flag is set: the sender of the flags records this trace.
     pub fn is_sampled(self) -> bool {
         self.0 & 1 == 1
     }

@@ -41,7 +41,7 @@ pub(crate) fn assemble(fragments: Vec<StoredFragment>, stopped_early: bool) -> O
     Some(Trace { summary, spans, spans_dropped, stopped_early })
 }
 
-/// Returns the summary of the trace: that of the earliest request whose first span is there.
+/// Returns the summary of the trace: that of the earliest request, if possible one whose first span is in the trace.
 fn summary(fragments: &[StoredFragment]) -> Option<TraceSummary> {
     let fragments = || fragments.iter().map(|it| &it.fragment);
     let first = fragments().min_by_key(|fragment| {
@@ -82,7 +82,7 @@ fn move_fragments(fragments: &[StoredFragment], spans: &mut [AssembledSpan<'_>])
     for (index, span) in spans.iter().enumerate() {
         members[span.fragment].push(index);
     }
-    // The calls between fragments: the caller's span and the callee's first span.
+    // The calls that each fragment makes to other fragments: the caller's span and the callee's first span.
     let mut calls: Vec<Vec<(usize, usize)>> = vec![Vec::new(); fragments.len()];
     let mut is_called = vec![false; fragments.len()];
     for (index, span) in spans.iter().enumerate() {
@@ -93,7 +93,7 @@ fn move_fragments(fragments: &[StoredFragment], spans: &mut [AssembledSpan<'_>])
             is_called[span.fragment] = true;
         }
     }
-    // Callers before callees. Fragments that call each other in a circle are not moved.
+    // Fragments are moved in the order callers before callees. Fragments that call each other in a cycle are not moved.
     let mut next: Vec<usize> = (0..fragments.len()).filter(|fragment| !is_called[*fragment]).collect();
     for fragment in &next {
         moved[*fragment] = Some(0);
@@ -121,7 +121,8 @@ fn displacement(caller: &AssembledSpan<'_>, callee: &AssembledSpan<'_>) -> i64 {
     if (caller.start_ns..=caller_end).contains(&callee.start_ns) {
         return 0;
     }
-    // The time on the way is divided equally between the call and its result.
+    // The time that the callee did not work is divided equally between the transmission of the call and that of its
+    // result.
     let slack = caller.span.duration_ns.saturating_sub(callee.span.duration_ns) / 2;
     caller.start_ns.saturating_add(slack).wrapping_sub(callee.start_ns) as i64
 }
@@ -146,7 +147,8 @@ fn order(spans: &[AssembledSpan<'_>], children: &[Vec<usize>]) -> Vec<(usize, u3
     tops.sort_by_key(|index| spans[*index].start_ns);
     let mut order = Vec::with_capacity(spans.len());
     let mut is_placed = vec![false; spans.len()];
-    // Spans that are their own ancestors follow at the end. A process can send such spans, but records none.
+    // Spans that are their own ancestors follow at the end. Isomer never records such spans, but a fragment that
+    // another process sends may contain them.
     for top in tops.into_iter().chain(0..spans.len()) {
         let mut next = vec![(top, 0)];
         while let Some((index, depth)) = next.pop() {
@@ -175,7 +177,7 @@ fn self_ns(spans: &[AssembledSpan<'_>], index: usize, children: &[usize]) -> u64
     duration.saturating_sub(covered)
 }
 
-/// Returns a span as it is sent to clients, at the depth 0.
+/// Returns a span in the form that is sent to clients. Its depth is 0; the caller sets it.
 fn show(it: &AssembledSpan<'_>, start_ns: u64, moved_ns: i64, process: Option<&Text>) -> TraceSpan {
     let AssembledSpan { span, parent, .. } = it;
     let owned = |text: &Text| text.as_str().to_owned();
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn a_fragment_of_a_machine_with_another_clock_is_moved_into_its_caller() {
         let caller = || vec![span(2, Some(1), "pages", (5100, 5500)), span(1, None, "pages", (5000, 6000))];
-        // One machine is ahead, the other behind; the second one calls a third one.
+        // The clock of the first callee's machine is ahead of its caller's clock, or behind. This callee calls `mail`.
         for clock in [100_000_u64, 0] {
             let callee = vec![
                 span(4, Some(3), "cart", (clock + 50, clock + 60)),

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The time in which an unused budget becomes full. A tenant can record for this time at once.
+/// The time in which an empty budget becomes full. A full budget allows a tenant to record as many bytes at once.
 const BURST: Duration = Duration::from_secs(8);
 
 /// The bytes that a tenant may still record.
@@ -18,7 +18,8 @@ struct BudgetState {
 }
 
 impl RecordBudget {
-    /// Takes `bytes` from the budget at the time `now`, if so many are left. `per_second` are added in each second.
+    /// Takes `bytes` from the budget at the time `now`, if the budget has so many. It grows by `per_second` bytes each
+    /// second.
     pub(crate) fn take(&self, bytes: usize, per_second: u64, now: Instant) -> bool {
         if per_second == u64::MAX {
             return true;
@@ -29,7 +30,7 @@ impl RecordBudget {
         let elapsed = u64::try_from(now.saturating_duration_since(state.at).as_micros()).unwrap_or(u64::MAX);
         let added = elapsed.saturating_mul(per_second) / 1_000_000;
         state.bytes = state.bytes.saturating_add(added).min(bytes_max);
-        // The time of a fraction of a byte stays for the next call.
+        // The budget grows by whole bytes only: the time that makes up a fraction of a byte is left for the next call.
         state.at += Duration::from_micros(added.saturating_mul(1_000_000) / per_second.max(1));
         let rest = state.bytes.checked_sub(bytes as u64);
         state.bytes = rest.unwrap_or(state.bytes);

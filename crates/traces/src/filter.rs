@@ -34,7 +34,7 @@ pub(crate) struct TraceFilter {
 #[derive(Debug)]
 struct SeamFilter([(&'static str, Option<String>); 4]);
 
-/// A set of conditions that different fragments of a trace may meet.
+/// Conditions of a query that different fragments of one trace can meet, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Conditions(u8);
 
@@ -105,7 +105,8 @@ impl TraceFilter {
             limit: limit as usize,
             before,
             min_ns: ns(query.min_us, 1000, 0),
-            // A duration of less than another microsecond is shown as this number of microseconds.
+            // Durations are shown in whole microseconds, rounded down. So `max_us` includes durations that are up to
+            // 999 ns longer.
             max_ns: ns(query.max_us, 1000, u64::MAX).saturating_add(999),
             since_ns: ns(query.since_ms, 1_000_000, 0),
             until_ns: ns(query.until_ms, 1_000_000, u64::MAX),

@@ -9,7 +9,8 @@ pub struct TraceLimits {
     pub segment_bytes: u64,
     /// The maximum size of all files of one store in bytes. Before it is exceeded, the oldest file is deleted.
     pub store_bytes: u64,
-    /// The maximum size of all stores together in bytes. If they have more, the largest store loses its oldest file.
+    /// The maximum size of all stores together in bytes. If they are larger, the oldest file of the largest store is
+    /// deleted.
     pub bytes: u64,
     /// The age from which traces are deleted. Whole files are deleted, so traces may become an eighth older.
     pub age: Duration,
@@ -19,8 +20,8 @@ pub struct TraceLimits {
     pub waiting_bytes_of_tenant: usize,
     /// The maximum number of bytes in traces that wait to be written, for one app.
     pub waiting_bytes_of_app: usize,
-    /// The number of bytes that the apps of one tenant may record per second, as the traces are in memory. In a file, a
-    /// trace has about a third of these bytes.
+    /// The number of bytes that the apps of one tenant may record per second, measured by the size of traces in memory.
+    /// In a file, a trace has about a third of this size.
     pub bytes_per_second_of_tenant: u64,
     /// The maximum number of followers of one store.
     pub followers: usize,

@@ -75,7 +75,7 @@ pub(crate) struct FragmentQueue {
     pub(crate) waiting_bytes: AtomicUsize,
     pub(crate) drops: DropCounters,
     pub(crate) limits: TraceLimits,
-    /// The size of all stores in bytes, as the writer's thread knows it.
+    /// The size of all stores in bytes, as the writer's thread last computed it.
     pub(crate) stored_bytes: AtomicU64,
     /// The function that returns how many bytes stores may still write to the disk.
     pub(crate) room: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
@@ -102,12 +102,14 @@ pub(crate) struct WaitingFragment {
 
 pub(crate) enum QueueMessage {
     Fragment(Box<WaitingFragment>),
-    /// A request for the store's files after all earlier messages are written, the oldest file first.
+    /// Asks for a list of the store's files, the oldest first. The reply is sent after all earlier messages are
+    /// written.
     Files(Arc<OpenStore>, SyncSender<Result<Vec<Segment>, TraceStoreError>>),
-    /// Folders of stores that exist on disk, so that their size is counted and old traces are deleted before they are
-    /// opened.
+    /// The folders of stores that exist on disk but are not open. The writer's thread adds their sizes to
+    /// `stored_bytes` and deletes their old traces.
     Existing(Vec<PathBuf>),
-    /// A request to forget the files in the folders of closed stores, after all earlier messages are processed.
+    /// Removes the folders of closed stores from the writer's state. The reply is sent after all earlier messages are
+    /// processed.
     Forget(Vec<PathBuf>, SyncSender<()>),
 }
 
@@ -145,7 +147,8 @@ impl FragmentQueue {
         self.ask(|reply| QueueMessage::Files(store.clone(), reply)).ok_or(TraceStoreError::Closed)?
     }
 
-    /// Waits until all earlier messages are processed, and forgets the files in the folders of closed stores.
+    /// Waits until all earlier messages are processed and the writer's state no longer has the folders of closed
+    /// stores.
     pub(crate) fn forget(&self, folders: Vec<PathBuf>) {
         self.ask(|reply| QueueMessage::Forget(folders, reply));
     }

@@ -136,7 +136,8 @@ fn entry(
     let mut summary = summary_of(&own.fragment);
     for (segment, index) in others() {
         let other = &segment.records[index].1;
-        // Another request with the same ids does not belong to this entry.
+        // A fragment with a first span belongs to another request that has the same ids, so it is not part of this
+        // entry.
         if !other.is_root {
             summary.spans += u64::from(other.spans);
             summary.failed |= other.is_failed;

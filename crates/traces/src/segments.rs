@@ -21,8 +21,8 @@ const FORMAT: &[u8; 8] = b"isotrc\x001";
 /// The number of bytes before the first record of a file.
 pub(crate) const FILE_HEADER_BYTES: usize = 16;
 
-/// The part of [`TraceLimits::age`] after which a file is complete, even if it is small. It limits how much older than
-/// `age` a trace can become.
+/// A file that is older than [`TraceLimits::age`] divided by this number gets no more records, even if it is small. So
+/// a trace is deleted at most this part of `age` too late.
 const AGE_PARTS: u32 = 8;
 
 /// A file of a store.
@@ -104,7 +104,7 @@ impl SegmentFiles {
         if starts_file {
             self.segments.push_back(Segment { number, bytes: 0, written_ns: now_ns });
             self.created_ns = now_ns;
-            // One write, so that the file is not empty if the disk is full.
+            // One write for all of it: if the disk is full, the file does not consist of a header only.
             file.write_all(&[FORMAT, &now_ns.to_le_bytes()[..], records].concat())?;
         } else {
             file.write_all(records)?;
@@ -157,8 +157,8 @@ impl SegmentFiles {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
             newest.bytes = bytes.len() as u64;
-            // A file that another version has written is left as it is. It seems very old, so the next write creates
-            // another file.
+            // A file of another version is left unchanged. With this time of creation it counts as too old for further
+            // records, so the next write creates another file.
             self.created_ns = 0;
             if let Some(created_ns) = created_ns(&bytes) {
                 self.created_ns = created_ns;
@@ -190,7 +190,7 @@ fn created_ns(file: &[u8]) -> Option<u64> {
 
 fn open(folder: &Path, number: u64) -> io::Result<File> {
     let path = path_of(folder, number);
-    // Traces contain addresses of clients and texts of SQL statements.
+    // Only the owner may read the files: traces contain addresses of clients and texts of SQL statements.
     let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
     match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -269,7 +269,7 @@ mod tests {
         for (request, second) in [(1, 0), (2, 9), (3, 10), (4, 19)] {
             files.append(dir.path(), &record(request), second * SECOND, &limits()).unwrap();
         }
-        // An eighth of 80 seconds after its creation, a file is complete.
+        // The limit of the age is 80 seconds: a file gets no more records after an eighth of it.
         assert_eq!(requests(dir.path(), &files), [vec![1, 2], vec![3, 4]]);
         files.expire(dir.path(), 9 * SECOND).unwrap();
         assert_eq!(requests(dir.path(), &files), [vec![1, 2], vec![3, 4]]);

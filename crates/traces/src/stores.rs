@@ -80,10 +80,11 @@ impl TraceStores {
         self.queue.forget(folders);
     }
 
-    /// Counts the stores in `folders`, which are on disk, and deletes their old traces, before they are opened. Without
-    /// this call, a store counts from its first use on. Blocks while the queue is full.
+    /// Adds the sizes of the stores in `folders`, which exist on disk, to [`stored_bytes`](Self::stored_bytes), and
+    /// deletes their old traces. Without this call, this happens when a store is first used. Blocks while the queue is
+    /// full.
     pub fn add_existing(&self, folders: Vec<PathBuf>) {
-        // The thread ends only after this value.
+        // The receiving thread runs as long as this value exists, so the message is always received.
         let _ = self.queue.messages.send(QueueMessage::Existing(folders));
     }
 

@@ -5,15 +5,15 @@ use isomer_telemetry::{Span, Text, TraceFragment, semantics};
 
 use crate::codec::{fragment_times, root_of, status_of};
 
-/// Returns whether a fragment has an entry of its own in lists of traces while the other fragments of its trace are
-/// unknown. `is_of_member` says whether another process of the app has sent the fragment; then the process with the
-/// request's first span has sent a fragment as well.
+/// Returns whether lists of traces show an entry for this fragment if no other fragment of its trace is known.
+/// `is_of_member` says whether another process of the app recorded the fragment. Such a fragment is shown only if it
+/// contains the request's first span: otherwise the entry is that of another fragment.
 pub(crate) fn is_listed(fragment: &TraceFragment, is_of_member: bool) -> bool {
     !is_of_member || root_of(fragment).is_some()
 }
 
-/// Returns the summary of a fragment. If the request's first span is missing, the summary describes the first of the
-/// spans.
+/// Returns the summary of a fragment. If the request's first span is missing, the summary describes the fragment's
+/// first span.
 pub(crate) fn summary_of(fragment: &TraceFragment) -> TraceSummary {
     let root = root_of(fragment);
     let first = root.or_else(|| fragment.spans.iter().min_by_key(|span| span.start_ns));

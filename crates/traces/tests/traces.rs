@@ -55,7 +55,7 @@ impl Setup {
     }
 }
 
-/// Returns the present time. Traces must not be older than the stores' limit.
+/// Returns the current time. Traces must not be older than the stores' limit.
 fn now_ns() -> u64 {
     unix_ns(std::time::SystemTime::now())
 }
@@ -289,7 +289,7 @@ fn stores_on_disk_count_before_they_are_opened() {
     it.stores.add_existing(vec![it.folder(), it.dir.path().join("missing")]);
     it.stores.open(&it.dir.path().join("other"), &Arc::default()).flush();
     let on_disk = it.files()[0].metadata().expect("metadata").len();
-    // The size is published after the batch with the flush.
+    // The size is published after the batch that contains the flush, so `flush` may return earlier.
     let end = Instant::now() + PATIENCE;
     while it.stores.stored_bytes() != on_disk {
         assert!(Instant::now() < end, "the size was not counted in time");

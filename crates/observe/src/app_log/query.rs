@@ -9,8 +9,8 @@ use super::queue::AppLogError;
 /// The number of lines in the response to a query that specifies no number.
 const LINES_DEFAULT: u32 = 100;
 
-/// The maximum number of lines in the response to a query, and the number of the last lines among which the lines of
-/// one request are searched.
+/// The maximum number of lines in the response to a query. The lines of one request are searched among so many of the
+/// last lines.
 const LINES_MAX: u32 = 10_000;
 
 impl AppLog {

@@ -6,7 +6,7 @@ use isomer_transport::Backoff;
 
 use crate::statistics::DropReason;
 
-/// The pauses between attempts, if the collector does not name one.
+/// The pauses between attempts, if the collector requests no pause.
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
 
 /// The maximum pause that a collector can request with `Retry-After`.
@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     Accepted {
         /// The number of records that were not accepted.
         rejected: usize,
-        /// The collector's reason or warning.
+        /// Why the collector rejected records, or its warning if it rejected none.
         message: String,
     },
     /// The attempt failed for a reason that may be temporary. `after` is the pause that the collector requested.
@@ -34,7 +34,7 @@ pub(crate) enum Outcome {
     },
     /// The collector refused the batch as too large.
     TooLarge(String),
-    /// The collector refused the batch for a reason that does not change.
+    /// The collector refused the batch, and would refuse it again.
     Refused(String),
 }
 
@@ -89,7 +89,8 @@ impl Attempts {
             return Step::Drop(DropReason::Unreachable, reason);
         }
         match after {
-            // The collector is reachable, and knows when it accepts the batch.
+            // A collector that requests a pause is reachable and expects to accept the batch later, so the time limit
+            // of all attempts does not apply.
             Some(after) => Step::Retry(after.min(RETRY_AFTER_MAX)),
             None => {
                 let pause = spread(BACKOFF.pause(self.failures));

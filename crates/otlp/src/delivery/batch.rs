@@ -14,7 +14,7 @@ const BATCH_BYTES_MAX: usize = 2 << 20;
 /// Takes items from the queue of a signal.
 pub(super) struct Batches<T> {
     queue: mpsc::Receiver<Queued<T>>,
-    /// An item that did not fit into the previous batch.
+    /// The item that did not fit into the previous batch, if any.
     next: Option<Queued<T>>,
     records_max: usize,
     delay: Duration,

@@ -25,13 +25,13 @@ const RESPONSE_BYTES_MAX: usize = 64 << 10;
 /// The maximum number of header fields of a response.
 const RESPONSE_HEADERS_MAX: usize = 100;
 
-/// The maximum size of a message of the collector in a log message, in bytes.
+/// The maximum number of bytes of a collector's error message that a log message quotes.
 const MESSAGE_BYTES_MAX: usize = 300;
 
 /// The size of the connection's buffers in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The product that the collector sees.
+/// The content of the `User-Agent` field of requests.
 const PRODUCT: &str = concat!("OTel-OTLP-Exporter-Isomer/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests to the endpoint of one signal.
@@ -94,7 +94,8 @@ impl Client {
         }
         let response = response.map_err(|_| "it closed the connection without a response".to_owned())?;
         let outcome = outcome(response).await;
-        // A response whose body was not read to its end leaves the connection in use.
+        // After an [`Outcome::Failed`], the body may not have been read to its end. Then the connection cannot be used
+        // again.
         if connection.is_ready() || !matches!(outcome, Outcome::Failed { .. }) {
             self.connection = Some(connection);
         }
@@ -109,7 +110,7 @@ impl Client {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| "it closed the connection".to_owned())?;
-        // The task ends when the sender is dropped.
+        // The task of the connection ends when its sender is dropped.
         tokio::spawn(driver);
         Ok(sender)
     }

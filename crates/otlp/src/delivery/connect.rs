@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::settings::{Endpoint, TlsFiles};
 
-/// The maximum time for the connection to one address of the collector.
+/// The maximum time for a TCP connection to one address of the collector.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The maximum number of addresses that are tried.
@@ -39,7 +39,7 @@ pub enum TlsError {
         /// The system's error.
         source: io::Error,
     },
-    /// The file does not contain what it should contain.
+    /// The content of the file is not valid.
     #[error("`{}`: {problem}", path.display())]
     Content {
         /// The file.
@@ -49,7 +49,7 @@ pub enum TlsError {
     },
 }
 
-/// Reads the files for TLS. Without an authority, the public ones are trusted.
+/// Reads the files for TLS. If no file with certificate authorities is set, the public authorities are trusted.
 pub(super) fn tls_config(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = &files.authority {

@@ -1,4 +1,4 @@
-//! The task that sends the batches of a signal with a queue.
+//! The task that sends the batches of traces or logs: the signals that have a queue.
 
 use std::sync::Arc;
 

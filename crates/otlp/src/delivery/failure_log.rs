@@ -40,7 +40,7 @@ impl FailureLog {
         if self.recovery(dropped) {
             info!("the collector at {} accepts {} again", self.endpoint, self.signal);
         }
-        // The queue was full during a slow request.
+        // No request failed, but records were dropped because the queue was full.
         if dropped > self.dropped {
             self.failed("the collector is too slow", dropped);
         }

@@ -2,7 +2,7 @@
 
 use super::{InstrumentationScope, KeyValue, Resource};
 
-/// The values add up from the start time on: `AGGREGATION_TEMPORALITY_CUMULATIVE`.
+/// Each value is the total since the start time: `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 pub(crate) const CUMULATIVE: i32 = 2;
 
 /// The body of a request to `/v1/metrics`.
@@ -91,7 +91,7 @@ pub(crate) struct NumberDataPoint {
     pub(crate) start_time_unix_nano: u64,
     #[prost(fixed64, tag = "3")]
     pub(crate) time_unix_nano: u64,
-    /// Optional, because the value 0 must be sent.
+    /// Optional, so that the value 0 is sent too.
     #[prost(double, optional, tag = "4")]
     pub(crate) as_double: Option<f64>,
     #[prost(message, repeated, tag = "7")]

@@ -7,7 +7,7 @@ pub(crate) struct ExportResponse {
     pub(crate) partial_success: Option<PartialSuccess>,
 }
 
-/// What a collector did not accept of a request.
+/// Which part of a request the collector did not accept.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct PartialSuccess {
     /// The number of spans, log records or data points that were not accepted.

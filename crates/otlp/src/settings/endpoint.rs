@@ -26,7 +26,7 @@ pub enum InvalidEndpoint {
     /// The text is not a URL.
     #[error("it is not a URL such as `http://localhost:4318`")]
     Url,
-    /// The URL has another scheme.
+    /// The URL has a scheme other than `http` and `https`.
     #[error("the URL must begin with `http://` or `https://`")]
     Scheme,
     /// The URL contains a user name or a password.
@@ -38,7 +38,7 @@ pub enum InvalidEndpoint {
 }
 
 impl Endpoint {
-    /// Parses the URL of a signal. The URL is used as it is.
+    /// Parses the URL of a signal. No path is added to the URL.
     ///
     /// # Errors
     /// If `text` is not a URL with the scheme `http` or `https`, or contains credentials.

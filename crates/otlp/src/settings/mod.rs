@@ -1,4 +1,5 @@
-//! What is exported to where. The settings come from the standard variables (`OTEL_*`) and from the node file.
+//! Which signals are exported, and to which collectors. The settings come from the standard variables (`OTEL_*`) and
+//! from the node file.
 //!
 //! Variables take precedence over the node file. If a variable sets the URL of a signal, no header fields of the node
 //! file are sent with the signal, because they may contain a secret for another server.

@@ -157,8 +157,8 @@ fn limited(duration: Duration) -> Duration {
     if duration.is_zero() { DURATION_MAX } else { duration }
 }
 
-/// Returns whether the variable for exporters selects the export of `signal` by OTLP. Without the variable, a signal is
-/// exported if a URL is set.
+/// Returns whether the variable `OTEL_…_EXPORTER` of `signal` contains `otlp`. If the variable is not set, returns
+/// `is_addressed`: whether a URL is set for the signal.
 fn is_selected(variables: &mut Variables<'_>, signal: Signal, is_addressed: bool) -> bool {
     let name = match signal {
         Signal::Traces => "OTEL_TRACES_EXPORTER",
@@ -168,7 +168,7 @@ fn is_selected(variables: &mut Variables<'_>, signal: Signal, is_addressed: bool
     let Some(exporters) = variables.text(name) else { return is_addressed };
     let mut exporters = exporters.split(',').map(str::trim);
     let is_selected = exporters.clone().any(|exporter| exporter == "otlp");
-    // Metrics are always available in Prometheus's format, without a setting.
+    // `prometheus` needs no warning: metrics are always available in Prometheus's format.
     let is_known = exporters.all(|exporter| exporter == "none" || exporter == "otlp" || exporter == "prometheus");
     if is_addressed && !is_selected && !is_known {
         variables.warnings.push(format!(

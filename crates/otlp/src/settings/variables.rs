@@ -109,25 +109,25 @@ impl<'a> Variables<'a> {
         self.text(name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
     }
 
-    /// Returns the name of the exporter's variable `setting` for one signal.
+    /// Returns the name of the variable for `setting` and one signal, such as `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`.
     pub(super) fn name(&self, signal: Signal, setting: &str) -> &'static str {
         listed(&format!("OTEL_EXPORTER_OTLP_{}_{setting}", signal.in_variables()))
     }
 
-    /// Returns the value of the exporter's variable `setting` for one signal.
+    /// Returns the value of the variable for `setting` and one signal.
     pub(super) fn of_signal(&self, signal: Signal, setting: &str) -> Option<String> {
         self.text(self.name(signal, setting))
     }
 
-    /// Returns the name and value of the exporter's variable `setting`: the variable for the signal, or else the
-    /// variable for all signals.
+    /// Returns the name and value of the variable for `setting` and one signal. If it is not set, those of the variable
+    /// for `setting` and all signals.
     pub(super) fn named(&self, signal: Signal, setting: &str) -> Option<(&'static str, String)> {
         let for_all = listed(&format!("OTEL_EXPORTER_OTLP_{setting}"));
         let names = [self.name(signal, setting), for_all];
         names.into_iter().find_map(|name| Some((name, self.text(name)?)))
     }
 
-    /// Parses a number of milliseconds of at most `max`.
+    /// Parses `text`, the value of the variable `name`, as a number of milliseconds of at most `max`.
     pub(super) fn milliseconds(&mut self, name: &str, text: &str, max: Duration) -> Option<Duration> {
         match text.parse().map(Duration::from_millis) {
             Ok(duration) if duration <= max => Some(duration),
@@ -168,7 +168,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// Returns the name of a listed variable.
+/// Returns `name` from [`VARIABLES`], which must contain it.
 fn listed(name: &str) -> &'static str {
     let listed = VARIABLES.iter().find(|(listed, _)| *listed == name).map(|(listed, _)| *listed);
     listed.expect("all variables are listed")

@@ -23,7 +23,7 @@ fn start(variables: &[(&str, String)]) -> Otlp {
     Otlp::start(&settings).unwrap()
 }
 
-/// The variable that makes batches of traces be sent at once.
+/// The variable that makes the exporter send batches of traces without a delay.
 fn at_once() -> (&'static str, String) {
     ("OTEL_BSP_SCHEDULE_DELAY", "0".to_owned())
 }

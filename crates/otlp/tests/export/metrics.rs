@@ -40,7 +40,8 @@ fn metric<'a>(resource: &'a ResourceMetrics, name: &str) -> &'a Metric {
 async fn series_arrive_below_the_resource_of_their_app() {
     let mut collector = Collector::start([Planned::status(400)]).await;
     let otlp = Arc::new(start(&[collector.variable(), at_once()]));
-    // The collector refuses these spans, which a metric counts. They are counted when the next batch arrives.
+    // The collector refuses these spans. The metric of dropped records counts a batch at the latest when the next batch
+    // arrives at the collector.
     for spans in [3, 1] {
         otlp.traces(&NODE).unwrap().record(fragment(spans));
         collector.next().await;
@@ -125,7 +126,7 @@ async fn the_series_of_a_process_with_one_app_have_its_resource() {
     let mut collector = Collector::start([]).await;
     let otlp = start(&[collector.variable()]);
     let metrics = Metrics::default();
-    // The names inside of the process are the same for each app.
+    // A process with one app registers its series under these names, whatever the app's name is.
     let app = metrics.app(&AppIdentity { tenant: "default".into(), app: "app".into() });
     app.gauge(&catalog::HTTP_SERVER_ACTIVE, &["web", "/"]).add(2);
     otlp.export_metrics(&metrics, &crate::SHOP, ServedApps::One);

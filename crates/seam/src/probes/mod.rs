@@ -146,7 +146,7 @@ fn probed(part: &ComposedPart<'_>, called: &[ProbedFunction], first_number: u32)
             interface: called.interface.clone(),
             function: called.function.clone(),
         })?;
-        // Two exports may be the same function. It is reported under its first number.
+        // Two exports may be the same function. Such a function is reported under the lower number.
         if lifts.iter().all(|(known, _, _)| *known != lift) {
             lifts.push((lift, number, called));
         }

@@ -11,7 +11,7 @@ use wasmparser::{
     ComponentOuterAliasKind, ComponentTypeRef, ExternalKind, Parser, Payload,
 };
 
-/// The numbers of items in the index spaces of a component into which probes are inserted.
+/// How many items each index space of a component contains at one point of its binary.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ItemCounts {
     pub(super) types: u32,
@@ -30,16 +30,16 @@ pub(super) struct Lift {
     pub(super) is_async: bool,
     /// The index of the core function that continues a task.
     pub(super) callback: Option<u32>,
-    /// The numbers of the items that precede the function.
+    /// How many items precede the function.
     pub(super) before: ItemCounts,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum FunctionSource<'a> {
-    /// The index in `lifts`.
+    /// The function is lifted: its index in `lifts`.
     Lift(usize),
     Import(&'a str),
-    /// The index of the function that an export gives another index.
+    /// The function is an export, which has an index of its own: the index of the exported function.
     Export(u32),
     Member {
         instance: u32,
@@ -51,12 +51,12 @@ enum FunctionSource<'a> {
 enum InstanceSource<'a> {
     Instantiated {
         component: u32,
-        /// The indices of the functions among the arguments.
+        /// The functions among the arguments: their indices, by the argument's name.
         arguments: HashMap<&'a str, u32>,
     },
-    /// An instance that is made of the functions with these indices, and of other items.
+    /// An instance that is made of functions and other items: the functions' indices, by name.
     Functions(HashMap<&'a str, u32>),
-    /// The index of the instance that an export gives another index.
+    /// The instance is an export, which has an index of its own: the index of the exported instance.
     Export(u32),
     Other,
 }
@@ -75,7 +75,7 @@ pub(super) struct Outline<'a> {
     lifts: Vec<Lift>,
 }
 
-/// The binary that contains the sections that are being read.
+/// A module or component whose sections are being read.
 enum Level<'a> {
     Module,
     Component(Outline<'a>),

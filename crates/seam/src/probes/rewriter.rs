@@ -38,15 +38,15 @@ pub(super) struct Insertion<'a> {
     pub(super) module_name: String,
     /// The position of the first probed function among the functions that are lifted.
     pub(super) first: usize,
-    /// The numbers of the items before the first probed function.
+    /// How many items precede the first probed function.
     pub(super) before: ItemCounts,
     pub(super) wrappers: Vec<(WrappedFunction<'a>, Wrapper)>,
-    /// The numbers of the wrappers of the core function and of the callback, by the position of the probed function
-    /// among the functions that are lifted.
+    /// The numbers of the wrappers for the core function and for the callback of each probed function, by the position
+    /// of the function among those that are lifted.
     pub(super) probed: HashMap<usize, (u32, Option<u32>)>,
 }
 
-/// The component has more nested components within each other than [`NESTING_MAX`].
+/// Components are nested more than [`NESTING_MAX`] levels deep.
 #[derive(Debug, thiserror::Error)]
 #[error("it has more than {NESTING_MAX} components nested within each other")]
 pub(super) struct TooDeep;
@@ -61,8 +61,8 @@ pub(super) fn rewrite(bytes: &[u8], insertion: Insertion<'_>) -> Result<Vec<u8>,
 }
 
 impl Insertion<'_> {
-    /// Returns the index of the first wrapper as a core function: before it are the functions of the import and the
-    /// aliases of the core functions that do not exist yet.
+    /// Returns the core function index of the first wrapper. It follows the two functions of the import and the aliases
+    /// of wrapped core functions that had no index before.
     fn first_wrapper(&self) -> u32 {
         let is_export = |(wrapped, _): &&(WrappedFunction<'_>, _)| matches!(wrapped, WrappedFunction::Export(..));
         self.before.core_functions + 2 + number(self.wrappers.iter().filter(is_export).count())
@@ -128,7 +128,7 @@ impl Insertion<'_> {
 struct Rewriter<'a> {
     insertion: Insertion<'a>,
     added: ItemCounts,
-    /// The index of the first wrapper as a core function.
+    /// The core function index of the first wrapper.
     first_wrapper: u32,
     /// The number of components and types that contain what is being copied.
     depth: u32,
@@ -183,7 +183,7 @@ impl ReencodeComponent for Rewriter<'_> {
     }
 
     fn outer_component_index(&mut self, _count: u32, index: u32) -> u32 {
-        // No component is inserted.
+        // No component is inserted, so the indices of components do not change.
         index
     }
 

@@ -9,7 +9,7 @@ use crate::generate::probe::{ENTER, EXIT};
 /// The name under which the module imports functions.
 pub(super) const IMPORTS: &str = "probe";
 
-/// The bits of a task's code that state what the task waits for.
+/// The lowest bits of the code that a task returns: 0 if the task has ended, else what it waits for.
 const WAIT_BITS: i32 = 0xf;
 
 /// A core function that is wrapped.

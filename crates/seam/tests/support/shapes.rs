@@ -37,7 +37,7 @@ pub(crate) enum Shape {
     Option(Box<Shape>),
     Result(Option<Box<Shape>>, Option<Box<Shape>>),
     Tuple(Vec<Shape>),
-    /// A record. Like all named types, it has a number and its parts.
+    /// A record: the number in its name, and its fields. All named types have such a number.
     Record(usize, Vec<Shape>),
     Variant(usize, Vec<Option<Shape>>),
     Enum(usize, usize),

@@ -32,7 +32,8 @@ impl Buckets {
     /// Returns the index of the bucket for `duration`: the first one whose bound is not less.
     pub(crate) fn index(self, duration: Duration) -> usize {
         let us = u64::try_from(duration.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
-        // The number of doublings of `first_us` until it reaches `us`: the bits of (us - 1) / first_us.
+        // The number of times that `first_us` must be doubled to reach `us`: the number of significant bits of (us - 1)
+        // / first_us.
         let above = us.saturating_sub(1) >> self.first_us.trailing_zeros();
         ((u64::BITS - above.leading_zeros()) as usize).min(self.bounds)
     }

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The number of series of a process, and its bound.
+/// The number of series of a process, and its maximum.
 #[derive(Debug)]
 pub(crate) struct SeriesBudget {
     max: usize,
     series: AtomicUsize,
-    /// The number of series that were refused, because too many exist.
+    /// The number of series that were refused because the process had the maximum number.
     refused: AtomicU64,
 }
 
@@ -16,7 +16,7 @@ impl SeriesBudget {
         Self { max, series: AtomicUsize::new(0), refused: AtomicU64::new(0) }
     }
 
-    /// Counts one more series. Returns `false`, and counts a refusal, if there are too many.
+    /// Counts one more series. If the process has the maximum number, returns `false` and counts a refused series.
     pub(crate) fn reserve(&self) -> bool {
         let is_reserved = self.series.fetch_add(1, Ordering::Relaxed) < self.max;
         if !is_reserved {

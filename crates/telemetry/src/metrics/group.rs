@@ -83,7 +83,7 @@ impl SeriesGroup {
     }
 
     fn cell(&self, metric: &'static MetricDescriptor, labels: &[&str], new: impl FnOnce() -> Cell) -> Cell {
-        // A group without a budget is in no snapshot, so its labels are not complete.
+        // The group has no budget, so its series are in no snapshot and need no complete labels.
         let Some(budget) = &self.budget else { return new() };
         let own = labels.iter().map(|label| Arc::<str>::from(*label));
         let key: SeriesKey = (metric.name, self.labels.iter().cloned().chain(own).collect());

@@ -35,7 +35,7 @@ pub enum StatusClass {
     Redirection,
     /// Status 400 to 499.
     ClientError,
-    /// Status 500 and more.
+    /// Status 500 or higher.
     ServerError,
     /// The response was not sent completely.
     CutOff,
@@ -217,7 +217,7 @@ impl RequestMeter {
         self.status = StatusClass::CutOff;
     }
 
-    /// Sets the trace of a sampled request, which then is an exemplar.
+    /// Sets the trace of the request, which must be sampled. The request can then become an exemplar of its histogram.
     pub fn set_trace(&mut self, trace: TraceId) {
         self.trace = Some(trace);
     }

@@ -62,8 +62,9 @@ impl Metrics {
         &self.0.process
     }
 
-    /// Returns the series of an app. They continue to exist when the app is evicted from memory. When the number of
-    /// series is near its bound, the series of the apps that were not loaded for the longest time are removed.
+    /// Returns the series of an app. They continue to exist when the app is evicted from memory. While the number of
+    /// series is near its maximum, removes the series of apps that are not in memory, the least recently loaded app
+    /// first.
     pub fn app(&self, app: &AppIdentity) -> Arc<SeriesGroup> {
         let mut groups = self.groups();
         while self.0.budget.is_nearly_full() && remove_unused(&mut groups) {}
@@ -73,7 +74,8 @@ impl Metrics {
         group.clone()
     }
 
-    /// Removes the series of an app that was removed. Another app with this name starts at 0.
+    /// Removes the series of an app that was removed. If an app with the same name is added later, its series start at
+    /// 0.
     pub fn remove_app(&self, tenant: &str, app: &str) {
         self.groups().remove(&(Arc::from(tenant), Arc::from(app)));
     }
@@ -122,9 +124,11 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Removes the series of the app that is not in memory and was not loaded for the longest time, if there is such an app.
+/// Of the apps that are not in memory, removes the series of the least recently loaded one. Returns `false` if all apps
+/// are in memory.
 fn remove_unused(groups: &mut AppGroups) -> bool {
-    // Only the registry has a reference to an unused group, and no other thread can get one while the lock is held.
+    // If a group has one reference, it is the registry's: the app is not in memory. No other thread can get a reference
+    // to it while the lock is held.
     let unused = groups.iter().filter(|(_, group)| Arc::strong_count(group) == 1);
     let oldest = unused.min_by_key(|(_, group)| group.last_used()).map(|(key, _)| key.clone());
     oldest.is_some_and(|key| groups.remove(&key).is_some())

@@ -47,7 +47,7 @@ impl CallOutcome {
     }
 }
 
-/// Histograms of durations that differ only in their outcome. The default is not in any snapshot.
+/// A histogram of durations for each outcome; their other labels are the same. The default is not in any snapshot.
 #[derive(Debug, Default)]
 pub struct CallSeries([OnceLock<Arc<Histogram>>; OUTCOMES]);
 

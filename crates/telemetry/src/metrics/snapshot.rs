@@ -56,19 +56,19 @@ pub enum MetricValue {
 }
 
 impl MetricValue {
-    /// Returns the value for a number. Numbers over 2⁵³ are rounded.
+    /// Returns a number as the value of a counter or gauge. Numbers over 2⁵³ are rounded.
     #[expect(clippy::cast_precision_loss, reason = "metrics are numbers with 53 significant bits")]
     pub fn integer(number: u64) -> Self {
         Self::Number(number as f64)
     }
 
-    /// Returns the value for a number that may be negative.
+    /// Returns a number that may be negative as the value of a gauge. Numbers beyond ±2⁵³ are rounded.
     #[expect(clippy::cast_precision_loss, reason = "metrics are numbers with 53 significant bits")]
     pub fn signed(number: i64) -> Self {
         Self::Number(number as f64)
     }
 
-    /// Returns the number of a counter or gauge.
+    /// Returns the value of a counter or gauge; `None` for a histogram.
     pub fn number(&self) -> Option<f64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -99,7 +99,7 @@ impl Snapshot {
         self.families.entry(metric.name).or_insert_with(family).series.push(MetricSeries { labels, value });
     }
 
-    /// Returns whether the snapshot is for a client that sees only one tenant. A source can then skip other tenants.
+    /// Returns whether the snapshot's scope includes the series of `tenant`. If not, a source need not collect them.
     pub fn includes(&self, tenant: &str) -> bool {
         match &self.scope {
             MetricScope::All => true,

@@ -18,8 +18,8 @@ pub enum TextFormat {
 }
 
 impl TextFormat {
-    /// Returns the format that a client prefers. `accept` is the content of its `Accept` field. OpenMetrics is used only
-    /// if the field names it, as Prometheus does.
+    /// Returns the format that a client prefers. `accept` is the content of its `Accept` field. OpenMetrics is used
+    /// only if the field names this format; Prometheus names it in its requests.
     pub fn of_accept(accept: Option<&str>) -> Self {
         let mut types = accept.unwrap_or_default().split(',');
         let is_open = types.any(|one| {
@@ -101,7 +101,7 @@ struct Decimal(f64);
 
 impl std::fmt::Display for Decimal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The bounds are multiples of a microsecond.
+        // All bounds are multiples of a microsecond, so six decimal places are exact.
         let digits = format!("{:.6}", self.0);
         let short = digits.trim_end_matches('0');
         f.write_str(short)?;

@@ -63,7 +63,7 @@ fn check_name(sample: &str, family: &str, kind: &str, is_open_metrics: bool) {
     assert!(kind != "counter" || sample.ends_with("_total"), "{sample}");
 }
 
-/// Checks that the counts of each histogram's buckets never decrease, and that the last one is the total.
+/// Checks that the counts of each histogram's buckets never decrease, and that the last one is the histogram's total.
 fn check_histograms(samples: &[Sample]) {
     let mut buckets: BTreeMap<(String, Labels), Vec<(f64, f64)>> = BTreeMap::new();
     for sample in samples {

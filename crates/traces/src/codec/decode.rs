@@ -1,4 +1,4 @@
-//! From a record to a fragment.
+//! Decoding records into fragments.
 
 use std::sync::Arc;
 

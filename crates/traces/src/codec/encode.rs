@@ -1,4 +1,4 @@
-//! From a fragment to a record.
+//! Encoding fragments as records.
 //!
 //! Spans are written in the reverse order of their ends, so the request's first span comes first. If a record would
 //! become too long, the spans at the end are dropped: those that ended first.
@@ -12,8 +12,8 @@ use super::bytes::{put, put_signed};
 use super::dictionary::{OWN_TEXTS_START, number_of};
 use super::record::{HEADER_BYTES, RECORD_BYTES_MAX, RecordHeader};
 
-/// The maximum number of texts that a record's table contains. The limit bounds the time for a record with texts that
-/// are made to have the same hash.
+/// The maximum number of texts that a record's table contains. Limits the time that encoding takes if a guest chooses
+/// texts whose hashes collide.
 pub(super) const OWN_TEXTS_MAX: usize = 512;
 
 /// The maximum length of a text in the table. Longer texts are rarely repeated.
@@ -41,8 +41,8 @@ pub(crate) struct Encoder {
     hash: RandomState,
 }
 
-/// The start and duration of a fragment's first span. If the fragment does not contain the request's first span, of all
-/// of its spans together.
+/// Returns the start and the duration of the request's first span, if the fragment contains it. Otherwise, the start
+/// and the duration of all of the fragment's spans together.
 pub(crate) fn fragment_times(fragment: &TraceFragment) -> (u64, u64) {
     if let Some(root) = root_of(fragment) {
         return (root.start_ns, root.duration_ns);
@@ -83,7 +83,7 @@ impl Encoder {
             if dropped == 0 {
                 record.span(span);
             }
-            // The last bytes are for the number of dropped spans.
+            // Reserves the last 16 bytes for the number of dropped spans.
             if dropped > 0 || record.out.len() - at > RECORD_BYTES_MAX - 16 {
                 record.out.truncate(before);
                 dropped += 1;
@@ -176,7 +176,8 @@ impl<'a> RecordEncoder<'a, '_> {
         }
     }
 
-    /// Writes the number of a text, or, if it has none, the text itself. Then the text gets the next number.
+    /// Writes the number of a text. A text without a number is written in full, and gets the next number if the table
+    /// has room.
     fn text(&mut self, text: &'a str) {
         let number = number_of(text).or_else(|| self.texts.get(text).copied());
         put(self.out, number.unwrap_or(0));
