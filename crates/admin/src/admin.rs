@@ -43,9 +43,9 @@ pub trait Admin: AppApi {
     /// Returns the revisions of an app, newest first.
     fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<RevisionInfo>>;
 
-    /// Returns the digests of the parts of a release that the caller must upload. For a tenant, this includes parts
-    /// that only other tenants have uploaded. Otherwise, a tenant could find out which parts other tenants have, and
-    /// deploy parts whose bytes it never had.
+    /// Returns the digests of the parts of a release that the caller must upload. If the caller is a tenant, these
+    /// include the digests of parts that only other tenants have uploaded. Otherwise, a tenant could find out which
+    /// parts other tenants have, and deploy parts whose bytes it never had.
     fn missing(self: Arc<Self>, caller: Caller, release: Release) -> AdminReply<MissingParts>;
     /// Stores a part of a release, if the digest of the uploaded bytes is `digest`.
     fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: UploadBody) -> AdminReply<()>;

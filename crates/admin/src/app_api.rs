@@ -13,9 +13,9 @@ use isomer_api::{
 use isomer_ids::{AppName, TenantName, TokenId};
 use serde_json::Value;
 
-/// The future result of an operation. The operation must not start before the first poll, because its line in the audit
-/// log is written first. Dropping the future after the first poll, for example because the client disconnects, must not
-/// cancel the operation.
+/// The future result of an operation. The operation must not start before the first poll, because the line about the
+/// operation in the audit log is written first. Dropping the future after the first poll, for example because the
+/// client disconnects, must not cancel the operation.
 pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
 
 /// Lines of a log: the last existing lines, followed by new lines if `follow` is true in the query.
@@ -29,7 +29,7 @@ pub type NewTraces = Pin<Box<dyn Stream<Item = TraceSummary> + Send>>;
 pub struct MetricsText {
     /// The content type of the response.
     pub content_type: &'static str,
-    /// The text.
+    /// The metrics, in a format with this content type.
     pub text: String,
 }
 
@@ -42,7 +42,8 @@ pub trait AppApi: Send + Sync + 'static {
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>>;
     /// Returns one app.
     fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo>;
-    /// Returns the plan of the revision of an app that serves requests. By default, the process keeps no plans.
+    /// Returns the plan of an app's serving revision. The default implementation is for processes that keep no plans,
+    /// and returns an error.
     fn plan(self: Arc<Self>, _: TenantName, _: AppName) -> AdminReply<Value> {
         let problem = ApiProblem::new(ProblemKind::NotFound, "a node does not keep the plans of apps");
         let problem = problem.hint("run `isomer plan` in the app's folder");
@@ -71,12 +72,12 @@ pub trait AppApi: Send + Sync + 'static {
 
     /// Returns the metrics that match `query`.
     fn metrics(self: Arc<Self>, query: MetricsQuery) -> AdminReply<MetricsReport>;
-    /// Returns all metrics, or the metrics of one tenant, as text. `accept` is the content of the client's `Accept`
-    /// field.
+    /// Returns all metrics, or the metrics of one tenant, as text. `accept` is the value of the request's `Accept`
+    /// header.
     fn metrics_text(self: Arc<Self>, tenant: Option<TenantName>, accept: Option<String>) -> AdminReply<MetricsText>;
 
-    /// Returns the app of a process that serves only one app. Its operations can also be called without the names of
-    /// the tenant and the app in the path: `/v1/logs` is the log of this app.
+    /// Returns the app of a process that serves only one app; `None` for other processes. The operations on this app
+    /// can also be called without the names of the tenant and the app in the path: `/v1/logs` is the log of this app.
     fn only_app(&self) -> Option<(TenantName, AppName)> {
         None
     }

@@ -23,10 +23,10 @@ pub(crate) struct AppsQuery {
     pub(crate) tenant: Option<TenantName>,
 }
 
-/// Returns the tenant whose objects a caller that requested the objects of `tenant` gets; `None` for all tenants.
+/// Returns the tenant whose objects `caller` gets if it requests the objects of `tenant` (`None` means all tenants).
 ///
 /// # Errors
-/// If the caller's token belongs to another tenant.
+/// If the caller's token belongs to a tenant other than `tenant`.
 fn visible_tenant(caller: &Caller, tenant: Option<TenantName>) -> Result<Option<TenantName>, ApiProblem> {
     match (caller.tenant().cloned(), tenant) {
         (Some(own), Some(other)) if own != other => {

@@ -95,7 +95,7 @@ fn invalid(error: InvalidText) -> ApiProblem {
 /// The query and the body of a request.
 pub(crate) struct Arguments {
     pub(crate) uri: Uri,
-    /// The content of the field `Accept`.
+    /// The value of the request's `Accept` header.
     pub(crate) accept: Option<String>,
     pub(crate) body: ArgumentBody,
 }
@@ -152,7 +152,7 @@ impl Arguments {
     }
 }
 
-/// The text of a query parameter. Serde parses it as the type of the field.
+/// The value of a query parameter, as text. Serde parses it as the type of the field with the parameter's name.
 struct Text(String);
 
 impl IntoDeserializer<'_, ValueError> for Text {

@@ -45,7 +45,7 @@ pub struct AuditEntry {
     /// The app in the path of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The other object in the path of the request: the name of a secret or a token, or the digest of an uploaded part.
+    /// The name of the secret or token, or the digest of the uploaded part, in the path of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// Arguments of the operation from the query or the body.
@@ -57,7 +57,7 @@ pub struct AuditEntry {
     /// The reason why the action was refused or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// The app's revision in service after the action.
+    /// The revision that serves the app's requests after the action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<ReleaseDigest>,
     /// The number of refused requests that were not recorded since the previous line about a refused request.
@@ -160,7 +160,7 @@ impl AuditLog {
         self.request(|done| WriterRequest::Write(line, done)).await
     }
 
-    /// Opens the file again by its path. If the file was renamed, for example by log rotation, creates a new file.
+    /// Reopens the audit log by its path. If the file was renamed, for example by log rotation, creates a new file.
     ///
     /// # Errors
     /// If the file cannot be opened. In this case, the log continues in the old file.

@@ -284,7 +284,7 @@ fn of_secret(tenant: &TenantName, name: &str) -> String {
     of_tenant(routes::SECRET, tenant).replace("{secret}", &encoded(name))
 }
 
-/// Returns `text` in the form in which a path or a query can contain it.
+/// Returns `text`, percent-encoded for a path or a query.
 pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

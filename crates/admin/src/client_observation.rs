@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::client::{Client, ClientError, ClientStream, empty, encoded, of_app};
 
 impl Client {
-    /// Returns the plan of the revision of an app that serves requests.
+    /// Returns the plan of an app's serving revision.
     pub async fn plan(&self, tenant: &TenantName, app: &AppName) -> Result<Value, ClientError> {
         self.get(of_app(routes::PLAN, tenant, app)).await
     }
@@ -55,7 +55,8 @@ impl Client {
     }
 }
 
-/// Returns the query for the fields of `fields`, with the question mark. Absent fields and `false` are left out.
+/// Returns `fields` as the query of a URL, with the leading question mark. Fields that are absent or `false` are left
+/// out.
 fn query_of(fields: &impl Serialize) -> String {
     let fields = serde_json::to_value(fields).expect("a query is plain data");
     let parameters = fields.as_object().into_iter().flatten().filter_map(|(name, value)| match value {
@@ -77,7 +78,7 @@ mod tests {
         let query =
             TraceQuery { limit: Some(7), failed: true, text: Some("a&b=ä".to_owned()), ..TraceQuery::default() };
         let written = query_of(&query);
-        // The order depends on whether another crate enables a feature of `serde_json`.
+        // Sort the parameters, because their order depends on whether another crate enables a feature of `serde_json`.
         let mut fields: Vec<_> = written.strip_prefix('?').unwrap_or_default().split('&').collect();
         fields.sort_unstable();
         assert_eq!(fields, ["failed=true", "limit=7", "text=a%26b%3D%C3%A4"]);

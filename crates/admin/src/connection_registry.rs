@@ -69,9 +69,11 @@ struct OpenConnection {
     source: ClientSource,
     /// Whether a request on the connection has been accepted.
     is_accepted: bool,
-    /// The number of accepted requests in progress on the connection, including a request that waits.
+    /// The number of accepted requests in progress on the connection, including a request that waits in
+    /// [`ConnectionPermit::accept`].
     requests: u32,
-    /// The value of `clock` when the last request on the connection ended, or when the connection was opened.
+    /// The value of `clock` when the last request on the connection ended, or, before the first request, when the
+    /// connection was opened.
     since: u64,
     evicted: Arc<Notify>,
 }
@@ -191,7 +193,8 @@ impl ConnectionPermit {
         let placed = async {
             loop {
                 let mut freed = pin!(self.all.freed.notified());
-                // Register for notifications before the check, so that no notification after the check is missed.
+                // Register for notifications before `accept` checks the limit, so that no notification after this check
+                // is missed.
                 freed.as_mut().enable();
                 let accepted = self.all.lock().accept(self.id, self.all.accepted_max);
                 match accepted {
@@ -217,7 +220,7 @@ impl ConnectionPermit {
         !self.was_accepted.load(Ordering::Relaxed)
     }
 
-    /// Returns whether no request on the connection has been accepted or waits to be accepted.
+    /// Returns whether no request on the connection has been accepted, and none waits to be accepted.
     pub(crate) fn is_unauthenticated(&self) -> bool {
         self.all.lock().open.get(&self.id).is_some_and(|open| !open.is_accepted && open.requests == 0)
     }
@@ -313,7 +316,7 @@ mod tests {
         }
         assert!(!is_evicted(&known) && !known.is_unauthenticated());
         drop(known.accept().await.unwrap());
-        // A connection with a waiting request is not closed either.
+        // A connection whose first request waits to be accepted is not closed for a new connection either.
         let busy = all.enter(address(1)).unwrap();
         let requests = [known.accept().await.unwrap(), busy.accept().await.unwrap()];
         let waiter = all.enter(address(1)).unwrap();

@@ -17,12 +17,12 @@ use crate::caller::Caller;
 use crate::guard::Guard;
 use crate::response::{Request, Response, refuse};
 
-/// The dashboard with the sessions of the callers.
+/// The dashboard, whose sessions have the rights of a [`Caller`].
 pub(crate) type AdminDashboard = Dashboard<Caller>;
 
 impl SessionRights for Caller {
     fn owner(&self) -> &str {
-        // No tenant has an empty name.
+        // The empty name stands for the node's token, because no tenant has this name.
         self.tenant().map_or("", |tenant| tenant.as_str())
     }
 }
@@ -44,8 +44,8 @@ impl DashboardLinks {
         }
     }
 
-    /// Creates a link, which opens the dashboard once within [`CODE_LIFETIME`]; `None` if the operating system provides
-    /// no random bytes.
+    /// Creates a link that can be used once, within [`CODE_LIFETIME`], to open the dashboard; `None` if the operating
+    /// system provides no random bytes.
     #[must_use]
     pub fn create(&self) -> Option<String> {
         let code = self.dashboard.create_code(Caller::Node).ok()?;
@@ -80,7 +80,8 @@ pub(crate) fn respond(dashboard: &AdminDashboard, guard: &Guard, request: &Reque
     })
 }
 
-/// Returns the caller whose session a page has sent with a request; `None` if no page of the dashboard has sent it.
+/// Returns the caller with whose token the session of a request was opened; `None` if the request does not come from a
+/// page of the dashboard.
 pub(crate) fn session_of(
     dashboard: &AdminDashboard,
     guard: &Guard,

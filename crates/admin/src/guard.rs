@@ -3,9 +3,9 @@
 //! Any web page can make a browser send requests to a loopback address, by forms and by scripts. Usually, the page
 //! cannot read the responses. But it can if its owner points the page's host name to a loopback address (DNS
 //! rebinding). The token prevents both: a page without the token can neither change nor read anything. In addition,
-//! this module refuses such requests before it checks the token: browsers send the header `Origin` or `Sec-Fetch-Site`,
-//! and after DNS rebinding, the header `Host` contains the host name of the page. Only pages of the dashboard, whose
-//! requests have a session, are excepted (`dashboard_access`).
+//! this module refuses requests from web pages before it checks the token: browsers send the header `Origin` or
+//! `Sec-Fetch-Site`, and after DNS rebinding, the header `Host` contains the host name of the page. Only pages of the
+//! dashboard, whose requests have a session, are excepted (`dashboard_access`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -82,8 +82,8 @@ impl Guard {
         self.check_host_name(uri, headers)
     }
 
-    /// Checks that the request names an address or name of this admin API as its host. After DNS rebinding, it does
-    /// not.
+    /// Checks that the request names an address or name of this admin API as its host. After DNS rebinding, a request
+    /// names the host name of the web page instead.
     pub(crate) fn check_host_name(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiProblem> {
         let forbidden = |title: String| ApiProblem::new(ProblemKind::Forbidden, title);
         let mut hosts = headers.get_all(HOST).iter();
@@ -144,7 +144,7 @@ mod tests {
         Guard::new(Token::parse(&"ab".repeat(32)).unwrap(), vec!["node.internal".to_owned()])
     }
 
-    /// Returns the stored form of the test's only token of a tenant.
+    /// Returns the stored form of the only tenant's token that exists in these tests.
     fn stored_token(id: &TokenId) -> Option<StoredToken> {
         let (name, tenant) = ("ci".parse().unwrap(), "acme".parse().unwrap());
         let token = Token::parse(&tenants_token()).unwrap();

@@ -35,10 +35,10 @@ pub enum ListenError {
         /// The address of the Unix socket.
         address: AdminAddress,
     },
-    /// Listening on the address failed for another reason.
+    /// The operating system refused to listen on the address, with an error other than "address already in use".
     #[error("the admin API cannot listen on `{address}`")]
     Io {
-        /// The address.
+        /// The address on which the admin API cannot listen.
         address: AdminAddress,
         /// The operating system's error.
         source: io::Error,

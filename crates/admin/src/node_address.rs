@@ -40,7 +40,8 @@ impl NodeAddress {
         (is_whole && !host.contains('@')).then(|| Self::Tcp(format!("{}:{port}", authority.host())))
     }
 
-    /// Reads the address from the data directory `data`, in which the process has written it.
+    /// Reads the address from the data directory `data`. The process that uses this directory has written the address
+    /// there.
     ///
     /// # Errors
     /// If the file cannot be read, or contains no address.

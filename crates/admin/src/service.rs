@@ -102,8 +102,8 @@ impl<A: AppApi + ?Sized> Service<A> {
         refuse(&checked.err().unwrap_or(problem))
     }
 
-    /// Returns the kind of token in the request, or of the token of its session, and either the caller or the reason why
-    /// the request is refused.
+    /// Returns the kind of the token in the request, or of the token with which the request's session was opened, and
+    /// either the caller or the reason why the request is refused.
     fn authenticate(&self, request: &Request) -> (Credential, Result<Caller, ApiProblem>) {
         match dashboard_access::session_of(&self.dashboard, &self.guard, request) {
             None => self.guard.check(request.uri(), request.headers(), |id| stored_token(&*self.admin, id)),

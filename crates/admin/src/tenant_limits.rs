@@ -306,7 +306,7 @@ mod tests {
             is_fair(0, 1) && !is_fair(0, 0) && is_fair(1, 3) && !is_fair(1, 2) && is_fair(15, 31) && !is_fair(15, 30)
         );
         assert!(!is_fair(usize::MAX, usize::MAX));
-        // One tenant after the other takes as many permits as the rule allows.
+        // One tenant after the other takes as many permits as `is_fair` allows.
         let mut free = 96;
         let takes = |free: &mut usize| {
             let mut own = 0;

@@ -25,7 +25,7 @@ pub struct TraceQuery {
     /// Continue after the page whose `next` was this text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// Only traces in which this component worked.
+    /// Only traces in which this component ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
     /// Only traces in which this component called another one.

@@ -1,4 +1,4 @@
-//! Warnings of an operation that is repeated: the same warnings are printed only once.
+//! Warnings of an operation that is repeated: warnings that equal those of the previous run are not printed again.
 
 use isomer_diagnostics::Diagnostic;
 

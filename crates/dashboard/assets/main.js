@@ -1,4 +1,4 @@
-// The start of the dashboard: gets a session, and shows the page of the address.
+// The start of the dashboard: gets a session, and shows the page that the address names.
 
 import { html, render, useEffect, useState } from "./vendor/preact.js";
 import { hasKey, openSession } from "./lib/api.js";

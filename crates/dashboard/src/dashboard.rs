@@ -115,8 +115,8 @@ impl<R: SessionRights> Dashboard<R> {
         Ok(response)
     }
 
-    /// Returns the rights of the session that has sent a request, or `None` if the request has no key of a session, so
-    /// that no page of the dashboard has sent it. `changes` states whether the request can change something.
+    /// Returns the rights of the session to which a request belongs, or `None` if the request has no session key, and
+    /// so does not come from a page of the dashboard. `changes` states whether the request can change something.
     ///
     /// # Errors
     /// If the session is unknown, or the request comes from a page of another origin.
@@ -154,7 +154,7 @@ fn identity(headers: &HeaderMap) -> Option<(&[u8], &[u8])> {
     Some((cookie, field(headers, KEY_FIELD)?))
 }
 
-/// Returns the value of a field that occurs once.
+/// Returns the value of the header field `name`, or `None` if the field does not occur exactly once or is too long.
 fn field<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -198,7 +198,7 @@ mod tests {
         fields.map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap())).collect()
     }
 
-    /// Starts a session. Returns the fields of its requests.
+    /// Starts a session. Returns the cookie and the key that its requests must contain.
     fn open(dashboard: &Dashboard<&'static str>) -> (String, String) {
         let code = dashboard.create_code("acme").unwrap();
         let response = dashboard.start(&headers(&[(CODE_FIELD, code.reveal())])).unwrap();

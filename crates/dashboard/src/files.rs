@@ -25,11 +25,13 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    // The browser asks each time, and gets the short response 304 as long as the program is the same.
+    // The browser checks before each use whether its copy is current. If the file is unchanged, the response is a short
+    // 304.
     (CACHE_CONTROL, "no-cache"),
 ];
 
-/// The first segments of the pages' paths. `/metrics` is the path of the metrics as text. All pages are the same document, whose script shows the page of its path.
+/// The first segments of the pages' paths. The page with metrics is `/charts`, because `/metrics` returns the metrics
+/// as text. All pages are the same document, whose script shows the page of its path.
 const PAGES: [&str; 6] = ["", "map", "traces", "logs", "charts", "deployments"];
 
 /// An embedded file.

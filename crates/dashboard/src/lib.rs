@@ -8,7 +8,7 @@
 //! | `request_origin` | finding out which page made a browser send a request |
 //! | `files` | the embedded files, compressed, with their headers |
 //!
-//! The pages are plain ES modules in `assets/`; no build step exists. They contain no data: a page reads everything
+//! The pages are plain ES modules in `assets/`; there is no build step. They contain no data: a page reads everything
 //! through the admin API, with the rights of its session. So the files need no authentication.
 //!
 //! # How a browser gets a session
@@ -20,7 +20,7 @@
 //! 3. Each request for data carries both. Cookies are shared by all ports of a host, so an app on another port of
 //!    `127.0.0.1` receives the cookie; but it does not receive the key, which belongs to one origin.
 //!
-//! The address contains the code in its query. It is useless once it was used, and after five minutes.
+//! The query of the address contains the code. The code is useless after it was used, and after five minutes.
 
 #![forbid(unsafe_code)]
 

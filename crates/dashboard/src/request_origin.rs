@@ -11,8 +11,9 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Returns whether a page of this server made the browser send the request. The caller has checked that the header
 /// `Host` contains a name of this server.
 ///
-/// A request that changes something must state its origin. Browsers do not state the origin of other requests to the
-/// own origin, and old browsers do not send `Sec-Fetch-Site`.
+/// A request that changes something must have the header `Origin`. Other requests need not have it, because browsers do
+/// not send `Origin` when a page only reads from its own origin. `Sec-Fetch-Site` may be absent, because old browsers
+/// do not send it.
 pub(crate) fn is_own_page(headers: &HeaderMap, changes: bool) -> bool {
     let is_same_site = match single(headers, &SEC_FETCH_SITE) {
         Ok(site) => site.is_none_or(|site| site == b"same-origin"),

@@ -185,14 +185,14 @@ mod tests {
         let late = start + CODE_LIFETIME;
         assert!(sessions.exchange(&bytes(1), &secret(3), &secret(4), late - second(1)).is_some());
         assert!(sessions.exchange(&bytes(2), &secret(5), &secret(6), late).is_none());
-        // A session that is in use ends after its lifetime.
+        // Even a session in constant use ends after `SESSION_LIFETIME`.
         let mut now = late;
         while now < late - second(1) + SESSION_LIFETIME {
             assert!(sessions.rights(&bytes(3), &bytes(4), now).is_some());
             now += IDLE_SESSION_LIFETIME / 2;
         }
         assert!(sessions.rights(&bytes(3), &bytes(4), now).is_none());
-        // An unused session ends earlier.
+        // A session that is not used ends after `IDLE_SESSION_LIFETIME`.
         sessions.add_code(&secret(7), "acme", now);
         assert!(sessions.exchange(&bytes(7), &secret(8), &secret(9), now).is_some());
         assert!(sessions.rights(&bytes(8), &bytes(9), now + IDLE_SESSION_LIFETIME).is_none());

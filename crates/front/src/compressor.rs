@@ -36,7 +36,7 @@ const PIECE_BYTES: usize = 16 << 10;
 /// thread runs other tasks.
 const STEP_BYTES: usize = 32 << 10;
 
-/// The compression levels. Higher levels take several times as long to save a few percent of the size.
+/// The compression levels of gzip and zstd. Higher levels take several times as long to save a few percent of the size.
 const GZIP_LEVEL: u32 = 5;
 const ZSTD_LEVEL: i32 = 3;
 
@@ -44,8 +44,8 @@ const ZSTD_LEVEL: i32 = 3;
 /// and on the client.
 const ZSTD_WINDOW_LOG: u32 = 17;
 
-/// The host memory in bytes that a compressor uses: its tables, its window, its input, and the output that waits to be
-/// sent.
+/// The host memory in bytes that a compressor for gzip or zstd uses: its tables, its window, its input, and the output
+/// that waits to be sent.
 const GZIP_BYTES: usize = 512 << 10;
 const ZSTD_BYTES: usize = 1536 << 10;
 
@@ -114,7 +114,7 @@ impl<H: Handler> Compressor<H> {
 }
 
 impl<H: Handler> CompressedBody<H> {
-    /// Compresses `body`.
+    /// Creates a body that compresses `body` with `compressor`.
     pub(crate) fn new(body: H::Body, compressor: Box<Compressor<H>>) -> Self {
         Self { body, compressor, input: Bytes::new(), step_bytes: 0, unflushed: false, last: None, finished: false }
     }

@@ -246,7 +246,7 @@ impl<H: Handler> ConnectionServer<H> {
 
     /// Waits until the front door starts to drain.
     async fn draining(&self) {
-        // Fails only if the sender is dropped, but the sender lives until all connections have ended.
+        // `wait_for` fails only if the sender is dropped, but the sender lives until all connections have ended.
         let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
     }
 

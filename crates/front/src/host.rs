@@ -11,7 +11,8 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Request, Version};
 
-/// The maximum lengths in bytes of a host name, and of one of its labels (RFC 1035, section 2.3.4).
+/// The maximum lengths in bytes of a host name (`NAME_BYTES_MAX`), and of one of its labels (`LABEL_BYTES_MAX`; RFC
+/// 1035, section 2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 

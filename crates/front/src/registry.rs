@@ -94,8 +94,8 @@ struct OpenConnections {
     open: HashMap<u64, (Client, u64)>,
     /// The connections of each client that has any.
     clients: HashMap<Client, ClientConnections>,
-    /// The clients by their number of connections. Clients with the same number are ordered by the time in the key of
-    /// their first connection.
+    /// The clients by their number of connections. Clients with the same number are ordered by the time in the first
+    /// key of their [`ByIdleTime`].
     by_number: BTreeMap<usize, BTreeSet<(u64, Client)>>,
     /// The earliest time of the next search through all clients for a connection to close.
     next_search_ms: u64,

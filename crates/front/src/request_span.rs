@@ -112,7 +112,7 @@ impl Drop for RequestSpan {
 
 impl RequestProperties {
     fn describe(self, details: &mut SpanDetails) {
-        // The name has few distinct values only if clients cannot choose the method freely.
+        // Clients may send any method. The span's name contains only known methods, so that it has few distinct values.
         let method = if is_known(&self.method) { self.method.as_str() } else { "HTTP" };
         details.rename(format!("{method} {}", self.route));
         details.set_kind(SpanKind::Server);

@@ -237,8 +237,8 @@ impl<H: Handler> Drop for ResponseBody<H> {
         if Instant::now() < reporter.deadline {
             return self.note_cut_off("the connection or the stream ended before the whole response was sent");
         }
-        // The guest was still sending, or the client did not read. This is reported here, because the guest's run,
-        // which usually reports it, is dropped with this body.
+        // The guest was still sending, or the client did not read. The missed deadline is reported here, because the
+        // guest's run, which usually reports it, is dropped with this body.
         let interruption = Interruption::Deadline { allowed: reporter.allowed };
         reporter.report(&interruption);
         self.note_cut_off(interruption.to_string());

@@ -24,7 +24,7 @@ tokio::task_local! {
 
 /// Records that this task is sending a response that must be complete by `deadline`.
 pub(crate) fn begin(deadline: Instant) {
-    // Fails outside of `watch`, where the task-local variable does not exist.
+    // `try_with` fails outside of `watch`, where the task-local variable does not exist.
     let _ = SENDING_UNTIL.try_with(|until| until.set(Some(deadline)));
 }
 

@@ -29,7 +29,7 @@ pub enum FrontError {
         /// The address of the listener.
         address: SocketAddr,
     },
-    /// Listening on the address failed for another reason.
+    /// The operating system refused to listen on the address, with an error other than "address already in use".
     #[error("cannot listen on `{address}`")]
     Listen {
         /// The address of the listener.

@@ -1,9 +1,9 @@
-//! The admin API of a process that serves one app: a listener on a loopback address, and the files through which commands
-//! in the app's folder find it.
+//! The admin API of a process that serves one app: a listener on a loopback address, and the files through which
+//! commands in the app's folder find it.
 //!
-//! The token is new for each process, so that the token of an earlier process is worth nothing, even if another program
-//! listens on the earlier address. Both files are in the data directory, which only its owner can read, and are removed
-//! when the process stops.
+//! The token is new for each process, so that the token of an earlier process grants no access, even if another program
+//! receives it by listening on the earlier address. Both files are in the data directory, which only its owner can
+//! read, and are removed when the process stops.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl AdminEndpoint {
         &self.url
     }
 
-    /// Returns the data for the report that the process is ready.
+    /// Returns the part of the readiness report that describes the admin API.
     pub(crate) fn ready(&self) -> ReadyAdmin<'_> {
         ReadyAdmin { url: &self.url, dashboard: self.dashboard.as_ref() }
     }

@@ -55,8 +55,8 @@ pub struct TestMode {
     pub deterministic: bool,
     /// A folder with one file per secret, named like the secret. The files' contents replace the manifest's secrets.
     pub secrets: Option<PathBuf>,
-    /// The addresses of the stubs, each by the name of the external host that it replaces. A request to such a host is
-    /// sent to the address of its stub.
+    /// The addresses of the stubs, keyed by the name of the external host that each stub replaces. A request to such a
+    /// host is sent to the address of its stub.
     pub stubs: BTreeMap<String, SocketAddr>,
 }
 
@@ -67,7 +67,7 @@ impl ServeOptions {
     }
 }
 
-/// The admin API of a process, for the report that the process is ready.
+/// The part of a process's readiness report that describes the admin API.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadyAdmin<'a> {
     /// The URL of the admin API.
@@ -132,7 +132,7 @@ impl ServeContext {
         Ok(())
     }
 
-    /// Returns a future that sends the telemetry that waits to be sent, for a bounded time.
+    /// Returns a future that sends the remaining telemetry, and gives up after a bounded time.
     pub(crate) fn end_export(&self) -> impl Future<Output = ()> + Send + use<> {
         let export = self.export.clone();
         async move {

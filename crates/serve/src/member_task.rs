@@ -44,7 +44,7 @@ pub(crate) struct MemberTask {
     pub(crate) deterministic: bool,
     /// A folder of secrets that replace the manifest's secrets, in tests.
     pub(crate) test_secrets: Option<PathBuf>,
-    /// In tests, the addresses of the stubs, each by the name of the external host that it replaces. A request to such
-    /// a host is sent to the address of its stub.
+    /// In tests, the addresses of the stubs, keyed by the name of the external host that each stub replaces. A request
+    /// to such a host is sent to the address of its stub.
     pub(crate) stubs: BTreeMap<String, SocketAddr>,
 }

@@ -167,12 +167,12 @@ fn not_started() -> ApiProblem {
     ApiProblem::new(ProblemKind::Unavailable, "the app has not started yet")
 }
 
-/// Returns a reply that is made when the operation is first polled.
+/// Returns a reply that calls `make` when it is first polled.
 fn reply<T: Send + 'static>(make: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> AdminReply<T> {
     Box::pin(async move { make() })
 }
 
-/// Returns a reply that is made on a blocking thread, because `make` reads files.
+/// Returns a reply that calls `make` on a blocking thread, because `make` reads files.
 fn blocking<T: Send + 'static>(make: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> AdminReply<T> {
     Box::pin(async move {
         let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "reading the app's files failed"));

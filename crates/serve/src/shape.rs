@@ -48,7 +48,7 @@ pub struct ShapeApp<'a> {
 /// Runs each group of the plan in its own process until SIGTERM or SIGINT arrives.
 ///
 /// # Errors
-/// If a member cannot be started or ends too often.
+/// If a member cannot be started or exits too often.
 pub async fn run_shape(
     context: ServeContext,
     resources: ServeResources,

@@ -44,7 +44,7 @@ pub async fn run_group(
     began: Instant,
 ) -> Result<(), CliError> {
     let config = read(config)?;
-    // Without the shape or the group, the plan reports the mistake.
+    // If the shape or the group does not exist, planning reports this error later.
     let members = app.app.shapes.get(&options.shape).and_then(|shape| shape.groups.get(group));
     if let Some(members) = members {
         let needs = |secret: &str| {
@@ -128,7 +128,7 @@ fn has_routes(plan: &Plan, group: &str) -> bool {
     plan.processes().get(group).is_some_and(|groups| groups.iter().any(|it| !it.handlers.is_empty()))
 }
 
-/// Returns `address`, in which the relative path of a socket is resolved against `dir`, the node file's folder.
+/// Returns `address`. If it is the relative path of a socket, resolves the path against `dir`, the node file's folder.
 fn resolve(dir: &Path, address: &LinkAddress) -> LinkAddress {
     match address {
         LinkAddress::Unix(path) => LinkAddress::Unix(dir.join(path)),

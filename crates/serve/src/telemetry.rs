@@ -22,11 +22,11 @@ const ENDPOINT_KEY: &str = "telemetry.otlp.endpoint";
 
 /// A node file that names a collector.
 pub struct CollectorInFile<'a> {
-    /// The table.
+    /// The table `[telemetry.otlp]` of the node file.
     pub written: &'a OtlpExport,
-    /// The folder of the file, against which relative paths are resolved.
+    /// The folder of the node file, against which relative paths are resolved.
     pub dir: &'a Path,
-    /// The file.
+    /// The text of the node file, for error messages.
     pub source: &'a SourceFile,
 }
 
@@ -48,7 +48,7 @@ pub fn start_export(file: Option<&CollectorInFile<'_>>, console: &Console) -> Re
     Ok(Some(Arc::new(Otlp::start(&settings).map_err(unusable)?)))
 }
 
-/// Reads the table of a node file, and the files and variables that it names.
+/// Reads the table `[telemetry.otlp]` of a node file, and the files and environment variables that the table names.
 fn settings_of(file: &CollectorInFile<'_>) -> Result<FileSettings, CliError> {
     let OtlpExport { endpoint, signals, headers, authority } = file.written;
     let mut values = Headers::default();
@@ -131,14 +131,14 @@ impl AppExport {
         self.otlp.traces(&self.identity())
     }
 
-    /// Begins to export `metrics`, if metrics are exported. The counters of the export are metrics themselves.
+    /// Begins to export `metrics`, if metrics are exported. Also adds the counters of the export itself to `metrics`.
     pub(crate) fn export_metrics(&self, metrics: &Metrics) {
         let source: Arc<dyn MetricSource> = self.otlp.clone();
         metrics.add_source(Arc::downgrade(&source));
         self.otlp.export_metrics(metrics, &self.identity(), ServedApps::One);
     }
 
-    /// Sends what waits to be sent, for a bounded time.
+    /// Sends the remaining telemetry, and gives up after a bounded time.
     pub(crate) async fn end(&self) {
         self.otlp.shutdown().await;
     }

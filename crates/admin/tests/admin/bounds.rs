@@ -218,7 +218,8 @@ async fn an_upload_that_is_too_slow_is_ended() {
     );
     slow.write_all(head.as_bytes()).await.unwrap();
     let (mut reads, mut writes) = slow.into_split();
-    // The client sends single bytes, each long before the timeout. The pauses are not a poll: they make the client slow.
+    // The client sends single bytes, each long before the timeout. The pauses do not wait for a condition: they make
+    // the client slow.
     let dripping = tokio::spawn(async move {
         while writes.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;

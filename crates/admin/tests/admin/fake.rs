@@ -93,7 +93,7 @@ pub(crate) fn line(text: &str) -> LogLine {
     }
 }
 
-/// The id of the only trace, and the id of its request.
+/// The id of the fake node's only trace. The next constant is the id of the request of this trace.
 pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 pub(crate) const REQUEST: &str = "00000000000000ab";
 

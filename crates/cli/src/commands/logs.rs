@@ -72,8 +72,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     })
 }
 
-/// Returns the id of the request that `id` names: the complete id of a request, or the id of a trace, which may be cut
-/// off.
+/// Returns the id of the request that `id` names: the complete id of a request, or the id of a trace, which may be
+/// abbreviated.
 async fn request_of(app: &ObservedApp, id: &str, console: &Console) -> Result<String, CliError> {
     let is_request = id.len() == REQUEST_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     // A request has lines even if its trace is not stored.

@@ -56,8 +56,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     done
 }
 
-/// Sends SIGTERM to this process when standard input is closed. This means that the parent has ended, or wants this
-/// process to stop.
+/// Sends SIGTERM to this process when standard input is closed. This happens when the parent process exits, or when it
+/// wants this process to stop.
 fn end_with_standard_input() {
     std::thread::spawn(|| {
         // The contents of standard input are ignored.

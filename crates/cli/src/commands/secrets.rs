@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 
 fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, CliError> {
     let mut value = Vec::new();
-    // The limit of the read is a little higher than the maximum size, so that a value that is too long is detected.
+    // Read up to two bytes more than the maximum size, so that a value that is too long is detected.
     let most = SECRET_BYTES_MAX + 2;
     match file {
         Some(file) => {

@@ -91,8 +91,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     if passed(&runs) { Ok(()) } else { Err(CliError::ExitCode(FAILED)) }
 }
 
-/// Returns the note that lists the values that the app's `.env` changes. The file is read although no flag names it, and
-/// other machines do not have it, so it can explain a result that differs.
+/// Returns the note that lists the values that the app's `.env` changes. The file is read although no flag names it,
+/// and other machines do not have it, so the note can explain why the results of two machines differ.
 fn env_file_note(app: &AppDir, values: &ValueSources, scripts: &[Script]) -> Option<String> {
     let file = app.values.variables_file.as_deref().filter(|_| values.env_files.is_empty())?;
     let is_changed = |key: &str| app.values.config.keys().any(|(component, name)| format!("{component}.{name}") == key);

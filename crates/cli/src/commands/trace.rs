@@ -11,14 +11,15 @@ use crate::observed::screen;
 use crate::observed::waterfall::{WaterfallOptions, waterfall};
 use crate::remote::node::{client_error, is_missing};
 
-/// The number of digits of a trace id, and of a request id.
+/// The number of hexadecimal digits of a trace id.
 const TRACE_DIGITS: usize = 32;
+/// The number of hexadecimal digits of a request id.
 pub(crate) const REQUEST_DIGITS: usize = 16;
 
-/// The smallest number of digits of an id that is cut off.
+/// The minimum number of digits of an abbreviated id.
 const PREFIX_DIGITS_MIN: usize = 4;
 
-/// The maximum number of pages of traces in which an id that is cut off is searched.
+/// The maximum number of pages of traces that are searched for an abbreviated id.
 const PAGES_MAX: usize = 8;
 
 /// Show a trace: the operations that one request caused, with the time of each.
@@ -114,7 +115,7 @@ fn is_for(trace: &Trace, path: &str) -> bool {
     }
 }
 
-/// Returns the trace with this id. The id may be cut off.
+/// Returns the trace with this id. The id may be abbreviated.
 pub(crate) async fn find(app: &ObservedApp, id: &str, console: &Console) -> Result<Trace, CliError> {
     let id = id.to_ascii_lowercase();
     let is_id =

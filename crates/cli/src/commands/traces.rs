@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// The number of traces to show, at most 500.
     #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     lines: u32,
-    /// Continue after an earlier list: the text that it ended with.
+    /// Continue after an earlier list: the text that was printed at its end.
     #[arg(long, value_name = "TEXT")]
     after: Option<String>,
     #[command(flatten, next_help_heading = "Filters")]
@@ -50,7 +50,7 @@ struct Filters {
     /// Only requests that matched this route.
     #[arg(long, value_name = "ROUTE")]
     route: Option<String>,
-    /// Only traces in which this component worked.
+    /// Only traces in which this component ran.
     #[arg(long, value_name = "COMPONENT")]
     component: Option<String>,
     /// Only traces in which this component called another one.

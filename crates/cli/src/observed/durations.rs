@@ -10,7 +10,7 @@ pub(crate) fn duration(nanoseconds: u64) -> String {
         return format!("{nanoseconds} ns");
     }
     for (unit, size) in UNITS {
-        // 999.5 of a unit would be rounded to 1000.
+        // From 999.5 on, the next unit is used, because the number would be rounded to 1000.
         if unit == "s" && nanoseconds < 60 * size || unit != "s" && nanoseconds < size * 999 + size / 2 {
             #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
             let value = nanoseconds as f64 / size as f64;
@@ -45,7 +45,8 @@ pub(crate) fn rate(per_second: f64) -> String {
 
 /// Parses a duration: a number and a unit, for example `250ms`, `1.5s`, `10m`, `2h`, `1d`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    /// The units, with the number of seconds of each. A unit follows the units that it ends with.
+    /// The units, with the number of seconds of each. The first unit that the text ends with is used, so `us` and `ms`
+    /// come before `s`.
     const UNITS: [(&str, f64); 6] =
         [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
     let parsed =

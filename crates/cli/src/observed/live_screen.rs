@@ -10,11 +10,13 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::screen;
 
-/// Control sequences: use the alternate screen and hide the cursor, and the reverse.
+/// The control sequences that switch to the alternate screen and hide the cursor (`ENTER`), and that restore both
+/// (`LEAVE`).
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
 const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
 
-/// Control sequences: move to the first line, erase the rest of a line, erase the rest of the screen.
+/// The control sequences that move the cursor to the first line (`HOME`), erase the rest of a line (`ERASE_LINE`), and
+/// erase the rest of the screen (`ERASE_BELOW`).
 const HOME: &str = "\u{1b}[H";
 const ERASE_LINE: &str = "\u{1b}[K";
 const ERASE_BELOW: &str = "\u{1b}[J";

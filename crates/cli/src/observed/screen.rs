@@ -9,7 +9,7 @@ const WIDTH_DEFAULT: usize = 100;
 /// The smallest width that output is formatted for. A narrower terminal wraps lines.
 const WIDTH_MIN: usize = 40;
 
-/// The largest width that output is formatted for, because long lines are hard to follow with the eyes.
+/// The largest width that output is formatted for, because longer lines are hard to read.
 const WIDTH_MAX: usize = 200;
 
 pub(crate) const PLAIN: Style = Style::new();

@@ -6,12 +6,13 @@ use isomer_display::escaped;
 use super::durations::{duration, time_of_day};
 use super::screen::{Cell, DIM, PLAIN, RED, YELLOW, table};
 
-/// The number of digits of a trace id that are shown. `isomer trace` accepts an id that is cut off.
+/// The number of digits of a trace id that are shown. `isomer trace` accepts an abbreviated id.
 pub(crate) const ID_DIGITS: usize = 12;
 
 const HEAD: [&str; 6] = ["TIME", "DURATION", "STATUS", "NAME", "COMPONENT", "ID"];
 
-/// The widths of the columns of a table whose later rows are not known yet: those before the name, and those after it.
+/// The widths of the columns of a table whose rows are printed as they arrive. 0 stands for the column with the name,
+/// which gets the rest of the line.
 const WIDTHS: [usize; 6] = [12, 8, 6, 0, 16, ID_DIGITS];
 
 /// The index of the column with the name.

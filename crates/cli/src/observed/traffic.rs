@@ -30,11 +30,11 @@ type RowName = (String, String);
 pub(crate) struct Traffic {
     /// The length of the period in seconds; `None` if it is not known.
     seconds: Option<f64>,
-    /// By route and component.
+    /// The requests. The two texts of a row's name are the route and the component.
     routes: BTreeMap<RowName, TrafficRow>,
-    /// By caller with callee, and mode.
+    /// The calls over seams. The two texts of a row's name are the caller with the callee, and the mode.
     seams: BTreeMap<RowName, TrafficRow>,
-    /// By operation with store, and system.
+    /// The operations on stores. The two texts of a row's name are the operation with the store, and the system.
     stores: BTreeMap<RowName, TrafficRow>,
 }
 
@@ -138,7 +138,7 @@ impl TrafficRow {
         self.counts.iter().sum()
     }
 
-    /// Formats how many failed.
+    /// Formats the number of failed requests, calls or operations.
     pub(crate) fn shown_failed(&self) -> String {
         if self.failed == 0 {
             "0".to_owned()
@@ -180,8 +180,8 @@ fn period(before: Option<&MetricsReport>, after: &MetricsReport) -> Option<f64> 
     }
 }
 
-/// Adds up the series of the metric `name` by their rows. `row_of` returns the row of a series, and whether the series
-/// counts failures.
+/// Adds up the series of the metric `name` that belong to the same row. `row_of` returns the row of a series, and
+/// whether the series counts failures.
 fn rows(
     before: Option<&MetricsReport>,
     after: &MetricsReport,
@@ -210,8 +210,8 @@ fn rows(
     rows
 }
 
-/// Returns by how much each count has increased. A count that has become smaller belongs to a process that was started
-/// again, so nothing is subtracted.
+/// Returns by how much each count has increased. A decreased count shows that the process was restarted, so `after` is
+/// returned unchanged.
 fn difference(before: &[u64], after: &[u64]) -> Vec<u64> {
     let is_restarted = after.iter().zip(before).any(|(after, before)| after < before);
     if is_restarted {

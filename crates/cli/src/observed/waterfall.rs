@@ -15,11 +15,11 @@ const DURATION_WIDTH: usize = 8;
 /// The width in columns of a seam's mode.
 const MODE_WIDTH: usize = 8;
 
-/// The smallest and largest width of a bar.
+/// The minimum and maximum width of a bar in columns (`BAR_WIDTH_MIN`, `BAR_WIDTH_MAX`).
 const BAR_WIDTH_MIN: usize = 12;
 const BAR_WIDTH_MAX: usize = 80;
 
-/// The parts of a block that is filled from the left, in eighths.
+/// The characters that fill zero to seven eighths of a cell, from its left.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
 /// The key of the attribute with the mode of a seam.
@@ -112,7 +112,7 @@ fn notes(trace: &Trace) -> String {
     notes.into_iter().map(|note| styled(DIM, &format!("note: {note}")) + "\n").collect()
 }
 
-/// The name of a span in the tree, after the lines that lead to it.
+/// The name of a span, and the lines of the tree that precede the name.
 struct TreeName {
     branch: String,
     name: String,
@@ -120,8 +120,9 @@ struct TreeName {
 
 /// Returns the names of the spans with the lines of the tree. Each span follows its parent.
 fn tree(spans: &[TraceSpan]) -> Vec<TreeName> {
-    // Whether a later span is a sibling of this span, or of its ancestor at a depth. Found from the last span to the
-    // first: a span ends all open siblings below its own depth.
+    // For each depth, whether a later span at this depth is a sibling of the current span or of one of its ancestors.
+    // The loop visits the spans from the last to the first. A span has no siblings below its own depth, so it clears
+    // the deeper entries.
     let depths: Vec<usize> =
         spans.iter().map(|span| usize::try_from(span.depth).unwrap_or(usize::MAX).min(DEPTH_MAX)).collect();
     let mut open = [false; DEPTH_MAX + 1];
@@ -162,7 +163,8 @@ impl Columns {
             bar: 0,
         };
         let rest = width.saturating_sub(columns.used() - name);
-        // The tree gets at most half of what is left, unless there is no room for bars.
+        // The tree gets at most half of the width that the other columns leave, or more if the bars would exceed their
+        // maximum width. Without bars, it gets all of this width.
         columns.name = match width >= 60 {
             true => name.min((rest / 2).max(rest.saturating_sub(BAR_WIDTH_MAX + 2))),
             false => name.min(rest),

@@ -46,7 +46,7 @@ fn a_killed_group_restarts_with_its_stores() {
         let cart = session.get("/cart");
         match cart.status {
             200 => break cart,
-            // Until the group works again, the response is an error page of the shop or of the platform.
+            // Until the killed member has been restarted, the response is an error page of the shop or of the platform.
             status => assert!(status >= 500, "{status}"),
         }
         assert!(std::time::Instant::now() < deadline, "the killed group does not serve again");

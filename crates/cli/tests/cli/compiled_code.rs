@@ -22,8 +22,8 @@ pub(crate) fn warm(cache: &Path) {
     link_code(&kept_code(), cache);
 }
 
-/// Stores the code that a program has compiled. Code that is sealed with another key is not stored: only the tests that
-/// run first have such code.
+/// Stores the code that a program has compiled. Code that is sealed with a key other than the kept one is not stored.
+/// Only programs that started before a key was kept have such code.
 pub(crate) fn keep(cache: &Path) {
     let (key, kept_key) = (cache.with_extension("key"), kept_code().with_extension("key"));
     let Ok(key_bytes) = fs::read(&key) else { return };

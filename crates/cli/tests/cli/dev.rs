@@ -211,7 +211,7 @@ fn an_edited_migration_does_not_block_a_take_over() {
     workspace.write("isomer.toml", manifest.replace("\"1\"", "\"2\""));
     assert_eq!(server.event()["event"], "replaced", "a change to the code still takes effect");
     assert_eq!(server.get(COUNT), (200, "n\ni:1\n".to_owned()), "the store is unchanged");
-    // An invalid new migration does not block changes to the code either.
+    // Like an edited migration, an invalid new migration does not block changes to the code.
     workspace.write("migrations/1.sql", FIRST);
     assert_eq!(server.event()["event"], "replaced");
     workspace.write("migrations/2.sql", "CREATE TABLE oops (;\n");

@@ -1,5 +1,5 @@
 //! Tests of the export of telemetry: commands send it to a collector in the test. The tests of `isomer-otlp` decode the
-//! requests; here, it is enough that texts are in them.
+//! requests; here, the tests only search the requests for texts.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

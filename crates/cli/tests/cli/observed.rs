@@ -28,7 +28,8 @@ fn a_command_in_the_apps_folder_finds_the_running_process() {
     // A client without the token learns only that there is an API.
     let (status, body) = get(server.admin().strip_prefix("http://").unwrap(), "/v1/apps");
     assert!(status == 401 && !body.contains("table-tennis"), "{body}");
-    // Nor can a web page reach the API through a browser, with its own host name or from its own origin.
+    // A web page cannot reach the API through a browser: requests with the page's host name or the page's origin are
+    // refused.
     let secret = std::fs::read_to_string(&token).unwrap();
     let status = |host: &str, more: &str| {
         let mut stream = TcpStream::connect(server.admin().strip_prefix("http://").unwrap()).unwrap();
@@ -98,7 +99,7 @@ fn new_traces_are_followed() {
 fn a_trace_as_a_waterfall() {
     let remote = Remote::new();
     assert_run!(remote.workspace, remote.run(&["trace", TRACE, "shop", "--attributes"]));
-    // An id that is cut off is searched in the list of traces. The fake has two.
+    // An abbreviated id is searched for in the list of traces. The fake node has two traces.
     let found = remote.run(&["trace", "0AF765", "shop", "--json"]);
     assert!(found.contains(r#""name":"kv get""#), "{found}");
     remote.asked();

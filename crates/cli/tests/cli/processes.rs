@@ -82,7 +82,7 @@ fn a_request_through_two_processes_is_one_trace() {
     let workspace = ping_pong();
     let server = split(&workspace);
     assert_eq!(server.get("/greet?name=ann").0, 200);
-    // The members send their parts after the response.
+    // The members send their parts of the trace after the response.
     let deadline = Instant::now() + TIMEOUT;
     let (id, spans) = loop {
         let traces = json_lines(&workspace.run(&["traces", "--json"]));

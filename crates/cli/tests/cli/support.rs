@@ -76,7 +76,7 @@ impl Workspace {
         std::fs::DirBuilder::new().mode(0o700).create(self.path(path)).unwrap();
     }
 
-    /// Makes a file in the workspace readable only for this user.
+    /// Makes a file in the workspace readable only by this user.
     pub(crate) fn private_file(&self, path: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -132,8 +132,8 @@ impl Workspace {
         )
     }
 
-    /// Provides the code that other tests have compiled to an app that is about to start with `arguments`. A node gets
-    /// none, because it reports whether a deployment compiled something.
+    /// Gives an app that is about to start with `arguments` the code that other tests have compiled. A node gets none,
+    /// because it reports whether a deployment compiled something.
     fn warm_for(&self, arguments: &[&str]) {
         let data = arguments.iter().position(|argument| *argument == "--data").and_then(|at| arguments.get(at + 1));
         let cache = match (arguments, data) {
@@ -203,7 +203,7 @@ impl Workspace {
         server
     }
 
-    /// Starts the server of `command`, and does not wait.
+    /// Starts the server of `command`, without waiting until it is ready.
     pub(crate) fn spawned(&self, mut command: Command) -> Server {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let events = lines(child.stdout.take().unwrap());
@@ -349,7 +349,7 @@ impl Drop for Server {
 
 /// The folder for apps that `isomer new` makes and tests build. Cargo compiles their dependencies once for all of these
 /// apps, even in several runs of the tests. Apps of different tests have files of the same name in the target folder,
-/// so one test uses the folder at a time.
+/// so only one test uses the folder at a time.
 pub(crate) struct TemplatesHome {
     pub(crate) path: PathBuf,
     _lock: File,
@@ -387,7 +387,7 @@ pub(crate) fn signal(name: &str, pid: u32) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
 }
 
-/// Waits until the process ends, even if its parent has not waited for it.
+/// Waits until the process exits, even if its parent process has not reaped it.
 pub(crate) fn wait_for_end_of(pid: u32) {
     let id = Pid::from_raw(pid.try_into().unwrap()).unwrap();
     let process = match pidfd_open(id, PidfdFlags::empty()) {

@@ -25,7 +25,7 @@ export const NAMES = {
 export function change(before, after) {
   const { counts, bounds, sum } = after.histogram;
   const old = before?.histogram;
-  // A total that has become smaller belongs to a process that was started again.
+  // A total that has decreased shows that the process was restarted.
   const isRestarted = old && counts.some((count, index) => count < (old.counts[index] ?? 0));
   if (!old || isRestarted) return { counts, bounds, sum };
   return { counts: counts.map((count, index) => count - (old.counts[index] ?? 0)), bounds, sum: sum - old.sum };

@@ -1,4 +1,4 @@
-// The page and its parameters in the address.
+// Reads the page and its parameters from the address, and changes the address.
 
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { withQuery } from "./api.js";

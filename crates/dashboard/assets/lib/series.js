@@ -1,4 +1,4 @@
-// The lines of the charts, computed from the recorded snapshots.
+// The lines of the charts, computed from the recorded metrics.
 
 import { NAMES, added, changes, isFailure, percentile, total } from "./metrics-model.js";
 
@@ -86,7 +86,7 @@ function linesOf(points) {
     .sort((a, b) => b[1] - a[1])
     .slice(0, LINES_MAX)
     .map(([group]) => group);
-  // The order of the names does not change, so that a line keeps its colour.
+  // Sort the names, so that each line keeps its colour when the chart is drawn again.
   return groups.sort().map((name) => ({ name, values: points.map((point) => point.get(name) ?? null), tone: TONES[name] }));
 }
 

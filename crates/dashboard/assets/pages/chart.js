@@ -85,7 +85,8 @@ const dataOf = ({ times, lines }) => [times, ...lines.map((line) => line.values)
 /** Returns the options of uPlot: colours of the theme, axes, the brush, and the dots of exemplars. */
 function optionsOf(Plot, element, latest, format, setAt) {
   const style = getComputedStyle(element);
-  // Canvas does not know CSS functions, so the colours are read from elements.
+  // A canvas cannot resolve CSS functions such as `var()`, so each colour is read from the computed style of an
+  // element.
   const color = (name) => {
     const probe = document.createElement("span");
     probe.className = `probe ${name}`;

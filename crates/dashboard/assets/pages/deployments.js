@@ -1,4 +1,4 @@
-// The revisions of the app: what changed, roll back, and replace components.
+// The revisions of the app: shows what changed in each, rolls back, and replaces components.
 
 import { html, useState } from "../vendor/preact.js";
 import { call } from "../lib/api.js";

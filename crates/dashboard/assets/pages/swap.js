@@ -1,4 +1,4 @@
-// Replacing a component of the revision that serves requests with a file.
+// Replaces a component of the serving revision with one from a file.
 
 import { html, useState } from "../vendor/preact.js";
 import { ApiError, call, upload } from "../lib/api.js";

@@ -1,4 +1,4 @@
-// One trace: what it did when, and the details of the chosen span.
+// One trace: its spans on a time axis, and the details of the chosen span.
 
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { clock, count, date, duration, percent, spanName } from "../lib/format.js";

@@ -68,7 +68,7 @@ function TraceList({ app, query }) {
     (arrived) => {
       setLater((before) => {
         const { traces, waiting } = before.path === path ? before : { traces: [], waiting: [] };
-        // Rows do not move while the person reads further down.
+        // While the list is scrolled down, new traces wait, so that the rows do not move.
         if (isScrolled()) return { path, traces, waiting: merge(arrived, waiting).slice(0, LIVE_MAX) };
         return { path, traces: merge(arrived, merge(waiting, traces)).slice(0, LIVE_MAX), waiting: [] };
       });
@@ -78,7 +78,7 @@ function TraceList({ app, query }) {
   const stream = useStream(isLive && canFollow ? withQuery(`${app.base}/traces/follow`, wanted) : undefined, receive);
   const isOpen = canFollow ? stream.isOpen : isLive && !error;
   useEffect(() => {
-    // Traces that were recorded before the stream was open are missing in the stream.
+    // The stream lacks traces that were recorded before it was opened, so read the list again.
     if (stream.isOpen) reload();
   }, [stream.isOpen]);
   const waiting = later.path === path ? later.waiting : [];

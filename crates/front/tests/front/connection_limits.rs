@@ -33,7 +33,7 @@ async fn half_open_requests_of_one_address_do_not_keep_others_out() {
             let mut held = Vec::new();
             for number in 0..max * 2 {
                 let mut half = Http1::new(connect_from(1, front.address).await.unwrap());
-                // Fails if the front door has already closed the connection.
+                // Sending fails if the front door has already closed the connection.
                 let _ = half.send(halves[number % halves.len()]).await;
                 held.push(half);
             }

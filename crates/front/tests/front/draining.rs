@@ -25,7 +25,7 @@ use crate::world::{Setup, Tls, WAITS, socket, until, within};
 /// The number of times that a front door is started and stopped. A stop with idle connections takes a second.
 const STOPS: u64 = 5;
 
-/// [`STOPS`], if `ISOMER_LONG` is set.
+/// The number of times that a front door is started and stopped if `ISOMER_LONG` is set.
 const STOPS_LONG: u64 = 100;
 
 /// The number of front doors that inherit a socket.
