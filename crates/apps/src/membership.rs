@@ -108,8 +108,8 @@ fn unknown_peers<'a>(plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item =
     })
 }
 
-/// Reports each group that has stores or writable folders, and several addresses in the node file. Each process of such
-/// a group would have its own stores and folders, and a call could go to any process.
+/// Reports each group that has several addresses in the node file although its components have stores or writable
+/// folders. Each process of such a group would have its own stores and folders, and a call could go to any process.
 fn stores_in_several_places<'a>(
     app: &'a App,
     plan: &'a Plan,

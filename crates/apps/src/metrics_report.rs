@@ -19,8 +19,8 @@ pub fn metrics_report(metrics: &Metrics, query: &MetricsQuery) -> MetricsReport 
     MetricsReport { at_ms: now_ms(), metrics: reports.filter(|metric| !metric.series.is_empty()).collect() }
 }
 
-/// Returns the content type and the text of all metrics, or of the metrics of one tenant. `accept` is the content of the
-/// client's `Accept` field, which selects Prometheus' format or OpenMetrics.
+/// Returns the content type and the text of all metrics, or of the metrics of one tenant. `accept` is the value of the
+/// request's `Accept` header, which selects Prometheus' format or OpenMetrics.
 #[must_use]
 pub fn metrics_text(metrics: &Metrics, tenant: Option<&TenantName>, accept: Option<&str>) -> (&'static str, String) {
     let format = TextFormat::of_accept(accept);

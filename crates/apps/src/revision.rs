@@ -87,7 +87,7 @@ pub struct Revision {
     site: Arc<AppSite>,
     local_callee: Arc<LocalCallee>,
     series: Arc<SeriesGroup>,
-    /// The names of the groups, in the order of the graph.
+    /// The names of the groups, in the order of the groups in `graph`.
     groups: Box<[Arc<str>]>,
 }
 

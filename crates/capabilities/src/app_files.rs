@@ -25,7 +25,7 @@ pub enum AppFiles {
 /// The maximum length of a folder's name, in bytes. Most file systems have this limit.
 const FOLDER_NAME_BYTES_MAX: usize = 255;
 
-/// A path in a manifest leads to a place outside the app's own files and folders.
+/// The error for a path in a manifest that leads to a place outside the app's own files and folders.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` is not one of the app's own files and folders", path.display())]
 pub struct OutsideError {

@@ -12,7 +12,7 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The maximum length of a host name in bytes.
 const HOST_BYTES_MAX: usize = 253;
 
-/// A text that is not a valid address.
+/// The error for a text that is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a valid address: {problem}")]
 pub struct InvalidLinkAddress {

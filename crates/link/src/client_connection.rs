@@ -79,7 +79,7 @@ impl ClientConnection {
             KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout).ping_now(first);
         let (end, ended) = oneshot::channel();
         tasks.spawn(async move {
-            // Fails if the receiver was dropped.
+            // Sending fails if the receiver was dropped.
             let _ = end.send(run(connection, handle, keep_alive).await);
         });
         if responded.await.is_err() {
@@ -176,7 +176,7 @@ pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h
     }
     let piece = poll_fn(|cx| body.poll_data(cx)).await;
     if let Some(Ok(piece)) = &piece {
-        // Fails only if the stream has ended.
+        // Releasing the capacity fails only if the stream has ended.
         let _ = body.flow_control().release_capacity(piece.len());
     }
     piece

@@ -71,7 +71,7 @@ impl Endpoint {
     /// Waits until the address is connected.
     pub(crate) async fn ready(&self) {
         let mut state = self.state.subscribe();
-        // Fails only if the sender is dropped, but `self` holds the sender.
+        // `wait_for` fails only if the sender is dropped, but `self` holds the sender.
         let _ = state.wait_for(|state| matches!(state, EndpointState::Ready(_))).await;
     }
 

@@ -58,7 +58,7 @@ pub enum LinkError {
         /// The system's error.
         source: io::Error,
     },
-    /// Listening on the address failed for another reason.
+    /// Listening on the address failed, although the address is free and this process may listen on it.
     #[error("cannot listen on `{address}`")]
     Listen {
         /// The address.
@@ -87,7 +87,7 @@ pub enum LinkError {
     /// A file that is not a socket exists at the path of the socket.
     #[error("`{path}` exists, and is not a socket")]
     NotASocket {
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
     },
     /// A certificate, key or authority file cannot be read.

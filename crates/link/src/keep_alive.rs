@@ -49,7 +49,7 @@ impl KeepAlive {
                         self.is_ping_sent = false;
                         self.timer.as_mut().reset(Instant::now() + self.interval);
                         if let Some(first) = self.first.take() {
-                            // Fails if the receiver was dropped.
+                            // Sending fails if the receiver was dropped.
                             let _ = first.send(());
                         }
                     }

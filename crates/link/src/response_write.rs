@@ -34,7 +34,7 @@ impl ResponseWrite {
         timeout: Duration,
     ) -> Option<Self> {
         let progress = ResponseProgress::default();
-        // Fails only if the stream is closed.
+        // Sending fails only if the stream is closed.
         stream.send_data(payload.with(progress.guard(permits)), true).ok()?;
         Some(Self { stream, progress, end: deadline + timeout, timeout })
     }

@@ -64,7 +64,7 @@ pub(crate) async fn read_stream(
     };
     let mut response = Response::new(());
     *response.status_mut() = status;
-    // Fails only if the stream is closed.
+    // Sending the response fails only if the stream is closed.
     let _ = respond.send_response(response, true);
     None
 }
@@ -113,7 +113,7 @@ pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<Res
         // limits the number of failures.
         (reply, body) = ReplyHead::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
     }
-    // Fails only if the stream is closed.
+    // Sending the head of the response fails only if the stream is closed.
     let stream = respond.send_response(Response::new(()), false).ok()?;
     ResponseWrite::begin(
         stream,

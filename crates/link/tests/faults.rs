@@ -223,7 +223,7 @@ async fn changed_bytes_end_one_connection() {
             }
             Deed::Send(bytes)
         });
-        // Any result is allowed: links inside a machine have no checksum that would detect the change. Between
+        // Any result is allowed: links inside a machine have no checksum that would detect changed bytes. Between
         // machines, TLS detects it.
         let before = server.script.started();
         let _ = in_time(&peer, call_in(Duration::from_millis(300), vec![b'e'; 100])).await;

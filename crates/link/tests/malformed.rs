@@ -38,7 +38,7 @@ impl Client {
         futures::future::poll_fn(|cx| self.0.poll_ready(cx)).await?;
         let (response, mut stream) = self.0.send_request(request, body.is_empty())?;
         for (index, piece) in body.iter().enumerate() {
-            // Fails if the server has responded early and reset the stream.
+            // Sending fails if the server has responded early and reset the stream.
             let _ = stream.send_data(Bytes::copy_from_slice(piece), index + 1 == body.len());
         }
         let response = response.await?;

@@ -25,7 +25,7 @@ type RevisionTracers = Vec<(ReleaseDigest, Tracer)>;
 const REVISIONS_MAX: usize = 4;
 
 impl AppTraces {
-    /// Starts the thread that writes traces. Traces leave the space of `reserve` free.
+    /// Starts the thread that writes traces. Traces do not use the disk space that `reserve` keeps free.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -45,7 +45,7 @@ impl AppTraces {
         self.stores.open(folder, of_tenant)
     }
 
-    /// Returns the tracer of a revision of an app. `make` makes it at the first call.
+    /// Returns the tracer of a revision of an app. The first call for a revision creates its tracer with `make`.
     pub(crate) fn tracer(
         &self,
         tenant: &TenantName,

@@ -126,7 +126,7 @@ impl Node {
     }
 }
 
-/// Begins to export the metrics of the node. The counters of the export are metrics themselves.
+/// Begins to export the metrics of the node. Also adds the counters of the export itself to `metrics`.
 fn export_metrics(export: &Arc<Otlp>, metrics: &Metrics) {
     let source: Arc<dyn MetricSource> = export.clone();
     metrics.add_source(Arc::downgrade(&source));

@@ -339,8 +339,8 @@ impl<T: Types> Lifecycle<T> {
         self.retired.is_empty()
     }
 
-    /// Puts `loaded` into service after a change of the app, or takes the revision out of service if `loaded` is
-    /// `None`. Forgets failed loads. Returns the revision that leaves service, if any.
+    /// Puts `loaded` into service after a change of the app. If `loaded` is `None`, no revision is in service
+    /// afterwards. Forgets failed loads. Returns the revision that leaves service, if any.
     fn serve(&mut self, loaded: Option<Arc<T::Loaded>>) -> Option<Arc<T::Loaded>> {
         if !matches!(self.load, LoadState::Running(_)) {
             self.load = LoadState::Idle;

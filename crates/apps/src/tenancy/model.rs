@@ -181,7 +181,7 @@ struct Acknowledged {
     revision: u32,
     secret: u32,
     is_stopped: bool,
-    /// The number of all changes.
+    /// The number of changes to the app.
     changes: u32,
     stops: u32,
     /// The number of times that the app was resumed after a stop.

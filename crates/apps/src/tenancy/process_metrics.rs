@@ -7,8 +7,8 @@ use isomer_telemetry::metrics::{MetricDescriptor, MetricSource, MetricValue, Sna
 
 use super::memory::resident_bytes;
 
-/// The clock ticks per second in `/proc`. The kernel's interface for programs has used this number on all platforms for
-/// a long time.
+/// The number of clock ticks per second in the times of `/proc` (`USER_HZ`). For a long time, Linux has used this
+/// number on all platforms.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Adds the resources of this process to snapshots.

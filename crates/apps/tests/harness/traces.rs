@@ -100,7 +100,7 @@ pub(crate) fn attribute(span: &Span, key: &str) -> String {
     span.attribute(key).unwrap_or_else(|| panic!("{key} in {span:?}")).to_string()
 }
 
-/// Returns the span's identity that a `traceparent` contains.
+/// Returns the id of the parent span that a `traceparent` contains.
 pub(crate) fn parent_in(traceparent: &str) -> SpanId {
     TraceContext::parse(traceparent.as_bytes()).expect("a valid field").parent
 }

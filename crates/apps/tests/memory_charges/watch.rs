@@ -17,7 +17,7 @@ pub(crate) struct MemoryPeaks {
     pub(crate) grown: u64,
     /// The memory that was charged to all tenants together.
     pub(crate) charged: u64,
-    /// The growth of the process minus the maximum that was charged until then.
+    /// The growth of the process minus the largest amount that had been charged up to the same measurement.
     pub(crate) excess: u64,
 }
 

@@ -224,7 +224,7 @@ async fn guests_cannot_leave_a_directory() {
         ] {
             assert_ne!(node.get(target).await.status, 200, "{target}");
         }
-        // A symbolic link that the guest creates does not lead out of the folder either.
+        // The guest cannot leave the folder through a symbolic link that it creates itself.
         let _ = node.get("/link?path=/data/own&to=../secret.txt").await;
         assert_ne!(node.get("/read?path=/data/own").await.status, 200);
         let _ = node.get("/link?path=/data/root&to=/etc").await;

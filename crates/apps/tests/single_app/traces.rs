@@ -114,7 +114,7 @@ async fn a_request_that_fails_is_kept_even_if_it_is_not_sampled() {
         connection.exchange(request.body(whole("")).expect("a valid request")).await;
         trace.trace_id
     };
-    // The client sends the sampled flag, but it is a stranger.
+    // The client sends the sampled flag, but the node does not trust the client.
     send("/add?a=1&b=2").await;
     let failed = send("/act?what=trap").await;
     let fragments = traces.fragments(failed, 1).await;

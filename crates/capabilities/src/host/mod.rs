@@ -94,7 +94,7 @@ struct OwnerGrants<T> {
 }
 
 impl<T> OwnerGrants<T> {
-    /// Returns the template for the spans in which the owner does something.
+    /// Returns the template for the spans of the owner's operations.
     fn span(&self, name: &'static str) -> SpanTemplate {
         let template = SpanTemplate::new(name, SpanKind::Client);
         match &self.owner {

@@ -113,7 +113,7 @@ impl Operation {
     /// Adds the text of an SQL statement.
     pub(super) fn set_query(&mut self, statement: &str) {
         if let Some(span) = self.span.as_mut().filter(|span| span.is_recording()) {
-            // Cut before it is copied, because a statement may be long.
+            // Truncate the statement before it is copied, because it may be long.
             let end = statement.floor_char_boundary(SPAN_TEXT_BYTES_MAX);
             span.set(semantics::DB_QUERY, statement[..end].to_owned());
         }

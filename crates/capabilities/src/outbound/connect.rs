@@ -20,7 +20,8 @@ use wasmtime_wasi_http::Error;
 
 use super::policy::Host;
 
-/// The time after which the next address is tried in parallel, if an address has not answered (RFC 8305, section 5).
+/// The time after which the next address is tried in parallel, if a connection attempt has neither succeeded nor failed
+/// (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The maximum number of addresses of one name that are tried.
@@ -50,7 +51,7 @@ pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
     config
 }
 
-/// Connects to one of `addresses`. If an address has not answered after [`ATTEMPT_DELAY`], the next one is tried in
+/// Connects to one of `addresses`. If an attempt is still pending after [`ATTEMPT_DELAY`], the next address is tried in
 /// parallel, with alternating address families (RFC 8305). Returns the first successful connection and its address.
 ///
 /// The caller holds a permit for one connection. Each parallel attempt takes an additional permit of `connections`, and

@@ -159,8 +159,8 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
     permits: PermitRequests,
     compile: impl FnOnce(SemaphorePermit) -> F + Send,
 ) {
-    // Removes the job from the table when this function ends, for whatever reason. If there is no outcome, dropping the
-    // last sender then closes the channel on which requests wait for the outcome.
+    // Dropping `registration` removes the job from the table, however this function ends. If there is no outcome,
+    // dropping the last sender then closes the channel on which requests wait for the outcome.
     let registration = JobRegistration { state: &state, revision: &revision, sender: &sender };
     let compiled = async {
         let permit = permits.granted().await;

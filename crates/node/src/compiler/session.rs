@@ -29,8 +29,8 @@ const COMPOSED_BYTES_MAX: u64 = RELEASE_BYTES_MAX + (64 << 20);
 /// The maximum number of bytes that the node stores of a child's standard error.
 const ERROR_OUTPUT_BYTES_MAX: u64 = 8 << 10;
 
-/// The maximum size in bytes of a chunk of received output, and the maximum number of chunks that wait to be written to
-/// disk.
+/// The limits on received output that waits to be written to disk: the maximum size of a chunk in bytes, and the
+/// maximum number of waiting chunks.
 const OUTPUT_CHUNK_BYTES: u64 = 64 << 10;
 const OUTPUT_CHUNKS_WAITING_MAX: usize = 8;
 
