@@ -32,8 +32,8 @@ fn format(at: Timestamp, format: &str) -> String {
     at.strftime(format).to_string()
 }
 
-/// Parses a time in RFC 3339 with its distance to UTC, for example `2026-03-01T12:00:00Z`; `None` for any other text,
-/// and for times before 1970.
+/// Parses a time in RFC 3339 with its UTC offset, for example `2026-03-01T12:00:00Z`; `None` for any other text, and
+/// for times before 1970.
 #[must_use]
 pub fn parse_instant(text: &str) -> Option<SystemTime> {
     let since = u64::try_from(text.parse::<Timestamp>().ok()?.as_millisecond()).ok()?;

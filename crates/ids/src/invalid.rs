@@ -1,4 +1,4 @@
-//! The error for text that does not follow the rule of its kind, such as a name, a route, a host name or a size.
+//! The error for invalid text: a name, a route, a host name, a size or other text that breaks the rule for its kind.
 
 use isomer_display::escaped;
 use isomer_display::excerpt::cut;
@@ -6,7 +6,7 @@ use isomer_display::excerpt::cut;
 /// The maximum number of bytes of the invalid text that an error quotes.
 const SHOWN_BYTES_MAX: usize = 128;
 
-/// The error for text that does not follow the rule of its kind.
+/// The error for text that breaks the rule for its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {kind}: {problem}")]
 pub struct InvalidText {

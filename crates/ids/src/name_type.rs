@@ -26,7 +26,7 @@ macro_rules! name_type {
                 &self.0
             }
 
-            /// Returns a reference to the checked text that is shared with this value.
+            /// Returns the checked text as a reference-counted pointer. Does not copy the text.
             #[must_use]
             pub fn shared(&self) -> std::sync::Arc<str> {
                 self.0.clone()

@@ -1,7 +1,7 @@
 //! Names of secrets, and the maximum size of their values.
 //!
-//! A name has at most 64 bytes. Earlier versions of the node accepted 128 bytes, but neither their admin API nor a
-//! manifest, which is the only way to grant a secret, accepted more than 64 bytes.
+//! A name has at most 64 bytes. Some parts of earlier versions of the node accepted 128 bytes, but no longer name could
+//! exist: the admin API and manifests never accepted more than 64 bytes.
 
 use crate::invalid::InvalidText;
 use crate::kebab::kebab;

@@ -26,7 +26,7 @@ impl Unclosed {
         let diagnostic = Diagnostic::error(format!("not TOML: this {what} is not closed, expected `{end}`"))
             .code("syntax")
             .at(at, "it begins here");
-        // If the parser noticed it at the end of the file, the place adds nothing.
+        // If the parser noticed the missing end only at the end of the file, this place tells the user nothing.
         let next = next.filter(|next| text.get(next.start..).is_some_and(|rest| !rest.trim().is_empty()));
         match next {
             Some(Span { start, end }) => {
@@ -66,14 +66,15 @@ impl OpenBracket {
 pub(crate) fn find(text: &str) -> Option<Unclosed> {
     let bytes = text.as_bytes();
     let mut open: Vec<OpenBracket> = Vec::new();
-    // Whether only blanks precede the position on its line, and whether only blanks are between it and a `=`.
+    // The first flag: only blanks precede the position on its line. The second flag: only blanks precede it after a
+    // `=`.
     let (mut is_line_start, mut is_value_start) = (true, false);
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let mut next = at + 1;
         match byte {
             b'#' => next = line_end(bytes, at),
-            // A header. The parser reports its missing bracket at the header's own line.
+            // The header of a table. The parser reports a missing bracket of a header at the header's own line.
             b'[' if open.is_empty() && is_line_start => next = line_end(bytes, at),
             b'[' | b'{' if is_value_start || !open.is_empty() => {
                 if open.len() == DEPTH_MAX {

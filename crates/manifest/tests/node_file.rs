@@ -121,7 +121,7 @@ fn the_file_of_a_node_is_parsed() {
     let sources = [SecretSource::File("otlp-token".into()), SecretSource::Env("SCOPE".to_owned())];
     let [file_source, variable] = sources;
     assert_eq!(headers, [("authorization", file_source), ("x-scope", variable)]);
-    // A node reads all tables of this file. A group does not, which is reported.
+    // `isomer node` reads all tables of this file. `isomer run --group` does not, which is reported.
     assert!(file.unread_by_node().is_empty());
     insta::assert_snapshot!(Renderer::plain().diagnostics(&file.unread_by_group()));
     let group = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("the file is valid");

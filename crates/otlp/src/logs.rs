@@ -142,7 +142,7 @@ fn record(item: &LogItem) -> message::LogRecord {
         attributes,
         flags: 0,
         trace_id: trace.map(|(trace, _)| trace_bytes(trace)).unwrap_or_default(),
-        // The first span of a request has the number of the request.
+        // The id of a request's first span is the number of the request.
         span_id: trace.map(|(_, request)| span_bytes(request.into())).unwrap_or_default(),
     }
 }

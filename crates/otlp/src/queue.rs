@@ -120,7 +120,7 @@ impl<T> QueueSender<T> {
     /// Adds an item, or drops it and counts its records if a limit would be exceeded. Never waits.
     pub(crate) fn push(&self, item: T, weight: Weight) {
         let state = &self.state;
-        // The charge is released when it is dropped, also if the item does not fit.
+        // Dropping the charge releases it, so nothing stays charged for an item that does not fit.
         let fits = state.all.add(&weight, state.records_max, BYTES_MAX);
         let fits_tenant = match weight.tenant {
             Some(TenantSlot(slot)) => {

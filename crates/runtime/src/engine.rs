@@ -75,7 +75,7 @@ impl Engine {
         std::thread::Builder::new()
             .name("isomer-epoch".into())
             .spawn(move || tick(&engine, || is_alive.load(Ordering::Relaxed)))?;
-        // The sweeper's thread enters the tokio runtime, because dropping an instance may spawn tasks.
+        // The thread that evicts idle instances enters the tokio runtime, because dropping an instance may spawn tasks.
         let runtime = tokio::runtime::Handle::try_current().ok();
         std::thread::Builder::new().name("isomer-sweep".into()).spawn(move || {
             let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);

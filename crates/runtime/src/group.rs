@@ -72,7 +72,7 @@ pub struct GroupSettings {
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The host memory of an instance in bytes, in addition to the engine's data about the instance: its wasmtime store,
-/// one stack of usual depth, and the part of its returned memory that stays resident in the pool.
+/// one stack of usual depth, and the part of its slots that stays resident after the slots are returned to the pool.
 const INSTANCE_BYTES: usize = 64 << 10;
 
 /// Returns the bytes of host memory that an instance with `slots` takes. Each of its components may be suspended deep

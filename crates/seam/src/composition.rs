@@ -155,7 +155,7 @@ pub(crate) struct ComposedPart<'a> {
     pub(crate) world: World,
 }
 
-/// The keys in [`HostImports`] of the components' imports, by the component and the import's name.
+/// The key in [`HostImports`] of each import of a component, by the component and the import's name.
 type HostKeys = HashMap<(ComponentName, String), String>;
 
 /// Adds all imports that the host provides to a new composition, after merging the shared imports.

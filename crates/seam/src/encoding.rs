@@ -104,7 +104,7 @@ fn defined(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> u32 {
 }
 
 fn value(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> ComponentValType {
-    // The types of the parts are defined before the type itself, so they have lower indices.
+    // The types that a type consists of are defined before the type itself, so they have lower indices.
     let mut part = |ty: &ValueType| value(space, names, ty);
     let index = match ty {
         ValueType::Primitive(ty) => return ComponentValType::Primitive(primitive(*ty)),

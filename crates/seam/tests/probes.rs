@@ -242,7 +242,7 @@ fn streams_are_probed() {
     let parts = components(&[("api", component("0.2.6", &wit, &module)), ("front", front)]);
     let mut probed = probed(&pair(), &parts);
     let expected = plain(&pair(), &parts).call("go", &[]).expect("the call returns");
-    // The code states that the writable end was dropped and that no value was read.
+    // `go` returns the code of the read: the writable end was dropped, and no value was read.
     assert_eq!(expected, Some(Val::U32(1)));
     assert_eq!(probed.call("go", &[]).expect("the call returns"), expected);
     assert_eq!(probed.calls(), ["> api.numbers", "< api.numbers"]);

@@ -59,9 +59,10 @@ pub(crate) struct Recording {
 /// recorded even if there are too many spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The parent in the recording's trace context is the first span.
+    /// A request of a client. The span that the recording's trace context names as the parent is the first span itself.
     Request,
-    /// The parent in the recording's trace context is a span of another process. The first span is its child.
+    /// A call from another process. The span that the recording's trace context names as the parent belongs to the
+    /// caller, and the first span is its child.
     Call,
 }
 

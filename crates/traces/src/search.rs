@@ -32,7 +32,7 @@ struct LoadedSegment {
     bytes: Vec<u8>,
     /// The positions and headers of all records.
     records: Vec<(usize, RecordHeader)>,
-    /// The indexes in `records` of each request, in ascending order.
+    /// The indexes in `records` of each request's records, in ascending order.
     by_request: HashMap<RequestKey, Vec<usize>>,
 }
 

@@ -15,7 +15,8 @@ use isomer_telemetry::unix_ns;
 use crate::codec::intact_bytes;
 use crate::limits::TraceLimits;
 
-/// The first bytes of each file: the name and the version of the format. Files with other bytes are not read.
+/// The first bytes of each file: the name and the version of the format. Files that begin with other bytes are not
+/// read.
 const FORMAT: &[u8; 8] = b"isotrc\x001";
 
 /// The number of bytes before the first record of a file.

@@ -210,7 +210,7 @@ impl Writer {
             let Some((folder, files)) = self.files.iter_mut().max_by_key(|(_, files)| files.bytes()) else { return };
             match files.remove_oldest(folder) {
                 Ok(bytes) if bytes > 0 => self.bytes -= bytes,
-                // The next write tries again.
+                // If a file cannot be deleted, the next write tries again.
                 _ => return,
             }
         }

@@ -228,7 +228,7 @@ mod tests {
         let folder = dir.path().join("private");
         let path = folder.join("a.sock");
         let held = SocketFile::listen_locked(&path).await.expect("the folder is created");
-        // The lock also works while the socket's file is missing.
+        // The lock excludes a second process even while the socket's file is missing.
         fs::remove_file(&path).expect("it is there");
         assert!(matches!(SocketFile::listen_locked(&path).await, Err(SocketFileError::InUse)));
         drop(held);

@@ -1,7 +1,7 @@
 //! Streams that fail when their peer does not read.
 //!
 //! A peer that stops reading would hold the resources of its connection forever: for example the guest, which runs only
-//! while its response is read, or a log that the peer follows. To prevent this, a connection fails if no byte can be
+//! while its response is read, or a stream of new log lines. To prevent this, a connection fails if no byte can be
 //! written for a while.
 
 use std::io::{self, IoSlice};

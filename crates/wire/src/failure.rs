@@ -25,9 +25,9 @@ pub enum CallFailure {
     Trap {
         /// The message of the trap.
         reason: String,
-        /// The failure of a call that the callee made itself, if that failure made the callee trap. It is reported for
-        /// the request at the start of the chain. No caller gets it as a value. This is the same as if the callee were
-        /// fused.
+        /// If the callee trapped because a call that it made itself failed: the failure of this call. It is reported
+        /// for the request that started the chain of calls, and no caller gets it as a value. Fused components behave
+        /// in the same way.
         lost: Option<CallError>,
     },
     /// The call was lost for a reason that does not exist for calls within one composition.
@@ -48,7 +48,8 @@ impl CallFailure {
         Self::Trap { reason: reason.into(), lost: None }
     }
 
-    /// Returns why the call, or a call further down the chain, was lost. Returns `None` for a plain trap.
+    /// Returns why the call was lost, or why a call that the callee made was lost. Returns `None` if the callee trapped
+    /// for another reason.
     pub fn lost(&self) -> Option<CallError> {
         match self {
             Self::Trap { lost, .. } => *lost,

@@ -11,7 +11,8 @@
 //! | more parameters (the canonical ABI spills them) | [`BLOCKS`] | after the root |
 //! | a result | [`BASE`] | after the root |
 //!
-//! An image without blocks ends with its root. A function without parameters, or without a result, has an empty image.
+//! An image without blocks ends with its root. If a function has no parameters, the image of its arguments is empty; if
+//! it has no result, the image of its result is empty.
 
 /// The version of the image layout. Every function's key depends on it, so sides with different versions cannot call
 /// each other.

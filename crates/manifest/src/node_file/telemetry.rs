@@ -61,7 +61,7 @@ fn check_signal(signal: &Spanned<String>, found: &mut Findings) {
 
 fn header(name: &Spanned<String>, raw: Spanned<RawHeader>, found: &mut Findings) -> Option<SecretSource> {
     let Spanned { value: raw, span } = raw;
-    // The value may be written where the name of its source is expected, so messages do not show it.
+    // A user may have written the secret value in place of the name of its source, so messages do not show this text.
     let error = |text: &str| Diagnostic::error(text).code("bad-secret-source").at(name.span, "").hide(span);
     match (raw.env, raw.file) {
         (Some(variable), None) if is_environment_name(&variable.value.0) => {

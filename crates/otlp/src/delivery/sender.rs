@@ -71,7 +71,7 @@ impl BatchSender {
                 }
                 Step::Retry(pause) => tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    // One last attempt is made at once.
+                    // The export stops: one last attempt is made without waiting for the end of the pause.
                     () = stopped(&mut self.stop) => {}
                 },
             }

@@ -165,7 +165,7 @@ impl CodeCache {
             return Some(code);
         }
         let file = self.open_verified(key)?;
-        // This path refers to the verified file even if another file has replaced it under its name.
+        // The path of the open descriptor refers to the verified file, even if another file now has this file's name.
         let verified = format!("/proc/self/fd/{}", file.as_raw_fd());
         #[expect(unsafe_code, reason = "compiled code is run as it is")]
         // SAFETY: `deserialize_file` must be given only bytes that `Component::serialize` or

@@ -22,7 +22,8 @@ pub(crate) struct CallOrigin {
     pub(crate) scope: RequestScope,
     /// The time limit of the request.
     pub(crate) until: Option<TimeLimit>,
-    /// Whether the instance serves one request at a time. If so, everything that it waits for ends with the request.
+    /// Whether the instance serves one request at a time. If so, all calls for which the guest waits end with the
+    /// request.
     pub(crate) is_exclusive: bool,
 }
 
@@ -62,7 +63,7 @@ impl CallOrigin {
     }
 }
 
-/// Returns the span that causes the call of the host function that runs now: the parent of the spans that the host
+/// Returns the span in which the guest calls the host function that runs now: the parent of the spans that the host
 /// function records. Returns `None` if the call belongs to no request.
 ///
 /// A host function that waits must call this function before it waits.

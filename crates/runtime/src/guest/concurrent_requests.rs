@@ -26,8 +26,8 @@ impl ConcurrentRequests {
         self.0.insert(task, request);
     }
 
-    /// Removes the request `id`, whose handler ran in `task`. If the task ended earlier than the request, the engine may
-    /// have given its number to the task of another request, which stays.
+    /// Removes the request `id`, whose handler ran in `task`. If the task ended earlier than the request, the engine
+    /// may have given the task's number to the task of another request: that request is not removed.
     pub(crate) fn remove(&mut self, task: GuestTaskId, id: RequestId) {
         if self.0.get(&task).is_some_and(|request| request.scope.id() == Some(id)) {
             self.0.remove(&task);

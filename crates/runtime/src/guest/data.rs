@@ -342,7 +342,7 @@ impl Guest {
         self.hooks.current = owner;
     }
 
-    /// Makes the next outgoing request be sent for `owner`, as an operation that `span` causes.
+    /// Sets the owner for which the next outgoing request is sent, and the span that causes the request.
     pub(crate) fn enter_sender(&mut self, owner: usize, span: Option<SpanContext>) {
         self.enter(owner);
         self.hooks.span = span;

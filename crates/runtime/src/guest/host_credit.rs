@@ -49,7 +49,7 @@ impl HostCredit {
             let wanted = self.used_bytes.saturating_add(bytes);
             if wanted > self.charged_bytes() {
                 // Charges at least a quarter more than needed. So the more the wasmtime store holds, the less often its
-                // content is counted.
+                // handles are counted.
                 let with_reserve = wanted.saturating_add(STEP_BYTES.max(wanted / 4)) - self.charged_bytes();
                 let exact = wanted - self.charged_bytes();
                 self.memory.grow(with_reserve).or_else(|_| self.memory.grow(exact))?;
@@ -59,8 +59,8 @@ impl HostCredit {
         Ok(())
     }
 
-    /// Sets the number of bytes that the wasmtime store actually holds. Releases what is charged beyond this number and
-    /// a reserve, if that is more than [`STEP_BYTES`].
+    /// Sets the number of bytes that the wasmtime store actually holds. A reserve stays charged in addition. If more
+    /// than [`STEP_BYTES`] are charged beyond that, they are released.
     pub(crate) fn set_held(&mut self, held_bytes: usize) {
         self.used_bytes = held_bytes;
         let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));
@@ -94,7 +94,7 @@ mod tests {
             assert!(account.used().host_bytes >= 1000 + held as u64);
         }
         assert!(looked < 4, "{looked}");
-        // The charge does not grow if everything is dropped each time.
+        // The charge does not grow if the store drops everything before each addition.
         for _ in 0..1000 {
             credit.add(1000, || 0).unwrap();
         }

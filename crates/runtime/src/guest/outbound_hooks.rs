@@ -27,7 +27,7 @@ const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 pub(crate) struct OutboundHooks {
     pub(crate) template: Arc<GroupTemplate>,
     /// The index of the owner whose request is being sent. `enter` sets it immediately before a request is sent, and
-    /// the request resets it.
+    /// sending the request resets it.
     pub(crate) current: usize,
     /// The span that causes the request that is being sent. It is set together with `current`.
     pub(crate) span: Option<SpanContext>,

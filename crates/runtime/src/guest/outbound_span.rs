@@ -50,7 +50,7 @@ impl OutboundSpan {
 
     /// Records the status of the response, or why there is no response. A status of 500 to 599 is a failure.
     pub(super) fn set_head<B, I>(&mut self, sent: &Result<(http::Response<B>, I), HttpError>) {
-        // The guest may drop the body of the response.
+        // The head has arrived, so dropping the body is no failure: the guest may ignore it.
         self.0.set_failure_if_dropped(None);
         match sent {
             Ok((response, _)) => {

@@ -5,12 +5,14 @@
 //! identifies the call.
 //!
 //! A task that is dropped before it ends (after a trap, or because its caller was dropped) reports no end. Its call
-//! stays open until the request ends, or until another call has the number of the task, which wasmtime uses again.
+//! stays open until the request ends, or until wasmtime gives the number of the task to a new task that also runs a
+//! probed call.
 
 /// The maximum number of open calls of one instance. Further calls are not recorded.
 pub(crate) const CALLS_MAX: usize = 256;
 
-/// The maximum number of tasks that are searched for the call that the current task was called from.
+/// The maximum length of the list of tasks (the current task and the tasks that it was called from) in which the
+/// current call is searched.
 pub(crate) const TASKS_MAX: usize = 64;
 
 /// The open calls of one wasmtime store. `T` identifies a task, and `S` is the record of a call: its span.
@@ -47,7 +49,8 @@ impl<T: Copy + Eq, S> ProbedCalls<T, S> {
     /// Drops `span` if [`CALLS_MAX`] calls are open.
     pub(crate) fn enter(&mut self, tasks: &[T], span: S) {
         let [task, ..] = tasks else { return };
-        // A call that is still open had an earlier task with the same number.
+        // An open call with this task's number was never reported as ended. Its task was dropped, and wasmtime has
+        // given the number to this task.
         self.open.retain(|call| call.task != *task);
         if self.open.len() < CALLS_MAX {
             self.open.push(OpenCall { task: *task, span });
@@ -80,7 +83,7 @@ mod tests {
         let mut calls = ProbedCalls::default();
         assert!(calls.is_empty());
         calls.enter(&[2, 1], "outer");
-        // Task 3 has no probe.
+        // Task 3 runs a call without a probe.
         calls.enter(&[4, 3, 2, 1], "inner");
         assert_eq!(calls.current(&[4, 3, 2, 1]), Some(&"inner"));
         assert_eq!(calls.current(&[3, 2, 1]), Some(&"outer"));

@@ -62,7 +62,8 @@ impl InstanceMaker {
         self.engine.room().is_wanted(self.slots, &self.template.account)
     }
 
-    /// Creates an instance, as soon as the engine's pool has room for it. Records spans of both that `current` causes.
+    /// Creates an instance, as soon as the engine's pool has room for it. Records a span for the wait and a span for
+    /// the creation, both caused by `current`.
     pub(crate) async fn make(&self, deadline: Instant, current: Option<&SpanContext>) -> Result<Instance, Failure> {
         let room = record_wait(
             current,

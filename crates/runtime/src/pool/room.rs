@@ -214,8 +214,8 @@ impl Room {
         let mut has_waited = false;
         loop {
             let (shortage, accounts) = self.shortage(slots, account);
-            // Checked before another instance is evicted, because a reservation that has timed out can no longer use
-            // the room.
+            // The time limit is checked before another instance is evicted, because a reservation that has timed out
+            // can no longer use the room.
             if has_waited && Instant::now() >= last {
                 return Err(limit(shortage, accounts));
             }

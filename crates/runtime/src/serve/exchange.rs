@@ -71,8 +71,8 @@ pub(super) async fn serve(
     instance.store.data_mut().follow(signals.clone());
     let function = instance.handlers[handler].clone();
     let over = {
-        // Pinned where they are created, because these futures take several kilobytes, and each function that takes
-        // such a future by value would copy it.
+        // The futures are pinned where they are created, because they take several kilobytes, and each function that
+        // takes such a future by value would copy it.
         let mut run = pin!(instance.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
             let run = pin!(async {
                 call(accessor, &function, http, &head, ended, &mut |_, _| {}).await?;

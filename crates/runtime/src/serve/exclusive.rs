@@ -166,7 +166,8 @@ impl ExclusiveInstances {
             Some(instance) => instance,
             None => {
                 span.set_cold();
-                // Boxed because this path is rare, and its large future would otherwise be part of every call's future.
+                // The future is boxed, because this path is rare, and every call's future would otherwise contain this
+                // large one.
                 Box::pin(self.maker.make(until.deadline, scope.span())).await.map_err(failed)?
             }
         };

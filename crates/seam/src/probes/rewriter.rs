@@ -34,7 +34,7 @@ pub(super) enum WrappedFunction<'a> {
 
 /// What is inserted into a component.
 pub(super) struct Insertion<'a> {
-    /// The name of the core module.
+    /// The name of the inserted core module, in backtraces.
     pub(super) module_name: String,
     /// The position of the first probed function among the functions that are lifted.
     pub(super) first: usize,

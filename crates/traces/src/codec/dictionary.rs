@@ -107,7 +107,7 @@ mod tests {
             assert!(number_of(key).is_some(), "{key}");
         }
         assert_eq!((text_of(0), text_of(OWN_TEXTS_START)), (None, None));
-        // The first and the last text of the first version of the format.
+        // The first and the last text of the first version of the format keep their numbers.
         assert_eq!((number_of("http.request.method"), number_of("/")), (Some(1), Some(56)));
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn fragment_times(fragment: &TraceFragment) -> (u64, u64) {
 /// Returns the request's first span, if the fragment contains it.
 pub(crate) fn root_of(fragment: &TraceFragment) -> Option<&Span> {
     let id = SpanId::from(fragment.request);
-    // The first span usually ended last.
+    // Searches from the end, because the first span usually ended last.
     fragment.spans.iter().rev().find(|span| span.id == id)
 }
 
