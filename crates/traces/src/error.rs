@@ -26,7 +26,7 @@ pub enum TraceStoreError {
         most: usize,
     },
     /// The store is closed, because its app was removed or the process shuts down.
-    #[error("the traces of this app are closed")]
+    #[error("the store of this app's traces is closed")]
     Closed,
 }
 

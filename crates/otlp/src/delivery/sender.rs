@@ -83,7 +83,8 @@ impl BatchSender {
         self.counters.add_exported(records - rejected);
         if rejected > 0 {
             self.counters.add_dropped(DropReason::Rejected, rejected);
-            self.failures.failed(&format!("the collector rejected a part: {message}"), self.counters.dropped());
+            self.failures
+                .failed(&format!("the collector rejected a part of the records: {message}"), self.counters.dropped());
         } else {
             self.failures.succeeded(self.counters.dropped());
         }

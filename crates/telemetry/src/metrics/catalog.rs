@@ -114,7 +114,7 @@ catalog! {
     TENANT_MEMORY_LIMIT = "isomer.tenant.memory.limit", GAUGE, BYTES, [TENANT],
         "The quota of memory; absent if there is none.";
     TENANT_CPU = "isomer.tenant.cpu.time", COUNTER, SECONDS, [TENANT],
-        "The processor time of the tenant's guests and of the work for them.";
+        "The processor time of the tenant's guests and of the platform's work for them.";
     TENANT_CPU_LIMIT = "isomer.tenant.cpu.limit", GAUGE, count("cores"), [TENANT],
         "The quota of processor time per second of real time; absent if there is none.";
     TENANT_STORAGE = "isomer.tenant.storage.usage", GAUGE, BYTES, [TENANT],
@@ -122,7 +122,7 @@ catalog! {
     TENANT_STORAGE_LIMIT = "isomer.tenant.storage.limit", GAUGE, BYTES, [TENANT],
         "The quota of bytes on disk; absent if there is none.";
     TENANT_REFUSED = "isomer.tenant.refused", COUNTER, count("refusals"), [TENANT, QUOTA],
-        "The number of refusals because of a quota.";
+        "The number of times that a quota was reached.";
     TENANTS = "isomer.tenants", GAUGE, count("tenants"), [],
         "The number of tenants.";
     APPS = "isomer.apps", GAUGE, count("apps"), [],
