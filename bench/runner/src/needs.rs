@@ -91,8 +91,8 @@ fn install_wasmtime(project: &Project) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["install", "--locked", &package, "--no-default-features", "--features", WASMTIME_FEATURES, "--root"]);
     command.arg(wasmtime_root(project));
-    // These are the settings of this workspace's release profile. With other settings, the comparison would also
-    // include different compiler options.
+    // These are the settings of this workspace's release profile. With other settings, a comparison of `wasmtime` with
+    // Isomer would also compare compiler options.
     command.env("CARGO_PROFILE_RELEASE_LTO", "thin").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "4");
     project::run(&mut command)
 }

@@ -373,8 +373,8 @@ impl<A: AppApi + ?Sized> AuditedRequest<A> {
     /// Writes the line about an action that was refused before it began.
     async fn refused(mut self, problem: &ApiProblem) {
         if self.entry.who.token != Credential::Valid {
-            // Limit the lines, because any client without the node's token can send such requests and could fill the
-            // disk.
+            // Limit the number of lines about refused requests, because any client without the node's token can send
+            // requests that are refused, and could fill the disk.
             let counted = match &self.entry.who.tenant_token {
                 Some(token) => self.service.tenant_limits.count_refusal(&token.tenant),
                 None => self.service.refusals.count(),

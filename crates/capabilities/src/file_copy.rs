@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_reserve_is_checked_before_each_step() {
         let dir = tempfile::tempdir().unwrap();
-        // The second step finds less free space, because other processes have written to the disk.
+        // The second step of the copy finds less free space, because other processes have written to the disk.
         let disk = dir.path().join("disk");
         std::fs::create_dir(&disk).unwrap();
         let from = dir.path().join("from");

@@ -88,7 +88,7 @@ fn an_interrupted_replacement_is_finished_even_without_hard_links() {
 
 #[test]
 fn a_replacement_that_an_earlier_version_interrupted_is_finished() {
-    // An earlier Isomer version made a hard link for the snapshot first.
+    // An earlier Isomer version made a hard link for the snapshot before it replaced the store's file.
     let broken = Broken::off(Some("old"), Some("new"), None);
     let dir = broken.dir.path();
     fs::hard_link(dir.join("sql/s.sqlite"), dir.join("snapshots/s.sqlite")).unwrap();

@@ -102,7 +102,7 @@ async fn deadlines_hold_on_both_sides() {
     let deadline = call.context.deadline;
     let (error, reason, not_run) = lost(in_time(&peer, call).await);
     assert_eq!((error, not_run), (CallError::Deadline, false), "{reason}");
-    // A timer never fires early, so this holds on every machine.
+    // A timer never fires early, so this assertion holds on every machine.
     assert!(Instant::now() >= deadline);
     until_counted("the callee's future is dropped", &[&server.script], || server.script.dropped() == 1).await;
     let (error, _, not_run) = lost(in_time(&peer, call_in(Duration::ZERO, b"echo".to_vec())).await);

@@ -224,7 +224,7 @@ async fn changed_bytes_end_one_connection() {
             Deed::Send(bytes)
         });
         // Any result is allowed: links inside a machine have no checksum that would detect changed bytes. Between
-        // machines, TLS detects it.
+        // machines, TLS detects them.
         let before = server.script.started();
         let _ = in_time(&peer, call_in(Duration::from_millis(300), vec![b'e'; 100])).await;
         assert!(server.script.started() - before <= 1, "changed byte {at}: run twice");
@@ -312,7 +312,8 @@ async fn waiting_for_a_connection_counts_for_the_deadline() {
     let deadline = call.context.deadline;
     let result = tokio::spawn(peer.call(call));
     is_held.wait_for(|is_held| *is_held).await.unwrap();
-    // The pause is the subject of the test: without it, the callee's deadline could not be later by the wait.
+    // The pause is the subject of the test: if the wait for the connection did not count for the deadline, the callee's
+    // deadline would be later by this pause.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let released_at = Instant::now();
     release.send(()).unwrap();

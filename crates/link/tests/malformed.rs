@@ -205,7 +205,8 @@ async fn a_peer_that_does_not_read_is_bounded_and_cut_off() {
         body.send_data(call_of(bytes), true).unwrap();
         unread.push(response.await.unwrap().into_body());
     }
-    // The rest of the limit is enough for a small reply to another client, but not for a large one.
+    // The unread replies leave only a part of `images_bytes_max`. It is enough for a small reply to another client, but
+    // not for a large one.
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     let (error, reason, not_run) = lost(peer.call(call(vec![b'e'; bytes])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");

@@ -87,7 +87,8 @@ async fn a_folder_that_others_may_enter_is_none_for_a_socket() {
 async fn another_users_folder_is_none_for_a_socket() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
-    // Only root can give the folder to another user. Other users use a folder that belongs to root.
+    // Only root can give the folder to another user. If the test runs as another user, it uses a folder that belongs to
+    // root.
     let foreign = match chown(folder.path(), Some(65534), None) {
         Ok(()) => folder.path(),
         Err(_) => std::path::Path::new("/usr"),

@@ -20,8 +20,8 @@ pub(crate) fn create_unique_folder(above: &Path, prefix: &str) -> io::Result<Pat
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     fs::create_dir_all(above)?;
     for _ in 0..NAMES_TRIED_MAX {
-        // The number distinguishes the folder from other folders of this process, and the time distinguishes it from
-        // folders of other processes.
+        // The name contains a number, which distinguishes the folder from other folders of this process, and the time,
+        // which distinguishes it from folders of other processes.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let name = format!("{prefix}{now:x}-{}", NUMBERS.fetch_add(1, Ordering::Relaxed));
         match DirBuilder::new().mode(0o700).create(above.join(&name)) {

@@ -251,7 +251,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Fails after a finished upload, because the temporary file was renamed.
+        // After a finished upload, this removal fails, because the temporary file was renamed.
         let _ = fs::remove_file(&self.temporary);
     }
 }

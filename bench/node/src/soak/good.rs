@@ -307,7 +307,8 @@ mod tests {
         app.begin(2);
         assert!(app.served_since(settled, 1) && app.served_since(settled, 2) && !app.served_since(settled, 3));
         app.settle(revision(2));
-        // A response of revision 1 is still correct, because the request was sent before the change ended.
+        // A response of revision 1 is still correct, because the request was sent before the change to revision 2 had
+        // succeeded.
         assert!(app.served_since(settled, 1));
         assert!(!app.served_since(app.settled(), 1));
         assert_eq!(app.before(), Some((1, revision(1))));

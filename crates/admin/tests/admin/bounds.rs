@@ -96,7 +96,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let mut first = [0; 12];
     deaf.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    // Together, the lines are larger than the buffers of both sockets.
+    // Together, the log lines are larger than the buffers of both sockets.
     let text = "x".repeat(100_000);
     for _ in 0..LINES {
         served.fake.lines.send(line(&text)).unwrap();
@@ -181,7 +181,7 @@ async fn connections_without_a_request_keep_no_client_out() {
         idle.push(after(&served, "none", "GET /v1/status").await);
     }
     assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
-    // Idle connections that had a request before are closed in the same way.
+    // Idle connections on which a request was accepted are also closed to make room for new ones.
     for _ in 0..5 {
         idle.push(after(&served, &token, "GET /v1/status").await);
         assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);

@@ -287,7 +287,7 @@ async fn a_tenant_leaves_others_their_share_of_the_api() {
     }
     let refused = acme.tenant(&tenant).await.unwrap_err();
     assert!(refused.to_string().contains("token `ci` of tenant `acme` has 12 requests"), "{refused}");
-    // The tenant can revoke the token of these requests with another token.
+    // The tenant can still send requests with another token, for example to revoke the token `ci`.
     let desk = served.client_with(&served.tenant_token("acme", "desk", TokenRole::Admin).await);
     for _ in 0..4 {
         followed.push(desk.logs(&tenant, &shop, &query).await.unwrap());

@@ -461,8 +461,8 @@ impl Tenancy {
         let mut locked = app.lifecycle.lock();
         self.registry().set_host_names(&app, locked.data(), &[]);
         let before = locked.stop();
-        // The lock is released before the lock of the loaded apps is taken: the lock of the loaded apps always comes
-        // first when both are held.
+        // Release the app's lock before `unlist` takes the lock of the loaded apps: when both are held, the lock of the
+        // loaded apps is always taken first.
         drop(locked);
         self.loader().loaded_apps().unlist(&app);
         self.retire(before)

@@ -61,7 +61,7 @@ impl ProcessStat {
         // The second field, the name of the program in parentheses, may contain spaces and parentheses.
         let (_, rest) = text.rsplit_once(") ")?;
         let fields: Vec<_> = rest.split(' ').collect();
-        // The first of these fields is number 3 in the manual.
+        // `fields` begins with the field that has number 3 in proc(5).
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         Some(Self {
             cpu_s: (field(14)? + field(15)?) / TICKS_PER_SECOND,

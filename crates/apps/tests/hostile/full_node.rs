@@ -93,8 +93,8 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     world.tenant("last", |_| {});
     world.deploy("last", "main", &["last.test"], &one("hostile", grants)).await;
     let from = address(GREEDY + 1);
-    // On such a small node, the guaranteed share of a tenant is one instance, so a request may wait until the previous
-    // request has ended.
+    // On a node with so few instances, the guaranteed share of a tenant is one instance, so a request may wait until
+    // the previous request has ended.
     for _ in 0..5 {
         assert_eq!(served(&world, from, Method::GET, "/ok", "").await, "ok\n");
         assert_eq!(served(&world, from, Method::POST, "/sql", "SELECT 1").await, "got SELECT 1: 1\n");

@@ -37,7 +37,8 @@ callee = ["seam-callee"]
 async fn each_process_records_its_part_of_a_trace() {
     let app = Subject::app(MANIFEST);
     let subject = Subject { components: components(&app), app, dir: PathBuf::new() };
-    // The front door does not sample the request. But the request fails, so every process keeps its part.
+    // With the ratio 0, the front door does not sample the request. But the request fails, so every process keeps its
+    // part of the trace.
     for (ratio, what) in [(1.0, "count"), (0.0, "trap")] {
         let memories: BTreeMap<_, _> =
             ["entry", "relay", "callee"].map(|group| (group, MemoryTraces::new(ratio))).into();
@@ -57,7 +58,7 @@ async fn each_process_records_its_part_of_a_trace() {
                 spans.extend(fragment.spans.clone());
             }
             let shown = tree(&spans);
-            // After a trap, the instances are created again.
+            // After a trap, new instances are started. The spans of these starts are not compared.
             let lines = shown.lines().filter(|line| !line.contains("start instance"));
             let lines: Vec<_> = lines.map(|line| line.split(" failed: ").next().expect("a name")).collect();
             let (relay, work) = (format!("guest:seam/relay.{function}"), format!("guest:seam/work.{next}"));

@@ -99,7 +99,7 @@ async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
         assert_reason_contains(&callee, &["`unreachable`"]);
         let frames = callee["backtrace"].to_string();
         assert!(frames.contains("act"), "{frames}");
-        // The next request gets new instances.
+        // After the trap, the next request gets new instances.
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
         assert_eq!(node.get("/act?what=trap").await.status.as_u16(), 500);
     }

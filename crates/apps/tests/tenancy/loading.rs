@@ -94,7 +94,7 @@ async fn a_failed_load_is_logged_once_and_backs_off() {
     assert!(
         warnings[0].contains("app `one` of tenant `a`") && warnings[0].contains("the repository has no such package")
     );
-    // Other apps are served meanwhile. This app is served as soon as its package is available.
+    // While the app `one` cannot be loaded, other apps are served. `one` is served as soon as its package is available.
     assert_eq!(name_in(&world.get("two.example", "/").await), "two");
     world.make("a", "one", &named("one"));
     until("the app is loaded again", async || (world.get("one.example", "/").await.status == 200).then_some(())).await;
@@ -112,7 +112,7 @@ async fn an_overloaded_repository_is_not_a_broken_app() {
         let response = world.get("one.example", "/").await;
         assert_eq!((response.status.as_u16(), response.header("retry-after")), (503, "1"), "{}", response.text());
     }
-    // The next request immediately starts another attempt, and the log reports no failure of the app.
+    // The next request immediately starts another attempt to load the app, and the log reports no failure of the app.
     assert_eq!(name_in(&world.get("one.example", "/").await), "one");
     assert_eq!((world.repository.fetches(), world.warnings()), (4, Vec::new()));
 }

@@ -191,7 +191,8 @@ impl OperationError for SqlError {
     }
 }
 
-/// Records that a guest has read a resource. `name` is its name, with the key of the attribute for the name.
+/// Records that a guest has read a resource. `name` is the attribute's key for the resource's name, and the name
+/// itself.
 pub(super) fn record_read(
     store: impl AsContextMut<Data = Guest>,
     template: &Arc<SpanTemplate>,

@@ -80,7 +80,7 @@ impl From<Result<(), String>> for Verdict {
     }
 }
 
-/// Decides about one action of a statement.
+/// Decides whether one action of a statement is allowed, skipped or refused.
 pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
     if mode != Mode::Migration {
         return check(mode, context).into();

@@ -185,7 +185,8 @@ fn apply_all<'a>(session: &Session, files: &'a [Migration], deadline: Instant) -
 
 fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(), String> {
     session.migrate(&file.statements, deadline).map_err(|error| message_with_advice(&error))?;
-    // Runs the check with the limits of a migration, because it reads all tables, which may be large.
+    // Runs the check of the foreign keys with the limits of a migration, because it reads all tables, which may be
+    // large.
     if let Some(table) = session.bounded(deadline, violation).map_err(|error| error.to_string())? {
         return Err(format!("the migration leaves rows in the table `{table}` whose foreign keys refer to no row"));
     }

@@ -157,7 +157,7 @@ async fn stores_of_the_same_name_are_separate() {
             assert!(status == 400 && !text.contains(CANARY), "{statement}: {status} {text}");
         }
     }
-    // The first reader of a store creates the index of the store's log (`-shm`).
+    // The refused statements have created no file.
     let after: Vec<_> = tree(&b.dir).into_keys().collect();
     assert_eq!(before, after, "a file was left behind");
     attacker.expect("/query", "SELECT count(*) AS n FROM sqlite_schema", 200, "n\ni:0\n").await;

@@ -85,7 +85,7 @@ export function Logs({ app, route: { query } }) {
 function append(before, path, arrived) {
   const old = before.path === path ? before : { lines: [], first: 0 };
   let next = old.lines.length > 0 ? old.lines.at(-1).number + 1 : old.first;
-  // After the stream is reopened, its first lines are already shown.
+  // After the stream is reopened, its first lines are already shown, so add only the others.
   const newest = old.lines.at(-1)?.at_ms ?? 0;
   const known = new Set(old.lines.filter((line) => line.at_ms >= (arrived[0]?.at_ms ?? 0)).map(identity));
   const added = arrived.filter((line) => line.at_ms > newest || !known.has(identity(line))).map((line) => ({ ...line, number: next++ }));

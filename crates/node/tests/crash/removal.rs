@@ -219,7 +219,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
         }
         assert!(fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
     }
-    // The removal of a tenant is retried, too.
+    // Like the removal of an app, the removal of a tenant is retried.
     api().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
     let data = folder.path().join("tenants/guest");
     fs::create_dir_all(data.join("apps/old/kv")).unwrap();
@@ -245,7 +245,7 @@ async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     refused(node.node.clone().remove(tenant.clone(), app.clone(), true), ProblemKind::Failed).await;
     node.stop().await;
     obstacle.remove();
-    // A restart cannot finish the removal either, because the path of the data is not a folder.
+    // Opening the node again cannot finish the removal either, because the path of the data is not a folder.
     let obstacle = InTheWay::of(&base.join("tenants/default/apps"));
     let node = TestNode::open(&base).await;
     obstacle.remove();

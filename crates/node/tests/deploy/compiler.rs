@@ -169,7 +169,7 @@ async fn crashed_and_missing_compilers_have_distinct_errors() {
 
 #[tokio::test]
 async fn unreadable_input_fails_the_compile_and_releases_its_permit() {
-    // If the node did not end the session, the child would wait for its input until `time_max`.
+    // If the node did not end the session with the child, the child would wait for its input until `time_max`.
     let options =
         CompilerOptions { children_max: 1, time_max: Duration::from_secs(60), ..compiler(ChildLimits::default()) };
     let compilers = Compilers::new(options);

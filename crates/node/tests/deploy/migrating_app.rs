@@ -58,7 +58,7 @@ pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else if name.ends_with("-shm") || (name.ends_with("-wal") && fs::metadata(&path).unwrap().len() == 0) {
-                // Skip the file: a killed process may leave it.
+                // Skip `-shm` files and empty `-wal` files, because a killed process may leave them.
             } else if !["log", "traces"].iter().any(|part| path.parent().unwrap().ends_with(part)) {
                 found.insert(path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).unwrap());
             }

@@ -38,7 +38,7 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
         tells_no_path(folder.path(), &problem);
         node.stop().await;
         same(&before, &data(folder.path()), title);
-        // The refusal also leaves the store unchanged while the node serves.
+        // The refusal also leaves the store unchanged if the node has the store open.
         let node = TestNode::open(folder.path()).await;
         assert_eq!(notes(&node).await, ["first", "second"]);
         refused(node.deploy(&release), ProblemKind::Refused).await;
@@ -134,7 +134,7 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 4, "the revision is loaded after a restart");
-    // A rollback to a snapshot also restores the data.
+    // A rollback to a snapshot restores the schema and the data.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     let restored = api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert!(restored.stores[0].restored_to.is_some() && restored.stores[0].snapshot, "{:?}", restored.stores);
@@ -143,8 +143,8 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
     // The rollback to a snapshot can itself be undone, because it took a snapshot of the data that it replaced.
-    // Revision one was in service before this rollback, so this snapshot belongs to revision one, and it is the newest.
-    // So a second rollback to the snapshot of revision one restores the data.
+    // Revision one was in service before the rollback, so its newest snapshot is now the one that the rollback took. A
+    // second rollback to the snapshot of revision one therefore restores the replaced data.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use isomer_ids::is_environment_name;
 
-/// A line that is not a valid assignment.
+/// The error for a line that is not a valid assignment.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub(super) struct InvalidLine {
