@@ -9,7 +9,8 @@ use isomer_telemetry::{Level, RequestId};
 use crate::app_log::AppLog;
 use crate::record::LogRecord;
 
-/// Writes records of a process's log to the logs of its only app.
+/// Writes records of a process's log to the logs of the only app of the process: its log and, if it has one, its access
+/// log.
 pub(crate) struct AppCopy {
     output: AppLog,
     access: Option<AppLog>,

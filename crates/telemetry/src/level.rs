@@ -11,7 +11,7 @@ pub enum Level {
     Info,
     /// Details that help to find a fault.
     Debug,
-    /// Every single step.
+    /// The single steps of an operation.
     Trace,
 }
 

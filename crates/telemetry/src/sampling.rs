@@ -39,7 +39,8 @@ impl SamplingPolicy {
 /// An order to trace the next requests to a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceOrder {
-    /// The path, or the part of a path before a slash. The empty text matches all requests.
+    /// A request matches if its path is this text, or begins with this text and a slash. The empty text matches all
+    /// requests.
     pub path: String,
     /// The number of requests that are still to be traced.
     pub requests: u32,
@@ -52,7 +53,7 @@ impl TraceOrder {
     }
 }
 
-/// Decides which requests of one app are sampled. Deciding takes no lock while no orders wait.
+/// Decides which requests of one app are sampled. Takes no lock unless a [`TraceOrder`] waits.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     /// Of the 2⁵³ possible random numbers, the number of those for which a request is sampled.
@@ -60,8 +61,8 @@ pub(crate) struct Sampler {
     per_second_max: AtomicU32,
     slow_ns: AtomicU64,
     start: Instant,
-    /// The current second of the rate limit, counted from `start`, in the upper half. The number of requests that were
-    /// sampled in this second because of the ratio, in the lower half.
+    /// The upper half is the current second of the rate limit, counted from `start`. The lower half is the number of
+    /// requests that were sampled in this second because of the ratio.
     window: AtomicU64,
     has_orders: AtomicBool,
     orders: Mutex<Vec<TraceOrder>>,
@@ -113,7 +114,7 @@ impl Sampler {
         self.has_orders.load(Ordering::Relaxed) && self.fill_order(path) || self.decide_by_ratio(now, random_u64())
     }
 
-    /// Counts the request for `path` in the first order that includes it. Returns whether there is such an order.
+    /// Subtracts one request from the first order that matches `path`. Returns whether there is such an order.
     fn fill_order(&self, path: &str) -> bool {
         let mut orders = self.lock();
         let Some(position) = orders.iter().position(|order| order.includes(path)) else { return false };

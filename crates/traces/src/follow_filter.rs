@@ -1,9 +1,9 @@
-//! The conditions of a query for traces that the summary of a trace decides. Streams of new traces have only these
-//! conditions, because a stream contains no spans.
+//! Conditions of a query for traces that can be decided with only the summary of a trace. Streams of new traces allow
+//! only these conditions, because a stream contains no spans.
 
 use isomer_api::{ApiProblem, ProblemKind, TraceQuery, TraceSummary};
 
-/// The conditions of a query that the summary of a trace decides.
+/// Conditions of a query for traces that can be decided with only the summary of a trace.
 #[derive(Debug, Clone)]
 pub struct FollowFilter {
     query: TraceQuery,

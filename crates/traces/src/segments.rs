@@ -105,7 +105,8 @@ impl SegmentFiles {
         if starts_file {
             self.segments.push_back(Segment { number, bytes: 0, written_ns: now_ns });
             self.created_ns = now_ns;
-            // One write for all of it: if the disk is full, the file does not consist of a header only.
+            // The header and the records are written in one call. With two calls, a full disk could leave a file that
+            // consists of a header only.
             file.write_all(&[FORMAT, &now_ns.to_le_bytes()[..], records].concat())?;
         } else {
             file.write_all(records)?;

@@ -207,8 +207,8 @@ impl Group {
         uses
     }
 
-    /// Returns the names of the package's own interfaces. Interfaces of other packages are in the same list of the
-    /// parser, but without names.
+    /// Returns the names of the interfaces that the package itself defines. The parser's list also contains interfaces
+    /// of other packages, but without names.
     fn interfaces(&self) -> Vec<String> {
         self.0.main.interfaces.iter().filter_map(|(_, interface)| interface.name.clone()).collect()
     }

@@ -11,7 +11,7 @@ use crate::queue::Queued;
 /// or 20 MiB on.
 const BATCH_BYTES_MAX: usize = 2 << 20;
 
-/// Takes items from the queue of a signal.
+/// Collects the items of a signal's queue into batches.
 pub(super) struct Batches<T> {
     queue: mpsc::Receiver<Queued<T>>,
     /// The item that did not fit into the previous batch, if any.

@@ -37,7 +37,7 @@ impl BatchSender {
         self.client.settings()
     }
 
-    /// Returns the receiver of the signal to stop.
+    /// Returns the channel that tells whether the export stops.
     pub(super) fn stop(&self) -> watch::Receiver<bool> {
         self.stop.clone()
     }

@@ -4,8 +4,8 @@
 //! The numbers come from wasmtime's compiler, which resolves a component statically: it follows every module and nested
 //! component through imports, arguments, aliases and exports until it has a flat list of core modules to instantiate.
 //! This module reads that list, so the count includes everything that will be allocated from the pool. Counting from
-//! the component's sections was rejected, because that count misses a core module that is instantiated by way of an
-//! argument, or of an export of an instance.
+//! the component's sections was rejected, because that count misses core modules that a component receives as an
+//! argument or takes from an export of an instance.
 //!
 //! Imported core modules and components cannot be resolved statically, because the host would have to provide them. A
 //! component that imports one is refused.
@@ -15,9 +15,8 @@
 //! function. A call that enters a component instance from outside, on its own stack, locks that instance until the
 //! instance's code returns (`do_not_enter` in wasmtime's `concurrent.rs`); other calls wait without a stack. This holds
 //! for synchronous exports and for asynchronous exports with a callback. Asynchronous exports without a callback
-//! (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So there are at most as many suspended stacks as
-//! component instances, and one more stack, on which results are lowered in the meantime, or which is kept for the next
-//! call.
+//! (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So at most one stack is suspended for each
+//! component instance. wasmtime uses one more stack to lower results meanwhile, or keeps it for the next call.
 
 use isomer_display::size;
 use wasmtime_environ::component::{

@@ -34,7 +34,7 @@ impl SeriesBudget {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns whether less than an eighth of the bound is free.
+    /// Returns whether less than an eighth of the maximum number of series is free.
     pub(crate) fn is_nearly_full(&self) -> bool {
         self.max.saturating_sub(self.series()) < self.max / 8
     }

@@ -9,7 +9,7 @@ pub struct MetricDescriptor {
     pub name: &'static str,
     /// The unit of the values.
     pub unit: MetricUnit,
-    /// How values add up.
+    /// The kind, which says how values add up.
     pub kind: MetricKind,
     /// The labels of each series, in the order of [`MetricSeries::labels`](super::MetricSeries).
     pub labels: &'static [MetricLabel],

@@ -24,7 +24,8 @@ pub struct SeriesGroup {
     series: Mutex<BTreeMap<SeriesKey, Cell>>,
     /// `None` if no snapshot contains the series.
     budget: Option<Arc<SeriesBudget>>,
-    /// The number of the last look-up of the group, to find the group that has not been used for the longest time.
+    /// The sequence number of the group's last look-up. Of several unused groups, the group with the lowest number is
+    /// removed first.
     last_used: AtomicU64,
 }
 

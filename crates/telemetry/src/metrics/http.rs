@@ -10,7 +10,7 @@ use super::group::SeriesGroup;
 use super::histogram::Histogram;
 use crate::TraceId;
 
-/// The method of a request. Methods that are not common share one value, because clients choose them.
+/// The method of a request. All uncommon methods share one value, because clients can send any text as a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of HTTP")]
 pub enum MethodClass {
@@ -184,8 +184,8 @@ impl RouteMetrics {
 /// Measures a request in progress. The request is recorded when this value is dropped.
 #[derive(Debug)]
 pub struct RequestMeter {
-    /// The series of the request's route, when they are known. Set once, because each change of the reference count
-    /// may have to wait for another processor.
+    /// The series of the request's route; `None` until the route is known. Set only once, because each change of the
+    /// reference count may have to wait for another processor.
     metrics: Option<Arc<RouteMetrics>>,
     start: Instant,
     method: MethodClass,
