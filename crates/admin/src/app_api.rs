@@ -29,7 +29,7 @@ pub type NewTraces = Pin<Box<dyn Stream<Item = TraceSummary> + Send>>;
 pub struct MetricsText {
     /// The content type of the response.
     pub content_type: &'static str,
-    /// The metrics, in a format with this content type.
+    /// The metrics, in the format that `content_type` names.
     pub text: String,
 }
 
@@ -65,7 +65,7 @@ pub trait AppApi: Send + Sync + 'static {
     fn follow_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceQuery) -> AdminReply<NewTraces> {
         no_traces()
     }
-    /// Samples the next requests of an app.
+    /// Samples the next requests to an app, as many as the order states.
     fn order_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceOrderRequest) -> AdminReply<()> {
         no_traces()
     }

@@ -72,7 +72,7 @@ pub type ClientLines = ClientStream<LogLine>;
 pub(crate) type ClientBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
 impl Client {
-    /// Creates a client of the node at this address.
+    /// Creates a client of the node at the address `node`, which authenticates with `token`.
     #[must_use]
     pub fn new(node: NodeAddress, token: Token) -> Self {
         Self { node, token }

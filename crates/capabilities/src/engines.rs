@@ -34,7 +34,7 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Creates engines with these limits. Outbound HTTP uses the operating system's resolver and the public certificate
+    /// Creates engines with `limits`. Outbound HTTP uses the operating system's resolver and the public certificate
     /// authorities.
     #[must_use]
     pub fn new(limits: CapabilityLimits) -> Self {
@@ -42,19 +42,19 @@ impl Engines {
         Self::with_network(limits, network)
     }
 
-    /// Creates engines with these limits, except that outbound HTTP uses `network`, with its own limits.
+    /// Creates engines with `limits`. Outbound HTTP uses `network`, which has its own limits.
     #[must_use]
     pub fn with_network(limits: CapabilityLimits, network: OutboundNetwork) -> Self {
         Self { kv: KvEngine::new(limits.kv), sql: SqlEngine::new(limits.sql), network }
     }
 
-    /// Returns the key-value stores of the app with these resources.
+    /// Returns the key-value stores of the app that `resources` belong to.
     #[must_use]
     pub fn kv(&self, resources: &AppResources) -> Kv {
         self.kv.stores(&resources.kv, resources.storage.clone(), &resources.account)
     }
 
-    /// Returns the SQL stores of the app with these resources.
+    /// Returns the SQL stores of the app that `resources` belong to.
     #[must_use]
     pub fn sql(&self, resources: &AppResources) -> Sql {
         self.sql.stores(&resources.sql, resources.storage.clone(), &resources.account)

@@ -109,7 +109,7 @@ type ByIdleTime = BTreeMap<(u64, u64), Arc<Activity>>;
 #[derive(Default)]
 struct ClientConnections {
     connections: ByIdleTime,
-    /// The earliest time of the next search through these connections for one to close.
+    /// The earliest time of the next search through the client's connections for one to close.
     next_search_ms: u64,
 }
 

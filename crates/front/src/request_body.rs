@@ -19,7 +19,8 @@ use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
 #[derive(Clone, Default)]
 pub(crate) struct BodyOutcome(Arc<AtomicU8>);
 
-/// The handler has not read from the body. So hyper has not sent `100 (Continue)` to a client that waits for it.
+/// The state of a body from which the handler has not read. For such a body, hyper has not sent `100 (Continue)` to a
+/// client that waits for it.
 const UNREAD: u8 = 0;
 const READ: u8 = 1;
 const TOO_LARGE: u8 = 2;

@@ -46,7 +46,7 @@ async fn connections_that_wait_for_a_descriptor_are_answered_while_the_front_doo
     for connection in &mut silent {
         within("the end", connection.closed()).await.unwrap();
     }
-    // The server closes its side of these connections only after the clients have closed theirs.
+    // The server closes its side of the silent connections only after the clients have closed theirs.
     drop(silent);
     for mut connection in waiting {
         let answer = within("an answer", connection.answer()).await.unwrap();

@@ -36,7 +36,7 @@ pub(crate) enum EndpointState {
     Connecting,
     /// Calls use this connection.
     Ready(Arc<ClientConnection>),
-    /// The last attempt to connect failed for this reason.
+    /// The last attempt to connect failed, for the contained reason.
     Down(Arc<str>),
 }
 

@@ -40,7 +40,7 @@ impl Node {
         Ok(traces.filter(move |trace| std::future::ready(filter.includes(trace))).boxed())
     }
 
-    /// Samples the next requests of an app. Blocks.
+    /// Samples the next requests to an app, as many as the order states. Blocks.
     pub(crate) fn order_app_traces(
         &self,
         tenant: &TenantName,

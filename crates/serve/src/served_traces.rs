@@ -66,7 +66,7 @@ impl ServedTraces {
         Ok(traces.filter(move |trace| std::future::ready(filter.includes(trace))).boxed())
     }
 
-    /// Samples the next requests.
+    /// Samples the next requests to the app, as many as the order states.
     pub(crate) fn order(&self, order: TraceOrderRequest) {
         self.tracer.order(TraceOrder { path: order.path, requests: order.requests });
     }

@@ -80,7 +80,7 @@ impl Blobs {
         Ok(blobs)
     }
 
-    /// Returns the path of the blob with this digest, whether or not the blob exists.
+    /// Returns the path of the blob with the digest `digest`, whether or not the blob exists.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(&digest.as_str()[..2]).join(digest.as_str())

@@ -123,8 +123,8 @@ impl NodeState {
         self.seen().charged(tenant, None)
     }
 
-    /// Returns the number of bytes that would be charged to the tenant for its releases if the release `revision`, with
-    /// this charge, took over `app`.
+    /// Returns the number of bytes that would be charged to the tenant for its releases if the release `revision` took
+    /// over `app`. `charge` is the number of bytes that are charged for this release.
     #[must_use]
     pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest, charge: u64) -> u64 {
         self.seen().charged(tenant, Some((app, revision, charge)))
@@ -169,7 +169,7 @@ impl NodeState {
         })
     }
 
-    /// Returns the token with this identifier; `None` if no tenant has the token.
+    /// Returns the token with the identifier `id`; `None` if no tenant has such a token.
     #[must_use]
     pub fn token(&self, id: &TokenId) -> Option<StoredToken> {
         self.seen().tokens.get(id).cloned()

@@ -101,7 +101,7 @@ impl GuestToolchain {
         if !has_std(&dir.join("lib/rustlib").join(TARGET).join("lib")) {
             return None;
         }
-        // This fails if a library that the compiler needs was removed or replaced.
+        // `rustc` cannot run if a library that it needs was removed or replaced.
         let version = rustc_print(Some(dir), &["--version"]).ok()?;
         Some(Self { dir: Some(dir.to_owned()), version })
     }

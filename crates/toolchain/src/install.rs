@@ -32,7 +32,7 @@ impl GuestToolchain {
         }
     }
 
-    /// Finds the toolchain of this origin, or installs it.
+    /// Finds the toolchain of the origin `origin`, or installs it.
     ///
     /// # Errors
     /// If the toolchain cannot be installed.

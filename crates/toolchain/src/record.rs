@@ -123,7 +123,7 @@ impl Record {
     /// Writes the record to its file in `build_dir`.
     pub(crate) fn store(&self, build_dir: &Path, component: &ComponentName) -> Result<(), PathError> {
         let path = record_path(build_dir, component);
-        // This fails for paths that are not UTF-8.
+        // Serialization fails for paths that are not UTF-8.
         let text = serde_json::to_vec_pretty(self).map_err(|error| at(&path, "written")(error.into()))?;
         replace(&path, &text)
     }

@@ -93,8 +93,9 @@ pub(crate) fn line(text: &str) -> LogLine {
     }
 }
 
-/// The id of the fake node's only trace. The next constant is the id of the request of this trace.
+/// The id of the fake node's only trace.
 pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+/// The id of the request that [`TRACE`] belongs to.
 pub(crate) const REQUEST: &str = "00000000000000ab";
 
 fn summary() -> TraceSummary {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::attacks::CORPUS;
 use crate::{disk_attacks, full_node, hoards, instantiation, tenants};
 
-/// The markers before and after the table of attacks.
+/// The markers before (`BEGIN`) and after (`END`) the table of attacks.
 const BEGIN: &str = "<!-- attacks -->";
 const END: &str = "<!-- end of attacks -->";
 

@@ -36,7 +36,7 @@ pub(super) struct WriteQueue {
 pub(super) struct QueueState {
     pub(super) writes: VecDeque<QueuedWrite>,
     pub(super) last: u64,
-    /// Whether a job that applies these writes is queued or running.
+    /// Whether a job that applies the waiting writes is queued or running.
     pub(super) has_job: bool,
 }
 

@@ -53,7 +53,7 @@ impl IdleConnections {
         Arc::new(Self { idle, component_max, time, tenant, account })
     }
 
-    /// Sets the account to which the memory of these connections is charged.
+    /// Sets the account to which the memory of the idle connections is charged.
     pub(super) fn charge_to(&self, account: Arc<Account>) {
         // Ignores later calls, because the account of a component never changes.
         let _ = self.account.set(account);

@@ -50,7 +50,8 @@ const NEXT: &str = ".next";
 pub enum Replacement {
     /// A copy of the current store, to which the migrations of this folder are applied.
     Migrated(PathBuf),
-    /// A copy of this earlier file, to which the migrations of the folder, if any, are applied.
+    /// A copy of an earlier file (the first path), to which the migrations of a folder (the second path), if any, are
+    /// applied.
     Restored(PathBuf, Option<PathBuf>),
 }
 

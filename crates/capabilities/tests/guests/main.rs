@@ -62,7 +62,7 @@ impl Probe {
         Self { _home: Some((data, dir)), ..probe }
     }
 
-    /// Starts a test guest as an app with these resources.
+    /// Starts a test guest as an app with `resources`.
     async fn at(
         guest: &str,
         grants: &str,

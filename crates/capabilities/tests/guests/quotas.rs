@@ -186,7 +186,7 @@ async fn guests_see_the_quota_and_full_folders_are_read_only() {
 }
 
 /// Returns whether the response means that a write was refused because no space is available. An instance that was
-/// started in this situation has read-only folders.
+/// started while no space was available has read-only folders.
 fn is_full((status, text): (u16, String)) -> bool {
     status == 403 || (status == 500 && text.starts_with("StorageFull"))
 }

@@ -82,7 +82,7 @@ async fn an_idempotent_request_is_sent_again() {
     let client = client(&names(), vec![rule("app.localhost", false)], patient());
     let uri = format!("http://app.localhost:{port}/");
     // The server closes each connection after its response. The next request must succeed, whether or not the client
-    // has noticed this before it sends the request.
+    // has noticed the closing before it sends the request.
     for number in 1..20 {
         let answer = text(client.send(get(&format!("{uri}close")), None).await.unwrap()).await;
         assert_eq!(answer, (200, format!("{number}.1")));

@@ -37,9 +37,9 @@ pub(crate) struct ObservedApp {
     pub(crate) client: Client,
     pub(crate) tenant: TenantName,
     pub(crate) name: AppName,
-    /// Whether the app is served from this folder.
+    /// Whether `isomer run` or `isomer dev` serves the app from the working directory.
     pub(crate) is_here: bool,
-    /// The arguments with which other commands select this app, with a space before them.
+    /// The arguments with which other commands select this app, with a leading space.
     pub(crate) arguments: String,
 }
 
@@ -115,8 +115,8 @@ impl ObservedPlace {
     }
 }
 
-/// Creates a client of the process that serves the app of this folder, or of a node if the user names one or if there
-/// is no such process.
+/// Creates a client of the process that serves the app of the working directory. Creates a client of a node if the user
+/// names one, or if there is no such process.
 pub(crate) fn observed_client(node: &NodeFlags, console: &Console) -> Result<Client, CliError> {
     match local_process().filter(|_| !node.names_a_node()) {
         Some(data) => local_client(&data),
@@ -124,8 +124,8 @@ pub(crate) fn observed_client(node: &NodeFlags, console: &Console) -> Result<Cli
     }
 }
 
-/// Returns the data directory of the process that serves the app of this folder; `None` if this folder has no app or no
-/// such process is running.
+/// Returns the data directory of the process that serves the app of the working directory; `None` if there is no such
+/// app or no such process.
 fn local_process() -> Option<PathBuf> {
     let data = find_app_dir(Path::new(".")).ok()?.join(AppDir::OWN_DIR);
     data.join(URL_FILE).exists().then_some(data)

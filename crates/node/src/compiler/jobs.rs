@@ -57,7 +57,7 @@ struct CompileJob<T> {
     waiting: Option<PermitWaiters>,
 }
 
-/// The tenants that have requested a permit for the same job.
+/// The tenants that have requested a permit for one compile job.
 struct PermitWaiters {
     tenants: HashSet<TenantName>,
     requests: mpsc::UnboundedSender<PermitRequest>,
@@ -130,7 +130,7 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     }
 }
 
-/// The permit requests of all tenants that wait for the same job.
+/// The permit requests of all tenants that wait for one compile job.
 struct PermitRequests {
     first: PermitRequest,
     more: mpsc::UnboundedReceiver<PermitRequest>,

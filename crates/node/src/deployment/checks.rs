@@ -23,8 +23,8 @@ const KEPT_BYTES_MAX: u64 = 16 * RELEASE_BYTES_MAX;
 const KEPT_PARTS_MAX: usize = 10 * PARTS_MAX;
 
 impl Node {
-    /// Returns the parts of a release that the caller must upload before the deployment. For a tenant, these include
-    /// parts that the node stores but that this tenant has neither deployed nor uploaded.
+    /// Returns the parts of a release that the caller must upload before the deployment. If the caller is a tenant,
+    /// these include parts that the node stores but that this tenant has neither deployed nor uploaded.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<MissingParts, ApiProblem> {
         check_size(release)?;
         // This is checked here, so that no part of a refused release is uploaded. The manifest is not parsed yet, so

@@ -172,7 +172,7 @@ async fn leftovers_of_earlier_candidates_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
-    // An earlier process that could not remove these folders has left them.
+    // Create folders of earlier candidates, as a process leaves them if it cannot remove them.
     for number in 0..500 {
         let sql = folder.path().join("trials").join(number.to_string()).join("sql");
         fs::create_dir_all(&sql).unwrap();
