@@ -33,8 +33,8 @@ pub enum ProblemKind {
     BadRequest,
     /// 401: the token is missing or unknown.
     Unauthorized,
-    /// 403: the token does not permit the operation, a browser sent the request, or the request is for another host
-    /// name.
+    /// 403: the token does not permit the operation, a browser sent the request, or the `Host` field of
+    /// the request contains a host name that the admin API does not have.
     Forbidden,
     /// 404: the tenant, app, revision, secret or token does not exist.
     NotFound,

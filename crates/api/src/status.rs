@@ -53,7 +53,7 @@ pub struct LogQuery {
     /// Whether to return the app's access log (the requests that the app served) instead of its output. The access log
     /// exists if the node runs with `--access-log`.
     pub access: bool,
-    /// Return only lines of this request: its id, 16 hexadecimal digits. They are searched among the last 10,000 lines.
+    /// Return only lines of this request: its id, 16 hexadecimal digits. Only the last 10,000 lines are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
 }

@@ -31,13 +31,13 @@ pub struct TraceQuery {
     /// Only traces in which this component called another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
-    /// Only traces in which this component was called by another one. With `caller`, by the same call.
+    /// Only traces in which another component called this one. Must hold for the same call as `caller`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callee: Option<String>,
-    /// Only traces with a call of this interface. With `caller` or `callee`, by the same call.
+    /// Only traces with a call of this interface. Must hold for the same call as `caller` and `callee`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Only traces with a call of this function. With `caller`, `callee` or `interface`, by the same call.
+    /// Only traces with a call of this function. Must hold for the same call as `caller`, `callee` and `interface`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
     /// Only requests that matched this route.
@@ -129,7 +129,7 @@ pub struct Trace {
     pub summary: TraceSummary,
     /// The spans: each span follows its parent, and spans with the same parent are sorted by their start.
     pub spans: Vec<TraceSpan>,
-    /// The number of spans that were not stored, because the request had too many.
+    /// The number of spans that were not stored, because the request had too many spans.
     #[serde(default)]
     pub spans_dropped: u64,
     /// Whether spans may be missing because the search had read as many bytes as one query may read.

@@ -62,8 +62,8 @@ fn odd() -> Arc<[u8]> {
     wat::parse_str(ODD).expect("the text is right").into()
 }
 
-/// Returns a group of the component [`ODD`] and a component whose function `go` returns the results of the given
-/// functions of `ODD`, one decimal digit each.
+/// Returns a group of the component [`ODD`] and a component whose function `go` combines the results of the given
+/// functions of `ODD` into one number: each result is a decimal digit.
 fn odd_pair(functions: &[(&str, &str)]) -> (PlannedGroup, BTreeMap<ComponentName, Arc<[u8]>>) {
     let (mut wit, mut world, mut imports, mut body) = (String::new(), String::new(), String::new(), String::new());
     let mut planned = group(&["api", "front"], &[], &[("front", "test:app/front")]);

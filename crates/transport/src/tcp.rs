@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | accepting all connections in the queue, then closing | a connection that is made between the two steps is reset |
 //! | `shutdown` of the listener | Linux also resets the connections in the queue |
-//! | a second listener on the port (`SO_REUSEPORT`) | no process would serve the second listener |
+//! | a second listener on the port (`SO_REUSEPORT`) | no process would accept the connections of the second listener |
 
 use std::future::poll_fn;
 use std::io;

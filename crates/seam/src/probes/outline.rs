@@ -69,7 +69,8 @@ pub(super) struct Outline<'a> {
     instances: Vec<InstanceSource<'a>>,
     /// The nested components; `None` for components that are imported or aliased.
     components: Vec<Option<Outline<'a>>>,
-    /// The core instance and the name of each core function; `None` if the core function is not an alias.
+    /// For each core function: the core instance that exports it, and the name of the export. `None` if the core
+    /// function is not an alias.
     core_functions: Vec<Option<(u32, &'a str)>>,
     exports: HashMap<&'a str, (ComponentExternalKind, u32)>,
     lifts: Vec<Lift>,

@@ -176,8 +176,8 @@ impl<'a> RecordEncoder<'a, '_> {
         }
     }
 
-    /// Writes the number of a text. A text without a number is written in full, and gets the next number if the table
-    /// has room.
+    /// Writes the number of a text. A text without a number is written in full; [`has_number`] decides whether it gets
+    /// the next number.
     fn text(&mut self, text: &'a str) {
         let number = number_of(text).or_else(|| self.texts.get(text).copied());
         put(self.out, number.unwrap_or(0));
