@@ -94,7 +94,7 @@ pub(crate) struct RawFrontTls {
     /// certificate. Default: the first certificate of `certificates`; without `certificates`, these clients are
     /// refused.
     pub(crate) default: Option<Spanned<HostText>>,
-    /// Certificates whose files must exist when the node starts. The names of the tables are arbitrary.
+    /// Certificates whose files must exist when the node starts, each in a table with a name of your choice.
     #[serde(default)]
     pub(crate) certificates: BTreeMap<Spanned<NameText>, RawCertificate>,
 }

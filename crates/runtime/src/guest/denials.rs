@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use isomer_display::excerpt;
 use isomer_telemetry::{Event, EventSink};
 
-/// The time after a line for which the same line is not reported again.
+/// The period after the report of a line during which the same line is not reported again.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// The maximum number of different lines per [`PERIOD`]. Further denials are only counted.

@@ -15,8 +15,8 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// The maximum for one instance. A component that needs more is refused when it is compiled, because one of its
-    /// instances would take a large part of a pool.
+    /// The maximum numbers of slots for one instance. A component that needs more is refused when it is compiled,
+    /// because one of its instances would take a large part of a pool.
     pub const MAX: Self = Self { memories: 256, tables: 512, stacks: 256 };
 
     /// Returns whether every number is at most the number in [`Slots::MAX`].
