@@ -27,7 +27,7 @@ const EXIT_CODES: &str = "\
 | 130 | interrupted: a second signal to `isomer run`, `isomer dev` or `isomer node`, or Ctrl-C in `isomer exec` |
 | other | the exit code of the component that `isomer exec` ran |
 
-So correct the command line if the exit code is 2, and something else if it is 1.
+Exit code 2 means that the command line must be corrected; exit code 1 means that something else must be corrected.
 ";
 
 const ENVIRONMENT: &str = "\

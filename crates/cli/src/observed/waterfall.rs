@@ -107,7 +107,7 @@ fn notes(trace: &Trace) -> String {
         notes.push("spans may be missing: the search for them read too many bytes".to_owned());
     }
     if trace.spans.iter().any(|span| span.moved_ns.is_some()) {
-        notes.push("the clocks of the processes differ: some times were moved to fit".to_owned());
+        notes.push("the clocks of the processes differ, so the times of some spans were adjusted".to_owned());
     }
     notes.into_iter().map(|note| styled(DIM, &format!("note: {note}")) + "\n").collect()
 }

@@ -49,7 +49,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_getrandom,
 ];
 
-/// The flags that a call of `clone` must have to start a thread (`THREAD`), and a flag that it must not have
+/// The flags that a call of `clone` must have to start a thread (`THREAD`), and the flags that it must not have
 /// (`NO_THREAD`).
 const THREAD: libc::c_int = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
 const NO_THREAD: libc::c_int = libc::CLONE_NEWNS
