@@ -113,7 +113,7 @@ async fn list(arguments: &Arguments, app: &ObservedApp, console: &Console) -> Re
         print(&trace_table(&page.traces, screen::width()))?;
     }
     if page.stopped_early {
-        console.message("the search stopped early, because it had read many traces; to continue the search, use `--after`");
+        console.message("the search stopped early, because it had read many traces; continue with `--after`");
     }
     if let Some(next) = &page.next {
         console.message(&format!("more: --after {next}"));
