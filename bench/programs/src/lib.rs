@@ -1,9 +1,12 @@
-//! Code that the benchmarks' programs share: [`serve_runs`], which serves `GET /run`.
+//! Code of the benchmarks' programs: [`serve_runs`], which serves `GET /run`, and [`TraceLoad`], a simulated time of
+//! requests for the store of traces.
 //!
 //! The programs are in `src/bin`: for example a native server, a program that composes components for other hosts, and
 //! one that issues certificates. They must not depend on the engine, so that they are built in a minute.
 #![forbid(unsafe_code)]
 
 mod runs;
+mod trace_day;
 
 pub use runs::serve_runs;
+pub use trace_day::{TraceLoad, TraceTotals};

@@ -14,7 +14,7 @@ use crate::node::{self, Fleet};
 use crate::options::Options;
 use crate::report::Report;
 use crate::results::Results;
-use crate::{boutique, files, fused, hello, seam, start};
+use crate::{boutique, files, fused, hello, seam, start, telemetry};
 
 struct Bench {
     name: &'static str,
@@ -71,6 +71,30 @@ const BENCHES: &[Bench] = &[
         &[Isomer, Programs, Grpc],
         Plain(seam::load),
     ),
+    bench(
+        "telemetry-hello",
+        "hello with telemetry off, 1 % and all requests sampled, and with a collector that does not respond",
+        &[Isomer, Wrk],
+        Plain(telemetry::hello),
+    ),
+    bench(
+        "telemetry-boutique",
+        "the example app with telemetry off, 1 % and all requests sampled",
+        &[Isomer, Wrk],
+        Plain(telemetry::boutique),
+    ),
+    bench(
+        "telemetry-calls",
+        "one fused and one isolated call with telemetry off, not sampled and sampled",
+        &[Isomer],
+        Plain(seam::telemetry),
+    ),
+    bench(
+        "telemetry-store",
+        "memory and disk of the store of traces after a simulated day",
+        &[Programs],
+        Plain(telemetry::store),
+    ),
     bench("boutique", "the example app under load, by shape", &[Isomer, Wrk], Plain(boutique::run)),
     bench(
         "node-deploy",
@@ -122,7 +146,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
 }
 
 fn parse(arguments: &[&str]) -> Result<Options> {
-    let known: String = BENCHES.iter().map(|Bench { name, about, .. }| format!("\n  {name:<18}{about}")).collect();
+    let known: String = BENCHES.iter().map(|Bench { name, about, .. }| format!("\n  {name:<20}{about}")).collect();
     Options::parse(arguments, |name| BENCHES.iter().any(|bench| bench.is_named(name)), &known)
 }
 
@@ -173,6 +197,7 @@ mod tests {
     fn a_name_selects_one_or_several_benchmarks() {
         let named = |name: &str| BENCHES.iter().filter(|bench| bench.is_named(name)).count();
         assert_eq!([named("seam"), named("seam-load"), named("start"), named("sea")], [3, 1, 1, 0]);
+        assert_eq!(named("telemetry"), 4);
         assert_eq!(parse(&["seam", "boutique"]).unwrap().names, ["seam", "boutique"]);
         let unknown = parse(&["hallo"]).unwrap_err().to_string();
         assert!(unknown.contains("`hallo`") && unknown.contains("front-calls-back"), "{unknown}");

@@ -32,6 +32,8 @@ pub(crate) struct Effort {
     pub apps: u32,
     /// The number of times that a node with all apps is started to measure its start.
     pub node_starts: u32,
+    /// The duration of the load that is simulated on the store of traces, in seconds.
+    pub day_s: u32,
     pub cold_rounds: u32,
     pub memory_rounds: u32,
 }
@@ -46,6 +48,7 @@ const FULL: Effort = Effort {
     call_load_ms: 1_500,
     apps: 200,
     node_starts: 10,
+    day_s: 24 * 3600,
     cold_rounds: 3,
     memory_rounds: 3,
 };
@@ -60,6 +63,7 @@ const QUICK: Effort = Effort {
     call_load_ms: 300,
     apps: 40,
     node_starts: 3,
+    day_s: 3600,
     cold_rounds: 1,
     memory_rounds: 1,
 };

@@ -21,6 +21,7 @@ mod seam;
 mod server;
 mod soak;
 mod start;
+mod telemetry;
 
 use std::process::ExitCode;
 

@@ -16,6 +16,7 @@ mod reference;
 mod remote;
 mod reporting_outbound;
 mod serve_flags;
+mod telemetry_flag;
 mod user_dirs;
 mod value_flags;
 

@@ -8,9 +8,11 @@ use isomer_app_test::parse_stub;
 use isomer_console::CliError;
 use isomer_manifest::MONOLITH;
 use isomer_serve::{ServeOptions, TestMode};
+use isomer_telemetry::SamplingPolicy;
 
 use crate::address_flags::{self, AdminFlag};
 use crate::log_flag::LogFlag;
+use crate::telemetry_flag::TelemetryFlag;
 
 /// The flags of commands that serve an app.
 #[derive(clap::Args)]
@@ -37,6 +39,8 @@ pub(crate) struct ServeFlags {
     access_log: bool,
     #[command(flatten)]
     log: LogFlag,
+    #[command(flatten)]
+    telemetry: TelemetryFlag,
     /// The maximum time that requests in progress may take to finish after the signal to stop, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     grace: u64,
@@ -78,6 +82,7 @@ impl ServeFlags {
             json: self.json,
             access_log: self.access_log,
             log_levels: self.log.levels()?,
+            sampling: self.telemetry.sampling(SamplingPolicy::LOCAL),
             grace: Duration::from_secs(self.grace),
             test_mode,
         })

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use isomer_disk::Reserve;
 use isomer_ids::{AppName, ReleaseDigest, TenantName};
-use isomer_telemetry::Tracer;
+use isomer_telemetry::{SamplingPolicy, Tracer};
 use isomer_traces::{TenantTraces, TraceLimits, TraceStore, TraceStores};
 
 /// The stores and tracers of all apps of a node.
 pub(crate) struct AppTraces {
     stores: TraceStores,
+    /// Which requests are traced; `None` if no traces are recorded.
+    sampling: Option<SamplingPolicy>,
     tracers: Mutex<HashMap<(TenantName, AppName), RevisionTracers>>,
 }
 
@@ -25,14 +27,15 @@ type RevisionTracers = Vec<(ReleaseDigest, Tracer)>;
 const REVISIONS_MAX: usize = 4;
 
 impl AppTraces {
-    /// Starts the thread that writes traces. Traces do not use the disk space that `reserve` keeps free.
+    /// Starts the thread that writes traces. Traces do not use the disk space that `reserve` keeps free. Without
+    /// `sampling`, no requests are recorded, and only the stored traces can be read.
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(crate) fn start(reserve: Arc<Reserve>) -> io::Result<Self> {
+    pub(crate) fn start(reserve: Arc<Reserve>, sampling: Option<SamplingPolicy>) -> io::Result<Self> {
         let stores = TraceStores::start(TraceLimits::NODE)?;
         stores.leave_free(move || reserve.room());
-        Ok(Self { stores, tracers: Mutex::default() })
+        Ok(Self { stores, sampling, tracers: Mutex::default() })
     }
 
     /// Returns the stores.
@@ -51,8 +54,9 @@ impl AppTraces {
         tenant: &TenantName,
         app: &AppName,
         revision: &ReleaseDigest,
-        make: impl FnOnce() -> Tracer,
+        make: impl FnOnce(SamplingPolicy) -> Tracer,
     ) -> Tracer {
+        let Some(sampling) = self.sampling else { return Tracer::default() };
         let mut tracers = self.tracers.lock().unwrap_or_else(PoisonError::into_inner);
         let of_app = tracers.entry((tenant.clone(), app.clone())).or_default();
         if let Some((_, tracer)) = of_app.iter().find(|(of, _)| of == revision) {
@@ -61,7 +65,7 @@ impl AppTraces {
         if of_app.len() == REVISIONS_MAX {
             of_app.remove(0);
         }
-        let tracer = make();
+        let tracer = make(sampling);
         of_app.push((revision.clone(), tracer.clone()));
         tracer
     }
@@ -80,12 +84,12 @@ mod tests {
     #[test]
     fn a_revision_keeps_its_tracer_until_the_app_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let traces = AppTraces::start(Arc::new(Reserve::new(dir.path(), 0))).unwrap();
+        let traces = AppTraces::start(Arc::new(Reserve::new(dir.path(), 0)), Some(SamplingPolicy::NODE)).unwrap();
         let tenant: TenantName = "acme".parse().unwrap();
         let made = std::cell::Cell::new(0);
         let tracer = |app: &str, revision: u8| {
             let revision = ReleaseDigest::from([revision; 16]);
-            traces.tracer(&tenant, &app.parse().unwrap(), &revision, || {
+            traces.tracer(&tenant, &app.parse().unwrap(), &revision, |_| {
                 made.set(made.get() + 1);
                 Tracer::default()
             });

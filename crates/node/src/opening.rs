@@ -65,7 +65,8 @@ impl Node {
         let logs = AppLogs::start(AppLogLimits::default()).map_err(|source| NodeError::Log { source })?;
         let reserve = resources.reserve().clone();
         logs.leave_free(move || reserve.room());
-        let traces = AppTraces::start(resources.reserve().clone()).map_err(|source| NodeError::Traces { source })?;
+        let traces = AppTraces::start(resources.reserve().clone(), options.sampling)
+            .map_err(|source| NodeError::Traces { source })?;
         let repository = Arc::new(DiskRepository {
             dir: dir.clone(),
             state: state.clone(),

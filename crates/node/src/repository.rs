@@ -22,7 +22,7 @@ use isomer_otlp::{Otlp, ServiceIdentity};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Contents, NodeState};
-use isomer_telemetry::{AppIdentity, SamplingPolicy, Tee, TraceSink, Tracer};
+use isomer_telemetry::{AppIdentity, Tee, TraceSink, Tracer};
 use isomer_traces::TraceStore;
 
 use crate::app_traces::AppTraces;
@@ -136,7 +136,7 @@ impl DiskRepository {
         revision: &ReleaseDigest,
     ) -> Result<Tracer, ApiProblem> {
         let store = self.traces_of(tenant, app)?;
-        let make = || {
+        let make = |sampling| {
             let version = revision.to_string();
             let export = self.export.as_ref().and_then(|export| export.traces(&identity(tenant, app, &version)));
             let store: Arc<dyn TraceSink> = Arc::new(store);
@@ -145,7 +145,7 @@ impl DiskRepository {
                 None => store,
             };
             let app = AppIdentity { tenant: tenant.shared(), app: app.shared() };
-            Tracer::new(Some(app), SamplingPolicy::NODE, sink)
+            Tracer::new(Some(app), sampling, sink)
         };
         Ok(self.traces.tracer(tenant, app, revision, make))
     }

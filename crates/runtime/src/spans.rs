@@ -99,8 +99,11 @@ impl CallSpan {
         Self { span, meter: None }
     }
 
-    /// Measures the call in `metrics`.
+    /// Measures the call in `metrics`, unless no snapshot contains them.
     pub(crate) fn measured_in(self, metrics: &Arc<SeamMetrics>) -> Self {
+        if !metrics.is_recorded() {
+            return self;
+        }
         let context = self.context().filter(|context| context.is_sampled());
         let meter = CallMeter {
             metrics: metrics.clone(),

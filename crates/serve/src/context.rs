@@ -17,7 +17,7 @@ use isomer_observe::{Format, Log};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_supervisor::ReadyMember;
-use isomer_telemetry::Levels;
+use isomer_telemetry::{Levels, SamplingPolicy};
 use serde_json::{Value, json};
 
 use crate::telemetry::AppExport;
@@ -40,6 +40,8 @@ pub struct ServeOptions {
     pub access_log: bool,
     /// The levels of the platform's own log.
     pub log_levels: Levels,
+    /// Which requests are traced; `None` if neither traces nor metrics of requests are recorded.
+    pub sampling: Option<SamplingPolicy>,
     /// The maximum time for running requests to finish after SIGTERM or SIGINT.
     pub grace: Duration,
     /// The test options, if the process runs for `isomer test`.
@@ -91,6 +93,8 @@ pub struct ServeContext {
     pub network: OutboundNetwork,
     /// Whether the call stacks of guests contain source lines.
     pub source_lines: bool,
+    /// Which requests are traced; `None` if neither traces nor metrics of requests are recorded.
+    pub(crate) sampling: Option<SamplingPolicy>,
     /// The export of telemetry, if the environment names a collector.
     pub(crate) export: Option<AppExport>,
     json: bool,
@@ -115,6 +119,7 @@ impl ServeContext {
             test_mode: options.test_mode.clone(),
             network: network.with_stubs(stubs),
             source_lines: false,
+            sampling: options.sampling,
             export: None,
             json: options.json,
         })

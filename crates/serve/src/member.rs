@@ -19,7 +19,7 @@ use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
 use isomer_supervisor::{ControlChannel, MemberMessage};
-use isomer_telemetry::{SamplingPolicy, Tracer};
+use isomer_telemetry::Tracer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::report_cut_off;
@@ -94,9 +94,9 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
 
 /// Returns the tracer whose traces the member sends to its supervisor.
 fn tracer(task: &MemberTask, log: &Log) -> Tracer {
-    match task.traced {
-        true => Tracer::new(None, SamplingPolicy::LOCAL, Arc::new(log.member_traces())),
-        false => Tracer::default(),
+    match task.sampling {
+        Some(sampling) => Tracer::new(None, sampling, Arc::new(log.member_traces())),
+        None => Tracer::default(),
     }
 }
 

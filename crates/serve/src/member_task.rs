@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use isomer_telemetry::SamplingPolicy;
 use serde::{Deserialize, Serialize};
 
 /// The configuration of a member. If the member has the front door, the listening socket is sent separately.
@@ -34,8 +35,8 @@ pub(crate) struct MemberTask {
     pub(crate) log: String,
     /// Whether every request is logged.
     pub(crate) access_log: bool,
-    /// Whether the member sends its traces to the supervisor.
-    pub(crate) traced: bool,
+    /// Which requests are traced; `None` if the member sends no traces to the supervisor.
+    pub(crate) sampling: Option<SamplingPolicy>,
     /// The maximum time in seconds for running requests to finish after the stop message.
     pub(crate) grace_s: u64,
     /// Whether messages for people may have colours.

@@ -24,7 +24,7 @@ pub struct ServeResources {
     pub data: DataDir,
     /// The folder of compiled code.
     pub code: PathBuf,
-    /// The app's traces, unless the process runs for `isomer test`.
+    /// The app's traces, unless no traces are recorded or the process runs for `isomer test`.
     pub(crate) traces: Option<ServedTraces>,
     /// The admin API, unless it is switched off.
     pub admin: Option<AdminEndpoint>,
@@ -52,13 +52,11 @@ impl ServeResources {
     }
 }
 
-/// Opens the app's traces, unless the process runs for `isomer test`.
+/// Opens the app's traces, unless no traces are recorded or the process runs for `isomer test`.
 pub(crate) fn open_traces(context: &ServeContext, data: &DataDir) -> Result<Option<ServedTraces>, CliError> {
-    if context.test_mode.is_some() {
-        return Ok(None);
-    }
+    let Some(sampling) = context.sampling.filter(|_| context.test_mode.is_none()) else { return Ok(None) };
     let export = context.export.as_ref().and_then(AppExport::traces);
-    ServedTraces::open(data, export).map(Some)
+    ServedTraces::open(data, sampling, export).map(Some)
 }
 
 /// Starts to listen on the front door's address. Returns the socket and the front door's URL. If the address is in use

@@ -79,8 +79,8 @@ impl AppServer {
         let ServeResources { listener, url, data, code, traces, admin } = resources;
         let tracer = traces.as_ref().map(ServedTraces::tracer).unwrap_or_default();
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
-        let metrics = Metrics::default();
-        if let Some(export) = &context.export {
+        let metrics = if context.sampling.is_some() { Metrics::default() } else { Metrics::disabled() };
+        if let Some(export) = context.export.as_ref().filter(|_| context.sampling.is_some()) {
             export.export_metrics(&metrics);
         }
         let running = TenancyOptions {

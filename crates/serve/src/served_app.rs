@@ -140,7 +140,10 @@ impl ServedApp {
 
     fn traces_of(&self, tenant: &TenantName, app: &AppName) -> Result<&ServedTraces, ApiProblem> {
         self.check(tenant, app)?;
-        self.traces.as_ref().ok_or_else(|| ApiProblem::new(ProblemKind::NotFound, "this process records no traces"))
+        self.traces.as_ref().ok_or_else(|| {
+            let problem = ApiProblem::new(ProblemKind::NotFound, "this process records no traces");
+            problem.hint("start it without `--telemetry off`")
+        })
     }
 
     /// Returns the metrics of this process; `None` in a supervisor.

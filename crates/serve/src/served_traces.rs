@@ -21,14 +21,18 @@ pub(crate) struct ServedTraces {
 }
 
 impl ServedTraces {
-    /// Opens the traces in the data directory. Later traces are also passed to `export`.
+    /// Opens the traces in the data directory. `sampling` determines which requests are traced from now on. Later traces are also passed to `export`.
     ///
     /// # Errors
     /// If the thread that writes the traces cannot be started.
-    pub(crate) fn open(data: &DataDir, export: Option<Arc<dyn TraceSink>>) -> Result<Self, CliError> {
+    pub(crate) fn open(
+        data: &DataDir,
+        sampling: SamplingPolicy,
+        export: Option<Arc<dyn TraceSink>>,
+    ) -> Result<Self, CliError> {
         let stores = TraceStores::start(TraceLimits::default()).context("cannot start the store of traces")?;
         let store = stores.open(&data.traces(), &Arc::default());
-        let tracer = Tracer::new(None, SamplingPolicy::LOCAL, with_export(store.clone(), export.clone()));
+        let tracer = Tracer::new(None, sampling, with_export(store.clone(), export.clone()));
         Ok(Self { store, tracer, export })
     }
 

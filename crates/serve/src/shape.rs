@@ -158,7 +158,7 @@ fn members(
             private_dir: private_dir.path().to_owned(),
             log: context.log.levels().to_string(),
             access_log: context.log.wants_access(),
-            traced: resources.traces.is_some(),
+            sampling: context.sampling.filter(|_| resources.traces.is_some()),
             grace_s: context.grace.as_secs(),
             colour: context.console.colour(),
             deterministic: test_mode.deterministic,

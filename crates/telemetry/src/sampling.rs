@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::random_u64;
 
 /// The maximum number of [`TraceOrder`]s of an app that are not yet completed. A further order replaces the oldest.
@@ -18,7 +20,7 @@ const ORDERS_MAX: usize = 16;
 const RANDOM_BITS: u32 = 53;
 
 /// Which requests of an app are traced.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SamplingPolicy {
     /// The fraction of the requests that are sampled, from 0 to 1.
     pub ratio: f64,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::time::SystemTime;
 
 use isomer_telemetry::metrics::{MetricSource, Metrics};
 
@@ -27,6 +28,15 @@ impl TraceStores {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(limits: TraceLimits) -> io::Result<Self> {
+        Self::start_with_clock(limits, SystemTime::now)
+    }
+
+    /// Does the same as [`start`](Self::start). The age of traces is determined by `clock`, so that a benchmark can
+    /// simulate a long time.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start_with_clock(limits: TraceLimits, clock: impl Fn() -> SystemTime + Send + 'static) -> io::Result<Self> {
         let (messages, received) = sync_channel(QUEUE_MAX);
         let queue = Arc::new(FragmentQueue {
             messages,
@@ -36,7 +46,7 @@ impl TraceStores {
             stored_bytes: Default::default(),
             room: OnceLock::new(),
         });
-        let writer = Writer::new(&queue);
+        let writer = Writer::new(&queue, Box::new(clock));
         std::thread::Builder::new().name("isomer-traces".into()).spawn(move || writer.run(&received))?;
         Ok(Self { queue, open: Arc::default() })
     }

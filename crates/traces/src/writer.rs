@@ -37,11 +37,16 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 /// The minimum time between two messages in the log that traces cannot be written.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Returns the present time. Replaced by a simulation of a long time.
+pub(crate) type WriterClock = Box<dyn Fn() -> SystemTime + Send>;
+
 /// The state of the writer's thread.
 pub(crate) struct Writer {
     /// The queue. The reference is weak, so that the thread ends when all handles of stores are dropped.
     queue: Weak<FragmentQueue>,
     limits: TraceLimits,
+    /// The clock that determines the age of traces.
+    clock: WriterClock,
     encoder: Encoder,
     /// The files of all stores that were opened or exist on disk.
     files: HashMap<Arc<Path>, SegmentFiles>,
@@ -59,10 +64,10 @@ struct Batch {
 }
 
 impl Writer {
-    pub(crate) fn new(queue: &Arc<FragmentQueue>) -> Self {
+    pub(crate) fn new(queue: &Arc<FragmentQueue>, clock: WriterClock) -> Self {
         let (encoder, files) = (Encoder::default(), HashMap::new());
         let (queue, limits) = (Arc::downgrade(queue), queue.limits.clone());
-        Self { queue, limits, encoder, files, bytes: 0, expired_at: Instant::now(), warned_at: None }
+        Self { queue, limits, clock, encoder, files, bytes: 0, expired_at: Instant::now(), warned_at: None }
     }
 
     pub(crate) fn run(mut self, messages: &Receiver<QueueMessage>) {
@@ -175,10 +180,10 @@ impl Writer {
             let reason = "the remaining free space of the disk is reserved";
             return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
         }
-        let limits = self.limits.clone();
+        let (limits, now_ns) = (self.limits.clone(), unix_ns((self.clock)()));
         let files = self.open(folder)?;
         let before = files.bytes();
-        let appended = files.append(folder, records, unix_ns(SystemTime::now()), &limits);
+        let appended = files.append(folder, records, now_ns, &limits);
         let after = files.bytes();
         self.bytes = self.bytes - before + after;
         appended
@@ -231,6 +236,6 @@ impl Writer {
 
     /// Returns the time before which traces are too old.
     fn oldest_ns(&self) -> u64 {
-        unix_ns(SystemTime::now()).saturating_sub(nanoseconds(self.limits.age))
+        unix_ns((self.clock)()).saturating_sub(nanoseconds(self.limits.age))
     }
 }

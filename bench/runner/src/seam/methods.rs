@@ -117,11 +117,11 @@ fn remote(lab: &Lab, app: &Path) -> Result<Vec<CallMethod>> {
     ])
 }
 
-fn app(lab: &Lab) -> Result<PathBuf> {
+pub(super) fn app(lab: &Lab) -> Result<PathBuf> {
     lab.app("seam-bench", MANIFEST, &[("seam-bench-caller", "caller"), ("seam-bench-callee", "callee")])
 }
 
-fn single(name: &'static str, front: Server) -> CallMethod {
+pub(super) fn single(name: &'static str, front: Server) -> CallMethod {
     CallMethod { name, front, back: None }
 }
 

@@ -13,6 +13,7 @@ mod methods;
 mod plot;
 mod publish;
 mod runs;
+mod telemetry;
 
 use anyhow::Result;
 use isomer_bench_workload::{Mode, What};
@@ -22,6 +23,7 @@ use crate::report::{Report, Series, Subject};
 use methods::CallMethod;
 pub(crate) use publish::publish;
 use runs::Call;
+pub(crate) use telemetry::telemetry;
 
 /// A kind of call: a function and the size of its payload.
 struct Kind {

@@ -9,10 +9,14 @@ use crate::results::{self, Results};
 use xtask::project::Project;
 
 /// The benchmarks whose numbers are published.
-const PUBLISHED: [&str; 10] = [
+const PUBLISHED: [&str; 14] = [
     "seam-calls",
     "seam-async",
     "seam-load",
+    "telemetry-hello",
+    "telemetry-boutique",
+    "telemetry-calls",
+    "telemetry-store",
     "boutique",
     "node-deploy",
     "node-start",

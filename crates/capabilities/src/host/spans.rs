@@ -31,7 +31,8 @@ pub(super) struct StoreSubject {
 /// An operation that a guest has started, with its span, if spans are recorded.
 pub(super) struct Operation {
     span: Option<ActiveSpan>,
-    meter: OperationMeter,
+    /// `None` if operations are not measured.
+    meter: Option<OperationMeter>,
 }
 
 /// Measures an operation. Dropping this value before the operation has ended records a cancelled operation.
@@ -99,14 +100,14 @@ impl Operation {
             current.begin_from(operation.template()).on(&subject.span).fails_unless_ended("the operation was cancelled")
         });
         let context = span.as_ref().map(ActiveSpan::context).filter(|context| context.is_sampled());
-        let meter = OperationMeter {
+        let meter = subject.metrics.is_recorded().then(|| OperationMeter {
             subject: subject.clone(),
             operation: operation.operation,
             start: span.as_ref().and_then(ActiveSpan::start).unwrap_or_else(Instant::now),
             trace: context.map(|context| context.trace().trace_id),
             outcome: CallOutcome::Cancelled,
             duration: None,
-        };
+        });
         Self { span, meter }
     }
 
@@ -141,16 +142,22 @@ impl Operation {
     }
 
     fn end<E: OperationError>(self, result: Result<(), &E>) {
-        let Self { span, mut meter } = self;
-        let duration = meter.start.elapsed();
-        meter.duration = Some(duration);
-        meter.outcome = if result.is_ok() { CallOutcome::Ok } else { CallOutcome::Failed };
+        let Self { span, meter } = self;
+        let duration = meter.map(|mut meter| {
+            let duration = meter.start.elapsed();
+            meter.duration = Some(duration);
+            meter.outcome = if result.is_ok() { CallOutcome::Ok } else { CallOutcome::Failed };
+            duration
+        });
         let Some(mut span) = span else { return };
         if let Err(error) = result {
             span.set(semantics::ERROR_TYPE, error.kind());
             span.fail(error.kind());
         }
-        span.end_after(duration);
+        match duration {
+            Some(duration) => span.end_after(duration),
+            None => span.end(),
+        }
     }
 }
 

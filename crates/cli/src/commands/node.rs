@@ -18,6 +18,7 @@ use isomer_node::listeners::{ListenerError, OpenListeners};
 use isomer_node::{Node, NodeError, NodeOptions};
 use isomer_observe::{Format, Log};
 use isomer_serve::{StopSignals, data_dir_error, listen_error, report_cut_off, service_manager, start_export};
+use isomer_telemetry::SamplingPolicy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +28,7 @@ use crate::hosting::hangups::{HangupHandler, log_certificates};
 use crate::hosting::inherited::Inherited;
 use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags};
 use crate::log_flag::LogFlag;
+use crate::telemetry_flag::TelemetryFlag;
 
 /// Run a node: a server for the apps of many tenants. Apps are deployed to the node while it runs, and the node serves
 /// them again after a restart.
@@ -55,6 +57,8 @@ pub(crate) struct Arguments {
     access_log: bool,
     #[command(flatten)]
     log: LogFlag,
+    #[command(flatten)]
+    telemetry: TelemetryFlag,
     /// The maximum time that requests and deployments in progress may take to finish after the signal to stop, in
     /// seconds [default: 30].
     #[arg(long, value_name = "SECONDS")]
@@ -91,11 +95,13 @@ fn raise_open_files() {
 
 async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, began: Instant) -> Result<(), CliError> {
     let config = Config::read(arguments.config.as_deref())?;
+    let sampling = arguments.telemetry.sampling(SamplingPolicy::NODE);
     let flags = SettingFlags {
         data: arguments.data.as_deref(),
         listen: &arguments.listen,
         admin: arguments.admin.as_ref(),
         grace: arguments.grace.map(Duration::from_secs),
+        records_telemetry: sampling.is_some(),
     };
     let settings = NodeProcessSettings::new(flags, &config, &console)?;
     let NodeProcessSettings { data, mut listening, admin, grace, tenancy } = settings;
@@ -110,6 +116,7 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
         log: log.clone(),
         compiler: CompilerOptions::new(ChildLimits::default()),
         tenancy,
+        sampling,
         export: export.clone(),
         watch: None,
     };

@@ -14,6 +14,7 @@ use isomer_manifest::{LinkAddress, NodeSettings, parse_listen, parse_node_file};
 use isomer_node::listeners::ListenerOptions;
 use isomer_project::shown;
 use isomer_serve::{CollectorInFile, network};
+use isomer_telemetry::metrics::Metrics;
 
 use crate::user_dirs;
 
@@ -64,6 +65,8 @@ pub(crate) struct SettingFlags<'a> {
     pub(crate) listen: &'a [SocketAddr],
     pub(crate) admin: Option<&'a AdminAddress>,
     pub(crate) grace: Option<Duration>,
+    /// Whether traces and metrics are recorded.
+    pub(crate) records_telemetry: bool,
 }
 
 /// The settings of a node's process, from flags and from the node file.
@@ -105,6 +108,9 @@ impl NodeProcessSettings {
         }
         tenancy.time_limits = TimeLimits::of(&file.limits);
         tenancy.network = network(config, console)?;
+        if !flags.records_telemetry {
+            tenancy.metrics = Metrics::disabled();
+        }
         let grace = flags.grace.or(file.grace).unwrap_or(GRACE);
         Ok(Self { data, listening, admin, grace, tenancy })
     }

@@ -18,6 +18,26 @@ fn an_app_responds_and_stops() {
 }
 
 #[test]
+fn telemetry_can_be_switched_off() {
+    let workspace =
+        Workspace::ping_pong("[shapes.apart]\nisolate = [\"pong\"]\ngroups = { all = [\"ping\", \"pong\"] }\n");
+    for shape in ["monolith", "apart"] {
+        let server = workspace.serve(&["run", "--shape", shape, "--telemetry", "off"]);
+        assert_eq!(server.get("/greet?name=ann").0, 200);
+        let traces = workspace.run(&["traces"]);
+        assert!(traces.contains("this process records no traces") && traces.contains("--telemetry off"), "{traces}");
+        let metrics = workspace.run(&["metrics", "--json"]);
+        assert!(!metrics.contains("http.server") && !metrics.contains("isomer.seam"), "{metrics}");
+        assert_eq!(server.stop(), Some(0));
+    }
+    let server = workspace.serve(&["run", "--telemetry", "0"]);
+    assert_eq!(server.get("/greet?name=ann").0, 200);
+    let metrics = workspace.run(&["metrics", "--json"]);
+    assert!(metrics.contains("http.server.request.duration"), "{metrics}");
+    assert!(!workspace.run(&["traces"]).contains("/greet"), "no request is sampled");
+}
+
+#[test]
 fn a_service_manager_is_notified() {
     let workspace = Workspace::new();
     workspace.guest("http-hello", "hello.wasm");

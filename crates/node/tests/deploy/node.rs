@@ -25,6 +25,7 @@ use isomer_node::{Node, NodeError, NodeOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_state::StateError;
+use isomer_telemetry::SamplingPolicy;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -95,6 +96,7 @@ impl TestNode {
             log: log.clone(),
             compiler: compiler(ChildLimits::default()),
             tenancy: TenancyOptions { instances_max: Some(16), disk_reserve_bytes, ..TenancyOptions::default() },
+            sampling: Some(SamplingPolicy::NODE),
             export: None,
             watch: watch.clone(),
         };

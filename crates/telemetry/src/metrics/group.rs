@@ -16,7 +16,8 @@ use crate::AppIdentity;
 pub const SERIES_PER_APP_MAX: usize = 1000;
 
 /// The series of one app, or those of the process itself. Revisions of an app share the group, so totals continue after
-/// a take-over. The default has no registry: its series work, and no snapshot contains them.
+/// a take-over. The default has no registry: no snapshot contains its series, so code that would have to read a clock for
+/// a value records nothing ([`is_recorded`](Self::is_recorded)).
 #[derive(Debug, Default)]
 pub struct SeriesGroup {
     /// The values of the first labels of all series: tenant and app. Empty for the process itself.
@@ -43,6 +44,11 @@ impl SeriesGroup {
     pub(crate) fn new(app: Option<&AppIdentity>, budget: Arc<SeriesBudget>) -> Self {
         let labels = app.map(|app| vec![app.tenant.clone(), app.app.clone()]).unwrap_or_default();
         Self { labels, series: Mutex::default(), budget: Some(budget), last_used: AtomicU64::new(0) }
+    }
+
+    /// Returns whether snapshots contain the series of the group. If not, their values need not be recorded.
+    pub fn is_recorded(&self) -> bool {
+        self.budget.is_some()
     }
 
     /// Returns the values of the first labels of all series of the group: the tenant and the app.

@@ -156,6 +156,11 @@ impl RouteMetrics {
         Self { group, duration, labels, active, durations: [const { OnceLock::new() }; METHODS * STATUSES] }
     }
 
+    /// Returns whether snapshots contain the series.
+    fn is_recorded(&self) -> bool {
+        self.group.is_recorded()
+    }
+
     /// Records a request that has ended.
     pub fn record(&self, method: MethodClass, status: StatusClass, duration: Duration, trace: Option<TraceId>) {
         let cell = &self.durations[method as usize * STATUSES + status as usize];
@@ -199,9 +204,9 @@ impl RequestMeter {
         Self { metrics: None, start, method, status: StatusClass::Failed, trace: None }
     }
 
-    /// Sets the series that the request belongs to. Later calls have no effect.
+    /// Sets the series that the request belongs to, unless they are in no snapshot. Later calls have no effect.
     pub fn set_metrics(&mut self, metrics: &Arc<RouteMetrics>) {
-        if self.metrics.is_none() {
+        if self.metrics.is_none() && metrics.is_recorded() {
             metrics.add_active(1);
             self.metrics = Some(metrics.clone());
         }

@@ -29,6 +29,8 @@ pub struct Metrics(Arc<Registry>);
 type AppGroups = BTreeMap<(Arc<str>, Arc<str>), Arc<SeriesGroup>>;
 
 struct Registry {
+    /// Whether series are recorded. Numbers of sources are in snapshots in both cases, because they are counted anyway.
+    is_enabled: bool,
     /// The series of the process itself.
     process: Arc<SeriesGroup>,
     groups: Mutex<AppGroups>,
@@ -40,16 +42,23 @@ struct Registry {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::with_bound(SERIES_MAX)
+        Self::with_bound(SERIES_MAX, true)
     }
 }
 
 impl Metrics {
+    /// Creates a registry that records no series. Its snapshots contain only the numbers of sources.
+    pub fn disabled() -> Self {
+        Self::with_bound(0, false)
+    }
+
     /// Creates a registry for at most `series_max` series.
-    fn with_bound(series_max: usize) -> Self {
+    fn with_bound(series_max: usize, is_enabled: bool) -> Self {
         let budget = Arc::new(SeriesBudget::new(series_max));
+        let process = if is_enabled { SeriesGroup::new(None, budget.clone()) } else { SeriesGroup::default() };
         Self(Arc::new(Registry {
-            process: Arc::new(SeriesGroup::new(None, budget.clone())),
+            is_enabled,
+            process: Arc::new(process),
             groups: Mutex::default(),
             sources: Mutex::default(),
             budget,
@@ -66,6 +75,9 @@ impl Metrics {
     /// series is near its maximum, removes the series of apps that are not in memory, the least recently loaded app
     /// first.
     pub fn app(&self, app: &AppIdentity) -> Arc<SeriesGroup> {
+        if !self.0.is_enabled {
+            return Arc::default();
+        }
         let mut groups = self.groups();
         while self.0.budget.is_nearly_full() && remove_unused(&mut groups) {}
         let new = || Arc::new(SeriesGroup::new(Some(app), self.0.budget.clone()));
@@ -170,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_number_of_series_is_bounded_and_unused_apps_make_room() {
-        let metrics = Metrics::with_bound(8);
+        let metrics = Metrics::with_bound(8, true);
         let fill = |group: &SeriesGroup, routes: std::ops::Range<u32>| {
             for route in routes {
                 group.gauge(&catalog::HTTP_SERVER_ACTIVE, &["web", &route.to_string()]).add(1);
@@ -187,6 +199,16 @@ mod tests {
         let found = active(&metrics);
         assert!(!found.contains(&"acme b web 0".to_owned()), "`b` was not loaded for the longest time: {found:?}");
         assert!(found.contains(&"acme a web 0".to_owned()) && found.contains(&"acme d web 0".to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn a_disabled_registry_records_no_series() {
+        let metrics = Metrics::disabled();
+        let shop = metrics.app(&app("shop"));
+        assert!(!shop.is_recorded() && !metrics.process().is_recorded());
+        shop.gauge(&catalog::HTTP_SERVER_ACTIVE, &["web", "/"]).add(1);
+        assert!(active(&metrics).is_empty());
+        assert_eq!(values(&metrics, "isomer.telemetry.series"), [(String::new(), 0.0)]);
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl SeamMetrics {
         Arc::new(Self { group, labels, series: CallSeries::default() })
     }
 
+    /// Returns whether snapshots contain the series. If not, calls need not be measured.
+    pub fn is_recorded(&self) -> bool {
+        self.group.is_recorded()
+    }
+
     /// Records a call that has ended. `trace` is the trace of the request if the request is sampled.
     pub fn record(&self, outcome: CallOutcome, duration: Duration, trace: Option<TraceId>) {
         self.series.record(outcome, duration, trace, || self.histogram(outcome));

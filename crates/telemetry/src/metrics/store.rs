@@ -26,6 +26,11 @@ impl StoreMetrics {
         Self { group, store: store.into(), system, operations }
     }
 
+    /// Returns whether snapshots contain the series. If not, operations need not be measured.
+    pub fn is_recorded(&self) -> bool {
+        self.group.is_recorded()
+    }
+
     /// Records an operation that has ended. An operation that was not passed to [`new`](Self::new) is ignored.
     pub fn record(&self, operation: &'static str, outcome: CallOutcome, duration: Duration, trace: Option<TraceId>) {
         if let Some((_, series)) = self.operations.iter().find(|(name, _)| *name == operation) {

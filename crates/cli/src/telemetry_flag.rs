@@ -1,0 +1,59 @@
+//! The flag that determines which requests are traced, and switches the recording of traces and metrics off.
+
+use isomer_telemetry::SamplingPolicy;
+
+/// The flag of commands that serve apps.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TelemetryFlag {
+    /// Which requests are traced in full: `on` (all requests of `isomer run` and `dev`, 1 % of those of a node, with a
+    /// limit per second), or a fraction from 0 to 1, without a limit. With `off`, neither traces nor metrics of requests
+    /// are recorded. Logs are written in any case.
+    #[arg(long, value_name = "MODE", value_parser = parse, default_value = "on")]
+    telemetry: TelemetryMode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum TelemetryMode {
+    On,
+    Off,
+    /// The fraction of the requests that are sampled.
+    Sampled(f64),
+}
+
+impl TelemetryFlag {
+    /// Returns which requests are traced; `None` if neither traces nor metrics are recorded. `default` is the policy of
+    /// the command.
+    pub(crate) fn sampling(&self, default: SamplingPolicy) -> Option<SamplingPolicy> {
+        match self.telemetry {
+            TelemetryMode::On => Some(default),
+            TelemetryMode::Off => None,
+            TelemetryMode::Sampled(ratio) => Some(SamplingPolicy { ratio, per_second_max: u32::MAX, ..default }),
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<TelemetryMode, String> {
+    match text {
+        "on" => Ok(TelemetryMode::On),
+        "off" => Ok(TelemetryMode::Off),
+        fraction => {
+            let ratio = fraction.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+            ratio.map(TelemetryMode::Sampled).ok_or_else(|| "write `on`, `off` or a number from 0 to 1".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_parsed() {
+        let policy = |text| parse(text).map(|telemetry| TelemetryFlag { telemetry }.sampling(SamplingPolicy::NODE));
+        assert_eq!(policy("on"), Ok(Some(SamplingPolicy::NODE)));
+        assert_eq!(policy("off"), Ok(None));
+        let sampled = SamplingPolicy { ratio: 0.25, per_second_max: u32::MAX, ..SamplingPolicy::NODE };
+        assert_eq!(policy("0.25"), Ok(Some(sampled)));
+        assert!(["2", "-1", "NaN", "1%", ""].into_iter().all(|text| policy(text).is_err()));
+    }
+}
