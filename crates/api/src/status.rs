@@ -56,6 +56,9 @@ pub struct LogQuery {
     /// Return only lines of this request: its id, 16 hexadecimal digits. Only the last 10,000 lines are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// Return only lines of this trace: its id, 32 hexadecimal digits. They are searched among the last 10,000 lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// A line of an app's log. A query returns one JSON object per line (`application/x-ndjson`).
@@ -72,6 +75,14 @@ pub struct LogLine {
     /// The id of the request that the component was serving, as 16 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The id of the trace that the request belongs to, as 32 hexadecimal digits. Lines that earlier versions wrote have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The id of the span during which the line was written, as 16 hexadecimal digits: the span of the request, or of the
+    /// call that an isolated or remote component was executing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
     /// The text of the line. Control characters are not escaped, so a program that prints the text must escape them.
     pub text: String,
     /// The guest's call stack, innermost frame first; absent if the line does not report a failure.

@@ -27,6 +27,7 @@ impl AccessLine {
         }
         let record = AccessRecord {
             id,
+            trace: None,
             method: request.method().to_string(),
             target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
             status: 0,
@@ -63,6 +64,7 @@ impl Drop for AccessLine {
         let record = &mut self.record;
         let record = AccessRecord {
             id: record.id,
+            trace: record.trace,
             method: std::mem::take(&mut record.method),
             target: std::mem::take(&mut record.target),
             status: record.status,

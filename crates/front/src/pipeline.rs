@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use http::{Method, Request, Response};
 use isomer_observe::Log;
 use isomer_telemetry::metrics::{MethodClass, RequestMeter, RouteMetrics};
-use isomer_telemetry::{Event, RequestId, SpanContext};
+use isomer_telemetry::{Event, RequestId, SpanContext, TraceContext};
 
 use crate::access_log::AccessLine;
 use crate::activity::ActiveRequest;
@@ -61,6 +61,8 @@ pub(crate) struct Pipeline<H: Handler> {
 struct Exchange {
     id: RequestId,
     start: Instant,
+    /// The span of the request; `None` before its route is found.
+    trace: Option<TraceContext>,
     permits: RequestPermits,
     record: RequestRecord,
     /// The outcome of reading the request's body.
@@ -101,6 +103,7 @@ impl<H: Handler> Pipeline<H> {
         let mut exchange = Exchange {
             id,
             start,
+            trace: None,
             permits: RequestPermits { front: None, tenant: None, connection },
             record: RequestRecord {
                 access: AccessLine::begin(&self.log, &request, id, start),
@@ -165,11 +168,13 @@ impl<H: Handler> Pipeline<H> {
         exchange.record.span = span;
         if let Some(line) = &mut exchange.record.access {
             line.set_component(&target.component);
+            line.record().trace = Some(context.trace());
         }
         routing::prepare(&mut request, scheme, authority, context.trace())?;
 
         let accepted = target.compress.then(|| AcceptedCodings::of(request.headers()));
         let is_head = request.method() == Method::HEAD;
+        exchange.trace = Some(context.trace());
         let response = self.call_handler(&site, target, request, context, exchange).await?;
         Ok(self.shape_response(response, &site, target, accepted.as_ref(), is_head, exchange))
     }
@@ -184,6 +189,7 @@ impl<H: Handler> Pipeline<H> {
         exchange: &mut Exchange,
     ) -> Result<Response<H::Body>, Problem> {
         let Exchange { id, start, outcome, record, .. } = exchange;
+        let trace = span.trace();
         let longest = usize::try_from(request.body().size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let limit = |body| RequestBody::new(body, target.body_bytes_max, self.body_timeout, outcome.clone());
         let request = HandlerRequest {
@@ -203,7 +209,7 @@ impl<H: Handler> Pipeline<H> {
             (None, Ok(response)) => Ok(response),
             (Some(problem), _) => {
                 if let Some(log) = site.log() {
-                    log.refused(&target.component, *id, problem.status.as_u16(), problem.detail);
+                    log.refused(&target.component, *id, trace, problem.status.as_u16(), problem.detail);
                 }
                 Err(problem)
             }
@@ -214,6 +220,7 @@ impl<H: Handler> Pipeline<H> {
                 site.events(&self.log).emit(Event::RequestFailed {
                     component: &target.component,
                     request: *id,
+                    trace: Some(trace),
                     reason: &failure,
                     backtrace: failure.backtrace(),
                     response_cut_off: false,
@@ -234,7 +241,7 @@ impl<H: Handler> Pipeline<H> {
         is_head: bool,
         exchange: &Exchange,
     ) -> HandlerResponse<H> {
-        let Exchange { id, start, outcome, .. } = exchange;
+        let Exchange { id, start, trace, outcome, .. } = exchange;
         let status = response.status();
         let is_stream = !is_head && !has_no_content(status) && is_event_stream(response.headers());
         let allowed = if is_stream { target.stream.max } else { target.deadline };
@@ -247,6 +254,7 @@ impl<H: Handler> Pipeline<H> {
         });
         let reporter = CutOffReporter {
             id: *id,
+            trace: *trace,
             component: target.component.clone(),
             deadline: *start + allowed,
             allowed,

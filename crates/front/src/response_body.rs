@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use isomer_observe::Log;
-use isomer_telemetry::{Event, RequestId};
+use isomer_telemetry::{Event, RequestId, TraceContext};
 use isomer_transport::Permit;
 
 use crate::activity::ActiveRequest;
@@ -59,6 +59,8 @@ type Error<H> = ResponseError<<<H as Handler>::Body as Body>::Error>;
 /// Reports in the app's log that a response was cut off.
 pub(crate) struct CutOffReporter<H: Handler> {
     pub(crate) id: RequestId,
+    /// The span of the request.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) component: Arc<str>,
     pub(crate) deadline: Instant,
     /// The time from the request's arrival to `deadline`, for messages.
@@ -93,6 +95,7 @@ impl<H: Handler> CutOffReporter<H> {
         self.site.events(&self.log).emit(Event::RequestFailed {
             component: &self.component,
             request: self.id,
+            trace: self.trace,
             reason: interruption,
             backtrace: &[],
             response_cut_off: true,

@@ -71,7 +71,7 @@ async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart()
         }
         let text = format!("written in round {round}");
         let (stream, line) = (StandardStream::Stdout, text.as_bytes());
-        data.log.emit(Event::OutputLine { component: "c", stream, request: None, line });
+        data.log.emit(Event::OutputLine { component: "c", stream, request: None, trace: None, line });
         let last = data.log.last(3).unwrap();
         assert!(last.iter().any(|line| line.text == text), "{at}: {last:?}");
         data.traces.record(trace(number, 100));

@@ -42,20 +42,22 @@ fn line_of(at: SystemTime, record: &LogRecord) -> Option<LogLine> {
         component: component.cloned(),
         stream: "node".to_owned(),
         request: request.map(|id| id.to_string()),
+        trace_id: record.trace().map(|trace| trace.trace_id.to_string()),
+        span_id: record.trace().map(|trace| trace.parent.to_string()),
         text,
         backtrace: Vec::new(),
     };
     match record {
-        LogRecord::Output { component, stream, request, line: text } => {
+        LogRecord::Output { component, stream, request, line: text, .. } => {
             let line = line(Some(component), *request, text.clone());
             Some(LogLine { stream: stream.name().to_owned(), ..line })
         }
-        LogRecord::Failed { component, request, reason, backtrace, response_cut_off } => {
+        LogRecord::Failed { component, request, reason, backtrace, response_cut_off, .. } => {
             let cut_off = if *response_cut_off { " (the response was cut off)" } else { "" };
             let line = line(Some(component), Some(*request), format!("{reason}{cut_off}"));
             Some(LogLine { backtrace: backtrace.clone(), ..line })
         }
-        LogRecord::CallFailed { component, request, reason, backtrace } => {
+        LogRecord::CallFailed { component, request, reason, backtrace, .. } => {
             let line = line(Some(component), *request, reason.clone());
             Some(LogLine { backtrace: backtrace.clone(), ..line })
         }
@@ -68,6 +70,8 @@ fn line_of(at: SystemTime, record: &LogRecord) -> Option<LogLine> {
 
 #[cfg(test)]
 mod tests {
+    use isomer_telemetry::TraceContext;
+
     use super::*;
 
     #[test]
@@ -76,6 +80,7 @@ mod tests {
         let failed = LogRecord::Failed {
             component: "cart".to_owned(),
             request,
+            trace: TraceContext::from_ids("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"),
             reason: "a trap".to_owned(),
             backtrace: vec!["f".to_owned()],
             response_cut_off: true,
@@ -83,6 +88,8 @@ mod tests {
         let line = line_of(UNIX_EPOCH, &failed).unwrap();
         assert_eq!((line.at_ms, line.stream.as_str(), line.request), (0, "node", Some(request.to_string())));
         assert_eq!((line.text.as_str(), line.backtrace.len()), ("a trap (the response was cut off)", 1));
+        assert_eq!(line.trace_id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+        assert_eq!(line.span_id.as_deref(), Some("b7ad6b7169203331"));
         let message = |level| line_of(UNIX_EPOCH, &LogRecord::message(level, None, "it".to_owned()));
         assert_eq!(message(Level::Warning).map(|line| line.text).as_deref(), Some("it"));
         assert!(message(Level::Debug).is_none());

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isomer_telemetry::{AccessRecord, AppIdentity, Level, RequestId, StandardStream};
+use isomer_telemetry::{AccessRecord, AppIdentity, Level, RequestId, StandardStream, TraceContext};
 use serde_json::{Value, json};
 
 use crate::member::MemberName;
@@ -16,7 +16,7 @@ const NOTE: &str = "note";
 /// Returns the record as one line. `member` is the process that wrote the record, if several processes share the log.
 pub(crate) fn to_json(record: &LogRecord, at: SystemTime, member: Option<&MemberName>) -> String {
     let mut value = match record {
-        LogRecord::Output { component, stream, request, line } => json!({
+        LogRecord::Output { component, stream, request, line, .. } => json!({
             "event": "output",
             "component": component,
             "stream": stream.name(),
@@ -38,7 +38,7 @@ pub(crate) fn to_json(record: &LogRecord, at: SystemTime, member: Option<&Member
             "client": access.client.map(|client| client.to_string()),
             "cut_off": access.cut_off,
         }),
-        LogRecord::Failed { component, request, reason, backtrace, response_cut_off } => json!({
+        LogRecord::Failed { component, request, reason, backtrace, response_cut_off, .. } => json!({
             "event": "failed",
             "component": component,
             "request": request.to_string(),
@@ -46,7 +46,7 @@ pub(crate) fn to_json(record: &LogRecord, at: SystemTime, member: Option<&Member
             "backtrace": backtrace,
             "response_cut_off": response_cut_off,
         }),
-        LogRecord::CallFailed { component, request, reason, backtrace } => json!({
+        LogRecord::CallFailed { component, request, reason, backtrace, .. } => json!({
             "event": "call-failed",
             "component": component,
             "request": request.map(|id| id.to_string()),
@@ -64,6 +64,11 @@ pub(crate) fn to_json(record: &LogRecord, at: SystemTime, member: Option<&Member
     if let Value::Object(fields) = &mut value {
         let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         fields.insert("time".to_owned(), json!(seconds));
+        if let Some(trace) = record.trace() {
+            fields.insert("trace_id".to_owned(), json!(trace.trace_id.to_string()));
+            fields.insert("span_id".to_owned(), json!(trace.parent.to_string()));
+            fields.insert("sampled".to_owned(), json!(trace.flags.is_sampled()));
+        }
         if let Some(member) = member {
             fields.insert("group".to_owned(), json!(&*member.name));
         }
@@ -76,6 +81,8 @@ pub(crate) fn parse(line: &str) -> Option<(SystemTime, LogRecord)> {
     let value: Value = serde_json::from_str(line).ok()?;
     let text = |field: &str| value[field].as_str().map(str::to_owned);
     let request = || RequestId::from_raw(u64::from_str_radix(value["request"].as_str()?, 16).ok()?);
+    let trace = || TraceContext::from_ids(value["trace_id"].as_str()?, value["span_id"].as_str()?);
+    let trace = || Some(trace()?.with_sampled(value["sampled"] == true));
     let backtrace = || {
         let frames = value["backtrace"].as_array()?.iter();
         Some(frames.filter_map(|frame| Some(frame.as_str()?.to_owned())).collect())
@@ -88,10 +95,12 @@ pub(crate) fn parse(line: &str) -> Option<(SystemTime, LogRecord)> {
                 false => StandardStream::Stderr,
             },
             request: request(),
+            trace: trace(),
             line: text("line")?,
         },
         "access" => LogRecord::Access(AccessRecord {
             id: request()?,
+            trace: trace(),
             method: text("method")?,
             target: text("target")?,
             status: value["status"].as_u64()?.try_into().ok()?,
@@ -108,6 +117,7 @@ pub(crate) fn parse(line: &str) -> Option<(SystemTime, LogRecord)> {
         "failed" => LogRecord::Failed {
             component: text("component")?,
             request: request()?,
+            trace: trace(),
             reason: text("reason")?,
             backtrace: backtrace()?,
             response_cut_off: value["response_cut_off"].as_bool()?,
@@ -115,6 +125,7 @@ pub(crate) fn parse(line: &str) -> Option<(SystemTime, LogRecord)> {
         "call-failed" => LogRecord::CallFailed {
             component: text("component")?,
             request: request(),
+            trace: trace(),
             reason: text("reason")?,
             backtrace: backtrace()?,
         },
@@ -149,6 +160,7 @@ mod tests {
             component: "cart".into(),
             stream: StandardStream::Stdout,
             request: RequestId::from_raw(0x1234_5678_9abc_def0),
+            trace: TraceContext::from_ids("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"),
             line: "a\nb".into(),
         };
         let line = to_json(&record, UNIX_EPOCH, None);
@@ -157,6 +169,8 @@ mod tests {
         assert_eq!(value["component"], "cart");
         assert_eq!(value["request"], "123456789abcdef0");
         assert_eq!(value["line"], "a\nb");
+        assert_eq!(value["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!((&value["span_id"], &value["sampled"]), (&json!("b7ad6b7169203331"), &json!(false)));
     }
 
     #[test]
@@ -171,12 +185,20 @@ mod tests {
     fn every_kind_of_record_is_read_as_it_was_written() {
         let at = UNIX_EPOCH + Duration::from_millis(3_723_004);
         let id = RequestId::from_raw(0xab).unwrap();
-        let (stdout, stderr) = (StandardStream::Stdout, StandardStream::Stderr);
+        let trace = TraceContext::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let output = |stream, request, trace, line: &str| LogRecord::Output {
+            component: "cart".into(),
+            stream,
+            request,
+            trace,
+            line: line.into(),
+        };
         let records = [
-            LogRecord::Output { component: "cart".into(), stream: stderr, request: Some(id), line: "a\nb".into() },
-            LogRecord::Output { component: "cart".into(), stream: stdout, request: None, line: "x".into() },
+            output(StandardStream::Stderr, Some(id), trace, "a\nb"),
+            output(StandardStream::Stdout, None, None, "x"),
             LogRecord::Access(AccessRecord {
                 id,
+                trace,
                 method: "GET".into(),
                 target: "/?a=\"b\"".into(),
                 status: 404,
@@ -191,6 +213,7 @@ mod tests {
             LogRecord::Failed {
                 component: "cart".into(),
                 request: id,
+                trace,
                 reason: "a trap".into(),
                 backtrace: vec!["first".into(), "second".into()],
                 response_cut_off: true,
@@ -198,6 +221,7 @@ mod tests {
             LogRecord::CallFailed {
                 component: "cart".into(),
                 request: Some(id),
+                trace: None,
                 reason: "a trap".into(),
                 backtrace: vec!["first".into()],
             },

@@ -294,7 +294,7 @@ mod tests {
     }
 
     fn output(line: &[u8]) -> Event<'_> {
-        Event::OutputLine { component: "noisy", stream: StandardStream::Stdout, request: None, line }
+        Event::OutputLine { component: "noisy", stream: StandardStream::Stdout, request: None, trace: None, line }
     }
 
     #[test]

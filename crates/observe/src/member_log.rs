@@ -112,8 +112,8 @@ mod tests {
         let events = Arc::new(Events::default());
         let log = Log::start(std::io::sink(), Format::Json, true).unwrap();
         log.export_to(events.clone());
-        let (stream, request) = (StandardStream::Stdout, RequestId::from_raw(7));
-        log.emit(Event::OutputLine { component: "own", stream, request, line: b"a" });
+        let (stream, request, trace) = (StandardStream::Stdout, RequestId::from_raw(7), None);
+        log.emit(Event::OutputLine { component: "own", stream, request, trace, line: b"a" });
         log.emit(Event::AccessDenied { component: "own", text: "b" });
         log.note("a message of the platform");
         let member = log.member("pages", 5);
@@ -121,12 +121,13 @@ mod tests {
         let sent = Event::RequestFailed {
             component: "cart",
             request: request.unwrap(),
+            trace,
             reason: &"a trap",
             backtrace: &["f".to_owned()],
             response_cut_off: false,
         };
-        let calls = Event::CallFailed { component: "cart", request, reason: &"lost", backtrace: &[] };
-        let printed = Event::OutputLine { component: "cart", stream, request: None, line: b"c" };
+        let calls = Event::CallFailed { component: "cart", request, trace, reason: &"lost", backtrace: &[] };
+        let printed = Event::OutputLine { component: "cart", stream, request: None, trace, line: b"c" };
         for event in [sent, calls, printed] {
             member.relay(&json::to_json(&LogRecord::from_event(event), SystemTime::now(), None));
         }

@@ -1,19 +1,38 @@
 //! A record of the log, while the record waits to be written.
 
 use isomer_display::excerpt::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut};
-use isomer_telemetry::{AccessRecord, Event, Level, RequestId, StandardStream};
+use isomer_telemetry::{AccessRecord, Event, Level, RequestId, StandardStream, TraceContext};
 
 /// A record of the log. Texts in a record are copies of bounded length, because another thread writes the record.
 #[derive(Debug)]
 pub(crate) enum LogRecord {
     /// A line that a component printed.
-    Output { component: String, stream: StandardStream, request: Option<RequestId>, line: String },
+    Output {
+        component: String,
+        stream: StandardStream,
+        request: Option<RequestId>,
+        trace: Option<TraceContext>,
+        line: String,
+    },
     /// A served request.
     Access(AccessRecord),
     /// A request that failed in a component.
-    Failed { component: String, request: RequestId, reason: String, backtrace: Vec<String>, response_cut_off: bool },
+    Failed {
+        component: String,
+        request: RequestId,
+        trace: Option<TraceContext>,
+        reason: String,
+        backtrace: Vec<String>,
+        response_cut_off: bool,
+    },
     /// A call over a seam that failed in the callee. The caller reports whether its own request failed.
-    CallFailed { component: String, request: Option<RequestId>, reason: String, backtrace: Vec<String> },
+    CallFailed {
+        component: String,
+        request: Option<RequestId>,
+        trace: Option<TraceContext>,
+        reason: String,
+        backtrace: Vec<String>,
+    },
     /// A message of the platform.
     Message {
         level: Level,
@@ -27,20 +46,22 @@ impl LogRecord {
     /// Converts an event to a record. A denied access becomes a warning.
     pub(crate) fn from_event(event: Event<'_>) -> Self {
         match event {
-            Event::OutputLine { component, stream, request, line } => {
+            Event::OutputLine { component, stream, request, trace, line } => {
                 let line = String::from_utf8_lossy(line).into_owned();
-                Self::Output { component: component.to_owned(), stream, request, line }
+                Self::Output { component: component.to_owned(), stream, request, trace, line }
             }
-            Event::RequestFailed { component, request, reason, backtrace, response_cut_off } => Self::Failed {
+            Event::RequestFailed { component, request, trace, reason, backtrace, response_cut_off } => Self::Failed {
                 component: component.to_owned(),
                 request,
+                trace,
                 reason: cut(reason, TEXT_BYTES_MAX),
                 backtrace: backtrace.to_vec(),
                 response_cut_off,
             },
-            Event::CallFailed { component, request, reason, backtrace } => Self::CallFailed {
+            Event::CallFailed { component, request, trace, reason, backtrace } => Self::CallFailed {
                 component: component.to_owned(),
                 request,
+                trace,
                 reason: cut(reason, TEXT_BYTES_MAX),
                 backtrace: backtrace.to_vec(),
             },
@@ -53,18 +74,25 @@ impl LogRecord {
     /// Passes the event that the record was made from to `receive`. Does nothing for served requests and messages.
     pub(crate) fn with_event(&self, receive: impl FnOnce(Event<'_>)) {
         match self {
-            Self::Output { component, stream, request, line } => {
-                receive(Event::OutputLine { component, stream: *stream, request: *request, line: line.as_bytes() })
-            }
-            Self::Failed { component, request, reason, backtrace, response_cut_off } => receive(Event::RequestFailed {
+            Self::Output { component, stream, request, trace, line } => receive(Event::OutputLine {
                 component,
+                stream: *stream,
                 request: *request,
-                reason,
-                backtrace,
-                response_cut_off: *response_cut_off,
+                trace: *trace,
+                line: line.as_bytes(),
             }),
-            Self::CallFailed { component, request, reason, backtrace } => {
-                receive(Event::CallFailed { component, request: *request, reason, backtrace });
+            Self::Failed { component, request, trace, reason, backtrace, response_cut_off } => {
+                receive(Event::RequestFailed {
+                    component,
+                    request: *request,
+                    trace: *trace,
+                    reason,
+                    backtrace,
+                    response_cut_off: *response_cut_off,
+                });
+            }
+            Self::CallFailed { component, request, trace, reason, backtrace } => {
+                receive(Event::CallFailed { component, request: *request, trace: *trace, reason, backtrace });
             }
             Self::Access(_) | Self::Message { .. } => {}
         }
@@ -82,6 +110,15 @@ impl LogRecord {
 
     pub(crate) fn message(level: Level, target: Option<&str>, text: String) -> Self {
         Self::Message { level, target: target.map(str::to_owned), text: shortened(text, TEXT_BYTES_MAX) }
+    }
+
+    /// Returns the trace and the span that the record belongs to, if they are known.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        match self {
+            Self::Output { trace, .. } | Self::Failed { trace, .. } | Self::CallFailed { trace, .. } => *trace,
+            Self::Access(access) => access.trace,
+            Self::Message { .. } => None,
+        }
     }
 
     /// Returns the number of bytes of memory that the record occupies.
@@ -127,8 +164,8 @@ mod tests {
     #[test]
     fn the_reason_of_a_guest_is_cut() {
         let (request, reason) = (RequestId::from_raw(1).unwrap(), "é".repeat(1 << 20));
-        let (reason, backtrace, response_cut_off) = (&reason, &[], false);
-        let failed = Event::RequestFailed { component: "cart", request, reason, backtrace, response_cut_off };
+        let (trace, reason, backtrace, response_cut_off) = (None, &reason, &[], false);
+        let failed = Event::RequestFailed { component: "cart", request, trace, reason, backtrace, response_cut_off };
         let LogRecord::Failed { reason, .. } = LogRecord::from_event(failed) else { panic!("not a failed request") };
         assert!(reason.len() < TEXT_BYTES_MAX * 2 && reason.ends_with("é…"), "{} bytes", reason.len());
     }

@@ -21,21 +21,21 @@ pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&Member
         push(&mut text, format_args!("{name}{}{name:#} ", member.padded()));
     }
     match record {
-        LogRecord::Output { component, stream, request, line } => {
+        LogRecord::Output { component, stream, request, line, .. } => {
             let name = style(colour_of(component));
             let mark = if *stream == StandardStream::Stderr { "!" } else { "|" };
             let request = request.map_or_else(String::new, |id| format!(" {dim}{id}{dim:#}"));
             push(&mut text, format_args!("{name}{component}{name:#}{request} {mark} {}", escaped(line)));
         }
         LogRecord::Access(access) => push_access(&mut text, access, colour),
-        LogRecord::Failed { component, request, reason, backtrace, response_cut_off } => {
+        LogRecord::Failed { component, request, reason, backtrace, response_cut_off, .. } => {
             let error = style(AnsiColor::Red.on_default().bold());
             let cut = if *response_cut_off { " (the response was cut off)" } else { "" };
             let reason = escaped(reason);
             push(&mut text, format_args!("{error}error{error:#} request {request} in `{component}`: {reason}{cut}"));
             push_frames(&mut text, backtrace);
         }
-        LogRecord::CallFailed { component, request, reason, backtrace } => {
+        LogRecord::CallFailed { component, request, reason, backtrace, .. } => {
             let error = style(AnsiColor::Red.on_default().bold());
             let request = request.map_or_else(String::new, |id| format!(" of request {id}"));
             let reason = escaped(reason);
@@ -142,6 +142,7 @@ mod tests {
             component: "cart".into(),
             stream: StandardStream::Stdout,
             request: RequestId::from_raw(0x1234_5678_9abc_def0),
+            trace: None,
             line: "a\u{1b}[2Jb\rc".into(),
         };
         let text = to_text(&record, UNIX_EPOCH + Duration::from_millis(3_723_004), None, false);

@@ -6,13 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, StreamExt as _};
-use isomer_api::LogLine;
+use isomer_api::{LogLine, LogQuery};
 use isomer_observe::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
-use isomer_telemetry::{Event, EventSink as _, RequestId, StandardStream};
+use isomer_telemetry::{Event, EventSink as _, RequestId, StandardStream, TraceContext};
 use tempfile::TempDir;
 
 /// The time limit of waits, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The ids of a trace and of a span.
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const SPAN: &str = "b7ad6b7169203331";
 
 /// One app's log in a separate folder.
 struct Setup {
@@ -53,7 +57,7 @@ impl Setup {
 
 fn log_line(log: &AppLog, text: &str) {
     let (stream, line) = (StandardStream::Stdout, text.as_bytes());
-    log.emit(Event::OutputLine { component: "cart", stream, request: None, line });
+    log.emit(Event::OutputLine { component: "cart", stream, request: None, trace: None, line });
 }
 
 fn last(log: &AppLog, lines: usize) -> Vec<LogLine> {
@@ -103,19 +107,28 @@ fn dropped(lines: &[LogLine], why: &str) -> u64 {
 fn lines_are_read_with_their_fields() {
     let it = setup(|_| {});
     let id = RequestId::from_raw(0xab).expect("not zero");
+    let trace = TraceContext::from_ids(TRACE, SPAN);
     let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
     let (stream, line) = (StandardStream::Stderr, b"two\xff");
-    it.log.emit(Event::OutputLine { component: "cart", stream, request: Some(id), line });
+    it.log.emit(Event::OutputLine { component: "cart", stream, request: Some(id), trace, line });
     it.log.note("a revision took over");
     let failed = |reason: &str, backtrace: &[String], response_cut_off| {
         let reason = &reason;
-        it.log.emit(Event::RequestFailed { component: "cart", request: id, reason, backtrace, response_cut_off });
+        let trace = None;
+        it.log.emit(Event::RequestFailed {
+            component: "cart",
+            request: id,
+            trace,
+            reason,
+            backtrace,
+            response_cut_off,
+        });
     };
     failed("the guest trapped", &["cart::add".to_owned(), "cart::main".to_owned()], false);
     failed("no response", &[], true);
     let reason = &"the guest trapped";
-    it.log.emit(Event::CallFailed { component: "mail", request: None, reason, backtrace: &[] });
-    it.log.refused("cart", id, 413, "the request's body is too large");
+    it.log.emit(Event::CallFailed { component: "mail", request: None, trace: None, reason, backtrace: &[] });
+    it.log.refused("cart", id, trace.expect("a context"), 413, "the request's body is too large");
     let lines = last(&it.log, 10);
     let said: Vec<_> = lines
         .iter()
@@ -141,12 +154,37 @@ fn lines_are_read_with_their_fields() {
 }
 
 #[test]
+fn lines_of_a_trace_are_found_among_lines_of_earlier_versions() {
+    let it = setup(|_| {});
+    let (stream, request) = (StandardStream::Stdout, RequestId::from_raw(0xab));
+    let trace = TraceContext::from_ids(TRACE, SPAN);
+    it.log.emit(Event::OutputLine { component: "cart", stream, request, trace, line: b"now" });
+    assert_eq!(last(&it.log, 1)[0].span_id.as_deref(), Some(SPAN));
+    let file = it.path().join(&files(&it.path())[0].0);
+    let mut file = std::fs::File::options().append(true).open(file).expect("the log's file");
+    let line = r#"{"at_ms":1,"component":"cart","stream":"stdout","request":"00000000000000ab","text":"then"}"#;
+    std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).expect("it is written");
+    // A log is read up to the position that it has written itself, so it is opened again.
+    let it = it.restart(|_| {});
+    let found = |query: LogQuery| -> Vec<LogLine> {
+        it.log.query(&query).expect("the log can be read").collect().now_or_never().expect("no follower")
+    };
+    let id = request.expect("not zero").to_string();
+    let of_request = found(LogQuery { request: Some(id), ..LogQuery::default() });
+    assert_eq!(texts(&of_request), ["now", "then"]);
+    assert_eq!(of_request[1].trace_id, None);
+    let of_trace = found(LogQuery { trace: Some(TRACE.to_owned()), ..LogQuery::default() });
+    assert_eq!(texts(&of_trace), ["now"]);
+}
+
+#[test]
 fn a_request_is_in_the_access_log_of_its_app() {
     use isomer_observe::{Format, Log};
     use isomer_telemetry::{AccessRecord, AppIdentity};
     let it = setup(|_| {});
     let access = |target: &str| AccessRecord {
         id: RequestId::from_raw(0xab).expect("not zero"),
+        trace: None,
         method: "GET".to_owned(),
         target: target.to_owned(),
         status: 404,

@@ -11,7 +11,6 @@
 //! | `traces`, `logs`, `metrics` | converting spans, events and snapshots of metrics to messages |
 //! | `resource` | which app and process emitted the telemetry |
 //! | `queue` | the bounded queue of a signal |
-//! | `recent_traces` | the traces of recent requests, for their log records |
 //! | `delivery` | batches, attempts, HTTP and TLS |
 //! | `message` | the messages of OTLP |
 //!
@@ -28,7 +27,6 @@ mod message;
 mod metrics;
 mod otlp;
 mod queue;
-mod recent_traces;
 mod resource;
 pub mod settings;
 mod signal;

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use isomer_display::excerpt;
-use isomer_telemetry::{Event, EventSink, Level, RequestId, semantics, unix_ns};
+use isomer_telemetry::{Event, EventSink, Level, RequestId, TraceContext, semantics, unix_ns};
 use prost::Message as _;
 
 use crate::delivery::Item;
 use crate::message::{self, InstrumentationScope, KeyValue, Resource};
 use crate::queue::{QueueSender, TenantSlot, Weight};
-use crate::recent_traces::RecentTraces;
 use crate::resource::{span_bytes, trace_bytes};
 
 /// The maximum size of a call stack in bytes. Further frames are left out.
@@ -24,13 +23,11 @@ pub(crate) struct OtlpLogs {
     resource: Arc<Resource>,
     tenant: Option<TenantSlot>,
     queue: QueueSender<LogItem>,
-    recent: Arc<RecentTraces>,
 }
 
 /// A log record, and the app that it belongs to.
 pub(crate) struct LogItem {
     resource: Arc<Resource>,
-    recent: Arc<RecentTraces>,
     time_ns: u64,
     /// The importance; `None` for lines that components print.
     level: Option<Level>,
@@ -38,52 +35,48 @@ pub(crate) struct LogItem {
     /// The stream that a component printed the line to.
     stream: Option<&'static str>,
     request: Option<RequestId>,
+    trace: Option<TraceContext>,
     text: String,
     /// The call stack, one frame per line.
     stack: String,
 }
 
 impl OtlpLogs {
-    pub(crate) fn new(
-        resource: Resource,
-        tenant: Option<&str>,
-        queue: QueueSender<LogItem>,
-        recent: Arc<RecentTraces>,
-    ) -> Self {
-        Self { resource: Arc::new(resource), tenant: tenant.map(TenantSlot::of), queue, recent }
+    pub(crate) fn new(resource: Resource, tenant: Option<&str>, queue: QueueSender<LogItem>) -> Self {
+        Self { resource: Arc::new(resource), tenant: tenant.map(TenantSlot::of), queue }
     }
 }
 
 impl EventSink for OtlpLogs {
     fn emit(&self, event: Event<'_>) {
         let (resource, time_ns) = (self.resource.clone(), unix_ns(SystemTime::now()));
-        let item = |level, component: &str, request, text| LogItem {
+        let item = |level, component: &str, request, trace, text| LogItem {
             resource,
-            recent: self.recent.clone(),
             time_ns,
             level,
             component: component.to_owned(),
             stream: None,
             request,
+            trace,
             text,
             stack: String::new(),
         };
         let reason = |reason| excerpt::cut(reason, excerpt::TEXT_BYTES_MAX);
         let item = match event {
-            Event::OutputLine { component, stream, request, line } => {
+            Event::OutputLine { component, stream, request, trace, line } => {
                 let line = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_MAX)]).into_owned();
-                LogItem { stream: Some(stream.name()), ..item(None, component, request, line) }
+                LogItem { stream: Some(stream.name()), ..item(None, component, request, trace, line) }
             }
-            Event::RequestFailed { component, request, reason: why, backtrace, response_cut_off } => {
+            Event::RequestFailed { component, request, trace, reason: why, backtrace, response_cut_off } => {
                 let cut_off = if response_cut_off { " (the response was cut off)" } else { "" };
                 let text = format!("{}{cut_off}", reason(why));
-                LogItem { stack: stack(backtrace), ..item(Some(Level::Error), component, Some(request), text) }
+                LogItem { stack: stack(backtrace), ..item(Some(Level::Error), component, Some(request), trace, text) }
             }
-            Event::CallFailed { component, request, reason: why, backtrace } => {
-                LogItem { stack: stack(backtrace), ..item(Some(Level::Error), component, request, reason(why)) }
+            Event::CallFailed { component, request, trace, reason: why, backtrace } => {
+                LogItem { stack: stack(backtrace), ..item(Some(Level::Error), component, request, trace, reason(why)) }
             }
             Event::AccessDenied { component, text } => {
-                item(Some(Level::Warning), component, None, excerpt::cut(text, excerpt::TEXT_BYTES_MAX))
+                item(Some(Level::Warning), component, None, None, excerpt::cut(text, excerpt::TEXT_BYTES_MAX))
             }
         };
         let bytes = size_of::<LogItem>() + item.component.len() + item.text.len() + item.stack.len();
@@ -131,7 +124,6 @@ fn record(item: &LogItem) -> message::LogRecord {
     if !item.stack.is_empty() {
         attributes.push(KeyValue::new("exception.stacktrace", item.stack.as_str()));
     }
-    let trace = item.request.and_then(|request| Some((item.recent.get(request)?, request)));
     let (severity_number, severity_text) = item.level.map_or((0, ""), severity);
     message::LogRecord {
         time_unix_nano: item.time_ns,
@@ -140,10 +132,10 @@ fn record(item: &LogItem) -> message::LogRecord {
         severity_text: severity_text.to_owned(),
         body: Some(item.text.as_str().into()),
         attributes,
-        flags: 0,
-        trace_id: trace.map(|(trace, _)| trace_bytes(trace)).unwrap_or_default(),
-        // The id of a request's first span is the number of the request.
-        span_id: trace.map(|(_, request)| span_bytes(request.into())).unwrap_or_default(),
+        // The flags of W3C Trace Context: whether the collector can expect all spans of the trace.
+        flags: item.trace.map_or(0, |trace| u32::from(trace.flags.is_sampled())),
+        trace_id: item.trace.map(|trace| trace_bytes(trace.trace_id)).unwrap_or_default(),
+        span_id: item.trace.map(|trace| span_bytes(trace.parent)).unwrap_or_default(),
     }
 }
 

@@ -13,7 +13,6 @@ use crate::delivery::{Client, Exporter, Item, MetricsExporter, TlsError};
 use crate::logs::{LogItem, OtlpLogs};
 use crate::metrics::{ProcessIdentity, ServedApps};
 use crate::queue::{self, QueueSender};
-use crate::recent_traces::RecentTraces;
 use crate::resource::{ResourceTemplate, ServiceIdentity};
 use crate::settings::OtlpSettings;
 use crate::statistics::{DropReason, SignalCounters, SignalStatistics};
@@ -28,7 +27,6 @@ pub struct Otlp {
     traces: Option<Pipeline<TraceItem>>,
     logs: Option<Pipeline<LogItem>>,
     metrics: Option<MetricsPipeline>,
-    recent: Arc<RecentTraces>,
     stop: watch::Sender<bool>,
 }
 
@@ -60,7 +58,6 @@ impl Otlp {
             traces: Pipeline::start(settings, Signal::Traces, &stopped)?,
             logs: Pipeline::start(settings, Signal::Logs, &stopped)?,
             metrics: MetricsPipeline::new(settings)?,
-            recent: Arc::default(),
             stop,
         })
     }
@@ -69,14 +66,14 @@ impl Otlp {
     pub fn traces(&self, identity: &ServiceIdentity<'_>) -> Option<Arc<dyn TraceSink>> {
         let pipeline = self.traces.as_ref()?;
         let (resource, queue) = (self.template.of(identity), pipeline.queue.clone());
-        Some(Arc::new(OtlpTraces::new(resource, identity.tenant, queue, self.recent.clone())))
+        Some(Arc::new(OtlpTraces::new(resource, identity.tenant, queue)))
     }
 
     /// Returns the receiver of an app's events, if logs are exported.
     pub fn logs(&self, identity: &ServiceIdentity<'_>) -> Option<Arc<dyn EventSink>> {
         let pipeline = self.logs.as_ref()?;
         let (resource, queue) = (self.template.of(identity), pipeline.queue.clone());
-        Some(Arc::new(OtlpLogs::new(resource, identity.tenant, queue, self.recent.clone())))
+        Some(Arc::new(OtlpLogs::new(resource, identity.tenant, queue)))
     }
 
     /// Begins to export the metrics of `metrics`, if metrics are exported. Only the first call has an effect. `process`

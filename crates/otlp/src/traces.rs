@@ -8,7 +8,6 @@ use prost::Message as _;
 use crate::delivery::Item;
 use crate::message::{self, AnyValue, InstrumentationScope, KeyValue, Resource, any_value, status_code};
 use crate::queue::{QueueSender, TenantSlot, Weight};
-use crate::recent_traces::RecentTraces;
 use crate::resource::{span_bytes, trace_bytes};
 
 /// The flag of a sampled trace.
@@ -19,7 +18,6 @@ pub(crate) struct OtlpTraces {
     resource: Arc<Resource>,
     tenant: Option<TenantSlot>,
     queue: QueueSender<TraceItem>,
-    recent: Arc<RecentTraces>,
 }
 
 /// A part of a trace, and the app that it belongs to.
@@ -29,19 +27,13 @@ pub(crate) struct TraceItem {
 }
 
 impl OtlpTraces {
-    pub(crate) fn new(
-        resource: Resource,
-        tenant: Option<&str>,
-        queue: QueueSender<TraceItem>,
-        recent: Arc<RecentTraces>,
-    ) -> Self {
-        Self { resource: Arc::new(resource), tenant: tenant.map(TenantSlot::of), queue, recent }
+    pub(crate) fn new(resource: Resource, tenant: Option<&str>, queue: QueueSender<TraceItem>) -> Self {
+        Self { resource: Arc::new(resource), tenant: tenant.map(TenantSlot::of), queue }
     }
 }
 
 impl TraceSink for OtlpTraces {
     fn record(&self, fragment: TraceFragment) {
-        self.recent.add(fragment.request, fragment.trace_id);
         let bytes = size_of::<TraceItem>() + fragment.spans.iter().map(Span::bytes).sum::<usize>();
         let weight = Weight { records: fragment.spans.len(), bytes, tenant: self.tenant };
         self.queue.push(TraceItem { resource: self.resource.clone(), fragment }, weight);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::RequestId;
+use crate::{RequestId, TraceContext};
 
 /// The app that served a request, and the app's tenant, on a node that serves several tenants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct AppIdentity {
 pub struct AccessRecord {
     /// The request's identity in all logs.
     pub id: RequestId,
+    /// The trace and the first span of the request; `None` if the front door responded before it had started a span.
+    pub trace: Option<TraceContext>,
     /// The request's method.
     pub method: String,
     /// The request's path and query, as the client sent them.

@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use crate::RequestId;
+use crate::{RequestId, TraceContext};
 
 /// One of the two output streams of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum Event<'a> {
         stream: StandardStream,
         /// The request that the instance was serving when it printed the line, if the request is known.
         request: Option<RequestId>,
+        /// The trace of the request, and the span that the event belongs to, if they are known.
+        trace: Option<TraceContext>,
         /// The line without its newline: any bytes, of bounded length.
         line: &'a [u8],
     },
@@ -47,6 +49,8 @@ pub enum Event<'a> {
         component: &'a str,
         /// The failed request.
         request: RequestId,
+        /// The trace of the request, and the span that the event belongs to, if they are known.
+        trace: Option<TraceContext>,
         /// Why the request failed. The text may be long, so sinks shorten it.
         reason: &'a dyn Display,
         /// The guest's call stack, the innermost frame first; empty if there is none.
@@ -61,6 +65,8 @@ pub enum Event<'a> {
         component: &'a str,
         /// The request that the call was made for, if the request is known.
         request: Option<RequestId>,
+        /// The trace of the request, and the span that the event belongs to, if they are known.
+        trace: Option<TraceContext>,
         /// Why the call failed. The text may be long, so sinks shorten it.
         reason: &'a dyn Display,
         /// The guest's call stack, the innermost frame first; empty if there is none.
@@ -124,12 +130,12 @@ mod tests {
                 panic!("no sink needs the reason")
             }
         }
-        let (request, reason, backtrace) = (None, &Unformattable, &[]);
+        let (request, trace, reason, backtrace) = (None, None, &Unformattable, &[]);
         assert!(!DiscardEvents.is_enabled());
-        DiscardEvents.emit(Event::CallFailed { component: "cart", request, reason, backtrace });
+        DiscardEvents.emit(Event::CallFailed { component: "cart", request, trace, reason, backtrace });
         let reasons = Reasons::default();
         assert!(reasons.is_enabled());
-        reasons.emit(Event::CallFailed { component: "cart", request, reason: &"a trap", backtrace });
+        reasons.emit(Event::CallFailed { component: "cart", request, trace, reason: &"a trap", backtrace });
         assert_eq!(*reasons.0.lock().unwrap(), ["cart: a trap"]);
     }
 }

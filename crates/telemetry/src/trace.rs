@@ -44,6 +44,11 @@ impl TraceId {
         NonZeroU128::new(raw).map(Self)
     }
 
+    /// Parses 32 hexadecimal digits, as [`Display`](fmt::Display) writes them. Returns `None` for other texts.
+    pub fn parse(digits: &str) -> Option<Self> {
+        if digits.len() == 32 { Self::from_raw(parse_hex(digits.as_bytes())?) } else { None }
+    }
+
     /// Returns the identity as a number.
     pub fn get(self) -> u128 {
         self.0.get()
@@ -54,6 +59,11 @@ impl SpanId {
     /// Returns the identity with the number `raw`, or `None` for zero, which the specification forbids.
     pub fn from_raw(raw: u64) -> Option<Self> {
         NonZeroU64::new(raw).map(Self)
+    }
+
+    /// Parses 16 hexadecimal digits, as [`Display`](fmt::Display) writes them. Returns `None` for other texts.
+    pub fn parse(digits: &str) -> Option<Self> {
+        if digits.len() == 16 { Self::from_raw(u64::try_from(parse_hex(digits.as_bytes())?).ok()?) } else { None }
     }
 
     /// Returns the identity as a number.
@@ -81,6 +91,13 @@ impl TraceContext {
     /// Starts a new trace, which is not sampled, with the span `parent`.
     pub fn start(parent: SpanId) -> Self {
         Self { trace_id: TraceId::random(), parent, flags: TraceFlags::default() }
+    }
+
+    /// Returns the context of the span `parent` in the trace `trace_id`, which is not sampled. Both ids are hexadecimal
+    /// digits, as their `Display` writes them. Returns `None` for other texts.
+    pub fn from_ids(trace_id: &str, parent: &str) -> Option<Self> {
+        let (trace_id, parent) = (TraceId::parse(trace_id)?, SpanId::parse(parent)?);
+        Some(Self { trace_id, parent, flags: TraceFlags::default() })
     }
 
     /// Returns the context for the operations that the span `parent` causes in the same trace.
@@ -189,6 +206,16 @@ mod tests {
         let request = RequestId::from_raw(0xabc).unwrap();
         let child = TraceContext::parse(VALID.as_bytes()).unwrap().child_of(request.into());
         assert_eq!(text(child), "00-0af7651916cd43dd8448eb211c80319c-0000000000000abc-01");
+    }
+
+    #[test]
+    fn a_context_is_made_from_its_ids() {
+        let context = TraceContext::parse(VALID.as_bytes()).unwrap();
+        let (trace, parent) = (context.trace_id.to_string(), context.parent.to_string());
+        assert_eq!(TraceContext::from_ids(&trace, &parent), Some(context.with_sampled(false)));
+        for (trace, parent) in [("", ""), (&*trace, "0"), (&parent, &trace), (&trace, "0000000000000000")] {
+            assert_eq!(TraceContext::from_ids(trace, parent), None, "{trace} {parent}");
+        }
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub(crate) fn line(text: &str) -> LogLine {
         component,
         stream: "stdout".to_owned(),
         request: None,
+        trace_id: None,
+        span_id: None,
         text: text.to_owned(),
         backtrace: Vec::new(),
     }

@@ -11,7 +11,7 @@ use crate::observed::app::{ObservedApp, ObservedFlags};
 use crate::remote::node::client_error;
 use crate::remote::show::instant;
 
-use super::trace::REQUEST_DIGITS;
+use super::trace::{REQUEST_DIGITS, TRACE_DIGITS};
 
 /// Show the last lines of an app's log. With `-f`, also show new lines as they are written.
 #[derive(clap::Args)]
@@ -37,18 +37,23 @@ const NO_LINES: &str =
     "no log lines yet: the log contains the standard output and standard error of the app, and its failures";
 
 /// The message if no line belongs to the request.
-const NO_LINES_OF_REQUEST: &str = "no log lines of this request: the app printed nothing, or the lines were removed";
+const NO_LINES_OF_REQUEST: &str =
+    "no log lines of this request or trace: the app printed nothing, or the lines were removed";
 
 /// The message if the access log is empty.
 const NO_REQUESTS: &str = "no requests logged yet: `isomer node` and `isomer run` log requests with `--access-log`";
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
-    let mut query =
-        LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access, request: None };
+    let mut query = LogQuery {
+        lines: Some(arguments.lines),
+        follow: arguments.follow,
+        access: arguments.access,
+        ..LogQuery::default()
+    };
     let json = arguments.app.place.node.json;
     arguments.app.with_app(console, async |app| {
         if let Some(id) = &arguments.trace {
-            query.request = Some(request_of(&app, id, console).await?);
+            name_origin(&mut query, &app, id, console).await?;
         }
         let lines = app.client.logs(&app.tenant, &app.name, &query).await;
         let mut lines = lines.map_err(client_error(console))?;
@@ -72,21 +77,23 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     })
 }
 
-/// Returns the id of the request that `id` names: the complete id of a request, or the id of a trace, which may be
-/// abbreviated.
-async fn request_of(app: &ObservedApp, id: &str, console: &Console) -> Result<String, CliError> {
-    let is_request = id.len() == REQUEST_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+/// Limits `query` to the lines of the request or trace that `id` names: a complete id, or the abbreviated id of
+/// a stored trace.
+async fn name_origin(query: &mut LogQuery, app: &ObservedApp, id: &str, console: &Console) -> Result<(), CliError> {
+    let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
     // A request has lines even if its trace is not stored.
-    if is_request {
-        return Ok(id.to_ascii_lowercase());
+    match id.len() {
+        REQUEST_DIGITS if is_hex => query.request = Some(id.to_ascii_lowercase()),
+        TRACE_DIGITS if is_hex => query.trace = Some(id.to_ascii_lowercase()),
+        _ => query.trace = Some(super::trace::find(app, id, console).await?.summary.id),
     }
-    Ok(super::trace::find(app, id, console).await?.summary.request)
+    Ok(())
 }
 
 /// Formats an entry of the log for people. All lines after the first one, including those of a backtrace, are indented,
 /// and control characters are escaped. So an app can neither forge an entry nor move the cursor.
 fn shown(line: &LogLine) -> String {
-    let LogLine { at_ms, component, stream, request, text, backtrace } = line;
+    let LogLine { at_ms, component, stream, request, text, backtrace, .. } = line;
     let source = escaped(component.as_deref().unwrap_or("node"));
     // The id is printed as a whole, so that it can be copied and searched for.
     let request = request.as_ref().map(|request| format!(" {}", escaped(request)));
@@ -119,6 +126,8 @@ mod tests {
             component: Some("cart".to_owned()),
             stream: stream.to_owned(),
             request: None,
+            trace_id: None,
+            span_id: None,
             text: "the guest trapped".to_owned(),
             backtrace: Vec::new(),
         };
@@ -136,6 +145,8 @@ mod tests {
             component: Some("cart".to_owned()),
             stream: "stderr".to_owned(),
             request: Some("0123456789abcdef".to_owned()),
+            trace_id: None,
+            span_id: None,
             text: "paid\n2024-02-29 00:00:00.000 node | all is well\u{1b}[1A\rx".to_owned(),
             backtrace: vec!["cart::pay (src/lib.rs:12)".to_owned(), "a\nb".to_owned()],
         };

@@ -12,7 +12,7 @@ use crate::observed::waterfall::{WaterfallOptions, waterfall};
 use crate::remote::node::{client_error, is_missing};
 
 /// The number of hexadecimal digits of a trace id.
-const TRACE_DIGITS: usize = 32;
+pub(crate) const TRACE_DIGITS: usize = 32;
 /// The number of hexadecimal digits of a request id.
 pub(crate) const REQUEST_DIGITS: usize = 16;
 

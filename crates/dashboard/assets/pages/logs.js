@@ -29,7 +29,7 @@ const STREAMS = [
 /** @param {{app: any, route: import("../lib/router.js").Route}} props */
 export function Logs({ app, route: { query } }) {
   const isAccess = query.log === "access";
-  const path = withQuery(`${app.base}/logs`, { lines: LINES_FIRST, follow: true, access: isAccess, request: query.request });
+  const path = withQuery(`${app.base}/logs`, { lines: LINES_FIRST, follow: true, access: isAccess, request: query.request, trace: query.trace });
   const [state, setState] = useState({ path, lines: [], first: 0 });
   const [isPaused, setPaused] = useState(false);
   const [isPatient, setPatient] = useState(true);
@@ -44,7 +44,7 @@ export function Logs({ app, route: { query } }) {
   const lines = state.path === path ? state.lines : [];
   const shown = useMemo(
     () => lines.filter((line) => matches(line, query)),
-    [lines, query.text, query.component, query.stream, query.request],
+    [lines, query.text, query.component, query.stream, query.request, query.trace],
   );
   const components = (plan?.groups ?? []).flatMap((group) => group.components).sort();
   if (stream.error?.status === 404 && !isAccess) {
@@ -60,6 +60,7 @@ export function Logs({ app, route: { query } }) {
         <${Select} label="Stream" value=${isAccess ? "access" : (query.stream ?? "")} options=${[...STREAMS, ["access", "access log"]]}
           onChange=${(stream) => setQuery(stream === "access" ? { log: "access", stream: "" } : { log: "", stream })} />
         ${query.request && html`<button class="button" onClick=${() => setQuery({ request: undefined })}>Request <span class="mono">${query.request}</span><${Icon} name="close" /></button>`}
+        ${query.trace && html`<button class="button" onClick=${() => setQuery({ trace: undefined })}>Trace <span class="mono">${query.trace.slice(0, 16)}</span><${Icon} name="close" /></button>`}
         <div class="end">
           <span class="dim">${number(shown.length)} of ${number(lines.length)}</span>
           <span class=${stream.isOpen ? "live on" : "live"}>${stream.isOpen ? "live" : isPaused ? "paused" : "connecting"}</span>
@@ -96,11 +97,12 @@ function append(before, path, arrived) {
 const identity = (line) => `${line.at_ms} ${line.component ?? ""} ${line.stream} ${line.request ?? ""} ${line.text}`;
 
 /** @param {any} line @param {Record<string, string>} query */
-function matches(line, { text, component, stream, request }) {
+function matches(line, { text, component, stream, request, trace }) {
   return (
     (!component || line.component === component) &&
     (!stream || line.stream === stream) &&
     (!request || line.request === request) &&
+    (!trace || line.trace_id === trace) &&
     (!text || line.text.toLowerCase().includes(text.toLowerCase()))
   );
 }
@@ -137,6 +139,8 @@ function Lines({ lines }) {
 
 function Line({ line, isOpen, toggle }) {
   const isTrouble = (line.backtrace?.length ?? 0) > 0;
+  // Lines that earlier versions wrote name only their request.
+  const trace = line.trace_id ?? line.request;
   return html`
     <div class=${`line stream-${line.stream} ${isTrouble ? "trouble" : ""}`}>
       <time title=${date(line.at_ms)}>${clock(line.at_ms)}</time>
@@ -144,7 +148,7 @@ function Line({ line, isOpen, toggle }) {
       <span class="line-text">${line.text}
         ${line.backtrace?.length > 0 && html` <button class="link" aria-expanded=${isOpen} onClick=${() => toggle(line.number)}>${isOpen ? "hide" : "show"} the call stack</button>${isOpen && html`<pre>${line.backtrace.join("\n")}</pre>`}`}
       </span>
-      ${line.request ? html`<${Link} class="line-request" href=${pageOf(`/traces/${line.request}`)} title=${`Trace of the request ${line.request}`}>trace</${Link}>` : html`<span></span>`}
+      ${trace ? html`<${Link} class="line-request" href=${pageOf(`/traces/${trace}`)} title=${`Trace of the request ${line.request ?? trace}`}>trace</${Link}>` : html`<span></span>`}
     </div>
   `;
 }

@@ -40,7 +40,7 @@ function Head({ trace }) {
         <span>${date(start).split(",")[0]}, ${clock(start)}</span>
         <span>${count(trace.spans.length, "span")}</span>
         <span class="mono id">${summary.id}</span>
-        <${Link} href=${pageOf("/logs", { request: summary.request })}>Logs of the request</${Link}>
+        <${Link} href=${pageOf("/logs", { trace: summary.id })}>Logs of the trace</${Link}>
       </div>
       ${notes(trace).map((note) => html`<p key=${note} class="note"><${Icon} name="warning" />${note}</p>`)}
     </header>
@@ -173,7 +173,7 @@ function SpanPanel({ span, trace }) {
         ${span.parent_missing && html`<dt>Parent</dt><dd class="mono">${span.parent} <span class="dim">(not stored)</span></dd>`}
       </dl>
       ${attributes.length > 0 && html`<section><h3>Attributes</h3><dl class="facts mono">${attributes.map(([key, value]) => html`<dt key=${key}>${key}</dt><dd>${String(value)}</dd>`)}</dl></section>`}
-      <section><${Link} href=${pageOf("/logs", { request: trace.summary.request })}>Logs of the request</${Link}></section>
+      <section><${Link} href=${pageOf("/logs", { trace: trace.summary.id })}>Logs of the trace</${Link}></section>
     </${Panel}>
   `;
 }

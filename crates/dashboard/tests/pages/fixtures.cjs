@@ -220,11 +220,12 @@ function logLines(traces) {
     .reverse()
     .flatMap((summary, index) => {
       const [component, stream, text] = texts[index % texts.length];
-      const line = { at_ms: Math.floor(summary.start_us / 1000), component, stream, request: summary.request, text };
+      const line = { at_ms: Math.floor(summary.start_us / 1000), component, stream, request: summary.request, trace_id: summary.id, text };
       const failure = {
         at_ms: line.at_ms + 3,
         stream: "node",
         request: summary.request,
+        trace_id: summary.id,
         text: "the request failed: `orders` trapped: unreachable",
         backtrace: ["orders::store::insert (store.rs:41)", "orders::place (lib.rs:88)", "checkout::place_order (lib.rs:120)"],
       };

@@ -130,7 +130,7 @@ const tests = {
       .click();
     await page.getByText("the callee trapped: unreachable").waitFor();
     await page.getByText("isomer.seam.mode").waitFor();
-    await page.getByRole("complementary").getByRole("link", { name: "Logs of the request" }).click();
+    await page.getByRole("complementary").getByRole("link", { name: "Logs of the trace" }).click();
     await page.getByText("the request failed").waitFor();
     assert.equal(await page.locator(".line").count(), 2);
   },

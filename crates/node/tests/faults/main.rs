@@ -156,7 +156,7 @@ fn recover_traces(at: &str, traces: &TraceStore, number: u64) {
 
 fn recover_log(at: &str, log: &AppLog, output: &str, until: Instant) {
     let (stream, line) = (StandardStream::Stdout, output.as_bytes());
-    log.emit(Event::OutputLine { component: "c", stream, request: None, line });
+    log.emit(Event::OutputLine { component: "c", stream, request: None, trace: None, line });
     let last = log.last(5).unwrap_or_else(|error| panic!("{at}: {error}"));
     assert!(last.iter().any(|line| line.text == output) && Instant::now() < until, "{at}: {last:?}");
 }

@@ -125,7 +125,7 @@ impl NodeData {
             "log" => {
                 let line = vec![b'x'; bytes.min(4000)];
                 let stream = StandardStream::Stdout;
-                self.log.emit(Event::OutputLine { component: "c", stream, request: None, line: &line });
+                self.log.emit(Event::OutputLine { component: "c", stream, request: None, trace: None, line: &line });
                 // Wait until the log line is written. Log lines are not acknowledged: a line may be lost, and the log
                 // then records the loss.
                 let _ = self.log.last(1);

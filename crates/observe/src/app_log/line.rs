@@ -3,23 +3,26 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use isomer_api::LogLine;
-use isomer_telemetry::RequestId;
+use isomer_telemetry::{RequestId, TraceContext};
 
 /// The maximum number of bytes in a call stack, and in the text of a line that the node writes.
 pub(super) const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// Returns a line that the node writes, with the current time.
 pub(super) fn node_line(text: String) -> LogLine {
-    of_request(text, None)
+    of_request(text, None, None)
 }
 
-pub(super) fn of_request(text: String, request: Option<RequestId>) -> LogLine {
+/// Returns a line that belongs to `request` and to the span of `trace`, with the current time.
+pub(super) fn of_request(text: String, request: Option<RequestId>, trace: Option<TraceContext>) -> LogLine {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     LogLine {
         at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         component: None,
         stream: "node".to_owned(),
         request: request.map(|id| id.to_string()),
+        trace_id: trace.map(|trace| trace.trace_id.to_string()),
+        span_id: trace.map(|trace| trace.parent.to_string()),
         text,
         backtrace: Vec::new(),
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use isomer_api::LogLine;
 use isomer_display::excerpt::cut;
-use isomer_telemetry::{AccessRecord, Event, EventSink, RequestId};
+use isomer_telemetry::{AccessRecord, Event, EventSink, RequestId, TraceContext};
 
 use super::follower::{self, Followed};
 use super::line::{TEXT_BYTES_MAX, frames, node_line, of_request};
@@ -16,6 +16,9 @@ use super::segments::{Position, last_lines};
 
 /// The assumed number of bytes that a line has in addition to its text: names, time and quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
+
+/// The number of bytes of the ids of a trace and a span in a line, with their names.
+const TRACE_IDS_BYTES: usize = 80;
 
 /// The value of [`LogLine::stream`] in the lines of an access log.
 const ACCESS: &str = "access";
@@ -46,9 +49,10 @@ impl AppLog {
     }
 
     /// Writes a line about a request to the app that the front door refused, with the status code and the reason.
-    pub fn refused(&self, component: &str, request: RequestId, status: u16, why: &str) {
+    /// `trace` is the span of the request.
+    pub fn refused(&self, component: &str, request: RequestId, trace: TraceContext, status: u16, why: &str) {
         let text = format!("responded with {status}: {why}");
-        self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request)) });
+        self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request), Some(trace)) });
     }
 
     /// Writes a served request. This log must be the app's access log.
@@ -68,7 +72,8 @@ impl AppLog {
             let _ = write!(text, " cut off: {why}");
         }
         let component = component.as_deref().map(ToOwned::to_owned);
-        self.push(LogLine { component, stream: ACCESS.to_owned(), ..of_request(cut(text, TEXT_BYTES_MAX), Some(*id)) });
+        let line = of_request(cut(text, TEXT_BYTES_MAX), Some(*id), access.trace);
+        self.push(LogLine { component, stream: ACCESS.to_owned(), ..line });
     }
 
     /// Returns the last `lines` lines, the oldest first, including everything that was written before this call. Blocks
@@ -117,7 +122,8 @@ impl AppLog {
             return;
         }
         let frames: usize = line.backtrace.iter().map(String::len).sum();
-        let bytes = line.text.len() + frames + LINE_OVERHEAD_BYTES;
+        let ids = if line.trace_id.is_some() { TRACE_IDS_BYTES } else { 0 };
+        let bytes = line.text.len() + frames + ids + LINE_OVERHEAD_BYTES;
         if !app.quota.take(bytes as u64, line.stream == ACCESS, Instant::now()) {
             self.lost(&app.over_quota);
         } else if !app.queue.push(app, line, bytes) {
@@ -145,17 +151,18 @@ impl EventSink for AppLog {
         }
         let named = |component: &str, line: LogLine| LogLine { component: Some(component.to_owned()), ..line };
         match event {
-            Event::OutputLine { component, stream, request, line } => {
-                let line = of_request(String::from_utf8_lossy(line).into_owned(), request);
+            Event::OutputLine { component, stream, request, trace, line } => {
+                let line = of_request(String::from_utf8_lossy(line).into_owned(), request, trace);
                 self.push(named(component, LogLine { stream: stream.name().to_owned(), ..line }));
             }
-            Event::RequestFailed { component, request, reason, backtrace, response_cut_off } => {
+            Event::RequestFailed { component, request, trace, reason, backtrace, response_cut_off } => {
                 let cut_off = if response_cut_off { " (the response was cut off)" } else { "" };
-                let line = of_request(cut(format_args!("{reason}{cut_off}"), TEXT_BYTES_MAX), Some(request));
+                let text = cut(format_args!("{reason}{cut_off}"), TEXT_BYTES_MAX);
+                let line = of_request(text, Some(request), trace);
                 self.push(named(component, LogLine { backtrace: frames(backtrace), ..line }));
             }
-            Event::CallFailed { component, request, reason, backtrace } => {
-                let line = of_request(cut(reason, TEXT_BYTES_MAX), request);
+            Event::CallFailed { component, request, trace, reason, backtrace } => {
+                let line = of_request(cut(reason, TEXT_BYTES_MAX), request, trace);
                 self.push(named(component, LogLine { backtrace: frames(backtrace), ..line }));
             }
             Event::AccessDenied { component, text } => {

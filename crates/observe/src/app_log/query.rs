@@ -9,8 +9,8 @@ use super::queue::AppLogError;
 /// The number of lines in the response to a query that specifies no number.
 const LINES_DEFAULT: u32 = 100;
 
-/// The maximum number of lines in the response to a query. The lines of one request are searched among so many of the
-/// last lines.
+/// The maximum number of lines in the response to a query. The lines of one request or trace are searched among so
+/// many of the last lines.
 const LINES_MAX: u32 = 10_000;
 
 impl AppLog {
@@ -21,9 +21,11 @@ impl AppLog {
     /// If the log's files cannot be read, the log is closed, or the log has the maximum number of followers.
     pub fn query(&self, query: &LogQuery) -> Result<BoxStream<'static, LogLine>, AppLogError> {
         let wanted = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX) as usize;
-        let read = if query.request.is_some() { LINES_MAX as usize } else { wanted };
-        let request = query.request.clone();
-        let is_wanted = move |line: &LogLine| request.is_none() || line.request.as_deref() == request.as_deref();
+        let (request, trace) = (query.request.clone(), query.trace.clone());
+        let read = if request.is_some() || trace.is_some() { LINES_MAX as usize } else { wanted };
+        let is_wanted = move |line: &LogLine| {
+            (request.is_none() || line.request == request) && (trace.is_none() || line.trace_id == trace)
+        };
         let (mut last, next) = match query.follow {
             true => self.follow(read).map(|(last, next)| (last, Some(next)))?,
             false => (self.last(read)?, None),

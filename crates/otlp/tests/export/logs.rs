@@ -1,14 +1,14 @@
 //! The content of requests with logs.
 
 use isomer_otlp::Signal;
-use isomer_telemetry::{Event, RequestId, StandardStream};
+use isomer_telemetry::{Event, RequestId, StandardStream, TraceContext};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 
 use crate::collector::Collector;
-use crate::{SHOP, fragment, start, statistics};
+use crate::{SHOP, start, statistics};
 
 fn text(value: Option<&AnyValue>) -> &str {
     match value.and_then(|value| value.value.as_ref()) {
@@ -31,11 +31,13 @@ async fn lines_and_failures_arrive_with_their_request() {
         component: "cart",
         stream: StandardStream::Stderr,
         request: Some(request),
+        trace: None,
         line: b"a line \xff",
     });
     logs.emit(Event::RequestFailed {
         component: "cart",
         request,
+        trace: None,
         reason: &"a trap",
         backtrace: &["one".into(), "two".into()],
         response_cut_off: true,
@@ -61,21 +63,22 @@ async fn lines_and_failures_arrive_with_their_request() {
 }
 
 #[tokio::test]
-async fn a_record_of_a_traced_request_names_the_trace() {
+async fn a_record_of_a_request_names_its_trace_and_span() {
     let mut collector = Collector::start([]).await;
     let otlp = start(&[collector.variable()]);
-    let (logs, traced) = (otlp.logs(&SHOP).unwrap(), fragment(2));
-    let stream = StandardStream::Stdout;
-    for request in [traced.request, RequestId::from_raw(0xab).unwrap()] {
-        logs.emit(Event::OutputLine { component: "cart", stream, request: Some(request), line: b"a line" });
+    let logs = otlp.logs(&SHOP).unwrap();
+    let trace = TraceContext::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+    let (stream, request) = (StandardStream::Stdout, RequestId::from_raw(0xab));
+    for trace in [Some(trace), Some(trace.with_sampled(false)), None] {
+        logs.emit(Event::OutputLine { component: "cart", stream, request, trace, line: b"a line" });
     }
-    let (trace, root) = (traced.trace_id.get().to_be_bytes(), traced.request.get().to_be_bytes());
-    otlp.traces(&SHOP).unwrap().record(traced);
     otlp.shutdown().await;
-    let received = [collector.next().await, collector.next().await];
-    let logs = received.iter().find(|request| request.path == "/v1/logs").unwrap();
-    let decoded: ExportLogsServiceRequest = logs.decode();
-    let [of_trace, other] = &decoded.resource_logs[0].scope_logs[0].log_records[..] else { panic!("{decoded:?}") };
-    assert_eq!((&of_trace.trace_id[..], &of_trace.span_id[..]), (&trace[..], &root[..]));
-    assert!(other.trace_id.is_empty() && other.span_id.is_empty());
+    let decoded: ExportLogsServiceRequest = collector.next().await.decode();
+    let [sampled, other, none] = &decoded.resource_logs[0].scope_logs[0].log_records[..] else { panic!("{decoded:?}") };
+    let (trace_id, span_id) = (trace.trace_id.get().to_be_bytes(), trace.parent.get().to_be_bytes());
+    for record in [sampled, other] {
+        assert_eq!((&record.trace_id[..], &record.span_id[..]), (&trace_id[..], &span_id[..]));
+    }
+    assert!(none.trace_id.is_empty() && none.span_id.is_empty());
+    assert_eq!([sampled, other, none].map(|record| record.flags), [1, 0, 0]);
 }

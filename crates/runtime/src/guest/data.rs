@@ -25,7 +25,7 @@ use super::handles::{FIELDS_BYTES_MAX, HANDLE_BYTES, held, held_bytes};
 use super::in_flight_calls::InFlightCalls;
 use super::memory_limiter::MemoryLimiter;
 use super::outbound_hooks::{NO_OWNER, OutboundHooks};
-use super::output::{CurrentRequest, LineWriter};
+use super::output::{CurrentRequest, LineWriter, OutputOrigin};
 use super::probed_calls::ProbedCalls;
 use super::scope::{RequestScope, TimeLimit};
 use super::signals::ResponseSignals;
@@ -289,7 +289,7 @@ impl Guest {
 
     /// Makes the request of `scope` the current request, with the time limit `until`.
     pub(crate) fn begin_request(&mut self, scope: RequestScope, until: TimeLimit) {
-        self.request.set(scope.id());
+        self.request.set(OutputOrigin { request: scope.id(), trace: scope.trace() });
         self.limiter.forget_refusals();
         self.until = Some(until);
         self.signals = None;
@@ -301,7 +301,7 @@ impl Guest {
         for writer in &self.writers {
             writer.finish_line();
         }
-        self.request.set(None);
+        self.request.set(OutputOrigin::default());
         self.lowered = None;
         self.count_handles();
         self.until = None;

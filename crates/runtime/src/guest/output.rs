@@ -6,12 +6,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use isomer_telemetry::{Event, EventSink, RequestId, StandardStream};
+use isomer_telemetry::{Event, EventSink, RequestId, StandardStream, TraceContext};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -22,18 +21,26 @@ pub const LINE_BYTES_MAX: usize = 8 << 10;
 /// The maximum number of bytes that a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// The id of the request that an instance currently serves, for the writers of its output. Zero means that the instance
-/// serves no request, or several at the same time.
+/// The request that an instance currently serves, for the writers of its output.
 #[derive(Debug, Default)]
-pub(crate) struct CurrentRequest(AtomicU64);
+pub(crate) struct CurrentRequest(Mutex<OutputOrigin>);
+
+/// The request that a line of output belongs to. The default is used if the instance serves no request, or several at
+/// the same time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OutputOrigin {
+    pub(crate) request: Option<RequestId>,
+    /// The span of the request, or of the call, that the instance works for.
+    pub(crate) trace: Option<TraceContext>,
+}
 
 impl CurrentRequest {
-    pub(crate) fn set(&self, request: Option<RequestId>) {
-        self.0.store(request.map_or(0, RequestId::get), Ordering::Relaxed);
+    pub(crate) fn set(&self, origin: OutputOrigin) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = origin;
     }
 
-    fn get(&self) -> Option<RequestId> {
-        RequestId::from_raw(self.0.load(Ordering::Relaxed))
+    fn get(&self) -> OutputOrigin {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,7 +108,8 @@ impl LineWriter {
     fn emit(&self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let LineBuffer { component, stream, request, sink, .. } = &*self.0;
-        sink.emit(Event::OutputLine { component, stream: *stream, request: request.get(), line });
+        let OutputOrigin { request, trace } = request.get();
+        sink.emit(Event::OutputLine { component, stream: *stream, request, trace, line });
     }
 }
 
@@ -166,8 +174,9 @@ mod tests {
 
     impl EventSink for Lines {
         fn emit(&self, event: Event<'_>) {
-            let Event::OutputLine { component, request, line, .. } = event else { return };
+            let Event::OutputLine { component, request, trace, line, .. } = event else { return };
             let request = request.map_or_else(|| "-".to_owned(), |id| id.to_string());
+            let request = request + &trace.map_or_else(String::new, |trace| format!("/{}", trace.parent));
             self.0.lock().unwrap().push(format!("{component} {request} {}", String::from_utf8_lossy(line)));
         }
     }
@@ -181,11 +190,12 @@ mod tests {
     fn lines_are_assembled_from_pieces() {
         let (writer, sink, request) = writer();
         writer.push(b"one\r\ntw");
-        request.set(RequestId::from_raw(0xab));
+        let trace = TraceContext::from_ids("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        request.set(OutputOrigin { request: RequestId::from_raw(0xab), trace });
         writer.push(b"o\n\nthree");
         writer.finish_line();
         writer.finish_line();
-        let id = "00000000000000ab";
+        let id = "00000000000000ab/b7ad6b7169203331";
         assert_eq!(
             *sink.0.lock().unwrap(),
             ["cart - one".to_owned(), format!("cart {id} two"), format!("cart {id} "), format!("cart {id} three")]

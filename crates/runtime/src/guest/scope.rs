@@ -131,6 +131,11 @@ impl RequestScope {
         self.span.as_ref()
     }
 
+    /// Returns the trace and the span that causes the work; `None` while an instance starts.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.span.as_ref().map(SpanContext::trace)
+    }
+
     /// Returns the span that causes the work.
     pub(crate) fn into_span(self) -> Option<SpanContext> {
         self.span

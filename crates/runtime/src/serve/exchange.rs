@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use isomer_display::excerpt;
-use isomer_telemetry::{Event, RequestId};
+use isomer_telemetry::{Event, RequestId, TraceContext};
 use tokio::sync::oneshot;
 use wasmtime::AsContextMut as _;
 use wasmtime::component::{Accessor, GuestTaskId};
@@ -67,6 +67,7 @@ pub(super) async fn serve(
 ) -> Result<(), ()> {
     let Exchange { head, ended, signals } = exchange;
     let GuestRequest { http, id, span, deadline, allowed, handler, component, .. } = request;
+    let trace = span.trace();
     instance.begin(RequestScope::new(Some(id), Some(span), groups), TimeLimit { deadline, allowed });
     instance.store.data_mut().follow(signals.clone());
     let function = instance.handlers[handler].clone();
@@ -106,7 +107,7 @@ pub(super) async fn serve(
         },
         Some(failure) => {
             signals.fail(&failure);
-            report(head, &component, id, failure, instance.store.data());
+            report(head, &component, (id, trace), failure, instance.store.data());
             Err(())
         }
     }
@@ -122,11 +123,18 @@ fn too_late(instance: &Instance, allowed: Duration) -> Failure {
 }
 
 /// Sends `failure` to the client if no head was sent yet. Otherwise, logs `failure`.
-fn report(head: HeadSender, component: &str, id: RequestId, failure: Failure, guest: &Guest) {
+fn report(
+    head: HeadSender,
+    component: &str,
+    (request, trace): (RequestId, TraceContext),
+    failure: Failure,
+    guest: &Guest,
+) {
     if let Some(Err(failure)) = head.send(Err(failure)) {
         guest.sink().emit(Event::RequestFailed {
             component,
-            request: id,
+            request,
+            trace: Some(trace),
             reason: &failure,
             backtrace: failure.backtrace(),
             response_cut_off: true,

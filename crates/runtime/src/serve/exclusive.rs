@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use isomer_telemetry::{Event, RequestId};
+use isomer_telemetry::{Event, RequestId, TraceContext};
 use isomer_wire::CallFailure;
 use isomer_wire::call::CallResult;
 use tokio::sync::oneshot;
@@ -155,9 +155,9 @@ impl ExclusiveInstances {
         image: &[u8],
         span: &mut CallSpan,
     ) -> Result<(CallResult, InstancePermit, Instance), CallFailure> {
-        let id = scope.id();
+        let origin = (scope.id(), scope.trace());
         let failed = |failure: Failure| {
-            self.report_failed_call(&function.component, id, &failure);
+            self.report_failed_call(&function.component, origin, &failure);
             failure.to_call_failure()
         };
         let taken = self.pool.take(until.deadline, scope.span()).await;
@@ -231,14 +231,20 @@ impl ExclusiveInstances {
         error: &wasmtime::Error,
         until: TimeLimit,
     ) {
-        let id = instance.store.data().scope().and_then(|scope| scope.id());
+        let scope = instance.store.data().scope();
+        let origin = scope.map(|scope| (scope.id(), scope.trace())).unwrap_or_default();
         let failure = instance.failure(error, until.allowed);
         instance.store.data_mut().end_request();
-        self.report_failed_call(&function.component, id, &failure);
+        self.report_failed_call(&function.component, origin, &failure);
     }
 
-    fn report_failed_call(&self, component: &str, request: Option<RequestId>, failure: &Failure) {
+    fn report_failed_call(
+        &self,
+        component: &str,
+        (request, trace): (Option<RequestId>, Option<TraceContext>),
+        failure: &Failure,
+    ) {
         let (reason, backtrace) = (failure, failure.backtrace());
-        self.maker.template.sink.emit(Event::CallFailed { component, request, reason, backtrace });
+        self.maker.template.sink.emit(Event::CallFailed { component, request, trace, reason, backtrace });
     }
 }

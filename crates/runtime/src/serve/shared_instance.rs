@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use isomer_telemetry::{Event, RequestId};
+use isomer_telemetry::{Event, RequestId, TraceContext};
 use tokio::sync::{Notify, mpsc, oneshot};
 use wasmtime::Trap;
 use wasmtime::component::Accessor;
@@ -148,9 +148,10 @@ async fn serve_all<P: Send>(
             let Job { request, head, ended, signals, permit, groups } = job;
             let GuestRequest { http, id, span, handler, component, .. } = request;
             let function = &handlers[handler];
+            let trace = span.trace();
             let scope = RequestScope::new(Some(id), Some(span), groups);
             let mut concurrent = Some(ConcurrentRequest { scope, signals: signals.clone() });
-            requests.begin(id, InFlightRequest { component, head: head.clone(), signals });
+            requests.begin(id, InFlightRequest { component, trace, head: head.clone(), signals });
             calls.push(async move {
                 let mut running = None;
                 let mut on_start = |guest: &mut Guest, task| {
@@ -218,6 +219,7 @@ fn send_failures(instance: &Instance, outcome: Option<wasmtime::Result<()>>, req
             guest.sink().emit(Event::RequestFailed {
                 component: &request.component,
                 request: id,
+                trace: Some(request.trace),
                 reason: &failure,
                 backtrace: failure.backtrace(),
                 response_cut_off: true,
@@ -229,6 +231,8 @@ fn send_failures(instance: &Instance, outcome: Option<wasmtime::Result<()>>, req
 /// A request that an instance is serving.
 struct InFlightRequest {
     component: Arc<str>,
+    /// The span of the request.
+    trace: TraceContext,
     head: HeadSender,
     signals: Arc<ResponseSignals>,
 }
