@@ -20,7 +20,7 @@ pub(crate) struct AccessLine {
 }
 
 impl AccessLine {
-    /// Creates the line of a request that arrived at `start`. Returns `None` if access logging is off.
+    /// Creates the access-log line of a request that arrived at `start`. Returns `None` if access logging is off.
     pub(crate) fn begin<B>(log: &Log, request: &Request<B>, id: RequestId, start: Instant) -> Option<Box<Self>> {
         if !log.wants_access() {
             return None;

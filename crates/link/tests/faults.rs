@@ -102,7 +102,8 @@ async fn a_network_that_is_cut_heals() {
     let server = TestServer::tcp().await;
     let proxy = Proxy::new(&server.address).await;
     let peer = ready(&[&proxy.address]).await;
-    // There are many rounds, because it is random whether the calls or the connection detect the cut first.
+    // There are many rounds, because it is random whether a call or the connection's task first detects that the
+    // connection was cut.
     for round in 1..=15 {
         let held = tokio::spawn(peer.call(call(b"hang".to_vec())));
         until_counted("the call began", &[&server.script], || server.script.started() == 2 * round - 1).await;
@@ -202,7 +203,7 @@ async fn a_connection_cut_after_any_byte_runs_a_call_at_most_once() {
         drop(peer);
         proxy.heal();
     }
-    // Some cuts happened before the call was complete, and some after it.
+    // In some rounds, the connection was cut before the whole call had arrived, and in others after that.
     assert!(runs > 0 && runs < 50, "{runs}");
 }
 

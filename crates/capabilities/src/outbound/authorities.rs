@@ -162,8 +162,8 @@ impl<'a> AuthorityFiles<'a> {
         Self { base, account, read: BTreeMap::new() }
     }
 
-    /// Returns the base certificate authorities and those in the file `path`. The file is read only in the first call
-    /// for this path. Errors contain the path `shown`.
+    /// Returns the certificate authorities in `base` and those in the file `path`. The file is read only in the first
+    /// call for this path. Errors contain the path `shown`.
     ///
     /// # Errors
     /// If the file cannot be read, contains no certificate or is too large, if the app names too many files, or if the

@@ -112,7 +112,8 @@ async fn a_request_that_makes_its_server_close_is_repeated_once() {
         text(answer).await;
     }
     requests(&mut lines);
-    // Three connections are idle. The client tries the most recently used one, and then opens a new connection.
+    // Three connections are idle. The server closes the connection over which it receives the request. The client tries
+    // the most recently used connection, and then opens a new one.
     assert_eq!(text(client.send(get(&format!("{uri}never")), None).await.unwrap()).await.1, "4.1");
     assert_eq!(requests(&mut lines), ["3 GET /never", "4 GET /never"]);
 }

@@ -136,7 +136,7 @@ fn secrets_are_checked_before_the_build() {
     let server = workspace.spawned(workspace.command(&["dev", "--listen", "127.0.0.1:0", "--json"]));
     server.wait_for_log("start again with ISOMER_TEST_TOKEN=…, or write ISOMER_TEST_TOKEN=… into .env");
     assert!(!workspace.path("was-built").exists());
-    // A test file may contain the value.
+    // A test file may contain the secret's value.
     workspace.write("tests/any.toml", "[secrets]\ntoken = \"x\"\n[[case]]\nrequest = \"GET /\"\n");
     workspace.run(&["test"]);
     assert!(workspace.path("was-built").exists());

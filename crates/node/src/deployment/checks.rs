@@ -27,8 +27,8 @@ impl Node {
     /// these include parts that the node stores but that this tenant has neither deployed nor uploaded.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<MissingParts, ApiProblem> {
         check_size(release)?;
-        // This is checked here, so that no part of a refused release is uploaded. The manifest is not parsed yet, so
-        // the folders that it grants are checked later.
+        // The tree is checked here, so that no part of a refused release is uploaded. The manifest is not parsed yet,
+        // so the folders that it grants are checked later.
         check_tree(release, &BTreeSet::new())?;
         let foreign = match caller.tenant() {
             Some(tenant) => {

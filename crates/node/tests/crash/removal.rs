@@ -121,7 +121,7 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     node.stop().await;
 }
 
-/// Earlier versions of the program could remove an app and leave this state.
+/// Earlier versions of the program could remove an app while the replacement of its stores was not finished.
 async fn started_replacements_of_a_removed_app_are_finished() {
     let folder = tempfile::tempdir().unwrap();
     let killed = killed_at(ChangeStep::Recorded, folder.path()).await;

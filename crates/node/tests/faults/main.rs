@@ -197,7 +197,7 @@ fn run_with_failing_calls(dir: &Path) {
                 // The number of calls to which the fault applies. None of them fails here.
                 let calls = tried.try_fault(&data, what, fault, u64::MAX, seed).await;
                 // These kinds of data write to files that are already open, so this fault may apply to no call. If they
-                // open further files, they also work without these files.
+                // try to open further files, they also work if this fails.
                 let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);
                 let syncs_nothing = fault == Fault::NotSynced && UNACKNOWLEDGED.contains(&what);
                 assert!(calls > 0 || opens_nothing || syncs_nothing, "{fault:?} applies to no call of {what}");
