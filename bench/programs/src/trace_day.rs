@@ -1,4 +1,4 @@
-//! A simulated time of requests, whose traces are recorded in the store of traces. The clock is simulated, and the
+//! Simulates requests over a given time, and records their traces in stores of traces. The clock is simulated too. The
 //! requests follow from a fixed seed.
 
 use std::path::Path;

@@ -220,7 +220,7 @@ impl ConnectionPermit {
         !self.was_accepted.load(Ordering::Relaxed)
     }
 
-    /// Returns whether no request on the connection has been accepted, and none waits to be accepted.
+    /// Returns whether no request on the connection was ever accepted, and no request is waiting to be accepted.
     pub(crate) fn is_unauthenticated(&self) -> bool {
         self.all.lock().open.get(&self.id).is_some_and(|open| !open.is_accepted && open.requests == 0)
     }
@@ -316,7 +316,7 @@ mod tests {
         }
         assert!(!is_evicted(&known) && !known.is_unauthenticated());
         drop(known.accept().await.unwrap());
-        // A connection whose first request waits to be accepted is not closed for a new connection either.
+        // A connection whose first request waits to be accepted is not closed for a new connection.
         let busy = all.enter(address(1)).unwrap();
         let requests = [known.accept().await.unwrap(), busy.accept().await.unwrap()];
         let waiter = all.enter(address(1)).unwrap();

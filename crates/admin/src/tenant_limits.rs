@@ -351,8 +351,8 @@ mod tests {
         assert!(!of_late.is_empty(), "three other tenants leave some permits");
         let mut waiting = pin!(acme.action());
         assert!((&mut waiting).now_or_never().is_none());
-        // After one permit is released, the tenant may still not get another one: twice the number of its permits is
-        // not less than the number of available ones.
+        // The tenant releases a permit, but may not get another one yet: twice the number of its permits is not less
+        // than the number of available permits.
         of_acme.pop();
         assert!((&mut waiting).now_or_never().is_none());
         of_acme.clear();

@@ -20,7 +20,8 @@ use crate::record::{Record, cargo_dir, stamps};
 use crate::variables::are_unchanged;
 use crate::watch::WatchSet;
 
-/// How many components of an app were built with a profile. More components that are up to date compare as greater.
+/// How many components of an app were built with a profile. A value with more components that are up to date is
+/// greater.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BuiltCount {
     fresh: usize,

@@ -1,4 +1,4 @@
-//! Records the traces of a simulated time in the store of traces, and prints how much memory and disk they take:
+//! Simulates requests over a given time, records their traces, and prints how much memory and disk the traces take:
 //! `trace_day node|local DIR SECONDS`.
 //!
 //! The output is one line of JSON. `memory_bytes` is the increase of the process's resident memory.

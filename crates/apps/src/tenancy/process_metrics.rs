@@ -7,8 +7,7 @@ use isomer_telemetry::metrics::{MetricDescriptor, MetricSource, MetricValue, Sna
 
 use super::memory::resident_bytes;
 
-/// The number of clock ticks per second in the times of `/proc` (`USER_HZ`). For a long time, Linux has used this
-/// number on all platforms.
+/// The number of clock ticks per second in the times of `/proc` (`USER_HZ`). Linux uses this number on all platforms.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Adds the resources of this process to snapshots.

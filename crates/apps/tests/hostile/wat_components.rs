@@ -1,5 +1,5 @@
-//! Components written as text: HTTP handlers for WASI 0.2 around a core module. They can do what no compiler would
-//! produce.
+//! Components written as text: HTTP handlers for WASI 0.2 around a core module. They can contain code that no compiler
+//! would produce.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
