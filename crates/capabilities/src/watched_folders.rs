@@ -299,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn many_small_writes_are_counted_before_their_claims_use_up_the_quota() {
         let Bench { dir: _dir, account, folders, .. } = bench();
-        // The last scan has just ended, so its age does not start the next one.
+        // The last scan has just ended, so it is too recent to cause another one.
         folders.count().await;
         let counted = LastCount { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
         *locked(&folders.shared.last) = Some(counted);

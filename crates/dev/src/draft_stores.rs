@@ -227,8 +227,8 @@ impl StoreCopies {
             let _ = fs::remove_dir_all(&folder);
         }
         if is_kept && from.is_some() {
-            // Without the mark, the copy is treated as one that was saved before a migration. At worst it displaces an
-            // older copy of that kind.
+            // Without the mark, the copy is treated as if it had been saved before a migration. At worst, it displaces
+            // an older copy that was saved before a migration.
             let _ = fs::write(folder.join(REPLACED), "");
         }
         self.sweep();

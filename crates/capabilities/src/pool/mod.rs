@@ -260,8 +260,8 @@ impl PoolShared {
                 return Some((queue, job, starts));
             }
             if state.closed {
-                // This thread may end. Jobs may still wait in a queue that already runs its maximum number of jobs. The
-                // threads that run jobs of this queue run the waiting ones later.
+                // This thread may end although jobs still wait in a queue that already runs its maximum number of jobs:
+                // the threads that run jobs of this queue also run the waiting ones.
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }

@@ -120,9 +120,8 @@ async fn each_new_tenant_gets_a_thread_although_others_occupy_all() {
     for name in ["a", "b", "c"] {
         let tenant = node.tenant(name, 1 << 30);
         // Opens both stores before a statement runs, because opening a store is a job of its tenant, and would wait
-        // while statements occupy the tenant's two threads. (A debugger showed both threads in `sqlite3_step` while the
-        // test waited in `open` for the second store.) This wait is not a failure: the test checks only that other
-        // tenants do not wait, and outside this test the statements of a guest end with their request.
+        // while statements occupy the tenant's two threads. This wait would not be an error: the test checks only that
+        // other tenants do not wait.
         for store in [open(&node, &tenant, "one").await, open(&node, &tenant, "two").await] {
             for _ in 0..10 {
                 let store = store.clone();

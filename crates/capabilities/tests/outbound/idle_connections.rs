@@ -139,7 +139,7 @@ async fn a_host_that_was_denied_meanwhile_is_not_reached_over_an_old_connection(
     let client = OutboundClient::of_tenant(network, policy, tenant.clone());
     let uri = format!("http://app.localhost:{port}/");
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.1, "1.1");
-    // The host name is still allowed, but no longer if it resolves to this machine.
+    // `*` allows the host name only if it resolves to a public address, and not to this machine.
     tenant.set(Some(&["*".to_owned()])).unwrap();
     assert_eq!(error(client.send(get(&uri), None).await), "DestinationIpProhibited");
     tenant.set(Some(&["app.localhost".to_owned()])).unwrap();

@@ -116,8 +116,8 @@ fn another_revision_is_refused_and_logged() {
     let back = group(&workspace, "back", "back", "[link]\nlisten = \"127.0.0.1:0\"\n");
     let changed = Workspace::ping_pong(&SHAPES.replace("WHO", "WHOM"));
     let front = group(&changed, "front", "front", &format!("[peers]\nback = \"{}\"\n", back.link()));
-    // The response is the same as before a link is established. Only the log shows that the other group refuses the
-    // link, because it runs another revision.
+    // The response is the same as if the other group could not be reached. Only the log shows that the other group
+    // refuses the link, because it runs another revision.
     let deadline = Instant::now() + TIMEOUT;
     loop {
         assert_eq!(front.get("/greet?name=ann").0, 502);

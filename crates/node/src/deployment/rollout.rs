@@ -276,7 +276,8 @@ impl Node {
         let Rollout { caller, tenant, app, release, before, .. } = rollout;
         let own = self.state.tenant(tenant).map_err(problems::of_state)?;
         let served = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
-        // This must be checked first, because the next check reveals whether a host name belongs to another tenant.
+        // Check first whether the caller may use the host names, because the next check reveals whether a host name
+        // belongs to another tenant.
         check_hosts(caller, release.hosts.as_deref().unwrap_or_default(), &own.hosts, served)?;
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
         allowed.map_err(|error| self.state_refusal(error))?;

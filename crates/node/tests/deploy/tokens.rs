@@ -78,7 +78,7 @@ async fn a_tenant_deploys_its_own_uploads_and_sees_no_others() {
     deploy(&node, &acme, &app("shop"), &own).await.unwrap();
     assert!(missing(&node, &acme, &own).await.is_empty(), "a revision refers to the part");
     assert_eq!(missing(&node, &rival, &own).await, [digest]);
-    // A swap with a known digest does not give access to the bytes either.
+    // Naming the digest of a part in a swap does not give access to its bytes either.
     let mut other = custom("http-hello", "", "");
     let part = other.release.components.remove("it").unwrap();
     node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();

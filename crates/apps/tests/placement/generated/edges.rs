@@ -17,8 +17,8 @@ pub(crate) fn package() -> Package {
             add(&mut functions, parameters, gives);
         }
     }
-    // For a task and for a function, the numbers of flat values include the largest number that is not passed in
-    // memory, and this number plus one.
+    // A task gets at most 4 flat values as parameters, and a function at most `FLAT_MAX`; larger numbers are passed in
+    // memory. So both maxima are tested, and both maxima plus one.
     for count in [1, 2, 3, 4, 5, FLAT_MAX - 1, FLAT_MAX, FLAT_MAX + 1, 40] {
         for ty in [U8, Type::F32] {
             add(&mut functions, vec![ty.clone(); count], Gives::All);

@@ -347,8 +347,8 @@ fn store(text: &mut String, ty: &Type, offset: u32, values: &[(String, Flat)]) {
         for (case, payload) in cases.iter().enumerate() {
             if let Some(payload) = payload {
                 let _ = writeln!(text, "(if (i32.eq {case_of_call} (i32.const {case})) (then");
-                // A flat value that several cases share has the joined type. It is narrowed to its own type before it
-                // is stored.
+                // A flat value that several cases share has the joined type. Before the value is stored, it is narrowed
+                // to its type in this case.
                 let joined = ty.flat();
                 let values = values.iter().zip(&joined).skip(1);
                 let values: Vec<_> = values

@@ -20,8 +20,8 @@ pub(super) fn close_from(first: libc::c_int) -> io::Result<()> {
     // one.
     let open = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     for descriptor in open.collect::<Vec<libc::c_int>>().into_iter().filter(|descriptor| *descriptor >= first) {
-        // SAFETY: as above, no descriptor has an owner. The descriptor with which the folder was read is already
-        // closed, so closing it again fails without effect.
+        // SAFETY: as for `close_range`, no value of this process owns the descriptor. The descriptor with which the
+        // folder was read is already closed, so closing it again fails without effect.
         unsafe { libc::close(descriptor) };
     }
     Ok(())
