@@ -18,8 +18,8 @@ const START_S: u64 = 1_700_000_000;
 const DAY_S: f64 = 86_400.0;
 const NANOSECONDS: u64 = 1_000_000_000;
 
-/// The traces are written at least once in this simulated time, so that none is dropped only because the simulation is
-/// faster than the disk.
+/// The simulated seconds after which the simulation waits until the traces are written. Otherwise, traces would be
+/// dropped because the simulation is faster than the disk.
 const FLUSH_S: u64 = 10;
 
 /// The apps of a process, and how many of their requests are recorded.
@@ -44,7 +44,7 @@ pub struct TraceLoad {
 pub struct TraceTotals {
     /// The number of traces that were recorded.
     pub traces: u64,
-    /// The number of their spans.
+    /// The number of spans in the recorded traces.
     pub spans: u64,
     /// The number of traces that were dropped.
     pub dropped: u64,

@@ -21,7 +21,8 @@ pub(crate) struct ServedTraces {
 }
 
 impl ServedTraces {
-    /// Opens the traces in the data directory. `sampling` determines which requests are traced from now on. Later traces are also passed to `export`.
+    /// Opens the traces in the data directory. `sampling` determines which requests are traced from now on. New traces
+    /// are also passed to `export`.
     ///
     /// # Errors
     /// If the thread that writes the traces cannot be started.

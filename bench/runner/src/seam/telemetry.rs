@@ -61,7 +61,8 @@ pub(crate) fn telemetry(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// Sends requests until their calls took long enough. Returns the duration of a call in nanoseconds.
+/// Sends requests until their calls have taken long enough for a measurement. Returns the duration of a call in
+/// nanoseconds.
 fn ns_per_call(lab: &Lab, method: &CallMethod, what: What) -> Result<f64> {
     let call = Call { what, mode: Mode::Sync, size: 0, concurrency: 1 };
     let (mut ns, mut requests) = (0.0, 0_u32);

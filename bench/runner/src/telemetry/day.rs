@@ -12,7 +12,7 @@ use xtask::project::show;
 /// The simulations, with the names of their lines in the results.
 const LINES: [(&str, &str); 2] = [("node", "a node, 1,000 apps, 1 % sampled"), ("local", "isomer run, all sampled")];
 
-/// The numbers that the program prints, with their units.
+/// The numbers that the program `trace_day` prints, with their units.
 const NUMBERS: [(&str, &str, &str, f64); 6] = [
     ("traces", "traces", "", 1.0),
     ("spans", "spans", "", 1.0),

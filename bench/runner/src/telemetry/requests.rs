@@ -17,7 +17,7 @@ const ALL: &str = "1";
 const NODE_NOTE: &str =
     "1 % sampled: the default of a node, without its limit of 50 sampled requests per second and app";
 
-/// Measures hello, also with a collector that does not respond.
+/// Measures the guest `http-hello`, also with a collector that does not respond.
 pub(crate) fn hello(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello");
     // The collector accepts connections, because the system completes them, but never reads a request.
