@@ -13,7 +13,7 @@
 //! are treated as used until the next scan. If the size of a folder cannot be measured, the folder is treated as if it
 //! used the whole limit; otherwise a tenant could bypass the limit with such a folder.
 //!
-//! long because a third of the file is tests, and every function changes or reads the same total.
+//! The file is long because a third of it is tests, and every function changes or reads the same total.
 
 use std::collections::HashMap;
 use std::io;

@@ -9,7 +9,8 @@
 //! therefore also writes the number of the change, and after a failed commit the number in the file shows whether the
 //! change was made. If the file cannot be read, the result of the change is [`StateError::Unsettled`].
 //!
-//! long because each change is one function that checks, writes and updates the index, and they are read side by side.
+//! The file is long because each change is one function that checks, writes and updates the index, and these functions
+//! are read side by side.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

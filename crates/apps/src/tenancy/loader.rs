@@ -276,8 +276,8 @@ impl Loader {
     }
 
     /// Puts a loaded revision into service, if the app was not changed during the load. If the app is to serve another
-    /// revision, and `may_reload` is true, returns the load of that revision, because the waiting requests did not
-    /// request a specific revision.
+    /// revision, and `may_reload` is true, returns the load of that revision: the waiting requests are for the app, and
+    /// not for a specific revision.
     fn finish(
         &self,
         app: &Arc<App>,

@@ -17,7 +17,7 @@
 //! No lock is held while a thread is started or a job is dropped, because a thread may fail to start, and dropping the
 //! values in a job may call the job's queue or store again.
 //!
-//! long because two fifths of it are tests: each order in which threads start, fail and end is tried.
+//! The file is long because two fifths of it are tests: each order in which threads start, fail and end is tried.
 
 mod job;
 mod job_queues;

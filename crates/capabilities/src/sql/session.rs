@@ -4,7 +4,7 @@
 //! [`Session::query`] or [`Session::read`]. These functions leave the connection in its original state even if the
 //! statement fails.
 //!
-//! long because what is set before a statement and what is reset after it must be read together.
+//! The file is long because what is set before a statement and what is reset after it must be read together.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

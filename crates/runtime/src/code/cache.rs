@@ -1,6 +1,6 @@
 //! The cache of compiled code: a folder of sealed files, and the rules by which files are removed.
 //!
-//! long because a third of the file is tests, one for each way to tamper with a file of code.
+//! The file is long because a third of it is tests, one for each way to tamper with a file of code.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};

@@ -17,7 +17,7 @@
 //! wasmtime's pool must never be full while this module counts free room in it. If it is, the count is wrong: see
 //! [`RoomReservation::check`].
 //!
-//! long because a quarter of the file is tests, and one lock protects everything that is counted.
+//! The file is long because a quarter of it is tests, and one lock protects everything that is counted.
 
 use std::collections::VecDeque;
 use std::fmt;
