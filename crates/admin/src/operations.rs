@@ -1,5 +1,5 @@
-//! The table of all operations of a node's admin API. The server routes requests by this table, and the OpenAPI document is
-//! generated from it.
+//! The table of all operations of a node's admin API. The server routes requests by the table, and the OpenAPI document
+//! is generated from it.
 
 use std::sync::Arc;
 

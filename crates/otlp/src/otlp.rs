@@ -41,7 +41,7 @@ struct Pipeline<T> {
 /// The export of metrics.
 struct MetricsPipeline {
     counters: Arc<SignalCounters>,
-    /// The client; `None` after the export has begun.
+    /// The client; `None` after the export was started.
     client: Mutex<Option<Client>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
