@@ -134,7 +134,7 @@ impl Group {
     /// Links the group's component and prepares its instance pool. Does not run guest code.
     ///
     /// # Errors
-    /// If no provider implements an import, or if the component lacks the export of a handler or of a skeleton.
+    /// If the component has an import that no provider implements, or lacks the export of a handler or of a skeleton.
     pub fn new(
         engine: &Engine,
         code: &Code,

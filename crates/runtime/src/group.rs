@@ -75,9 +75,9 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// one stack of usual depth, and the part of its slots that stays resident after the slots are returned to the pool.
 const INSTANCE_BYTES: usize = 64 << 10;
 
-/// Returns the bytes of host memory that an instance with `slots` takes. Each of its components may be suspended deep
-/// in its code, which needs a stack of full depth. One more stack, which is assumed to have the usual depth, is used to
-/// lower results.
+/// Returns the bytes of host memory that an instance with `slots` takes. All stacks but one are counted at full depth,
+/// because each component of the instance may be suspended in a deep call. The remaining stack is the one on which
+/// results are lowered; it is counted in [`INSTANCE_BYTES`], at the usual depth.
 fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
     let stacks = slots.stacks.saturating_sub(1) as usize;
     INSTANCE_BYTES + state_bytes + stacks * STACK_RESIDENT_BYTES
@@ -86,7 +86,7 @@ fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
 /// The reasons why a group cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
-    /// No provider implements an import, or an import cannot be defined.
+    /// An import has no provider, or cannot be defined in the linker.
     #[error(transparent)]
     Link(#[from] LinkerError),
     /// One instance would take too many of the pool's slots.
@@ -98,8 +98,8 @@ pub enum GroupError {
         /// The slots that the instance would take.
         slots: Slots,
     },
-    /// The component imports a core module. The size of an instance must be known in advance, but it would depend on
-    /// the module that is supplied.
+    /// The component imports a core module. The size of its instances would depend on the supplied module, but must be
+    /// known in advance.
     #[error("the group's component imports a core module: build the module into the component")]
     ImportsModule,
     /// The types of the component's imports do not match the definitions in the linker.
@@ -142,7 +142,7 @@ impl Group {
     /// graph that the group will be part of.
     ///
     /// # Errors
-    /// If no provider implements an import, or if the component lacks the export of a handler or of a skeleton.
+    /// If the component has an import that no provider implements, or lacks the export of a handler or of a skeleton.
     pub(crate) fn link<G: CallableGroups>(
         engine: &Engine,
         code: &Code,

@@ -45,7 +45,7 @@ pub struct Machine {
     pub memory_bytes: Option<u64>,
     /// The limit on the size of the address space (`ulimit -v`), in bytes.
     pub address_bytes: Option<u64>,
-    /// Whether the system refuses reservations of memory beyond what it could provide (`vm.overcommit_memory=2`).
+    /// Whether the system refuses to reserve more memory than it has (`vm.overcommit_memory=2`).
     pub commits_strictly: bool,
 }
 
@@ -104,18 +104,18 @@ impl Machine {
         let mappings = self.mappings.unwrap_or(u64::MAX);
         let mappings = mappings.saturating_sub(MAPPINGS_OF_PROCESS + sizes.mappings());
         let memory = self.memory_bytes.unwrap_or(u64::MAX);
-        // Instances get half of the mappings and half of the memory. Apps get what the instances do not need.
+        // Instances get at most half of the mappings and half of the memory. The rest is divided among apps below.
         let room = (mappings / 2 / MAPPINGS_PER_INSTANCE).min(memory / 2 / BYTES_PER_INSTANCE);
         let instances = u64::from(sizes.instances()).min(room);
         let mappings = mappings.saturating_sub(instances * MAPPINGS_PER_INSTANCE);
         let memory = memory.saturating_sub(instances.saturating_mul(BYTES_PER_INSTANCE));
-        // If the limit on the number of open files is low, connections get at most half of it.
+        // Of a low limit, half remains for apps, even if connections then get fewer than `DESCRIPTORS_OF_PROCESS`.
         let descriptors = self.descriptors.unwrap_or(u64::MAX);
         let descriptors = descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS).max(descriptors / 2);
         let bounds = [
             (mappings / MAPPINGS_PER_APP, Bound::Mappings),
             (descriptors / DESCRIPTORS_PER_APP, Bound::Descriptors),
-            // The other half of the remaining memory is for what guests allocate.
+            // Half of the memory that the instances leave is for apps; the other half is for what guests allocate.
             (memory / 2 / BYTES_PER_APP, Bound::Memory),
         ];
         let (loaded_apps, bound) = bounds.into_iter().min().expect("there are three bounds");

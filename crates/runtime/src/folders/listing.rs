@@ -148,7 +148,8 @@ fn read(rest: UnreadPart) -> ListingPosition {
     ListingPosition::Middle(entries, dir)
 }
 
-/// A listing as a stream of WASI 0.2. Its memory ([`LISTING_BYTES`]) is charged with the handles of the wasmtime store.
+/// A listing as a stream of WASI 0.2. The wasmtime store's charge for handles includes [`LISTING_BYTES`] for each
+/// stream.
 pub(crate) struct ListingP2(Listing);
 
 impl ListingP2 {

@@ -1,10 +1,10 @@
-//! Granted folders. The tenant's free space is checked before each write, the depth of folders is limited, and the
-//! host's work and memory for guests that use files are limited and charged.
+//! Granted folders. The tenant's free space is checked before each write, the depth of folders is limited, and the work
+//! and memory that file access costs the host are limited and charged to the guest's account.
 //!
 //! wasmtime's implementation of `wasi:filesystem` checks permissions and paths. But it has no quota, does its work on
-//! the blocking threads of the current executor, and holds the bytes that it has read or must write in the host's
-//! memory without a limit. So its functions are replaced (in `wasi/filesystem*.rs`), for both versions of the
-//! interface, with these parts:
+//! the blocking threads of the current executor, and buffers any number of bytes between guest and file in the host's
+//! memory. So its functions are replaced (in `wasi/filesystem*.rs`), for both versions of the interface, with these
+//! parts:
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -17,14 +17,14 @@
 //! | `streams_p2`, `streams_p3` | streams of bytes, without wasmtime's implementation |
 //! | `listing` | listings of folders, without wasmtime's implementation |
 //!
-//! A write has a *cost*: the size of the blocks that it may fill. It reserves that much of the storage
-//! ([`SpaceReservation`]) until the write has ended and the folders have been measured again. Setting a file's length
-//! costs nothing, because it fills no block.
+//! A write has a *cost*: the size of the blocks that it may fill. This space stays reserved ([`SpaceReservation`])
+//! until the write has ended and the folders have been measured again. Setting a file's length costs nothing, because
+//! it fills no block.
 //!
 //! A folder that is created deeper than [`DEPTH_MAX`](isomer_disk::tree::DEPTH_MAX) is removed again, and the guest
-//! gets the error that the name is too long. (A limit on the number of parts of a path would not suffice, because a
-//! symbolic link makes a deep path short.) Moving a folder can put its subfolders below that depth. The granted folder
-//! can then no longer be measured, so the storage is treated as full.
+//! gets the error code `name-too-long`. (A limit on the number of parts of a path would not suffice, because a symbolic
+//! link makes a deep path short.) Moving a folder can put its subfolders below that depth. The size of the granted
+//! folder can then no longer be measured, so the storage is treated as full.
 
 pub(crate) mod calls;
 pub(crate) mod chunk;

@@ -2,15 +2,15 @@
 //! descriptor of the process, which also needs descriptors for connections and stores. A guest that opens files without
 //! end must not prevent the node from accepting the clients of other tenants.
 //!
-//! All guests together may use a part of the process's descriptors. Each account may always have `ACCOUNT_MIN` of them.
-//! Beyond that, an account gets another descriptor only if it then has at most as many descriptors as are left free in
-//! the guests' part. So one account gets at most half of the part, two accounts get at most a third each, and a new
-//! account always finds free descriptors. The files of an account without limits are not counted, because such an
-//! account shares its process with no other tenant.
+//! All guests together may use up to `OPEN_MAX` descriptors: a quarter of the process's limit. An account may always
+//! have `ACCOUNT_MIN` files open. It may have more only as long as the number of its open files does not exceed the
+//! number of descriptors that remain free for guests. So one account by itself gets at most half of `OPEN_MAX`, two
+//! accounts get at most a third each, and a new account always finds free descriptors. The files of an account without
+//! limits are not counted, because such an account shares its process with no other tenant.
 //!
 //! An [`OpenFile`] counts one descriptor, and is stored with it: in the job of a call that opens a file, and then next
 //! to the handle until the handle is dropped; in a stream; and in a granted folder, which all instances of a group
-//! share (`folders/granted.rs`). Calls in flight are therefore included, and the number of open files never has to be
+//! share (`folders/granted.rs`). So calls in flight are counted too, and the number of open files never has to be
 //! recomputed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::pool::Account;
 
-/// The part of the process's descriptors that guests may use, as a divisor: a quarter.
+/// The limit on the process's descriptors is divided by this number: guests may use a quarter of them.
 const PART: usize = 4;
 
 /// The number of descriptors that an account may always have, whatever the other accounts use.

@@ -70,8 +70,8 @@ pub(crate) const BLOCK_BYTES: u64 = 4096;
 /// The cost in bytes of a new file, folder or link, for its name and its inode.
 pub(crate) const ENTRY_BYTES: u64 = BLOCK_BYTES;
 
-/// Returns the size of the blocks that a write of `bytes` bytes at `offset` may fill, in bytes. Without an offset, the
-/// write is at the end of the file, and the length of the file is not known here.
+/// Returns the size of the blocks that a write of `bytes` bytes at `offset` may fill, in bytes. `None` is a write at
+/// the end of a file whose length is not known.
 pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
     if bytes == 0 {
         return 0;
@@ -81,10 +81,10 @@ pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
     (before + bytes as u64).div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES)
 }
 
-/// Returns the maximum number of bytes that can be written at `offset` for a cost of at most `room`. Returns 0 if the
-/// offset is unknown and `room` does not suffice for a write of [`BLOCK_BYTES`] at the worst alignment. If this
-/// function returned a few bytes instead, a guest could write byte by byte, and each of its thousands of writes would
-/// reserve the rest of a block.
+/// Returns the maximum number of bytes that can be written at `offset` for a cost of at most `room`. If the offset is
+/// unknown, returns 0 unless a write of [`BLOCK_BYTES`] at the worst alignment fits into `room`. Otherwise the result
+/// could be a few bytes, and a guest that writes so few bytes at a time would reserve a block for each of thousands of
+/// writes.
 pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     let mut bytes = (room / BLOCK_BYTES).saturating_mul(BLOCK_BYTES).saturating_sub(before);
@@ -105,8 +105,8 @@ pub(super) fn no_memory() -> std::io::Error {
     rustix::io::Errno::NOMEM.into()
 }
 
-/// Returns whether `folder` lies deeper below its granted folder, one of `roots`, than is allowed. Also returns true if
-/// the depth cannot be determined.
+/// Returns whether `folder` exceeds the maximum depth below its granted folder. `roots` are the granted folders;
+/// `folder` lies in one of them. Also returns true if the depth cannot be determined.
 pub(crate) fn is_too_deep(folder: &std::fs::File, roots: &[std::path::PathBuf]) -> bool {
     let roots: Vec<_> = roots.iter().filter_map(|root| tree::identity_of(root).ok()).collect();
     !matches!(tree::depth_below(folder, &roots), Ok(Some(depth)) if depth <= DEPTH_MAX)

@@ -103,7 +103,7 @@ impl InputStream for FileInput {
     }
 
     async fn cancel(&mut self) {
-        // The result of a running read is discarded. The thread that reads owns everything that it needs.
+        // A running read need not be stopped: its thread owns the file and the buffer, and its result is discarded.
         self.state = ReadState::Closed;
     }
 }
@@ -261,9 +261,9 @@ impl OutputStream for FileOutput {
         Ok(0)
     }
 
-    /// `blocking-flush` calls this function last. `blocking-splice` calls this function, and then writes at most the
-    /// returned number of bytes with [`Self::blocking_write_and_flush`]. So a full storage is not an error here; the
-    /// next write returns the error.
+    /// Does not fail if the storage is full, but permits the write of one block, which then fails with the proper
+    /// error. `blocking-flush` must succeed in this case, and calls this function last. `blocking-splice` writes the
+    /// permitted number of bytes with [`Self::blocking_write_and_flush`] and returns the error of that write.
     async fn write_ready(&mut self) -> StreamResult<usize> {
         self.ready().await;
         self.check()?;
@@ -328,12 +328,12 @@ mod tests {
         let mut stream = output(&storage, &file);
         assert_eq!(permitted(&mut stream).await.unwrap(), CHUNK_BYTES);
         stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
-        // `blocking-flush` makes these calls.
+        // wasmtime implements `blocking-flush` with these two calls. They must succeed although the quota is used up.
         stream.flush().unwrap();
         stream.write_ready().await.unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);
         assert_eq!((storage.counts.load(Ordering::SeqCst), storage.refused.load(Ordering::SeqCst)), (0, 0));
-        // `blocking-splice` makes these calls.
+        // wasmtime implements `blocking-splice` with these two calls. The write fails because the quota is used up.
         assert_eq!(stream.write_ready().await.unwrap(), BLOCK_BYTES as usize);
         let refused = stream.blocking_write_and_flush(Bytes::from(vec![1; BLOCK_BYTES as usize])).await.unwrap_err();
         let StreamError::LastOperationFailed(refused) = refused else { panic!("{refused:?}") };

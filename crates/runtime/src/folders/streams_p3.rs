@@ -165,7 +165,8 @@ impl FileWriter {
         self.done.say(Err(error));
     }
 
-    /// Returns the first state of a write of `length` bytes: space is already reserved, or the stream waits for space.
+    /// Returns the first state of a write of `length` bytes: `May` if the space could be reserved at once, or `Claims`
+    /// if the stream must wait for space.
     fn claim(&self, length: usize) -> WriteState {
         let Some(storage) = &self.storage else { return WriteState::May(None, length) };
         let bytes = cost(self.offset, length);

@@ -52,7 +52,7 @@ pub(super) async fn run<T: Send + 'static>(
     let mut waited = QueuedJob { account: account.id(), number, is_over: false };
     let result = result.await;
     waited.is_over = true;
-    result.map_err(|_| io::Error::other("file work ended without a result"))
+    result.map_err(|_| io::Error::other("the file operation ended without a result"))
 }
 
 /// A job whose caller waits for the result. Dropping this value removes the job from the queue if the job has not
@@ -93,8 +93,8 @@ struct ThreadsState {
     threads: usize,
     /// The number of threads that are being started and have taken no job yet.
     starting: usize,
-    /// The number of idle threads. A notified thread counts as idle until it has woken up, so several jobs may wait for
-    /// the same idle thread.
+    /// The number of idle threads. A thread that was notified of a job is counted until it wakes up, so `idle` must be
+    /// compared with the number of waiting jobs.
     idle: usize,
 }
 
@@ -131,7 +131,7 @@ impl FileThreads {
         while let Some((account, FileJob { account: charged, work })) = self.next() {
             let began = processor_time();
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                isomer_telemetry::error!("a job of file work panicked");
+                isomer_telemetry::error!("a file operation of a guest panicked");
             }
             charged.charge_cpu(processor_time().saturating_sub(began));
             self.state().queue.end(account);
@@ -149,7 +149,8 @@ impl FileThreads {
             let (woken, waited) = self.ready.wait_timeout(state, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            // Waiting jobs of an account that already has its maximum number of threads are left to those threads.
+            // `has_next` ignores the jobs of an account that already occupies its maximum number of threads: those
+            // threads run them, so this thread can end.
             if waited.timed_out() && !state.queue.has_next() {
                 state.threads -= 1;
                 return None;
@@ -181,7 +182,7 @@ impl Drop for ThreadStart {
             let mut state = self.files.state();
             state.threads -= 1;
             state.starting -= 1;
-            // If other threads are left, they run the waiting jobs.
+            // Waiting jobs are abandoned only if no other thread exists that could run them.
             if state.threads == 0 { state.queue.abandon() } else { Vec::new() }
         };
         // The jobs are dropped after the lock is released, because dropping a job may acquire the same lock.
@@ -190,7 +191,7 @@ impl Drop for ThreadStart {
 }
 
 /// Occupies all threads that `account` may have until the returned value is dropped. When this function returns, all
-/// earlier jobs of the account have ended, because none of them has a thread any more.
+/// jobs that the account started earlier have ended, because they would otherwise still occupy some of these threads.
 #[cfg(test)]
 pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     use futures::FutureExt as _;
@@ -212,7 +213,7 @@ pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     for _ in &held {
         starts.recv().await;
     }
-    // The sender comes first, so that it is dropped first, which ends the jobs.
+    // `open` must be dropped before `held`: when it is dropped, the jobs stop waiting and end.
     (open, held)
 }
 
@@ -258,8 +259,8 @@ mod tests {
             while processor_time() < until {}
         };
         run(&account, spin).await.unwrap();
-        // A job is charged after its result is sent and before its thread takes another job, so this call waits until
-        // the job is charged.
+        // A thread charges a job after it has sent the job's result, and before it runs its next job. `hold_all` gets
+        // the thread only after that, so the job is charged when this call returns.
         drop(hold_all(&account).await);
         assert!(account.used().cpu >= Duration::from_millis(5), "{:?}", account.used());
     }

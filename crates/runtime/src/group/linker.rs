@@ -13,7 +13,7 @@ use crate::wasi::{self, Import, InterfaceOwner, Provider};
 /// The reasons why a group's component cannot be linked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkerError {
-    /// No provider implements an import.
+    /// An import has no provider.
     #[error("nothing on this node implements `{interface}`, which {importers} imports")]
     Unknown {
         /// The id of the interface.
@@ -31,8 +31,8 @@ pub enum LinkerError {
     },
 }
 
-/// Returns the linker of a group. `owners` are the group's components, in the order of the group's owner settings;
-/// `stubs` belong to those components that make calls across seams.
+/// Returns the linker of a group. `owners` are the group's components, in the order of the group's owner settings.
+/// `stubs` has an element for each component that makes calls across seams.
 pub(super) fn linker<G: CallableGroups>(
     engine: &Engine,
     imports: &[Import],
@@ -69,8 +69,8 @@ pub(super) fn linker<G: CallableGroups>(
     Ok(linker)
 }
 
-/// Removes the stub of `component` from `stubs` and returns it with its number. Each stub is taken once, because a
-/// composition imports the interface once for each stub.
+/// Removes the stub of `component` from `stubs` and returns it with its number. A component can have several stubs: the
+/// composition then imports the interface once for each of them, and each call of this function returns the next one.
 fn take_stub(stubs: &mut [Option<SeamStub>], component: &str) -> Option<(usize, SeamStub)> {
     let number = stubs.iter().position(|stub| stub.as_ref().is_some_and(|stub| *stub.component == *component))?;
     Some((number, stubs[number].take()?))

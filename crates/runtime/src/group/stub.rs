@@ -2,14 +2,15 @@
 //! composition.
 //!
 //! The functions of a stub are numbered, and each number has a [`SeamTarget`]. A synchronous call (`call`) blocks its
-//! wasmtime store. Many calls of an `async func` may be in flight (the stub calls `begin`, and `take` when the call has
-//! returned). These calls run outside of the store (see `in_flight_calls`).
+//! wasmtime store. Many calls of an `async func` may be in flight: the stub starts each of them with `begin` and gets
+//! its result with `take`. These calls run outside of the wasmtime store (see `in_flight_calls`).
 //!
 //! The host does not interpret the values: it copies the image (the encoded arguments) from the caller's memory into
 //! the callee's memory, and the image of the result back. The generated stub and skeleton check what they receive.
 //!
-//! The caller's own timer ends calls that take too long. This module sets a timer only for a call that must end before
-//! the caller's own deadline, and for a call that may outlive its request, because its instance serves several requests.
+//! Usually no timer is needed here, because a call ends when its caller reaches its deadline. This module sets a timer
+//! in two cases: the call must end before the caller's deadline, or the caller's instance serves several requests at a
+//! time, so that the call may outlive its request.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -170,13 +171,12 @@ fn into_caller_value(target: &SeamTarget, result: CallResult) -> wasmtime::Resul
     }
 }
 
-/// Returns the time limit of a call for `request`, and whether the call needs a timer: whether it must end before the
-/// request, or may outlive it.
+/// Returns the time limit of a call for `request`, and whether the call needs a timer. It needs one if it must end
+/// before the request, or may outlive the request.
 fn until(request: &CallOrigin, target: &SeamTarget) -> (TimeLimit, bool) {
     let outlives = !request.is_exclusive;
     match request.until {
-        // The clock need not be read: the caller's remaining time is at most its total time, which does not exceed the
-        // target's time limit.
+        // The request's deadline comes first even if the request has just started, so the clock is not read.
         Some(until) if until.allowed <= target.allowed => (until, outlives),
         until => {
             let own = TimeLimit { deadline: Instant::now() + target.allowed, allowed: target.allowed };
@@ -207,7 +207,7 @@ async fn call<G: CallableGroups>(
 }
 
 /// Makes a synchronous call with the scope `scope`, and charges the caller for the result. `timed` is whether the call
-/// must end before the caller's own deadline.
+/// needs a timer, see [`until`].
 async fn make_call<G: CallableGroups>(
     store: &mut StoreContextMut<'_, Guest>,
     target: &SeamTarget,
@@ -325,7 +325,7 @@ fn no_memory_for_result(full: OutOfMemory) -> CallFailure {
 /// Returns the failure of a call that a component makes outside of any request: while it starts, or after its request
 /// has ended.
 fn no_request() -> CallFailure {
-    CallFailure::refused("no request is being served that this call could belong to")
+    CallFailure::refused("the calling component is serving no request")
 }
 
 async fn call_local<G: CallableGroups>(

@@ -1,9 +1,10 @@
 //! The request for which a guest calls a host function.
 //!
-//! If an instance serves several requests at the same time (`concurrency` above 1), each request is a task of the engine,
-//! and everything that the guest does for the request happens in tasks that this task has started. While the guest calls
-//! a host function, the engine's call stack of tasks ends with the task of the request. So a host function that waits
-//! must look up its request before it waits.
+//! If an instance serves several requests at the same time (`concurrency` above 1), each request is a task of the
+//! engine, and everything that the guest does for the request happens in tasks that this task has started. When the
+//! guest calls a host function, the outermost task of the engine's call stack is therefore the task of the request. The
+//! engine knows only the call stack of the task that is running now. So a host function that waits must look up its
+//! request before it waits.
 //!
 //! Work that continues after its request has ended belongs to no request.
 //!

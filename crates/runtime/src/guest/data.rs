@@ -1,9 +1,9 @@
 //! The data of a wasmtime store: the host's state of one running instance.
 //!
-//! A fused group has several *owners* (its components) in one wasmtime store. A call from the guest does not state
-//! which owner makes it. So each import that is labelled with an owner is linked for that owner, and its host function
-//! enters the owner's context before it does anything else (see `wasi`). A context is created at its first use, so it
-//! costs nothing in an instance whose components print nothing and read no environment.
+//! A fused group has several *owners* (its components) in one wasmtime store. When the guest calls a host function,
+//! nothing in the call tells which owner makes it. So an import that belongs to one owner is linked separately for this
+//! owner, with a host function that first enters the owner's context (see `wasi`). A context is created at its first
+//! use, so it costs nothing in an instance whose components print nothing and read no environment.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -37,9 +37,9 @@ use crate::pool::{Account, HostMemory, OutOfMemory};
 use crate::seam::SeamFunction;
 use crate::spans::CANCELLED;
 
-/// The part of the maximum number of handles that an instance may still hold at the end of a request, as a divisor: a
-/// half. An instance that holds more is not used again. Otherwise, if a guest leaks a handle with each request, a later
-/// request would fail because of the leaks of earlier requests.
+/// The maximum number of handles is divided by this number: an instance that holds more than half of the maximum at the
+/// end of a request is not used again. Otherwise, if a guest leaks a handle with each request, a later request would
+/// fail because of the leaks of earlier requests.
 const HANDLES_KEPT_PART: usize = 2;
 
 /// The maximum number of random bytes that one call returns. If a guest requests more, the function of WASI 0.3 returns
@@ -215,8 +215,8 @@ impl Guest {
     }
 
     /// Ends a call of a capability, but keeps its charge until the next call or the end of the request. The call's
-    /// result is copied into the guest's memory after the host function has returned, and the guest's allocator decides
-    /// how fast.
+    /// result is copied into the guest's memory only after the host function has returned, and the guest's allocator,
+    /// which is called for the copy, can take any time.
     pub fn end_call(&mut self, memory: HostMemory) {
         self.lowered = Some(memory);
     }
@@ -258,8 +258,8 @@ impl Guest {
         self.scope.as_ref().and_then(RequestScope::span).is_some_and(SpanContext::is_sampled)
     }
 
-    /// Begins the span of a call over a fused seam. `tasks` are the call's task and the tasks that it was called from,
-    /// youngest first.
+    /// Begins the span of a call over a fused seam. `tasks` is the engine's call stack: the task of the call first,
+    /// then the tasks that led to it.
     pub(crate) fn enter_probed_call(&mut self, tasks: &[GuestTaskId], template: &Arc<SpanTemplate>) {
         let Self { probed_calls, scope, .. } = self;
         let caller = probed_calls.current(tasks.get(1..).unwrap_or_default()).map(ActiveSpan::context);
@@ -336,7 +336,7 @@ impl Guest {
         self.waits_for.clone().or_else(|| self.in_flight_calls.oldest())
     }
 
-    /// Makes host functions act for `owner` until another owner is entered.
+    /// Makes host functions use the context of `owner` until another owner is entered.
     pub(crate) fn enter(&mut self, owner: usize) {
         self.current = owner;
         self.hooks.current = owner;
@@ -348,7 +348,7 @@ impl Guest {
         self.hooks.span = span;
     }
 
-    /// Makes host functions act for no owner until an owner is entered.
+    /// Makes host functions use the context without authority until an owner is entered.
     fn enter_no_owner(&mut self) {
         self.current = self.template.owners.len();
     }

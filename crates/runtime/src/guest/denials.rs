@@ -2,8 +2,8 @@
 //! [`PERIOD`].
 //!
 //! A guest chooses what it tries to access and how often, so it must not be able to choose the length of a line or the
-//! number of lines. Names are truncated, a line is not repeated for [`PERIOD`], and denials without a line are counted
-//! and reported with the next line.
+//! number of lines. Names are truncated, and a line is not repeated for [`PERIOD`]. Denials that are not reported are
+//! counted, and the next line is preceded by their number.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};

@@ -2,9 +2,9 @@
 //! its memories and tables.
 //!
 //! This memory is charged to the account in steps, so that most host calls do not touch a counter that other threads
-//! also use. Within a step, only additions are counted. Before a new step is charged, the memory that is actually held
-//! is counted again (`handles::held_bytes`), so that memory that was dropped in the meantime is released. So the charge
-//! is never less than the memory that is held, and functions that drop something do not have to update the charge.
+//! also use. Until a step is used up, memory that the host drops is not subtracted. Before the next step is charged,
+//! the memory that is actually held is counted (`handles::held_bytes`), which corrects the sum. So the charge is never
+//! less than the memory that is held, and functions that drop something do not have to update the charge.
 
 use crate::pool::{HostMemory, OutOfMemory};
 
@@ -48,8 +48,8 @@ impl HostCredit {
             self.set_held(held());
             let wanted = self.used_bytes.saturating_add(bytes);
             if wanted > self.charged_bytes() {
-                // Charges at least a quarter more than needed. So the more the wasmtime store holds, the less often its
-                // handles are counted.
+                // Charges a reserve of at least a quarter. The reserve grows with the memory of the wasmtime store, so
+                // a store with many handles counts them less often.
                 let with_reserve = wanted.saturating_add(STEP_BYTES.max(wanted / 4)) - self.charged_bytes();
                 let exact = wanted - self.charged_bytes();
                 self.memory.grow(with_reserve).or_else(|_| self.memory.grow(exact))?;
@@ -59,8 +59,8 @@ impl HostCredit {
         Ok(())
     }
 
-    /// Sets the number of bytes that the wasmtime store actually holds. A reserve stays charged in addition. If more
-    /// than [`STEP_BYTES`] are charged beyond that, they are released.
+    /// Sets the number of bytes that the wasmtime store actually holds. The charge is reduced to this number plus a
+    /// reserve, but only if that releases more than [`STEP_BYTES`].
     pub(crate) fn set_held(&mut self, held_bytes: usize) {
         self.used_bytes = held_bytes;
         let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));

@@ -1,4 +1,5 @@
-//! The hooks of wasmtime's HTTP implementation. Each outgoing request is sent for the owner whose context was entered.
+//! The hooks of wasmtime's HTTP implementation. An outgoing request is sent with the grants of the owner that the host
+//! function entered.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,7 +12,7 @@ use wasmtime_wasi_http::{
 use super::outbound_span::OutboundSpan;
 use super::template::GroupTemplate;
 
-/// An index that no owner has. An outgoing request is refused if no owner is entered.
+/// The value of `current` while no owner is entered. An outgoing request is then refused.
 pub(crate) const NO_OWNER: usize = usize::MAX;
 
 /// The maximum number of bytes of a body that are copied out of a guest as one chunk. Each request may hold a few
@@ -19,7 +20,7 @@ pub(crate) const NO_OWNER: usize = usize::MAX;
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// The host memory in bytes of one exchange with an external server: the waiting chunks of both bodies, the head of the
-/// response, and the connection with its buffers. All of this fits, because `BUFFER_BYTES` in
+/// response, and the connection with its buffers. An exchange cannot take more, because `BUFFER_BYTES` in
 /// `outbound/http_connection.rs` limits the buffers.
 const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 

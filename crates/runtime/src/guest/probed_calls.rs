@@ -11,8 +11,8 @@
 /// The maximum number of open calls of one instance. Further calls are not recorded.
 pub(crate) const CALLS_MAX: usize = 256;
 
-/// The maximum length of the list of tasks (the current task and the tasks that it was called from) in which the
-/// current call is searched.
+/// The maximum length of the list of tasks (the current task and the tasks that led to it) that is searched for the
+/// current call.
 pub(crate) const TASKS_MAX: usize = 64;
 
 /// The open calls of one wasmtime store. `T` identifies a task, and `S` is the record of a call: its span.
@@ -39,14 +39,14 @@ impl<T: Copy + Eq, S> ProbedCalls<T, S> {
         self.open.is_empty()
     }
 
-    /// Returns the span of the call that the current task belongs to. `tasks` are the current task and the tasks that
-    /// it was called from, youngest first.
+    /// Returns the span of the call that the current task belongs to. `tasks` is the engine's call stack: the current
+    /// task first, then the tasks that led to it.
     pub(crate) fn current(&self, tasks: &[T]) -> Option<&S> {
         tasks.iter().find_map(|task| self.of_task(*task)).map(|call| &call.span)
     }
 
-    /// Records the start of a call. `tasks` are its task and the tasks that this task was called from, youngest first.
-    /// Drops `span` if [`CALLS_MAX`] calls are open.
+    /// Records the start of a call. `tasks` is the engine's call stack: the task of the call first, then the tasks that
+    /// led to it. Drops `span` if [`CALLS_MAX`] calls are open.
     pub(crate) fn enter(&mut self, tasks: &[T], span: S) {
         let [task, ..] = tasks else { return };
         // An open call with this task's number was never reported as ended. Its task was dropped, and wasmtime has

@@ -32,8 +32,8 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// Returns the count of the requests and calls that use the groups.
     fn in_flight(&self) -> &InFlight;
 
-    /// Calls a function of one of the groups. The returned future must be polled within a poll whose processor time is
-    /// measured. Sets no timer: the caller drops the future at the deadline.
+    /// Calls a function of one of the groups. The caller must measure the processor time of each poll of the returned
+    /// future, and must drop the future at the deadline, because this function sets no timer.
     fn call(
         &self,
         function: GroupFunction,
@@ -45,8 +45,8 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
         Self: Sized;
 }
 
-/// The scope of a request: what all wasmtime stores that work for one request share, and the span that causes the work
-/// of one of them. Cheap to clone. The default is the scope of an instance that starts.
+/// The scope of a request: data that all wasmtime stores share that work for the request, and the span that causes the
+/// work of the current wasmtime store. Cheap to clone. The default is the scope of an instance that starts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestScope {
     request: Option<Arc<ScopedRequest>>,
@@ -55,7 +55,8 @@ pub(crate) struct RequestScope {
 
 #[derive(Debug)]
 struct ScopedRequest {
-    /// The id of the request; `None` for work that belongs to none of the requests that one wasmtime store serves.
+    /// The id of the request. `None` for work that cannot be assigned to a request, in an instance that serves several
+    /// requests at the same time.
     id: Option<RequestId>,
     /// The groups that receive the request's calls across seams. The scope keeps them alive, so a request stays in one
     /// revision until it ends.
@@ -120,8 +121,8 @@ impl RequestScope {
         Self::new(id, span, groups)
     }
 
-    /// Returns the id of the request; `None` while an instance starts, and for work that belongs to none of the requests
-    /// that one wasmtime store serves at the same time.
+    /// Returns the id of the request. Returns `None` while an instance starts, and for work that cannot be assigned to
+    /// a request, in an instance that serves several requests at the same time.
     pub(crate) fn id(&self) -> Option<RequestId> {
         self.request.as_ref()?.id
     }

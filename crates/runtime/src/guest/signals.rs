@@ -20,7 +20,8 @@ pub(crate) struct ResponseSignals {
     /// The reason why the execution failed. Set before the wasmtime store is dropped: the body ends when its guest is
     /// dropped, and must not be mistaken for a complete body.
     pub(crate) failed: OnceLock<String>,
-    /// Whether a frame was returned and the next frame has not been requested. If so, the guest waits for the client.
+    /// Whether the body has returned a frame to its reader, and the reader has not polled for the next one. If so, the
+    /// guest waits for the client.
     pub(crate) unasked: AtomicBool,
     /// Whether the handler has returned and none of its work is still running. If the body is still open at that point,
     /// it will never be finished.
@@ -40,8 +41,8 @@ pub(crate) const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 impl ResponseSignals {
     /// Returns the signals of a request with the time limit `until`. If its response is an event stream, the request
-    /// may take `stream_allowed` from its start instead. If the client reads no body, `stream_allowed` is `None`, and
-    /// `until` also applies to an event stream.
+    /// may take longer: `stream_allowed` from its start. `None` if the client reads no body: `until` then applies to
+    /// event streams too.
     pub(crate) fn new(until: TimeLimit, stream_allowed: Option<Duration>) -> Arc<Self> {
         let until_of_stream = stream_allowed.and_then(|stream_allowed| {
             let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);

@@ -1,12 +1,12 @@
 //! The host memory that wasmtime uses for the tasks, streams, futures and waitable sets of a wasmtime store. The
 //! account of the store is charged for it while the guest runs.
 //!
-//! A guest creates these objects without calling any function of the platform, up to
+//! A guest can create these objects without a call of a host function, up to
 //! [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) in a store. They are counted each time that
-//! the guest has run and before it waits for anything, and at every epoch tick while it runs. So memory can be
-//! uncharged in only two cases: the guest is running at this moment (at most one guest per thread), or the guest was
-//! called across a seam, created such objects within one tick, and now waits. The charge follows the highest count and
-//! stays until the instance ends, because wasmtime's tables do not shrink.
+//! the guest has run and before it waits for anything, and at every epoch tick while it runs. Memory can stay uncharged
+//! only for guests that are running at this moment (at most one per thread), and for guests that were called across a
+//! seam, created such objects within one tick, and now wait. The charge follows the highest count and stays until the
+//! instance ends, because wasmtime's tables do not shrink.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,11 +21,8 @@ use super::data::Guest;
 /// guest's handle. `tests/handles.rs` measures it.
 pub(crate) const ENTRY_BYTES: usize = 512;
 
-/// Runs `run`, and charges the wasmtime store's tasks and streams after each poll of `run`. wasmtime polls `run` before
-/// the wasmtime store waits.
-///
-/// # Errors
-/// The errors of `run`, and an error if the account has no memory left.
+/// Runs `run`, and charges the wasmtime store's tasks and streams after each poll of `run`. They are always charged
+/// before the guest waits, because wasmtime polls `run` before the wasmtime store waits.
 pub(crate) async fn charged<T>(
     accessor: &Accessor<Guest>,
     run: impl Future<Output = wasmtime::Result<T>>,
@@ -34,8 +31,8 @@ pub(crate) async fn charged<T>(
     poll_fn(|cx| {
         let polled = run.as_mut().poll(cx);
         match &polled {
-            // Memory is also charged when `run` is ready, because tasks and streams that are left stay with the
-            // instance.
+            // Memory is also charged when `run` is ready, because the guest may leave tasks and streams, which the
+            // instance keeps.
             Poll::Pending | Poll::Ready(Ok(_)) => accessor
                 .with(|mut store| charge(store.as_context_mut()))
                 .map_or_else(|error| Poll::Ready(Err(error)), |()| polled),

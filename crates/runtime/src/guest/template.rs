@@ -11,8 +11,8 @@ use crate::folders::{Directory, FolderStorage, GrantedFolders};
 use crate::pool::Account;
 
 /// The number of host handles (such as requests, fields, buckets and connections) that an instance may hold if it
-/// serves one request at a time. The object of each handle may take as much host memory as `http_heads` allows. A guest
-/// that exceeds the number traps.
+/// serves one request at a time. A guest that exceeds the number traps. The memory for what a handle refers to has its
+/// own limits (see `http_heads`).
 const HANDLES_MAX: usize = 2_000;
 
 /// The number of additional handles for each further request that an instance may serve at the same time.

@@ -44,7 +44,8 @@ impl Instance {
         self.served
     }
 
-    /// Returns whether a waiting request would get the instance's room if the instance were dropped now.
+    /// Returns whether a waiting request could start in the instance's place in the engine's pool if the instance were
+    /// dropped now.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.room.is_wanted()
     }
@@ -86,7 +87,8 @@ impl Instance {
         }
     }
 
-    /// Records a defect of the runtime if `error` shows one: see [`RoomReservation::check`].
+    /// Counts and logs a miscount of the engine's pool if `error` states that the pool is full: see
+    /// [`RoomReservation::check`].
     pub(crate) fn check(&self, error: &wasmtime::Error) {
         self.room.check(error, self.store.engine());
     }

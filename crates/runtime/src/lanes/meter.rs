@@ -7,8 +7,9 @@
 //!   is not (25 ns). A poll of less than [`SHORT`] was hardly interrupted, so its duration is taken as its processor
 //!   time. Only a longer poll, during which the thread may have waited for a processor, is measured by the thread's
 //!   processor clock.
-//! - At the beginning of a poll, the processor clock is read only if the last reading is more than [`SHORT`] old. Time
-//!   that was charged for polls since the last reading is not charged again.
+//! - At the beginning of a poll, the processor clock is read only if the last reading is more than [`SHORT`] old.
+//!   Otherwise, the poll is measured from the last reading, and the time of the short polls that were charged since then
+//!   is subtracted.
 //!
 //! If a guest calls another guest on its own thread, the callee is polled within the caller's poll. Both guests belong
 //! to one account (no call leaves its app), so the outer poll is charged for both guests, and the inner poll is not

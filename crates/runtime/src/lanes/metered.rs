@@ -195,8 +195,8 @@ async fn run_in_slow_lane<T: Send + 'static>(
     }
 }
 
-/// A value whose drop does not panic. When a task of `async_task` is dropped, it drops the guest's future or output,
-/// and aborts the process if that panics.
+/// A value whose drop does not panic: the panic is caught and logged. Without this, a guest whose drop panics would
+/// abort the process, because `async_task` aborts if a future or output panics while its task drops it.
 struct PanicSafeDrop<V>(Option<V>);
 
 impl<V> PanicSafeDrop<V> {

@@ -53,7 +53,8 @@ pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
     let must_start = {
         let mut state = LANE.state();
         state.queue.push(account, SlowJob { runnable, executor });
-        // A notified thread counts as idle until it has woken up, so several jobs may wait for the same idle thread.
+        // A thread that was notified of a job counts as idle until it wakes up, so the number of idle threads is
+        // compared with the number of waiting jobs.
         let start = state.queue.waiting() > state.idle && state.threads < LANE.threads_max;
         state.threads += usize::from(start);
         start
@@ -125,8 +126,8 @@ impl SlowJob {
     fn run(self) -> Duration {
         let _entered = self.executor.enter();
         let before = processor_time();
-        // A panic of a guest is passed to the task that waits for the guest. No other panic may end this thread,
-        // because an ended thread would still be counted.
+        // A panic of a guest does not arrive here: it is passed to the task that waits for the guest. Any other panic
+        // is caught, because it would end this thread without subtracting it from the number of threads.
         if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
             isomer_telemetry::error!("a panic in the slow lane outside of any guest");
         }

@@ -1,10 +1,10 @@
 //! The state of the threads that poll guests, for the engine's epoch clock: when a poll began, and how long its guest
 //! may run before it should yield.
 //!
-//! Advancing the epoch interrupts all guests of the engine, because every running guest then checks its time limits. To
-//! interrupt them no more often than necessary, the epoch clock checks this state every millisecond while guests run.
-//! Between two regular ticks ([`EPOCH_TICK`](crate::engine::EPOCH_TICK)), it advances the epoch only if a guest has
-//! used up its time slice.
+//! When the epoch advances, every running guest of the engine is interrupted to check its time limits. To interrupt
+//! guests no more often than necessary, the epoch clock checks this state every millisecond while guests run. Between
+//! two regular ticks ([`EPOCH_TICK`](crate::engine::EPOCH_TICK)), it advances the epoch only if a guest has used up its
+//! time slice.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +33,8 @@ pub(crate) struct Activity {
     pub(crate) slice_is_over: bool,
     /// Whether any guest was polled within the last [`ACTIVE`].
     pub(crate) is_active: bool,
-    /// The time until the next running guest has used up its time slice; `None` if no guest is within its slice.
+    /// The time until the first of the running guests has used up its time slice; `None` if no guest runs, or all have
+    /// used up their slices.
     pub(crate) next: Option<Duration>,
 }
 
