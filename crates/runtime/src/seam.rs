@@ -26,7 +26,8 @@ impl fmt::Display for SeamFunction {
 }
 
 impl SeamFunction {
-    /// Returns the template for the caller's spans of calls of this function. `mode` is the mode of the seam.
+    /// Returns the template for the spans that the caller records when it calls this function. `mode` is the mode of
+    /// the seam.
     pub(crate) fn caller_span(&self, mode: &'static str) -> SpanTemplate {
         span(SpanKind::Client, &self.callee, &self.interface, &self.function)
             .component(&self.caller)
@@ -35,12 +36,12 @@ impl SeamFunction {
     }
 }
 
-/// Returns the template for the callee's spans of calls of a function.
+/// Returns the template for the spans that the callee records when a function is called.
 pub(crate) fn callee_span(callee: &Arc<str>, interface: &Arc<str>, function: &Arc<str>) -> SpanTemplate {
     span(SpanKind::Server, callee, interface, function).component(callee)
 }
 
-/// Returns the template for the spans of calls of a function inside of a composition.
+/// Returns the template for the spans that are recorded when a function is called inside of a composition.
 pub(crate) fn fused_span(callee: &Arc<str>, interface: &Arc<str>, function: &Arc<str>) -> SpanTemplate {
     span(SpanKind::Internal, callee, interface, function).component(callee).with(semantics::MODE, "fused")
 }

@@ -23,6 +23,9 @@ pub(crate) const ENTRY_BYTES: usize = 512;
 
 /// Runs `run`, and charges the wasmtime store's tasks and streams after each poll of `run`. They are always charged
 /// before the guest waits, because wasmtime polls `run` before the wasmtime store waits.
+///
+/// # Errors
+/// The errors of `run`, and an error if the account has no memory left.
 pub(crate) async fn charged<T>(
     accessor: &Accessor<Guest>,
     run: impl Future<Output = wasmtime::Result<T>>,

@@ -1,9 +1,9 @@
 //! The account of one tenant: the memory, the processor time and the open files of its guests, and their limits.
 //!
 //! Memory is charged when it grows and released when its wasmtime store is dropped, so idle instances stay charged.
-//! When an account is full, its own idle instances are evicted before a charge is refused: the least recently used
-//! first, only as many as necessary, and none if the charge would not fit even then. So the apps of one tenant compete
-//! with each other, but not with the apps of another tenant.
+//! When a charge would exceed the limit, the account's own idle instances are evicted first: the least recently used
+//! first, and only as many as the charge needs. If evicting all of them would not suffice, none is evicted and the
+//! charge is refused. So the apps of one tenant compete with each other, but not with the apps of another tenant.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -251,8 +251,8 @@ impl Account {
         self.cpu.is_limited()
     }
 
-    /// Charges `bytes`, after evicting as many idle instances as necessary. Returns false, and counts a refusal, if the
-    /// limit would still be exceeded.
+    /// Tries to charge `bytes`, and evicts idle instances if that makes the charge possible. If it is not possible,
+    /// counts a refusal and returns false.
     fn charge_memory(&self, bytes: u64) -> bool {
         while !self.memory.try_charge(bytes) {
             if !self.evict_for(bytes) {
@@ -272,7 +272,7 @@ impl Account {
         OutOfMemory { limit_bytes: self.memory_bytes_max() }
     }
 
-    /// Evicts idle instances until `bytes` of memory are free, or an eighth of the limit if that is less. Evicts
+    /// Evicts idle instances until `bytes` can be charged, but makes room for at most an eighth of the limit. Evicts
     /// nothing if all idle instances together would not free enough memory.
     pub fn make_room(&self, bytes: usize) {
         self.evict_for((bytes as u64).min(self.memory.room_max()));
@@ -306,8 +306,8 @@ impl Account {
         HostMemory { account: self.clone(), bytes: 0 }
     }
 
-    /// Charges `bytes` of a guest's memories and tables, after evicting as many idle instances as necessary. Returns
-    /// false if the limit would still be exceeded.
+    /// Tries to charge `bytes` of a guest's memories and tables, and evicts idle instances if that makes the charge
+    /// possible. Returns false if it is not possible.
     pub(crate) fn charge_guest_memory(&self, bytes: u64) -> bool {
         let is_charged = self.charge_memory(bytes);
         if is_charged {
@@ -342,7 +342,7 @@ impl Account {
     /// Checks whether the account has processor time left for a new request. Each refusal is counted.
     ///
     /// # Errors
-    /// The time until the account has processor time again, if it has none.
+    /// If the account has no processor time left: the time after which it has some again.
     pub fn begin(&self) -> Result<(), Duration> {
         match self.cpu_retry_after() {
             None => Ok(()),

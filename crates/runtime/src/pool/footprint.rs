@@ -95,10 +95,9 @@ fn in_import(import: &Option<String>) -> String {
     import.as_ref().map(|name| format!(" as `{name}`")).unwrap_or_default()
 }
 
-/// The maximum size in bytes of the handle tables in an instance whose components define resources: twice the size of
-/// the maximum number of handles, because a table doubles in size when it is full. No host function creates these
-/// handles, so the tables are charged in advance. (Handles of the host's resources, tasks and streams are charged as
-/// they are created.)
+/// The maximum size in bytes of the handle tables in an instance whose components define resources. A table doubles in
+/// size when it is full, so it can be twice as large as its handles. No host function creates these handles, so the
+/// tables are charged in advance. (Handles of the host's resources, tasks and streams are charged as they are created.)
 const RESOURCE_TABLES_BYTES: usize = 2 * COMPONENT_HANDLES_MAX * HANDLE_SLOT_BYTES;
 
 /// The size in bytes of one handle in wasmtime's table, as measured by `tests/handles.rs`.
@@ -133,7 +132,7 @@ impl Footprint {
     ///
     /// The time and memory that this function takes grow with the number of instances inside the component, as they do
     /// for compiling the component. Most components with far too many instances are refused before they are measured
-    /// (see `nesting`). For the other components, the caller must set limits, as for compiling.
+    /// (see `nesting`), but not all of them. So the caller must limit the time and memory, as for compiling.
     ///
     /// # Errors
     /// If the bytes are not a component, or if the engine cannot instantiate the component.

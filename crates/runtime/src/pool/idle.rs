@@ -144,7 +144,7 @@ impl<T> IdlePools<T> {
         None
     }
 
-    /// Makes every pool evict its old instances if one of its instances became idle before the time `before`.
+    /// Makes each pool that has an instance that became idle before the time `before` evict its old instances.
     pub(crate) fn evict_old(&self, before: u64) {
         let old: Vec<_> = {
             let list = self.list();

@@ -115,7 +115,8 @@ fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), BinaryReaderEr
             }
         }
         Payload::ComponentExportSection(section) => {
-            // An export adds an item with the next index, in addition to the exported item.
+            // An export also defines an alias of the exported item: the alias gets the next index of its kind, which
+            // later sections can refer to.
             for export in section {
                 let export = export?;
                 match export.kind {

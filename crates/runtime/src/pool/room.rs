@@ -1,14 +1,14 @@
 //! The room in the engine's pool: how many slots for instances each account holds, and which requests wait for slots.
 //!
-//! wasmtime's pool refuses an instance when it is full. This module counts the room that is left, so that no request is
-//! refused because of idle instances: idle instances are evicted first, beginning with the least recently used.
-//! `shares` decides how much one account may hold. An account that exceeds its guaranteed share cannot evict idle
-//! instances that another account keeps within its own guaranteed share.
+//! wasmtime's pool refuses an instance when it is full. This module counts the room that is left, and evicts idle
+//! instances before a request is refused, beginning with the least recently used. `shares` decides how much one account
+//! may hold. An account that exceeds its guaranteed share cannot evict idle instances that another account keeps within
+//! its own guaranteed share.
 //!
 //! A reservation that finds no room waits for a short time, in a queue of its account. Released room is granted to the
-//! queues in round-robin order, and within a queue to the oldest reservation. A reservation waits only because it could
-//! not be granted. So when a new reservation of another account is granted immediately, it takes no room that a waiting
-//! reservation could have used.
+//! queues in round-robin order, and within a queue to the oldest reservation. The queues of other accounts do not delay
+//! a new reservation that can be granted immediately: the waiting reservations could not use this room, or it would
+//! have been granted to them.
 //!
 //! Idle instances are also evicted in advance: the sweeper, a thread for all groups, evicts them when little room is
 //! left or when they have been idle for a long time. So a request that needs a new instance rarely waits until another
@@ -36,11 +36,11 @@ use super::slots::Slots;
 /// The maximum time that a request waits for room.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// The maximum time from dropping an instance until its room is granted to a reservation.
+/// The time to wait for the room of an evicted instance that has already been dropped, before another instance is
+/// evicted.
 const DROP_MAX: Duration = Duration::from_millis(5);
 
-/// The maximum time until an evicted instance is dropped by its own task. During this time, no other instance is
-/// evicted for the same reservation.
+/// The time to wait for the room of an evicted instance that its own task drops, before another instance is evicted.
 const DROP_BY_TASK_MAX: Duration = Duration::from_millis(100);
 
 /// The interval at which a pending reservation tries to evict an instance. An instance may have become idle between the
@@ -50,10 +50,10 @@ const EVICT_AGAIN_EVERY: Duration = Duration::from_millis(50);
 /// The interval at which the sweeper evicts instances that have been idle for too long.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// The part of the pool that is kept free of idle instances, as a divisor: a sixteenth.
+/// The size of the pool is divided by this number: a sixteenth of the pool is kept free of idle instances.
 const KEPT_FREE: u32 = 16;
 
-/// The part of the pool that one group may hold, as a divisor: an eighth.
+/// The size of the pool is divided by this number: one group may hold at most an eighth of the pool.
 const GROUP_PART: u32 = 8;
 
 /// The slots for instances in one engine's pool: which are in use, and which requests wait for them.
@@ -179,7 +179,7 @@ impl Room {
         self.miscounts.load(Ordering::Relaxed)
     }
 
-    /// Returns whether a pending reservation would be granted if an instance of `account` with these `slots` were
+    /// Returns whether a pending reservation could be granted if an instance of `account` with these `slots` were
     /// dropped. If so, the caller drops an idle instance instead of keeping it.
     pub(crate) fn is_wanted(&self, slots: Slots, account: &Arc<Account>) -> bool {
         if self.waiting.load(Ordering::Relaxed) == 0 {
@@ -275,9 +275,9 @@ impl Room {
                 let beyond = self.idle_pools.evict_oldest_of(|other| {
                     other.upgrade().is_some_and(|other| other.held().get(dimension) > own.get(dimension))
                 });
-                // If no account beyond its guaranteed share has an idle instance, only the account's own instances can
-                // be evicted: an idle instance of another app of the account, or one that became idle after this
-                // reservation was made.
+                // If no account that exceeds its guaranteed share has an idle instance, only the account's own
+                // instances can be evicted: an idle instance of another app of the account, or one that became idle
+                // after this reservation was made.
                 beyond.or_else(|| account.idle_pools().evict_oldest())
             }
             Shortage::Pool { is_beyond: false, .. } => self.idle_pools.evict_oldest(),
@@ -410,7 +410,7 @@ impl Drop for PendingReservation<'_> {
 }
 
 impl RoomReservation {
-    /// Returns whether a pending reservation would be granted if this reservation were dropped.
+    /// Returns whether a pending reservation could be granted if this reservation were dropped.
     pub(crate) fn is_wanted(&self) -> bool {
         self.room.is_wanted(self.slots, &self.account)
     }
@@ -451,7 +451,8 @@ fn admits(shares: &Shares, has: PoolSizes, slots: Slots, account: &Account) -> R
     shares.admit(has, slots, !account.has_all_memory())
 }
 
-/// Returns the slots that are counted for an instance of `account` that may take `slots`.
+/// Returns the slots that are reserved for an instance of `account` that takes at most `slots`. Fewer stacks are
+/// reserved if the account has no limits.
 fn counted(slots: Slots, account: &Account) -> Slots {
     if account.has_all_memory() { trusted(slots) } else { slots }
 }
@@ -629,7 +630,8 @@ mod tests {
     #[test]
     fn an_account_at_its_guaranteed_share_evicts_its_own_idle_instance() {
         in_runtime(async {
-            // Other accounts hold the common part completely, and this account holds its guaranteed share.
+            // Other accounts hold everything that exceeds the guaranteed shares, and this account holds its guaranteed
+            // share.
             let room = Room::new(PoolSizes::new(16));
             let others = [tenant(), tenant(), tenant(), tenant()];
             let _held: Vec<_> = others.iter().map(|other| all(&room, other)).collect();

@@ -1,11 +1,11 @@
 //! The rules by which accounts share the engine's pool.
 //!
 //! A part of the pool is set aside: up to [`GUARANTEED`] accounts can always have their guaranteed share (see
-//! [`Shares::own`]), whatever other accounts do. The rest of the pool is common. An account gets more of the common
-//! part only if it then holds at most as much of it as is left free. (Network switches share their buffers between
-//! ports by the same method, which is called Dynamic Threshold.) So one busy account gets up to half of the common
-//! part, two busy accounts get a third each, and three busy accounts get a quarter each. There is always as much free
-//! as the next account may have. When another account becomes busy, accounts that hold more than their share get
+//! [`Shares::own`]), whatever other accounts do. The rest of the pool is common. An account may take more of the common
+//! part only as long as its amount does not exceed the amount that remains free. (Network switches share their buffers
+//! between ports by the same method, which is called Dynamic Threshold.) So one busy account gets up to half of the
+//! common part, two busy accounts get a third each, and three busy accounts get a quarter each. The same amount always
+//! remains free for the next account. When another account becomes busy, accounts that hold more than their share get
 //! nothing new until the new account has caught up.
 //!
 //! Three alternatives were rejected:
@@ -22,7 +22,7 @@
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
 
-/// The part of the pool that is set aside for guaranteed shares, as a divisor: a quarter.
+/// The size of the pool is divided by this number: a quarter of the pool is set aside for guaranteed shares.
 const SET_ASIDE: u32 = 4;
 
 /// The number of accounts that have a guaranteed share at the same time.
@@ -185,7 +185,7 @@ mod tests {
             for account in &mut accounts {
                 *account = shares.give_back(*account, SMALL);
             }
-            // The accounts take instances in this order, and the first account already holds the most.
+            // The order is unfair: the first account always takes first, although it already holds the most.
             for account in &mut accounts {
                 while shares.admit(*account, SMALL, true).is_ok() {
                     *account = shares.take(*account, SMALL);

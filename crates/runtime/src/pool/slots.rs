@@ -31,8 +31,8 @@ impl Slots {
         self.stacks = self.stacks.saturating_add(other.stacks);
     }
 
-    /// Returns these slots with the numbers of memories and tables in the compiled `component`. Only these numbers
-    /// count for the pool, even if other numbers were recorded earlier. Returns `None` if the numbers depend on the
+    /// Returns these slots, but with the numbers of memories and tables in the compiled `component`. The pool allocates
+    /// by these numbers, whatever was computed from the component's bytes. Returns `None` if the numbers depend on the
     /// host.
     pub(crate) fn of_compiled(self, component: &Component) -> Option<Self> {
         let required = component.resources_required()?;

@@ -42,8 +42,8 @@ pub struct ResponseBody {
     signals: Arc<ResponseSignals>,
     /// Notifies the guest's execution that the last frame has been read.
     ended: Option<oneshot::Sender<()>>,
-    /// The number of bytes that have not been returned yet, if the response announced a length. A server that has sent
-    /// all announced bytes does not poll the body again.
+    /// The number of announced bytes that have not been returned yet; `None` if the response announced no length. At 0,
+    /// the body must be complete: the server may not poll it again.
     missing_bytes: Option<u64>,
     /// The length in bytes that the response announced; 0 if it announced none.
     announced_bytes: u64,
@@ -129,7 +129,8 @@ impl ResponseBody {
                     None => {}
                     Some(Some(missing)) => self.missing_bytes = Some(missing),
                     Some(None) if self.unread => {}
-                    // A client would mistake bytes beyond the announced length for the beginning of the next response.
+                    // The body must not be longer than announced, because the client would mistake the additional bytes
+                    // for the beginning of the next response.
                     Some(None) => {
                         return Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseBodySize(None)))));
                     }

@@ -99,8 +99,9 @@ pub(super) async fn serve(
     };
     instance.store.data_mut().end_request();
     match failure {
-        // The failure is sent only if the handler returned without a response. The instance is not used again, because
-        // it may never respond again: guest runtimes that serve one request per instance end like this.
+        // `send` returns the failure if the handler has sent a head, as usual. Otherwise, the failure was sent, and the
+        // instance is not used again: a guest runtime that serves one request per instance ends every further request
+        // without a response.
         None => match head.send(Err(Failure::NoResponse)) {
             None => Err(()),
             Some(_) => Ok(()),
@@ -152,7 +153,7 @@ fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
     }
 }
 
-/// Receives the task in which a handler runs, before the handler starts.
+/// A callback for the task in which a handler will run, called before the handler starts.
 pub(crate) type OnStart<'a> = &'a mut (dyn FnMut(&mut Guest, GuestTaskId) + Send);
 
 /// Calls the handler. Returns when the handler has returned and, in WASI 0.3, its response has been read.
@@ -253,9 +254,9 @@ async fn call2(
     })?;
     let Some(call) = call else { return Ok(()) };
     handle.finish_call_concurrent(accessor, call).await?;
-    // Dropping the wasmtime store makes its bodies appear to be finished, which would be wrong for a body that the
-    // handler has left open. So the store is kept until the reader of the response's body has read the available bytes
-    // and found that no more follow.
+    // If the handler has left a body open, its reader must not mistake it for a complete body, which it would do if the
+    // wasmtime store were dropped now. So the store is kept until the reader of the response's body has read the
+    // available bytes and found that no more follow.
     if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {
         head.signals.set_returned();
         let _ = ended.await;

@@ -146,7 +146,8 @@ impl ExclusiveInstances {
         result
     }
 
-    /// Makes a call. Also returns the instance, unless the call has failed in the instance.
+    /// Makes a call. Returns the instance too, so that it can be used again. After a failure in the instance, returns
+    /// only the failure.
     async fn call_in_instance(
         &self,
         function: &SkeletonFunction,
@@ -166,8 +167,8 @@ impl ExclusiveInstances {
             Some(instance) => instance,
             None => {
                 span.set_cold();
-                // The future is boxed, because this path is rare, and every call's future would otherwise contain this
-                // large one.
+                // The future of `make` is large. It is boxed, because it would otherwise enlarge the future of every
+                // call, although instances are rarely created here.
                 Box::pin(self.maker.make(until.deadline, scope.span())).await.map_err(failed)?
             }
         };

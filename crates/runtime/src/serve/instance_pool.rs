@@ -58,7 +58,8 @@ pub(crate) trait PooledInstance: Send {
     /// Returns whether the instance holds so many handles that another request might not find enough free ones.
     fn is_cluttered(&self) -> bool;
 
-    /// Returns whether a waiting request would get the instance's room if the instance were dropped now.
+    /// Returns whether a waiting request could start in the instance's place in the engine's pool if the instance were
+    /// dropped now.
     fn is_room_wanted(&self) -> bool;
 
     /// Returns the number of bytes that the account is charged for the instance's memory.
@@ -124,8 +125,9 @@ impl<I: PooledInstance> InstancePool<I> {
         InstanceCounts { live: busy + idle, idle, waiting: self.waiting.load(Ordering::Relaxed) }
     }
 
-    /// Acquires a permit, and takes an idle instance if there is one. Waits for a permit until `deadline` at the
-    /// latest. Records the time that it waits, if any, as a span that `current` causes.
+    /// Acquires a permit, and waits for it until `deadline` at the latest. Also returns an idle instance if there is
+    /// one; otherwise the caller creates an instance. Records the time that it waits, if any, as a span that `current`
+    /// causes.
     ///
     /// # Errors
     /// If all instances are busy and no instance became free in time, or if too many requests are already waiting.

@@ -27,7 +27,7 @@ pub struct GuestRequest {
     pub handler: usize,
     /// The name of the component that exports the handler, for the log.
     pub component: Arc<str>,
-    /// The maximum number of bytes of the body that the server buffers while the guest does not read.
+    /// The maximum number of bytes of the request's body that the server buffers while the guest does not read.
     pub buffer_bytes: usize,
 }
 

@@ -1,14 +1,14 @@
 //! One instance that serves several requests at the same time, from its first request to its end.
 //!
 //! The instance's execution calls the handler for each request that arrives. It ends when no more requests can arrive,
-//! when the guest traps, or when a request is late. Every request that is left then gets the failure that
+//! when the guest traps, or when a request is late. Every request that is then in flight gets the failure that
 //! [`InFlightRequests`] chooses for it.
 //!
 //! The guest's calls across seams and its spans belong to the request for which it works: see `guest/call_origin`.
 //!
-//! A request ends when its response has been read. If its guest still has work to do, that work continues next to later
-//! requests, and ends with the instance at the latest: the wasmtime store shows whether any work is left, but not which
-//! request the work belongs to.
+//! A request ends when its response has been read. Work that its guest still has to do continues while later requests
+//! are served, until the instance ends at the latest. This work is not assigned to its request, because the wasmtime
+//! store shows only whether any work is left.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -99,7 +99,7 @@ impl<P: Send> SharedInstance<P> {
     /// Serves `first` and all requests that arrive after it, until the execution of the instance ends. Drops the
     /// instance and returns the closed inbox, which contains the requests that have not started.
     pub(super) async fn run(mut self, first: Job<P>) -> mpsc::Receiver<Job<P>> {
-        // For calls that belong to none of the requests: see `CallOrigin`.
+        // This scope is only used for calls that cannot be assigned to one of the requests: see `CallOrigin`.
         let scope = RequestScope::new(None, None, first.groups.clone());
         let until = TimeLimit { deadline: Instant::now() + NO_DEADLINE, allowed: NO_DEADLINE };
         self.instance.store.data_mut().begin_request(scope, until);

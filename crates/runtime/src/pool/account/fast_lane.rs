@@ -1,7 +1,7 @@
 //! The lane in which an account's requests start: a credit of time for long polls in the fast lane.
 //!
-//! It is not known in advance whether a request computes for a long time, and finding out costs the fast lane up to one
-//! time slice. So each account has a credit for such slices, which fills slowly. While the credit is used up, all
+//! Whether a request computes for a long time is found out only by running it, which may take a complete time slice of
+//! the fast lane. So each account has a credit for such slices, which fills slowly. While the credit is used up, all
 //! requests of the account start in the slow lane, whose threads are preempted by the threads of the fast lane.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -53,8 +53,8 @@ impl FastLaneCredit {
         let passed = now.saturating_sub(last);
         let due = u128::from(passed) * CREDIT_PER_SECOND.as_nanos() / 1_000_000_000;
         let due = i64::try_from(due).unwrap_or(i64::MAX);
-        // If several threads get here, only one adds the credit. Rounding loses at most a thousandth of the added
-        // credit.
+        // If several threads try to add the same period, only one succeeds. Rounding loses at most a thousandth of the
+        // added credit.
         if due < 1_000 || self.filled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }

@@ -1,12 +1,12 @@
 //! The memory of an account: the amount that is charged, and the limit.
 //!
 //! An instance that serves several requests is dropped by its own task, some time after it was evicted. Until it is
-//! dropped, its memory stays charged. In return, new charges may exceed the limit by the memory of such instances, but
-//! not by more than the fraction [`ROOM_PART`] of the limit.
+//! dropped, its memory stays charged. Meanwhile, new charges may exceed the limit by as much memory as such instances
+//! hold, but by at most an eighth of the limit ([`ROOM_PART`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The part of the limit by which charges may exceed the limit while evicted instances are being dropped, as a divisor:
+/// While evicted instances are being dropped, charges may exceed the limit by at most the limit divided by this number:
 /// an eighth. Callers that make room in advance also free at most this amount, so that a small account keeps some idle
 /// instances.
 const ROOM_PART: u64 = 8;
