@@ -19,8 +19,8 @@ pub(crate) const CANCELLED: &str = "it was cancelled";
 static WAIT_SPAN: LazyLock<Arc<SpanTemplate>> =
     LazyLock::new(|| Arc::new(SpanTemplate::new(semantics::WAIT_FOR_INSTANCE, SpanKind::Internal)));
 
-/// Runs `wait`, which waits for something that an instance needs. Records a span, caused by `current`, and the duration
-/// in `metrics`, unless `wait` is ready immediately.
+/// Runs `wait`, which waits for a permit or for room in the engine's pool. If `wait` is not ready immediately, records
+/// a span that `current` causes, and adds the duration to `metrics`.
 pub(crate) async fn record_wait<T, E: Display>(
     current: Option<&SpanContext>,
     metrics: &InstanceMetrics,
@@ -99,7 +99,7 @@ impl CallSpan {
         Self { span, meter: None }
     }
 
-    /// Measures the call in `metrics`, unless no snapshot contains them.
+    /// Measures the call in `metrics`, if these metrics are exported at all.
     pub(crate) fn measured_in(self, metrics: &Arc<SeamMetrics>) -> Self {
         if !metrics.is_recorded() {
             return self;
@@ -114,7 +114,7 @@ impl CallSpan {
         Self { meter: Some(meter), ..self }
     }
 
-    /// Returns the context of the operations that the call causes.
+    /// Returns the context of the span: the parent of the spans of all operations that the call causes.
     pub(crate) fn context(&self) -> Option<&SpanContext> {
         self.span.as_ref().map(ActiveSpan::context)
     }

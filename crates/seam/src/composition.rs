@@ -82,9 +82,9 @@ pub struct SkeletonExport {
 ///
 /// # Errors
 /// If the bytes of a component are missing or invalid, if the group does not state what provides an import, or if the
-/// components do not fit together. If the plan was made from the [`component_type`](crate::component_type)s of these
-/// components, only an error about components that do not fit together can occur, and only if the components disagree
-/// about a type that handles refer to.
+/// components do not fit together. A plan that was made from the [`component_type`](crate::component_type)s of the same
+/// components leaves one possible error: the components do not fit together, because they disagree about a type that
+/// handles refer to.
 pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
     if let [only] = group.components.as_slice()
         && group.stubs.is_empty()
@@ -113,7 +113,7 @@ pub(crate) fn parts<'a>(
     group.components.iter().map(part).collect()
 }
 
-/// Composes components, of which those in `probed` import the functions of the probes.
+/// Composes the components of a group. The components in `probed` import the functions of the probes.
 pub(crate) fn compose_parts(
     group: &PlannedGroup,
     parts: &[ComposedPart<'_>],
@@ -155,7 +155,7 @@ pub(crate) struct ComposedPart<'a> {
     pub(crate) world: World,
 }
 
-/// The key in [`HostImports`] of each import of a component, by the component and the import's name.
+/// Maps an import of a component, by the component's name and the import's name, to its key in [`HostImports`].
 type HostKeys = HashMap<(ComponentName, String), String>;
 
 /// Adds all imports that the host provides to a new composition, after merging the shared imports.
@@ -222,8 +222,8 @@ pub(crate) struct Composer {
     pub(crate) output: Output,
     /// The indices of imported instances, by their key in [`HostImports`].
     host_instances: HashMap<String, u32>,
-    /// The indices of the types that imports use from other imported instances, by the instance's key and the type's
-    /// name.
+    /// The indices of the types that an imported instance exports and another import uses, by the instance's key and
+    /// the type's name.
     host_types: HashMap<(String, String), u32>,
     /// The indices of nested components, by their bytes. Components with equal bytes are nested once.
     nested: HashMap<Vec<u8>, u32>,

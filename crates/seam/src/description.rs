@@ -48,7 +48,7 @@ struct Describer<'a> {
     interface: &'a Interface,
     /// The word `import` or `export`, for error messages.
     item: &'static str,
-    /// The types that were already resolved, by interface (its address in the world) and name.
+    /// The types that were already resolved, by their interface (identified by its address) and their name.
     resolved: HashMap<(*const Interface, &'a str), Resolved>,
 }
 
@@ -258,7 +258,8 @@ impl<'a> Describer<'a> {
     }
 }
 
-/// Returns whether the error type of the function's result has a value for a lost call.
+/// Returns whether the error type of the function's result can represent a lost call: it is `call-error`, or has a case
+/// with a `call-error`.
 fn catches(world: &World, interface: &Interface, function: &Function) -> bool {
     let Some(result) = &function.result else { return false };
     let Some((scope, ValueType::Result(_, Some(error)))) = world.resolve(interface, result) else { return false };

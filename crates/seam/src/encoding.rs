@@ -34,8 +34,8 @@ impl TypeSpace for Output {
     }
 }
 
-/// Returns the type of an instance that exports `interface`. For a type of another interface, `used` returns its index
-/// in the enclosing component.
+/// Returns the type of an instance that exports `interface`. The interface may use types of other interfaces: for such
+/// a type, `used` returns the type's index in the enclosing component.
 pub(crate) fn instance_type(interface: &Interface, mut used: impl FnMut(&TypeOrigin) -> u32) -> InstanceType {
     let mut instance = InstanceType::new();
     let mut names = Names::new();
@@ -59,8 +59,8 @@ pub(crate) fn instance_type(interface: &Interface, mut used: impl FnMut(&TypeOri
     instance
 }
 
-/// Defines the types of an interface that contains only types, and returns their names and indices. For a type of
-/// another interface, `used` returns its index.
+/// Defines the types of an interface that contains only types, and returns their names and indices. The interface may
+/// use types of other interfaces: for such a type, `used` returns the type's index.
 pub(crate) fn bare_types(
     output: &mut Output,
     interface: &Interface,

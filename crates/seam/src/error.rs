@@ -51,7 +51,7 @@ pub enum SeamError {
         #[source]
         source: Box<SeamError>,
     },
-    /// The group does not state what provides an import.
+    /// An import of a component is not in the plan of its group, so it is unknown what provides the import.
     #[error(
         "component `{component}` imports `{interface}`, but the plan of the group does not state what provides the interface"
     )]

@@ -41,8 +41,8 @@ pub(crate) struct SharedInstances {
     since: Arc<IdleSince>,
 }
 
-/// The task of one instance, as the pool sees it. A worker that is removed from the pool's list gets no more requests,
-/// which ends its task.
+/// The task of one instance, as the pool sees it. The pool gives requests only to the workers in its list. When a
+/// worker is removed from the list, its task ends after the requests that it has.
 struct Worker {
     /// Sends requests to the task. The channel has room for every request that the instance may serve at the same time.
     /// `serving` counts a request from before it is sent until it has ended, so the channel is never full.
@@ -147,8 +147,8 @@ impl SharedInstances {
     }
 
     /// Returns a worker with room for one more request, and counts the request. Starts a worker if no worker has room.
-    /// The caller holds a permit of `permits`, so if no worker has room, there are fewer workers than the maximum
-    /// number of instances.
+    /// This never exceeds the maximum number of instances: the caller holds one of the `permits`, and if that many
+    /// workers were full, all permits would be in use.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));

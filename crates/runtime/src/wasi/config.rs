@@ -1,8 +1,8 @@
 //! The interface `wasi:config`, in the versions that guests are built for. It returns configuration values by name.
 //!
 //! All versions have the same two functions and the same error. The first draft called the interface `runtime`;
-//! `0.2.0-draft-2024-09-27` is the draft that Spin uses. The code that defines an import decides which values the
-//! import returns.
+//! `0.2.0-draft-2024-09-27` is the draft that Spin uses. Which values an import returns is decided by the caller of
+//! [`define`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -10,9 +10,9 @@
 //! request, a component always gets the same instant. Monotonic clocks are real, so that waiting takes time.
 //!
 //! Random bytes differ from call to call. Calls are counted per component, not per instance, because one shape may have
-//! more instances than another. The seed of hash tables (`insecure-seed`) is the same for the complete request, because
-//! each instance requests it once. Without a trace, and before an instance's first request, an instance gets the same
-//! random bytes for every call, because in these cases the number of a call would depend on the number of instances.
+//! more instances than another. The seed of hash tables (`insecure-seed`) does not differ from call to call: each
+//! instance requests it once, so the number of calls would depend on the number of instances. For the same reason, all
+//! calls without a trace, and all calls before an instance's first request, get the same random bytes.
 //!
 //! Only for tests, because the random numbers can be predicted.
 
@@ -29,8 +29,8 @@ use crate::guest::Guest;
 /// The earliest time of the clock, 2026-01-01T00:00:00Z, in seconds since 1970. All times are less than
 /// [`SPAN_SECONDS`] later.
 const BEGIN_SECONDS: u64 = 1_767_225_600;
-/// The number of different times in seconds: one day, which exceeds the number of cases in a test file. If a test
-/// chooses its own traces, their numbers may be larger.
+/// The number of different times in seconds: one day, which exceeds the number of cases in a test file. The number of a
+/// trace that a test chooses itself may be larger, so numbers are reduced modulo this constant.
 const SPAN_SECONDS: u64 = 24 * 60 * 60;
 /// The maximum number of traces whose calls are counted. The oldest trace is forgotten to make room: it is no longer
 /// needed, because a test sends one request at a time.
@@ -168,14 +168,14 @@ fn called(calls: &Mutex<Calls>, trace: &str, component: &str) -> u64 {
     calls.lock().unwrap_or_else(PoisonError::into_inner).next(trace, component)
 }
 
-/// Returns the time of day for `trace` in seconds since 1970 and nanoseconds. It is the same for all components. The
-/// second half of a trace is its number.
+/// Returns the time of day for `trace` in seconds since 1970 and nanoseconds. It is the same for all components, and
+/// depends only on the trace's number: the second half of its digits.
 fn now(trace: &str) -> (u64, u32) {
     let number = trace.get(16..).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0);
     (BEGIN_SECONDS + number % SPAN_SECONDS, 0)
 }
 
-/// Returns the `length` random bytes of one call.
+/// Returns `length` random bytes for one call.
 fn random(trace: &str, component: &str, call: u64, length: u64) -> Vec<u8> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut bytes: Vec<u8> = (0..).flat_map(|number| block(trace, component, call, number)).take(length).collect();
@@ -189,7 +189,7 @@ fn numbers(trace: &str, component: &str, call: u64) -> (u64, u64) {
     (number(&block[..8]), number(&block[8..16]))
 }
 
-/// Returns the 32 random bytes of one call that form the block `number`.
+/// Returns 32 random bytes: the block with the number `number` in the random bytes of one call.
 fn block(trace: &str, component: &str, call: u64, number: u64) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for text in [trace, component] {

@@ -58,7 +58,7 @@ impl FileArgument for Advice {}
 impl FileArgument for NewTimestamp {}
 impl FileArgument for PathFlags {}
 
-/// Admits `call`, and then runs `work` on a thread for file work.
+/// Charges the memory of `call` and reserves its space, and then runs `work` on a thread for file work.
 async fn run<T: Send + 'static>(
     store: &mut Store<'_>,
     call: FileCall,

@@ -45,7 +45,7 @@ fn files(accessor: &Accessor<Guest>, call: &FileCall) -> wasmtime::Result<(Descr
     accessor.with(|mut store| call.files(store.data_mut().table()))
 }
 
-/// Admits `call`, and then runs `work` on a thread for file work.
+/// Charges the memory of `call` and reserves its space, and then runs `work` on a thread for file work.
 async fn run<T: Send + 'static>(
     accessor: &Accessor<Guest>,
     call: FileCall,

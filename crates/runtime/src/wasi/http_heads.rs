@@ -117,8 +117,8 @@ fn to_value_p2(to_value: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<He
     })
 }
 
-/// Replaces the functions on fields in the linker of a one-off command of WASI 0.2. The command also gets an error,
-/// instead of a trap, if its fields are too many or too large.
+/// Replaces the functions on fields in the linker of a one-off command of WASI 0.2. If its fields are too many or too
+/// large, the command gets an error instead of a trap, as components do.
 pub(crate) fn charge_command<T: HandleCharges + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     charge_p2(linker.instance(TYPES_P2)?)
 }

@@ -73,7 +73,7 @@ impl BaseLinker {
     }
 }
 
-/// Defines all of WASI under its standard names. The functions act for no owner.
+/// Defines all of WASI under its standard names. Functions that need authority use the context that has none.
 pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     p2::add_to_linker_async(linker)?;
     p3::add_to_linker(linker)?;
@@ -83,7 +83,7 @@ pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     filesystem::bound(linker)
 }
 
-/// Defines one interface that carries authority. Its functions act for `owner`.
+/// Defines one interface that carries authority. Its functions use the context of `owner`.
 pub(crate) fn link_owned(
     instance: &mut LinkerInstance<'_, Guest>,
     interface: &str,

@@ -1,5 +1,5 @@
-//! `isomer:probe/probe`: a probed composition reports the calls of its functions over fused seams, which become spans
-//! and are measured.
+//! `isomer:probe/probe`, through which a probed composition reports each call over a fused seam. The reports become
+//! spans and metrics.
 //!
 //! All components of a composition share the import. Its functions give access to nothing: they only report calls of
 //! the instance itself.

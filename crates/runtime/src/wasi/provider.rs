@@ -29,8 +29,9 @@ pub struct Import {
 
 /// A capability, which implements interfaces for guests.
 ///
-/// Functions are defined in the given [`LinkerInstance`] by hand, because the composition may import the interface
-/// under a label. The functions must not block the thread, because it also runs other guests.
+/// Functions are defined one by one in the given [`LinkerInstance`]. Generated bindings cannot be used, because they
+/// define an interface under its own name, but the composition may import it under a label. The functions must not
+/// block the thread, because it also runs other guests.
 pub trait Provider: Send + Sync + 'static {
     /// Returns whether the capability implements `interface` (an id with a version).
     fn provides(&self, interface: &str) -> bool;

@@ -76,7 +76,8 @@ fn realloc_body(top: u32, high: u32, too_large: u32) -> Body {
     code.global_get(top).local_get(align).i32_add().i32_const(1).i32_sub();
     code.i32_const(0).local_get(align).i32_sub().i32_and().local_set(address);
     code.end();
-    // Neither side of the comparison overflows, because an address is at most one alignment beyond `END`.
+    // The address may exceed `END` by up to one alignment, so it is compared before it is subtracted from `END`.
+    // Neither comparison can overflow.
     code.local_get(address).i32_const(END.cast_signed()).i32_gt_u().if_(BlockType::Empty).call(too_large).end();
     code.local_get(size).i32_const(END.cast_signed()).local_get(address).i32_sub().i32_gt_u();
     code.if_(BlockType::Empty).call(too_large).end();

@@ -43,8 +43,8 @@ impl<'a> Checks<'a> {
         Checks { types, end, written: HashMap::new(), block: None, string: None }
     }
 
-    /// Returns the check function of a layout that is not a named type, such as several parameters. Returns `None` if
-    /// the layout needs no check.
+    /// Returns the check function of a layout that has no [`TypeId`], such as the layout of all parameters. Returns
+    /// `None` if the layout needs no check.
     pub(crate) fn of_layout(&mut self, module: &mut CoreModule, name: &str, layout: &Layout) -> Option<u32> {
         if !layout.checked {
             return None;
@@ -76,7 +76,7 @@ impl<'a> Checks<'a> {
         Some(index)
     }
 
-    /// Writes code that checks the value that is `offset` bytes after the address.
+    /// Writes code that checks a value. The value begins `offset` bytes after the address that the check function gets.
     fn write_parts(&mut self, module: &mut CoreModule, body: &mut Body, layout: &Layout, offset: u32) {
         match &layout.kind {
             Kind::Scalar(_) => {}
@@ -149,8 +149,8 @@ impl<'a> Checks<'a> {
         code.br(0).end().end();
     }
 
-    /// Returns the function `block(address, length, element size, alignment - 1, cursor) → cursor`, which returns 0 for
-    /// an invalid block.
+    /// Returns the check function of blocks, `block(address, length, element size, alignment - 1, cursor) → cursor`. It
+    /// checks the position of a block and returns the block's end, or 0 for an invalid block.
     fn block(&mut self, module: &mut CoreModule) -> u32 {
         *self.block.get_or_insert_with(|| {
             let index = module.declare("check block", &[ValType::I32; 5], &[ValType::I32]);
@@ -178,7 +178,8 @@ impl<'a> Checks<'a> {
         })
     }
 
-    /// Returns the function `string(address, length, cursor) → cursor`, which returns 0 for an invalid string.
+    /// Returns the check function of strings, `string(address, length, cursor) → cursor`. It checks the position and
+    /// the encoding of a string and returns the string's end, or 0 for an invalid string.
     fn string(&mut self, module: &mut CoreModule) -> u32 {
         if let Some(index) = self.string {
             return index;

@@ -1,7 +1,8 @@
 //! Generates conversions between values in memory and the flat core values that the canonical ABI passes.
 //!
-//! All addresses are known when the code is generated, so each access uses a constant offset as its address. If several
-//! cases of a variant share a flat value, the type of that value can hold the bits of each case (`join`).
+//! All addresses are known when the code is generated, so each access uses a constant offset as its address. Several
+//! cases of a variant may be passed in the same flat value: its type is then one that can hold the bits of each case
+//! (`join`).
 
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 

@@ -57,12 +57,13 @@ impl Crossing {
         self.arguments.flat.clone().unwrap_or_else(|| vec![ValType::I32])
     }
 
-    /// Returns the address in an image at which the arguments' root begins.
+    /// Returns the address in an image at which the tuple of the arguments begins (the root, see
+    /// [`isomer_wire::image`]).
     pub(crate) fn arguments_root(&self) -> u32 {
         if self.spills() { BLOCKS } else { BASE }
     }
 
-    /// Returns the address in an image at which the arguments' root ends.
+    /// Returns the address in an image at which the tuple of the arguments ends.
     pub(crate) fn arguments_end(&self) -> u32 {
         match &self.arguments.kind {
             Kind::Record(fields) if fields.is_empty() => BASE,
@@ -70,7 +71,7 @@ impl Crossing {
         }
     }
 
-    /// Returns the address in an image at which the result's root ends.
+    /// Returns the address in an image at which the result itself ends, without the blocks that it points to.
     pub(crate) fn result_end(&self, types: &Types) -> u32 {
         BASE + self.result.map_or(0, |id| types.layout(id).size)
     }

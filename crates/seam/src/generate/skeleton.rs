@@ -129,8 +129,9 @@ fn dispatch(handlers: &[Option<u32>]) -> Body {
     let known: Vec<_> = handlers.iter().flatten().collect();
     let depth = u32::try_from(known.len()).expect("a component has fewer functions");
     let mut code = body.code();
-    // The blocks, from the outermost to the innermost: the end, unknown functions, then one block for each handler. The
-    // innermost block belongs to the first handler.
+    // `br_table` jumps to the end of one of these nested blocks, where the code for the function number follows. The
+    // innermost block is for the first handler; the outer two are for an unknown function, and for the end of this
+    // function.
     code.block(BlockType::Empty).block(BlockType::Empty);
     for _ in &known {
         code.block(BlockType::Empty);

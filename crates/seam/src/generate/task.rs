@@ -2,14 +2,14 @@
 //!
 //! Such a function is lifted with the callback ABI. It makes an image of its arguments and starts the call with
 //! `wire.begin`, which is lowered asynchronously. The host has its own copy of the image when `wire.begin` returns, so
-//! the memory can be cleared and used for the next call immediately. When the host reports the result, immediately or
-//! by an event, `wire.take` copies the result into the memory. The result is checked and lifted by `task.return`, and
-//! the memory is cleared again. The memory contains no data of a call while the call is in flight.
+//! the memory can be cleared and used for the next call immediately. Either `wire.begin` or a later event reports that
+//! the result is available. Then `wire.take` copies the result into the memory, the stub checks it, `task.return`
+//! lifts it, and the memory is cleared again. The memory contains no data of a call while the call is in flight.
 //!
 //! A call in flight must remember two handles: its subtask and its waitable set. The number of the set also serves as
 //! the ticket of the call, because no other call in flight has the same set. A task can store only 32 bits, so handles
-//! have 16 bits. A larger handle occurs with some 30,000 calls in flight; the stub traps in that case. One waitable set
-//! is kept for the next call.
+//! have 16 bits. A larger handle occurs with some 30,000 calls in flight; the stub traps in that case. When a call
+//! ends, its waitable set is kept for the next call, unless one is kept already.
 //!
 //! If a call is cancelled, its subtask is cancelled. If the result arrived before the cancellation, the result is
 //! returned.
@@ -143,8 +143,8 @@ impl Tasks {
         code.local_get(ticket).i32_const(core_number(number)).i32_const(BASE.cast_signed());
         writer.push_image_length(&mut body, function);
         body.code().call(self.begin).local_set(state);
-        // Traps if the call has not started. The host would then read the image after this code has reused its memory.
-        // This never happens, because the host starts every call immediately.
+        // Traps if the host has not started the call, because it would read the image later, when the memory is used
+        // for something else. The host does start every call immediately.
         let mut code = body.code();
         code.local_get(state).i32_const((1 << SUBTASK_STATE_BITS) - 1).i32_and().i32_eqz();
         code.if_(BlockType::Empty).unreachable().end();
@@ -169,7 +169,8 @@ impl Tasks {
         code.call(self.get).local_tee(ticket).i32_const((1 << HANDLE_BITS) - 1).i32_and().local_set(subtask);
         code.local_get(ticket).i32_const(HANDLE_BITS).i32_shr_u().local_set(ticket);
         code.local_get(event).i32_const(EVENT_CANCELLED).i32_eq().if_(BlockType::Empty);
-        // A member of a set can only be waited for through the set, so the subtask is removed from its set first.
+        // The subtask is removed from its set before `subtask.cancel`, which waits for the subtask: the members of a
+        // set can only be waited for through the set.
         code.local_get(subtask).i32_const(0).call(self.join);
         code.local_get(subtask).call(self.subtask_cancel).local_set(state).end();
         // If the call has started but not returned, keeps waiting.

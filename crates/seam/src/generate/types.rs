@@ -1,4 +1,4 @@
-//! The types of the values that cross seams, by structure, with their layout in memory and as flat core values.
+//! The types of the values that cross seams. Each has a layout in memory and a layout as flat core values.
 //!
 //! Names of types are resolved here. Two interfaces with the same record share one entry, so code for a type is
 //! generated once. The rules of layout and flattening are the canonical ABI's rules (`CanonicalABI.md` of the component
@@ -54,7 +54,7 @@ pub(crate) struct Layout {
 /// The structure of a type's values in memory.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// A scalar. Every bit pattern is a valid value, or the canonical ABI reads it as a valid value.
+    /// A scalar. Needs no check, because the canonical ABI accepts every bit pattern.
     Scalar(Scalar),
     /// A Unicode scalar value.
     Char,
