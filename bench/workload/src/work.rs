@@ -33,7 +33,7 @@ pub struct Work {
     pub mode: Mode,
     /// The total number of calls.
     pub calls: u32,
-    /// The number of bytes of an echo, or of items in a list; ignored by the other functions.
+    /// For `echo`, the number of bytes; for `all`, the number of items. The other functions ignore it.
     pub size: u32,
     /// The maximum number of calls in flight; 1 for blocking functions.
     pub concurrency: u32,
@@ -48,7 +48,7 @@ impl Work {
     /// Parses a query in the format that `Display` writes: `what=…&mode=…&n=…&size=…&concurrency=…`.
     ///
     /// # Errors
-    /// If a key or a value is invalid; the error is a message for people.
+    /// If a key or a value is invalid. The error is a message to show to the user.
     pub fn parse(query: &str) -> Result<Self, String> {
         let mut work = Self { what: What::Add, mode: Mode::Sync, calls: 1, size: 0, concurrency: 1 };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {

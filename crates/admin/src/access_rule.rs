@@ -10,16 +10,17 @@ use crate::caller::Caller;
 pub(crate) enum AccessRule {
     /// Only the holder of the node's token.
     Node,
-    /// The holder of the node's token, and each holder of a token of the tenant in the path, with at least this role.
+    /// The holder of the node's token, and holders of tokens of the tenant in the path. A tenant's token needs this
+    /// role or a higher one.
     Tenant(TokenRole),
-    /// The holder of the node's token, and each holder of a token of any tenant, with at least this role. For a
-    /// tenant's token, the operation returns only objects of that tenant.
+    /// The holder of the node's token, and holders of tokens of any tenant. A tenant's token needs this role or a
+    /// higher one, and gets only the objects of its tenant.
     Own(TokenRole),
 }
 
 impl AccessRule {
-    /// Checks that `caller` may call an operation whose path contains the names `named`. The refusal does not depend on
-    /// whether an object with these names exists.
+    /// Checks that `caller` may call an operation whose path contains the names `named`. The result is the same whether
+    /// or not objects with these names exist, so that a refused caller does not learn which names exist.
     pub(crate) fn check(self, caller: &Caller, named: &PathNames) -> Result<(), ApiProblem> {
         let Caller::Tenant(TokenInfo { tenant, name, role, .. }) = caller else { return Ok(()) };
         let refused = |why: String| ApiProblem::new(ProblemKind::Forbidden, why);

@@ -43,11 +43,11 @@ pub trait Admin: AppApi {
     /// Returns the revisions of an app, newest first.
     fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<RevisionInfo>>;
 
-    /// Returns the digests of the parts of a release that the caller must upload. If the caller is a tenant, these
-    /// include the digests of parts that only other tenants have uploaded. Otherwise, a tenant could find out which
+    /// Returns the digests of the parts of a release that the caller must upload. A tenant must also upload parts that
+    /// the node already has, if only other tenants have uploaded them. Without this rule, a tenant could find out which
     /// parts other tenants have, and deploy parts whose bytes it never had.
     fn missing(self: Arc<Self>, caller: Caller, release: Release) -> AdminReply<MissingParts>;
-    /// Stores a part of a release, if the digest of the uploaded bytes is `digest`.
+    /// Stores a part of a release. Fails if the digest of the uploaded bytes is not `digest`.
     fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: UploadBody) -> AdminReply<()>;
     /// Checks, compiles and starts a release, and puts it into service in place of the current revision. If one of
     /// these steps fails, the app is unchanged.

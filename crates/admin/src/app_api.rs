@@ -13,9 +13,9 @@ use isomer_api::{
 use isomer_ids::{AppName, TenantName, TokenId};
 use serde_json::Value;
 
-/// The future result of an operation. The operation must not start before the first poll, because the line about the
-/// operation in the audit log is written first. Dropping the future after the first poll, for example because the
-/// client disconnects, must not cancel the operation.
+/// The future result of an operation. The operation must not start before the first poll, so that the audit log can
+/// record the start of the operation before it happens. Dropping the future after the first poll, for example because
+/// the client disconnects, must not cancel the operation.
 pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
 
 /// Lines of a log: the last existing lines, followed by new lines if `follow` is true in the query.
@@ -65,7 +65,7 @@ pub trait AppApi: Send + Sync + 'static {
     fn follow_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceQuery) -> AdminReply<NewTraces> {
         no_traces()
     }
-    /// Samples the next requests to an app, as many as the order states.
+    /// Samples the next requests to an app. The [`TraceOrderRequest`] states how many.
     fn order_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceOrderRequest) -> AdminReply<()> {
         no_traces()
     }

@@ -23,7 +23,8 @@ pub(crate) struct AppsQuery {
     pub(crate) tenant: Option<TenantName>,
 }
 
-/// Returns the tenant whose objects `caller` gets if it requests the objects of `tenant` (`None` means all tenants).
+/// Returns the tenant to list objects of, for a request of `caller` with the parameter `tenant`. In the parameter and
+/// in the result, `None` means all tenants. For a tenant's token, the result is always the tenant of the token.
 ///
 /// # Errors
 /// If the caller's token belongs to a tenant other than `tenant`.

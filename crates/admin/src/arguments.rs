@@ -107,8 +107,8 @@ pub(crate) enum ArgumentBody {
 }
 
 impl Arguments {
-    /// Parses the query as `Q`. A value is parsed as the type of its field in `Q`, so the name `true` of a tenant is
-    /// not parsed as a boolean.
+    /// Parses the query as `Q`. The type of the field in `Q` decides how a value is parsed: for example, `true` stays a
+    /// text if the field is the name of a tenant.
     pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, ApiProblem> {
         let refused = |why: String| {
             ApiProblem::new(ProblemKind::BadRequest, "the query is not valid for this operation").detail(why)
@@ -152,7 +152,7 @@ impl Arguments {
     }
 }
 
-/// The value of a query parameter, as text. Serde parses it as the type of the field with the parameter's name.
+/// The text of a query parameter. It deserializes to the type that the parameter's field has.
 struct Text(String);
 
 impl IntoDeserializer<'_, ValueError> for Text {

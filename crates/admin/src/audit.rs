@@ -45,7 +45,8 @@ pub struct AuditEntry {
     /// The app in the path of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The name of the secret or token, or the digest of the uploaded part, in the path of the request.
+    /// The object that the path of the request names: the name of a secret or a token, or the digest of an uploaded
+    /// part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// Arguments of the operation from the query or the body.
@@ -60,7 +61,8 @@ pub struct AuditEntry {
     /// The revision that serves the app's requests after the action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<ReleaseDigest>,
-    /// The number of refused requests that were not recorded since the previous line about a refused request.
+    /// The number of requests that were refused after the previous line about a refused request, and that have no line
+    /// of their own, because the number of these lines is limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<u64>,
 }
@@ -252,7 +254,7 @@ impl Writer {
         self.torn = written.is_err();
         lines.clear();
         for done in waiting.drain(..) {
-            // Sending fails if the caller no longer waits for the result.
+            // An error means that the caller no longer waits for the result, so it is ignored.
             let _ =
                 done.send(written.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string())));
         }

@@ -14,8 +14,8 @@ use isomer_api::{ApiProblem, ProblemKind};
 
 use crate::admin::UploadBody;
 
-/// The reason why the server cut off the body of an upload, if it did. The operation that reads the body gets only an
-/// I/O error.
+/// The reason why the server stopped reading the body of an upload, if it did. The operation that reads the body gets
+/// only an I/O error, so the response is created from this value.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overflow(Arc<AtomicU8>);
 
@@ -66,10 +66,9 @@ pub(crate) async fn read(body: Incoming, bytes_max: u64, timeout: Duration) -> R
 /// off, because each upload holds a permit, and there are few permits.
 const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 
-/// Returns the maximum time to wait for the next bytes of an upload. So far, `bytes` bytes have arrived, and the server
-/// has waited for them for `waited` in total. A single wait is at most `timeout`. All waits together are at most
-/// `timeout`, plus the time that the arrived bytes take at the minimum rate. Returns `None` if `waited` has reached
-/// this total.
+/// Returns the maximum time to wait for the next bytes of an upload, or `None` if the upload is too slow. `bytes` is
+/// the number of bytes that have arrived, and `waited` is the total time that the server has waited for them. The total
+/// may reach `timeout` plus the time that `bytes` take at the minimum rate. A single wait is at most `timeout`.
 fn patience(timeout: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
     let earned = Duration::from_millis(bytes.saturating_mul(1000) / UPLOAD_BYTES_PER_SECOND_MIN);
     let left = timeout.saturating_add(earned).checked_sub(waited).filter(|left| !left.is_zero())?;
@@ -77,11 +76,11 @@ fn patience(timeout: Duration, bytes: u64, waited: Duration) -> Option<Duration>
 }
 
 /// Returns a body as a stream. The stream ends with an error if the body has more than `bytes_max` bytes, if no bytes
-/// arrive for `timeout`, or if bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. Only the time that the
-/// stream waits for bytes counts, and not the time until the operation polls the stream again.
+/// arrive for `timeout`, or if bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. Time in which the
+/// operation does not poll the stream does not count.
 ///
 /// # Errors
-/// If the request announces a body of more than `bytes_max` bytes.
+/// If the `Content-Length` of the request exceeds `bytes_max`.
 pub(crate) fn stream(
     body: Incoming,
     bytes_max: u64,
@@ -116,7 +115,7 @@ pub(crate) fn stream(
     Ok(Box::pin(stream::unfold(state, next)) as std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>)
 }
 
-/// Checks that the size that the request announces for its body does not exceed `bytes_max`.
+/// Checks that the `Content-Length` of the request, if there is one, does not exceed `bytes_max`.
 fn check_announced(body: &Incoming, bytes_max: u64) -> Result<(), ApiProblem> {
     if body.size_hint().lower() > bytes_max { Err(too_large()) } else { Ok(()) }
 }

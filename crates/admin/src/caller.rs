@@ -22,7 +22,7 @@ impl Caller {
         }
     }
 
-    /// Returns the caller in the form that the record of a revision stores.
+    /// Returns the caller as an [`Actor`], which a node stores with each revision.
     #[must_use]
     pub fn actor(&self) -> Actor {
         match self {

@@ -66,7 +66,7 @@ pub enum ClientError {
 /// A stream of the items that arrive.
 pub type ClientStream<T> = Pin<Box<dyn Stream<Item = Result<T, ClientError>> + Send>>;
 
-/// The lines of a log, as a stream of the lines that arrive.
+/// A stream of the lines of a log.
 pub type ClientLines = ClientStream<LogLine>;
 
 pub(crate) type ClientBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
@@ -186,7 +186,7 @@ impl Client {
         self.nothing(Method::PUT, routes::BLOB.replace("{digest}", digest.as_str()), body).await
     }
 
-    /// Deploys a release. All its parts must be uploaded.
+    /// Deploys a release, all parts of which have been uploaded.
     pub async fn deploy(
         &self,
         tenant: &TenantName,
@@ -206,7 +206,7 @@ impl Client {
         self.json(Method::POST, of_app(routes::ROLLBACK, tenant, app), rollback).await
     }
 
-    /// Replaces components of an app. The parts with the new components must be uploaded.
+    /// Replaces components of an app. The new components must have been uploaded as parts.
     pub async fn swap(
         &self,
         tenant: &TenantName,
@@ -278,8 +278,8 @@ pub(crate) fn of_app(route: &str, tenant: &TenantName, app: &AppName) -> String 
     of_tenant(route, tenant).replace("{app}", app.as_str())
 }
 
-/// Returns the path of a secret. An invalid name is sent unchanged, so that the node responds with a description of the
-/// problem.
+/// Returns the URL path for a secret. An invalid name is not refused here: the node refuses it with a description of
+/// the problem.
 fn of_secret(tenant: &TenantName, name: &str) -> String {
     of_tenant(routes::SECRET, tenant).replace("{secret}", &encoded(name))
 }

@@ -44,7 +44,7 @@ impl Client {
         Ok(self.lines(response.into_body()))
     }
 
-    /// Samples the next requests to an app, as many as the order states.
+    /// Samples the next requests to an app. The [`TraceOrderRequest`] states how many.
     pub async fn order_traces(
         &self,
         tenant: &TenantName,

@@ -69,8 +69,7 @@ struct OpenConnection {
     source: ClientSource,
     /// Whether a request on the connection has been accepted.
     is_accepted: bool,
-    /// The number of accepted requests in progress on the connection, including a request that waits in
-    /// [`ConnectionPermit::accept`].
+    /// The number of requests on the connection that are in progress or that wait in [`ConnectionPermit::accept`].
     requests: u32,
     /// The value of `clock` when the last request on the connection ended, or, before the first request, when the
     /// connection was opened.
@@ -87,8 +86,8 @@ pub(crate) struct ConnectionPermit {
     was_accepted: AtomicBool,
 }
 
-/// An accepted request in progress. Dropping this value ends the request. While it exists, the registry does not close
-/// the connection of the request.
+/// An accepted request in progress. Dropping this value ends the request. The registry does not close a connection that
+/// has a request in progress.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest(Arc<ConnectionPermit>);
 
@@ -213,8 +212,8 @@ impl ConnectionPermit {
         }
     }
 
-    /// Waits until the registry chooses this connection to be closed. Returns true if no request on the connection was
-    /// ever accepted.
+    /// Waits until the registry requests that this connection is closed, to make room for a new one. Returns true if no
+    /// request on the connection was ever accepted.
     pub(crate) async fn evicted(&self) -> bool {
         self.evicted.notified().await;
         !self.was_accepted.load(Ordering::Relaxed)

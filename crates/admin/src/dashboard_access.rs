@@ -1,7 +1,8 @@
 //! The dashboard on the admin API's listener: its files, the sessions of browsers, and links that open it.
 //!
 //! A session has the rights of the token with which its one-time code was created. Each request checks again that this
-//! token is valid. A session cannot create codes, so it ends when its lifetime ends.
+//! token is valid. A session cannot create one-time codes. Otherwise, a browser could open a new session before the old
+//! one expires, again and again.
 
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ pub(crate) fn respond(dashboard: &AdminDashboard, guard: &Guard, request: &Reque
     })
 }
 
-/// Returns the caller with whose token the session of a request was opened; `None` if the request does not come from a
+/// Returns the caller whose rights the session of the request has. Returns `None` if the request does not come from a
 /// page of the dashboard.
 pub(crate) fn session_of(
     dashboard: &AdminDashboard,
@@ -91,7 +92,9 @@ pub(crate) fn session_of(
     let rights = dashboard.rights(request.headers(), changes)?;
     let caller = guard.check_host_name(request.uri(), request.headers()).and(rights.map_err(problem_of));
     Some(caller.and_then(|caller| match request.uri().path() == routes::DASHBOARD_CODES {
-        true => Err(ApiProblem::new(ProblemKind::Forbidden, "a session of the dashboard cannot create another one")),
+        true => {
+            Err(ApiProblem::new(ProblemKind::Forbidden, "a session of the dashboard cannot create another session"))
+        }
         false => Ok(caller),
     }))
 }

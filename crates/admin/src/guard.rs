@@ -2,10 +2,10 @@
 //!
 //! Any web page can make a browser send requests to a loopback address, by forms and by scripts. Usually, the page
 //! cannot read the responses. But it can if its owner points the page's host name to a loopback address (DNS
-//! rebinding). The token prevents both: a page without the token can neither change nor read anything. In addition,
-//! this module refuses requests from web pages before it checks the token: browsers send the header `Origin` or
-//! `Sec-Fetch-Site`, and after DNS rebinding, the header `Host` contains the host name of the page. Only pages of the
-//! dashboard, whose requests have a session, are excepted (`dashboard_access`).
+//! rebinding). A page has no token, so its requests can neither change nor read anything. In addition, this module
+//! refuses requests from web pages before it checks the token: browsers send the header `Origin` or `Sec-Fetch-Site`,
+//! and after DNS rebinding, the header `Host` contains the host name of the page. Only requests from pages of the
+//! dashboard, which have a session instead of a token, are not refused (`dashboard_access`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -130,8 +130,8 @@ fn content(description: &str, media_type: &str, schema: Value) -> Value {
     json!({ "description": description, "content": { media_type: { "schema": schema } } })
 }
 
-/// Returns the parameters of a query: one for each field of its type. Removes the type itself from the generated
-/// definitions, because nothing in the document refers to it.
+/// Returns the query parameters of an operation: one for each field of the type that `schema` describes. Removes the
+/// schema of this type from the generated definitions, because nothing in the document refers to it.
 fn query_parameters(schema: fn(&mut SchemaGenerator) -> schemars::Schema, generator: &mut SchemaGenerator) -> Value {
     let reference = schema(generator).to_value();
     let name = reference["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();

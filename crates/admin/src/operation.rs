@@ -38,8 +38,7 @@ pub(crate) struct Operation<A: ?Sized> {
     pub(crate) output: Output,
     /// Whether the operation is an action: it changes something, and has lines in the audit log.
     pub(crate) changes: bool,
-    /// The callers that may call the operation. [`Operation::open_to`] sets another rule than the default
-    /// [`AccessRule::Node`].
+    /// The callers that may call the operation. The default is [`AccessRule::Node`]; [`Operation::open_to`] changes it.
     pub(crate) rule: AccessRule,
     pub(crate) run: Run<A>,
 }

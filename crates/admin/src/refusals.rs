@@ -26,8 +26,8 @@ impl Refusals {
         Self(Mutex::new(Counts { since: Instant::now(), recorded: 0, unrecorded: 0 }))
     }
 
-    /// Counts a refused request. Returns `None` if the request is not recorded in the audit log. If it is recorded,
-    /// returns how many refused requests were not recorded since the previous line about a refused request.
+    /// Counts a refused request. Returns `None` if the audit log gets no line about the request. If it gets a line,
+    /// returns the number of requests that were refused without a line after the previous such line.
     pub(crate) fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }

@@ -49,8 +49,8 @@ pub struct AdminLimits {
     pub head_bytes_max: usize,
     /// The maximum time that a connection may wait for the complete head of its next request.
     pub head_timeout: Duration,
-    /// The maximum time between two chunks of an upload, and the maximum time until any other body has arrived
-    /// completely.
+    /// For an upload, the maximum time between two chunks of the body. For other requests, the maximum time until the
+    /// whole body has arrived.
     pub body_timeout: Duration,
     /// The maximum time that a client may read no data while the server has data to send.
     pub write_timeout: Duration,
@@ -64,8 +64,8 @@ const CONNECTIONS_MAX: usize = 128;
 /// The default of [`AdminLimits::unauthenticated_max`].
 const UNAUTHENTICATED_MAX: usize = 64;
 
-/// The maximum time that a connection may take to send the rest of a response after it was chosen to be closed for a
-/// new connection.
+/// The time in which a connection must finish its response after the registry has requested that it is closed, to make
+/// room for a new connection.
 const EVICTED_MAX: Duration = Duration::from_secs(1);
 
 const _: () = assert!(REQUESTS_OF_TENANTS_MAX < CONNECTIONS_MAX, "connections are reserved for the node's admins");
@@ -243,7 +243,7 @@ impl AdminServer {
         // Closing this channel ends the responses that follow a log.
         drop(running);
         let finished = async {
-            // All permits are available as soon as no action is running.
+            // Wait for the running actions: each holds one of these permits.
             let _ = actions.acquire_many(ACTIONS_MAX as u32).await;
             drop(stopping);
             let _ = none_open.recv().await;

@@ -102,8 +102,8 @@ impl<A: AppApi + ?Sized> Service<A> {
         refuse(&checked.err().unwrap_or(problem))
     }
 
-    /// Returns the kind of the token in the request, or of the token with which the request's session was opened, and
-    /// either the caller or the reason why the request is refused.
+    /// Authenticates a request by its token or by its session. Returns the kind of the token, and either the caller or
+    /// the reason why the request is refused. The token of a session is the one with which the session was opened.
     fn authenticate(&self, request: &Request) -> (Credential, Result<Caller, ApiProblem>) {
         match dashboard_access::session_of(&self.dashboard, &self.guard, request) {
             None => self.guard.check(request.uri(), request.headers(), |id| stored_token(&*self.admin, id)),
@@ -118,8 +118,8 @@ impl<A: AppApi + ?Sized> Service<A> {
         }
     }
 
-    /// Returns the path with the names of the tenant and the app, if the process serves only one app and `path` may
-    /// lack these names.
+    /// If the process serves only one app, inserts the names of the tenant and the app into `path`, from which a client
+    /// may omit them.
     fn full_path(&self, path: &str) -> Option<String> {
         let (tenant, app) = self.admin.only_app()?;
         let rest = path.strip_prefix("/v1/")?;
@@ -176,7 +176,8 @@ impl<A: AppApi + ?Sized> Service<A> {
             },
             (checked, _) => (checked, None),
         };
-        // While the body of the response exists, the registry does not close the connection.
+        // The response body holds the `ActiveRequest`, so that the registry does not close the connection before the
+        // whole response is sent.
         let with_request =
             |answer: Response| answer.map(|body| ActiveBody { body, _request: in_progress }.boxed_unsync());
         let work = match checked {
@@ -245,8 +246,8 @@ impl<A: AppApi + ?Sized> Service<A> {
         }
     }
 
-    /// Reads the query and the body. For a tenant's request with a release, first waits for the tenant's exclusive
-    /// permits, and returns the permits.
+    /// Reads the query and the body of a request. A tenant's request whose body is a release first waits for the
+    /// tenant's exclusive permits. These are returned and must be held until the operation ends.
     async fn read_arguments_exclusively(
         &self,
         operation: &Operation<A>,
@@ -289,8 +290,8 @@ impl<A: AppApi + ?Sized> Service<A> {
         Ok((Arguments { uri: parts.uri, accept, body }, overflow))
     }
 
-    /// Returns the HTTP response for the result of an operation. If the response follows a log, it holds `permit`, and
-    /// ends as soon as the caller's token is no longer valid.
+    /// Returns the HTTP response for the result of an operation. A response that follows a log holds `permit`, and ends
+    /// as soon as the caller's token is no longer valid.
     fn respond(&self, answer: OperationResult, caller: Option<Caller>, permit: Option<RequestPermit>) -> Response {
         match answer {
             OperationResult::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),

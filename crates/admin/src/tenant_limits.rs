@@ -32,11 +32,11 @@ pub(crate) const REQUESTS_OF_TENANTS_MAX: usize = 96;
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 
 /// The maximum number of parts that a tenant may upload in each [`PERIOD`]: twice the maximum number of parts of a
-/// release. Each upload has two short lines in the audit log.
+/// release. It may be high, because the two lines of an upload in the audit log are short.
 pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
 
-/// The maximum number of a tenant's actions in each [`PERIOD`], not counting uploads. Each of these actions has two
-/// lines in the audit log, with arguments and problems.
+/// The maximum number of a tenant's actions in each [`PERIOD`], not counting uploads. It is lower than the maximum for
+/// uploads, because the two lines of such an action in the audit log are longer: they contain arguments and problems.
 pub(crate) const CHANGES_OF_TENANT_MAX: u32 = 2_000;
 
 /// The period for which the actions of a tenant are counted.
@@ -85,14 +85,15 @@ struct TenantUse {
     exclusive: ExclusiveSemaphores,
 }
 
-/// Two semaphores of a tenant, with one permit each.
+/// Two semaphores with one permit each. They limit a tenant to one request at a time of each kind that uses much memory
+/// or processor time.
 #[derive(Debug, Clone)]
 struct ExclusiveSemaphores {
     /// The permit for a large body. A request acquires the permit before its body is read, and holds it until the
     /// operation ends, so a tenant has at most one large body in memory.
     largest: Arc<Semaphore>,
-    /// The permit for a request that reads which parts of a release are missing. Such a request searches all revisions
-    /// of the tenant.
+    /// The permit for a request that reads which parts of a release are missing. A tenant may run only one such request
+    /// at a time, because the request searches all revisions of the tenant.
     release_reads: Arc<Semaphore>,
 }
 
@@ -195,9 +196,9 @@ impl TenantLimits {
         Ok(RequestPermit { all: self.all.clone(), actions: self.actions.clone(), tenant, token, exclusive })
     }
 
-    /// Counts a refused request of the tenant. Returns `None` if the request is not recorded in the audit log. If it is
-    /// recorded, returns how many refused requests were not recorded since the previous line about a refused request of
-    /// the tenant.
+    /// Counts a refused request of the tenant. Returns `None` if the audit log gets no line about the request. If it
+    /// gets a line, returns the number of the tenant's requests that were refused without a line after the previous
+    /// such line.
     pub(crate) fn count_refusal(&self, tenant: &TenantName) -> Option<u64> {
         lock(&self.all).use_of(tenant, Instant::now()).refusals.count()
     }

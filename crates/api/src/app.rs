@@ -95,8 +95,8 @@ pub struct RevisionOrigin {
     /// had no message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_message: Option<DeployMessage>,
-    /// The differences from the previous revision; absent if there was no previous revision, or the differences cannot
-    /// be determined.
+    /// The differences from the revision that served requests before; absent if there was none, or if the differences
+    /// cannot be determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<ReleaseChanges>,
 }
@@ -150,7 +150,7 @@ pub struct ReleaseChanges {
     /// The names of removed components.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
-    /// The number of differing components that are not listed by name, because at most 16 are listed.
+    /// The number of differing components that are not in these lists, which together have at most 16 names.
     pub more: u32,
     /// The number of files and empty folders that differ.
     pub files: u32,

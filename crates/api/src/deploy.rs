@@ -158,7 +158,7 @@ pub struct MissingParts {
     pub digests: Vec<Digest>,
 }
 
-/// The result of a deployment: the revision serves requests.
+/// The response to a successful deployment, which means that the revision serves requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeployReport {
     /// The digest of the release, which identifies the revision.
@@ -191,7 +191,8 @@ pub struct StoreChange {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub newer: Vec<String>,
     /// The time of the snapshot from which the store was restored, in seconds since 1970-01-01 00:00 UTC; absent if the
-    /// store was not restored. Data that was written after that time is only in the snapshot of the replaced store.
+    /// store was not restored. Data that was written after that time is no longer in the store. It is only in the
+    /// snapshot that was taken before the store was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_to: Option<u64>,
     /// Whether the node has a snapshot of the store as it was before the operation.

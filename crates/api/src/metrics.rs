@@ -1,4 +1,4 @@
-//! The values of all metrics at one time, and how to read them.
+//! The values of all metrics at one time, and functions that evaluate them.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,8 @@ pub struct MetricReport {
     pub unit: String,
     /// The meaning in one sentence.
     pub help: String,
-    /// The bounds of a histogram's buckets, ascending. A last bucket without a bound follows. Empty for other kinds.
+    /// The upper bounds of a histogram's buckets, ascending. There is one more bucket than there are bounds: the last
+    /// bucket has no upper bound. Empty for other kinds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bounds: Vec<f64>,
     /// The series.
@@ -80,7 +81,7 @@ pub struct SeriesReport {
 pub struct ExemplarReport {
     /// The id of the request's trace, 32 hexadecimal digits.
     pub trace_id: String,
-    /// The value of this request.
+    /// The value that this request added to the histogram.
     pub value: f64,
     /// The time at which the value was recorded, in milliseconds since 1970-01-01 00:00 UTC.
     pub at_ms: u64,
@@ -115,10 +116,11 @@ impl SeriesReport {
 }
 
 /// Returns an estimate of the quantile `q` (0 to 1) of the values in a histogram, as Prometheus' `histogram_quantile`
-/// does: the values of a bucket are assumed to be spread evenly. Values in the last bucket, which has no bound, count as
-/// its lower bound. Returns `None` if there are no values.
+/// does: the values of a bucket are assumed to be spread evenly. Values in the last bucket, which has no bound, count
+/// as its lower bound. Returns `None` if there are no values.
 ///
-/// To get the quantile of a period, or of several series with the same bounds, subtract or add their counts first.
+/// For the quantile of a period, pass the counts at its end minus the counts at its start. For the quantile of several
+/// series with the same bounds, pass the sums of their counts.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "the result is an estimate")]
 pub fn quantile(bounds: &[f64], counts: &[u64], q: f64) -> Option<f64> {

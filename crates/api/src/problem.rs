@@ -43,7 +43,8 @@ pub enum ProblemKind {
     Conflict,
     /// 413: the request is larger than allowed.
     TooLarge,
-    /// 422: the revision cannot run, because of its manifest, plan, types, compilation, first instance or health check.
+    /// 422: the revision cannot run. For example, its manifest is not valid, a component cannot be compiled, or the
+    /// health check failed.
     Refused,
     /// 429: a quota of the tenant or a limit on the use of the admin API is reached.
     Quota,

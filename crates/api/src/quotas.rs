@@ -19,7 +19,8 @@ pub struct Quotas {
     pub requests_concurrent: u32,
     /// The maximum average number of requests per second.
     pub requests_per_second: u32,
-    /// The maximum number of requests that may arrive at the same moment after a pause.
+    /// The maximum number of requests that the tenant may start at once after a period without requests. Further
+    /// requests are limited by `requests_per_second`.
     pub requests_burst: u32,
     /// The hosts to which the tenant's apps may send requests, written as in a manifest's `grants.http`. An app reaches
     /// a host only if the list contains the host and the manifest grants it. `null` allows every public host that a

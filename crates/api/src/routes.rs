@@ -47,8 +47,8 @@ pub const START: &str = "/v1/tenants/{tenant}/apps/{app}/start";
 pub const LOGS: &str = "/v1/tenants/{tenant}/apps/{app}/logs";
 /// `GET` with [`TraceQuery`](crate::TraceQuery) in the query; returns [`TracePage`](crate::TracePage).
 pub const TRACES: &str = "/v1/tenants/{tenant}/apps/{app}/traces";
-/// `GET` with [`TraceQuery`](crate::TraceQuery) in the query; returns a [`TraceSummary`](crate::TraceSummary) for each
-/// later trace as JSON, one per line.
+/// `GET` with [`TraceQuery`](crate::TraceQuery) in the query; returns a [`TraceSummary`](crate::TraceSummary) as JSON,
+/// one per line, for each trace that is recorded after the request.
 pub const FOLLOW_TRACES: &str = "/v1/tenants/{tenant}/apps/{app}/traces/follow";
 /// `GET` with the id of a trace or of a request; returns [`Trace`](crate::Trace).
 pub const TRACE: &str = "/v1/tenants/{tenant}/apps/{app}/traces/{trace}";

@@ -37,8 +37,8 @@ pub struct NodeStatus {
     /// The number of idle or half-open connections that were closed to make room for new connections, since the node
     /// started.
     pub connections_evicted: u64,
-    /// The number of connections that were refused since the node started, because every other connection had a request
-    /// in progress.
+    /// The number of connections that were refused since the node started, because the maximum was reached and every
+    /// open connection had a request in progress.
     pub connections_refused: u64,
 }
 
@@ -56,7 +56,7 @@ pub struct LogQuery {
     /// Return only lines of this request: its id, 16 hexadecimal digits. Only the last 10,000 lines are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// Return only lines of this trace: its id, 32 hexadecimal digits. They are searched among the last 10,000 lines.
+    /// Return only lines of this trace: its id, 32 hexadecimal digits. Only the last 10,000 lines are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
 }
@@ -70,17 +70,19 @@ pub struct LogLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
     /// The source of the line: `stdout` or `stderr` of the component, `access` for a served request, or `node` for a
-    /// message of the node about the app, such as a failure, a denied access or a number of dropped lines.
+    /// message of the node about the app. For example, the node reports failures, accesses without a grant, and the
+    /// number of dropped lines.
     pub stream: String,
     /// The id of the request that the component was serving, as 16 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// The id of the trace that the request belongs to, as 32 hexadecimal digits. Lines that earlier versions wrote have
-    /// none.
+    /// The id of the trace that the request belongs to, as 32 hexadecimal digits. Absent in lines that an earlier
+    /// version of Isomer wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// The id of the span during which the line was written, as 16 hexadecimal digits: the span of the request, or of the
-    /// call that an isolated or remote component was executing.
+    /// The id of the span during which the line was written, as 16 hexadecimal digits. For an isolated or remote
+    /// component, this is the span of the call that the component was executing. Otherwise, it is the span of the
+    /// request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_id: Option<String>,
     /// The text of the line. Control characters are not escaped, so a program that prints the text must escape them.

@@ -32,8 +32,8 @@ pub struct TenantUsage {
     /// The memory that is charged to the tenant, in bytes: linear memories and tables of live instances, and the memory
     /// that the node itself needs for these instances and their requests.
     pub memory_bytes: u64,
-    /// The part of `memory_bytes` that the node itself needs: its records of instances and requests, handles, header
-    /// fields, bodies, values in transit.
+    /// The part of `memory_bytes` that the node itself needs. For example, the node needs memory for its records of
+    /// instances and requests, for handles, header fields and bodies, and for values in transit.
     #[serde(default)]
     pub host_memory_bytes: u64,
     /// The processor time that the tenant's guests used since the node started, in microseconds.

@@ -1,7 +1,7 @@
 //! Traces: the operations that one request caused, in all components and processes.
 //!
-//! Times are chosen so that every number is exact in JavaScript: the start of a trace is in microseconds since 1970,
-//! and the start of a span in nanoseconds since the start of its trace.
+//! The units of times are chosen so that every number is exact in JavaScript: the start of a trace is in microseconds
+//! since 1970, and the start of a span in nanoseconds since the start of its trace.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct TraceQuery {
     /// The maximum number of traces to return, the newest first; 50 if absent, at most 500.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// Continue after the page whose `next` was this text.
+    /// The cursor of the page to return: the `next` value of the previous page. If absent, the first page is returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// Only traces in which this component ran.
@@ -31,16 +31,17 @@ pub struct TraceQuery {
     /// Only traces in which this component called another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
-    /// Only traces in which another component called this one. Must hold for the same call as `caller`.
+    /// Only traces in which another component called this one. If `caller` is present, one call must match both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callee: Option<String>,
-    /// Only traces with a call of this interface. Must hold for the same call as `caller` and `callee`.
+    /// Only traces with a call of this interface. If `caller` or `callee` is present, one call must match all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Only traces with a call of this function. Must hold for the same call as `caller`, `callee` and `interface`.
+    /// Only traces with a call of this function. If `caller`, `callee` or `interface` is present, one call must match
+    /// all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// Only requests that matched this route.
+    /// Only traces of requests that matched this route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// Only traces of at least this duration, in microseconds.
@@ -51,7 +52,7 @@ pub struct TraceQuery {
     pub max_us: Option<u64>,
     /// Only traces whose request failed, or in which an operation failed.
     pub failed: bool,
-    /// Only requests whose response had this status code.
+    /// Only traces of requests whose response had this status code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Only traces that started at this time or later, in milliseconds since 1970-01-01 00:00 UTC.
@@ -86,8 +87,8 @@ pub struct TracePage {
 /// A trace without its spans.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TraceSummary {
-    /// The id of the trace, as 32 hexadecimal digits. A client that sends its own trace id with several requests makes
-    /// one trace of them; each of the requests then has a summary.
+    /// The id of the trace, as 32 hexadecimal digits. If a client sends several requests with the same trace id, they
+    /// belong to one trace, and each request has its own summary with this id.
     pub id: String,
     /// The id of the request, as 16 hexadecimal digits. Lines of the log contain it.
     pub request: String,
@@ -152,7 +153,7 @@ pub struct TraceSpan {
     pub depth: u32,
     /// The name of the operation.
     pub name: String,
-    /// The side of a call that the span describes: `internal`, `server`, `client`, `producer` or `consumer`.
+    /// The kind of the span, as in OpenTelemetry: `internal`, `server`, `client`, `producer` or `consumer`.
     pub kind: String,
     /// The component that did the work; absent if the platform did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,7 +165,8 @@ pub struct TraceSpan {
     pub offset_ns: u64,
     /// The duration of the operation in nanoseconds.
     pub duration_ns: u64,
-    /// The part of the duration in nanoseconds in which no operation that this operation caused was running.
+    /// The time in nanoseconds that the operation spent itself: its duration without the times in which a child span
+    /// was running.
     pub self_ns: u64,
     /// The number of nanoseconds by which the start was moved, because the clocks of the processes differ; absent if it
     /// was not moved.

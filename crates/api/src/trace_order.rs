@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The maximum number of requests of one order.
 pub const ORDERED_REQUESTS_MAX: u32 = 1000;
 
-/// The maximum length in bytes of the path of an order.
+/// The maximum length of [`TraceOrderRequest::path`] in bytes.
 pub const ORDERED_PATH_BYTES_MAX: usize = 1024;
 
 /// An order to trace the next requests in full, whatever the sampling policy.

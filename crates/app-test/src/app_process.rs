@@ -1,5 +1,4 @@
-//! Runs the app in one shape: starts a process of this program that serves the app with an empty data directory.
-//!
+//! Runs the app in one shape. The app runs in a separate process of the `isomer` program, with an empty data directory.
 //! The process ends when its standard input is closed, so it never outlives the process that started it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,11 +27,11 @@ const GRACE_S: &str = "5";
 /// The time after which a process that does not stop is killed.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// The maximum time for which the log is read after the process has ended. The time is limited because a process that
-/// the app started may keep the log open.
+/// The maximum time for which the log is read after the app's process has ended. The time is limited because a child
+/// process of the app's process may keep the pipe open.
 const LOG_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The maximum number of lines that are kept from the beginning of the log, and from its end.
+/// The maximum number of first lines of the log that are kept, and also the maximum number of last lines.
 const LINES_MAX: usize = 200;
 
 /// The name of the data directory in the temporary folder.
@@ -55,7 +54,7 @@ pub struct AppProcessSetup<'a> {
     pub deterministic: bool,
     /// The values of the app's secrets, by name.
     pub secrets: &'a BTreeMap<String, String>,
-    /// The server that responds for external hosts, if the script has stubs.
+    /// The server that responds in place of external hosts, if the script has stubs.
     pub stubs: Option<&'a StubServer>,
 }
 

@@ -24,8 +24,8 @@ pub enum ReportDetail {
 /// `found`.
 ///
 /// Of the lines that the texts have in common at the beginning and at the end, only a few are shown. All lines between
-/// the first and the last difference are shown, because finding the shortest edit is not worth the code: the responses
-/// of two shapes mostly differ in one place.
+/// the first and the last difference are shown, even those that the texts have in common. An algorithm for the shortest
+/// edit would be more code without much benefit, because the responses of two shapes mostly differ in one place.
 pub(crate) fn lines(expected: &str, found: &str, detail: ReportDetail) -> Vec<String> {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
     let same_begin = expected.iter().zip(&found).take_while(|(left, right)| left == right).count();

@@ -48,8 +48,8 @@ pub fn passed(runs: &[ScriptRun<'_>]) -> bool {
     runs.iter().all(ScriptRun::is_ok)
 }
 
-/// Returns the report for people: a table of all runs, then the failures. With `whole`, no lines are left out. The text
-/// ends with a newline.
+/// Returns the report for people: a table of all runs, then the failures. If `whole` is true, the logs are complete.
+/// The text ends with a newline.
 pub fn report_text(runs: &[ScriptRun<'_>], whole: bool) -> String {
     let mut out = String::new();
     let width =

@@ -267,7 +267,7 @@ fn stub(raw: RawStub) -> Result<HostStub, Box<Diagnostic>> {
     let host = match raw.host.value.parse::<OutboundHost>() {
         Ok(host) if !host.host.contains('*') => host.to_string(),
         Ok(_) => {
-            let error = Diagnostic::error(format!("`{}` is not one host", raw.host.value));
+            let error = Diagnostic::error(format!("`{}` is not a single host", raw.host.value));
             return Err(Box::new(error.hint("write a stub for each host: `host = \"api.example.com\"`")));
         }
         Err(error) => {
@@ -295,7 +295,9 @@ fn stub(raw: RawStub) -> Result<HostStub, Box<Diagnostic>> {
     }
     let body = match (raw.body, raw.json) {
         (Some(_), Some(_)) => {
-            return Err(Box::new(Diagnostic::error("a response can have only one body").hint("keep `body` or `json`")));
+            return Err(Box::new(
+                Diagnostic::error("a response can have only one body").hint("keep only one of `body` and `json`"),
+            ));
         }
         (Some(text), None) => text.into_bytes(),
         (None, Some(value)) => {
@@ -323,7 +325,8 @@ fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Resu
         (None, None, Some(value)) => Body::Json(toml_to_json(&value)),
         _ => {
             return Err(Box::new(
-                Diagnostic::error("a request can have only one body").hint("keep `body`, `form` or `json`"),
+                Diagnostic::error("a request can have only one body")
+                    .hint("keep only one of `body`, `form` and `json`"),
             ));
         }
     };
@@ -450,7 +453,7 @@ mod tests {
         let shown = |text: &str| read(text).expect_err("the script is invalid");
         for (text, message, hint) in [
             ("[[case]]\nrequest = \"/cart\"\n", "`/cart` is not a request", "GET /cart"),
-            ("[[case]]\nrequest = \"GET /\"\nbody = \"a\"\njson = 1\n", "only one body", "keep `body`"),
+            ("[[case]]\nrequest = \"GET /\"\nbody = \"a\"\njson = 1\n", "only one body", "keep only one of `body`"),
             ("[[case]]\nrequest = \"GET /${id}\"\n", "`${id}` has no value", "capture.id"),
             (
                 "[[case]]\nrequest = \"GET /\"\nexpect.matches = \"(\"\n",
@@ -463,10 +466,10 @@ mod tests {
                 "`${a}`",
             ),
             ("secrets.payment = \"x\"\n", "the app has no secret `payment`", "`payment-key`"),
-            ("[[stub]]\nhost = \"*.a.example\"\n", "`*.a.example` is not one host", "for each host"),
+            ("[[stub]]\nhost = \"*.a.example\"\n", "`*.a.example` is not a single host", "for each host"),
             ("[[stub]]\nhost = \"https://a.example\"\n", "not a URL", "a.example"),
             ("[[stub]]\nhost = \"a.example\"\nrequest = \"/x\"\n", "`/x` is not a request", "GET /cart"),
-            ("[[stub]]\nhost = \"a.example\"\nbody = \"a\"\njson = 1\n", "one body", "keep `body`"),
+            ("[[stub]]\nhost = \"a.example\"\nbody = \"a\"\njson = 1\n", "one body", "keep only one of `body`"),
             ("[[stub]]\nhost = \"a.example\"\nstatus = 100\n", "100 is not the status", "200 to 599"),
             ("[[stub]]\nhost = \"a.example\"\nheaders = { a = \"b\\nc\" }\n", "line ending", "each line"),
         ] {

@@ -1,5 +1,4 @@
-//! Runs the cases of a script in order against the app in one shape. All requests come from one visitor, so they share
-//! cookies.
+//! Runs the cases of a script in order against the app in one shape. All cases share one set of cookies.
 
 use std::net::SocketAddr;
 
@@ -29,8 +28,8 @@ pub(crate) struct FailedCase {
 }
 
 /// Runs a script against the front door at `address`. After a failed case, the next cases still run, because their
-/// failures may help to find the cause. `reference` is the name of another shape, and the result of the script in that
-/// shape: the responses must be equal in both shapes.
+/// failures may help to find the cause. If `reference` is the name of another shape with the result of the script in
+/// that shape, the responses must equal the responses in that result.
 pub fn run_script(
     script: &Script,
     address: SocketAddr,

@@ -17,7 +17,7 @@ fn pieces(mut text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     while let Some(at) = text.find("${") {
         if text[..at].ends_with('$') {
-            // The text before the second `$` is kept, and the second `$` is dropped.
+            // In `$${`, the text up to the first `$` is kept, and the second `$` is dropped.
             pieces.push(Piece::Text(&text[..at]));
             pieces.push(Piece::Text("{"));
             text = &text[at + 2..];

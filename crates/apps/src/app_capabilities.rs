@@ -41,21 +41,15 @@ pub struct AppCapabilities {
 }
 
 impl AppCapabilities {
-    /// Opens everything that was granted to the only app of a process. Relative paths in the grants are resolved
-    /// against `app_dir`. The stores are in `data`.
-    ///
-    /// # Errors
-    /// The errors of [`AppCapabilities::open_at`].
+    /// Opens everything that was granted to `app`, in a process that serves only this app. Relative paths in the grants
+    /// are resolved against `app_dir`. The stores are in `data`.
     pub async fn open(app: &AppGrants, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, AppCapabilityError> {
         let engines = Engines::new(CapabilityLimits::default());
         Self::open_at(app, &AppResources::of_process(app_dir, data), &engines, Arc::new(log)).await
     }
 
-    /// Opens everything that was granted to `app`, in the directories of `place`. `engines` are the storage engines
-    /// that all apps of the process share. The guests' output is written to `sink`.
-    ///
-    /// # Errors
-    /// If a store cannot be opened or migrated, or a secret cannot be read.
+    /// Opens everything that was granted to `app`. `place` contains the folders of the app. `engines` are the storage
+    /// engines that all apps of the process share. The guests' output is written to `sink`.
     pub async fn open_at(
         app: &AppGrants,
         place: &AppResources,
@@ -96,8 +90,8 @@ impl AppCapabilities {
         let known = components.iter().filter_map(|name| app.components.get_key_value(name));
         let owners = known.map(|(name, grants)| self.owner(name, grants));
         let mut owners = owners.collect::<Result<Vec<_>, _>>()?;
-        // The written bytes of all components are charged to one account, because the platform cannot tell which
-        // component of a wasmtime store writes.
+        // The bytes that components write to folders are charged to one account for all of them. The components of a
+        // composition share one wasmtime store, so the platform cannot tell which of them writes.
         let folders = owners.iter().flat_map(|owner| &owner.directories).filter(|directory| directory.write);
         let folders: BTreeSet<_> = folders.map(|directory| directory.host.clone()).collect();
         let storage = self.capabilities.watch_folders(folders.into_iter().collect());

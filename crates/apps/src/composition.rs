@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::RevisionError;
 use crate::progress::Progress;
 
-/// The version of the composition. Increment it when the program composes the same plan and components differently than
-/// before.
+/// The version of the composition. Increment it with each change of the program after which the same plan and
+/// components result in a different composition.
 const COMPOSED_AS: &[u8] = b"6";
 
 /// The metadata that the cache stores next to a group's compiled code.

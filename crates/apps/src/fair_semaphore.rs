@@ -168,8 +168,8 @@ impl Shared {
                     state.free -= 1;
                     passed = 0;
                 }
-                // The request was dropped, so this permit was not counted. Releasing the permit here would deadlock,
-                // because the lock is held.
+                // The request was dropped, so no permit is counted for it. Dropping this permit without marking it as
+                // void would deadlock, because `drop` acquires the lock that is held here.
                 Err(permit) => permit.is_void.store(true, Ordering::Relaxed),
             }
             state.requeue(tenant);
@@ -188,8 +188,9 @@ impl SemaphoreState {
         }
     }
 
-    /// Returns the limit on waiting requests that is exceeded: the tenant's limit, or the limit of all tenants
-    /// together. Returns `None` if no limit is exceeded, or if this tenant has no waiting requests.
+    /// Checks the number of waiting requests. Returns the tenant's limit if the tenant exceeds it, or the limit of all
+    /// tenants together if they exceed it. Returns `None` if no limit is exceeded, or if this tenant has no waiting
+    /// requests.
     fn exceeded_limit(&self, tenant: &TenantName, limits: &FairSemaphoreLimits) -> Option<usize> {
         let of_tenant = self.tenants.get(tenant).map_or(0, |permits| permits.waiting.len());
         let of_tenant_is_over = of_tenant > limits.waiting_of_tenant;

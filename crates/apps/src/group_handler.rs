@@ -1,4 +1,4 @@
-//! Implements the front door's handlers with groups of the engine.
+//! The handlers of the front door: each passes requests to an HTTP handler in a group of an app.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ impl HandlerFailure for GuestFailure {
             Failure::Deadline { .. } => FailureKind::Deadline,
             Failure::Overloaded { .. } | Failure::Full { .. } => FailureKind::Overloaded,
             Failure::Quota { quota, .. } => FailureKind::Quota(*quota),
-            // If the call was lost, at this level or in a nested call, the kind depends on the cause of the loss.
-            // Otherwise the callee trapped, which is a failure of the handler.
+            // If a call was lost, either this call or a call nested in it, the kind of failure depends on why it was
+            // lost. Otherwise the callee trapped, which is a failure of the handler.
             Failure::Call { failure, .. } => match failure.lost() {
                 None => FailureKind::Failed,
                 Some(CallError::Unreachable | CallError::Refused) => FailureKind::Unreachable,

@@ -137,7 +137,8 @@ fn stores_in_several_places<'a>(
     })
 }
 
-/// Returns the description of a store or folder that the component writes, which only one process can have.
+/// Returns a description of the first store or writable folder that was granted to the component. It can be used by
+/// only one process.
 fn store_of(component: &Component) -> Option<String> {
     let grants = &component.grants;
     let kv = grants.kv.iter().map(|store| format!("the key-value store `{}`", store.value));

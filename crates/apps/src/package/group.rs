@@ -147,7 +147,8 @@ impl PackedGroup {
 }
 
 impl PackedGroup {
-    /// Checks a group of an untrusted draft against the manifest: see [`Package::checked`](super::Package::checked).
+    /// Checks this group of a package from an untrusted process against the manifest: see
+    /// [`Package::checked`](super::Package::checked).
     pub(super) fn checked(mut self, app: &App, key: Key) -> Result<Self, PackageMismatch> {
         let component = |name: &ComponentName| match app.components.get(name) {
             Some(component) if self.components.contains(name) => Ok(component),
