@@ -34,8 +34,8 @@ pub struct OutsideError {
 }
 
 impl AppFiles {
-    /// Returns the path of the folder of a writable grant, whether or not the folder exists; `None` for a read-only
-    /// grant, or if the app belongs to the user who runs the process.
+    /// Returns the path of the folder to which a writable grant leads. The folder need not exist. Returns `None` for a
+    /// read-only grant, or if the app belongs to the user who runs the process.
     pub(crate) fn writable(&self, grant: &DirGrant) -> Option<PathBuf> {
         match self {
             Self::Own { writable, .. } if grant.write => Some(writable.join(folder_name(&grant.host).ok()?)),
@@ -43,9 +43,9 @@ impl AppFiles {
         }
     }
 
-    /// Returns a path of the manifest as it appears in error messages: the resolved path if the app belongs to the user
-    /// who runs the process, otherwise the path as written in the manifest, because a tenant must not learn the paths
-    /// of the node's folders.
+    /// Returns a path of the manifest in the form for error messages. This is the resolved path if the app belongs to
+    /// the user who runs the process. Otherwise, it is the path in the manifest, because a tenant must not learn the
+    /// paths of the node's folders.
     #[must_use]
     pub fn shown(&self, path: &Path) -> PathBuf {
         match self {

@@ -1,9 +1,9 @@
-//! The data directory: a folder that holds all data of an app. Only one process at a time can open the directory; the
-//! member processes that this process has started share it.
+//! The data directory: a folder that holds all data of an app. Only one process at a time can open the directory, and
+//! share it with the member processes that it has started.
 //!
 //! Two lock files ensure this. The process that opened the directory holds the lock on `LOCK`. Its members share the
-//! lock on `MEMBERS`. If that process is killed, the next process that opens the directory waits until all of these
-//! members have exited.
+//! lock on `MEMBERS`. If the process is killed, its members may still run for a short time. So the next process that
+//! opens the directory waits until they have exited.
 //!
 //! The layout is documented in `docs/reference/data-directory.md`; no other source file depends on it.
 
@@ -58,7 +58,7 @@ pub enum DataDirError {
     Io {
         /// The path of the directory, or of a file in it.
         path: PathBuf,
-        /// The operation that failed, as a clause for the message.
+        /// What failed, as text for the error message, such as "locking failed".
         action: &'static str,
         /// The error of the operating system.
         source: io::Error,
@@ -66,9 +66,10 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Opens the data directory at `path`, creates it if it does not exist, and locks it for this process. If an
-    /// earlier process was killed while it replaced a store (see [`DataDir::drafts`]), finishes the replacement if the
-    /// store's old file was already renamed, and otherwise discards it.
+    /// Opens the data directory at `path`, creates it if it does not exist, and locks it for this process.
+    ///
+    /// An earlier process may have been killed while it replaced a store (see [`DataDir::drafts`]). If the store's old
+    /// file was already renamed, this function finishes the replacement. Otherwise, it discards the new file.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;
         for part in ["kv", "sql", "cache"] {
@@ -98,8 +99,8 @@ impl DataDir {
         }
     }
 
-    /// Returns the process that has opened the data directory at `path`, or `None` if no process has. Changes nothing. The
-    /// identifier is `?` if it cannot be read.
+    /// Returns the identifier of the process that has opened the data directory at `path`, or `?` if the identifier
+    /// cannot be read. Returns `None` if no process has opened the directory. Changes nothing.
     pub fn holder(path: &Path) -> Option<String> {
         let mut lock = File::open(path.join(LOCK_FILE)).ok()?;
         match lock.try_lock_shared() {

@@ -73,9 +73,9 @@ impl Engines {
         self.sql.forget(dir).await;
     }
 
-    /// Finishes the replacements whose files are in `folder`. They replace SQL stores in the folder `sql`. Unlike
-    /// [`roll_forward`](crate::sql::roll_forward), this may run while other stores are used. The call takes a bounded
-    /// time, whatever the tenant does meanwhile.
+    /// Finishes interrupted replacements of SQL stores in the folder `sql`. The files of the replacements are in
+    /// `folder`. Unlike [`roll_forward`](crate::sql::roll_forward), this may run while other stores are used. The
+    /// duration is bounded, even if the tenant uses its stores at the same time.
     ///
     /// # Errors
     /// If the disk fails, or if one of these stores is open or takes too long to open or close.

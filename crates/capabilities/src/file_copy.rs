@@ -1,8 +1,8 @@
 //! Copies single files, within the tenant's storage quota and the free space of the disk.
 //!
-//! Before the copy starts, the size of the whole file is checked against the tenant's quota. Before each step, the free
-//! space of the disk is compared again with the reserve, which tenants must not use, because other tenants write to the
-//! same disk at the same time.
+//! Before the copy starts, the size of the whole file is checked against the tenant's quota. Tenants must leave a part
+//! of the free space of the disk unused (the reserve). This is checked again before each step, because other tenants
+//! write to the same disk at the same time.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -34,9 +34,9 @@ pub enum FileCopyError {
 }
 
 impl StorageAccount {
-    /// Copies the file `from` to `to`, which should not exist. Calls `continues` after each step, and stops the copy if
-    /// the result is `false`. Shares the blocks of the file if the file system supports this. Adds the copied bytes to
-    /// the tenant's used storage, even if the copy fails. Blocks.
+    /// Copies the file `from` to a new file `to`. Calls `continues` after each step, and stops the copy if the result
+    /// is `false`. If the file system supports it, the two files share disk blocks. Adds the copied bytes to the
+    /// tenant's used storage, even if the copy fails. This function blocks the thread.
     ///
     /// # Errors
     /// If there is not enough space, if the copy is stopped, or if a file operation fails. The caller then removes the

@@ -18,8 +18,8 @@ pub(super) struct AdmissionLimits {
     pub(super) concurrent: u32,
     /// The maximum average number of requests per second.
     pub(super) per_second: u32,
-    /// The maximum number of requests that may arrive at the same moment after a pause: the capacity of the token
-    /// bucket.
+    /// The capacity of the token bucket: the maximum number of requests that may start at once after a period without
+    /// requests.
     pub(super) burst: u32,
 }
 

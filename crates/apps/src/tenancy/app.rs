@@ -78,8 +78,8 @@ impl App {
         &self.name
     }
 
-    /// Returns the routes of the revision in service, and counts a request for the revision. Returns `None` if no
-    /// revision is in service.
+    /// Returns the routes of the revision in service, and counts the revision as in use until the returned value is
+    /// dropped. Returns `None` if no revision is in service.
     pub(super) fn begin_request(&self) -> Option<AppSiteInUse> {
         self.lifecycle.read(|loaded| loaded.revision.site().begin_request())
     }

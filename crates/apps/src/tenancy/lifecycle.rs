@@ -124,8 +124,8 @@ pub(super) enum LoadEnd<T: Types> {
     Serves(Arc<T::Loaded>),
     /// Another revision, which came into service during the load.
     Superseded(Arc<T::Loaded>),
-    /// A further wait: the app is to serve another revision, which is not in memory. The caller loads that revision
-    /// next, or calls [`Lifecycle::load_cancelled`].
+    /// No outcome yet: the app is to serve another revision, which is not in memory, so the requests continue to wait.
+    /// The caller must start this load, or give up and call [`Lifecycle::load_cancelled`].
     Reload(LoadTicket<T>),
     /// A refusal, because the app was stopped.
     Stopped,
@@ -285,8 +285,9 @@ impl<T: Types> Lifecycle<T> {
         self.serve(None)
     }
 
-    /// Puts `loaded` into service. If the app is stopped, or `is_current` is false because the inputs with which
-    /// `loaded` was started have changed, a later request loads `revision` instead.
+    /// Puts `loaded` into service, unless the app is stopped or `is_current` is false. `is_current` is false if the
+    /// inputs with which `loaded` was started have changed. If `loaded` is not put into service, a later request loads
+    /// `revision` again.
     pub(super) fn take_over(&mut self, revision: T::Revision, loaded: Arc<T::Loaded>, is_current: bool) -> TakeOver<T> {
         self.revision = revision;
         if is_current && !self.is_stopped {
@@ -307,8 +308,8 @@ impl<T: Types> Lifecycle<T> {
         self.is_stopped = false;
     }
 
-    /// Makes the next request load the revision again, because an input with which the revision was started has
-    /// changed. Returns the revision that leaves service, if any.
+    /// Takes the revision out of service, so that the next request loads it again. Called if an input with which the
+    /// revision was started has changed. Returns the revision that leaves service, if any.
     pub(super) fn unload(&mut self) -> Option<Arc<T::Loaded>> {
         self.serve(None)
     }
@@ -373,8 +374,8 @@ fn retry_pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 impl<T: Types> LoadTicket<T> {
-    /// Returns the same load with the current generation, as if it were requested now. The model uses this method to
-    /// plant the mistake that generations are not compared.
+    /// Returns the same load with the current generation, as if it were requested now. With this method, the `model`
+    /// tests simulate an implementation that does not compare generations, and check that they detect this mistake.
     pub(super) fn renewed(self, lifecycle: &Lifecycle<T>) -> Self {
         Self { generation: lifecycle.generation, ..self }
     }

@@ -30,7 +30,7 @@ const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// second.
 const PERMIT_PAUSE_MAX: Duration = Duration::from_millis(320);
 
-/// When memory is short, each check evicts at most the number of listed apps divided by this number, rounded up.
+/// When memory is short, each check evicts at most one of this many listed apps: an eighth of them, rounded up.
 const EVICTED_FRACTION: usize = 8;
 
 /// All apps in memory, and the limits on their number and memory.
@@ -127,8 +127,8 @@ impl LoadedApps {
         }
     }
 
-    /// Takes a permit. If no permit is free and no app is idle, waits a short time for an app to become idle, because a
-    /// guest may run for a moment after its response was read.
+    /// Takes a permit. If no permit is free and no app is idle, waits a short time for an app to become idle. This
+    /// helps if a guest still runs for a moment after the client has received the whole response.
     pub(super) async fn acquire(&self) -> Option<ResidencyPermit> {
         let mut pause = PERMIT_PAUSE_MIN;
         loop {

@@ -196,7 +196,8 @@ impl Loader {
         let StartRequest { tenant, name, spec, peers, warm_up } = request;
         let LaunchSpec { package, place, log, access, tracer } = spec;
         let app = || AppIdentity { tenant: tenant.name.shared(), app: name.shared() };
-        // The only app of a process is measured under the name in its manifest, if this is a valid app name.
+        // In a process with only one app, the metrics of the app have the name in its manifest, if this is a valid app
+        // name.
         let manifest_name = package.name().parse::<AppName>().ok().filter(|_| self.options.is_of_one_app);
         let measured = AppIdentity { app: manifest_name.as_ref().unwrap_or(name).shared(), ..app() };
         let series = self.options.metrics.app(&measured);

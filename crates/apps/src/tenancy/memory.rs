@@ -22,7 +22,7 @@ const RESIDENT_PART: (u64, u64) = (3, 4);
 const AVAILABLE_PART: u64 = 16;
 
 impl MemoryBounds {
-    /// Returns the limits for a process that has the machine to itself.
+    /// Returns the limits for a process that runs on the machine without other large processes.
     #[must_use]
     pub fn of_this_machine() -> Self {
         let total = kib("/proc/meminfo", "MemTotal:").unwrap_or(u64::MAX);

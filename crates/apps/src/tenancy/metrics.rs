@@ -1,4 +1,5 @@
-//! The metrics of tenants and apps that other types count: quotas and their use, and the apps in memory.
+//! The metrics of tenants and apps whose values are read when a snapshot is made: quotas and their use, and the apps in
+//! memory.
 
 use std::sync::Arc;
 

@@ -362,8 +362,8 @@ impl Tenancy {
         Ok(StandbyRevision { tenant: owner, app: app.clone(), revision: revision.clone(), loaded, inputs: None })
     }
 
-    /// Returns a counter of changes to the inputs with which a tenant's apps are started, such as secrets. The
-    /// revisions themselves are not such inputs.
+    /// Returns a counter of changes to the inputs with which a tenant's apps are started, such as secrets. Changes of
+    /// the apps' revisions are not counted.
     #[must_use]
     pub fn inputs(&self, tenant: &TenantName) -> u64 {
         self.registry().tenant(tenant).map_or(0, |tenant| tenant.inputs.load(Ordering::SeqCst))

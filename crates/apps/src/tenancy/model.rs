@@ -4,11 +4,11 @@
 //! `shared_lifecycle.rs` is compiled here a second time, with shuttle's lock and atomics instead of those of the
 //! standard library. At each use of a lock or an atomic, shuttle decides which task continues: randomly with a seed, or
 //! with few changes of priority (PCT). The rest of the system (a disk, a tenant's counter of inputs, the task of a
-//! load) is modelled as simply as possible. Each modelled function does its steps in the order of the real function,
-//! which its comment names.
+//! load) is modelled as simply as possible. Each modelled function has the steps of a real function, in the same order;
+//! its comment names the real function.
 //!
-//! Each request checks the invariants: see [`World::request`]. The test also plants mistakes, and fails unless the
-//! model finds each of them.
+//! Each request checks the invariants: see [`World::request`]. To test the checks, the scenarios are also run with
+//! known mistakes ([`Planted`]). The test fails unless each of these mistakes violates an invariant.
 //!
 //! With `ISOMER_LONG=1`, many more schedules are tried. A failure prints its schedule, which `shuttle::replay` can
 //! repeat.
@@ -86,7 +86,7 @@ struct Site {
     revision: u32,
     /// The value that the tenant's secret had when the revision was started.
     secret: u32,
-    /// The number of counted requests that the site serves.
+    /// The number of requests that the site serves and that were counted.
     in_flight: AtomicU64,
 }
 
@@ -152,7 +152,7 @@ type Outcome = Result<SiteInUse, Refusal>;
 
 impl PendingLoad for Arc<Broadcast<Outcome>> {
     fn is_lost(&self) -> bool {
-        // No task of the model ends early.
+        // In the model, every load that was started ends with a result.
         false
     }
 }
@@ -196,7 +196,7 @@ enum Planted {
     NoGeneration,
     /// A revision takes over even if the inputs with which it was started have changed.
     NoInputs,
-    /// The inputs are compared before the lock is taken under which the revision takes over.
+    /// The lock is taken for the take-over, but the inputs are compared before.
     InputsBeforeLock,
     /// The change of a secret is counted after the app is unloaded, instead of before.
     UnloadedBeforeCounted,

@@ -53,8 +53,9 @@ pub struct TenancyOptions {
 }
 
 impl Default for TenancyOptions {
-    /// Returns the options of a node for many apps that has the machine to itself. The maximum number of apps in memory
-    /// is the number for which `isomer doctor` reports room, but at least `LOADED_MIN` and at most `LOADED_MAX`.
+    /// Returns the options of a node with many apps, on a machine without other large processes. The maximum number of
+    /// apps in memory is the number for which `isomer doctor` reports room, but at least `LOADED_MIN` and at most
+    /// `LOADED_MAX`.
     fn default() -> Self {
         let room = Machine::read().capacity(&PoolSizes::of_a_node());
         Self {

@@ -57,7 +57,8 @@ impl MetricSource for ProcessMetrics {
 impl ProcessStat {
     /// Parses the content of `/proc/PID/stat` (proc(5)).
     fn parse(text: &str) -> Option<Self> {
-        // The second field, the name of the program in parentheses, may contain spaces and parentheses.
+        // The second field is the name of the program in parentheses. It may contain spaces and parentheses, so the
+        // next field begins after the last `)`.
         let (_, rest) = text.rsplit_once(") ")?;
         let fields: Vec<_> = rest.split(' ').collect();
         // `fields` begins with the field that has number 3 in proc(5).

@@ -41,8 +41,7 @@ pub enum RepositoryError {
 /// The source of packages, for apps that are not in memory.
 pub trait AppRepository: Send + Sync + 'static {
     /// Fetches the package of `revision`, and the resources that are needed to start the package. Must not block. If
-    /// the returned future is dropped, the work that it was waiting for continues, and the next call uses the result of
-    /// this work.
+    /// the returned future is dropped during the fetch, the work continues, and the next call uses its result.
     ///
     /// # Errors
     /// If the revision does not exist or its package cannot be made.

@@ -25,7 +25,7 @@ struct State<T: Types, D> {
     data: D,
 }
 
-/// The state of the app at the arrival of a request, after a load was started if the app had to be loaded.
+/// The state of the app for a request, like [`Entry`]. If the app had to be loaded, the load was already started.
 pub(super) enum EntryAfterLoad<T: Types> {
     /// The app is stopped.
     Stopped,
@@ -140,8 +140,9 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         self.change(|lifecycle| lifecycle.put(revision, is_stopped))
     }
 
-    /// Makes the decision of [`Lifecycle::take_over`]. Calls `is_current` under the lock. After an input has changed,
-    /// the app is unloaded under the same lock, so no revision with an old input stays in service.
+    /// Like [`Lifecycle::take_over`], but calls `is_current` under the lock. If an input changes after that, the app is
+    /// unloaded under the same lock, and so after the take-over. In both cases, no revision with an old input stays in
+    /// service.
     pub(super) fn take_over(
         &mut self,
         revision: T::Revision,

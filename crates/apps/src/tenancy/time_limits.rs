@@ -39,7 +39,7 @@ impl TimeLimits {
             let (configured, max) = (show_duration(configured), show_duration(max));
             let key = key(&what);
             format!(
-                "warning: {what} is {configured}, more than this node allows: {max} applies\n\
+                "warning: {what} is {configured}, more than this node allows, so {max} applies\n\
                  hint: write {max} or less, or raise `{key}` under `[limits]` in the node file"
             )
         };
@@ -77,9 +77,9 @@ mod tests {
         let app = isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)).expect("the manifest is valid").app;
         let warnings = TimeLimits::of(&NodeLimits::default()).warnings(&app);
         let starts = [
-            "warning: `request_deadline` of component `c` is 1h, more than this node allows: 10m applies\nhint: write 10m",
-            "warning: `stream` of component `c` is 48h, more than this node allows: 24h applies\nhint: write 24h",
-            "warning: `statement_timeout` of the SQL store `s` is 1h, more than this node allows: 1m applies\nhint: write 1m",
+            "warning: `request_deadline` of component `c` is 1h, more than this node allows, so 10m applies\nhint: write 10m",
+            "warning: `stream` of component `c` is 48h, more than this node allows, so 24h applies\nhint: write 24h",
+            "warning: `statement_timeout` of the SQL store `s` is 1h, more than this node allows, so 1m applies\nhint: write 1m",
         ];
         assert_eq!(warnings.len(), starts.len(), "{warnings:?}");
         for (warning, start) in warnings.iter().zip(starts) {

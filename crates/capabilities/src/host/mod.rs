@@ -85,7 +85,7 @@ impl<T> GrantTable<T> {
 
 /// The grants of the owner of one import.
 struct OwnerGrants<T> {
-    /// The names of the components, for messages.
+    /// The component's name for messages. If several components share the import, the names of all of them.
     component: String,
     /// The component, unless several components share the import.
     owner: Option<Arc<str>>,

@@ -68,7 +68,8 @@ impl Drop for OperationMeter {
     }
 }
 
-/// The error of an operation, as spans describe it: without any data of the guest.
+/// An error that a span can record. Spans contain only the kind of the error, because its text may contain data of the
+/// guest.
 pub(super) trait OperationError {
     /// Returns the kind of the error.
     fn kind(&self) -> &'static str;
@@ -198,8 +199,8 @@ impl OperationError for SqlError {
     }
 }
 
-/// Records that a guest has read a resource. `name` is the attribute's key for the resource's name, and the name
-/// itself.
+/// Records that a guest has read a resource. `name` is a pair: the key of a span attribute, and its value, which is the
+/// name of the resource.
 pub(super) fn record_read(
     store: impl AsContextMut<Data = Guest>,
     template: &Arc<SpanTemplate>,
