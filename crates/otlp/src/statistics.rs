@@ -1,4 +1,4 @@
-//! Counters of what was exported, and of what was dropped and why.
+//! Counters of the exported records, and of the dropped records by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ pub enum DropReason {
     TenantShare,
     /// The collector did not accept the records in the time for retries.
     Unreachable,
-    /// The collector refused the request with a status after which it is not sent again.
+    /// The collector refused the request, and its status does not allow a retry.
     Refused,
     /// The collector accepted the request, but not these records.
     Rejected,
@@ -75,7 +75,7 @@ impl SignalCounters {
     }
 }
 
-/// What was exported and dropped of one signal since the start.
+/// The numbers of exported and of dropped records of one signal since the start of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignalStatistics {
     /// The signal.

@@ -14,8 +14,8 @@ use crate::model::{HostBinding, ImportBinding, ResolvedImport};
 use crate::options::PlanOptions;
 use crate::platform::{self, Authority, Grant};
 
-/// Returns how a composition imports the interfaces of the host, in the order of `components`. Adds an error to
-/// `errors` if components with different grants pass handles to each other.
+/// Returns how a composition imports the interfaces of the host: one entry for each import, ordered by component as in
+/// `components`. Adds an error to `errors` if components with different grants pass handles to each other.
 pub(crate) fn host_imports(
     app: &App,
     types: &Types,
@@ -76,7 +76,10 @@ fn unequal(app: &App, types: &Types, set: &HandleSharing<'_>) -> Option<Diagnost
         .at(app.components[&link.importer].at.span, format!("imports `{}`", link.import))
         .note("inside a composition the platform cannot tell which component calls: each would reach what the other is granted")
         .note("isolating the components would not help, because handles cannot cross an isolated seam")
-        .hint(format!("pass values across `{}` instead of handles: a key and a value, not a bucket", link.import)),
+        .hint(format!(
+            "pass values across `{}` instead of handles, for example a key and a value instead of a bucket",
+            link.import
+        )),
     )
 }
 

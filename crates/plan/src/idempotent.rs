@@ -42,8 +42,8 @@ fn functions(ty: &ComponentType) -> impl Iterator<Item = (&InterfaceId, &str)> {
 }
 
 /// Returns whether `written` names the interface `id`, or `function` of this interface. Versions contain dots and
-/// letters, so `written` (for example `…@1.0.0-rc.1.get`) cannot be split into version and function: the texts are
-/// compared instead.
+/// letters, so it is not known where the version in `written` ends (for example in `…@1.0.0-rc.1.get`). The beginning
+/// of `written` is therefore compared with the name of the interface.
 fn means(written: &str, id: &InterfaceId, function: &str) -> bool {
     [id.path(), id.to_string()].iter().any(|interface| match written.strip_prefix(interface.as_str()) {
         Some(rest) => rest.is_empty() || rest.strip_prefix('.') == Some(function),

@@ -6,7 +6,7 @@
 //!
 //! 1. `links`: which component provides which import, and whether importer and exporter agree on the functions;
 //! 2. `placement` and `handle_sharing`: groups, isolated components, the mode of each seam, the order of instantiation;
-//! 3. `access`, `stores` and `routes`: grants, which process opens which store, routes, and the process that serves them;
+//! 3. `access`, `stores` and `routes`: the grants, the process that opens each store, and the process that serves the routes;
 //! 4. `host_imports`: what a group's composition imports from the host, shared by its components or under labels;
 //! 5. `crossings` and `idempotent`: the functions that are called across seams, their numbers, and whether a lost call may be repeated;
 //! 6. `reuse`: how many requests an instance of a group serves.
@@ -54,7 +54,8 @@ use placement::Placement;
 /// Plans an app in one of its shapes. `types` contains the type of every component of the app.
 ///
 /// # Errors
-/// Returns all problems, in the order of the components' names. Warnings are part of the plan.
+/// If the app cannot work. The error contains all problems, in the order of the components' names. Warnings are part of
+/// the plan.
 pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &str) -> Result<Plan, Vec<Diagnostic>> {
     plan_with(app, types, shape, PlanOptions::default())
 }
@@ -191,7 +192,7 @@ fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[Resolve
     });
     steps
         .fold(error, Diagnostic::note)
-        .hint("a component is instantiated after those it imports from: move what the components need from each other into another component")
+        .hint("a component is instantiated after the components that it imports from: move what the components need from each other into another component")
 }
 
 fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Placement>) -> Vec<String> {

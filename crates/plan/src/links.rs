@@ -45,9 +45,9 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
             }
         }
     }
-    // The imports of components with routes are resolved first. If an HTTP handler and another component could import
-    // from each other, the handler calls the other component, and the host provides the import of the other component.
-    // So none of these links closes a cycle of imports.
+    // The imports of components with routes are resolved first. This matters if an HTTP handler and another component
+    // each export what the other imports: the other component provides the handler's import, and the host provides the
+    // other component's import. So none of these links closes a cycle of imports.
     open.sort_by_key(|(is_inside, ..)| *is_inside);
     for (_, finder, import, mut exporters) in open {
         exporters.retain(|(exporter, _)| !leads_to(&links, exporter, finder.name));
@@ -104,8 +104,9 @@ type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 /// The provider of an import.
 enum Provider<'a> {
     Component(Exporter<'a>),
-    /// The only exporter in this list that does not import from the importer, directly or through other components. If
-    /// there is none, the host provides the import. Several such exporters are an error: the manifest must name one.
+    /// One of these exporters, or the host. Exporters that import from the importer, directly or through other
+    /// components, do not count. If one exporter is left, it provides the import; if none is left, the host does. If
+    /// several are left, the manifest must name one.
     OneOf(Vec<Exporter<'a>>),
     /// The host. Interfaces that contain only types, and so need no implementation, also have this provider.
     Host,
@@ -203,7 +204,8 @@ impl<'a> Finder<'a> {
         Err(Box::new(diagnostic.hint(format!("build both against the same WIT of `{}`", import.id.package_name()))))
     }
 
-    /// Returns the differences between importer and exporter in the interfaces whose types the import uses.
+    /// Returns the types that the importer and the exporter define differently, in the interfaces whose types the
+    /// import uses.
     fn used_types_that_differ(&self, import: &InterfaceType, exporter: &ComponentName) -> Vec<String> {
         let (Some(ours), Some(theirs)) = (self.types.get(self.name), self.types.get(exporter)) else { return vec![] };
         let mut differences = Vec::new();
@@ -256,7 +258,7 @@ impl<'a> Finder<'a> {
                     id.package_name(),
                     known.join(", ")
                 ));
-                return error.hint("use one of these, or add a component that exports it");
+                return error.hint(format!("import one of these interfaces, or add a component that exports `{id}`"));
             }
             Verdict::Implemented(_) | Verdict::Unknown => {}
         }
@@ -266,9 +268,9 @@ impl<'a> Finder<'a> {
             error
         };
         match self.nearest(id) {
-            Some((name, near)) => error
-                .note(format!("component `{name}` exports `{near}`"))
-                .hint("use the same name on both sides, or add a component that exports it"),
+            Some((name, near)) => error.note(format!("component `{name}` exports `{near}`")).hint(format!(
+                "use the same interface name in both components, or add a component that exports `{id}`"
+            )),
             None => error.hint(format!("add a component that exports `{id}` under `[components]`")),
         }
     }

@@ -118,7 +118,7 @@ pub struct SkeletonFunction {
     pub key: FunctionKey,
 }
 
-/// An import and the export of another component that provides it.
+/// An import, and the export that provides it: an export of another component.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ResolvedImport {
     /// The importing component.
@@ -229,7 +229,7 @@ pub struct ComponentAccess {
 pub struct MissingGrant {
     /// The imported interface.
     pub interface: InterfaceId,
-    /// The result of calls to the interface without the grant, for example `opening a store fails`.
+    /// What happens because the grant is missing, for example `opening a store fails`.
     pub consequence: String,
     /// A line for the manifest that grants the capability.
     pub grant: String,
@@ -245,7 +245,7 @@ impl PlannedGroup {
 }
 
 impl Plan {
-    /// Sets the manifest file in the locations of all diagnostics of the plan.
+    /// Sets the file of the manifest in all diagnostics of the plan. The planner knows only positions in this file.
     #[must_use]
     pub fn in_source(mut self, source: &SourceFile) -> Self {
         for diagnostic in &mut self.warnings {

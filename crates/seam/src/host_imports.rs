@@ -14,11 +14,11 @@ use isomer_plan::InterfaceId;
 use crate::error::SeamError;
 use crate::world::{Interface, TypeDefinition};
 
-/// One import of the composition. If its interface uses types of other interfaces, the interface refers to their
-/// entries by key.
+/// One import of the composition. If `interface` uses a type of another interface, its reference contains the key of
+/// the entry for that other interface.
 #[derive(Debug)]
 pub(crate) struct HostEntry {
-    /// The key of the entry, which does not change when versions are merged.
+    /// The key of the entry. Merging versions does not change it.
     pub(crate) key: String,
     /// The name of the import in the composition.
     pub(crate) name: String,
@@ -67,10 +67,9 @@ impl HostImports {
         Ok(())
     }
 
-    /// Returns a copy of the interface that refers to shared entries for the types that it uses. If such a type is
-    /// defined by a labelled import of the component, an import of only that interface's types is added as a shared
-    /// entry. This works because equal value types are the same type wherever they are defined. It does not work for
-    /// resources.
+    /// Returns a copy of `original` in which each used type refers to a shared entry. If such a type is defined by a
+    /// labelled import of the component, a shared entry with only the types of that import is added. This works because
+    /// equal value types are the same type wherever they are defined. It does not work for resources.
     fn with_shared_types(&mut self, owner: &ComponentName, original: &Interface) -> Result<Interface, SeamError> {
         let mut interface = self.with_keys(owner, original);
         for (_, definition) in &mut interface.types {
@@ -156,7 +155,7 @@ impl HostImports {
         Ok(ordered)
     }
 
-    /// Returns a copy of the interface that refers to entries of this table for the types that it uses.
+    /// Returns a copy of the interface in which each used type refers to an entry of this table.
     fn with_keys(&self, owner: &ComponentName, interface: &Interface) -> Interface {
         let mut interface = interface.clone();
         for (_, definition) in &mut interface.types {

@@ -1,8 +1,8 @@
 //! The imports and exports of a component, with names instead of type indices.
 //!
-//! An interface exports every one of its named types, so an interface can be described with references to other
-//! interfaces by name only. This makes it possible to compare, merge and encode interfaces of different components.
-//! This file defines the model, and `reader` fills it.
+//! The description of an interface refers to types of other interfaces by name. This is always possible, because an
+//! interface exports every one of its named types. So interfaces of different components can be compared, merged and
+//! encoded. This file defines the model, and `reader` fills it.
 
 use std::collections::BTreeMap;
 
@@ -56,9 +56,9 @@ pub(crate) struct Function {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ValueType {
     Primitive(PrimitiveValType),
-    /// A named type of the interface that contains this type, by its name.
+    /// The name of a type that is defined in the same interface.
     Named(String),
-    /// A handle that owns a resource of the interface that contains this type.
+    /// An owned handle (`own`). The value is the name of a resource in the same interface.
     Own(String),
     Borrow(String),
     Record(Vec<(String, ValueType)>),

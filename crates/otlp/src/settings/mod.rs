@@ -265,7 +265,7 @@ mod tests {
                 "OTEL_EXPORTER_OTLP_HEADERS: entry 1 has no `=`: write `NAME=VALUE,NAME=VALUE`",
                 "OTEL_EXPORTER_OTLP_TIMEOUT: it is not a whole number of milliseconds",
                 "OTEL_EXPORTER_OTLP_COMPRESSION: it is neither `gzip` nor `none`",
-                "OTEL_EXPORTER_OTLP_CLIENT_KEY: a client certificate and its key are needed together",
+                "OTEL_EXPORTER_OTLP_CLIENT_KEY: a client certificate and its key must be set together",
                 "OTEL_BSP_MAX_QUEUE_SIZE: it is not a number from 1 to 65536",
                 "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: the protocol is not supported",
                 "OTEL_RESOURCE_ATTRIBUTES: entry 1 has no `=`: write `KEY=VALUE,KEY=VALUE`",

@@ -13,13 +13,13 @@ const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 /// The maximum duration of one request to the collector, if nothing is set.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
-/// The maximum of the settings that are durations.
+/// The largest value that a setting for a duration may have.
 const DURATION_MAX: Duration = Duration::from_secs(600);
 
 /// The minimum time between two exports of metrics.
 const METRICS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
-/// The maximum of the settings that are numbers of records.
+/// The largest value that a setting for a number of records may have.
 const RECORDS_MAX: usize = 65_536;
 
 /// The default values of a signal, which OpenTelemetry's specification defines.
@@ -29,7 +29,7 @@ struct Defaults {
     queue_records: usize,
     batch_records: usize,
     retry_time: Duration,
-    /// The variables for these values.
+    /// The names of the variables that override the default values.
     variables: BatchVariables,
 }
 
@@ -196,7 +196,7 @@ fn tls(variables: &mut Variables<'_>, signal: Signal) -> TlsFiles {
         (Some((_, certificate)), Some((_, key))) => Some((certificate.into(), key.into())),
         (None, None) => None,
         (Some((name, _)), None) | (None, Some((name, _))) => {
-            variables.error(name, "a client certificate and its key are needed together", None);
+            variables.error(name, "a client certificate and its key must be set together", None);
             None
         }
     };

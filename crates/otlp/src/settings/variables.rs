@@ -119,8 +119,8 @@ impl<'a> Variables<'a> {
         self.text(self.name(signal, setting))
     }
 
-    /// Returns the name and value of the variable for `setting` and one signal. If it is not set, those of the variable
-    /// for `setting` and all signals.
+    /// Returns the name and the value of the variable for `setting` and one signal. If that variable is not set,
+    /// returns the name and the value of the variable for `setting` and all signals.
     pub(super) fn named(&self, signal: Signal, setting: &str) -> Option<(&'static str, String)> {
         let for_all = listed(&format!("OTEL_EXPORTER_OTLP_{setting}"));
         let names = [self.name(signal, setting), for_all];

@@ -44,8 +44,8 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     advance(&mut code, 2);
     code.br(1).end();
 
-    // Checks a sequence of three bytes: E0 and A0..BF, or ED and 80..9F, or any other byte of E1..EF and 80..BF; then
-    // 80..BF.
+    // Checks a sequence of three bytes. The second byte must be A0..BF after E0, 80..9F after ED, and 80..BF after any
+    // other byte of E1..EF. The third byte must be 80..BF.
     code.local_get(byte).i32_const(0xF0).i32_lt_u().if_(BlockType::Empty);
     code.local_get(byte).i32_const(0xE0).i32_lt_u();
     refuse_if(&mut code);
@@ -54,7 +54,8 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     advance(&mut code, 3);
     code.br(1).end();
 
-    // Checks a sequence of four bytes: F0 and 90..BF, or F4 and 80..8F, or F1..F3 and 80..BF; then twice 80..BF.
+    // Checks a sequence of four bytes. The second byte must be 90..BF after F0, 80..8F after F4, and 80..BF after
+    // F1..F3. The third and the fourth byte must be 80..BF.
     code.local_get(byte).i32_const(0xF4).i32_gt_u();
     refuse_if(&mut code);
     follow(&mut code, 3);

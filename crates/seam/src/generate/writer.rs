@@ -62,8 +62,9 @@ impl Writer<'_> {
     }
 
     /// Writes code that evaluates the host's reply in the return area. `deliver` writes the code that returns the value
-    /// at address [`BASE`] to the caller: the result, or the value that stands for a lost call. The memory below
-    /// `stored` may contain arguments that the high-water mark does not cover.
+    /// at address [`BASE`] to the caller: the result, or the value that stands for a lost call. The arguments may have
+    /// been stored up to the address `stored`, so the memory below it is zeroed before the value for a lost call is
+    /// written.
     pub(crate) fn evaluate_reply(
         &self,
         body: &mut Body,
@@ -118,7 +119,7 @@ impl Writer<'_> {
         if function.spills() {
             code.global_get(self.arena.top);
         } else {
-            // An image without blocks ends with its root.
+            // If nothing was allocated (`top` is still at the start of the blocks), the image ends with its root.
             code.i32_const(root_end).global_get(self.arena.top);
             code.global_get(self.arena.top).i32_const(BLOCKS.cast_signed()).i32_eq().select();
         }
@@ -171,8 +172,8 @@ impl Writer<'_> {
     }
 
     /// Writes code that zeroes everything that was written since the last reset, so that the next call can start. The
-    /// memory below `stored` (a multiple of 16) is always zeroed, because storing flat arguments does not move the
-    /// high-water mark.
+    /// memory below `stored` (a multiple of 16) is always zeroed: flat arguments are stored there without an
+    /// allocation, so `high` does not include them.
     pub(crate) fn reset(&self, body: &mut Body, stored: u32) {
         let mut code = body.code();
         if stored - BASE <= INLINE_ZEROES_MAX {

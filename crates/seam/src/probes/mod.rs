@@ -8,8 +8,9 @@
 //!
 //! - A synchronous function, and an `async func` without a callback, calls `exit` when its core function returns.
 //! - The core function of an `async func` with a callback returns a code: the task has ended, or it waits. The
-//!   callback continues the task and returns such a code too. Both are wrapped, and `exit` is called by the wrapper that
-//!   sees the end of the task. The guest needs no state for this: the host knows the current task of a call.
+//!   callback continues the task and returns such a code too. Both are wrapped, and the wrapper that gets the code for
+//!   the end of the task calls `exit`. The wrappers do not store which call a task belongs to, because the host can find
+//!   the call by the current task.
 //! - A function that traps, or whose task is dropped, does not call `exit`.
 //!
 //! A component that cannot be rewritten is composed unchanged, and the reason is returned: a probe must never prevent
@@ -146,7 +147,8 @@ fn probed(part: &ComposedPart<'_>, called: &[ProbedFunction], first_number: u32)
             interface: called.interface.clone(),
             function: called.function.clone(),
         })?;
-        // Two exports may be the same function. Such a function is reported under the lower number.
+        // A component may export one function under several names. The function is wrapped once, and its calls are
+        // reported under the lowest number.
         if lifts.iter().all(|(known, _, _)| *known != lift) {
             lifts.push((lift, number, called));
         }

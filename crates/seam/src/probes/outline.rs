@@ -2,7 +2,8 @@
 //!
 //! Tools lift a core function at the outermost level, pass it to a nested component that gives it the named types of
 //! the interface, and export the instance of this nested component. [`Outline::lift`] follows an exported function back
-//! to where it is lifted. Items of nested components are followed only if a nested component exports what it imports.
+//! to where it is lifted. It can follow a function through a nested component only if that component exports the
+//! function as it imported it.
 
 use std::collections::HashMap;
 
@@ -39,7 +40,7 @@ enum FunctionSource<'a> {
     /// The function is lifted: its index in `lifts`.
     Lift(usize),
     Import(&'a str),
-    /// The function is an export, which has an index of its own: the index of the exported function.
+    /// The function is an alias that an export has defined. The value is the index of the exported function.
     Export(u32),
     Member {
         instance: u32,
@@ -56,7 +57,7 @@ enum InstanceSource<'a> {
     },
     /// An instance that is made of functions and other items: the functions' indices, by name.
     Functions(HashMap<&'a str, u32>),
-    /// The instance is an export, which has an index of its own: the index of the exported instance.
+    /// The instance is an alias that an export has defined. The value is the index of the exported instance.
     Export(u32),
     Other,
 }
@@ -95,7 +96,8 @@ impl<'a> Outline<'a> {
                     levels.pop();
                     match levels.last_mut() {
                         None => return Ok(nested),
-                        // Only the functions of nested components of the outermost level are followed.
+                        // The outline of a nested component is kept only if the component is nested directly in the
+                        // outermost level.
                         Some(Level::Component(outer)) if above == 2 => {
                             if let Some(component) = outer.components.last_mut() {
                                 *component = Some(nested);

@@ -23,7 +23,7 @@ use crate::generate::probe::{self, ENTER, EXIT, PROBE};
 /// The maximum depth of nested components in a component that is rewritten. Each level needs stack space.
 const NESTING_MAX: usize = 16;
 
-/// Where the wrapped core function is found when the probes are inserted.
+/// The index or the export by which the inserted module gets a core function that it wraps.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum WrappedFunction<'a> {
     /// The index of a core function that exists already.
@@ -41,8 +41,8 @@ pub(super) struct Insertion<'a> {
     /// How many items precede the first probed function.
     pub(super) before: ItemCounts,
     pub(super) wrappers: Vec<(WrappedFunction<'a>, Wrapper)>,
-    /// The numbers of the wrappers for the core function and for the callback of each probed function, by the position
-    /// of the function among those that are lifted.
+    /// The probed functions, by their position among the functions that are lifted. For each function: the number of
+    /// the wrapper for its core function, and the number of the wrapper for its callback.
     pub(super) probed: HashMap<usize, (u32, Option<u32>)>,
 }
 
@@ -61,8 +61,9 @@ pub(super) fn rewrite(bytes: &[u8], insertion: Insertion<'_>) -> Result<Vec<u8>,
 }
 
 impl Insertion<'_> {
-    /// Returns the core function index of the first wrapper. It follows the two functions of the import and the aliases
-    /// of wrapped core functions that had no index before.
+    /// Returns the core function index of the first wrapper. Lower indices belong to the existing core functions, the
+    /// two imported functions of the probes, and aliases for the wrapped core functions that are only exports of a core
+    /// instance.
     fn first_wrapper(&self) -> u32 {
         let is_export = |(wrapped, _): &&(WrappedFunction<'_>, _)| matches!(wrapped, WrappedFunction::Export(..));
         self.before.core_functions + 2 + number(self.wrappers.iter().filter(is_export).count())
@@ -270,7 +271,8 @@ impl ReencodeComponent for Rewriter<'_> {
                 let ty = self.component_type_index(type_index);
                 section.lift(core, ty, rewritten);
             }
-            // `component_utils` does not pass the types of these four functions to `component_type_index`.
+            // The type indices of these four functions are updated here, because `component_utils` leaves them
+            // unchanged.
             CanonicalFunction::StreamCancelRead { ty, async_ } => {
                 section.stream_cancel_read(self.component_type_index(ty), async_);
             }
