@@ -15,7 +15,8 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::pool::locked;
 
-/// Entries of unused files are removed after at least this many entries have been added since the last removal.
+/// When an entry is added, the entries of unused files are removed, but only if at least this many entries were added
+/// after the last removal.
 const UNUSED_SLOTS_MAX: usize = 64;
 
 /// The open files of one type of store `T`.
@@ -33,8 +34,8 @@ struct FileSlots<T> {
 pub(crate) struct Unfinished(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
 
 impl Unfinished {
-    /// Creates the operation from a function that may block. The function must be repeatable, whatever it had done
-    /// before it failed.
+    /// Creates the operation from a function that may block. The function is called again if it fails, so it must work
+    /// with any state that an incomplete call leaves.
     pub(crate) fn new(work: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(work))
     }

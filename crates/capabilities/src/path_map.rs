@@ -1,5 +1,5 @@
-//! A map with paths as keys. It finds all paths below a folder without searching the rest of the map, because a tenant
-//! may have thousands of apps, and the paths of each app are looked up when the app is loaded.
+//! A map with paths as keys, which finds all paths below a folder without a search through the rest of the map. A
+//! tenant may have thousands of apps, and the paths of each app are looked up when the app is loaded.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

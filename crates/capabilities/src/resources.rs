@@ -94,8 +94,8 @@ impl AppResources {
         }
     }
 
-    /// Returns the resources of an app that is the only one of its process, with the process's data directory. Paths in
-    /// the app's manifest are relative to `app_dir`.
+    /// Returns the resources of an app that runs in a process without other apps. `data` is the data directory of the
+    /// process. Paths in the app's manifest are relative to `app_dir`.
     #[must_use]
     pub fn of_process(app_dir: &Path, data: &DataDir) -> Self {
         Self {
@@ -130,7 +130,7 @@ impl AppResources {
     }
 
     /// Copies the [writable folders](AppResources::writable_folders) to the folder of the candidate revision. Does
-    /// nothing if these are not the resources of a candidate. Blocks.
+    /// nothing if these are not the resources of a candidate. Blocks the thread.
     ///
     /// # Errors
     /// If there is not enough space in the tenant's storage, or if the folders cannot be copied by `deadline`. The
@@ -172,7 +172,7 @@ impl AppResources {
         }
     }
 
-    /// Returns these resources, with the stores in `folder` instead.
+    /// Returns a copy of these resources in which the stores are in `folder`.
     pub(crate) fn within(&self, folder: &Path) -> Self {
         Self { kv: folder.join("kv"), sql: folder.join("sql"), ..self.clone() }
     }

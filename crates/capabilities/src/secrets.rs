@@ -76,7 +76,7 @@ pub enum SecretError {
         secret: String,
     },
     /// The file of the secret is not one of the app's own files.
-    #[error("the secret `{secret}` comes from the file `{}`, which is not one of the app's own", path.display())]
+    #[error("the secret `{secret}` comes from the file `{}`, which is not one of the app's own files", path.display())]
     Outside {
         /// The secret's name.
         secret: String,

@@ -140,8 +140,8 @@ impl From<sql::Value> for Value {
 }
 
 impl From<sql::Rows> for Rows {
-    /// Converts the rows just before they are copied into the guest's memory, and releases the tenant's charge for the
-    /// rows.
+    /// Converts the rows just before they are copied into the guest's memory. Then releases the memory that was charged
+    /// to the tenant for the rows.
     fn from(rows: sql::Rows) -> Self {
         let sql::Rows { columns, rows, charge: _released_at_the_end } = rows;
         let values = rows.into_iter().map(|row| row.into_iter().map(Value::from).collect());
@@ -272,7 +272,7 @@ fn link_drop<T: Send + 'static>(instance: &mut LinkerInstance<'_, Guest>, name: 
 
 /// A handle of a guest to an SQL store.
 trait StoreHandle: Clone + Send + 'static {
-    /// Returns the template that describes the store in spans.
+    /// Returns the description of the store for spans and metrics.
     fn subject(&self) -> &Arc<StoreSubject>;
 }
 

@@ -19,7 +19,7 @@ use crate::storage::Claim;
 use crate::store_handle::StoreCopier;
 use crate::{StorageAccount, check_store_name};
 
-/// The time limit for copying a store. The health check, which waits for the copy, times out earlier.
+/// The time limit for copying a store. A health check that waits for the copy has a shorter time limit of its own.
 const COPY_TIME: Duration = Duration::from_secs(60);
 
 /// Copies an app's stores. `self` contains the candidate's own stores, and receives the copies.
@@ -61,8 +61,8 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     Ok(())
 }
 
-/// Copies all entries from one database into the other. Stores the reservation of the copy's space in `claim`. May be
-/// called again after a failure, and then releases the reservation of the previous attempt.
+/// Copies all entries from one database into the other. Stores the reservation of the copy's space in `claim`. If a
+/// previous call failed, this function may be called again, and replaces the reservation of that call.
 fn copy_entries<'a>(
     from: &Database,
     to: &Database,

@@ -316,8 +316,8 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, KvError> {
     let failed = |error: &dyn std::fmt::Display| KvError::storage(format!("`{name}`: {error}"));
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_dir(dir).map_err(|error| failed(&error))?;
-    // Syncs the name of a new file before anything is written to the file, so that a crash cannot lose a file that has
-    // content.
+    // Create and sync the directory entry of a new file before anything is written to the file. Otherwise, a crash
+    // could lose the entry, and with it data that was already written.
     if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
         make_private_file(path).map_err(|error| failed(&error))?;
         sync_dir(dir).map_err(|error| failed(&error))?;

@@ -64,8 +64,8 @@ impl OpenStore {
         self.database().read(work)
     }
 
-    /// Reserves the space that a group of writes may use. Returns the space and its reservation, which the caller drops
-    /// after it has measured the file. While the reservation exists, other stores of the tenant cannot use the space.
+    /// Reserves the space that a group of writes may use, so that other stores of the tenant cannot use it. Returns the
+    /// space and its reservation. After the writes, the caller measures the file and then drops the reservation.
     /// `wanted` is the maximum that the writes can use. Returns `None` if the tenant's storage is not limited.
     pub(super) fn room(&self, wanted: u64) -> Option<(StoreRoom, Option<Claim<'_>>)> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;

@@ -181,8 +181,8 @@ impl KvStore {
         self.run(read, |(_, found)| found.as_ref().map_or(0, |found| found.value.len())).await
     }
 
-    /// Runs `read` as a job in the tenant's job queue. `bytes` returns the size of the result, which is charged to the
-    /// tenant until this returns.
+    /// Runs `read` as a job in the tenant's job queue. `bytes` returns the size of the result. While the result waits
+    /// for the caller, this size is charged to the tenant.
     async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&OpenStore) -> Result<T, KvError> + Send + 'static,

@@ -2,9 +2,9 @@
 //!
 //! Writes wait in the store's write queue. While the write queue is not empty, the store has one job in the tenant's
 //! job queue. The job takes waiting writes, up to a limit, applies them in the order of arrival in one transaction,
-//! commits with a sync, and only then sends the results. A write that fails by itself (a lost swap, a value that is not
-//! a number, an exhausted quota) changes nothing. Its error is also sent after the commit, because it depends on a
-//! state that this commit makes durable. If the database fails, all writes of the group fail.
+//! commits with a sync, and only then sends the results. A write can fail by itself, for example a swap whose key has
+//! changed, or a write that exceeds the quota. Such a write changes nothing. Its error is also sent after the commit,
+//! because it may depend on earlier writes of the same group. If the database fails, all writes of the group fail.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -331,7 +331,7 @@ mod tests {
         let (one, other) = (stores.store("one").await.unwrap(), stores.store("other").await.unwrap());
         for store in [&one, &other] {
             store.set("a".to_owned(), b"1".to_vec()).await.unwrap();
-            // `room` measures the store's file.
+            // `room` measures the file of the store, so that `account.room()` counts the file below.
             drop(store.inner().room(0).unwrap());
         }
         let left = account.room();

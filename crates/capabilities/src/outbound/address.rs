@@ -1,9 +1,9 @@
 //! Classifies IP addresses by the part of the network that they belong to.
 //!
-//! Follows the IANA special-purpose address registries (RFC 6890 and its updates). Also includes the addresses of cloud
-//! services that look public, because a guest must not reach the credentials of a virtual machine. If an IPv6 address
-//! contains an IPv4 address (mapped, compatible, NAT64, 6to4, ISATAP), the IPv4 address decides, so that no spelling of
-//! `127.0.0.1` is a public address.
+//! The classification follows the IANA special-purpose address registries (RFC 6890 and its updates). In addition, some
+//! addresses of cloud services that are public according to the registries count as private, because a guest must not
+//! reach the credentials of a virtual machine. If an IPv6 address contains an IPv4 address (mapped, compatible, NAT64,
+//! 6to4, ISATAP), the IPv4 address decides, so that no spelling of `127.0.0.1` is a public address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

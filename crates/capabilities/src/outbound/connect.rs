@@ -27,9 +27,10 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// The maximum number of addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// The maximum number of TLS sessions that are kept for resumption, for all components together. To make room for a new
-/// server, all sessions of the server that was added first are dropped. Each session contains a ticket and a
-/// certificate chain, of at most 64 KiB each, which the server chooses. The sessions are not charged.
+/// The maximum number of TLS sessions that are kept for resumption, for all components together. If the maximum is
+/// reached and a session with a new server is added, the sessions of the server that was added first are dropped. Each
+/// session contains a ticket and a certificate chain, of at most 64 KiB each, which the server chooses. The sessions
+/// are not charged.
 const SESSIONS_MAX: usize = 256;
 
 /// A plain or encrypted stream to a server.

@@ -126,7 +126,7 @@ impl Drop for Closing {
     }
 }
 
-/// What is needed to keep the connection after the response has been read completely.
+/// The connection of an exchange, with the values for keeping it when the response has been read completely.
 struct End {
     connection: HttpConnection,
     to: Destination,
@@ -195,8 +195,8 @@ impl Body for ResponseBody {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
-        // Restarts the timeout when the guest starts to wait for a frame. The timeout excludes the time before that, in
-        // which the guest was not reading.
+        // Restart the timeout when the guest begins to wait for a frame, so that the time in which the guest was not
+        // reading does not count.
         if !self.waiting {
             self.waiting = true;
             let until = Instant::now() + self.between_bytes;

@@ -47,8 +47,8 @@ pub use policy::{HostRule, OutboundPolicy};
 pub use resolve::{Resolve, SystemResolver};
 pub use tenant::{InvalidHostRule, TenantHosts};
 
-/// A response, and the future that drives its connection. The caller polls the future until it ends. Dropping the
-/// future closes the connection.
+/// A response, and the future that drives its connection. The caller must poll the future until the future resolves.
+/// Dropping the future closes the connection.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), Error>>);
 
 /// The maximum length in bytes of a host name in a message, which is the maximum length of a DNS name.
@@ -57,7 +57,8 @@ const HOST_BYTES_MAX: usize = 255;
 /// The limits of outbound HTTP.
 #[derive(Debug, Clone)]
 pub struct OutboundLimits {
-    /// The maximum number of connections that one component, or one tenant on a node, uses at the same time.
+    /// The maximum number of connections in use at the same time. On a node, this limit applies to all components of a
+    /// tenant together. In a process with only one app, it applies to each component.
     pub connections_max: usize,
     /// The maximum number of idle connections that are kept for the next requests of a component; 0 keeps none.
     pub idle_max: usize,
@@ -132,7 +133,7 @@ impl OutboundNetwork {
         Self { authorities: Authorities::from(roots), resolver, limits, stubs: Arc::default() }
     }
 
-    /// Returns this network with other certificate authorities.
+    /// Returns this network with `authorities` in place of its certificate authorities.
     #[must_use]
     pub fn trusting(self, authorities: Authorities) -> Self {
         Self { authorities, ..self }
@@ -212,8 +213,8 @@ impl OutboundClient {
         Self { trusted: trusted.into(), ..self }
     }
 
-    /// Returns this client, with idle connections charged to `account`. The caller of the client charges the memory of
-    /// exchanges.
+    /// Returns this client, with the memory of its idle connections charged to `account`. The memory of exchanges is
+    /// not charged here, but by the caller.
     #[must_use]
     pub fn charging(self, account: Arc<Account>) -> Self {
         self.idle.charge_to(account);

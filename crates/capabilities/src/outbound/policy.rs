@@ -99,8 +99,8 @@ impl OutboundPolicy {
         })
     }
 
-    /// Returns an instruction for granting requests to `host` and `port`. `private` means that the host name resolves
-    /// to loopback or to a private address.
+    /// Returns what the user must do so that requests to `host` and `port` are granted. `private` is true if the host
+    /// name resolves to loopback or to a private address.
     pub(super) fn grant_instruction(&self, host: &Host, port: u16, private: bool) -> String {
         let host = super::excerpt::cut(host, super::HOST_BYTES_MAX);
         let host = match port {

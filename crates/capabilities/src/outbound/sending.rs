@@ -75,8 +75,8 @@ pub(super) async fn prepare(request: http::Request<WasiBody>) -> OutboundRequest
     }
     let needs_length = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
     if needs_length && (body.is_end_stream() || body.size_hint().exact() == Some(0)) {
-        // States the length 0, because servers expect POST, PUT and PATCH requests to have content (RFC 9110, section
-        // 8.6).
+        // Servers expect POST, PUT and PATCH requests to have content, so an empty body is sent with the length 0 (RFC
+        // 9110, section 8.6).
         parts.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
     }
     http::Request::from_parts(parts, body)

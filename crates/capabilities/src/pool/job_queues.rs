@@ -5,8 +5,7 @@
 //!
 //! - All queues that have jobs share [`PoolSize::threads_max`] threads equally. A queue may use more than its share
 //!   only while no queue that uses less than its share has a waiting job.
-//! - A queue with no running job gets a thread even if all these threads are in use: one of [`PoolSize::reserve_max`]
-//!   extra threads.
+//! - If all shared threads are in use, a queue with no running job gets one of [`PoolSize::reserve_max`] extra threads.
 //!
 //! Invariant: `ready` contains each queue that has waiting jobs and fewer running jobs than its maximum, exactly once,
 //! and no other queue.

@@ -155,9 +155,9 @@ impl JobQueue {
     }
 
     /// Queues `job`, even if the queue is full. Used for work that must not be refused, such as closing a file. The
-    /// amount of such work is limited by other means. If no thread can be started, the job is dropped without being
-    /// called, on the calling thread or on the thread that tries to start another one. Work that must be done even in
-    /// this case belongs in the `Drop` of a value that the job owns.
+    /// amount of such work is limited by other means. If no thread can be started, `job` is not called, but only
+    /// dropped. So work that must be done even in this case belongs in the `Drop` of a value that the job owns. The job
+    /// may be dropped on the calling thread, or on a thread that tries to start another one.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         let bounds = JobQueueBounds { waiting_max: usize::MAX, ..self.bounds };
         let job = Job::new(Box::new(job), self.account.clone(), None);
@@ -243,12 +243,13 @@ impl PoolShared {
             }
             locked(&self.state).queues.finish(queue);
         }
-        // `next` has already removed this thread from `threads`.
+        // The `drop` of the pool waits for this notification. It finds that this thread is no longer in `threads`, from
+        // which `next` has removed it.
         self.ended.notify_all();
     }
 
-    /// Returns the next job with the number of its queue, and whether the caller must start a thread for the job after
-    /// it. Returns `None` if this thread must end.
+    /// Returns the next job, and the number of its queue. The third value is true if the caller must start another
+    /// thread, because more jobs could run. Returns `None` if this thread must end.
     fn next(&self) -> Option<(u64, Job, bool)> {
         let mut state = locked(&self.state);
         loop {
@@ -516,7 +517,7 @@ mod tests {
         struct Instance(mpsc::Sender<tokio::task::JoinHandle<u32>>);
         impl Drop for Instance {
             fn drop(&mut self) {
-                // `tokio::spawn` panics outside a runtime.
+                // This fails if the job is dropped outside a runtime, because `tokio::spawn` then panics.
                 self.0.send(tokio::spawn(async { 7 })).unwrap();
             }
         }

@@ -1,12 +1,12 @@
 //! Decides which statements may be prepared.
 //!
 //! Guests share pooled connections. So statements that would change a connection's state, access another file, or load
-//! code are refused here, while SQLite prepares them. SQLite calls the authorizer again each time it prepares a
-//! statement again.
+//! code are refused here, while SQLite prepares them. If SQLite has to prepare a statement again, for example after a
+//! change of the schema, it calls the authorizer again.
 //!
-//! Migrations are often written by programs (`sqlite3 .dump`, drizzle-kit, Prisma, Rails). These programs add their own
-//! transaction and turn off foreign keys for it. Here, migrations run in a transaction anyway, and foreign keys are
-//! checked at its end, so such statements are skipped.
+//! Migrations are often written by programs (`sqlite3 .dump`, drizzle-kit, Prisma, Rails). These programs surround the
+//! migration with their own transaction, and turn off the checks of foreign keys during that transaction. Here,
+//! migrations run in a transaction anyway, and foreign keys are checked at its end, so such statements are skipped.
 
 use rusqlite::hooks::{AuthAction, AuthContext, TransactionOperation};
 
@@ -22,7 +22,8 @@ pub(super) enum Mode {
     Guest,
     /// The statement comes from a file of the app's migrations.
     Migration,
-    /// This crate runs the statement, and its duration depends on a guest's data.
+    /// This crate runs the statement, and the duration depends on a guest's data. So the statement has a deadline, and
+    /// pauses while the tenant has no processor time left.
     BoundedInternal,
     /// This crate runs the statement, which takes a short time.
     Internal,
@@ -86,7 +87,8 @@ pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
         return check(mode, context).into();
     }
     match context.action {
-        // A rollback would undo the migration's earlier statements, but its later statements would still be applied.
+        // A rollback is refused. It would undo the migration's earlier statements, but its later statements would still
+        // be applied.
         AuthAction::Transaction { operation: TransactionOperation::Rollback }
         | AuthAction::Savepoint { operation: TransactionOperation::Rollback, .. } => {
             Verdict::Refused("a migration is applied completely or not at all: leave ROLLBACK out".to_owned())
@@ -131,7 +133,10 @@ fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
             if VIRTUAL_TABLES.iter().any(|name| name.eq_ignore_ascii_case(module_name)) {
                 return Ok(());
             }
-            Err(format!("virtual tables of `{module_name}` are not allowed, only of {}", VIRTUAL_TABLES.join(", ")))
+            Err(format!(
+                "virtual tables of the module `{module_name}` are not allowed; the allowed modules are {}",
+                VIRTUAL_TABLES.join(", ")
+            ))
         }
         AuthAction::CreateTempIndex { .. }
         | AuthAction::CreateTempTable { .. }
@@ -173,7 +178,7 @@ fn check_pragma(mode: Mode, name: &str, value: Option<&str>) -> Result<(), Strin
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
     let is_read_only = PRAGMAS_READ_ONLY.iter().any(is);
     let reads_version = is(&"user_version") && (value.is_none() || mode == Mode::Migration);
-    // FTS5 reads `data_version` when its table is opened.
+    // Allow reading `data_version`, because FTS5 reads it when its table is opened.
     let fts = is(&"data_version") && value.is_none();
     if is_read_only || reads_version || fts {
         return Ok(());

@@ -160,7 +160,8 @@ pub enum SqlOpenError {
         /// The time limit, in seconds.
         seconds: u64,
     },
-    /// The store could not be closed, copied and migrated within the time that requests may wait.
+    /// Requests wait while a store is closed, copied and migrated. This did not finish within the time that they may
+    /// wait.
     #[error(
         "the SQL store `{store}` is in use, or too large to be migrated while requests wait: try again, or stop the app first"
     )]

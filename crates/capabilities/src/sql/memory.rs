@@ -12,8 +12,9 @@ use isomer_sqlite_heap::{Heap, HeapAccount};
 
 use crate::pool::locked;
 
-/// The number of bytes that are kept free, before and while a statement runs, by evicting idle instances of the tenant.
-/// Instances are evicted outside SQLite's allocator, because the allocator must not wait for an eviction.
+/// Before and while a statement runs, idle instances of the tenant are evicted, so that at least this many bytes of the
+/// tenant's memory are free. Instances are evicted outside SQLite's allocator, because the allocator must not wait for
+/// an eviction.
 pub(super) const ROOM_BYTES: usize = 8 << 20;
 
 /// Creates the heap of a store. The heap is charged to the tenant's `account`.

@@ -24,8 +24,7 @@ use super::sections::forward;
 use super::session::Session;
 use super::{SqlError, SqlOpenError};
 
-/// The maximum number of entries of a folder that are searched for migrations, or for an inner folder that contains
-/// them.
+/// The maximum number of entries of one folder that [`folder_of_migrations`] searches.
 const ENTRIES_SEARCHED_MAX: usize = 1000;
 
 /// The migrations of one store in one revision of the app.
@@ -57,7 +56,7 @@ pub struct Schema {
 }
 
 impl Migrations {
-    /// Reads the migrations in `folder`. Blocks.
+    /// Reads the migrations in `folder`. Blocks the thread.
     pub(super) fn read(store: &str, folder: &Path) -> Result<Self, SqlOpenError> {
         Ok(Self { store: store.to_owned(), folder: folder.to_owned(), files: read(folder)? })
     }
@@ -147,8 +146,8 @@ impl Migration {
         let plain = with_plain_line_ends(text);
         let hash = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
         Self {
-            // The hash covers the whole file, although only the forward statements run, because earlier Isomer versions
-            // ran the whole file.
+            // Only the forward statements run. But the hash covers the whole file, because earlier Isomer versions ran
+            // and recorded the whole file.
             sha256: hash(&plain),
             sha256_as_written: [hash(text), hash(&plain.replace('\n', "\r\n"))],
             statements: forward(&plain).into_owned(),
@@ -198,14 +197,16 @@ fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(
 /// Returns SQLite's message about a statement of a migration. Adds advice to the message about VACUUM.
 fn message_with_advice(error: &SqlError) -> String {
     let mut text = error.to_string();
-    // SQLite refuses VACUUM in a transaction without calling the authorizer.
+    // The authorizer cannot add this advice, because SQLite refuses VACUUM in a transaction without calling the
+    // authorizer.
     if text.contains("cannot VACUUM") {
         text += ": remove the statement, because migrations run in a transaction";
     }
     text
 }
 
-/// Returns the name of a table that has a row whose foreign key refers to no row; `None` if there is none.
+/// Returns the name of a table that contains a foreign key to a row that does not exist. Returns `None` if all foreign
+/// keys are valid.
 fn violation(connection: &Connection) -> Result<Option<String>, rusqlite::Error> {
     connection.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()
 }

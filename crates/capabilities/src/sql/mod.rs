@@ -68,9 +68,10 @@ pub struct SqlLimits {
     pub statement_time: Duration,
     /// The time limit of a transaction.
     pub transaction_time: Duration,
-    /// The maximum time that a change or the start of a transaction waits for other transactions to end.
+    /// The maximum time for which a write, or the start of a transaction, waits until other transactions have ended.
     pub wait_time: Duration,
-    /// The maximum number of changes and starts of transactions that wait for one store.
+    /// The maximum number of callers that wait for the writing connection of one store, to write or to start a
+    /// transaction.
     pub waiting_writes_max: usize,
     /// The maximum number of reads that wait for one store.
     pub waiting_reads_max: usize,

@@ -40,7 +40,7 @@ pub(super) struct Connections {
 }
 
 impl OpenStore {
-    /// Opens the file of a store, and applies the migrations. Blocks.
+    /// Opens the file of a store, and applies the migrations. Blocks the thread.
     pub(super) fn open_file(
         name: &str,
         path: &Path,
@@ -102,7 +102,7 @@ impl OpenStore {
         drop(locked(&self.open().permit).take());
     }
 
-    /// Opens the writing connection again, if that failed when the store was resumed after a pause.
+    /// Opens the writing connection. Called if this failed when the store was resumed after a pause.
     pub(super) fn open_writer(&self) -> Result<Session, SqlError> {
         self.connect(Access::Write)
     }

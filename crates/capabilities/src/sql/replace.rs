@@ -6,11 +6,11 @@
 //! renames. First, the store's old file is renamed and becomes the snapshot. Then the new file is renamed to the
 //! store's name. Between the two renames the store does not exist, so nothing can be written to the wrong file.
 //!
-//! We considered a hard link for the snapshot, so that the store would exist at any time. But not every file system has
-//! hard links, and when the snapshot is made, the replacement can no longer be refused, because the switch is already
-//! recorded. We also considered migrating the store in place, and restoring a snapshot if the take-over fails. But if
-//! the process were killed before the restoration, the store would have to be repaired before it is read, and the
-//! restored file is not the original one.
+//! We considered two other designs. The first one makes the snapshot with a hard link, so that the store exists at any
+//! time. But some file systems have no hard links. The failure would come too late to refuse the replacement, because
+//! the switch is recorded before the snapshot is made. The second one migrates the store in place, and restores a
+//! snapshot if the take-over fails. But if the process were killed before the restoration, the store would have to be
+//! repaired before it is read. In addition, the restored file would be a copy, and not the original file.
 //!
 //! Between [`Sql::replace`] and [`Replacing::switch`], the caller records which of the two files is the store. After a
 //! crash, the caller follows this record: it calls [`roll_forward`], or removes the folder that contains the new file.
@@ -42,7 +42,8 @@ use crate::{StorageAccount, check_store_name};
 /// The maximum time that [`Sql::finish_replacements`] waits for stores that are being opened or closed.
 const FINISH_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The extension of the new files in a folder of replacements. Snapshots have the extension of the store's file.
+/// The extension of the new files in a folder of replacements. A snapshot in the same folder has the extension of the
+/// store's own file, `.sqlite`.
 const NEXT: &str = ".next";
 
 /// The content of a store's new file.
@@ -210,7 +211,7 @@ impl Replacing {
     }
 
     /// Replaces the store's file with the new file, and keeps the old file as a snapshot in the folder of the new file.
-    /// Blocks.
+    /// Blocks the thread.
     ///
     /// # Errors
     /// If the disk fails. The store then cannot be used until the switch succeeds. The switch is repeated when the
@@ -225,8 +226,8 @@ impl Replacing {
     }
 }
 
-/// Finishes the replacements whose files are in `folder`. They replace stores in the folder `sql`, none of which may be
-/// open. Blocks.
+/// Finishes interrupted replacements of stores in the folder `sql`. The files of the replacements are in `folder`. None
+/// of the stores may be open. Blocks the thread.
 ///
 /// # Errors
 /// If the disk fails.

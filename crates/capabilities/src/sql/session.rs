@@ -50,8 +50,8 @@ const FUNCTION_ARGUMENTS_MAX: i32 = 100;
 const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
 /// The maximum depth of nested triggers.
 const TRIGGER_DEPTH_MAX: i32 = 100;
-/// The minimum number of unused pages in a store's file for these pages to be released. They must also be at least a
-/// quarter of all pages of the file.
+/// Unused pages of a store's file are released if there are at least this many, and if they are at least a quarter of
+/// all pages of the file.
 const UNUSED_PAGES_MIN: u64 = 64;
 /// The maximum number of pages that SQLite supports. Used if no limit applies.
 const PAGES_MAX: u64 = 0xffff_fffe;
@@ -307,7 +307,7 @@ impl Session {
             self.opening.measure();
             let number = |pragma| self.number(pragma).map_err(|error| self.error(&error));
             let (pages, page_bytes) = (number("page_count")?, number("page_size")?.max(1));
-            // SQLite cannot set a maximum below the current number of pages.
+            // The maximum includes the current pages, because SQLite does not accept a lower one.
             (pages + account.room() / page_bytes).clamp(1, PAGES_MAX)
         } else {
             PAGES_MAX
@@ -354,8 +354,8 @@ impl Session {
             bind(&mut prepared, parameters)?;
             let before = self.connection.total_changes();
             prepared.raw_execute().map_err(|error| self.error(&error))?;
-            // After a statement that changes no rows (such as CREATE TABLE), `changes` still returns the number of rows
-            // that the previous statement changed.
+            // `changes` by itself is not enough: after a statement that changes no rows (such as CREATE TABLE), it
+            // still returns the number of rows that the previous statement changed.
             let changed = self.connection.total_changes() != before;
             Ok(if changed { self.connection.changes() } else { 0 })
         });

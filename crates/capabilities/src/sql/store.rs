@@ -39,8 +39,8 @@ impl SqlStore {
     /// Applies the new migrations in `folder`, after the writes that are already queued.
     pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
         let Some(first) = self.schema(folder.clone()).await?.pending.into_iter().next() else { return Ok(()) };
-        // All migrations are applied in one transaction. If the transaction cannot begin, the error names the first
-        // migration.
+        // All migrations are applied in one transaction. If this transaction cannot begin, the failure belongs to no
+        // single migration, so the error names the first one.
         let (store, path) = (self.inner().name.clone(), folder.join(first));
         let (name, time) = (store.clone(), self.inner().limits.migration_time);
         let work = move |session: &Session| {

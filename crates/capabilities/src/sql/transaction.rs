@@ -21,8 +21,9 @@ use crate::pool::locked;
 struct WriterLease {
     /// The connection; `None` if it has to be opened first, or if `drop` has returned it.
     session: Option<Session>,
-    // Declared before the permit (`slot`), so that the store is dropped first. If this is the store's last handle,
-    // dropping it closes the store, and no other caller waits for the permit.
+    // Declared before the permit (`slot`), so that the store is dropped first. So when another caller gets the permit,
+    // this lease no longer has a handle of the store. If the handle is the last one, no other caller waits, and
+    // dropping the handle closes the store.
     store: Arc<OpenStore>,
     slot: Option<OwnedSemaphorePermit>,
     rolled_back: bool,
@@ -38,7 +39,8 @@ pub struct Transaction {
 struct OpenTransaction {
     /// The writing connection; `None` after the transaction has ended.
     lease: Mutex<Option<WriterLease>>,
-    /// Has one permit, which the running step holds. Steps run in the order in which they were requested.
+    /// Has one permit. Each statement, commit or rollback of the transaction is a step, and holds the permit while it
+    /// runs. Steps run in the order in which they were requested.
     step: Arc<Semaphore>,
     expired: AtomicBool,
     deadline: Instant,
@@ -105,7 +107,7 @@ async fn lease(store: &Arc<OpenStore>) -> Result<WriterLease, SqlError> {
 }
 
 impl WriterLease {
-    /// Returns the connection, and opens it if necessary. Blocks.
+    /// Returns the connection. Opens it first if necessary, and then blocks the thread.
     fn connected(&mut self) -> Result<&Session, SqlError> {
         let session = match self.session.take() {
             Some(session) => session,
