@@ -1,4 +1,5 @@
-//! Places components: groups of the shape, isolated components, modes of seams, order of instantiation, import cycles.
+//! Decides where components run: in which group and composition, isolated or not, and in which order they are
+//! instantiated. The mode of each seam follows from this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +26,8 @@ pub(crate) enum Separation {
     Isolate,
     /// The component has its own limits and no routes.
     Limits,
-    /// The component passes handles of a package that other components of the group import with different grants.
+    /// The component passes handles of a package, and its grants for this package differ from those of other components
+    /// in the group.
     Handles {
         /// The package that defines the handles' resources, for example `wasi:keyvalue`.
         package: String,
@@ -189,7 +191,7 @@ pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentNa
             "pass values instead of a handle, for example an id that the other component looks up",
         ),
         ValueClass::Experimental { type_name } => {
-            ("a type that the engine does not enable yet", type_name, "use other types: a list, a record")
+            ("a type that the engine does not enable yet", type_name, "use other types, for example a list or a record")
         }
         ValueClass::Streaming { type_name } => ("a stream or future", type_name, "pass the data in pieces: `list<u8>`"),
     };
@@ -227,7 +229,8 @@ fn isolation_hint(link: &ResolvedImport, places: &BTreeMap<ComponentName, Placem
 /// Returns `members` in the order of instantiation: exporters before importers, otherwise by name.
 ///
 /// # Errors
-/// Returns an import cycle if there is one, as a path that ends with its first component.
+/// If components import from each other in a cycle. The error is the path of the cycle, which ends with its first
+/// component.
 pub(crate) fn order(
     members: &BTreeSet<ComponentName>,
     links: &[ResolvedImport],

@@ -219,7 +219,7 @@ impl Grant {
         }
     }
 
-    /// Returns what happens to calls if the component does not have the grant, as a clause.
+    /// Returns a clause that states what happens to calls if the component does not have the grant.
     pub(crate) fn consequence(self) -> &'static str {
         match self {
             Grant::Kv | Grant::Sql => "opening a store fails",

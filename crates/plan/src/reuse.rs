@@ -33,8 +33,8 @@ pub(crate) fn notes(app: &App, groups: &[PlannedGroup]) -> Vec<String> {
         let is_single = group.components.len() == 1;
         (decided.is_default && !is_single).then(|| {
             format!(
-                "group `{}` uses a new instance for every request, since `{}` handles requests of WASI 0.2: set `reuse = true` for it \
-                 to reuse instances",
+                "group `{}` uses a new instance for every request, because `{}` handles requests of WASI 0.2; to reuse instances, set \
+                 `reuse = true` for this component",
                 group.name, decided.by
             )
         })
@@ -42,7 +42,7 @@ pub(crate) fn notes(app: &App, groups: &[PlannedGroup]) -> Vec<String> {
     groups.iter().filter_map(note).collect()
 }
 
-/// Returns the decision of the group's component that allows the fewest requests.
+/// Returns the decision for the group: that of the component that allows the fewest requests per instance.
 fn decide<'a>(app: &App, group: &'a PlannedGroup) -> Option<Decided<'a>> {
     let decision_of = |by: &'a ComponentName| {
         let written = app.components.get(by).and_then(|component| component.reuse);

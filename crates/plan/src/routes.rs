@@ -78,7 +78,7 @@ pub(crate) fn front_doors(
     let at = |component: &ComponentName| app.components[component].routes[0].span;
     Some(
         Diagnostic::error(format!(
-            "in shape `{shape}`, two processes would serve routes: `{first_group}`, by `{first}`, and `{other_group}`, by `{other}`"
+            "in shape `{shape}`, two processes would serve routes: `{first_group}` (component `{first}`) and `{other_group}` (component `{other}`)"
         ))
         .code("two-front-doors")
         .at(at(other), format!("served by `{other}`, in group `{other_group}`"))
@@ -105,7 +105,8 @@ fn collisions(app: &App) -> Vec<Diagnostic> {
     for (name, component) in &app.components {
         for route in &component.routes {
             match owners.get(&route.value) {
-                // The manifest's own checks report a route that appears twice in one component.
+                // A route that appears twice in one component is not reported here, because the manifest's own checks
+                // report it.
                 Some((owner, _)) if *owner == name => {}
                 Some((owner, first)) => found.push(
                     Diagnostic::error(format!("components `{owner}` and `{name}` both serve `{}`", route.value))

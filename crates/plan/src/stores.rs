@@ -64,7 +64,7 @@ fn in_two_processes(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<D
     let other = rest.iter().find(|other| other.group != first.group)?;
     Some(
         Diagnostic::error(format!(
-            "in shape `{shape}`, two processes would open {what}: `{}`, for `{}`, and `{}`, for `{}`",
+            "in shape `{shape}`, two processes would open {what}: `{}` (component `{}`) and `{}` (component `{}`)",
             first.group, first.component, other.group, other.component
         ))
         .code("store-in-two-processes")

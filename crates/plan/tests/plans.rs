@@ -185,7 +185,7 @@ fn a_handler_of_wasi_0_2_gets_new_instances_unless_the_manifest_sets_reuse() {
     let behind = [("middle", "routes = [\"/...\"]\nreuse = true"), ("old", "")];
     let (fresh, said) = planned(&behind);
     assert_eq!(fresh, Some(1));
-    assert!(said.contains("since old handles requests of WASI 0.2: set reuse = true for it"), "{said}");
+    assert!(said.contains("because old handles requests of WASI 0.2; to reuse instances, set reuse = true"), "{said}");
     let mixed = [("new", routes), ("old", "routes = [\"/old\"]")];
     assert_eq!(bound(&mixed), Some(1));
     assert_eq!(bound(&[mixed[0], ("old", "routes = [\"/old\"]\nreuse = 4")]), Some(4));

@@ -143,7 +143,7 @@ impl AppDir {
     }
 
     /// Builds the components that are out of date, for a command that reads only the types of the components. Uses the
-    /// profile with which the least has to be built, and prints a note if it is not the release profile.
+    /// profile with which more components have already been built, and prints a note if it is not the release profile.
     ///
     /// # Errors
     /// The errors of [`AppDir::build_as`].
@@ -214,7 +214,7 @@ impl AppDir {
         }
     }
 
-    /// Returns a finding if the error is that a component's source is missing.
+    /// Returns a diagnostic if `error` means that a component's source is missing.
     fn missing_source(&self, error: &BuildError) -> Option<Diagnostic> {
         let (component, found) = match error {
             BuildError::NoFile { component, .. } => (component, None),

@@ -136,7 +136,8 @@ mod tests {
             std::fs::write(self.0.path().join(file), text).expect("written");
         }
 
-        /// Returns the first words of the findings, and the variables, if only `variables` are set.
+        /// Returns the secrets that are reported as missing, and the variables that must be set, in an environment that
+        /// has only the variables `variables`.
         fn missing(&self, variables: &[&str], is_needed: fn(&str) -> bool) -> (Vec<String>, Vec<String>) {
             let app = AppDir::open_with(self.0.path(), &crate::ValueSources::default());
             let app = app.unwrap_or_else(|error| panic!("{}", error.render(&isomer_diagnostics::Renderer::plain()).0));

@@ -24,7 +24,7 @@ pub struct WasmFile {
     kind: Kind,
 }
 
-/// The kind of a component, by what it exports.
+/// What a component can do, as its exports show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Command(WasiVersion),

@@ -47,8 +47,8 @@ pub enum SocketUse {
     /// The guest connects to a TCP peer at the socket address, or exchanges UDP datagrams with a peer at the socket
     /// address.
     Connect,
-    /// The guest binds a socket to the local socket address. If a guest connects, sends or listens with a socket that
-    /// is not bound, this use is requested first, for the unspecified address and port 0.
+    /// The guest binds a socket to the local socket address. A socket that is not bound is bound by connecting, sending
+    /// or listening: permission to bind it to the unspecified address and port 0 is then needed too.
     Bind,
     /// The guest listens for TCP connections on the local socket address, or accepts a TCP connection from a peer at
     /// the socket address.
@@ -148,7 +148,7 @@ impl Program {
     pub async fn run(&self, settings: CommandSettings) -> Result<u8, CommandError> {
         let linker = linker(&self.engine, &settings.environment).map_err(cannot_start)?;
         let mut store = Store::new(self.engine.wasmtime(), CommandData::new(settings)?);
-        // With an epoch deadline, a guest in a loop yields, so that its future can be dropped.
+        // The epoch makes a guest yield even in an endless loop, so that its future can be dropped.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         let pre = linker.instantiate_pre(self.code.component()).map_err(cannot_start)?;

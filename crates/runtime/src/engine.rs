@@ -107,7 +107,8 @@ impl Engine {
         &self.0.room
     }
 
-    /// Returns a linker that defines all of WASI under its standard names. The host functions act for no owner.
+    /// Returns a linker that defines all of WASI under its standard names. Its functions belong to no owner, so they
+    /// reach nothing that needs a grant.
     ///
     /// # Errors
     /// If wasmtime refuses a definition.

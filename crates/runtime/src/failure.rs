@@ -205,7 +205,7 @@ impl Failure {
             Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
             Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
             Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
-            // The call may have partly run before it was stopped.
+            // `not_run` is false, because the call may have partly run before it was stopped.
             Self::Full { .. } | Self::Quota { .. } => {
                 CallFailure::Lost { error: CallError::Overloaded, reason: self.to_string(), not_run: false }
             }
@@ -257,8 +257,8 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     shown.map(|(module, name, place)| excerpt::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX) + place).collect()
 }
 
-/// The maximum number of frames that are shown. With inlined functions, a call stack can have many times as many frames
-/// as the engine records.
+/// The maximum number of frames that are shown. The engine limits the recorded frames, but each of them can contain
+/// many inlined functions, which are shown as frames too.
 const FRAMES_MAX: usize = 256;
 
 /// The functions that run before the `main` function of a program: functions of the C library, the Rust standard

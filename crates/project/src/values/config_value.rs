@@ -46,7 +46,7 @@ impl ConfigValue {
 }
 
 /// Inserts the value for the component that it names. If it names none, inserts the value for each component that has
-/// its key. Adds a warning if the component has a similar key instead.
+/// its key. If the named component has no such key but a similar one, adds a warning.
 pub(super) fn assign(
     config_value: ConfigValue,
     app: &App,

@@ -139,8 +139,8 @@ impl CodeCache {
         Ok(removed)
     }
 
-    /// Returns the note that is stored under `key`. Unlike [`CodeCache::load`], this function needs no engine with a
-    /// pool, so it is cheap.
+    /// Returns the note that is stored under `key`. Cheaper than [`CodeCache::load`], because it needs no engine with a
+    /// pool.
     pub fn note(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.path(key, "note");
         let file = File::open(&path).ok()?;
@@ -287,8 +287,8 @@ impl CodeCache {
         {
             isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
-        // Code that is mapped from a file occupies memory only for the pages in use, and the operating system can
-        // reclaim these pages.
+        // The code is used from the written file rather than from the compiler's memory: only the pages in use then
+        // occupy memory, and the operating system can reclaim them.
         let mapped = if is_written { self.load(engine, key) } else { None };
         Ok(mapped.unwrap_or_else(|| self.loaded.add(engine, key, compiled.into())))
     }

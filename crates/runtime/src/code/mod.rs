@@ -5,9 +5,9 @@
 //! reading the component again.
 //!
 //! Compiled code is executed without further checks. So every file is sealed (see `seal`) with a key that is stored
-//! next to the folder, as `FOLDER.key`, and is verified through the same descriptor that is mapped. A file that was
-//! changed, truncated, renamed or sealed with another key is removed, logged, and compiled again. A verified file is
-//! verified again only if its change time has changed.
+//! next to the folder, as `FOLDER.key`, and is verified through the same descriptor that is mapped. If a file was
+//! changed, truncated, renamed or sealed with another key, it is removed, this is logged, and the component is compiled
+//! again. A verified file is verified again only if its change time has changed.
 //!
 //! There are two kinds of folders. A cache folder ([`CodeCache::open`]) cleans itself up whenever code is compiled: it
 //! removes files that have not been used for a long time, and the least recently used files if the folder exceeds its

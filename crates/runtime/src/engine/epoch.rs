@@ -11,7 +11,7 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 /// The maximum time between two checks of time slices while guests run.
 const WATCH_TICK: Duration = Duration::from_millis(1);
 
-/// The minimum time between two checks, even if a time slice ends earlier than that.
+/// The minimum time between two checks. A time slice that ends earlier is noticed only at the next check.
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 
 /// Advances the epoch at every regular tick, and when a guest has used up its time slice. Returns when `is_alive`

@@ -44,8 +44,8 @@ pub(super) fn settings() -> Config {
 pub(super) fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sizes.instances.max(1))
-        // The engine only counts core instances and reserves no memory for them. So the limit may be so high that it is
-        // never reached: there are at most 16,384 instances, each with at most 10,000 core instances.
+        // No limit is needed here, because the engine only counts core instances and reserves no memory for them. The
+        // number stays below this maximum: there are at most 16,384 instances, each with at most 10,000 core instances.
         .total_core_instances(u32::MAX)
         .total_memories(sizes.memories.max(1))
         .total_tables(sizes.tables.max(1))

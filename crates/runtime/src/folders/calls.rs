@@ -86,8 +86,7 @@ impl FileArgument for String {
 
 impl FileArgument for u64 {}
 
-/// The properties of a call of a file function that must be known to admit the call: its handles, its cost and the
-/// length of its texts.
+/// A call of a file function, as far as admission must know it: the handles, the cost, and the length of the texts.
 pub(crate) struct FileCall {
     file: Handle,
     other: Option<Handle>,
@@ -105,8 +104,8 @@ pub(crate) struct FileCallPermit {
 }
 
 impl FileCall {
-    /// Returns a call, on `file`, of a function with the text arguments `texts`. The call may fill up to `cost` bytes
-    /// of the storage.
+    /// Returns a call of a file function on the file `file`, with the text arguments `texts`. The call may fill up to
+    /// `cost` bytes of the storage.
     pub(crate) fn of(file: Handle, cost: u64, texts: &[&str]) -> Self {
         let lengths = || texts.iter().map(|text| text.len());
         let is_too_long = lengths().any(|bytes| bytes > TEXT_BYTES_MAX);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 /// The number of threads that all accounts share. More threads would not make a busy disk faster.
 pub(super) const THREADS: usize = 16;
 
-/// The number of extra threads for accounts that have no thread. Each such account can get one.
+/// The number of extra threads. An account that has no thread can get one of them.
 pub(super) const RESERVE: usize = 16;
 
 /// The maximum number of threads that one account may use at a time.
@@ -84,7 +84,8 @@ impl<J> FairJobQueue<J> {
             ready += jobs.waiting.len().min(ACCOUNT_THREADS_MAX.saturating_sub(jobs.running));
             newcomers += usize::from(jobs.running == 0 && !jobs.waiting.is_empty());
         }
-        // Accounts without a thread come first: they use the free shared threads before the extra threads.
+        // `next` serves accounts without a thread first. So they take the free shared threads before they need extra
+        // ones.
         let shared = THREADS.saturating_sub(self.running);
         let reserve = (THREADS + RESERVE).saturating_sub(self.running.max(THREADS));
         ready.min(shared) + newcomers.saturating_sub(shared).min(reserve)
