@@ -1,11 +1,11 @@
 //! The one thread that writes the traces of all apps.
 //!
-//! Waiting fragments are encoded and written together, app by app. For each batch, the store's file is opened and closed
-//! again, so thousands of apps need no open descriptors. If a store cannot be written (no free space, or only reserved
-//! space that stores may not use), its fragments are dropped and counted.
+//! Waiting fragments are encoded and written together, app by app. For each batch, the store's file is opened and
+//! closed again, so thousands of apps need no open descriptors. If a store cannot be written, its fragments are dropped
+//! and counted. This also happens if the disk has only free space that is reserved for other purposes.
 //!
-//! After each batch, the thread sleeps for a moment. Otherwise, almost every request would have to wake it, which costs
-//! the request more than everything else that is recorded.
+//! After each batch, the thread sleeps for a moment. Otherwise, almost every request would have to wake it, which would
+//! take longer than recording the request's traces.
 
 use std::collections::HashMap;
 use std::io;
@@ -34,10 +34,10 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The interval at which old traces are deleted.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The minimum time between two messages in the log that traces cannot be written.
+/// The minimum time between two warnings in the log about traces that cannot be written.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Returns the present time. Replaced by a simulation of a long time.
+/// A clock that returns the present time. Tests replace it to simulate a long time.
 pub(crate) type WriterClock = Box<dyn Fn() -> SystemTime + Send>;
 
 /// The state of the writer's thread.
@@ -106,7 +106,7 @@ impl Writer {
                 }
                 QueueMessage::Existing(folders) => {
                     for folder in folders.into_iter().map(Arc::from) {
-                        // A folder that cannot be read is read again when its store is used.
+                        // An error is ignored, because the folder is read again when its store is used.
                         if self.open(&folder).is_ok_and(|files| files.bytes() == 0) {
                             self.files.remove(&folder);
                         }
@@ -221,7 +221,7 @@ impl Writer {
         }
     }
 
-    /// Deletes the traces of all stores that are too old.
+    /// Deletes the traces that are too old, in all stores.
     fn expire(&mut self) {
         let oldest_ns = self.oldest_ns();
         for (folder, files) in &mut self.files {

@@ -53,8 +53,7 @@ pub fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The reaction of a server to an `accept` that failed for the whole process, usually because no file descriptor is
-/// free.
+/// What a server does after an `accept` that failed for the whole process, usually because no file descriptor is free.
 pub struct ResourceShortage<F> {
     /// The server's name in the log.
     server: &'static str,

@@ -1,8 +1,8 @@
 //! Guards that count running work.
 //!
-//! The counter is explicit. The reference count of a value that the work holds could replace it, but any further
-//! reference to the value would change that count, and the code would not show what is counted. No task is notified
-//! when the count drops to 0, because that would need a lock for each request; callers poll the count.
+//! The counter is explicit. Counting the references to a value that the work holds was rejected: any further reference
+//! to the value would change the count, and the code would not show what is counted. No task is notified when the count
+//! drops to 0, because that would need a lock for each request; callers poll the count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

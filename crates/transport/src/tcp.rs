@@ -169,7 +169,7 @@ fn is_readable(socket: &std::net::TcpListener) -> bool {
     let mut polled = [PollFd::new(socket, PollFlags::IN)];
     match poll(&mut polled, Some(&Timespec::default())) {
         Ok(number) => number > 0,
-        // The following `accept` returns the error.
+        // Returns true so that the caller calls `accept`, which returns the error.
         Err(_) => true,
     }
 }

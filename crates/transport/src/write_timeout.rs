@@ -1,7 +1,7 @@
 //! Streams that fail when their peer does not read.
 //!
-//! A peer that stops reading would hold the resources of its connection forever: for example the guest, which runs only
-//! while its response is read, or a stream of new log lines. To prevent this, a connection fails if no byte can be
+//! A peer that stops reading would occupy the resources behind its connection forever. For example, a guest runs only
+//! while its response is read, so the guest would stay in memory. To prevent this, a connection fails if no byte can be
 //! written for a while.
 
 use std::io::{self, IoSlice};

@@ -33,7 +33,7 @@ pub struct Call {
     /// Whether the function is idempotent. If not, a lost call that may have run is not repeated. Only the caller knows
     /// this value; it is not sent.
     pub is_idempotent: bool,
-    /// The image of the arguments: their encoding in memory layout.
+    /// The image of the arguments: the bytes that they occupy in the memory of a component.
     pub image: Vec<u8>,
 }
 

@@ -25,12 +25,12 @@ pub enum CallFailure {
     Trap {
         /// The message of the trap.
         reason: String,
-        /// If the callee trapped because a call that it made itself failed: the failure of this call. It is reported
-        /// for the request that started the chain of calls, and no caller gets it as a value. Fused components behave
-        /// in the same way.
+        /// The failure of another call, which the callee made, if that failure is the reason why the callee trapped. It
+        /// is reported for the request that started the chain of calls, and no caller gets it as a value. Fused
+        /// components behave in the same way.
         lost: Option<CallError>,
     },
-    /// The call was lost for a reason that does not exist for calls within one composition.
+    /// The call was lost. This cannot happen to calls within one composition.
     #[error("{reason}")]
     Lost {
         /// The kind of failure, which the caller can handle as a value.

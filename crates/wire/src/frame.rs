@@ -33,7 +33,7 @@ pub enum FrameError {
         found: u8,
     },
     /// Flags are set, but this version of the format defines no flags.
-    #[error("`flags` is {found:#04x}, and this version defines none")]
+    #[error("`flags` is {found:#04x}, but this version defines no flags")]
     Flags {
         /// The flags in the head.
         found: u8,
@@ -96,13 +96,14 @@ pub enum FrameError {
     Truncated {
         /// The part that is incomplete: `head`, `image` or `reason`.
         field: &'static str,
-        /// The number of bytes that are missing, as far as the arrived bytes show.
+        /// The number of bytes of this part that are missing. If the size of a head is not known yet, its minimum size
+        /// is assumed.
         missing: usize,
     },
     /// More bytes follow the end of the frame.
     #[error("{bytes} bytes follow the end of the frame")]
     Trailing {
-        /// The number of bytes after the end of the frame that have arrived.
+        /// The number of bytes that have arrived after the end of the frame.
         bytes: usize,
     },
 }
