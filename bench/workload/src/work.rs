@@ -40,7 +40,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// The maximum size of an echo in bytes. A seam has its own limit as well.
+    /// The maximum of [`Work::size`]. In addition, a seam limits the size of each call.
     pub const SIZE_MAX: u32 = 8 << 20;
     /// The maximum number of concurrent calls.
     pub const CONCURRENCY_MAX: u32 = 1024;

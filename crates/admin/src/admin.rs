@@ -15,7 +15,7 @@ use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenName};
 use crate::app_api::{AdminReply, AppApi};
 use crate::caller::Caller;
 
-/// The body of an upload, as a stream of the bytes that arrive.
+/// The bytes of an upload, in chunks as they arrive.
 pub type UploadBody = Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>;
 
 /// The operations that only a node implements: those that change apps, tenants, secrets and tokens.
@@ -26,7 +26,7 @@ pub trait Admin: AppApi {
     fn tenant(self: Arc<Self>, tenant: TenantName) -> AdminReply<TenantInfo>;
     /// Creates a tenant, or changes an existing tenant.
     fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> AdminReply<TenantInfo>;
-    /// Removes a tenant that has no apps, with its secrets and all its data.
+    /// Removes a tenant, its secrets and all its data. Fails if the tenant has apps.
     fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> AdminReply<()>;
     /// Sets a secret. Apps get the value from their next request on. No operation returns the value.
     fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> AdminReply<()>;

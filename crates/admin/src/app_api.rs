@@ -60,7 +60,7 @@ pub trait AppApi: Send + Sync + 'static {
     fn trace(self: Arc<Self>, _: TenantName, _: AppName, _: String) -> AdminReply<Trace> {
         no_traces()
     }
-    /// Returns the traces of an app that match the query and are recorded from now on. A query with a condition about
+    /// Returns a stream of the app's traces that match the query, as they are recorded. A query with a condition about
     /// spans is refused, because a [`TraceSummary`] has no spans.
     fn follow_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceQuery) -> AdminReply<NewTraces> {
         no_traces()

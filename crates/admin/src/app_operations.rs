@@ -23,8 +23,9 @@ pub(crate) struct AppsQuery {
     pub(crate) tenant: Option<TenantName>,
 }
 
-/// Returns the tenant to list objects of, for a request of `caller` with the parameter `tenant`. In the parameter and
-/// in the result, `None` means all tenants. For a tenant's token, the result is always the tenant of the token.
+/// Decides whose objects a request returns. `tenant` is the tenant that the request names, and the result is the tenant
+/// whose objects `caller` gets; `None` means all tenants. For a tenant's token, the result is always the tenant of the
+/// token.
 ///
 /// # Errors
 /// If the caller's token belongs to a tenant other than `tenant`.

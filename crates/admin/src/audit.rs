@@ -62,7 +62,7 @@ pub struct AuditEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<ReleaseDigest>,
     /// The number of requests that were refused after the previous line about a refused request, and that have no line
-    /// of their own, because the number of these lines is limited.
+    /// of their own. The number of lines about refused requests is limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<u64>,
 }

@@ -29,7 +29,7 @@ impl Client {
         self.get(of_app(routes::TRACE, tenant, app).replace("{trace}", &encoded(id))).await
     }
 
-    /// Returns the traces of an app that match `query` and are recorded from now on.
+    /// Returns a stream of the app's traces that match `query`, as they are recorded.
     pub async fn follow_traces(
         &self,
         tenant: &TenantName,

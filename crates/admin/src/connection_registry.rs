@@ -1,11 +1,12 @@
-//! The open connections of the admin API: limits their number, and chooses a connection to close for a new one.
+//! The registry of the admin API's open connections. It limits their number, and chooses a connection to close for a
+//! new one.
 //!
 //! Any client that reaches the listener can open connections, even without a token. A connection is *unauthenticated*
 //! until a request on it is accepted. A request is accepted only if its token permits the operation.
 //!
 //! The number of unauthenticated connections is limited. At the limit, the registry looks for the client with the most
-//! unauthenticated connections, and closes the oldest of them for the new connection. So a client that sends its
-//! request immediately gets a response, even if other clients keep many connections open without a request.
+//! unauthenticated connections, and closes the oldest one of these connections. So a client that sends its request as
+//! soon as it is connected gets a response, even if other clients keep many connections open without a request.
 //!
 //! The number of connections with an accepted request has a limit of its own. At this limit, the registry closes the
 //! connection that has been idle for the longest time. If every connection has a request in progress, the next request

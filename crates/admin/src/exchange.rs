@@ -21,8 +21,8 @@ use crate::node_address::NodeAddress;
 /// The maximum time for connecting to the node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The maximum time to wait for the head of a response, and then for its body: each has this time. It is long because
-/// the node compiles components during a deployment.
+/// The maximum time until the head of a response has arrived. After that, the same time applies to the body. It is long
+/// because the node compiles components during a deployment.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The maximum size in bytes of a response's body.
@@ -150,7 +150,7 @@ impl Client {
         let broken = |error: hyper::Error| self.broken(io::Error::other(error));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // hyper reads and writes the connection only while its future is polled. The task ends when the body of the
+        // hyper reads and writes the connection only while this future is polled. The task ends when the body of the
         // response has been read or dropped.
         tokio::spawn(async move {
             if let Err(error) = connection.await {

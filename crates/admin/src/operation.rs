@@ -105,7 +105,7 @@ pub(crate) enum OperationResult {
     Text(MetricsText),
     /// The OpenAPI document.
     Document,
-    /// A one-time code of the dashboard with the rights of the caller.
+    /// A one-time code that opens the dashboard with the rights of the caller.
     DashboardCode,
 }
 
@@ -266,7 +266,7 @@ pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static, A: ?Sized +
     }
 }
 
-/// Creates an operation with a query that returns a stream of JSON objects, one per line.
+/// Creates an operation with a query. The operation returns a stream of JSON objects, one per line.
 pub(crate) fn lines<
     Q: JsonSchema + DeserializeOwned + 'static,
     S: Stream<Item: JsonSchema + Serialize> + Send + 'static,
@@ -330,7 +330,7 @@ pub(crate) fn document<A: ?Sized + 'static>(id: &'static str, path: &'static str
     }
 }
 
-/// Creates the operation that returns a one-time code of the dashboard. It does not call the node.
+/// Creates the operation that returns a one-time code for the dashboard. It does not call the node.
 pub(crate) fn dashboard_code<A: ?Sized + 'static>(
     id: &'static str,
     path: &'static str,

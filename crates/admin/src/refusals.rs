@@ -27,7 +27,7 @@ impl Refusals {
     }
 
     /// Counts a refused request. Returns `None` if the audit log gets no line about the request. If it gets a line,
-    /// returns the number of requests that were refused without a line after the previous such line.
+    /// returns how many refused requests before this one got no line; the line states this number.
     pub(crate) fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }

@@ -64,8 +64,7 @@ const CONNECTIONS_MAX: usize = 128;
 /// The default of [`AdminLimits::unauthenticated_max`].
 const UNAUTHENTICATED_MAX: usize = 64;
 
-/// The time in which a connection must finish its response after the registry has requested that it is closed, to make
-/// room for a new connection.
+/// If the registry closes a connection to make room for a new one, the connection has this time to finish its response.
 const EVICTED_MAX: Duration = Duration::from_secs(1);
 
 const _: () = assert!(REQUESTS_OF_TENANTS_MAX < CONNECTIONS_MAX, "connections are reserved for the node's admins");

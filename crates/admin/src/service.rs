@@ -1,5 +1,4 @@
-//! Responding to a request: authenticates the client, checks the arguments, runs the operation, and writes the audit
-//! log.
+//! Responds to requests: authenticates the client, checks the arguments, runs the operation, and writes the audit log.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -340,7 +339,7 @@ impl<A: AppApi + ?Sized> Service<A> {
     }
 }
 
-/// A request whose lines in the audit log are to be written.
+/// A request, and the entry that is written to the audit log for it.
 struct AuditedRequest<A: ?Sized> {
     service: Arc<Service<A>>,
     entry: AuditEntry,

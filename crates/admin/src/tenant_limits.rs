@@ -197,8 +197,8 @@ impl TenantLimits {
     }
 
     /// Counts a refused request of the tenant. Returns `None` if the audit log gets no line about the request. If it
-    /// gets a line, returns the number of the tenant's requests that were refused without a line after the previous
-    /// such line.
+    /// gets a line, returns how many refused requests of the tenant before this one got no line; the line states this
+    /// number.
     pub(crate) fn count_refusal(&self, tenant: &TenantName) -> Option<u64> {
         lock(&self.all).use_of(tenant, Instant::now()).refusals.count()
     }

@@ -270,7 +270,7 @@ impl Token {
         written.inspect_err(|_| drop(std::fs::remove_file(path))).map_err(failed)
     }
 
-    /// Returns the value of the header `Authorization` with which a request presents the token.
+    /// Returns the token as the value of the header `Authorization`.
     ///
     /// # Panics
     /// Never, because hexadecimal digits are valid in a header.

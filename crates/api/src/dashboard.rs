@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A one-time code that opens the dashboard: `http://ADDRESS/?code=CODE` in a browser. The session of the browser has
-/// the rights of the token with which the code was created.
+/// A one-time code that opens the dashboard. A browser uses it by requesting `http://ADDRESS/?code=CODE`. The session
+/// of the browser has the rights of the token with which the code was created.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DashboardCode {
     /// The code.

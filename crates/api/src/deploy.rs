@@ -37,7 +37,8 @@ pub struct Release {
     pub shape: String,
     /// The components, by name.
     pub components: BTreeMap<String, ReleasePart>,
-    /// The files that components were granted or that contain migrations, by their paths in the app's folder.
+    /// The files that components were granted, and the files with migrations. The keys are the paths in the app's
+    /// folder.
     #[serde(default)]
     pub files: BTreeMap<PartPath, ReleasePart>,
     /// Empty folders that components were granted. The node creates these folders.

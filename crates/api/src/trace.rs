@@ -165,8 +165,7 @@ pub struct TraceSpan {
     pub offset_ns: u64,
     /// The duration of the operation in nanoseconds.
     pub duration_ns: u64,
-    /// The time in nanoseconds that the operation spent itself: its duration without the times in which a child span
-    /// was running.
+    /// The operation's own time in nanoseconds: its duration without the times in which a child span was running.
     pub self_ns: u64,
     /// The number of nanoseconds by which the start was moved, because the clocks of the processes differ; absent if it
     /// was not moved.

@@ -9,7 +9,7 @@ pub const ORDERED_REQUESTS_MAX: u32 = 1000;
 /// The maximum length of [`TraceOrderRequest::path`] in bytes.
 pub const ORDERED_PATH_BYTES_MAX: usize = 1024;
 
-/// An order to trace the next requests in full, whatever the sampling policy.
+/// An order to trace the next requests in full, even if the sampling policy would not select them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TraceOrderRequest {

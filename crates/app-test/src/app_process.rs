@@ -1,4 +1,5 @@
 //! Runs the app in one shape. The app runs in a separate process of the `isomer` program, with an empty data directory.
+//!
 //! The process ends when its standard input is closed, so it never outlives the process that started it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,7 +32,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// process of the app's process may keep the pipe open.
 const LOG_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The maximum number of first lines of the log that are kept, and also the maximum number of last lines.
+/// The log is kept up to this number of lines from its beginning and the same number of lines from its end.
 const LINES_MAX: usize = 200;
 
 /// The name of the data directory in the temporary folder.
@@ -173,7 +174,8 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Returns a channel that receives one message when the pipe is closed: the first and the last lines of the pipe.
+/// Returns a channel that receives one message when the pipe is closed. The message contains the first and the last
+/// lines that were read from the pipe.
 fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
     let (sender, receiver) = channel();
     let lines = lines(pipe);

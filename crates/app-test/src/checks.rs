@@ -17,7 +17,7 @@ const STATUS: u16 = 200;
 pub(crate) struct Mismatch {
     /// A one-line description of the difference.
     pub(crate) what: String,
-    /// The lines of the response that are wrong, or the lines in which two texts differ.
+    /// The wrong lines of the response. If the response was compared with a text, the lines in which the two differ.
     pub(crate) lines: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Mismatch {
 /// Checks a response and returns its differences from the expectation.
 ///
 /// # Errors
-/// Returns the name of the first variable that has no value.
+/// If the expectation contains a variable that has no value. The error is the name of the first such variable.
 pub(crate) fn check(
     expect: &Expect,
     response: &TestResponse,

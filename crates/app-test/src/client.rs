@@ -64,8 +64,8 @@ impl TestClient {
         stream.set_write_timeout(Some(IO_TIMEOUT))?;
         stream.set_nodelay(true)?;
         let head = self.head(request);
-        // Writing may fail although there is a response: a server may respond and close the connection without reading
-        // the body.
+        // An error of writing is not returned here, because there may still be a response: a server may respond and
+        // close the connection without reading the body.
         let sent = stream.write_all(&[head.as_bytes(), &request.body].concat());
         let mut bytes = Vec::new();
         let read = stream.take(RESPONSE_BYTES_MAX).read_to_end(&mut bytes);

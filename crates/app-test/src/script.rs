@@ -175,7 +175,9 @@ pub fn read_scripts(app_dir: &Path, named: &[PathBuf], secrets: &BTreeSet<&str>)
     if paths.is_empty() {
         return Err(CliError::failed(
             format!("there are no scripts in `{}`", shown(&app_dir.join(FOLDER))),
-            format!("write one, `{FOLDER}/first.toml`:\n[[case]]\nrequest = \"GET /\"\nexpect.contains = \"hello\""),
+            format!(
+                "write a script, for example `{FOLDER}/first.toml`:\n[[case]]\nrequest = \"GET /\"\nexpect.contains = \"hello\""
+            ),
         ));
     }
     let mut found = Vec::new();

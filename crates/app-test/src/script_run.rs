@@ -28,8 +28,8 @@ pub(crate) struct FailedCase {
 }
 
 /// Runs a script against the front door at `address`. After a failed case, the next cases still run, because their
-/// failures may help to find the cause. If `reference` is the name of another shape with the result of the script in
-/// that shape, the responses must equal the responses in that result.
+/// failures may help to find the cause. `reference` is the name of another shape, and the result of the script in that
+/// shape. If it is present, the responses are compared with those in the result.
 pub fn run_script(
     script: &Script,
     address: SocketAddr,

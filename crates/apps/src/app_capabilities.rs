@@ -43,6 +43,9 @@ pub struct AppCapabilities {
 impl AppCapabilities {
     /// Opens everything that was granted to `app`, in a process that serves only this app. Relative paths in the grants
     /// are resolved against `app_dir`. The stores are in `data`.
+    ///
+    /// # Errors
+    /// The errors of [`AppCapabilities::open_at`].
     pub async fn open(app: &AppGrants, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, AppCapabilityError> {
         let engines = Engines::new(CapabilityLimits::default());
         Self::open_at(app, &AppResources::of_process(app_dir, data), &engines, Arc::new(log)).await
@@ -50,6 +53,9 @@ impl AppCapabilities {
 
     /// Opens everything that was granted to `app`. `place` contains the folders of the app. `engines` are the storage
     /// engines that all apps of the process share. The guests' output is written to `sink`.
+    ///
+    /// # Errors
+    /// If a store cannot be opened or migrated, or a secret cannot be read.
     pub async fn open_at(
         app: &AppGrants,
         place: &AppResources,
