@@ -1,5 +1,5 @@
-//! A started revision: a package's code, which is mapped and linked to the capabilities that the app was granted, and
-//! the app's routes.
+//! A started revision. It consists of the app's routes, and of the package's code, which is mapped and linked to the
+//! capabilities that the app was granted.
 //!
 //! Starting is fast, because planning, composing and compiling were done when the [`Package`] was made.
 
@@ -48,8 +48,9 @@ pub struct StartOptions {
     pub deadline_max: Duration,
     /// The maximum duration of a stream of server-sent events, even if the manifest allows more.
     pub stream_max: Duration,
-    /// The callees in the shape's other processes. May be empty if all groups run in this process. A remote seam to a
-    /// group that has an entry here uses the entry, even if the group also runs in this process.
+    /// The callees in the shape's other processes, by group. May be empty if all groups run in this process. The calls
+    /// of a remote seam go to the entry for the callee's group, if there is one, even if the group also runs in this
+    /// process.
     pub peers: Peers,
     /// The account that the guests are charged to.
     pub account: Arc<Account>,
@@ -156,7 +157,7 @@ impl Revision {
         &self.site
     }
 
-    /// Returns the groups. Every request and call in flight has a reference to the groups.
+    /// Returns the groups. While a request or call is in flight, it holds a reference, so the groups are not dropped.
     pub(crate) fn graph(&self) -> &Arc<Graph> {
         &self.local_callee.graph
     }
@@ -178,9 +179,9 @@ impl Revision {
         }
     }
 
-    /// Returns whether requests or calls are in flight. A request is in flight from the moment at which its site was
-    /// found until the handler's body and the guest have ended. An instance that may serve several requests at the same
-    /// time counts as busy until it is evicted, even while it is idle.
+    /// Returns whether requests or calls are in flight. A request is in flight from the time at which its site was
+    /// found until its guest has finished and the response body has ended. An instance that may serve several requests
+    /// at the same time counts as busy until it is evicted, even while it is idle.
     pub(crate) fn is_busy(&self) -> bool {
         !self.graph().in_flight().is_idle()
     }

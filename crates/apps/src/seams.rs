@@ -1,4 +1,4 @@
-//! The targets of calls that leave a composition: connects the stubs in a package to their callees.
+//! Connects the stubs in a package to their callees, which are the targets of calls that leave a composition.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
@@ -30,8 +30,7 @@ pub(crate) fn local_functions(groups: &[PackedGroup]) -> HashMap<FunctionKey, Gr
     found
 }
 
-/// Returns the skeletons of a group. The position of each function agrees with the index that [`local_functions`]
-/// returns.
+/// Returns the skeletons of a group, with their functions in the order in which [`local_functions`] numbers them.
 pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
     let exported = |function: &PackedExport| ExportedFunction {
         interface: function.interface.as_str().into(),

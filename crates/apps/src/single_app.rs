@@ -36,8 +36,8 @@ pub struct SingleApp {
     environment: Arc<BTreeMap<String, String>>,
 }
 
-/// The number of groups whose instances fit into the engine's pool at the same time, if the number of instances per
-/// group is limited. With a limited pool, several such apps fit into the address space of one process.
+/// If the number of instances per group is limited, the engine's pool has room for the instances of this many groups.
+/// Such a pool is smaller than the default one, so that several apps fit into the address space of one process.
 const GROUPS_AT_ONCE: u32 = 16;
 
 impl SingleApp {

@@ -2,8 +2,9 @@
 //!
 //! Making a package is slow and needs the components' bytes, because the app is planned, composed and compiled.
 //! Starting a package needs none of these steps. The first request for an idle app therefore only waits until a few
-//! kilobytes are read and the code is mapped. For this purpose, a package stores the plan's decisions as names, numbers
-//! and limits, without the plan and its reasons. If a shape has several processes, a package is for one process.
+//! kilobytes are read and the code is mapped. To make this possible, a package stores the plan's decisions as names,
+//! numbers and limits, without the plan and its reasons. If a shape has several processes, a package is for one
+//! process.
 //!
 //! The compiled code is not in the package. It is in the [`CodeCache`], which finds code by the [`Key`]s in the
 //! package. Apps with the same components have the same keys, and share the code.
@@ -85,7 +86,7 @@ type Digests<'a> = BTreeMap<&'a ComponentName, sha2::digest::Output<Sha256>>;
 /// A function that composes and compiles a group, or lets another process do this work.
 type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, GroupMetadata), E> + 'a;
 
-/// The error if the draft of a package contradicts the manifest. The text states what differs.
+/// The error if a package from an untrusted process contradicts the manifest. The text states what differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the package contradicts its manifest: {0}")]
 pub struct PackageMismatch(pub(crate) String);
@@ -184,19 +185,20 @@ impl Package {
         Ok((package, plan))
     }
 
-    /// Returns the digest of the plan `plan` of `app`, which packages made from this plan have.
+    /// Returns the plan digest of `plan`: the one that packages made from this plan contain.
     #[must_use]
     pub fn digest_of(app: &App, plan: &Plan, components: &Components) -> isomer_ids::PlanDigest {
         let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
         plan_digest::plan_digest(app, plan, &digests.collect())
     }
 
-    /// Checks a draft that an untrusted process made from a manifest. The result has the grants, limits and deadlines
-    /// of the manifest, not of the draft. `code` contains the cache keys of the groups' code, in the order of the
-    /// groups. Other values are taken from the draft, if they agree with the manifest.
+    /// Checks a package that an untrusted process made from a manifest with [`Package::draft`]. The result has the
+    /// grants, limits and deadlines of the manifest, not of the unchecked package. `code` contains the cache keys of
+    /// the groups' code, in the order of the groups. All other values are those of the unchecked package, after a check
+    /// that they agree with the manifest.
     ///
     /// # Errors
-    /// If the draft does not agree with the manifest, with `shape`, or with the number of keys in `code`.
+    /// If the unchecked package does not agree with the manifest, with `shape`, or with the number of keys in `code`.
     pub fn checked(self, app: &App, shape: &str, code: Vec<Key>) -> Result<Self, PackageMismatch> {
         if self.shape != shape || self.deterministic {
             return Err(PackageMismatch("the package is for another shape".to_owned()));

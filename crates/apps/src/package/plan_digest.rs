@@ -166,7 +166,8 @@ impl Hash {
         self.each(functions, |hash, function| hash.text(function));
     }
 
-    /// Hashes the names in the grants. Config values and paths of the machine may differ between processes.
+    /// Hashes the names in the grants. Config values and paths on the machine are left out, because they may differ
+    /// between processes of one app.
     fn grants(&mut self, grants: &Grants) {
         let Grants { kv, sql, http, config, secrets, dirs, at: _ } = grants;
         self.each(kv, |hash, store| hash.text(store.value.as_str()));

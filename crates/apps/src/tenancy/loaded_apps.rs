@@ -30,7 +30,8 @@ const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// second.
 const PERMIT_PAUSE_MAX: Duration = Duration::from_millis(320);
 
-/// When memory is short, each check evicts at most one of this many listed apps: an eighth of them, rounded up.
+/// When memory is short, the number of listed apps divided by this number is the most that one check evicts. The result
+/// is rounded up.
 const EVICTED_FRACTION: usize = 8;
 
 /// All apps in memory, and the limits on their number and memory.
@@ -71,8 +72,8 @@ impl Ord for ListedApp {
 }
 
 impl LoadedApps {
-    /// Creates an empty set of at most `max` apps. Must be called in a tokio runtime. If `memory` is not `None`, a task
-    /// checks its limits until the set is dropped.
+    /// Creates an empty set of at most `max` apps. Must be called in a tokio runtime. If there are limits on memory,
+    /// starts a task that checks them until the set is dropped.
     pub(super) fn new(max: usize, memory: Option<MemoryBounds>) -> Arc<Self> {
         let apps = Arc::new(Self {
             max: max.max(1),
