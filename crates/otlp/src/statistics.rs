@@ -11,7 +11,7 @@ pub enum DropReason {
     QueueFull,
     /// One tenant had too many waiting records.
     TenantShare,
-    /// The collector did not accept the records in the time for retries.
+    /// The collector did not accept the records within the time for retries.
     Unreachable,
     /// The collector refused the request, and its status does not allow a retry.
     Refused,

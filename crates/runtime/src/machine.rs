@@ -109,7 +109,8 @@ impl Machine {
         let instances = u64::from(sizes.instances()).min(room);
         let mappings = mappings.saturating_sub(instances * MAPPINGS_PER_INSTANCE);
         let memory = memory.saturating_sub(instances.saturating_mul(BYTES_PER_INSTANCE));
-        // If the limit is low, half of it is for apps, even if connections then get fewer than `DESCRIPTORS_OF_PROCESS`.
+        // If the limit is low, half of it is for apps, even if connections then get fewer than
+        // `DESCRIPTORS_OF_PROCESS`.
         let descriptors = self.descriptors.unwrap_or(u64::MAX);
         let descriptors = descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS).max(descriptors / 2);
         let bounds = [

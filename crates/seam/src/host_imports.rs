@@ -14,8 +14,8 @@ use isomer_plan::InterfaceId;
 use crate::error::SeamError;
 use crate::world::{Interface, TypeDefinition};
 
-/// One import of the composition. If `interface` uses a type of another interface, its reference contains the key of
-/// the entry for that other interface.
+/// One import of the composition. If `interface` uses a type of another interface, it refers to that interface by the
+/// key of the interface's entry.
 #[derive(Debug)]
 pub(crate) struct HostEntry {
     /// The key of the entry. Merging versions does not change it.

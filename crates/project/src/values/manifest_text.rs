@@ -63,7 +63,7 @@ mod tests {
             let mut expected = app(&text);
             let grants = &mut expected.components.get_mut(&name).expect("it is there").grants;
             grants.config.insert("K".to_owned(), value.to_owned());
-            // Comparing the parsed apps ignores the spans in the text.
+            // The apps are compared instead of the texts. The comparison ignores the positions of values in the text.
             assert_eq!(app(&written), expected, "{written}");
         }
     }

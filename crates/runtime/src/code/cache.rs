@@ -352,7 +352,7 @@ fn key_of(folder: &Path) -> PathBuf {
     folder.with_file_name(name)
 }
 
-/// Records a use of `file` in its modification time. The file's content never changes.
+/// Records a use of `file` in its modification time, which has no other purpose: the file's content never changes.
 fn note_use(file: &File) {
     let now = SystemTime::now();
     let noted = file.metadata().and_then(|metadata| metadata.modified());

@@ -82,9 +82,9 @@ pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
 }
 
 /// Returns the maximum number of bytes that can be written at `offset` for a cost of at most `room`. If the offset is
-/// unknown, returns 0 unless a write of [`BLOCK_BYTES`] at the worst alignment fits into `room`. Otherwise the result
-/// could be a few bytes, and a guest that writes so few bytes at a time would reserve a block for each of thousands of
-/// writes.
+/// unknown, returns 0 unless a write of [`BLOCK_BYTES`] at the worst alignment fits into `room`. Without this rule, the
+/// result could be a few bytes, and a guest that writes so few bytes at a time would reserve a block for each of
+/// thousands of writes.
 pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     let mut bytes = (room / BLOCK_BYTES).saturating_mul(BLOCK_BYTES).saturating_sub(before);

@@ -69,8 +69,8 @@ pub(super) fn linker<G: CallableGroups>(
     Ok(linker)
 }
 
-/// Removes the stub of `component` from `stubs` and returns it with its number. A component can have several stubs: the
-/// composition then imports the interface once for each of them, and each call of this function returns the next one.
+/// Removes the stub of `component` from `stubs` and returns it with its number. It can be removed because a composition
+/// has one import for each stub.
 fn take_stub(stubs: &mut [Option<SeamStub>], component: &str) -> Option<(usize, SeamStub)> {
     let number = stubs.iter().position(|stub| stub.as_ref().is_some_and(|stub| *stub.component == *component))?;
     Some((number, stubs[number].take()?))

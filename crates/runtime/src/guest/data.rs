@@ -90,8 +90,8 @@ pub struct Guest {
     handles: usize,
     /// The number of tasks, streams, futures and waitable sets of the guest when they were last counted.
     pub(crate) entries: usize,
-    /// The charge for the last call of a capability. The copying of the call's result into the guest's memory may not
-    /// have finished yet.
+    /// The charge for the last call of a capability. It is kept because the call's result may not have been copied
+    /// completely into the guest's memory.
     lowered: Option<HostMemory>,
 }
 

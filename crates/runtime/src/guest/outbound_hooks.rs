@@ -1,5 +1,5 @@
-//! The hooks of wasmtime's HTTP implementation. An outgoing request is sent with the grants of the owner that the host
-//! function entered.
+//! The hooks of wasmtime's HTTP implementation. An outgoing request is sent with the grants of one owner, which the
+//! host function sets before it sends the request (`Guest::enter_sender`).
 
 use std::sync::{Arc, LazyLock};
 

@@ -45,8 +45,8 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
         Self: Sized;
 }
 
-/// The scope of a request: data that all wasmtime stores share that work for the request, and the span that causes the
-/// work of the current wasmtime store. Cheap to clone. The default is the scope of an instance that starts.
+/// The scope of a request: data that is shared by all wasmtime stores that work for the request, and the span that
+/// causes the work of the current wasmtime store. Cheap to clone. The default is the scope of an instance that starts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestScope {
     request: Option<Arc<ScopedRequest>>,

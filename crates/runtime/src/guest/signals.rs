@@ -1,4 +1,4 @@
-//! The signals between the body of a response and the guest's execution that produces the body.
+//! The state that the body of a response and the guest's execution share while the guest produces the body.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +14,11 @@ use tokio::time::timeout_at;
 use super::scope::TimeLimit;
 use crate::failure::Failure;
 
-/// The signals between the body of a response and the guest's execution that produces the body.
+/// The state that the body of a response and the guest's execution share while the guest produces the body.
 #[derive(Debug)]
 pub(crate) struct ResponseSignals {
-    /// The reason why the execution failed. Set before the wasmtime store is dropped: the body ends when its guest is
-    /// dropped, and must not be mistaken for a complete body.
+    /// The reason why the execution failed. It is set before the wasmtime store is dropped, because dropping the store
+    /// ends the body, which would otherwise look complete.
     pub(crate) failed: OnceLock<String>,
     /// Whether the body has returned a frame to its reader, and the reader has not polled for the next one. If so, the
     /// guest waits for the client.

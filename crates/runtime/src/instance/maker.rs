@@ -57,7 +57,8 @@ impl InstanceMaker {
         account.idle_pools().add(since.clone(), pool, ());
     }
 
-    /// Returns whether a waiting request would get an instance's room if an instance of this group were dropped now.
+    /// Returns whether a waiting request could start in the place of an instance of this group in the engine's pool if
+    /// the instance were dropped now.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.engine.room().is_wanted(self.slots, &self.template.account)
     }

@@ -24,8 +24,8 @@ const FAST_SLICE: Duration = Duration::from_micros(500);
 /// [`FAST_SLICE`], before it moves to the slow lane.
 const FAST_TOTAL: Duration = Duration::from_millis(2);
 
-/// The period over which a guest's processor time in the fast lane is added up. It is short because a guest that serves
-/// many short requests, one after another or at the same time, always uses some processor time.
+/// The period over which a guest's processor time in the fast lane is added up. It is short, because over a long period
+/// even the processor time of many short requests, which a guest may serve, would exceed [`FAST_TOTAL`].
 const FAST_WINDOW: Duration = Duration::from_millis(20);
 
 /// The time that a guest may run without a pause in the slow lane before it must yield. Also applies in the fast lane

@@ -144,7 +144,8 @@ impl<T> IdlePools<T> {
         None
     }
 
-    /// Makes each pool that has an instance that became idle before the time `before` evict its old instances.
+    /// Calls [`IdlePool::evict_old`] for each pool whose least recently used idle instance became idle before the time
+    /// `before`.
     pub(crate) fn evict_old(&self, before: u64) {
         let old: Vec<_> = {
             let list = self.list();

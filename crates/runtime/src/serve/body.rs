@@ -21,7 +21,7 @@ use crate::guest::signals::{ResponseSignals, has_no_content};
 use crate::lanes::MeteredFuture;
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// The future of the work that is left of a request once the head of its response exists.
+/// The future that does the rest of a request's work after the head of the response exists.
 pub(crate) type Run = MeteredFuture<()>;
 
 /// The remaining work of a request. The variant states which task polls it.

@@ -153,7 +153,7 @@ fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
     }
 }
 
-/// A callback for the task in which a handler will run, called before the handler starts.
+/// A callback that gets the task in which a handler will run. Called before the handler starts.
 pub(crate) type OnStart<'a> = &'a mut (dyn FnMut(&mut Guest, GuestTaskId) + Send);
 
 /// Calls the handler. Returns when the handler has returned and, in WASI 0.3, its response has been read.

@@ -45,7 +45,7 @@ pub(crate) struct SharedInstances {
 /// worker is removed from the list, its task ends after the requests that it has.
 struct Worker {
     /// Sends requests to the task. The channel has room for every request that the instance may serve at the same time.
-    /// `serving` counts a request from before it is sent until it has ended, so the channel is never full.
+    /// It is never full, because a request is counted in `serving` before it is sent and until it has ended.
     jobs: mpsc::Sender<Job<RequestPermit>>,
     usage: Arc<InstanceUsage>,
     /// The number of requests that the worker is serving.
@@ -147,8 +147,8 @@ impl SharedInstances {
     }
 
     /// Returns a worker with room for one more request, and counts the request. Starts a worker if no worker has room.
-    /// This never exceeds the maximum number of instances: the caller holds one of the `permits`, and if that many
-    /// workers were full, all permits would be in use.
+    /// This never exceeds the maximum number of instances: if so many workers existed and none had room, all `permits`
+    /// would be in use without the one that the caller holds.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));

@@ -374,7 +374,7 @@ mod tests {
             }
         });
         run.await.unwrap();
-        // A job that was running when its caller was dropped still runs until it ends.
+        // Waits for a job that was running when its caller was dropped: it still runs until it ends.
         drop(crate::folders::hold_all_threads(&storage.account).await);
         assert_eq!(open(), 0);
     }

@@ -143,8 +143,8 @@ impl Tasks {
         code.local_get(ticket).i32_const(core_number(number)).i32_const(BASE.cast_signed());
         writer.push_image_length(&mut body, function);
         body.code().call(self.begin).local_set(state);
-        // Traps if the host has not started the call, because it would read the image later, when the memory is used
-        // for something else. The host does start every call immediately.
+        // Traps if the host has not started the call. The host would otherwise read the image later, when this code has
+        // reused the memory. This does not occur, because the host starts every call immediately.
         let mut code = body.code();
         code.local_get(state).i32_const((1 << SUBTASK_STATE_BITS) - 1).i32_and().i32_eqz();
         code.if_(BlockType::Empty).unreachable().end();

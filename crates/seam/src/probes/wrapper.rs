@@ -24,7 +24,7 @@ pub(super) struct Wrapper {
     pub(super) results: Vec<ValType>,
 }
 
-/// When a wrapper reports that a call starts and ends.
+/// The kind of a wrapped function, which decides when its wrapper reports the start and the end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// The core function runs the whole call.
