@@ -124,7 +124,7 @@ impl DataDir {
         self.path.join("sql")
     }
 
-    /// Returns the folder of the copies of SQL stores that `isomer dev` saves before it migrates or recreates a store.
+    /// Returns the folder in which `isomer dev` saves a copy of an SQL store before it migrates or recreates the store.
     /// Each copy is in `STORE/NUMBER`. While a store is being replaced, the folder of the copy also contains the new
     /// file of the store.
     pub fn drafts(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The grants of an app's components, which are the input of all capabilities.
 //!
-//! Capabilities need no other part of an app's manifest, for example how components are built, linked and routed. So
-//! the grants can be stored with a revision, and loaded without the manifest.
+//! Capabilities need nothing else from an app's manifest: they do not depend on how components are built, linked and
+//! routed. So the grants can be stored with a revision, and loaded without the manifest.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

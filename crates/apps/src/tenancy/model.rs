@@ -196,7 +196,7 @@ enum Planted {
     NoGeneration,
     /// A revision takes over even if the inputs with which it was started have changed.
     NoInputs,
-    /// The lock is taken for the take-over, but the inputs are compared before.
+    /// The inputs are compared before the lock for the take-over is acquired.
     InputsBeforeLock,
     /// The change of a secret is counted after the app is unloaded, instead of before.
     UnloadedBeforeCounted,
@@ -316,8 +316,8 @@ impl World {
         }
     }
 
-    /// Models `Tenancy::admit`, `Loader::load` and `loader::wait_for_release`. Sets `found_at` to the number of
-    /// switches of the stores at the moment at which the request finds a revision.
+    /// Models `Tenancy::admit`, `Loader::load` and `loader::wait_for_release`. Sets `found_at` to the number of times
+    /// that the stores had been switched when the request found a revision.
     fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
         loop {
             if self.lifecycle.is_stopped() {

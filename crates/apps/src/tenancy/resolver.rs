@@ -1,5 +1,5 @@
-//! The path of a request into a tenancy: finds the app for the host name, checks the limits of the app's tenant, and
-//! loads the app if the app is not in memory.
+//! Resolves the host name of a request: finds the app, checks the limits of the app's tenant, and loads the app if it
+//! is not in memory.
 
 use std::sync::Arc;
 use std::time::Instant;

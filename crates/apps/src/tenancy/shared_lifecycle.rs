@@ -140,8 +140,8 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         self.change(|lifecycle| lifecycle.put(revision, is_stopped))
     }
 
-    /// Like [`Lifecycle::take_over`], but calls `is_current` under the lock. If an input changes after that, the app is
-    /// unloaded under the same lock, and so after the take-over. In both cases, no revision with an old input stays in
+    /// Like [`Lifecycle::take_over`], but calls `is_current` under the lock. If an input changes later, the app is
+    /// unloaded under the same lock, and so after the take-over. Therefore, no revision with an old input stays in
     /// service.
     pub(super) fn take_over(
         &mut self,

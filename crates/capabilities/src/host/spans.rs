@@ -1,6 +1,6 @@
-//! The spans and the metrics of capability operations. They contain the names of stores, configuration values and
-//! secrets; spans also contain the texts of SQL statements. They never contain keys or values of stores, parameters of
-//! statements, or secrets.
+//! The spans and the metrics of capability operations. They contain the names of stores, of configuration values and of
+//! secrets. Spans also contain the texts of SQL statements. Neither contains keys or values of stores, parameters of
+//! statements, or the values of secrets.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};

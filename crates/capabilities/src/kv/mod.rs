@@ -162,7 +162,7 @@ pub enum KvError {
         /// The quota in bytes ([`StorageAccount::limit`]).
         limit: u64,
     },
-    /// The tenant's memory quota is exhausted, by guests and by values that the node holds for the tenant.
+    /// Guests, and values that the node holds for the tenant, have exhausted the tenant's memory quota.
     #[error("the quota `memory` of {} is used up: request less data at a time, or ask for a higher quota", size(.limit))]
     Memory {
         /// The quota in bytes.

@@ -69,12 +69,12 @@ impl KvStore {
         self.run(move |store| store.read(|database| entry::exists(database, &key)), |_| 0).await
     }
 
-    /// Sets the value of `key`. When this returns, the change has been synced.
+    /// Sets the value of `key`. Returns after the change has been synced.
     pub async fn set(&self, key: String, value: Vec<u8>) -> Result<(), KvError> {
         self.set_many(vec![(key, value)]).await
     }
 
-    /// Removes `key` if it exists. When this returns, the change has been synced.
+    /// Removes `key` if it exists. Returns after the change has been synced.
     pub async fn delete(&self, key: String) -> Result<(), KvError> {
         self.delete_many(vec![key]).await
     }
@@ -114,7 +114,7 @@ impl KvStore {
         .await
     }
 
-    /// Sets all of `entries`, or none. When this returns, the changes have been synced.
+    /// Sets all of `entries`, or none. Returns after the changes have been synced.
     pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), KvError> {
         self.check_batch(entries.len())?;
         let limits = &self.inner().limits;
@@ -130,15 +130,15 @@ impl KvStore {
         writer::write(&self.0.for_writing().await?, Write::Set(entries)).await.map(|_| ())
     }
 
-    /// Removes all of `keys`, or none. When this returns, the changes have been synced.
+    /// Removes all of `keys`, or none. Returns after the changes have been synced.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
         writer::write(&self.0.for_writing().await?, Write::Delete(keys)).await.map(|_| ())
     }
 
-    /// Adds `delta` to the decimal number in `key` (0 if `key` does not exist), and returns the sum. Atomic; when this
-    /// returns, the change has been synced.
+    /// Adds `delta` to the decimal number in `key` (0 if `key` does not exist) in one atomic step. Returns the sum
+    /// after the change has been synced.
     pub async fn increment(&self, key: String, delta: Delta) -> Result<i128, KvError> {
         self.check_key(&key)?;
         match writer::write(&self.0.for_writing().await?, Write::Increment { key, delta }).await? {
@@ -163,8 +163,8 @@ impl KvStore {
         Ok((Cas { key, version }, value))
     }
 
-    /// Sets the value of the key of `cas`, if the key was not changed after its version had been read. Atomic; when
-    /// this returns, the change has been synced.
+    /// Sets the value of the key of `cas`, if the key was not changed after its version had been read. The comparison
+    /// and the change are one atomic step. Returns after the change has been synced.
     pub async fn swap(&self, cas: Cas, value: Vec<u8>) -> Result<Swap, KvError> {
         let Cas { key, version } = cas;
         self.check_value(&key, &value)?;

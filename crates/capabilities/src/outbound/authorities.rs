@@ -95,7 +95,7 @@ impl Authorities {
         Ok(Self(Arc::new(Trusted { roots, tls, _memory: None })))
     }
 
-    /// Returns these authorities and those in a file of an app. The memory for them is charged to `account`.
+    /// Returns these authorities and those in a file of an app. The memory for the latter is charged to `account`.
     fn with_file_of(&self, account: &Arc<Account>, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
         let pem = read(path, shown, APP_FILE_BYTES_MAX)?;
         let memory = account
@@ -157,7 +157,7 @@ pub(crate) struct AuthorityFiles<'a> {
 }
 
 impl<'a> AuthorityFiles<'a> {
-    /// Creates an empty set of files. Their memory is charged to `account`.
+    /// Creates an empty set of files. The memory for files that are read later is charged to `account`.
     pub(crate) fn new(base: &'a Authorities, account: &'a Arc<Account>) -> Self {
         Self { base, account, read: BTreeMap::new() }
     }

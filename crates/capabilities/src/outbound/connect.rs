@@ -24,7 +24,7 @@ use super::policy::Host;
 /// (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The maximum number of addresses of one name that are tried.
+/// The maximum number of addresses that are tried for one host name.
 const ADDRESSES_MAX: usize = 16;
 
 /// The maximum number of TLS sessions that are kept for resumption, for all components together. If the maximum is

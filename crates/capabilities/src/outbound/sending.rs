@@ -92,7 +92,7 @@ pub(super) fn is_repeatable(request: &OutboundRequest) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_end_stream()
 }
 
-/// Builds a copy of a request that [may be sent again](is_repeatable) from the parts of its head.
+/// Builds a copy of a [repeatable](is_repeatable) request from the parts of its head.
 pub(super) fn repeated(parts: http::request::Parts) -> OutboundRequest {
     let start = BodyStart { ended: true, ..BodyStart::default() };
     http::Request::from_parts(parts, OutboundBody { start, rest: nothing(), end: BodyEnd::default() })

@@ -32,7 +32,7 @@ pub(crate) struct JobQueueBounds {
     pub(crate) waiting_max: usize,
 }
 
-/// The queues that have waiting or running jobs. Other queues need no memory.
+/// The queues that have waiting or running jobs. A queue without jobs needs no memory.
 pub(super) struct JobQueues {
     size: PoolSize,
     queues: HashMap<u64, Queue>,

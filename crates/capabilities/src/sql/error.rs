@@ -42,8 +42,8 @@ pub enum SqlError {
     /// The free space of the disk has reached the reserve, which tenants must not use. Nothing was changed.
     #[error("the disk has no space left: try again later, or contact the administrator")]
     DiskFull,
-    /// The tenant's memory quota is exhausted, by guests and by data that the node holds for the tenant, such as queued
-    /// statements and results.
+    /// Guests, and data that the node holds for the tenant, such as queued statements and results, have exhausted the
+    /// tenant's memory quota.
     #[error("the quota `memory` of {} is used up: request less data at a time, or ask for a higher quota", size(.limit))]
     Memory {
         /// The quota in bytes.

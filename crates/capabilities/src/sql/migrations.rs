@@ -271,8 +271,8 @@ fn stem<'a>(name: &'a str, end: &str) -> Option<&'a str> {
         .map(|it| it.0)
 }
 
-/// Returns the name of the first folder in `folder` that contains migrations, because some programs create a folder for
-/// each migration.
+/// Returns the name of the first folder in `folder` that contains migrations. Used for the error if `folder` itself
+/// contains no migrations, because some programs create a folder for each migration.
 fn folder_of_migrations(folder: &Path) -> Option<String> {
     let has_migrations = |path: &Path| {
         let files = std::fs::read_dir(path).into_iter().flatten().flatten();

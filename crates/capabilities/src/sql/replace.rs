@@ -51,8 +51,8 @@ const NEXT: &str = ".next";
 pub enum Replacement {
     /// A copy of the current store, to which the migrations of this folder are applied.
     Migrated(PathBuf),
-    /// A copy of an earlier file (the first path), to which the migrations of a folder (the second path), if any, are
-    /// applied.
+    /// A copy of the file at the first path, which contains an earlier state of the store. If there is a second path,
+    /// the migrations in this folder are applied to the copy.
     Restored(PathBuf, Option<PathBuf>),
 }
 
@@ -79,8 +79,8 @@ struct Paused {
 }
 
 impl Sql {
-    /// Pauses the store `name`, and makes the new file in `folder` that will replace the store's file. When this
-    /// returns, the new file has been synced.
+    /// Pauses the store `name`, and makes the new file in `folder` that will replace the store's file. Returns after
+    /// the new file has been synced.
     ///
     /// # Errors
     /// If running statements do not end in time, if there is not enough space or time for a copy, or if a migration
@@ -239,7 +239,7 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
 }
 
 /// Finishes or discards the replacements that a killed process left in the folders `drafts/STORE/NUMBER`. The stores
-/// are in the folder `sql`, and no process may have them open. Blocks.
+/// are in the folder `sql`, and no process may have them open. Blocks the thread.
 ///
 /// There is no record of these replacements. If the store has a file, the store was not replaced, so the new file is
 /// removed. If the store has no file, the process was killed between the two renames, so the switch is finished.
@@ -303,7 +303,8 @@ fn switch_and_measure(path: &Path, folder: &Path, name: &str, account: &StorageA
     switched
 }
 
-/// Performs the two renames of a switch. Can be repeated, wherever it was interrupted.
+/// Performs the two renames of a switch. If an earlier call was interrupted at any point, the function can be called
+/// again.
 fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
     let (snapshot, next) = (folder.join(snapshot_name(name)), folder.join(format!("{name}{NEXT}")));
     let sql = path.parent().unwrap_or(Path::new("."));

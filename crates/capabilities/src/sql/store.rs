@@ -66,8 +66,7 @@ impl SqlStore {
         read.map_err(failed)?
     }
 
-    /// Runs one statement that returns no rows. Returns the number of changed rows. When this returns, the change has
-    /// been synced.
+    /// Runs one statement that returns no rows. Returns the number of changed rows after the change has been synced.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let pending = self.inner().admit(statement, parameters)?;
         let run = move |session: &Session| session.execute(&pending.statement, &pending.parameters, None);

@@ -21,7 +21,7 @@ use crate::pool::locked;
 struct WriterLease {
     /// The connection; `None` if it has to be opened first, or if `drop` has returned it.
     session: Option<Session>,
-    // Declared before the permit (`slot`), so that the store is dropped first. So when another caller gets the permit,
+    // Declared before the permit (`slot`), so that the store is dropped first: when another caller gets the permit,
     // this lease no longer has a handle of the store. If the handle is the last one, no other caller waits, and
     // dropping the handle closes the store.
     store: Arc<OpenStore>,
@@ -152,7 +152,7 @@ impl Transaction {
         self.step(move |session, deadline| session.query(&pending.statement, &pending.parameters, Some(deadline))).await
     }
 
-    /// Commits the changes. When this returns, the changes have been synced.
+    /// Commits the changes. Returns after the changes have been synced.
     pub async fn commit(self) -> Result<(), SqlError> {
         self.end(true).await
     }
