@@ -34,7 +34,7 @@ pub struct StorageAccount {
     /// The number of bytes by which the limit is raised ([`StorageAccount::lend`]).
     lent: AtomicU64,
     used: AtomicU64,
-    /// The part of [`Self::used`] that the node itself keeps for the tenant.
+    /// The number of bytes in [`Self::used`] that the node itself stores for the tenant ([`StorageAccount::charge`]).
     charged: Mutex<u64>,
     refused: AtomicU64,
     files: Mutex<PathMap<u64>>,
@@ -321,7 +321,8 @@ impl StorageAccount {
         self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes)
     }
 
-    /// Releases a reservation of `bytes`, which have been measured or were not used.
+    /// Releases a reservation of `bytes`: either the write did not need it, or the written bytes have been measured and
+    /// are part of the used bytes.
     pub(crate) fn release_claim(&self, bytes: u64) {
         self.claimed.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -424,8 +425,8 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// The minimum size that is recorded for a file or folder, because a disk can also run out of space for names and
-/// inodes.
+/// The minimum size that is recorded for a file or folder. Without a minimum, a tenant could fill the disk with names
+/// and inodes of empty files.
 const ENTRY_BYTES: u64 = 4096;
 
 /// The unit in bytes of `st_blocks` in `stat(2)`, which does not depend on the file system's block size.

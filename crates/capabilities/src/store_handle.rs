@@ -1,5 +1,5 @@
-//! A handle of a store. For a revision that serves requests, the handle refers to the store itself. For a candidate
-//! revision, it refers to the store and, after the first write, to a copy.
+//! A handle of a store. The handle of a revision that serves requests refers to the store itself. The handle of a
+//! candidate revision refers to the store until the first write, and then to a copy.
 //!
 //! The writes of a candidate revision must not reach the app's store before the candidate takes over. So the candidate
 //! reads from the store until its first write. The first write makes a copy, and all later operations use the copy.

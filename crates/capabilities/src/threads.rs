@@ -1,4 +1,4 @@
-//! Starts the threads of a pool: with the operating system, or, in tests, with a source that fails on request.
+//! The source of a pool's threads: the operating system, or, in tests, a source that fails on request.
 
 use std::io;
 use std::sync::mpsc::{Sender, channel};

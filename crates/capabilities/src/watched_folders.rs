@@ -57,7 +57,7 @@ struct FolderCounts {
     counting: Mutex<CountState>,
     /// The number of the last finished scan of the folders. Scans are numbered from 1.
     counted: watch::Sender<u64>,
-    /// The number of bytes that were reserved for writes that have ended, but that no scan of the folders includes yet.
+    /// The number of reserved bytes whose writes have ended. The next scan that starts releases them.
     written: AtomicU64,
 }
 
@@ -133,7 +133,8 @@ impl FolderStorage for WatchedFolders {
 
     fn count(&self) -> BoxFuture<'static, ()> {
         let (shared, job_queue) = (self.shared.clone(), self.job_queue.clone());
-        // A scan that another caller requests is sufficient if it starts after this point.
+        // The number of the first scan that starts after this point. A scan that is already running may miss earlier
+        // writes.
         let number = locked(&shared.counting).started + 1;
         let mut counted = shared.counted.subscribe();
         Box::pin(async move {
@@ -199,7 +200,8 @@ impl FolderCounts {
 
     fn count(&self) {
         let start = Instant::now();
-        // Reads the number before the scan, because the scan may miss data that is written from now on.
+        // Reads `written` before the scan: the scan may miss data that is written from now on, so the reservations for
+        // that data must stay.
         let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
             if let Err(error) = self.account.scan_folder(folder) {
@@ -220,8 +222,8 @@ impl RequestedCount {
     fn run(mut self) {
         while !self.is_over {
             self.shared.count();
-            // A concurrent request for another scan has either set `again` before this lock was taken, or starts the
-            // scan after the lock is released.
+            // While this lock is held, `start_count` cannot change `again` or `is_running`, so no request for another
+            // scan is lost.
             let mut counting = locked(&self.shared.counting);
             self.shared.counted.send_replace(counting.started);
             self.is_over = !std::mem::take(&mut counting.again);
@@ -249,7 +251,7 @@ impl Drop for RequestedCount {
 
 impl Drop for FolderCounts {
     fn drop(&mut self) {
-        // Some reservations are left if no thread could be started for the last scan.
+        // If no thread could be started for the last scan, that scan has not released the reservations.
         self.release_claims(self.written.load(Ordering::Acquire));
     }
 }
@@ -299,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn many_small_writes_are_counted_before_their_claims_use_up_the_quota() {
         let Bench { dir: _dir, account, folders, .. } = bench();
-        // The last scan has just ended, so it is too recent to cause another one.
+        // After this scan, the interval [`COUNT_EVERY`] does not start another scan during the test.
         folders.count().await;
         let counted = LastCount { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
         *locked(&folders.shared.last) = Some(counted);

@@ -36,7 +36,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         console.message("nothing to remove");
         return Ok(());
     }
-    // Opening the data directory fails if a process serves the app. That process needs the files.
+    // Opening the data directory fails if a process serves the app. Then nothing is removed, because that process needs
+    // the files.
     let held = open_data(&own)?;
     let mut removed = vec!["built components", "compiled code"];
     if arguments.data {

@@ -76,8 +76,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     report_deployed(&deployed, tenant, &name, arguments.node.json, console)
 }
 
-/// Checks that the tenant exists. If the default tenant does not exist, creates it. Users create other tenants
-/// themselves, with quotas.
+/// Checks that the tenant exists. Only the default tenant is created if it does not exist. All other tenants must be
+/// created by the user, who sets their quotas.
 async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), CliError> {
     match client.tenant(tenant).await {
         Ok(_) => Ok(()),

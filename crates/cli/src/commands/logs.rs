@@ -77,11 +77,11 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     })
 }
 
-/// Limits `query` to the lines of the request or trace that `id` names: a complete id, or the abbreviated id of
-/// a stored trace.
+/// Limits `query` to the lines of one request or trace. `id` is the complete id of a request or of a trace, or the
+/// first digits of the id of a stored trace.
 async fn name_origin(query: &mut LogQuery, app: &ObservedApp, id: &str, console: &Console) -> Result<(), CliError> {
     let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    // A request has lines even if its trace is not stored.
+    // A complete id is used without looking up a trace: a request has log lines even if its trace is not stored.
     match id.len() {
         REQUEST_DIGITS if is_hex => query.request = Some(id.to_ascii_lowercase()),
         TRACE_DIGITS if is_hex => query.trace = Some(id.to_ascii_lowercase()),

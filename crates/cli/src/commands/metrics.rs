@@ -51,8 +51,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 impl ObservedApp {
     /// Returns the metrics of the app.
     pub(crate) async fn metrics(&self, console: &Console) -> Result<MetricsReport, CliError> {
-        // If the process serves only this app, no filter is needed, and the report also has the metrics of the process
-        // itself.
+        // A process that serves only this app needs no filter. Without a filter, the report also contains the metrics
+        // of the process itself.
         let query = match self.is_here {
             true => MetricsQuery::default(),
             false => MetricsQuery {

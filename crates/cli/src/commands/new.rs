@@ -112,7 +112,8 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// Sets the usual permissions of a new folder. `folder` was created as a temporary folder, which is private.
+/// Makes `folder` readable for all users, as new folders usually are. It was created as a temporary folder, which only
+/// its owner can read.
 fn set_usual_permissions(folder: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).context("cannot set the folder's permissions")
