@@ -32,7 +32,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
     if arguments.json {
         let mut json = serde_json::to_value(&plan).expect("a plan is plain data");
-        // The plan's warnings are replaced by the same warnings with their lines in the manifest.
+        // The warnings of `plan` have no positions. `warnings` contains the same warnings with their lines in the
+        // manifest.
         json["warnings"] = warnings.iter().map(Diagnostic::to_json).collect();
         let processes = plan.processes().into_iter().map(|(name, groups)| {
             (

@@ -83,7 +83,8 @@ fn changed(origin: &RevisionOrigin) -> String {
 /// The maximum number of characters of a message in the table. The output of `--json` contains the complete message.
 const MESSAGE_CHARS_MAX: usize = 60;
 
-/// Returns the message of the operation that put the revision into service, and that of the revision's first deployment.
+/// Returns the first line of the message of the operation that put the revision into service. If the revision's first
+/// deployment has a message, its first line follows in parentheses.
 fn messages(origin: &RevisionOrigin) -> String {
     let first = origin.first_message.as_ref().map(|first| format!("(first: {})", first_line(first)));
     let both = origin.message.as_ref().map(first_line).into_iter().chain(first);

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     yes: bool,
 }
 
-/// The minimum number of digits of a shortened digest that names a revision.
+/// The minimum number of digits of an abbreviated revision digest.
 const DIGITS_MIN: usize = 4;
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
@@ -90,8 +90,11 @@ async fn confirmed_snapshot(
     Ok(info.revision.clone())
 }
 
-/// Returns the revision whose digest begins with `text`. A complete digest is returned without a check. It is an error
-/// if `text` is too short, or if no revision or several revisions of the app begin with it.
+/// Returns the revision that `text` names: a complete digest, or its first digits. The function does not check that a
+/// complete digest belongs to a revision of the app.
+///
+/// # Errors
+/// If `text` is too short, or if not exactly one revision of the app begins with `text`.
 async fn find_revision(
     client: &Client,
     flags: &AppFlags,
@@ -108,7 +111,7 @@ async fn find_revision(
     let hint = format!("isomer revisions {app}{}", tenant_flag(tenant));
     match found.as_slice() {
         [] if text.len() < DIGITS_MIN => Err(CliError::usage(
-            format!("`{}` is too short: at least {DIGITS_MIN} digits of a revision", escaped(text)),
+            format!("`{}` is too short: use at least {DIGITS_MIN} digits of the revision digest", escaped(text)),
             hint,
         )),
         [revision] => Ok((*revision).clone()),

@@ -97,8 +97,8 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     context.export_telemetry(&app.app)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
     let components = read_components(&app.build(&console)?)?;
-    // The monolith is not planned here, because it always has one process. It is planned when it is loaded, and
-    // planning twice would make the start slower.
+    // The plan is needed here only to determine the number of processes, which is always 1 for the monolith. The
+    // monolith is planned when it is loaded, and planning it twice would make the start slower.
     if options.shape != MONOLITH {
         let plan = app.plan(&components, &options.shape)?;
         if plan.processes().len() > 1 {

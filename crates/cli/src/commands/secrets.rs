@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 
 fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, CliError> {
     let mut value = Vec::new();
-    // Read up to two bytes more than the maximum size, so that a value that is too long is detected.
+    // A value of the maximum size can be followed by a newline of two bytes (`\r\n`), which is removed below.
     let most = SECRET_BYTES_MAX + 2;
     match file {
         Some(file) => {

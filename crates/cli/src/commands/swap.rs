@@ -36,8 +36,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         }
     }
     let deployed = node.with_client(console, async |client| {
-        // A node reports which parts it lacks only in response to a release. So this release is created for the upload,
-        // and is never deployed.
+        // `upload` sends a release to the node, and the node responds with the list of parts that it lacks. So this
+        // release exists only for the upload, and is never deployed.
         let release = Release {
             manifest: String::new(),
             shape: String::new(),
