@@ -81,8 +81,8 @@ mod tests {
 
     use super::*;
 
-    /// Adds to `names` the variables that the sources in `dir` read. A variable is recognised by the code in front of
-    /// its name.
+    /// Adds to `names` the environment variables that the sources in `dir` read. A string literal is the name of a
+    /// variable if one of the texts in the loop, such as `env::var("`, precedes it.
     fn named_in(dir: &Path, names: &mut BTreeSet<String>) {
         for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
             if path.is_dir() {

@@ -183,8 +183,9 @@ fn denied(address: SocketAddr, purpose: SocketUse) -> Diagnostic {
     }
 }
 
-/// Returns whether `address` belongs to the host. The owner of a name decides to which address it resolves. So a name
-/// other than `localhost` and its subdomains does not match a loopback address, and no name matches a private address.
+/// Returns whether `address` belongs to the host. A DNS name can resolve to any address that its operator enters,
+/// including one of this machine or its network. So only `localhost` and its subdomains match a loopback address, and
+/// no name matches a private address.
 async fn resolves_to(host: &OutboundHost, address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     if host.host == "*" {

@@ -80,8 +80,7 @@ enum Command {
 }
 
 impl Command {
-    /// Returns whether the command starts its own log, or must not start one. `main` starts a log for the other
-    /// commands.
+    /// Returns whether `main` must not start a log for the command, because the command starts its own log or has none.
     fn logs_itself(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Dev(_) | Self::Node(_) | Self::CompileChild(_))
     }

@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         app.plan(&components, shape)?;
     }
     let detail = if arguments.verbose { ReportDetail::Whole } else { ReportDetail::Short };
-    // This is the folder that `isomer run` uses for compiled code.
+    // The runs share their compiled code with `isomer run`, which uses the same folder.
     let code = app.dir.join(".isomer/cache");
     let mut runs: Vec<ScriptRun<'_>> = Vec::with_capacity(scripts.len() * shapes.len());
     for script in &scripts {
@@ -91,8 +91,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     if passed(&runs) { Ok(()) } else { Err(CliError::ExitCode(FAILED)) }
 }
 
-/// Returns the note that lists the values that the app's `.env` changes. The file is read although no flag names it,
-/// and other machines do not have it, so the note can explain why the results of two machines differ.
+/// Returns a note with the values that the app's `.env` file changes. `.env` is read even if no flag names it, and is
+/// usually not part of the app's repository. So the note can explain why results differ between two machines.
 fn env_file_note(app: &AppDir, values: &ValueSources, scripts: &[Script]) -> Option<String> {
     let file = app.values.variables_file.as_deref().filter(|_| values.env_files.is_empty())?;
     let is_changed = |key: &str| app.values.config.keys().any(|(component, name)| format!("{component}.{name}") == key);

@@ -119,7 +119,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 fn make(create: &Create, console: &Console) -> Result<(), CliError> {
     let Create { name, role, expires, to_file, of: TenantFlags { tenant, node } } = create;
     if let Some(path) = to_file.as_ref().filter(|path| path.exists()) {
-        // An existing file is reported before the token is created, because a token that cannot be shown would have to be revoked.
+        // An existing file is an error before the token is created: a token that cannot be written to the file would be
+        // lost, and would have to be revoked.
         return Err(CliError::usage(
             format!("`{}` exists already", path.display()),
             "name a file that does not exist yet",

@@ -27,7 +27,7 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: ObservedFlags,
-    /// The time between two refreshes, for which traffic is measured.
+    /// The time between two refreshes. Each refresh shows the traffic since the previous one.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     interval: Duration,
     /// Measure once, print the result and quit. Works without a terminal.

@@ -72,10 +72,10 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     }
 }
 
-/// Orders traces of the next requests, and shows each of them.
+/// Requests that the process traces the next `count` requests, and shows each of these traces.
 async fn wait(arguments: &Arguments, app: &ObservedApp, count: u32, console: &Console) -> Result<(), CliError> {
     let failed = client_error(console);
-    // Follow the traces before they are ordered, so that none is missed.
+    // Subscribes to new traces before it requests them, so that it misses none.
     let mut traces = app.client.follow_traces(&app.tenant, &app.name, &TraceQuery::default()).await.map_err(failed)?;
     let order = TraceOrderRequest { path: arguments.path.clone(), requests: count };
     app.client.order_traces(&app.tenant, &app.name, &order).await.map_err(failed)?;

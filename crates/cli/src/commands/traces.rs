@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// The number of traces to show, at most 500.
     #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     lines: u32,
-    /// Continue after an earlier list: the text that was printed at its end.
+    /// Continue after an earlier list: TEXT is the text that `isomer traces` printed at the end of that list.
     #[arg(long, value_name = "TEXT")]
     after: Option<String>,
     #[command(flatten, next_help_heading = "Filters")]

@@ -65,7 +65,8 @@ fn existing(dir: &Path) -> std::path::PathBuf {
     absolute.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Checks that a file can be created in `dir`. The file gets no name, so nothing remains of it.
+/// Checks that a file can be created in `dir`. The file is anonymous, so the operating system removes it when it is
+/// closed.
 fn writable(dir: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(dir).map(drop)
 }

@@ -16,7 +16,8 @@ pub(crate) enum CheckState {
     Ok,
     /// Something does not work, or works only with restrictions, but apps that are already built can be run.
     Warn,
-    /// Apps cannot be run, `rustc` fails, or `ISOMER_GUEST_TOOLCHAIN` has an invalid value.
+    /// The check failed: apps cannot be run, or cannot be built because `rustc` fails or `ISOMER_GUEST_TOOLCHAIN` has
+    /// an invalid value.
     Fail,
 }
 

@@ -1,4 +1,4 @@
-//! The parts of `isomer node` that depend on its process: settings from flags and files, inherited sockets, SIGHUP.
+//! What `isomer node` needs from its process and machine: settings from flags and files, inherited sockets, SIGHUP.
 
 pub(crate) mod hangups;
 pub(crate) mod inherited;

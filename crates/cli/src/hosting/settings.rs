@@ -21,7 +21,7 @@ use crate::user_dirs;
 /// The default address of the front door.
 const LISTEN: &str = "127.0.0.1:8080";
 
-/// The default of the maximum time that requests in progress may take to finish after the signal to stop.
+/// The default grace period: how long requests in progress may take to finish after the signal to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// The settings of a node file, and the folder to which its paths are relative.

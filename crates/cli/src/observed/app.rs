@@ -115,8 +115,8 @@ impl ObservedPlace {
     }
 }
 
-/// Creates a client of the process that serves the app of the working directory. Creates a client of a node if the user
-/// names one, or if there is no such process.
+/// Creates a client of a node if the user names one. Otherwise, creates a client of the process that serves the app of
+/// the working directory, or of the default node if there is no such process.
 pub(crate) fn observed_client(node: &NodeFlags, console: &Console) -> Result<Client, CliError> {
     match local_process().filter(|_| !node.names_a_node()) {
         Some(data) => local_client(&data),
@@ -131,8 +131,9 @@ fn local_process() -> Option<PathBuf> {
     data.join(URL_FILE).exists().then_some(data)
 }
 
-/// Returns a client of the process with the data directory `data`. Only the token in this directory is used: the folder
-/// may be a copy from elsewhere, and a token for a node must not be sent to an address that such a copy contains.
+/// Returns a client of the process with the data directory `data`. Uses only the token in this directory, never a token
+/// for a node: if the folder was copied from elsewhere, its address file can contain an address to which the user's
+/// tokens must not be sent.
 fn local_client(data: &Path) -> Result<Client, CliError> {
     let file = data.join(URL_FILE);
     match NodeAddress::read_from(data) {

@@ -1,4 +1,4 @@
-//! Durations and times: formats those of traces in few characters, and parses those of flags.
+//! Durations and times: formats them for the output of traces and metrics, and parses the values of flags.
 
 use std::time::{Duration, SystemTime};
 
