@@ -21,8 +21,8 @@ enum TelemetryMode {
 }
 
 impl TelemetryFlag {
-    /// Returns which requests are traced; `None` if neither traces nor metrics are recorded. `default` is the policy of
-    /// the command.
+    /// Returns which requests are traced; `None` if neither traces nor metrics are recorded. `default` is the command's
+    /// policy for the mode `on`.
     pub(crate) fn sampling(&self, default: SamplingPolicy) -> Option<SamplingPolicy> {
         match self.telemetry {
             TelemetryMode::On => Some(default),

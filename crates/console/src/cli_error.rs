@@ -6,8 +6,9 @@
 //! | 2 | the command line is invalid: an argument is unknown, malformed or missing, contradicts another argument, or names something that the command cannot use |
 //! | 130 | a second signal ended the process immediately |
 //!
-//! Exit code 2 means that the user has to change the command line. Exit code 1 means that something else has to change.
-//! If a guest exits with an exit code of its own, the command exits with the guest's code.
+//! Exit code 2 means that the command line must be corrected. Exit code 1 means that something else must be corrected,
+//! such as the app or the machine. If a guest exits with an exit code of its own, the command exits with the guest's
+//! code.
 
 use isomer_diagnostics::{Diagnostic, Hinted, Renderer, SourceFile};
 
@@ -38,8 +39,8 @@ pub enum CliError {
         /// The exit code of the command.
         code: u8,
     },
-    /// An exit code without a message, if no message is needed or the message was sent elsewhere: for example the
-    /// guest's own exit code, [`INTERRUPTED`], or [`FAILED`] if the user has declined.
+    /// An exit code without a message, because no message is needed or it was sent elsewhere. Examples are the guest's
+    /// own exit code, [`INTERRUPTED`], and [`FAILED`] after the user has answered no to a question.
     ExitCode(u8),
 }
 
@@ -61,7 +62,7 @@ impl CliError {
         }
     }
 
-    /// Creates an error that has no cause and one hint.
+    /// Creates an error from a message and one hint. The error has no cause.
     pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
         let message: anyhow::Error = anyhow::anyhow!(message.into());
         Self::Failed(Hinted::new(message.into_boxed_dyn_error(), hint.into()).into())

@@ -83,7 +83,8 @@ impl Console {
         UploadBar(Some(Arc::new(Bar(bar))))
     }
 
-    /// Returns whether messages go to a terminal, so that they are not stored in a log.
+    /// Returns whether messages are shown on a terminal. If not, they may be stored in a log, so they must not contain
+    /// links that give access.
     pub fn is_terminal(&self) -> bool {
         self.terminal
     }

@@ -27,7 +27,7 @@ pub(crate) fn is_own_page(headers: &HeaderMap, changes: bool) -> bool {
     is_same_site && is_same_origin
 }
 
-/// Returns whether the browser uses TLS, for example with a proxy in front of this server.
+/// Returns whether the browser uses TLS: directly, or to a proxy in front of this server.
 pub(crate) fn is_secure(headers: &HeaderMap) -> bool {
     matches!(single(headers, &ORIGIN), Ok(Some(origin)) if origin.starts_with(b"https://"))
 }

@@ -1,5 +1,5 @@
-//! Random texts that give access: one-time codes, cookies and keys. The program keeps only their digests, so that no
-//! copy of its memory gives access, and compares digests in constant time.
+//! Random texts that give access: one-time codes, cookies and keys. The program keeps only their digests, so a copy of
+//! its memory gives no access, and compares digests in constant time.
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;

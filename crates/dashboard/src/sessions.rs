@@ -21,13 +21,14 @@ const CODES_PER_OWNER_MAX: usize = 4;
 /// time.
 const SESSIONS_PER_OWNER_MAX: usize = 16;
 
-/// The maximum number of unused codes, and of sessions, of all owners. A further one replaces the oldest.
+/// The maximum number of unused codes, and the maximum number of sessions. The limits apply to all owners together. A
+/// further code or session replaces the oldest.
 const TOTAL_MAX: usize = 4096;
 
 /// The rights of a session: those of the token that created it.
 pub trait SessionRights: Clone {
-    /// Returns the owner whose codes and sessions are counted together. An owner at its limit does not displace the
-    /// sessions of other owners.
+    /// Returns the name of the owner. If an owner is at its limit, a new code or session of this owner replaces one of
+    /// its own, not one of another owner.
     fn owner(&self) -> &str;
 }
 
@@ -64,7 +65,7 @@ impl<R: SessionRights> Sessions<R> {
     /// Adds a code that can be exchanged once for a session with `rights`.
     pub fn add_code(&mut self, code: &Secret, rights: R, now: Instant) {
         self.expire(now);
-        // Codes are in the order of their creation.
+        // An unused code has no time of last use, so the code that was created first is replaced.
         make_room(
             &mut self.codes,
             CODES_PER_OWNER_MAX,

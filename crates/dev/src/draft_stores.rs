@@ -75,9 +75,9 @@ impl DraftStores {
         self.may_recreate.insert(store);
     }
 
-    /// Applies the migrations of `app` to its stores. If they cannot be applied to an existing store, removes that
-    /// store's migrations from `app`. Returns these stores, except those that were already reported with the same
-    /// migrations.
+    /// Applies the migrations of `app` to its stores. If they cannot be applied to an existing store, that store is
+    /// outdated: its migrations are removed from `app`. Returns the outdated stores, except those that were already
+    /// reported with the same migrations.
     pub(crate) async fn apply_migrations(
         &mut self,
         app: &mut App,
@@ -227,8 +227,8 @@ impl StoreCopies {
             let _ = fs::remove_dir_all(&folder);
         }
         if is_kept && from.is_some() {
-            // Without the mark, the copy is treated as if it had been saved before a migration. At worst, it displaces
-            // an older copy that was saved before a migration.
+            // If this write fails, the copy counts as one that was saved before a migration. At worst, it then
+            // displaces an older copy of that kind.
             let _ = fs::write(folder.join(REPLACED), "");
         }
         self.sweep();

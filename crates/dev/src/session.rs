@@ -24,8 +24,8 @@ const QUIET: Duration = Duration::from_millis(60);
 /// The maximum time from the first change to the build, even if there is no pause of [`QUIET`].
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// The maximum number of open questions to the user. If a further store can be recreated while a question is open, the
-/// flag that recreates stores without confirmation is printed instead of a question.
+/// The maximum number of open questions to the user. While a question is open, no question is asked for a further store
+/// that can be recreated; instead, a message names the flag that recreates stores without confirmation.
 const QUESTIONS_MAX: usize = 1;
 
 /// Settings of a development session.
@@ -50,8 +50,8 @@ pub struct DevSession {
     revisions: RevisionStarter,
     /// The sources of the revision that serves, or `None` before the first revision.
     served: Option<SourceSnapshot>,
-    /// Whether nothing has been built yet. An error that a mistake on the command line can cause ends the session only
-    /// in the first build.
+    /// Whether nothing has been built yet. Some errors can be caused by the command line or by a file. They end the
+    /// session only during the first build; later, an edit of the file can fix them.
     is_first: bool,
     /// Whether the last build failed, or the revision that it made could not be started.
     has_failed: bool,
@@ -240,8 +240,8 @@ impl DevSession {
         }
     }
 
-    /// Refuses a shape of several processes, because a new revision would have to replace the old one in all of them
-    /// together.
+    /// Refuses a shape of several processes: the session can replace the old revision only in one process, not in
+    /// several at the same time.
     fn check_one_process(&self, app: &AppDir, components: &Components) -> Result<(), CliError> {
         let shape = &self.settings.shape;
         if shape == MONOLITH {

@@ -36,8 +36,8 @@ impl SourceSnapshot {
         }
     }
 
-    /// Returns the snapshot without the contents of migrations. The result differs from every snapshot of an app with
-    /// migrations, so the session then starts a new revision.
+    /// Returns the snapshot without the contents of migrations. If the app has migrations, the result differs from
+    /// every later snapshot, so the next build starts a new revision.
     pub(crate) fn without_migrations(self) -> Self {
         Self { migrations: BTreeMap::new(), ..self }
     }
@@ -74,8 +74,8 @@ fn stamps(app: &AppDir) -> BTreeMap<PathBuf, Option<Stamp>> {
     files(app).map(|path| (path.clone(), stamp(&path))).collect()
 }
 
-/// Returns the contents of all migration files. Skips files that cannot be read, because applying the migrations
-/// reports them.
+/// Returns the contents of all migration files. Skips files that cannot be read; they are reported when the migrations
+/// are applied.
 pub(crate) fn migrations(app: &App, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let folders = app.sql.values().filter_map(|store| store.migrations.as_ref());
     let files = folders.flat_map(|folder| std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten());

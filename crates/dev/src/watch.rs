@@ -16,8 +16,8 @@ use notify::event::ModifyKind;
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-/// The maximum number of watchers that one call of [`FileWatcher::refresh`] creates because folders change at the same
-/// time. After that, the call makes [`FileWatcher::changed`] return, so that the folders are checked again later.
+/// The maximum number of watchers that one call of [`FileWatcher::refresh`] creates if folders keep changing during the
+/// call. After that, the call makes [`FileWatcher::changed`] return, so that the folders are checked again later.
 const ATTEMPTS_MAX: usize = 5;
 
 /// A watcher of a set of files.

@@ -168,7 +168,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The JSON form of a label. Omits the text at the place, because that text may be a secret.
+/// The JSON form of a label. Does not contain the source text to which the label points, because that text may be a
+/// secret.
 #[derive(Serialize)]
 struct LabelJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

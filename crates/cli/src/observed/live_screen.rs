@@ -64,7 +64,8 @@ impl LiveScreen {
         Ok(written.context("cannot write to the terminal")?)
     }
 
-    /// Waits for `period`. Returns whether the user has quit before its end, by `q` or Ctrl-C.
+    /// Waits for `period`. Returns `true` as soon as the user presses `q` or Ctrl-C, and `false` at the end of the
+    /// period.
     pub(crate) async fn quits_within(&mut self, period: Duration) -> bool {
         let end = tokio::time::sleep(period);
         let mut end = std::pin::pin!(end);

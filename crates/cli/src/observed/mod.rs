@@ -1,5 +1,5 @@
-//! What the commands `traces`, `trace`, `logs`, `metrics` and `top` share: which app they observe, and how its traces
-//! look in a terminal.
+//! Code that the commands `traces`, `trace`, `logs`, `metrics` and `top` share: finding the app to observe, and showing
+//! its traces and traffic in a terminal.
 
 pub(crate) mod app;
 pub(crate) mod durations;

@@ -22,7 +22,8 @@ pub(crate) const BLUE: Style = AnsiColor::Blue.on_default();
 pub(crate) const MAGENTA: Style = AnsiColor::Magenta.on_default();
 pub(crate) const CYAN: Style = AnsiColor::Cyan.on_default();
 
-/// Returns the width of standard output in columns: of the terminal, or from `COLUMNS` if it is not a terminal.
+/// Returns the number of columns for which output is formatted: the width of the terminal, or the value of `COLUMNS` if
+/// standard output is not a terminal.
 pub(crate) fn width() -> usize {
     let terminal = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();

@@ -22,7 +22,7 @@ pub(crate) struct TrafficRow {
     failed: u64,
 }
 
-/// The name of a row: two texts, of which the second one qualifies the first one.
+/// The name of a row: its main text, and a text for the next column, such as the component of a route.
 type RowName = (String, String);
 
 /// The traffic of an app in a period.
@@ -34,7 +34,8 @@ pub(crate) struct Traffic {
     routes: BTreeMap<RowName, TrafficRow>,
     /// The calls over seams. The two texts of a row's name are the caller with the callee, and the mode.
     seams: BTreeMap<RowName, TrafficRow>,
-    /// The operations on stores. The two texts of a row's name are the operation with the store, and the system.
+    /// The operations on stores. The two texts of a row's name are the store with the operation, and the store's system
+    /// (the label `system` of the metric).
     stores: BTreeMap<RowName, TrafficRow>,
 }
 
@@ -180,8 +181,8 @@ fn period(before: Option<&MetricsReport>, after: &MetricsReport) -> Option<f64> 
     }
 }
 
-/// Adds up the series of the metric `name` that belong to the same row. `row_of` returns the row of a series, and
-/// whether the series counts failures.
+/// Returns the rows of the metric `name`. `row_of` returns the name of the row to which a series is added, and whether
+/// the series counts failures.
 fn rows(
     before: Option<&MetricsReport>,
     after: &MetricsReport,

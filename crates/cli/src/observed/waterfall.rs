@@ -120,9 +120,9 @@ struct TreeName {
 
 /// Returns the names of the spans with the lines of the tree. Each span follows its parent.
 fn tree(spans: &[TraceSpan]) -> Vec<TreeName> {
-    // For each depth, whether a later span at this depth is a sibling of the current span or of one of its ancestors.
-    // The loop visits the spans from the last to the first. A span has no siblings below its own depth, so it clears
-    // the deeper entries.
+    // The loop visits the spans from the last to the first. `open[depth]` is true if a span at `depth` that is shown
+    // further below is a sibling of the current span or of one of its ancestors. Entries deeper than the current span
+    // belong to its descendants, so the span clears them.
     let depths: Vec<usize> =
         spans.iter().map(|span| usize::try_from(span.depth).unwrap_or(usize::MAX).min(DEPTH_MAX)).collect();
     let mut open = [false; DEPTH_MAX + 1];
@@ -163,8 +163,8 @@ impl Columns {
             bar: 0,
         };
         let rest = width.saturating_sub(columns.used() - name);
-        // The tree gets at most half of the width that the other columns leave, or more if the bars would exceed their
-        // maximum width. Without bars, it gets all of this width.
+        // `rest` is the width for the tree and the bars. The tree gets at most half of it, plus what the bars cannot
+        // use because of their maximum width. If the terminal is too narrow for bars, the tree gets all of it.
         columns.name = match width >= 60 {
             true => name.min((rest / 2).max(rest.saturating_sub(BAR_WIDTH_MAX + 2))),
             false => name.min(rest),
@@ -226,7 +226,8 @@ impl Columns {
     }
 }
 
-/// Returns the bar of a span in `width` columns, which stand for `whole_ns`. Every span has a visible bar.
+/// Returns the bar of a span. The `width` columns represent the duration of the whole trace, `whole_ns`. Even the
+/// shortest span has a visible bar.
 fn bar(span: &TraceSpan, whole_ns: u64, width: usize) -> String {
     let eighths = 8 * u128::try_from(width).unwrap_or(0);
     let position = |ns: u64| usize::try_from(u128::from(ns) * eighths / u128::from(whole_ns)).unwrap_or(0);

@@ -1,5 +1,5 @@
-//! Packs an app on this machine as a release: its manifest, its built components, and the files in the app's folder
-//! that grants, migrations and certificate authorities name.
+//! Packs an app on this machine as a release: its manifest, its built components, and the files in the app's folder to
+//! which the manifest refers (granted folders, migrations, certificates of authorities).
 //!
 //! Folders that the app may write to are not packed. On a node, they belong to the app's data and are empty at first.
 
@@ -150,7 +150,8 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
             paths.files.insert(path);
         }
         if paths.files.len() + paths.empty.len() > PARTS_MAX {
-            // There are too many paths. The caller counts them too, and reports the error.
+            // Stops collecting paths: the release has too many. `PackedRelease::new` also counts them, and returns the
+            // error.
             return Ok(());
         }
     }
@@ -161,8 +162,9 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
     Ok(())
 }
 
-/// Returns whether a file with this name contains values that belong to this machine. Such files are `.env`,
-/// `.env.local` and similar ones, and the token file of a node whose data directory is in the app's folder.
+/// Returns whether a file with this name contains secrets or settings of this machine, which must not be uploaded. Such
+/// files are `.env`, `.env.local` and similar ones, and the token file of a node whose data directory is in the app's
+/// folder.
 fn has_values(name: &OsStr) -> bool {
     if name == TOKEN_FILE {
         return true;
