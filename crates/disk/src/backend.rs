@@ -21,11 +21,11 @@ pub(crate) enum Operation {
 
 /// A wrapper around each operation of a storage backend.
 pub(crate) trait Around: Debug + Send + Sync + 'static {
-    /// Calls `run`, which runs the operation, or returns an error without calling `run`.
+    /// Calls `run`, which performs the operation. Can instead return an error; then `run` is not called.
     fn around<T>(&self, operation: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
 
-    /// Writes `data` by calling `run`, or returns an error. `run` writes the bytes that are passed to it, which may be
-    /// only a part of `data`.
+    /// Writes `data`: calls `run`, which writes the bytes that are passed to it. Can instead return an error, also
+    /// after passing only a part of `data` to `run`.
     fn around_write(&self, data: &[u8], run: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
         self.around(Operation::Write, || run(data))
     }

@@ -93,7 +93,7 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
         let Some(from) = there(rustix::fs::openat(from, name, flags, Mode::empty()))? else { return Ok(()) };
         let from = File::from(from);
         if !from.metadata()?.is_file() {
-            // The entry has been replaced since the folder was read.
+            // Since the folder was read, the file has been replaced with an entry of another kind, which is skipped.
             return Ok(());
         }
         self.take(ENTRY_BYTES)?;

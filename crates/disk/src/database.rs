@@ -26,9 +26,9 @@ use redb::{Builder, StorageBackend};
 
 use crate::backend::{Health, Layer};
 
-/// The pause after an attempt to open a failed database, as a multiple of the duration of the attempt. While a disk is
-/// full, each store on the disk therefore uses only a small part of a thread's time. The first attempt after a new
-/// failure is made without a pause.
+/// The pause after an attempt to open a failed database, as a multiple of the duration of the attempt. An attempt fails
+/// while the disk is full, so without a pause each store on the disk would keep a thread busy with attempts. The first
+/// attempt after a new failure is made without a pause.
 const PAUSE_PART: u32 = 16;
 
 /// The minimum pause between two attempts to open a failed database.
@@ -122,11 +122,9 @@ impl Database {
         self.run(work)?
     }
 
-    /// Returns how many times the database has been opened. If the database has failed, opens it again first. A change
-    /// whose commit failed may still turn out to be durable after the database has been opened again.
-    ///
-    /// # Errors
-    /// If the database has failed and cannot be opened again yet.
+    /// Returns how many times the database has been opened. If the database has failed, opens it again first. If the
+    /// number has changed, a caller must discard what it knows about the content: a change whose commit failed may be
+    /// in the reopened database nevertheless.
     pub fn generation(&self) -> Result<u64, redb::Error> {
         self.working().map(|handle| handle.generation)
     }
@@ -226,7 +224,7 @@ fn not_yet() -> redb::Error {
 }
 
 impl FileStorage {
-    /// Creates the storage that consists of the file at `path`. The file is opened later.
+    /// Creates the storage that consists of the file at `path`. [`Storage::open`] opens the file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }

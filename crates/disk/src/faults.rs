@@ -17,8 +17,8 @@ pub enum Fault {
     NoSpace,
     /// The device fails: every operation fails with `EIO`, and a write fails after half of its bytes were written.
     Broken,
-    /// The process has no free descriptors: opening and writing fail with `EMFILE`. After a failed write, the database
-    /// must open the file again.
+    /// The process has no free descriptors: opening a file fails with `EMFILE`. Writes also fail with `EMFILE`, so that
+    /// the database fails, and has to open its file again.
     NoDescriptors,
 }
 
@@ -90,7 +90,7 @@ impl Faults {
         self.0.met.load(Ordering::SeqCst)
     }
 
-    /// Returns the number of operations so far.
+    /// Returns the number of operations, including failed ones, since these rules were created.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.0.operations.load(Ordering::SeqCst)

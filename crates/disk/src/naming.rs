@@ -17,7 +17,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         use rustix::io::Errno;
 
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // The file system or the kernel does not support a rename that never replaces a file.
+            // The file system or the kernel does not support this flag, so a hard link is created below.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             done => return Ok(done?),
         }

@@ -35,7 +35,7 @@ pub const DEPTH_MAX: usize = 64;
 /// (`stat(2)`).
 const BLOCK_BYTES: u64 = 512;
 
-/// The maximum number of names that are tried for one folder that is moved up.
+/// The maximum number of attempts to find an unused name for a folder that is moved up.
 const NAMES_TRIED_MAX: u32 = 1000;
 
 pub(crate) const FOLDER: OFlags =
@@ -213,7 +213,8 @@ fn empty_into(root: &OwnedFd, name: &CStr, names: &mut Names) -> io::Result<bool
     }
     match rustix::fs::unlinkat(root, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
-        // If this pass removed an entry, another pass may be able to remove the remaining entries.
+        // The folder has entries that this pass did not see. `true` makes `empty` start another pass; `false` would end
+        // the removal with an error, because no progress is possible.
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(removed),
         Err(error) => Err(error.into()),
     }
@@ -236,7 +237,8 @@ impl Names {
         for _ in 0..NAMES_TRIED_MAX {
             self.0 = self.0.wrapping_add(1);
             match rustix::fs::renameat(&folder, name, root, format!(".removed-{:016x}", self.0)) {
-                // If an empty folder had this name, the rename has replaced it. It would have been removed anyway.
+                // The rename has replaced an empty folder if one had this name. That is harmless, because everything in
+                // `root` is being removed.
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
                 Err(error) => return Err(error.into()),

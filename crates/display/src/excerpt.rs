@@ -12,8 +12,8 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// example the error text of a guest).
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// Returns at most the first `bytes_max` bytes of `text` as displayed, and appends `…` if the text is longer. Never
-/// splits a character.
+/// Formats `text` with `Display`, and returns at most the first `bytes_max` bytes. Appends `…` if the text is longer.
+/// Never splits a character.
 #[must_use]
 pub fn cut(text: impl Display, bytes_max: usize) -> String {
     let mut bounded = Bounded { text: String::new(), bytes_max };

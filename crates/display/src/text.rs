@@ -41,8 +41,8 @@ pub fn escaped_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
         if character != '\n' && is_deceptive(character) {
-            // Deceptive characters occur only inside strings of a JSON text, where this escape sequence is allowed: the
-            // rest of the text is ASCII, and control characters in strings are already escaped.
+            // Outside of its strings, a JSON text is ASCII, and control characters in strings are already escaped. So a
+            // deceptive character can occur only in a string, where this escape sequence is allowed.
             for unit in character.encode_utf16(&mut [0; 2]) {
                 out.push_str(&format!("\\u{unit:04x}"));
             }

@@ -24,8 +24,8 @@ use crate::handler::Handler;
 use crate::negotiation::Coding;
 use crate::response_error::ResponseError;
 
-/// The maximum number of responses that are compressed at the same time, of all apps together. Each tenant may use at
-/// most as many compressors as remain free. Further responses are sent uncompressed.
+/// The maximum number of responses that are compressed at the same time, of all apps together. A tenant gets another
+/// compressor only while it uses fewer compressors than are free. Otherwise, its response is sent uncompressed.
 const COMPRESSORS_MAX: usize = 256;
 
 /// The number of compressed bytes that are collected before they are sent as one frame. If the guest pauses or its
@@ -85,8 +85,8 @@ enum Encoder {
 }
 
 impl<H: Handler> Compressor<H> {
-    /// Reserves a compressor for a response of `handler`. Returns `None` if too few compressors are free for the tenant
-    /// to get one more, or if the account has no memory left.
+    /// Reserves a compressor for a response of `handler`. Returns `None` if the tenant may not use one more compressor
+    /// (see [`COMPRESSORS_MAX`]), or if the account has no memory left.
     pub(crate) fn reserve(coding: Coding, handler: &H) -> Option<Box<Self>> {
         let permit = COMPRESSORS.try_acquire(handler.tenant())?;
         let bytes = match coding {
@@ -141,7 +141,8 @@ impl<H: Handler> CompressedBody<H> {
         loop {
             if !self.input.is_empty() {
                 if self.step_bytes >= STEP_BYTES {
-                    // Yields even if more input is available, because the server polls until its buffer is full.
+                    // Yields even if more input is available. Otherwise the server, which polls until its buffer is
+                    // full, would run many steps without a pause.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -250,8 +250,8 @@ impl<H: Handler> ConnectionServer<H> {
         let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
     }
 
-    /// Waits until the connection has had no request for `head_timeout`. If the front door drains, waits only until the
-    /// client of a connection without a request has been silent for `idle_grace`.
+    /// Waits until the connection is no longer needed: until no request has been in progress for `head_timeout`. If the
+    /// front door drains, it is sufficient that the connection is idle and its client has been silent for `idle_grace`.
     async fn wait_unused(&self, activity: &Activity) {
         tokio::select! {
             () = wait_idle(activity, self.limits.head_timeout) => {}

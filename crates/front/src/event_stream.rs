@@ -18,7 +18,8 @@ pub(crate) struct EventClock {
     limits: StreamLimits,
     ends: Instant,
     silent_until: Instant,
-    /// The timer for the next limit, or `None` if the guest has not paused yet.
+    /// The timer for the next limit. `None` before the first call of [`EventClock::poll`], because a stream whose data
+    /// is always available needs no timer.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -34,7 +35,8 @@ impl EventClock {
         self.interruption(now)
     }
 
-    /// Polls for the next limit, at which the stream must end. [`EventClock::sent`] postpones the limit for silence.
+    /// Waits until the stream reaches one of its limits, and returns the reason why it must end. [`EventClock::sent`]
+    /// restarts the time of the limit for silence.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Interruption> {
         loop {
             let until = self.ends.min(self.silent_until);

@@ -295,7 +295,8 @@ fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Returns a header value for an address or a parsed authority, which contain only visible ASCII characters.
+/// Returns `text` as a header value. `text` is an address or a parsed authority, which contains only visible ASCII
+/// characters, so the conversion does not fail.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
