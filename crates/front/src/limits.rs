@@ -21,8 +21,8 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// The maximum time for a complete TLS handshake.
     pub handshake_timeout: Duration,
-    /// The maximum time from when a connection starts to wait for a request until the request's head is complete.
-    /// Bounds slow heads and idle connections.
+    /// The maximum time for which a connection may be idle or receive an incomplete head: from its start, or from the
+    /// end of a request, until the head of the next request is complete.
     pub head_timeout: Duration,
     /// The time without data from the client after which a draining front door closes an idle connection. Without this
     /// time, a request that the client sent before it was notified of the drain would be lost.

@@ -64,8 +64,8 @@ impl AcceptedCodings {
     ) -> Option<T> {
         if status == StatusCode::NOT_MODIFIED {
             self.confirm(headers);
-            // A 304 must have the `vary` of the cached response (RFC 9110, section 15.4.5), so `vary` is set although
-            // the content type of the cached response is not known here.
+            // A 304 must have the same `vary` as the cached response (RFC 9110, section 15.4.5). A 304 has no content
+            // type, so this code cannot check whether the cached response was compressible, and always sets `vary`.
             vary(headers);
             return None;
         }
@@ -82,7 +82,8 @@ impl AcceptedCodings {
         Some(reserved)
     }
 
-    /// If the client revalidates with the weak form of the guest's strong tag, makes the response's tag weak as well.
+    /// Changes the entity tag of a 304 response to the tag that the client has cached. If the cached response was
+    /// compressed, that is the weak form of the guest's strong tag (see [`weaken`]).
     fn confirm(&self, headers: &mut HeaderMap) {
         let Some(tag) = headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else { return };
         let has = self.cached.as_ref().and_then(|cached| cached.to_str().ok()).unwrap_or_default();

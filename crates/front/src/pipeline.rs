@@ -202,8 +202,8 @@ impl<H: Handler> Pipeline<H> {
             component: target.component.clone(),
             buffer_bytes: longest.min(BODY_WINDOW_BYTES),
         };
-        // The handler's future is boxed. Otherwise the future of `respond`, which is copied several times, would
-        // contain it.
+        // Without the box, the handler's future would be a part of the future of `respond`, which is moved several
+        // times, and each move copies all its bytes.
         let result = Box::pin(target.handler.handle(request)).await;
         match (outcome.problem(), result) {
             (None, Ok(response)) => Ok(response),

@@ -89,8 +89,8 @@ enum Client {
 #[derive(Default)]
 struct OpenConnections {
     next_id: u64,
-    /// The open connections, by id. Each value contains the connection's client and the time in its [`ByIdleTime`] key.
-    /// The id and these two values locate the connection in `clients`.
+    /// The open connections, by id. Each value is the connection's client and the time in its [`ByIdleTime`] key.
+    /// Client, time and id are sufficient to find the connection in `clients`.
     open: HashMap<u64, (Client, u64)>,
     /// The connections of each client that has any.
     clients: HashMap<Client, ClientConnections>,
@@ -282,9 +282,9 @@ impl OpenConnections {
         }
         let mut number = self.by_number.last_key_value().map(|(number, _)| *number);
         while let Some(of_largest) = number {
-            // Each iteration except the last one moves one connection back in the order: to the time at which it became
-            // idle, or to `now_ms + 1` if it is busy. If none of its requests begins or ends during the search, a
-            // connection makes each of these moves at most once. So the search ends after two moves per connection.
+            // Each iteration except the last one finds an outdated key, and corrects it: to the time at which the
+            // connection became idle, or to `now_ms + 1` if it is busy. As long as no request begins or ends during the
+            // search, each connection is corrected at most twice, so this number of iterations is sufficient.
             for _ in 0..=2 * self.open.len() {
                 let Some((_, client)) = self.by_number.get(&of_largest).and_then(|equals| equals.first()) else {
                     break;
@@ -292,8 +292,8 @@ impl OpenConnections {
                 match self.check_first(*client, now_ms) {
                     Some(FirstConnection::Idle(id)) => return Some(id),
                     Some(FirstConnection::Moved) => {}
-                    // The other clients with the same number of connections are ordered after this one, so their first
-                    // connections are also busy.
+                    // This connection's key is `now_ms + 1`, the time of a busy connection. The first connections of
+                    // the other clients in `equals` have no earlier key, so they are also busy.
                     Some(FirstConnection::Busy) | None => break,
                 }
             }

@@ -86,8 +86,9 @@ pub(crate) fn check<B>(request: &Request<B>, path: &str) -> Result<RequestedHost
     }
 }
 
-/// Returns the scheme that the guest receives: the scheme that a trusted proxy announces, or the connection's scheme. A
-/// request for an `https` URI must arrive over TLS at this front door or at that proxy (RFC 9110, section 7.4).
+/// Returns the scheme that the guest receives: the scheme that a trusted proxy announces, or otherwise the connection's
+/// scheme. A request for an `https` URI is refused unless the client sent it over TLS, either to this front door or to
+/// a trusted proxy (RFC 9110, section 7.4).
 pub(crate) fn scheme(uri: &Uri, connection: &Activity, origin: Option<&Origin>) -> Result<Scheme, Problem> {
     let requested = uri.scheme();
     if requested.is_some_and(|requested| *requested != Scheme::HTTP && *requested != Scheme::HTTPS) {

@@ -47,7 +47,7 @@ pub(crate) struct SpanClient {
 impl RequestSpan {
     /// Starts the span of the request `id`, which arrived at `start` and matches `route`. The request stays in the
     /// trace of its `traceparent` field, if the field is valid. Returns the context of the operations that the request
-    /// causes, and the span, unless nothing is recorded.
+    /// causes, and the span. The span is `None` if nothing is recorded.
     pub(crate) fn begin<H, B>(
         tracer: &Tracer,
         request: &Request<B>,

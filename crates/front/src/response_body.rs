@@ -43,12 +43,12 @@ pub(crate) struct ResponseBody<H: Handler> {
     record: RequestRecord,
     /// Whether the client gets only the head of the response.
     unsent: bool,
-    /// Whether the length of the body is unknown: in the response to a HEAD request, if the response to a GET request
-    /// would be compressed.
+    /// Whether the length of the body is unknown. True in the response to a HEAD request if the response to the same
+    /// GET request would be compressed: its length would be known only after compressing it.
     of_unknown_length: bool,
     /// The error that ends the body. It is held until the data before it has been written.
     held_error: Option<Error<H>>,
-    /// Reports that the body was cut off, or `None` after the body has ended.
+    /// Reports that the body was cut off. `None` for a response of the front door, and after the body has ended.
     reporter: Option<CutOffReporter<H>>,
     /// The time limits, if the response is a stream of server-sent events.
     events: Option<EventClock>,
@@ -65,8 +65,8 @@ pub(crate) struct CutOffReporter<H: Handler> {
     pub(crate) deadline: Instant,
     /// The time from the request's arrival to `deadline`, for messages.
     pub(crate) allowed: Duration,
-    /// The outcome of reading the request's body. If this failed because of the client, the app's log does not report
-    /// that the guest's response failed.
+    /// The outcome of reading the request's body. If reading failed because of the client, the app's log does not
+    /// report that the guest's response failed.
     pub(crate) request_body: BodyOutcome,
     /// The site that served the request, which has the app's log.
     pub(crate) site: SiteInUse<H>,

@@ -2,11 +2,11 @@
 //!
 //! A guest runs, and checks its deadline, only while the body of its response is read. hyper polls a body only when it
 //! can send more data, so a client that stops reading, or reads a byte now and then, could postpone the deadline
-//! forever. Therefore each task that may hold such a body records its deadline here. If the task is still waiting when
-//! the deadline has passed, the task is dropped with everything that it holds. A timer is created only when a task
-//! waits with a partly sent response, which is rare. The guest's run cannot enforce this deadline, because it may have
-//! ended before its response is read (WASI 0.2), or may belong to another task (if `concurrency` in the manifest
-//! exceeds 1).
+//! forever. Therefore each task that sends a response records the deadline of the response here. If the task is still
+//! waiting when the deadline has passed, the task is dropped with everything that it holds. A timer is created only
+//! when a task waits with a partly sent response, which is rare. The guest's run cannot enforce this deadline, because
+//! it may have ended before its response is read (WASI 0.2), or may belong to another task (if `concurrency` in the
+//! manifest exceeds 1).
 
 use std::cell::Cell;
 use std::future::poll_fn;

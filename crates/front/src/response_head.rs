@@ -37,9 +37,9 @@ impl ResponseHead {
         mut response: Response<ResponseBody<H>>,
         outcome: &BodyOutcome,
     ) -> Response<ResponseBody<H>> {
-        // The connection is closed after the response, because the request's body could be mistaken for the next
-        // request. A client that did not get `100 (Continue)` may still send its body. The end of a body with an
-        // unknown coding cannot be found.
+        // In two cases, bytes of the request's body could be mistaken for the next request, so the connection is closed
+        // after the response: the end of a body with an unknown coding cannot be found, and a client that waited for
+        // `100 (Continue)` and did not get it may send its body or not.
         if self.has_other_coding || (self.waits_to_send && outcome.is_unread()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -25,7 +25,8 @@ pub(crate) fn route<'a, H: Handler, B>(
     Ok(route)
 }
 
-/// Sets an absolute URI, and the `traceparent` field for `trace`.
+/// Prepares the request for the guest: makes its URI absolute with `scheme` and `authority`, and sets its `traceparent`
+/// field to `trace`.
 pub(crate) fn prepare<B>(
     request: &mut Request<B>,
     scheme: Scheme,

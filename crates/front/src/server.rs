@@ -191,8 +191,9 @@ impl<H: Handler> Front<H> {
         .await;
         phase.send_replace(Phase::Draining);
         let finished = async {
-            // Idle connections are closed gracefully after their clients have been silent for `idle_grace`, which frees
-            // file descriptors. Connections are closed earlier only if this does not free enough descriptors in time.
+            // Draining frees file descriptors: an idle connection is closed gracefully after its client has been silent
+            // for `idle_grace`. Only if too few descriptors are free even after three times `idle_grace`, connections
+            // are closed without waiting for this silence.
             let mut shortage =
                 ResourceShortage::closing_after("front door", idle_grace.saturating_mul(3), || registry.evict_any());
             listeners.drain(&mut shortage, serve).await;

@@ -114,7 +114,7 @@ impl<H: Handler> Site<H> {
         Self { tracer, ..self }
     }
 
-    /// Sets the series in which the app's requests are measured. Applies to routes that are added later.
+    /// Sets the group of metric series that count the app's requests. Applies to routes that are added later.
     #[must_use]
     pub fn measured_in(self, series: Arc<SeriesGroup>) -> Self {
         Self { unmatched: RouteMetrics::of_app(series.clone()), series, ..self }

@@ -48,7 +48,7 @@ pub fn check_name(kind: &'static str, name: &str) -> Result<(), InvalidText> {
     Err(InvalidText::new(kind, "cart-2", name, problem).suggest(kebab(name)))
 }
 
-/// Returns the kebab name that is closest to `text`, or `None` if `text` contains no letter that can be used.
+/// Returns the kebab name that is closest to `text`, or `None` if `text` contains no letter from A to Z.
 #[must_use]
 pub fn kebab(text: &str) -> Option<String> {
     let mut name = String::new();

@@ -1,7 +1,7 @@
 //! Names of secrets, and the maximum size of their values.
 //!
-//! A name has at most 64 bytes. Some parts of earlier versions of the node accepted 128 bytes, but no longer name could
-//! exist: the admin API and manifests never accepted more than 64 bytes.
+//! A name has at most 64 bytes. In earlier versions, some parts of the node accepted names of up to 128 bytes. Stored
+//! names nevertheless have at most 64 bytes, because the admin API and manifests never accepted longer ones.
 
 use crate::invalid::InvalidText;
 use crate::kebab::kebab;

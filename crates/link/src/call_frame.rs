@@ -21,7 +21,8 @@ impl CallFrame {
     /// called.
     pub(crate) fn payload(&self) -> Payload {
         let remaining = self.deadline.saturating_duration_since(Instant::now().into_std());
-        // Less time remains than when the client checked the call.
+        // The remaining time is shorter than when the client checked the call, so the checked head can still be
+        // encoded.
         let request = CallHead { remaining: remaining.min(self.request.remaining), ..self.request.clone() };
         Payload::new(request.head_bytes(), self.image.clone(), |frame| {
             request.encode(frame).expect("the call was checked, and only its time became shorter");

@@ -52,8 +52,8 @@ pub(crate) struct FailedAttempt {
 
 impl ClientConnection {
     /// Starts HTTP/2 over `stream`, and spawns the connection's task in `tasks`. Returns when the server has responded
-    /// to a ping, so that the server's limits are known. The receiver resolves with the reason when the connection
-    /// ends.
+    /// to a ping, so that the server's limits are known. When the connection ends, the reason is sent to the returned
+    /// receiver.
     pub(crate) async fn open(
         stream: LinkStream,
         limits: &PeerLimits,
@@ -149,8 +149,8 @@ impl ClientConnection {
                 });
             }
         }
-        // The request has neither scheme nor host: h2 adds the scheme `http` and omits the host, so the head consists
-        // of three indices into HPACK's static table.
+        // Without a scheme and a host, the head of the request is as short as possible: h2 adds the scheme `http` and
+        // no host, so the encoded head is three indices into HPACK's static table.
         let mut request = Request::new(());
         *request.method_mut() = method;
         let (response, mut body) =

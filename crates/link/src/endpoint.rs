@@ -31,7 +31,7 @@ use crate::tls::Tls;
 /// The state of an address.
 #[derive(Clone)]
 pub(crate) enum EndpointState {
-    /// An attempt to connect is running, and no attempt has failed since the endpoint was created or its last
+    /// An attempt to connect is running. It is the first attempt since the endpoint was created, or since its last
     /// connection ended.
     Connecting,
     /// Calls use this connection.

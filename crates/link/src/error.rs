@@ -1,5 +1,5 @@
-//! Errors of setting up the client or the server of a link, with hints. Later failures are results of calls
-//! ([`isomer_wire::CallFailure`]).
+//! Errors of setting up the client or the server of a link, with hints. Once both are set up, failures are results of
+//! calls ([`isomer_wire::CallFailure`]).
 
 use std::io;
 use std::path::PathBuf;

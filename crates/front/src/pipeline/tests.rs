@@ -97,7 +97,7 @@ impl World {
         loading: bool,
     ) -> Self {
         let traces = Arc::new(MemoryTraces::default());
-        // Only requests of trusted clients are sampled, and no request is slow.
+        // With the ratio 0, a request is sampled only if a trusted client requests it, and no request counts as slow.
         let policy = SamplingPolicy { ratio: 0.0, slow: Duration::MAX, ..SamplingPolicy::NODE };
         let mut site = Site::new().traced_by(Tracer::new(None, policy, traces.clone()));
         for (path, target) in routes {

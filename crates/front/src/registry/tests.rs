@@ -61,7 +61,8 @@ fn beyond_the_maximum_a_connection_of_the_largest_client_is_closed() {
 fn the_connection_that_was_idle_longest_is_closed() {
     let registry = registry(3, 3);
     let all: Vec<_> = (0..3).map(|_| registry.accept(ip("192.0.2.1")).expect("a permit")).collect();
-    // The first connection had a request after the others were accepted.
+    // After its request, the first connection has been idle for a shorter time than the others, so another one is
+    // closed.
     let request = Activity::begin(&all[0].activity);
     later();
     drop(request);

@@ -100,7 +100,8 @@ impl Certificate {
             Ok(certificate) => unique(certificate.valid_dns_names().map(str::to_ascii_lowercase)),
             Err(error) => return Err(unusable("certificate", &files.certificate, error.to_string())),
         };
-        // Between this check and the read, only a user who can write to the key's folder could replace the file.
+        // The file can be replaced between this check and the read. That is acceptable, because only a user who can
+        // write to the key's folder can replace it.
         let mode = std::fs::metadata(&files.key).map(|metadata| metadata.permissions().mode() & 0o777).unwrap_or(0);
         if mode & 0o007 != 0 {
             return Err(TlsError::KeyForAll { path: files.key.clone(), mode });
