@@ -1,5 +1,5 @@
-//! The limits of client and server. A call or a connection that reaches a limit either fails with a reason that is
-//! specific to the limit, or waits for a time that another limit bounds.
+//! The limits of client and server. If a limit is reached, a call or a connection either fails, with a reason that
+//! names the limit, or waits. Another limit bounds the time of each wait.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ pub(crate) mod http2 {
     pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
     /// The maximum number of unread bytes in flight per connection.
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
-    /// The maximum size of one DATA frame in bytes. A small call waits for at most one such frame of each of the other
-    /// calls.
+    /// The maximum size of one DATA frame in bytes. If many calls send data at the same time, a small call waits for at
+    /// most one frame of this size from each of the other calls.
     pub(crate) const FRAME_BYTES_MAX: u32 = 64 << 10;
     /// The maximum size of a request's or response's HTTP head in bytes. The head of a call takes three bytes.
     pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 4 << 10;

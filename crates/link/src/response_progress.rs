@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use isomer_transport::Permit;
 use tokio::sync::Notify;
 
-/// The permit of a call, and the permit for the bytes of its response. If no permit for the bytes of a result was left,
-/// the response is a failure, which has no second permit.
+/// The permit of a call, and the permit for the bytes of its response. The second permit is `None` if no permit for the
+/// bytes of the result was available: the response is then a short failure instead of the result.
 pub(crate) type ResponsePermits = (Permit, Option<Permit>);
 
 /// The progress of writing a response. Clones refer to the same response.

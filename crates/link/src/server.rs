@@ -39,12 +39,9 @@ enum Listener {
 }
 
 impl Server {
-    /// Starts listening. Uses mutual TLS if `tls` is set, except on a Unix socket, which only processes of this
-    /// process's user and of root can open. Connections wait in the kernel's queue until [`Server::serve`] accepts
-    /// them.
-    ///
-    /// # Errors
-    /// If listening on the address fails, or if the address is on another machine and `tls` is `None`.
+    /// Starts listening. Uses mutual TLS if `tls` is set and the address is not a Unix socket. A Unix socket needs no
+    /// TLS, because only processes of this process's user and of root can open it. Connections wait in the kernel's
+    /// queue until [`Server::serve`] accepts them.
     pub async fn listen(
         address: &Address,
         tls: Option<&Tls>,

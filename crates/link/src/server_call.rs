@@ -133,7 +133,7 @@ async fn read_frame(server: &CallServer, body: &mut RecvStream) -> Result<(Call,
     let mut start = Instant::now();
     let mut end = start + limits.reading_timeout;
     loop {
-        // A call whose bytes arrive one by one holds its permit for at most `reading_timeout`.
+        // `end` also limits a call whose bytes arrive one by one, each within `body_timeout`.
         let piece = match timeout_at(end.min(Instant::now() + limits.body_timeout), next(body)).await {
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) => return Err(None),

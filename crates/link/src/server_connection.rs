@@ -52,7 +52,7 @@ pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: wat
     let mut handshake = std::pin::pin!(builder.handshake(corked));
     let handshake = poll_fn(|cx| {
         let polled = handshake.as_mut().poll(cx);
-        // The buffer is written here because the peer may wait for the server's settings.
+        // The buffer contains the server's settings, and the client may wait for them before it sends anything.
         if polled.is_pending() && matches!(handle.poll_drain(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(None);
         }

@@ -1,4 +1,5 @@
-//! The stream of a connection over TCP, a Unix socket or TLS. It is one type, so that HTTP/2 is compiled only once.
+//! The stream of a connection over TCP, a Unix socket or TLS. One type covers all three: with a type parameter, the
+//! compiler would generate the HTTP/2 code for each of them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

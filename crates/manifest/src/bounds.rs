@@ -1,8 +1,8 @@
 //! Limits of the contents of a file, so that checking it takes bounded time and memory.
 //!
-//! Each deployment brings a manifest, and the tenant who wrote it may be hostile. The admin API limits the size of the
-//! file. But some checks compare each entry with all others, and messages repeat the names that they are about. The
-//! limits here keep the work and the messages in proportion to the size of the file.
+//! Each release contains a manifest, which a hostile tenant may have written. The admin API limits the size of the
+//! file. But some checks compare each entry with all others, and messages quote names from the file, so a small file
+//! could cause much work or long messages. The limits here keep both in proportion to the size of the file.
 
 use toml::de::{DeTable, DeValue};
 

@@ -27,7 +27,7 @@ const EXAMPLE: &str = "127.0.0.1:8080";
 pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     let invalid = |problem: &str| InvalidText::new(KIND, EXAMPLE, text, problem);
     let no_address = || {
-        // Users of other servers write `*` for all addresses.
+        // In the configuration of other servers, `*` means all addresses, so `0.0.0.0` is suggested instead.
         let suggestion =
             text.strip_prefix("*:").and_then(|port| Some(format!("0.0.0.0:{}", port.parse::<u16>().ok()?)));
         invalid("the host must be `localhost` or an IP address").suggest(suggestion)
@@ -54,7 +54,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     }
 }
 
-/// Returns the address, with `localhost` as the host if it contains only a port.
+/// Returns `text`, with `localhost` added as the host if `text` is only a port.
 pub(crate) fn with_host(text: &str) -> Cow<'_, str> {
     let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.strip_prefix(':') {

@@ -65,8 +65,8 @@ fn read(text: &str) -> (Option<App>, Findings) {
     }
 }
 
-/// The maximum number of syntax errors for which the line is computed. The limit exists because each computation reads
-/// the file from its beginning.
+/// The maximum number of syntax errors that are read. The limit exists because the line of each error is found by
+/// counting line breaks from the beginning of the file.
 const SYNTAX_ERRORS_MAX: usize = 4 * FINDINGS_MAX;
 
 /// Returns the first syntax error of each line. Further errors on the same line are mostly consequences of the first.
@@ -79,7 +79,8 @@ pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings 
         errors.iter().partition(|error| unclosed.is_none_or(|value| start_of(error) < value.at.start));
     for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
         let mut span = error.span().map(Span::from).unwrap_or_default();
-        // The span of an error can be empty or at the end of the text. It is changed so that it contains a character.
+        // The span of an error can be empty or at the end of the text. A span of at least one byte is needed to mark
+        // the place in the message.
         span.start = span.start.min(text.len());
         span.end = span.end.clamp(span.start, text.len());
         if span.start == span.end {

@@ -312,7 +312,7 @@ pub(crate) struct RawSqlStore {
 }
 
 /// Defines types of text values. Each entry contains the name of the type, the keywords of its JSON Schema, and an
-/// example. The keywords express only part of a type's rules. `lowering` checks all of them, because its error messages
+/// example. The schema checks only some of the rules of a type. `lowering` checks all rules, because its error messages
 /// can state which rule a text breaks.
 macro_rules! text_types {
     ($($(#[$doc:meta])* $type:ident: $title:literal, $rule:expr, $example:literal;)*) => {$(

@@ -99,8 +99,8 @@ fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: O
     }
 }
 
-/// The value of a key that contains tables. `Table` gets a section of its own; the keys of `Fields` are listed with the
-/// outer key.
+/// The inner keys of a key whose value contains tables. A `Table` gets its own section of the reference. For a list of
+/// tables (`Fields`), the keys are listed in the row of the list's key.
 enum Inner<'a> {
     Table(&'a Value),
     Fields(&'a Value),

@@ -209,8 +209,8 @@ impl Check<'_> {
         let mut shown = String::new();
         for part in self.path.iter().map(String::as_str).chain((!key.is_empty()).then_some(key)) {
             if part.ends_with(']') {
-                // The segment of a list element (`routes[0]`) repeats the key of the list, so the segment before it
-                // (`routes`) is removed.
+                // A list and its element are two segments (`routes`, `routes[0]`). The second one contains the first
+                // one, so the first one is removed.
                 shown.truncate(shown.rfind('.').map_or(0, |dot| dot + 1));
                 shown.push_str(part);
             } else {
@@ -224,8 +224,8 @@ impl Check<'_> {
     }
 }
 
-/// Returns the entries of the tables in `table` whose keys are names that the author chooses (`components`), each with
-/// the key of its table.
+/// Returns the names that the author has chosen as keys, such as the components in `components`. Each name is mapped to
+/// the key of the table that contains it. `schema` states in which tables of `table` the author chooses the keys.
 fn entries_of_tables(table: &DeTable<'_>, schema: &Value) -> BTreeMap<String, String> {
     let named = keys(schema).filter(|(_, below)| any_property(below).is_some());
     let entries = named.filter_map(|(key, _)| Some((key, table.get(key)?.get_ref().as_table()?)));

@@ -66,8 +66,8 @@ impl OpenBracket {
 pub(crate) fn find(text: &str) -> Option<Unclosed> {
     let bytes = text.as_bytes();
     let mut open: Vec<OpenBracket> = Vec::new();
-    // The first flag: only blanks precede the position on its line. The second flag: only blanks precede it after a
-    // `=`.
+    // `is_line_start`: only blanks precede the position on its line. `is_value_start`: only blanks are between a `=`
+    // and the position.
     let (mut is_line_start, mut is_value_start) = (true, false);
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -146,7 +146,7 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Returns the line, from 1, and the rest of this line from the place on.
+    /// Returns the number of the line with the opening bracket, and the text of this line from the bracket on.
     fn found(text: &str) -> Option<(usize, &str)> {
         let start = find(text)?.at.start;
         Some((text[..start].matches('\n').count() + 1, text[start..].lines().next().unwrap_or_default()))

@@ -18,8 +18,9 @@ pub(crate) struct AppTraces {
     tracers: Mutex<HashMap<(TenantName, AppName), RevisionTracers>>,
 }
 
-/// The tracers of an app's revisions that were started, or whose traces were ordered, since the node started; the newest
-/// last. A revision keeps its tracer while the app is evicted, so that orders stay valid.
+/// The tracers of an app's revisions, the newest last. A revision gets a tracer when it is started for the first time
+/// since the node started, or when a client requests traces of its next requests. It keeps the tracer while the app is
+/// evicted, so that such requests of clients are not lost.
 type RevisionTracers = Vec<(ReleaseDigest, Tracer)>;
 
 /// The maximum number of revisions of an app that have a tracer. At most one of them serves requests, and one is a

@@ -123,8 +123,8 @@ impl Node {
         let (node, of) = (self.clone(), subject.clone());
         let pending = self.blocking(move || {
             let intents = removals::intents(&node.dir);
-            // An earlier attempt to remove the app with its data may have left an intent, because its outcome was
-            // unknown. The app still exists, so that intent is obsolete.
+            // An earlier attempt to remove the app with its data may have left its record (the intent) on disk, because
+            // its outcome was unknown. The app still exists, so that intent is obsolete.
             let pending = if data { intents.write(&of, "") } else { intents.forget(&of) };
             pending.map_err(|error| problems::failed(&error))
         });

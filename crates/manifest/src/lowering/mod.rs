@@ -112,8 +112,8 @@ impl Lowering<'_> {
                     let text = &written.value.0;
                     let longer = [".0", ".0.0"].map(|end| format!("{text}{end}"));
                     let suggestion = longer.into_iter().find(|text| text.parse::<semver::Version>().is_ok());
-                    // If the version only lacks numbers at its end, the suggestion is enough, so the parser's message
-                    // is not shown.
+                    // If adding `.0` or `.0.0` makes the version valid, the hint suggests that, and the parser's
+                    // message is not shown.
                     let problem =
                         if suggestion.is_some() || text.is_empty() { String::new() } else { error.to_string() };
                     self.report(

@@ -70,7 +70,8 @@ impl Lowering<'_> {
         shapes
     }
 
-    /// Reports an error if `text` is not the keyword of `W`. `otherwise` describes what could be written instead.
+    /// Reports an error if `text` is not the keyword of `W`. `what` names the key in the error. `otherwise` completes
+    /// the hint: it describes the list or table that the user can write instead of the keyword.
     fn keyword<W: Keyword>(&mut self, _: PhantomData<W>, text: &str, at: Span, what: &str, otherwise: &str) {
         if text != W::KEYWORD {
             self.report(

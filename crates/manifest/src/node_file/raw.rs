@@ -20,7 +20,7 @@ use super::limits::NodeLimits;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "node file")]
 pub(crate) struct RawNodeFile {
-    /// For `isomer node`: the data directory, and the time for a shutdown.
+    /// For `isomer node`: the data directory, and the maximum duration of a shutdown.
     pub(crate) node: Option<Spanned<RawNode>>,
     /// For `isomer node`: the addresses and certificates for clients of the apps. Command-line flags take precedence.
     pub(crate) front: Option<Spanned<RawFront>>,
@@ -44,7 +44,7 @@ pub(crate) struct RawNodeFile {
     pub(crate) tls: Option<Spanned<RawTls>>,
 }
 
-/// The data directory of a node, and the time for its shutdown.
+/// The data directory of a node, and the maximum duration of its shutdown.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
@@ -166,8 +166,8 @@ pub(crate) struct RawOtlp {
     pub(crate) endpoint: Option<Spanned<UrlText>>,
     /// The signals that are sent: `"traces"`, `"logs"`, `"metrics"`. Default: all.
     pub(crate) signals: Option<Vec<Spanned<SignalText>>>,
-    /// Header fields of each request, by name, with the sources of their values. They are sent only if no variable sets
-    /// another URL.
+    /// Header fields of each request, by name, with the sources of their values. They are not sent if an `OTEL_*`
+    /// variable sets another URL.
     #[serde(default)]
     pub(crate) headers: BTreeMap<Spanned<HeaderText>, Spanned<RawHeader>>,
     /// PEM file with the certificate authorities that sign the collector's certificate. Default: the public
@@ -203,8 +203,8 @@ pub(crate) struct RawNodeLimits {
     pub(crate) disk_reserve: Option<Spanned<SizeText>>,
     /// The maximum number of open connections. If the maximum is reached and another client connects, the node closes
     /// an idle connection of the address with the most connections: the one that has been idle for the longest time. If
-    /// this address has no idle connection, the address with the next most connections loses one. If all connections
-    /// have a request in progress, the new connection is closed.
+    /// this address has no idle connection, the node closes an idle connection of the address with the next most
+    /// connections. If all connections have a request in progress, the new connection is closed.
     #[schemars(extend("default" = 10_000))]
     pub(crate) connections: Option<Spanned<u32>>,
     /// The maximum number of open connections from one IPv4 address, or from one /64 network of IPv6. If the maximum is

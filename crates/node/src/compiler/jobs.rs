@@ -51,7 +51,7 @@ struct JobTable<T> {
 
 struct CompileJob<T> {
     sender: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
-    /// Whether the job continues when no request waits for its result.
+    /// Whether the job continues when no request waits for its result. True if a load has requested the job.
     is_kept: bool,
     /// The tenants that wait for a permit; `None` after the job got one.
     waiting: Option<PermitWaiters>,
@@ -159,8 +159,8 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
     permits: PermitRequests,
     compile: impl FnOnce(SemaphorePermit) -> F + Send,
 ) {
-    // Dropping `registration` removes the job from the table, however this function ends. If there is no outcome,
-    // dropping the last sender then closes the channel on which requests wait for the outcome.
+    // However this function ends, dropping `registration` removes the job from the table, which also holds the sender.
+    // If the function ends without an outcome, no sender is left, so the waiting requests get an error.
     let registration = JobRegistration { state: &state, revision: &revision, sender: &sender };
     let compiled = async {
         let permit = permits.granted().await;

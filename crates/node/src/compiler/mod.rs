@@ -52,8 +52,8 @@ pub use protocol::{ChildLimits, CompileOutput, CompilePhase, CompileRequest};
 /// composition to different code.
 const COMPILED_AS: &[u8] = b"1";
 
-/// The minimum number of tenants that can share the queue. The maximum number of waiting requests of one tenant is
-/// `waiting_max` divided by this number, rounded up.
+/// The number of tenants that are necessary to fill the queue: one tenant may have at most `waiting_max` divided by
+/// this number, rounded up, waiting requests.
 const TENANTS_WAITING_MIN: usize = 4;
 
 /// The options of the compiler: how its child processes are started, and how many run at the same time.
@@ -302,8 +302,8 @@ impl Compilers {
         let error_output = tokio::spawn(read_error_output(stderr));
         let run = tokio::time::timeout_at(deadline, async {
             let output = session.run(channel, task, inputs).await;
-            // The session has ended: the child has sent its result or closed the channel, or the session has failed. If
-            // the child is already exiting, killing it does not change its exit status.
+            // The child is no longer needed: it has sent its result or closed the channel, or the session has failed.
+            // If it is already exiting, killing it does not change its exit status.
             let _ = child.start_kill();
             (output, error_output.await.unwrap_or_default(), child.wait().await)
         });

@@ -71,7 +71,7 @@ pub(crate) enum ChildTask {
     },
     /// Compile one composition.
     Compile {
-        /// The group's name, for the phase that the child reports.
+        /// The name of the group, which error messages show ([`CompilePhase::Compiling`]).
         group: String,
         /// The number of bytes of the composition. The bytes follow.
         bytes: u64,

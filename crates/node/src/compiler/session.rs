@@ -37,7 +37,8 @@ const OUTPUT_CHUNKS_WAITING_MAX: usize = 8;
 /// The maximum number of bytes of input that are read from the disk at a time.
 const INPUT_CHUNK_BYTES: usize = 256 << 10;
 
-/// The task of a session's child, with the values that the node needs to receive the output of this task.
+/// The task of a session's child, with what the node needs to receive its output: for example, the file to which the
+/// compiled code is written.
 pub(super) enum SessionPurpose {
     Nothing,
     Compose { cache: CodeCache, groups_max: usize },

@@ -56,7 +56,8 @@ pub(super) struct Candidate<'a> {
     /// The snapshot to which the take-over will restore the stores; `None` if the app keeps its current data.
     pub(super) snapshot: Option<&'a Snapshot>,
     pub(super) spec: &'a LaunchSpec,
-    /// The value of the counter [`isomer_apps::Tenancy::inputs`] before `spec` was made.
+    /// The value of the counter [`isomer_apps::Tenancy::inputs`] before `spec` was made. If the counter has changed by
+    /// the take-over, the app is loaded again with the current inputs.
     pub(super) inputs: u64,
 }
 

@@ -60,7 +60,8 @@ struct ReleaseWarnings {
 /// A tenant, an app, the app's revision, and the package of the revision.
 type RevisionKey<'a> = (&'a TenantName, &'a AppName, &'a ReleaseDigest, &'a Arc<Package>);
 
-/// A package, its record, whether code was compiled for the package, and the compiler's warnings if the compiler ran.
+/// A package, the record of its contents, whether the compiler compiled code for it, and the warnings of the compiler.
+/// `None` instead of the warnings if the compiler did not run.
 type PreparedPackage = (Arc<Package>, Contents, bool, Option<Vec<String>>);
 
 impl Node {
@@ -206,8 +207,8 @@ impl Node {
         })
     }
 
-    /// Returns the launch spec of a revision, and the value of the counter [`inputs`](isomer_apps::Tenancy::inputs)
-    /// before the spec was made.
+    /// Returns the launch spec of a revision. Also returns the value that the counter
+    /// [`inputs`](isomer_apps::Tenancy::inputs) had before, so that the take-over detects a change of the inputs.
     async fn launch_spec(
         self: &Arc<Self>,
         tenant: &TenantName,
@@ -368,7 +369,8 @@ impl Node {
     }
 }
 
-/// Returns a change report for each store whose schema is newer than the revision expects.
+/// Returns reports about the stores that keep a schema that is newer than the revision expects. The reports contain no
+/// changes.
 fn unchanged(schemas: BTreeMap<StoreName, Schema>) -> Vec<StoreChange> {
     let newer = schemas.into_iter().filter(|(_, schema)| !schema.newer.is_empty());
     newer

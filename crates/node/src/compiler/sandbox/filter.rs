@@ -25,8 +25,8 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // Starting and synchronizing threads. This filter allows `clone3`, because a separate filter makes it fail with
-    // `ENOSYS`.
+    // Starting and synchronizing threads. `clone3` is in this list although the process cannot use it: another filter
+    // makes it fail with `ENOSYS`, and `EPERM` from this filter would take precedence.
     libc::SYS_clone3,
     libc::SYS_futex,
     libc::SYS_set_robust_list,

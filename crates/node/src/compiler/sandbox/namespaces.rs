@@ -6,8 +6,8 @@ use rustix::process::{Resource, Rlimit, chdir, chroot, pivot_root, setrlimit};
 
 use super::system;
 
-/// The maximum number of threads of a child. It is set only in the child's own user namespace. Outside of a new user
-/// namespace, the kernel would count the node's threads as well.
+/// The maximum number of threads of a child. The limit is set only after the child has entered a new user namespace,
+/// because otherwise the kernel would count the node's threads as well.
 const THREADS_MAX: u64 = 512;
 
 /// Enters as many of the namespaces as the system permits. Returns their names, or the reason why the system permits
@@ -42,7 +42,8 @@ pub(super) fn enter() -> Result<String, String> {
     if refused.is_empty() {
         Ok(entered)
     } else if entered == "user" {
-        // For example, AppArmor can permit user namespaces, but no privileges in them.
+        // The user namespace has no effect by itself, so the layer counts as missing. This happens, for example, if
+        // AppArmor permits user namespaces, but no privileges in them.
         Err(format!("a user namespace only; {}", refused.join(", ")))
     } else {
         Ok(format!("{entered}; not {}", refused.join(", ")))

@@ -20,8 +20,8 @@ pub(super) fn close_from(first: libc::c_int) -> io::Result<()> {
     // one.
     let open = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     for descriptor in open.collect::<Vec<libc::c_int>>().into_iter().filter(|descriptor| *descriptor >= first) {
-        // SAFETY: as for `close_range`, no value of this process owns the descriptor. The descriptor with which the
-        // folder was read is already closed, so closing it again fails without effect.
+        // SAFETY: as for `close_range`, no value of this process owns the descriptor. One of the numbers is that of the
+        // folder itself, whose descriptor is already closed; for this number, `close` fails without effect.
         unsafe { libc::close(descriptor) };
     }
     Ok(())
