@@ -100,7 +100,7 @@ fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: O
 }
 
 /// The inner keys of a key whose value contains tables. A `Table` gets its own section of the reference. For a list of
-/// tables (`Fields`), the keys are listed in the row of the list's key.
+/// tables (`Fields`), each key of its tables gets a row `KEY.FIELD` below the row of the list.
 enum Inner<'a> {
     Table(&'a Value),
     Fields(&'a Value),

@@ -87,8 +87,8 @@ impl ListenerOptions {
         self.inherited = sockets;
     }
 
-    /// Returns whether each listener uses TLS, in the order of the addresses of the front door that
-    /// [`ListenerOptions::open`] returns.
+    /// Returns whether each listener uses TLS. The order is that of [`AppFront`]'s addresses after
+    /// [`ListenerOptions::open`].
     pub fn speaks_tls(&self) -> Vec<bool> {
         let inherited = self.inherited.iter().map(|(_, secured)| *secured == Encryption::Tls);
         inherited.chain(self.plain.iter().map(|_| false)).chain(self.secured.iter().map(|_| true)).collect()

@@ -132,7 +132,8 @@ async fn finish_often(node: Weak<Node>) {
 
 async fn sweep_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
-    // The first call returns immediately, while the node is still starting. No sweep follows this call.
+    // An interval's first tick is immediate. The first sweep must not run while the node is still starting, so it waits
+    // for the second tick.
     tick.tick().await;
     loop {
         tick.tick().await;

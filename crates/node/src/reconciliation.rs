@@ -187,6 +187,6 @@ async fn reconcile<T: Send + 'static>(
     if node.state.tenant(&subject.tenant).is_err() {
         node.resources.remove(&subject.tenant);
     }
-    tracing::warn!("the node has read its state again, and {subject} now follows the state that is recorded on disk");
+    tracing::warn!("the node has read its state from disk again, and applied the recorded state of {subject}");
     drop((kept, lock));
 }

@@ -138,7 +138,8 @@ pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
     }
 }
 
-/// Moves the target's data to the trash, then removes the intent. The caller must pass the result to [`discard`].
+/// Moves the target's data to the trash, then removes the intent. Returns the new path of the data, which the caller
+/// must pass to [`discard`]; `None` if there was no data.
 ///
 /// # Errors
 /// If the data cannot be moved. In this case, the intent remains.

@@ -15,9 +15,9 @@ use isomer_state::NodeState;
 use crate::intents::{ChangeTarget, IntentLog};
 use crate::revisions::snapshots;
 
-/// Finishes or undoes the replacements that an earlier process has left unfinished. No store may be open. Returns the
-/// apps that must not serve, because their replacement could be neither finished nor undone. If the intents cannot be
-/// read, returns all apps. Blocks.
+/// Finishes or undoes the replacements that an earlier process has left unfinished. Must be called before any store is
+/// opened. Returns the apps that must not serve, because their replacement could be neither finished nor undone. If the
+/// intents cannot be read, returns all apps. Blocks.
 pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "the files of earlier candidates cannot be removed");
@@ -139,8 +139,8 @@ fn is_started(folder: &Path) -> io::Result<bool> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        // The switch moves a store's write-ahead log before the other files. The name of the moved log contains the
-        // snapshot's name as well.
+        // The name of each moved file contains the store's snapshot name. That also holds for the write-ahead log,
+        // which the switch moves first.
         if entry?.file_name().to_str().is_some_and(|name| name.contains(&snapshot_name(""))) {
             return Ok(true);
         }

@@ -155,8 +155,9 @@ impl DiskRepository {
         self.dir.app(tenant.as_str(), app.as_str()).join("traces")
     }
 
-    /// Closes the logs and traces of an app that is being removed; without `app`, those of all apps of the tenant that
-    /// have a folder on disk, including removed apps. Later lines and traces are dropped. Blocks.
+    /// Closes the logs and traces of an app that is being removed. Without `app`, the tenant is being removed: closes
+    /// the logs and traces of all its apps that have a folder on disk, including apps that were removed earlier. Later
+    /// lines and traces are dropped. Blocks.
     pub(crate) fn close_logs_and_traces(&self, tenant: &TenantName, app: Option<&AppName>) {
         self.traces.forget(tenant, app);
         let apps = match app {

@@ -13,8 +13,8 @@
 //! running process in line with the recorded state, as opening a node does. So at any moment, the app has exactly one
 //! complete revision.
 //!
-//! (A journal of steps, from which a restart would finish or undo a deployment, was rejected: there is nothing to undo,
-//! and every start of a node already does what remains to be done.)
+//! (An alternative is a journal of the steps, from which a restarted node would finish or undo a deployment. It was
+//! rejected: there is nothing to undo, and every start of a node already does what remains to be done.)
 //!
 //! Deployments of one app do not run concurrently. If a deployment of the app is in progress, another one is refused
 //! immediately, because its client has not seen the state of the app that the first one will leave.

@@ -36,8 +36,8 @@ impl TenantResources {
     }
 }
 
-/// Measures the folders of all apps of a tenant. Each writable folder is measured separately, because the maximum depth
-/// of nested folders is counted from the writable folder.
+/// Measures the folders of all apps of a tenant. Each writable folder is measured by a separate scan, because the limit
+/// on the depth of nested folders applies to each writable folder by itself.
 fn count_apps(storage: &StorageAccount, tenant: &Path) -> io::Result<()> {
     let mut counted = Ok(());
     for app in folders_in(&tenant.join("apps"))? {

@@ -21,7 +21,7 @@ impl Node {
         Ok(self.traces_of(tenant, app)?.query(query)?)
     }
 
-    /// Returns the trace with the id `id`, the id of the trace or of its request. Blocks.
+    /// Returns a trace. `id` is the id of the trace, or the id of its request. Blocks.
     pub(crate) fn one_trace(&self, tenant: &TenantName, app: &AppName, id: &str) -> Result<Trace, ApiProblem> {
         let invalid = |error: InvalidTraceKey| ApiProblem::new(ProblemKind::BadRequest, error.to_string());
         let key: TraceKey = id.parse().map_err(invalid)?;
@@ -40,7 +40,7 @@ impl Node {
         Ok(traces.filter(move |trace| std::future::ready(filter.includes(trace))).boxed())
     }
 
-    /// Samples the next requests to an app, as many as the order states. Blocks.
+    /// Samples the next requests to an app. `order` states how many requests, and for which path. Blocks.
     pub(crate) fn order_app_traces(
         &self,
         tenant: &TenantName,

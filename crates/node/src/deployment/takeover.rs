@@ -143,8 +143,9 @@ impl Takeover<'_> {
         Ok(TakeoverOutcome { recorded, changes, warnings, held })
     }
 
-    /// Writes the intent and makes the new files. The new files may use the disk space of the app's older snapshots, as
-    /// long as the returned loan is held. After the loan, [`Self::sweep`] removes the snapshots whose space was needed.
+    /// Writes the intent and makes the new files. While the returned loan is held, the new files may use disk space
+    /// that is charged for older snapshots of the app. After the loan is dropped, [`Self::sweep`] removes as many of
+    /// these snapshots as necessary.
     async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);
@@ -249,7 +250,8 @@ impl Takeover<'_> {
         let (intents, subject) = (intents(&self.node.dir), ChangeTarget::app(self.tenant, self.app));
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let swept = self.node.blocking(move || {
-            // If the stores did not exist before the take-over, the folder contains no snapshot, so remove it.
+            // If no store existed before the take-over, no file was moved to `folder`. Then it is not a snapshot, and
+            // is removed.
             if !snapshots::has_description(&folder) && intents.has(&subject).is_ok_and(|is_pending| !is_pending) {
                 let _ = snapshots::remove(&folder, &account);
             }

@@ -59,8 +59,8 @@ pub(crate) fn folder(data: &Path) -> PathBuf {
     data.join("snapshots")
 }
 
-/// Returns a name for a new snapshot of an app. The name sorts after the names of all existing snapshots, and after
-/// `before`, the name of the app's last recorded replacement.
+/// Returns a name for a new snapshot of an app. `before` is the name of the app's last recorded replacement, if any.
+/// The name sorts after `before` and after the names of all existing snapshots.
 pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
