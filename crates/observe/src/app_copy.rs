@@ -35,7 +35,8 @@ impl AppCopy {
     }
 }
 
-/// Converts a record to a line of an app's log; `None` for records that such a log does not have.
+/// Converts a record to a line of an app's log. Returns `None` for debug messages, and for served requests, which only
+/// the access log contains.
 fn line_of(at: SystemTime, record: &LogRecord) -> Option<LogLine> {
     let line = |component: Option<&String>, request: Option<RequestId>, text: String| LogLine {
         at_ms: u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX),

@@ -1,9 +1,9 @@
 //! Writes the log messages of the platform's crates to the log of the process, for example about a damaged file or a
 //! directory that cannot be opened.
 //!
-//! The messages are `tracing` events. A static filter of `tracing` excludes messages that the
-//! [`Levels`] do not include. Such a message costs only the load of one value that `tracing`
-//! caches.
+//! The messages are `tracing` events. A static filter of `tracing` excludes messages that the [`Levels`] do not
+//! include. `tracing` caches the decision of the filter for each place in the code, so an excluded message only costs
+//! reading this cached value.
 
 use std::fmt::{Debug, Write as _};
 
@@ -30,7 +30,7 @@ fn subscriber(log: Log) -> impl Subscriber + Send + Sync {
     tracing_subscriber::registry().with(Bridge(log).with_filter(targets))
 }
 
-/// Converts the levels to a filter. For each callsite, `tracing` caches whether the filter includes it.
+/// Converts the levels to a static filter, whose decisions `tracing` caches.
 fn targets(levels: &Levels) -> Targets {
     let platform = Targets::new()
         .with_default(LevelFilter::OFF)

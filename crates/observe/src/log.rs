@@ -205,8 +205,8 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCou
                     counters.subtract_trace(bytes);
                 }
                 Message::Flush(done) => {
-                    // Records that were dropped before the flush was requested are counted, so their number is written
-                    // before the flush ends.
+                    // A dropped record is counted immediately. So the number that is written here includes all records
+                    // that were dropped before the flush was requested.
                     open = open && write_dropped(&mut out, counters, format).and_then(|()| out.flush()).is_ok();
                     let _ = done.send(());
                 }
@@ -311,8 +311,8 @@ mod tests {
         log.flush();
         let text = pipe.text();
         assert!(text.contains("it was stopped\n") && text.contains("| again\n"), "{text}");
-        // The writer's thread takes lines from the queue until its buffer of 8 KiB is full, and then blocks. Each line
-        // has more than 8 bytes.
+        // The writer's thread takes lines from the queue until its buffer of 8 KiB is full, and then blocks. A line has
+        // more than 8 bytes, so it has taken at most this number of lines.
         let taken_max = (8 << 10) / 8;
         assert!(text.matches("| noise\n").count() <= OUTPUT_RECORDS_MAX + taken_max);
     }

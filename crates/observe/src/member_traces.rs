@@ -14,8 +14,8 @@ use isomer_telemetry::{
 /// The start of each line that contains a trace. No record of the log begins like this.
 const LINE_START: &str = "{\"trace\":\"";
 
-/// The maximum length of a line in bytes. The supervisor reads longer lines in parts. Spans that do not fit are dropped,
-/// the spans that ended first.
+/// The maximum length of a line in bytes. It is less than the length from which the supervisor splits a line. If the
+/// spans of a trace do not fit into a line, the spans that ended first are dropped.
 const LINE_BYTES_MAX: usize = 512 << 10;
 
 /// A trace that the supervisor received.
@@ -45,7 +45,7 @@ pub(crate) fn to_line(fragment: &TraceFragment, lost: u64) -> String {
     for span in fragment.spans.iter().rev() {
         let json = serde_json::value::to_raw_value(span).expect("a span is plain data");
         bytes += json.get().len() + 1;
-        // The rest of the line has less than 256 bytes.
+        // In addition to its spans, a line contains less than 256 bytes.
         if bytes > LINE_BYTES_MAX - 256 {
             break;
         }

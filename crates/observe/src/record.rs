@@ -71,7 +71,8 @@ impl LogRecord {
         }
     }
 
-    /// Passes the event that the record was made from to `receive`. Does nothing for served requests and messages.
+    /// Calls `receive` with the event from which the record was made. Does nothing for served requests and messages,
+    /// which are not made from events.
     pub(crate) fn with_event(&self, receive: impl FnOnce(Event<'_>)) {
         match self {
             Self::Output { component, stream, request, trace, line } => receive(Event::OutputLine {

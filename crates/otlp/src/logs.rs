@@ -132,7 +132,8 @@ fn record(item: &LogItem) -> message::LogRecord {
         severity_text: severity_text.to_owned(),
         body: Some(item.text.as_str().into()),
         attributes,
-        // The flags of W3C Trace Context: whether the collector can expect all spans of the trace.
+        // The flags of W3C Trace Context. The sampled flag tells the collector that all spans of the trace are
+        // exported.
         flags: item.trace.map_or(0, |trace| u32::from(trace.flags.is_sampled())),
         trace_id: item.trace.map(|trace| trace_bytes(trace.trace_id)).unwrap_or_default(),
         span_id: item.trace.map(|trace| span_bytes(trace.parent)).unwrap_or_default(),

@@ -88,7 +88,7 @@ pub(crate) fn encode(
     requests
 }
 
-/// The series of a request, by the names of tenant and app, and by metric.
+/// The series that one request contains. They are grouped by tenant and app, and then by metric.
 #[derive(Default)]
 struct Request<'a> {
     resources: BTreeMap<(&'a str, &'a str), BTreeMap<&'static str, SeriesOfMetric<'a>>>,

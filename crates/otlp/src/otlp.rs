@@ -161,7 +161,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The numbers of dropped records as metrics.
+/// Adds the number of dropped records of each signal to the metrics.
 impl MetricSource for Otlp {
     fn collect(&self, snapshot: &mut Snapshot) {
         for SignalStatistics { signal, dropped, .. } in self.statistics() {

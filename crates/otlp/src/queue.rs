@@ -10,7 +10,7 @@ use crate::statistics::{DropReason, SignalCounters};
 /// The maximum size in bytes of all items of a signal that wait or are being sent.
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 
-/// The part of the queue that the items of one tenant may occupy, as a divisor.
+/// The items of one tenant may occupy at most the whole queue divided by this number.
 const TENANT_SHARE: usize = 4;
 
 /// The number of counters for the tenants' items. A hash of the tenant's name selects the counter, so counting takes no

@@ -74,7 +74,8 @@ impl Stream for Followed {
     type Item = LogLine;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LogLine>> {
-        // Dropped lines are reported after the lines that were written before them.
+        // The number of dropped lines is returned when no line waits, so that it comes after the lines that were logged
+        // before the dropped ones.
         if self.lines.is_empty() {
             let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {

@@ -9,13 +9,13 @@ use super::queue::AppLogError;
 /// The number of lines in the response to a query that specifies no number.
 const LINES_DEFAULT: u32 = 100;
 
-/// The maximum number of lines in the response to a query. The lines of one request or trace are searched among so
-/// many of the last lines.
+/// The maximum number of lines in the response to a query. A query for the lines of one request or trace searches only
+/// this number of lines at the end of the log.
 const LINES_MAX: u32 = 10_000;
 
 impl AppLog {
-    /// Returns the lines that `query` asks for. The field `access` is ignored: this log is either an access log or not.
-    /// Blocks while it reads files.
+    /// Returns the lines that match `query`. Ignores the field `access` of the query: the caller has used it to choose
+    /// between the app's log and its access log. Blocks while it reads files.
     ///
     /// # Errors
     /// If the log's files cannot be read, the log is closed, or the log has the maximum number of followers.

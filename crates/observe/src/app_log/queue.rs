@@ -83,8 +83,8 @@ pub(super) enum QueueMessage {
     Line(Arc<OpenLog>, LogLine, usize),
     /// The signal that a log was added to [`LineQueue::lossy`].
     Loss,
-    /// A request for the end position of the log after all earlier messages are written. The follower, if any, gets the
-    /// lines after this position.
+    /// A request for the end position of the log. The writer's thread sends the position after it has written all
+    /// earlier messages. If there is a follower, it receives all lines after this position.
     End(Arc<OpenLog>, Option<Follower>, SyncSender<Result<Position, AppLogError>>),
 }
 
@@ -124,7 +124,8 @@ impl LineQueue {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Records that a log dropped a line for the first time since the log's last report of dropped lines.
+    /// Adds a log to the list of logs whose dropped lines must be reported. Called for the first line that the log
+    /// drops after such a report.
     pub(super) fn record_loss(&self, app: &Arc<OpenLog>) {
         self.lossy.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(app));
         match self.messages.try_send(QueueMessage::Loss) {

@@ -172,8 +172,8 @@ impl Writer {
         let (bytes, segments) = (self.limits.segment_bytes, self.limits.segments);
         let mut append = || written.segments.append(&app.folder, &batch.bytes, bytes, segments);
         let Err(error) = app.queue.check_room(batch.bytes.len()).and_then(|()| append()) else { return true };
-        // A batch that only reports dropped lines has `lines == 0`. In this case, the log is already in the list of
-        // lossy logs and stays there.
+        // A batch with `lines == 0` contains only a report of dropped lines. If writing it fails, the log need not be
+        // added to the list of lossy logs: it is in the list until a report is written.
         if batch.lines > 0 && app.not_written.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
             tracing::warn!(folder = %app.folder.display(), %error, "cannot write an app's log");
             app.queue.record_loss(app);

@@ -36,7 +36,7 @@ impl<T> Batches<T> {
                 biased;
                 item = self.queue.recv() => item?,
                 () = stopped(stop) => {
-                    // Later items are dropped and counted.
+                    // Items that are added after the stop are dropped and counted. Waiting items are still returned.
                     self.queue.close();
                     self.queue.recv().await?
                 }

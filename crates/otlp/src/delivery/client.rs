@@ -78,7 +78,7 @@ impl Client {
 
     async fn exchange(&mut self, body: Bytes) -> Result<Outcome, String> {
         let idle = match self.connection.take() {
-            // The collector may have closed the connection.
+            // If the collector has closed the idle connection, a new one is opened below.
             Some(mut connection) => connection.ready().await.is_ok().then_some(connection),
             None => None,
         };

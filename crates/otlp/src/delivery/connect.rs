@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::settings::{Endpoint, TlsFiles};
 
-/// The maximum time for a TCP connection to one address of the collector.
+/// The maximum time to establish a TCP connection to one address of the collector.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The maximum number of addresses that are tried.

@@ -1,4 +1,4 @@
-//! The task that sends the batches of traces or logs: the signals that have a queue.
+//! The task that sends the batches of a signal that has a queue: traces or logs.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl<T: Item> Exporter<T> {
     async fn deliver(&mut self, batch: Vec<Queued<T>>) -> Option<(Vec<Queued<T>>, Vec<Queued<T>>)> {
         let records: usize = batch.iter().map(|queued| queued.weight().records).sum();
         let is_compressed = self.sender.settings().is_compressed;
-        // Encoding and compressing a large batch takes milliseconds.
+        // Encoding and compressing a large batch takes milliseconds, which is too long for a thread of the executor.
         let encoded = tokio::task::spawn_blocking(move || {
             let items: Vec<&T> = batch.iter().map(|queued| &queued.item).collect();
             let body = body(T::encode(&items), is_compressed);

@@ -61,7 +61,7 @@ impl MetricsExporter {
 
     async fn send(&mut self) {
         let (snapshots, is_compressed) = (self.snapshots.clone(), self.sender.settings().is_compressed);
-        // Encoding a snapshot of many apps takes milliseconds.
+        // Encoding a snapshot of many apps takes milliseconds, which is too long for a thread of the executor.
         let encoded = tokio::task::spawn_blocking(move || snapshots.encode());
         for (encoded, points) in encoded.await.unwrap_or_default() {
             self.sender.send(body(encoded, is_compressed), points, false).await;

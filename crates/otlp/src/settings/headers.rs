@@ -35,7 +35,7 @@ pub enum InvalidHeaders {
     #[error("the exporter sets `{0}` itself")]
     Reserved(String),
     /// There are too many fields, or they are too long.
-    #[error("more than {HEADERS_MAX} header fields, or more than {HEADER_BYTES_MAX} bytes")]
+    #[error("there are more than {HEADERS_MAX} header fields, or they are longer than {HEADER_BYTES_MAX} bytes")]
     TooMany,
 }
 

@@ -103,7 +103,8 @@ impl OtlpSettings {
     /// Reads the settings. `variable` returns the value of an environment variable.
     ///
     /// # Errors
-    /// All settings that are not valid. Variables of signals that are not exported are not checked.
+    /// If a setting is not valid. Contains an error for each invalid setting. Variables of signals that are not
+    /// exported are not checked.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>, file: &FileSettings) -> Result<Self, Vec<SettingError>> {
         let mut variables = Variables::new(variable);
         if variables.is_true("OTEL_SDK_DISABLED") {
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn nothing_is_exported_by_default() {
         assert_eq!(read(&[], &FileSettings::default()), Ok(OtlpSettings::default()));
-        // These variables are often set for other programs.
+        // These variables do not start an export, because they are often set for other programs.
         let others = [("OTEL_SERVICE_NAME", "x"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
         assert_eq!(read(&others, &FileSettings::default()), Ok(OtlpSettings::default()));
     }
