@@ -12,7 +12,7 @@
 //! | rejected | why |
 //! | --- | --- |
 //! | a task that opens failed databases in the background | the first operation after the failure would still fail, and later operations can open the database themselves |
-//! | parsing errors of operations | an error is only text when it arrives here; the storage layer sees all failures, and only failures |
+//! | detecting a failure by the error of an operation | such an error is only text when it arrives here; the storage layer sees exactly the failed operations |
 //! | opening again immediately for every operation | opening after a failure reads the whole file; see [`PAUSE_PART`] |
 
 use std::fs::{File, OpenOptions};

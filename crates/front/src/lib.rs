@@ -10,7 +10,7 @@
 //! | [`proxies`], `proxy_protocol` | trusted proxies; the client address that a proxy announces for a connection |
 //! | `connection` | one connection: handshake, version of HTTP, requests, closing |
 //! | `socket` | a TCP or TLS stream: timeouts for a silent or non-reading peer; closing without losing data |
-//! | [`tls`] | certificates: chosen by host name, reloaded on request; the hosts that a connection is for |
+//! | [`tls`] | certificates: chosen by host name, reloaded on request; the hosts that a client may request over a connection |
 //! | `activity` | whether a connection is in use, and how long it has been idle |
 //! | `response_deadline` | ends a request at its deadline even if its client does not read |
 //!

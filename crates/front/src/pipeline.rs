@@ -14,8 +14,9 @@
 //! | streams of events; compression | `event_stream`, `negotiation`, `compressor` |
 //!
 //! A layer that refuses a request returns a [`DirectResponse`], and one function converts it to a response. The layers
-//! are functions that run one after the other. An alternative, services that wrap each other, was rejected: each
-//! service's future would contain the next one, and the request would be copied into each of them.
+//! are functions that run one after the other. An alternative, services that wrap each other, was rejected: the
+//! future of each service would contain the future of the next one, and the request would be copied into each of these
+//! futures.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! The keys of a manifest. This is the only place that defines a key, its type and its meaning.
 //!
-//! `serde` reads these types after `structure.rs` has checked the text against their schema, so the author of a
-//! manifest cannot make deserializing fail. Every key is optional here, even a required one, because `structure.rs`
-//! reports missing keys, removes invalid ones, and lets the rest be read, so that one run finds many errors. The doc
-//! comments are the descriptions in the schema and in the reference.
+//! `serde` reads these types after `structure.rs` has removed everything that does not match their schema, so
+//! deserializing does not fail, whatever a manifest contains. Every key is optional here, even a required one, because
+//! `structure.rs` reports missing keys, removes invalid ones, and lets the rest be read, so that one run finds many
+//! errors. The doc comments are the descriptions in the schema and in the reference.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

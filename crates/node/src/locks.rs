@@ -12,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 /// The maximum time that a change of a tenant waits for other changes of the same tenant.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The locks on apps. The set contains the locked apps.
+/// The locks on apps, as the set of the apps that are locked now.
 #[derive(Debug, Default)]
 pub(crate) struct AppLocks(Arc<Mutex<HashSet<(TenantName, AppName)>>>);
 

@@ -205,8 +205,8 @@ impl Reader<'_> {
 /// The names and locations of tables that only `isomer node`, or only `isomer run --group`, reads.
 pub(super) type Tables = Vec<(&'static str, Span)>;
 
-/// Returns an error for each of `tables`, which the command `who` does not read. The hint names `instead`, the command
-/// that reads them.
+/// Returns an error for each table in `tables`. `who` is the command that does not read these tables; `instead` is the
+/// command that reads them, which the hint names.
 pub(super) fn unread(tables: &Tables, who: &str, instead: &str) -> Vec<Diagnostic> {
     let one = |(table, span): &(&'static str, Span)| {
         Diagnostic::error(format!("`{who}` does not read `[{table}]`"))
