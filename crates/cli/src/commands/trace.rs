@@ -31,8 +31,8 @@ pub(crate) struct Arguments {
     /// The id of the trace or of its request, as `isomer traces` and `isomer logs` show it. The first digits are enough.
     #[arg(value_name = "ID", required_unless_present = "next")]
     id: Option<String>,
-    /// The app on a node. Without it, the app that `isomer run` or `isomer dev` serves from this folder, or the node's
-    /// only app.
+    /// The app on a node. By default, the app that `isomer run` or `isomer dev` serves from the current folder, or the
+    /// node's only app.
     #[arg(value_name = "APP")]
     app: Option<AppName>,
     /// Trace the next requests in full, wait for them, and show them.

@@ -1,5 +1,5 @@
-//! The app that a command observes: an app on a node, or the app that `isomer run` or `isomer dev` serves from this
-//! folder.
+//! The app that a command observes: an app on a node, or the app that `isomer run` or `isomer dev` serves from the
+//! current folder.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use crate::remote::node::{NodeFlags, block_on, client_error, token_error};
 /// The arguments that select the app to observe.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ObservedFlags {
-    /// The app on a node. Without it, the app that `isomer run` or `isomer dev` serves from this folder, or the node's
-    /// only app.
+    /// The app on a node. By default, the app that `isomer run` or `isomer dev` serves from the current folder, or the
+    /// node's only app.
     #[arg(value_name = "APP")]
     pub(crate) app: Option<AppName>,
     #[command(flatten)]
@@ -44,7 +44,8 @@ pub(crate) struct ObservedApp {
 }
 
 impl ObservedFlags {
-    /// Finds the app, and runs `requests` with it.
+    /// Finds the app that the arguments select, and passes it to `requests`, which sends the command's requests about
+    /// the app. Returns the result of `requests`.
     pub(crate) fn with_app<T, F: Future<Output = Result<T, CliError>>>(
         &self,
         console: &Console,
@@ -55,7 +56,8 @@ impl ObservedFlags {
 }
 
 impl ObservedPlace {
-    /// Finds the app `name`, or the only app of the process, and runs `requests` with it.
+    /// Finds the app `name`, or the only app of the process, and passes it to `requests`, which sends the command's
+    /// requests about the app. Returns the result of `requests`.
     pub(crate) fn with_app<T, F: Future<Output = Result<T, CliError>>>(
         &self,
         name: Option<&AppName>,
