@@ -18,7 +18,8 @@ pub struct InterfaceId {
     pub namespace: String,
     /// The package: `io` in `wasi:io/streams@0.2.6`.
     pub package: String,
-    /// The interface: `streams` in `wasi:io/streams@0.2.6`. The segments of a longer path are joined by `/`.
+    /// The name of the interface in its package: `streams` in `wasi:io/streams@0.2.6`. If the name has several
+    /// segments, they are joined by `/`.
     pub interface: String,
     /// The version: `0.2.6` in `wasi:io/streams@0.2.6`.
     pub version: Option<Version>,

@@ -33,7 +33,7 @@ struct Resolved {
     contents: Contents,
 }
 
-/// The parts of a type that some seams cannot carry.
+/// The types inside a type that not every seam can carry: streams and futures, experimental types, and resources.
 #[derive(Debug, Default, Clone)]
 struct Contents {
     stream: Option<String>,

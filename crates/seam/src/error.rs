@@ -36,7 +36,7 @@ pub enum SeamError {
         item: &'static str,
         /// The name of the import or export.
         name: String,
-        /// The kind of the import or export, with an article.
+        /// What the import or export is, as part of the message, such as `a core module`.
         what: &'static str,
     },
     /// The bytes of a component are missing.

@@ -52,7 +52,8 @@ pub fn compose_probed(group: &PlannedGroup, components: &Components) -> Result<P
 }
 
 impl Composer {
-    /// Imports the functions of the probes for the components in `probed`.
+    /// Makes the composition import the functions that its probes call, and returns this import. `probed` contains the
+    /// components that have probes.
     pub(crate) fn import_probe(&mut self, probed: Vec<ComponentName>) -> HostImport {
         let ty =
             encoding::instance_type(&probe::probe(), |_| unreachable!("`isomer:probe/probe` uses no other interface"));

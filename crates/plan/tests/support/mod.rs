@@ -53,7 +53,7 @@ pub(crate) fn name(name: &str) -> ComponentName {
     ComponentName::new(name).expect("the name is right")
 }
 
-/// An app with its manifest, which errors refer to, and the types of its components.
+/// An app, the types of its components, and the text of its manifest, which is needed to print errors.
 pub(crate) struct Planned {
     pub(crate) source: SourceFile,
     pub(crate) app: App,

@@ -2,11 +2,11 @@
 //! account of the store is charged for it while the guest runs.
 //!
 //! A guest can create these objects without a call of a host function, up to
-//! [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) in a store. They are counted each time that
-//! the guest has run and before it waits for anything, and at every epoch tick while it runs. Memory can stay uncharged
-//! only for guests that are running at this moment (at most one per thread), and for guests that were called across a
-//! seam, created such objects within one tick, and now wait. The charge follows the highest count and stays until the
-//! instance ends, because wasmtime's tables do not shrink.
+//! [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) in a store. They are counted whenever the
+//! guest stops running, before it waits for anything, and at every epoch tick while it runs. So memory can be uncharged
+//! in only two cases: the guest is running at this moment (at most one guest per thread), or the guest was called
+//! across a seam, created such objects within one tick, and now waits. The charge follows the highest count and stays
+//! until the instance ends, because wasmtime's tables do not shrink.
 
 use std::future::poll_fn;
 use std::pin::pin;

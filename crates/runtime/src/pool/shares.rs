@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn each_dimension_is_shared_separately() {
-        // Even if instances take nearly all memories, tables or stacks of the pool, some are left for other accounts.
+        // Even if 39 accounts take all the memories, tables or stacks of the pool that they can get, some are left for
+        // another account.
         for (slots, dimension) in [
             (Slots { memories: 256, tables: 1, stacks: 2 }, Dimension::Memories),
             (Slots { memories: 1, tables: 512, stacks: 2 }, Dimension::Tables),

@@ -48,7 +48,8 @@ pub(super) enum RequestEnd {
     /// The guest trapped. The instance has one call stack for all requests, so the runtime cannot tell which request
     /// caused the trap. Every request gets this outcome.
     Trap,
-    /// The instance ended for another reason, and it is not known that this request caused it.
+    /// The request was in time, but the instance ended: because another request was late, or because no more requests
+    /// could be sent to the instance.
     InstanceLost,
 }
 

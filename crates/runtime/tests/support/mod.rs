@@ -87,8 +87,8 @@ pub(crate) fn component(fields: &str) -> Vec<u8> {
     handler(&format!("(core module $m {fields}) (core instance $i (instantiate $m))"))
 }
 
-/// Returns a component whose handler is the function `handle` (two parameters, no result) of the core instance `$i`,
-/// which the text `inside` defines.
+/// Returns a component whose handler is the function `handle` (two parameters, no result) of the core instance `$i`.
+/// The text `inside` must define `$i`.
 pub(crate) fn handler(inside: &str) -> Vec<u8> {
     let text = format!(
         r#"(component

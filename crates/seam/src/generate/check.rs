@@ -149,8 +149,9 @@ impl<'a> Checks<'a> {
         code.br(0).end().end();
     }
 
-    /// Returns the check function of blocks, `block(address, length, element size, alignment - 1, cursor) → cursor`. It
-    /// checks the position of a block and returns the block's end, or 0 for an invalid block.
+    /// Returns the index of the function that checks a block. The function checks the block's position and returns the
+    /// block's end, or 0 for an invalid block:
+    /// `block(address, length, element size, alignment - 1, cursor) → cursor`.
     fn block(&mut self, module: &mut CoreModule) -> u32 {
         *self.block.get_or_insert_with(|| {
             let index = module.declare("check block", &[ValType::I32; 5], &[ValType::I32]);
@@ -178,8 +179,8 @@ impl<'a> Checks<'a> {
         })
     }
 
-    /// Returns the check function of strings, `string(address, length, cursor) → cursor`. It checks the position and
-    /// the encoding of a string and returns the string's end, or 0 for an invalid string.
+    /// Returns the index of the function that checks a string. The function checks the string's position and encoding
+    /// and returns the string's end, or 0 for an invalid string: `string(address, length, cursor) → cursor`.
     fn string(&mut self, module: &mut CoreModule) -> u32 {
         if let Some(index) = self.string {
             return index;

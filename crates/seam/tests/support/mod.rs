@@ -1,4 +1,4 @@
-//! Components created from WIT and core modules in text form, and groups of them written by hand.
+//! Builds components from WIT and core modules in text form, and creates planned groups of them without the planner.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -104,12 +104,13 @@ pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers
     }
 }
 
-/// Adds a shared import to the group.
+/// Adds to the group an import of `interface` by `component`, which it shares with the other components that import
+/// `interface`.
 pub(crate) fn shared(group: &mut PlannedGroup, component: &str, interface: &str) {
     bind(group, component, interface, ImportBinding::Shared);
 }
 
-/// Adds an import with a label to the group.
+/// Adds to the group an import of `interface` by `component`, which has the label `label` and is not shared.
 pub(crate) fn labelled(group: &mut PlannedGroup, component: &str, interface: &str, label: &str) {
     bind(group, component, interface, ImportBinding::Labelled { label: label.to_owned() });
 }
