@@ -27,7 +27,7 @@ pub(crate) enum Requests {
     Shop,
 }
 
-/// One line of a comparison: a load on a server.
+/// A load that is applied to one server. Its result is one line of the comparison.
 pub(crate) struct Run<'a> {
     pub name: &'static str,
     pub server: &'a Server,

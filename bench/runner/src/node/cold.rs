@@ -64,8 +64,8 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     Ok(report)
 }
 
-/// The maximum number of apps that are requested again while they are still loaded. They are the apps that were used
-/// most recently, and so few that the node has evicted none of them.
+/// The maximum number of apps that are requested a second time while they are still loaded: those that were used most
+/// recently. It is so low that the node has evicted none of them.
 const LATEST: usize = 200;
 
 /// Starts a node that can load only a few apps, and requests all apps twice. Returns the times to the first byte of the

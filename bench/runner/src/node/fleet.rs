@@ -21,7 +21,7 @@ use crate::lab::Lab;
 use crate::report::{Report, Series, Subject};
 use xtask::project::show;
 
-/// The tenant that owns all distinct apps.
+/// The tenant that owns the distinct apps, each of which has a different component.
 const OWNER: &str = "fleet";
 /// The number of concurrent deployments.
 const CONCURRENT_DEPLOYMENTS: usize = 2;
@@ -108,22 +108,23 @@ impl Fleet {
         show(&self.launch.command())
     }
 
-    /// Returns one request to each distinct app.
+    /// Returns a list with one request for each distinct app.
     pub(super) fn distinct(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&host(number), number)).collect()
     }
 
-    /// Returns one request to each tenant's copy of the shared app.
+    /// Returns a list with one request for each tenant's copy of the shared app.
     pub(super) fn shared(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&shared_host(number), SHARED)).collect()
     }
 
-    /// Returns a request to the app that gets a new instance for each request.
+    /// Returns a request for the app that gets a new instance for each request.
     pub(super) fn fresh() -> Target {
         target(FRESH_HOST, SHARED)
     }
 
-    /// Returns one request to each host name of the distinct apps. There are at least [`HOSTS_MIN`] host names.
+    /// Returns a list with one request for each host name of the distinct apps. There are at least [`HOSTS_MIN`] host
+    /// names.
     pub(super) fn all_hosts(&self) -> Vec<Target> {
         let both =
             (0..self.apps).flat_map(|number| hosts_of(number, self.apps).into_iter().map(move |host| (host, number)));

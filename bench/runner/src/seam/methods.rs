@@ -73,7 +73,8 @@ impl CallMethod {
         Ok(self.front.cpu()? + back)
     }
 
-    /// Creates the subject of this method from the commands that started its servers and from `series`.
+    /// Returns the report's entry for this method: `name`, the commands that started the method's servers, and the
+    /// measured `series`.
     pub(super) fn subject(&self, name: &str, series: Vec<Series>) -> Subject {
         let lines = self.back.iter().chain([&self.front]).map(|server| server.line.as_str());
         Subject { name: name.to_owned(), command: lines.collect::<Vec<_>>().join(" & "), series }
