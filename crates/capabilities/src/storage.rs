@@ -26,7 +26,8 @@ use isomer_disk::{Reserve, tree};
 use crate::path_map::PathMap;
 use crate::pool::locked;
 
-/// The storage account of one tenant. Apps with the same account also share one job queue per engine.
+/// The storage account of one tenant. The apps that use one account also share its two job queues: one for key-value
+/// stores and one for SQL stores.
 #[derive(Debug)]
 pub struct StorageAccount {
     number: u64,
@@ -101,7 +102,7 @@ impl StorageAccount {
         Self::new(u64::MAX)
     }
 
-    /// Returns the limit in bytes, without loans.
+    /// Returns the limit in bytes, without the loans ([`StorageAccount::lend`]).
     pub fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
@@ -123,7 +124,7 @@ impl StorageAccount {
         StorageLoan { account: self.clone(), bytes }
     }
 
-    /// Returns whether the used bytes exceed the limit, including loans.
+    /// Returns whether the used bytes exceed the limit plus the loans ([`StorageAccount::lend`]).
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.used() > self.bound()
@@ -135,7 +136,7 @@ impl StorageAccount {
         locked(&self.files).below(dir).map(|(_, bytes)| bytes).sum()
     }
 
-    /// Returns the limit in bytes, including loans.
+    /// Returns the limit plus the loans, in bytes.
     fn bound(&self) -> u64 {
         self.limit().saturating_add(self.lent.load(Ordering::Relaxed))
     }
@@ -266,7 +267,7 @@ impl StorageAccount {
         self.scan(dir)
     }
 
-    /// Forgets the files below `dir`, which the caller has removed.
+    /// Subtracts the sizes of the files below `dir` from the used bytes. The caller has already removed these files.
     pub fn forget(&self, dir: &Path) {
         locked(&self.uncounted).remove_below(dir);
         let mut files = locked(&self.files);

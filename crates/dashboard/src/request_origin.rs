@@ -32,8 +32,8 @@ pub(crate) fn is_secure(headers: &HeaderMap) -> bool {
     matches!(single(headers, &ORIGIN), Ok(Some(origin)) if origin.starts_with(b"https://"))
 }
 
-/// The host name and port in an origin. The scheme does not matter, because a proxy in front of this server can change
-/// it, but not the header `Host`.
+/// Returns the host name and port of an origin, for comparison with the header `Host`. The scheme is ignored, because a
+/// proxy in front of this server may change the scheme. It must not change the header `Host`.
 fn origin_host(origin: &[u8]) -> Option<&[u8]> {
     origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"))
 }

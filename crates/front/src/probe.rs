@@ -17,22 +17,22 @@ use crate::request_body::RequestBody;
 use crate::site::Site;
 use crate::trace::{TRACEPARENT, traceparent};
 
-/// The reason why a probe failed.
+/// The reason why a probe, which is a request that checks a site, failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
     /// The site has no route for the path.
     #[error("no component has a route for `{path}`")]
     NoRoute {
-        /// The path of the probe.
+        /// The requested path.
         path: String,
     },
     /// The host and the path do not form a valid URI.
     #[error("`http://{host}{path}` is not a valid URI")]
     Uri {
-        /// The host of the probe.
+        /// The requested host name.
         host: String,
-        /// The path of the probe.
+        /// The requested path.
         path: String,
     },
     /// The component's handler failed before it returned the head of a response.
@@ -40,7 +40,7 @@ pub enum ProbeError {
     Failed {
         /// The name of the component.
         component: Arc<str>,
-        /// The path of the probe.
+        /// The requested path.
         path: String,
         /// The handler's failure.
         source: Box<dyn Error + Send + Sync>,
@@ -50,7 +50,7 @@ pub enum ProbeError {
     TimedOut {
         /// The name of the component.
         component: Arc<str>,
-        /// The path of the probe.
+        /// The requested path.
         path: String,
         /// The maximum time for the response.
         after: Duration,
@@ -60,7 +60,7 @@ pub enum ProbeError {
     Status {
         /// The name of the component.
         component: Arc<str>,
-        /// The path of the probe.
+        /// The requested path.
         path: String,
         /// The status of the response.
         status: StatusCode,

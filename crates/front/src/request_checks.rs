@@ -1,5 +1,5 @@
-//! The layers that need no app: the maximum number of requests, checks of the request's syntax, and responses that the
-//! front door generates.
+//! The layers of the front door that do not need to know the app of a request: they limit the number of requests, check
+//! the request's syntax, and create the responses that the front door itself generates.
 
 use bytes::Bytes;
 use http::header::{ALLOW, TRANSFER_ENCODING};

@@ -78,14 +78,14 @@ impl Log {
         Self { levels: Arc::new(levels), ..self }
     }
 
-    /// Also writes later records to `output`, the log of the only app of the process, and served requests to `access`,
-    /// the app's access log. Only the first call has an effect.
+    /// From now on, also writes records to `output`, and served requests to `access`. `output` is the log of the app,
+    /// and `access` its access log; the process must serve only this app. Only the first call has an effect.
     pub fn copy_to(&self, output: AppLog, access: Option<AppLog>) {
         let _ = self.copy.set(AppCopy::new(output, access));
     }
 
-    /// Also passes later events of the only app of the process, and those of its members, to `sink`. Only the first call
-    /// has an effect.
+    /// From now on, also passes events to `sink`: the events of this process, which must serve only one app, and those
+    /// of its members. Only the first call has an effect.
     pub fn export_to(&self, sink: Arc<dyn EventSink>) {
         let _ = self.export.set(sink);
     }

@@ -16,7 +16,7 @@ use crate::values::ENV_FILE;
 /// The granted secrets of an app that have no value.
 #[derive(Debug)]
 pub struct MissingSecrets {
-    /// An error for each secret, at a place where the secret is granted.
+    /// An error for each secret without a value, at the first grant of the secret.
     pub findings: Vec<Diagnostic>,
     /// The environment variables that must be set, without duplicates.
     pub variables: Vec<String>,

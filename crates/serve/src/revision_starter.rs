@@ -23,7 +23,7 @@ use crate::served_traces::ServedTraces;
 use crate::start_error::{StartAttempt, revision_error};
 use crate::stop_signals::StopSignals;
 
-/// The source of a revision: an app with its components' bytes.
+/// What a revision is started from: an app with its components' bytes.
 pub struct RevisionSource {
     /// The app as its manifest describes it.
     pub app: App,
@@ -38,7 +38,7 @@ pub struct RevisionSource {
 }
 
 impl RevisionSource {
-    /// Returns the source of a revision of `app`.
+    /// Returns what a revision of `app` is started from. `components` contains the bytes of the app's components.
     pub fn new(app: &AppDir, components: Components) -> Self {
         let environment = app.values.environment.clone();
         Self { app: app.app.clone(), dir: app.dir.clone(), source: Some(app.source.clone()), components, environment }

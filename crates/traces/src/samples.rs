@@ -17,7 +17,7 @@ pub(crate) fn span(id: u64, parent: Option<u64>, component: &'static str, (start
     }
 }
 
-/// Returns the fragment of the request `request`, with the given spans. Its trace id has the same number.
+/// Returns a fragment with the given spans. `request` is the number of both its request id and its trace id.
 pub(crate) fn fragment_of(request: u64, spans: Vec<Span>) -> TraceFragment {
     TraceFragment {
         trace_id: TraceId::from_raw(request.into()).expect("not zero"),

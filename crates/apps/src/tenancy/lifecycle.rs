@@ -207,7 +207,7 @@ impl<T: Types> Lifecycle<T> {
         }
     }
 
-    /// Records that the load of [`Entry::MustLoad`] was started.
+    /// Records that the load that [`Entry::MustLoad`] requires was started.
     pub(super) fn load_started(&mut self, load: T::PendingLoad) {
         self.load = LoadState::Running(load);
     }

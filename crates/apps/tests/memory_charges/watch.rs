@@ -17,7 +17,8 @@ pub(crate) struct MemoryPeaks {
     pub(crate) grown: u64,
     /// The memory that was charged to all tenants together.
     pub(crate) charged: u64,
-    /// The growth of the process minus the largest amount that had been charged up to the same measurement.
+    /// The difference between the growth of the process's resident memory at a measurement and the largest amount that
+    /// had been charged up to this measurement.
     pub(crate) excess: u64,
 }
 

@@ -331,7 +331,8 @@ mod tests {
         let (one, other) = (stores.store("one").await.unwrap(), stores.store("other").await.unwrap());
         for store in [&one, &other] {
             store.set("a".to_owned(), b"1".to_vec()).await.unwrap();
-            // `room` measures the store's file. After that, `account.room()` does not include the size of the file.
+            // This call measures the store's file. From now on, `account.room()` does not include the size of this
+            // file.
             drop(store.inner().room(0).unwrap());
         }
         let left = account.room();

@@ -52,7 +52,7 @@ pub enum Replacement {
     /// A copy of the current store, to which the migrations of this folder are applied.
     Migrated(PathBuf),
     /// A copy of the file at the first path, which contains an earlier state of the store. If there is a second path,
-    /// the migrations in this folder are applied to the copy.
+    /// it is a folder of migrations, which are applied to the copy.
     Restored(PathBuf, Option<PathBuf>),
 }
 

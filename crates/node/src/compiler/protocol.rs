@@ -137,7 +137,7 @@ impl fmt::Display for CompilePhase {
 /// The result of compiling a release.
 #[derive(Debug, Clone)]
 pub struct CompileOutput {
-    /// The package that starts the app.
+    /// The package from which the app is started.
     pub package: Package,
     /// The cache keys of the package's compiled code.
     pub code: BTreeSet<String>,

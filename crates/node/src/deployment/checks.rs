@@ -27,8 +27,9 @@ impl Node {
     /// these include parts that the node stores but that this tenant has neither deployed nor uploaded.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<MissingParts, ApiProblem> {
         check_size(release)?;
-        // The tree is checked here, so that no part of a refused release is uploaded. The manifest is not parsed yet,
-        // so the folders that it grants are checked later.
+        // The release's tree of files and folders is checked before the client uploads parts, so that no part of a
+        // refused release is uploaded. The manifest is not parsed yet, so the tree is checked again later, together
+        // with the folders that the manifest grants.
         check_tree(release, &BTreeSet::new())?;
         let foreign = match caller.tenant() {
             Some(tenant) => {
