@@ -150,7 +150,8 @@ pub struct ReleaseChanges {
     /// The names of removed components.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
-    /// The number of differing components that are not in these lists, which together have at most 16 names.
+    /// The number of further components that differ. `changed`, `added` and `removed` do not contain their names,
+    /// because these lists contain at most 16 names together.
     pub more: u32,
     /// The number of files and empty folders that differ.
     pub files: u32,

@@ -17,9 +17,11 @@ use isomer_ids::{Digest, InvalidText, TenantName, TokenId, TokenName};
 pub enum TokenRole {
     /// The token permits reading the tenant, its apps, revisions and logs.
     Read,
-    /// In addition, the token permits deploying, rolling back, swapping, stopping and starting apps.
+    /// The token permits everything that a `read` token permits, and also deploying, rolling back, swapping, stopping
+    /// and starting apps.
     Deploy,
-    /// In addition, the token permits setting secrets, removing apps, and creating and revoking tokens.
+    /// The token permits everything that a `deploy` token permits, and also setting secrets, removing apps, and
+    /// creating and revoking tokens.
     Admin,
 }
 
