@@ -81,10 +81,12 @@ impl Linked {
         Ok(Self(Arc::new(Mutex::new(Caller { store, run }))))
     }
 
-    /// Returns the caller's response to `GET /run?QUERY`. Concurrent queries run one after another.
+    /// Makes the caller component run the calls that `query` describes, and returns the text with which that component
+    /// responds to `GET /run?QUERY`. If this function is called several times concurrently, the queries run one after
+    /// another.
     ///
     /// # Errors
-    /// If the caller returns an error or traps. The error is the message of the caller or of the trap.
+    /// If the caller component returns an error or traps. The error is the message of the component or of the trap.
     pub async fn run(&self, query: String) -> Result<String, String> {
         let Caller { store, run } = &mut *self.0.lock().await;
         let (result,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;

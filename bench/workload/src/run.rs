@@ -35,7 +35,7 @@ impl Digest {
         tags.for_each(|tag| self.text(tag));
     }
 
-    /// Adds the error message that was returned instead of an item.
+    /// Adds to the digest the error message that was returned instead of an item.
     pub fn refusal(&mut self, reason: &str) {
         self.text(reason);
     }

@@ -175,9 +175,9 @@ impl Types for Model {
     }
 }
 
-/// The state of an app as recorded on disk, or as reported to an admin.
+/// The durable state of an app, as it is on disk or as it was last reported to an admin.
 #[derive(Debug, Clone, Copy, Default)]
-struct Acknowledged {
+struct DurableState {
     revision: u32,
     secret: u32,
     is_stopped: bool,
@@ -220,9 +220,9 @@ struct World {
     /// Whether loads of the first revision fail.
     is_broken: AtomicBool,
     /// The state on disk, from which loads start revisions.
-    disk: Mutex<Acknowledged>,
+    disk: Mutex<DurableState>,
     /// The state that was reported to admins.
-    acknowledged: Mutex<Acknowledged>,
+    acknowledged: Mutex<DurableState>,
     /// The counterpart of `Tenant::inputs` in the real tenancy.
     inputs: AtomicU64,
     /// The number of times that the app's stores were switched.
@@ -239,8 +239,8 @@ impl World {
             lifecycle: SharedLifecycle::new(0, ()),
             planted,
             is_broken: AtomicBool::new(false),
-            disk: Mutex::new(Acknowledged::default()),
-            acknowledged: Mutex::new(Acknowledged::default()),
+            disk: Mutex::new(DurableState::default()),
+            acknowledged: Mutex::new(DurableState::default()),
             inputs: AtomicU64::new(0),
             switches: AtomicUsize::new(0),
             live: Arc::default(),
@@ -273,11 +273,11 @@ impl World {
         assert_eq!(self.live.load(Ordering::SeqCst), 0, "a revision of the stopped app is in memory");
     }
 
-    fn on_disk(&self) -> Acknowledged {
+    fn on_disk(&self) -> DurableState {
         *self.disk.lock().unwrap()
     }
 
-    fn record(&self, change: impl FnOnce(&mut Acknowledged)) {
+    fn record(&self, change: impl FnOnce(&mut DurableState)) {
         let mut disk = self.disk.lock().unwrap();
         change(&mut disk);
         disk.changes += 1;

@@ -33,9 +33,9 @@ async fn files_are_limited_by_the_storage_quota() {
         let there = bytes_in(&world.folder().join("attacker/main/dirs"));
         assert!(there >= attack.bytes_min, "{name}: the attack was refused too early, after {there} bytes");
         assert!(there <= STORAGE_BYTES + OVERSHOOT_BYTES_MAX, "{name}: {there} bytes");
-        // The written bytes are charged to the attacker when the folders are measured again, and the next use of a
-        // folder starts this measurement. The requests below leave no canary, because each canary stays in the
-        // instance's memory, which has room for only 128.
+        // The written bytes are charged to the attacker when the folders are measured the next time. The next use of a
+        // folder starts this measurement, so this loop requests such uses. Its requests leave no canary (`stain=0`),
+        // because canaries stay in the instance's memory, which has room for only 128 of them.
         until(&format!("{name}: {there} bytes to be counted"), async || {
             world.get("attacker.test", "/fill-disk?folders=0&bytes=0&stain=0").await;
             (world.usage("attacker").storage_bytes >= there.min(STORAGE_BYTES) / 4 * 3).then_some(())

@@ -44,7 +44,8 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
     encode(&module, P2, "import wasi:http/types@0.2.12; export wasi:http/incoming-handler@0.2.12;")
 }
 
-/// Returns a middleware for WASI 0.2: a component that passes each request to another handler and returns its response.
+/// Returns a middleware for WASI 0.2: a component that passes each request to the handler that it imports and returns
+/// that handler's response.
 pub(crate) fn middleware2() -> Vec<u8> {
     let module = r#"(module
         (import "wasi:http/incoming-handler@0.2.12" "handle" (func $next (param i32 i32)))
@@ -54,8 +55,9 @@ pub(crate) fn middleware2() -> Vec<u8> {
     encode(module, P2, "import wasi:http/incoming-handler@0.2.12; export wasi:http/incoming-handler@0.2.12;")
 }
 
-/// Returns a middleware for WASI 0.3. The other handler writes its result to an address, and the middleware returns
-/// that address.
+/// Returns a middleware for WASI 0.3: a component that passes each request to the handler that it imports and returns
+/// that handler's result. The imported function writes its result to the address that it receives, and the middleware
+/// returns this address.
 pub(crate) fn middleware3() -> Vec<u8> {
     let module = r#"(module
         (import "wasi:http/handler@0.3.0" "handle" (func $next (param i32 i32)))

@@ -252,7 +252,8 @@ async fn each_component_has_its_own_environment_and_output() {
 async fn a_callee_may_continue_after_returning() {
     for manifest in [pair("", ""), isolated("")] {
         let node = start(&manifest).await;
-        // The callee continues to run for longer than the test waits for a response.
+        // The callee returns a result immediately, and then continues to run for ten minutes. The test does not wait
+        // that long for a response, so a response shows that the caller waited only for the result.
         assert_eq!(node.get("/leave?ms=600000").await.ok(), "leaver 1  None\n");
         assert_eq!(node.get("/add?a=1&b=2").await.ok(), "3\n");
     }
