@@ -1,4 +1,4 @@
-//! The client: a group at one address or several, as a [`Callee`].
+//! The client side of a link: a [`Callee`] that sends each call to one of the addresses of a group.
 //!
 //! **Choice.** The client picks two connected addresses at random and uses the one with fewer calls in flight. If no
 //! address is connected, a call waits for an address that is connecting. No call uses an address that is down. If all
@@ -35,7 +35,7 @@ use crate::tls::Tls;
 /// The maximum number of addresses of one group.
 pub const ADDRESSES_MAX: usize = 64;
 
-/// The client of a group at one address or several. Dropping the client closes its connections.
+/// The client of a group that has one or more addresses. Dropping the client closes its connections.
 pub struct Peer {
     group: Arc<Group>,
     /// The tasks of the connections. Dropping the set aborts them.

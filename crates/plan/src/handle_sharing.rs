@@ -22,7 +22,7 @@ pub(crate) struct HandleSharing<'a> {
     /// The package that defines the resources, without its version: `wasi:keyvalue`.
     pub(crate) package: String,
     pub(crate) members: BTreeSet<ComponentName>,
-    /// An import across which a component of the set passes handles to another one. Messages name this import.
+    /// An import over which one of the `members` passes handles to another one. Error messages name this import.
     pub(crate) link: &'a ResolvedImport,
 }
 

@@ -46,8 +46,9 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
         }
     }
     // The imports of components with routes are resolved first. This matters if an HTTP handler and another component
-    // each export what the other imports: the other component provides the handler's import, and the host provides the
-    // other component's import. So none of these links closes a cycle of imports.
+    // each export an interface that the other one imports. The handler's import is resolved first, to the other
+    // component's export. If the handler then provided the other component's import, the two imports would be a cycle,
+    // so the host provides it.
     open.sort_by_key(|(is_inside, ..)| *is_inside);
     for (_, finder, import, mut exporters) in open {
         exporters.retain(|(exporter, _)| !leads_to(&links, exporter, finder.name));

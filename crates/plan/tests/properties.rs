@@ -59,7 +59,8 @@ fn part_name(index: usize) -> String {
     format!("part-{index}")
 }
 
-/// Returns the app with two shapes, and its types. With `reversed`, everything that has an order is reversed.
+/// Returns an app that consists of `parts` and has two shapes, and the types of its components. If `reversed` is true,
+/// the stores in each grant and the components in each group are listed in reverse order.
 fn app(parts: &[Part], reversed: bool) -> (App, BTreeMap<ComponentName, ComponentType>) {
     let mut app = App::single("x.wasm".as_ref(), Grants::default());
     let template = app.components.pop_first().expect("there is one").1;

@@ -67,9 +67,10 @@ impl HostImports {
         Ok(())
     }
 
-    /// Returns a copy of `original` in which each used type refers to a shared entry. If such a type is defined by a
-    /// labelled import of the component, a shared entry with only the types of that import is added. This works because
-    /// equal value types are the same type wherever they are defined. It does not work for resources.
+    /// Returns a copy of `original` in which each type that comes from another interface refers to a shared entry. If
+    /// the component imports the other interface under a label, a shared entry is added that contains only the types of
+    /// this import. This works because equal value types are the same type wherever they are defined. It does not work
+    /// for resources.
     fn with_shared_types(&mut self, owner: &ComponentName, original: &Interface) -> Result<Interface, SeamError> {
         let mut interface = self.with_keys(owner, original);
         for (_, definition) in &mut interface.types {

@@ -7,8 +7,8 @@ use wasmtime::Engine;
 use wasmtime::component::Val;
 use wit_component::StringEncoding;
 
-/// Returns WIT functions that use types with padding, or types whose values can be shorter than the values of the
-/// previous call.
+/// Returns WIT functions in whose images bytes of an earlier call could remain: their types have padding, or values of
+/// different lengths, so that a value can be shorter than the one of the previous call.
 fn functions(kind: &str) -> String {
     format!(
         "record padded {{ a: u8, b: u64, c: u8, d: string, e: u16, f: option<u64> }}

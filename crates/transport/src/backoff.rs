@@ -49,7 +49,7 @@ impl Jitter {
         z ^ (z >> 31)
     }
 
-    /// Returns a number below `end`, which must not be 0.
+    /// Returns a random number that is less than `end`. `end` must not be 0.
     #[must_use]
     pub fn below(&self, end: usize) -> usize {
         (self.next() % end as u64) as usize

@@ -70,7 +70,7 @@ impl<T: Clone> TcpListeners<T> {
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// If `socket` does not listen.
+    /// If `socket` cannot be registered with the tokio runtime.
     pub fn push(&mut self, socket: std::net::TcpListener, settings: T, shared: bool) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket)?;

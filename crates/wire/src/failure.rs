@@ -30,7 +30,8 @@ pub enum CallFailure {
         /// components behave in the same way.
         lost: Option<CallError>,
     },
-    /// The call was lost. This cannot happen to calls within one composition.
+    /// The call was lost: it ended without a result, for one of the reasons in [`CallError`]. Calls within one
+    /// composition cannot be lost.
     #[error("{reason}")]
     Lost {
         /// The kind of failure, which the caller can handle as a value.

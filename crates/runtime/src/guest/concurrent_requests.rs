@@ -13,7 +13,7 @@ use super::signals::ResponseSignals;
 #[derive(Default)]
 pub(crate) struct ConcurrentRequests(HashMap<GuestTaskId, ConcurrentRequest>);
 
-/// A request that an instance serves next to other requests.
+/// One of the requests that an instance serves at the same time.
 pub(crate) struct ConcurrentRequest {
     pub(crate) scope: RequestScope,
     /// The signals of the request, which contain its time limit.

@@ -336,7 +336,7 @@ impl Guest {
         self.waits_for.clone().or_else(|| self.in_flight_calls.oldest())
     }
 
-    /// Makes host functions use the context of `owner` until another owner is entered.
+    /// Makes host functions use the context of `owner` until another owner is selected.
     pub(crate) fn enter(&mut self, owner: usize) {
         self.current = owner;
         self.hooks.current = owner;
@@ -348,7 +348,8 @@ impl Guest {
         self.hooks.span = span;
     }
 
-    /// Makes host functions use the context without authority until an owner is entered.
+    /// Makes host functions use the context that belongs to no owner and has no grants, until [`Self::enter`] selects
+    /// an owner.
     fn enter_no_owner(&mut self) {
         self.current = self.template.owners.len();
     }

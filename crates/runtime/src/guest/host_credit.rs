@@ -15,15 +15,15 @@ const STEP_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct HostCredit {
     memory: HostMemory,
-    /// The number of bytes that the wasmtime store takes whatever its guest does. `memory` includes them.
+    /// The number of bytes that the wasmtime store takes regardless of what its guest does. `memory` includes them.
     fixed_bytes: usize,
     /// An upper bound on the number of bytes that the wasmtime store holds in addition to `fixed_bytes`.
     used_bytes: usize,
 }
 
 impl HostCredit {
-    /// Returns the credit of a new wasmtime store. `memory` is the charge for what the store takes whatever its guest
-    /// does.
+    /// Creates the charge for the host memory of a new wasmtime store. `memory` charges the fixed bytes, which the
+    /// store takes regardless of what its guest does.
     pub(crate) fn new(memory: HostMemory) -> Self {
         let fixed_bytes = usize::try_from(memory.bytes()).unwrap_or(usize::MAX);
         Self { memory, fixed_bytes, used_bytes: 0 }

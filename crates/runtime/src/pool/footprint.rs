@@ -16,7 +16,8 @@
 //! instance's code returns (`do_not_enter` in wasmtime's `concurrent.rs`); other calls wait without a stack. This holds
 //! for synchronous exports and for asynchronous exports with a callback. Asynchronous exports without a callback
 //! (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So at most one stack is suspended for each
-//! component instance. wasmtime uses one more stack to lower results meanwhile, or keeps it for the next call.
+//! component instance. In addition, wasmtime holds one stack that is not suspended: it lowers results on this stack, or
+//! keeps the stack for the next call.
 
 use isomer_display::size;
 use wasmtime_environ::component::{

@@ -46,8 +46,8 @@ impl fmt::Display for Dimension {
     }
 }
 
-/// The number of memories, and of tables, in a pool for each of its instances. An instance of several components has
-/// several of them. They only cost address space.
+/// A pool has this number of memories, and this number of tables, for each of its instances, because an instance of
+/// several components has several memories and tables. Memories and tables only cost address space.
 const PARTS_PER_INSTANCE: u32 = 4;
 
 /// The number of stacks in a pool for each of its instances: one that runs, and one for suspended components. Each

@@ -29,8 +29,9 @@ use crate::guest::Guest;
 /// The earliest time of the clock, 2026-01-01T00:00:00Z, in seconds since 1970. All times are less than
 /// [`SPAN_SECONDS`] later.
 const BEGIN_SECONDS: u64 = 1_767_225_600;
-/// The number of different times in seconds: one day, which exceeds the number of cases in a test file. The number of a
-/// trace that a test chooses itself may be larger, so numbers are reduced modulo this constant.
+/// The number of different times that the clock can show, which are one second apart: one day. A test file has fewer
+/// cases, so each case gets its own time. If a test sets the trace id of a request itself, the trace's number may be
+/// larger, so numbers are reduced modulo this constant.
 const SPAN_SECONDS: u64 = 24 * 60 * 60;
 /// The maximum number of traces whose calls are counted. The oldest trace is forgotten to make room: it is no longer
 /// needed, because a test sends one request at a time.
@@ -44,7 +45,7 @@ pub struct DeterministicClockAndRandom {
     calls: Arc<Mutex<Calls>>,
 }
 
-/// The numbers of calls for random bytes.
+/// Counts the calls for random bytes and random numbers, so that these differ from call to call.
 #[derive(Debug, Default)]
 struct Calls {
     /// The number of calls by trace, then by component.

@@ -117,8 +117,9 @@ fn to_value_p2(to_value: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<He
     })
 }
 
-/// Replaces the functions on fields in the linker of a one-off command of WASI 0.2. If its fields are too many or too
-/// large, the command gets an error instead of a trap, as components do.
+/// Replaces the functions of the resource `fields` in the linker of a one-off command of WASI 0.2, so that they charge
+/// for the fields. If the fields are too many or too large, the command gets an error instead of a trap, as a component
+/// does.
 pub(crate) fn charge_command<T: HandleCharges + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     charge_p2(linker.instance(TYPES_P2)?)
 }

@@ -9,10 +9,10 @@ use crate::guest::Guest;
 /// The components that an import of a group belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InterfaceOwner {
-    /// One component. Either the import is labelled with the component, or the group has no other component.
+    /// The import belongs to this component: it is labelled with the component, or the group has no other component.
     Component(Arc<str>),
-    /// Several components. Either all of them have the same effective grants for the interface, or the interface
-    /// carries no authority.
+    /// The import belongs to these components: all of them have the same effective grants for the interface, or the
+    /// interface carries no authority.
     Shared(Vec<Arc<str>>),
 }
 

@@ -61,10 +61,10 @@ impl Writer<'_> {
         body
     }
 
-    /// Writes code that evaluates the host's reply in the return area. `deliver` writes the code that returns the value
-    /// at address [`BASE`] to the caller: the result, or the value that stands for a lost call. The arguments may have
-    /// been stored up to the address `stored`, so the memory below it is zeroed before the value for a lost call is
-    /// written.
+    /// Writes code that evaluates the host's reply in the return area. `deliver` writes the code that returns the
+    /// result at address [`BASE`] to the caller: the callee's result, or the result that represents a lost call. The
+    /// arguments may have been stored up to the address `stored`, so the memory below it is zeroed before the result
+    /// for a lost call is written.
     pub(crate) fn evaluate_reply(
         &self,
         body: &mut Body,
@@ -140,9 +140,9 @@ impl Writer<'_> {
         self.reset(body, stored_end(function));
     }
 
-    /// Writes code that stores the value for a lost call at address [`BASE`]; the return area contains the reason.
-    /// Returns false if the function's result cannot represent a lost call. For such a function, the host traps instead
-    /// of reporting a lost call.
+    /// Writes code that stores the result for a lost call at address [`BASE`]: an error with the `call-error` that the
+    /// return area contains. Returns false if the function's result cannot represent a lost call. For such a function,
+    /// the host traps instead of reporting a lost call.
     fn write_lost(&self, body: &mut Body, function: &Crossing, stored: u32) -> bool {
         let Some((lost, result)) = function.lost.zip(function.result) else { return false };
         let Kind::Variant { cases, payload_offset, .. } = &self.types.layout(result).kind else {

@@ -6,7 +6,7 @@ use wasm_encoder::{BlockType, ExportKind, Module, ValType};
 use crate::generate::module::{Body, CoreModule};
 use crate::generate::probe::{ENTER, EXIT};
 
-/// The name under which the module imports functions.
+/// The module name of all function imports of the core module with the wrappers.
 pub(super) const IMPORTS: &str = "probe";
 
 /// The lowest bits of the code that a task returns: 0 if the task has ended, else what it waits for.
