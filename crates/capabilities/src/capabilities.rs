@@ -195,7 +195,7 @@ fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, Se
     }
 }
 
-/// The HTTP client of a component, which measures the requests.
+/// An HTTP client that records metrics of the requests that one component sends.
 struct MeasuredClient {
     client: OutboundClient,
     metrics: Arc<RouteMetrics>,

@@ -27,7 +27,8 @@ pub enum SecretOrigin {
 /// The source of the values of an app's secrets.
 #[derive(Debug, Clone)]
 pub enum SecretValues {
-    /// The sources in the app's manifest: environment variables of this process, and files.
+    /// Each secret is read from the source that the app's manifest names for it: an environment variable of this
+    /// process, or a file.
     FromManifest,
     /// The tenant's secrets, by name. A secret that the tenant does not have can be read from one of the app's own
     /// files. The environment and other files of this machine are never read.

@@ -17,7 +17,8 @@ pub(crate) trait StoreCopier<T>: Send + Sync {
     fn copy(&self, store: &Arc<T>) -> impl Future<Output = Result<Arc<T>, Self::Error>> + Send;
 }
 
-/// A handle of a store. Clones use the same store and the same copy.
+/// A handle of a store. All clones of a handle refer to the same store and, if the handle belongs to a candidate, to
+/// the same copy of the store.
 pub(crate) struct StoreHandle<T, C> {
     store: Arc<T>,
     candidate: Option<Arc<CandidateCopy<T, C>>>,

@@ -99,8 +99,8 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
         self.take(ENTRY_BYTES)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut to = File::from(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
-        // The reservation for the entry also covers the first bytes of the file. A file that grows during the copy is
-        // copied up to its original length.
+        // The bytes that were reserved for the directory entry also cover the first bytes of the file. At most the
+        // current length of the file is copied, even if the file grows during the copy.
         let (mut left, mut paid) = (from.metadata()?.len(), ENTRY_BYTES);
         while left > 0 {
             let wanted = left.min(STEP_BYTES);

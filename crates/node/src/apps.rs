@@ -96,7 +96,8 @@ impl Node {
         let set = move |node: &Self| node.state.set_stopped(&key.0, &key.1, stopped);
         let app = self.record(&ChangeTarget::app(&tenant, &name), &app_lock, set).await?;
         self.step(ChangeStep::Recorded);
-        // Errors are ignored: they mean that the tenancy does not know the app, so there is nothing to stop or resume.
+        // Errors are ignored: the only possible error is that the app is not registered in the tenancy, so there is
+        // nothing to stop or resume.
         if stopped {
             let _ = self.tenancy.stop(&tenant, &name);
         } else {

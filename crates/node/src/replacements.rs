@@ -52,7 +52,8 @@ pub(crate) fn unfinished(dir: &NodeDir) -> io::Result<Vec<(TenantName, AppName)>
     Ok(intents(dir).all()?.into_iter().filter_map(|ChangeTarget { tenant, app }| Some((tenant, app?))).collect())
 }
 
-/// Removes the intent to replace stores of an app, or of all apps of a tenant, after their data was removed. Blocks.
+/// Removes the intents to replace stores of the app that `subject` names. If `subject` names only a tenant, removes
+/// those of all its apps. The caller has already removed the apps' data. Blocks.
 pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()> {
     let intents = intents(dir);
     let is_of = |pending: &ChangeTarget| {

@@ -165,7 +165,8 @@ pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
         let current = current.as_ref()?;
         Some((current.heap.clone(), current.left))
     });
-    // A thread that is being destroyed has no current heap either.
+    // `current` is an error if the thread is being destroyed. Such a thread has no current heap, like a thread that has
+    // entered none.
     let Ok(Some((heap, left))) = current else { return Ok(None) };
     let refusal = match left {
         Some(left) if left < bytes => Some(Refusal::Bound),

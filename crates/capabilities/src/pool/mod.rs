@@ -517,7 +517,7 @@ mod tests {
         struct Instance(mpsc::Sender<tokio::task::JoinHandle<u32>>);
         impl Drop for Instance {
             fn drop(&mut self) {
-                // This fails if the job is dropped outside a runtime, because `tokio::spawn` then panics.
+                // If the job is dropped outside a runtime, `tokio::spawn` panics, and the test fails.
                 self.0.send(tokio::spawn(async { 7 })).unwrap();
             }
         }

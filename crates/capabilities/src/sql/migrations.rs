@@ -45,7 +45,8 @@ struct Migration {
     sha256_as_written: [String; 2],
 }
 
-/// The differences between a store's schema and the migrations of a revision.
+/// How a store's schema differs from the migrations of a revision: the migrations that are pending, and those that only
+/// a later revision has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schema {
     /// The names of the migrations that have not been applied yet, in order.
@@ -70,13 +71,13 @@ impl Migrations {
         Ok(Schema { pending, newer: applied.into_keys().filter(|name| !is_own(name)).collect() })
     }
 
-    /// Returns the differences for a store that does not exist: all migrations are pending.
+    /// Returns the result for a store that does not exist: all migrations are pending.
     pub(super) fn schema_of_none(&self) -> Schema {
         Schema { pending: self.files.iter().map(|file| file.name.clone()).collect(), newer: Vec::new() }
     }
 
-    /// Applies all pending migrations, or none, to the store of `session`. Returns the differences that existed before
-    /// the call.
+    /// Applies all pending migrations, or none, to the store of `session`. Returns how the schema differed from the
+    /// migrations before the call.
     pub(super) fn apply(&self, session: &Session, deadline: Instant) -> Result<Schema, SqlOpenError> {
         let _entered = session.enter();
         let schema = self.schema(session)?;

@@ -342,8 +342,9 @@ impl Node {
         Ok((package.clone(), contents.clone(), *compiled, Some(warnings.clone())))
     }
 
-    /// Returns the recorded package of a revision, with its record. Returns `None` if no app has the revision, or if
-    /// the package cannot be started without compiling. Blocks.
+    /// Returns the package that the node has recorded for a revision, and the content that the node stores for the
+    /// revision. Returns `None` if no app has the revision, or if the package cannot be started without compiling.
+    /// Blocks.
     fn known(&self, revision: &ReleaseDigest, release: &Release) -> Result<Option<(Package, Contents)>, ApiProblem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
         let Some(package) = self.repository.usable_package(&bytes)? else { return Ok(None) };

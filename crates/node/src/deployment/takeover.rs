@@ -53,10 +53,11 @@ use crate::steps::ChangeStep;
 /// schema.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// The maximum time for making the new files if the app is in service. The app's requests wait during this time.
+/// The maximum time that a take-over spends on making the stores' new files if the app is in service. The app's
+/// requests wait during this time. Otherwise, the maximum is [`UNHELD_MAX`].
 const HELD_MAX: Duration = Duration::from_secs(30);
 
-/// The maximum time for making the new files if the app is not in service.
+/// The maximum time that a take-over spends on making the stores' new files if the app is not in service.
 const UNHELD_MAX: Duration = Duration::from_secs(1800);
 
 /// A take-over that replaces files of the app's stores.

@@ -196,8 +196,8 @@ fn run_with_failing_calls(dir: &Path) {
             for what in ALL {
                 // The number of calls to which the fault applies. None of them fails here.
                 let calls = tried.try_fault(&data, what, fault, u64::MAX, seed).await;
-                // These kinds of data write to files that are already open, so this fault may apply to no call. If they
-                // try to open further files, they also work if this fails.
+                // These kinds of data write to files that are already open. So it may be that no call opens a file, or
+                // that a write succeeds although opening a further file failed.
                 let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);
                 let syncs_nothing = fault == Fault::NotSynced && UNACKNOWLEDGED.contains(&what);
                 assert!(calls > 0 || opens_nothing || syncs_nothing, "{fault:?} applies to no call of {what}");
@@ -223,7 +223,8 @@ fn run_with_failing_calls(dir: &Path) {
     });
 }
 
-/// Runs in a child: writes until the process is killed at its system call number `place`.
+/// Runs in a child: writes until the process is killed at the system call number `place`, counted among the calls to
+/// which [`Fault::Killed`] applies.
 fn run_until_killed(dir: &Path, place: u64) {
     let faults = Faults::install(dir);
     runtime().block_on(async {
@@ -243,7 +244,8 @@ fn run_until_killed(dir: &Path, place: u64) {
     });
 }
 
-/// Runs a child that is killed at call `place`. Returns the words of each line of its output, and whether it succeeded.
+/// Runs this program as a child that is killed at the system call number `place`, counted among the calls to which
+/// [`Fault::Killed`] applies. Returns the words of each line of the child's output, and whether the child succeeded.
 fn run_child(dir: &Path, place: u64) -> (Vec<Vec<String>>, bool) {
     let mut child = child(KILLED, dir).arg(place.to_string()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);

@@ -1,5 +1,5 @@
-//! Makes system calls of this process fail when a test requests it: on real files, below the storage engines, in any
-//! part of the product.
+//! Makes system calls of this process fail when a test requests it. The faults occur on real files and below the
+//! storage engines, so they can occur in any part of the product.
 //!
 //! A seccomp filter passes the calls that open, change and sync files to a thread of this module
 //! (`SECCOMP_RET_USER_NOTIF`, see seccomp_unotify(2)). This thread lets a call continue, or makes it fail with an
