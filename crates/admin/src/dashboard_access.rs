@@ -81,8 +81,8 @@ pub(crate) fn respond(dashboard: &AdminDashboard, guard: &Guard, request: &Reque
     })
 }
 
-/// Returns the caller whose rights the session of the request has. Returns `None` if the request does not come from a
-/// page of the dashboard.
+/// Returns the caller for which a request of the dashboard acts: the session that the request belongs to has this
+/// caller's rights. Returns `None` if the request does not come from a page of the dashboard.
 pub(crate) fn session_of(
     dashboard: &AdminDashboard,
     guard: &Guard,

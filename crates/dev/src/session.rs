@@ -174,7 +174,8 @@ impl DevSession {
         let app = AppDir::open_with(&self.path, &self.settings.values)?;
         self.manifest_warnings.print(&self.console, &app.warnings);
         let (console, profile) = (self.console, self.settings.profile);
-        // Files that are known before the build are watched while the build runs.
+        // Watches the files that are known before the build, so that no change during the build is missed. The build
+        // may show that more files must be watched.
         self.watcher.follow(watch_set(&app, profile, self.has_failed))?;
         if let Some(missing) = app.missing_secrets(|_| true) {
             let variables: Vec<_> = missing.variables.iter().map(|variable| format!("{variable}=…")).collect();

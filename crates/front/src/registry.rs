@@ -119,7 +119,8 @@ enum FirstConnection {
     Idle(u64),
     /// The connection and all other connections of the client have a request in progress.
     Busy,
-    /// The connection's key was outdated. The connection was moved, so another connection may be the first one now.
+    /// The time in the connection's [`ByIdleTime`] key was outdated and has been corrected. So the client's first
+    /// connection may be a different one now.
     Moved,
 }
 

@@ -81,7 +81,7 @@ impl<H: Handler> Front<H> {
     /// Creates a front door from a listening socket, such as [`bind`] returns. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// If `listener` does not listen.
+    /// If `listener` cannot be registered with the tokio runtime.
     pub fn from_listener(
         listener: std::net::TcpListener,
         limits: Limits,
@@ -123,7 +123,7 @@ impl<H: Handler> Front<H> {
     /// Adds a listening socket. Uses TLS if `tls` is set. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// If `listener` does not listen.
+    /// If `listener` cannot be registered with the tokio runtime.
     pub fn with_listener(
         mut self,
         listener: std::net::TcpListener,
@@ -137,7 +137,7 @@ impl<H: Handler> Front<H> {
     /// it leaves the connections that it has not accepted to the other process.
     ///
     /// # Errors
-    /// If `listener` does not listen.
+    /// If `listener` cannot be registered with the tokio runtime.
     pub fn with_shared_listener(
         mut self,
         listener: std::net::TcpListener,

@@ -10,7 +10,8 @@ use crate::log::Log;
 pub struct MemberTraces(Log);
 
 impl Log {
-    /// Returns the sink that writes traces between the lines of this log, which must be the log of a member.
+    /// Returns a sink that writes each trace as a line of its own to the output of this log. This log must be the log
+    /// of a member.
     #[must_use]
     pub fn member_traces(&self) -> MemberTraces {
         MemberTraces(self.clone())

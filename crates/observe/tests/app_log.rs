@@ -164,7 +164,8 @@ fn lines_of_a_trace_are_found_among_lines_of_earlier_versions() {
     let mut file = std::fs::File::options().append(true).open(file).expect("the log's file");
     let line = r#"{"at_ms":1,"component":"cart","stream":"stdout","request":"00000000000000ab","text":"then"}"#;
     std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).expect("it is written");
-    // A log is read up to the position that it has written itself, so it is opened again.
+    // A log is read only up to the end of what it has written, so it would not find the line that the test has appended
+    // to the file. A log that is opened again finds all lines in the file.
     let it = it.restart(|_| {});
     let found = |query: LogQuery| -> Vec<LogLine> {
         it.log.query(&query).expect("the log can be read").collect().now_or_never().expect("no follower")

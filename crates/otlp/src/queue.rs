@@ -46,7 +46,8 @@ struct Use {
 }
 
 impl Use {
-    /// Adds an item, and returns whether the limits still hold.
+    /// Adds the weight of an item to the totals. Returns whether the totals are then within the limits. If they are
+    /// not, the weight stays added until the caller subtracts it.
     fn add(&self, weight: &Weight, records_max: usize, bytes_max: usize) -> bool {
         let records = self.records.fetch_add(weight.records, Ordering::Relaxed) + weight.records;
         let bytes = self.bytes.fetch_add(weight.bytes, Ordering::Relaxed) + weight.bytes;

@@ -41,7 +41,8 @@ pub(crate) fn assemble(fragments: Vec<StoredFragment>, stopped_early: bool) -> O
     Some(Trace { summary, spans, spans_dropped, stopped_early })
 }
 
-/// Returns the summary of the trace: that of the earliest request, if possible one whose first span is in the trace.
+/// Returns the summary of the trace. It describes one request of the trace: the earliest request whose first span is in
+/// the trace or, if there is none, the earliest request.
 fn summary(fragments: &[StoredFragment]) -> Option<TraceSummary> {
     let fragments = || fragments.iter().map(|it| &it.fragment);
     let first = fragments().min_by_key(|fragment| {

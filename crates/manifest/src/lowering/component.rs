@@ -272,7 +272,7 @@ impl Lowering<'_> {
     }
 }
 
-/// A size or a duration. Both can be zero, which is not a valid limit.
+/// The value of a limit: a size or a duration. Zero is not a valid limit.
 pub(super) trait Quantity {
     fn is_zero(&self) -> bool;
 }

@@ -48,8 +48,8 @@ impl AppLog {
         self.push(node_line(cut(text, TEXT_BYTES_MAX)));
     }
 
-    /// Writes a line about a request to the app that the front door refused, with the status code and the reason.
-    /// `trace` is the span of the request.
+    /// Writes a line that states that the front door refused a request to the app, with the status code and the reason.
+    /// `trace` contains the ids of the request's trace and span.
     pub fn refused(&self, component: &str, request: RequestId, trace: TraceContext, status: u16, why: &str) {
         let text = format!("responded with {status}: {why}");
         self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request), Some(trace)) });

@@ -1,4 +1,4 @@
-//! Both text formats, checked with our own parser and with `promtool`.
+//! Tests of the text formats of metrics, Prometheus and OpenMetrics. Our own parser and `promtool` check the texts.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
