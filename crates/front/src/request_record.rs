@@ -5,7 +5,8 @@ use isomer_telemetry::metrics::RequestMeter;
 use crate::access_log::AccessLine;
 use crate::request_span::RequestSpan;
 
-/// The records of a request in progress. They are completed when this value is dropped.
+/// The records of a request in progress. They are completed when this value is dropped, with the same duration in the
+/// span and in the metrics.
 pub(crate) struct RequestRecord {
     /// The access-log line; `None` if access logging is off.
     pub(crate) access: Option<Box<AccessLine>>,
@@ -44,6 +45,14 @@ impl RequestRecord {
         }
         if let Some(line) = &mut self.access {
             line.record().cut_off = Some(why);
+        }
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        if let Some(span) = &mut self.span {
+            span.set_duration(self.meter.end());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request};
@@ -92,6 +92,11 @@ impl RequestSpan {
         if status >= 500 && !properties.is_failed {
             self.span.fail(format!("status {status}"));
         }
+    }
+
+    /// Sets the duration of the request, which has ended.
+    pub(crate) fn set_duration(&mut self, duration: Duration) {
+        self.span.set_duration(duration);
     }
 
     /// Counts bytes of the response's body.

@@ -222,6 +222,12 @@ impl ActiveSpan {
     /// again.
     pub fn end_after(mut self, duration: Duration) {
         self.set_failure_if_dropped(None);
+        self.set_duration(duration);
+    }
+
+    /// Sets the span's duration. For emitters that measure the operation themselves: the clock is not read again when the
+    /// span ends.
+    pub fn set_duration(&mut self, duration: Duration) {
         if let Some(open) = &mut self.open {
             open.duration = Some(duration);
         }

@@ -22,6 +22,9 @@ use crate::{AppIdentity, RequestId, SpanId, TraceContext};
 /// The maximum number of spans of one request in one process.
 pub const SPANS_PER_REQUEST_MAX: usize = 1000;
 
+/// The number of spans for which space is allocated when a request has a second span.
+const MORE_SPANS: usize = 15;
+
 /// The maximum size in bytes of all spans of one app that are in memory because their requests have not ended.
 const APP_BYTES_MAX: usize = 8 << 20;
 
@@ -68,7 +71,11 @@ pub(crate) enum Origin {
 
 #[derive(Default)]
 struct RecordingState {
+    /// The span that ended first. Most requests that are not kept have only this one, and so allocate no list.
+    first: Option<EndedSpan>,
     spans: Vec<EndedSpan>,
+    /// The time from the start of the recording to the last end of a span.
+    duration: Duration,
     bytes: usize,
     dropped: u64,
     is_failed: bool,
@@ -118,22 +125,24 @@ impl Recording {
             Origin::Call => span.parent == Some(self.context.parent),
         };
         let bytes = span.own_bytes();
-        self.add(EndedSpan::Recorded(span), bytes, is_failed, is_first);
+        let end = span.start.saturating_duration_since(self.start) + span.duration;
+        self.add(EndedSpan::Recorded(span), bytes, end, is_failed, is_first);
     }
 
     /// Adds a span whose properties and times the emitter has already determined.
     pub(crate) fn push_complete(&self, span: Span) {
         let (bytes, is_failed) = (span.bytes(), span.status.is_failed());
-        self.add(EndedSpan::Complete(Box::new(span)), bytes, is_failed, false);
+        self.add(EndedSpan::Complete(Box::new(span)), bytes, Duration::ZERO, is_failed, false);
     }
 
-    fn add(&self, span: EndedSpan, own_bytes: usize, is_failed: bool, is_first: bool) {
+    fn add(&self, span: EndedSpan, own_bytes: usize, end: Duration, is_failed: bool, is_first: bool) {
         let bytes = size_of::<EndedSpan>() + own_bytes;
         let in_use = self.tracer.bytes.fetch_add(bytes, Ordering::Relaxed);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.is_failed |= is_failed;
-        let is_full = in_use + bytes > APP_BYTES_MAX || state.spans.len() >= SPANS_PER_REQUEST_MAX;
-        if is_full && !(is_first && state.spans.len() <= SPANS_PER_REQUEST_MAX) {
+        state.duration = state.duration.max(end);
+        let is_full = in_use + bytes > APP_BYTES_MAX || state.len() >= SPANS_PER_REQUEST_MAX;
+        if is_full && !(is_first && state.len() <= SPANS_PER_REQUEST_MAX) {
             state.dropped += 1;
             drop(state);
             self.tracer.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -141,7 +150,24 @@ impl Recording {
             SPANS_DROPPED.add(1);
         } else {
             state.bytes += bytes;
-            state.spans.push(span);
+            state.push(span);
+        }
+    }
+}
+
+impl RecordingState {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.spans.len()
+    }
+
+    fn push(&mut self, span: EndedSpan) {
+        if self.first.is_none() {
+            self.first = Some(span);
+        } else {
+            if self.spans.is_empty() {
+                self.spans.reserve_exact(MORE_SPANS);
+            }
+            self.spans.push(span);
         }
     }
 }
@@ -151,11 +177,12 @@ impl Drop for Recording {
         let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
         self.tracer.bytes.fetch_sub(state.bytes, Ordering::Relaxed);
         let is_sampled = self.context.flags.is_sampled();
-        if state.spans.is_empty() || !(is_sampled || state.is_failed || self.is_slow()) {
+        let is_slow = || self.tracer.sampler.is_slow(nanoseconds(state.duration));
+        if state.first.is_none() || !(is_sampled || state.is_failed || is_slow()) {
             return;
         }
         let clock = Clock { now: Instant::now(), now_ns: unix_ns(SystemTime::now()) };
-        let spans = state.spans.into_iter().map(|span| match span {
+        let spans = state.first.into_iter().chain(state.spans).map(|span| match span {
             EndedSpan::Recorded(span) => span.into_span(&clock),
             EndedSpan::Complete(span) => *span,
         });
@@ -167,12 +194,6 @@ impl Drop for Recording {
             spans: spans.collect(),
             spans_dropped: state.dropped,
         });
-    }
-}
-
-impl Recording {
-    fn is_slow(&self) -> bool {
-        self.tracer.sampler.is_slow(nanoseconds(self.start.elapsed()))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Checks that the code in the guides `add-a-component.md` and `components-in-rust.md` builds, and that the resulting
-//! app responds.
+//! Checks that the code in the guides `add-a-component.md` and `components-in-rust.md` builds, that the resulting app
+//! responds, and that Prometheus accepts its configuration in the documentation.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -110,4 +110,23 @@ fn the_code_of_the_guides_builds_and_responds() {
     assert!(plan.contains(seam.trim_end()), "the guide shows\n{seam}\nand the plan is\n{plan}");
     let server = workspace.serve_with(&["run", app.to_str().unwrap()], &[("PAYMENT_KEY", "for tests")]);
     assert_eq!(server.get("/ann"), (200, "Good day, ann!\n".to_owned()));
+}
+
+/// `promtool` is part of Debian's package `prometheus`, which `cargo xtask setup` installs. Without it, nothing is
+/// checked.
+#[test]
+fn promtool_accepts_the_configurations_for_prometheus() {
+    let workspace = Workspace::new();
+    for page in ["send-telemetry.md", "../reference/admin-api.md"] {
+        let text = guide(page);
+        let mut blocks = text.split("```yaml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0));
+        let block = blocks.find(|block| block.contains("scrape_configs:")).expect("a configuration");
+        workspace.write("prometheus.yml", block);
+        // The file with the token exists only where the configuration is used.
+        let mut command = std::process::Command::new("promtool");
+        let checked = command.args(["check", "config", "--syntax-only"]).arg(workspace.path("prometheus.yml")).output();
+        let Ok(checked) = checked else { return };
+        let text = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+        assert!(checked.status.success() && text.contains("SUCCESS"), "{page}: {text}");
+    }
 }

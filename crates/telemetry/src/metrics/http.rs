@@ -186,7 +186,7 @@ impl RouteMetrics {
     }
 }
 
-/// Measures a request in progress. The request is recorded when this value is dropped.
+/// Measures a request in progress. The request is recorded when it ends, or when this value is dropped.
 #[derive(Debug)]
 pub struct RequestMeter {
     /// The series of the request's route; `None` until the route is known. Set only once, because each change of the
@@ -226,13 +226,26 @@ impl RequestMeter {
     pub fn set_trace(&mut self, trace: TraceId) {
         self.trace = Some(trace);
     }
+
+    /// Records the request. Returns its duration.
+    pub fn end(&mut self) -> Duration {
+        let duration = self.start.elapsed();
+        self.record(duration);
+        duration
+    }
+
+    fn record(&mut self, duration: Duration) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.add_active(-1);
+            metrics.record(self.method, self.status, duration, self.trace);
+        }
+    }
 }
 
 impl Drop for RequestMeter {
     fn drop(&mut self) {
-        if let Some(metrics) = &self.metrics {
-            metrics.add_active(-1);
-            metrics.record(self.method, self.status, self.start.elapsed(), self.trace);
+        if self.metrics.is_some() {
+            self.record(self.start.elapsed());
         }
     }
 }
