@@ -16,24 +16,33 @@ pub(crate) enum AccessRule {
     /// The holder of the node's token, and holders of tokens of any tenant. A tenant's token needs this role or a
     /// higher one, and gets only the objects of its tenant.
     Own(TokenRole),
+    /// The holder of the node's token, and each holder of a token of the tenant in the path that permits reading the
+    /// content of stores.
+    Data,
 }
 
 impl AccessRule {
     /// Checks that `caller` may call an operation whose path contains the names `named`. The result is the same whether
     /// or not objects with these names exist, so that a refused caller does not learn which names exist.
     pub(crate) fn check(self, caller: &Caller, named: &PathNames) -> Result<(), ApiProblem> {
-        let Caller::Tenant(TokenInfo { tenant, name, role, .. }) = caller else { return Ok(()) };
+        let Caller::Tenant(token @ TokenInfo { tenant, name, role, .. }) = caller else { return Ok(()) };
         let refused = |why: String| ApiProblem::new(ProblemKind::Forbidden, why);
         match self {
             Self::Node => Err(refused("this operation needs the node's own token".to_owned())),
-            Self::Tenant(_) if !named.tenant().is_ok_and(|named| named == *tenant) => {
+            Self::Tenant(_) | Self::Data if !named.tenant().is_ok_and(|named| named == *tenant) => {
                 let why = format!("token `{name}` belongs to tenant `{tenant}`, and gives no access to other tenants");
                 Err(refused(why).hint(format!("use --tenant {tenant}")))
             }
             Self::Tenant(needed) | Self::Own(needed) if *role < needed => Err(refused(format!(
                 "token `{name}` of tenant `{tenant}` has the role `{role}`, and this operation needs `{needed}`"
             ))),
-            Self::Tenant(_) | Self::Own(_) => Ok(()),
+            Self::Data if !token.may_read_data() => {
+                let why = format!("token `{name}` of tenant `{tenant}` does not permit reading the content of stores");
+                Err(refused(why).hint(format!(
+                    "create another token: isomer tokens create NAME --role {role} --data --tenant {tenant}"
+                )))
+            }
+            Self::Tenant(_) | Self::Own(_) | Self::Data => Ok(()),
         }
     }
 
@@ -43,6 +52,9 @@ impl AccessRule {
             Self::Node => "Needs the node's token.".to_owned(),
             Self::Tenant(role) => {
                 format!("Needs the node's token, or a token of the tenant with the role `{role}`{}.", above(role))
+            }
+            Self::Data => {
+                "Needs the node's token, or a token of the tenant that permits reading data: one with the role `admin`, or one that was created with `data`.".to_owned()
             }
             Self::Own(role) => format!(
                 "Needs the node's token, or a token of any tenant with the role `{role}`{}, which gives access only to objects of its tenant.",
@@ -89,5 +101,19 @@ mod tests {
             "no tenant in the path"
         );
         assert!(AccessRule::Node.check(&Caller::Node, &of("acme")).is_ok());
+    }
+
+    #[test]
+    fn reading_data_is_a_right_of_its_own() {
+        let data = |role, data, tenant: &str| {
+            let Caller::Tenant(token) = Caller::with_role(role) else {
+                unreachable!("the caller has a tenant's token")
+            };
+            AccessRule::Data.check(&Caller::Tenant(TokenInfo { data, ..token }), &of(tenant)).is_ok()
+        };
+        assert!(!data(TokenRole::Read, false, "acme") && !data(TokenRole::Deploy, false, "acme"));
+        assert!(data(TokenRole::Read, true, "acme") && data(TokenRole::Admin, false, "acme"));
+        assert!(!data(TokenRole::Admin, true, "other"));
+        assert!(AccessRule::Data.check(&Caller::Node, &of("other")).is_ok());
     }
 }

@@ -4,7 +4,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use futures::stream::Stream;
 use isomer_api::{
     ApiProblem, AppInfo, LogLine, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind, StoredToken, Trace,
@@ -13,10 +12,8 @@ use isomer_api::{
 use isomer_ids::{AppName, TenantName, TokenId};
 use serde_json::Value;
 
-/// The future result of an operation. The operation must not start before the first poll, so that the audit log can
-/// record the start of the operation before it happens. Dropping the future after the first poll, for example because
-/// the client disconnects, must not cancel the operation.
-pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
+use crate::data_api::{ShapeApi, StoreApi};
+pub use crate::reply::AdminReply;
 
 /// Lines of a log: the last existing lines, followed by new lines if `follow` is true in the query.
 pub type LogLines = Pin<Box<dyn Stream<Item = LogLine> + Send>>;
@@ -34,7 +31,7 @@ pub struct MetricsText {
 }
 
 /// The operations that every process with an admin API implements. They observe apps, and change none.
-pub trait AppApi: Send + Sync + 'static {
+pub trait AppApi: StoreApi + ShapeApi {
     /// Returns the status of the process.
     fn status(self: Arc<Self>) -> AdminReply<NodeStatus>;
 

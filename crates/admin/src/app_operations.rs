@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::access_rule::AccessRule;
 use crate::app_api::{AppApi, LogLines, NewTraces};
 use crate::caller::Caller;
+use crate::data_operations;
 use crate::operation::{Operation, dashboard_code, document, json_in_only, lines, metrics_text, plain, query};
 
 /// The query of the operation `apps`.
@@ -42,7 +43,7 @@ fn visible_tenant(caller: &Caller, tenant: Option<TenantName>) -> Result<Option<
 /// Returns the operations of [`AppApi`].
 pub(crate) fn all<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
     let get = Method::GET;
-    vec![
+    let mut operations = vec![
         plain::<NodeStatus, A>("status", get.clone(), routes::STATUS, "The status of the process", |api, _| {
             Ok(api.status())
         }),
@@ -134,5 +135,7 @@ pub(crate) fn all<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             "The values of all metrics in Prometheus' text format, or as OpenMetrics if `Accept` names it; a tenant's token sees the series of its own tenant",
         )
         .open_to(AccessRule::Own(TokenRole::Read)),
-    ]
+    ];
+    operations.extend(data_operations::all());
+    operations
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, Uri};
 use isomer_api::{ApiProblem, ProblemKind};
-use isomer_ids::{AppName, Digest, InvalidText, SecretName, TenantName, TokenName};
+use isomer_ids::{AppName, Digest, InvalidText, SecretName, StoreName, TenantName, TokenName};
 use serde::de::value::{Error as ValueError, MapDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
@@ -81,6 +81,11 @@ impl PathNames {
         let is_id = matches!(id.len(), 16 | 32) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let why = "the id of a trace has 32 hexadecimal digits, and the id of a request has 16";
         if is_id { Ok(id) } else { Err(ApiProblem::new(ProblemKind::BadRequest, why)) }
+    }
+
+    /// Returns the name of a store.
+    pub(crate) fn store(&self) -> Result<StoreName, ApiProblem> {
+        StoreName::new(self.get("store")).map_err(invalid)
     }
 
     pub(crate) fn secret(&self) -> Result<SecretName, ApiProblem> {

@@ -53,6 +53,7 @@ impl Caller {
             id: [1; 8].into(),
             tenant: "acme".parse().unwrap(),
             role,
+            data: false,
             created_at: 1,
             expires_at: None,
         })

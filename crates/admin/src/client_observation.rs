@@ -1,7 +1,7 @@
 //! The requests of the client that observe an app: its plan and its traces.
 
 use http::{Method, StatusCode};
-use isomer_api::{Trace, TraceOrderRequest, TracePage, TraceQuery, TraceSummary, routes};
+use isomer_api::{ShapeAdvice, Trace, TraceOrderRequest, TracePage, TraceQuery, TraceSummary, routes};
 use isomer_ids::{AppName, TenantName};
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +12,11 @@ impl Client {
     /// Returns the plan of an app's serving revision.
     pub async fn plan(&self, tenant: &TenantName, app: &AppName) -> Result<Value, ClientError> {
         self.get(of_app(routes::PLAN, tenant, app)).await
+    }
+
+    /// Returns advice about the shape of an app, from measured traffic.
+    pub async fn advice(&self, tenant: &TenantName, app: &AppName) -> Result<ShapeAdvice, ClientError> {
+        self.get(of_app(routes::ADVICE, tenant, app)).await
     }
 
     /// Returns the traces of an app that match `query`, the newest first.

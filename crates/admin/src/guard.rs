@@ -154,6 +154,7 @@ mod tests {
             id: own.clone(),
             tenant,
             role: isomer_api::TokenRole::Read,
+            data: false,
             created_at: 1,
             expires_at: None,
         };

@@ -3,9 +3,10 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`app_api`] | the operations that every process with an admin API implements: a node, `isomer run` and `isomer dev` |
+//! | [`data_api`] | the operations on the stores and shapes of apps |
 //! | [`admin`] | the operations that only a node implements |
 //! | [`address`] | the addresses at which a node serves the API |
-//! | `operation`, `operations`, `app_operations` | an operation; the tables of all operations, from which the router, the checks and the OpenAPI document are derived |
+//! | `operation`, `operations`, `app_operations`, `data_operations` | an operation; the tables of all operations, from which the router, the checks and the OpenAPI document are derived |
 //! | [`openapi`] | the OpenAPI document |
 //! | [`server`], `listener`, `connection_registry` | connections and their limits |
 //! | `service`, `arguments`, `body`, `response` | responding to a request |
@@ -41,6 +42,8 @@ pub mod client;
 mod client_observation;
 mod connection_registry;
 mod dashboard_access;
+pub mod data_api;
+mod data_operations;
 mod exchange;
 mod guard;
 mod listener;
@@ -49,6 +52,7 @@ pub mod openapi;
 mod operation;
 mod operations;
 mod refusals;
+mod reply;
 mod response;
 pub mod server;
 mod service;
@@ -62,6 +66,7 @@ pub use audit::{AUDIT_FILE, AuditError, AuditLog};
 pub use caller::Caller;
 pub use client::{Client, ClientError};
 pub use dashboard_access::{DashboardLinks, dashboard_link};
+pub use data_api::{ShapeApi, StoreApi};
 pub use listener::{AdminSocket, ListenError};
 pub use node_address::{NodeAddress, URL_FILE, write_url};
 pub use operations::BLOB_BYTES_MAX;

@@ -77,6 +77,7 @@ fn path_parameter(name: &str, generator: &mut SchemaGenerator) -> Value {
         "trace" => {
             json!({ "type": "string", "pattern": "^([0-9a-f]{16}|[0-9a-f]{32})$", "description": "The id of a trace or of a request." })
         }
+        "store" => generator.subschema_for::<isomer_ids::StoreName>().to_value(),
         "digest" => generator.subschema_for::<isomer_ids::Digest>().to_value(),
         _ => json!({ "type": "string", "pattern": SECRET_NAME_PATTERN, "description": "The name of a secret." }),
     };
@@ -99,7 +100,7 @@ fn describe<A: ?Sized>(operation: &Operation<A>, generator: &mut SchemaGenerator
             ("200", content("One JSON object per line.", "application/x-ndjson", schema(generator).to_value()))
         }
     };
-    if operation.changes {
+    if operation.changes || operation.is_recorded {
         let described = answer["description"].as_str().unwrap_or_default();
         answer["description"] = format!("{described} The operation is recorded in the audit log.").into();
     }

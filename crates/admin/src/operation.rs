@@ -38,6 +38,8 @@ pub(crate) struct Operation<A: ?Sized> {
     pub(crate) output: Output,
     /// Whether the operation is an action: it changes something, and has lines in the audit log.
     pub(crate) changes: bool,
+    /// Whether the operation changes nothing, but has lines in the audit log, because it reads the content of stores.
+    pub(crate) is_recorded: bool,
     /// The callers that may call the operation. The default is [`AccessRule::Node`]; [`Operation::open_to`] changes it.
     pub(crate) rule: AccessRule,
     pub(crate) run: Run<A>,
@@ -115,6 +117,11 @@ impl<A: ?Sized> Operation<A> {
         self
     }
 
+    pub(crate) fn recorded(mut self) -> Self {
+        self.is_recorded = true;
+        self
+    }
+
     pub(crate) fn open_to(mut self, rule: AccessRule) -> Self {
         self.rule = rule;
         self
@@ -154,6 +161,7 @@ pub(crate) fn plain<R: JsonSchema + Serialize + 'static, A: ?Sized + 'static>(
         input: Input::Nothing,
         output: Output::Json(schema_of::<R>),
         changes: false,
+        is_recorded: false,
         rule: AccessRule::Node,
         run,
     }
@@ -176,6 +184,7 @@ pub(crate) fn empty<A: ?Sized + 'static>(
         input: Input::Nothing,
         output: Output::Nothing,
         changes: false,
+        is_recorded: false,
         rule: AccessRule::Node,
         run,
     }
@@ -206,6 +215,7 @@ pub(crate) fn json_in<
         input,
         output: Output::Json(schema_of::<R>),
         changes: false,
+        is_recorded: false,
         rule: AccessRule::Node,
         run,
     }
@@ -221,7 +231,18 @@ pub(crate) fn json_in_only<Q: JsonSchema + DeserializeOwned + 'static, A: ?Sized
 ) -> Operation<A> {
     let run: Run<A> = Box::new(move |admin, named, given| Ok(nothing(run(admin, named, given.json()?)?, Value::Null)));
     let input = Input::Json { schema: schema_of::<Q>, bytes_max: JSON_BYTES_MAX };
-    Operation { id, method, path, about, input, output: Output::Nothing, changes: false, rule: AccessRule::Node, run }
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input,
+        output: Output::Nothing,
+        changes: false,
+        is_recorded: false,
+        rule: AccessRule::Node,
+        run,
+    }
 }
 
 /// Creates an operation with a query.
@@ -238,7 +259,18 @@ pub(crate) fn query<
 ) -> Operation<A> {
     let run: Run<A> = Box::new(move |admin, named, given| Ok(work(run(admin, named, given.query()?)?, Value::Null)));
     let (input, output) = (Input::Query(schema_of::<Q>), Output::Json(schema_of::<R>));
-    Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input,
+        output,
+        changes: false,
+        is_recorded: false,
+        rule: AccessRule::Node,
+        run,
+    }
 }
 
 /// Creates an operation with a query and without a response body.
@@ -261,6 +293,7 @@ pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static, A: ?Sized +
         input: Input::Query(schema_of::<Q>),
         output: Output::Nothing,
         changes: false,
+        is_recorded: false,
         rule: AccessRule::Node,
         run,
     }
@@ -284,7 +317,18 @@ pub(crate) fn lines<
         Ok(PreparedOperation { details: Value::Null, answer: answer.boxed() })
     });
     let (input, output) = (Input::Query(schema_of::<Q>), Output::Lines(schema_of::<S::Item>));
-    Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input,
+        output,
+        changes: false,
+        is_recorded: false,
+        rule: AccessRule::Node,
+        run,
+    }
 }
 
 /// Creates the operation that returns metrics as text.
@@ -306,6 +350,7 @@ pub(crate) fn metrics_text<A: AppApi + ?Sized>(
         input: Input::Nothing,
         output: Output::Text(&["text/plain", "application/openmetrics-text"]),
         changes: false,
+        is_recorded: false,
         rule: AccessRule::Node,
         run,
     }
@@ -325,6 +370,7 @@ pub(crate) fn document<A: ?Sized + 'static>(id: &'static str, path: &'static str
         input: Input::Nothing,
         output: Output::Document,
         changes: false,
+        is_recorded: false,
         rule: AccessRule::Node,
         run,
     }
@@ -348,6 +394,7 @@ pub(crate) fn dashboard_code<A: ?Sized + 'static>(
         input: Input::Nothing,
         output: Output::Json(schema_of::<isomer_api::DashboardCode>),
         changes: true,
+        is_recorded: false,
         rule: AccessRule::Node,
         run,
     }

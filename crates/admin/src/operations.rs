@@ -250,8 +250,8 @@ fn create_token(
     let asked = new.expires_in_s.map(|seconds| created_at.saturating_add(seconds));
     let expires_at = asked.into_iter().chain(expires_with).min();
     let (token, id) = Token::of_tenant().map_err(failed)?;
-    let details = json!({ "name": new.name, "role": new.role, "id": id, "expires_at": expires_at });
-    let info = TokenInfo { name: new.name, id, tenant, role: new.role, created_at, expires_at };
+    let details = json!({ "name": new.name, "role": new.role, "data": new.data, "id": id, "expires_at": expires_at });
+    let info = TokenInfo { name: new.name, id, tenant, role: new.role, data: new.data, created_at, expires_at };
     let kept = admin.add_token(StoredToken { info, digest: token.digest() });
     let reply = kept.map(move |kept| Ok(CreatedToken { info: kept?, token: token.reveal().to_owned() }));
     Ok((reply.boxed(), details))

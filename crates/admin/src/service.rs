@@ -138,6 +138,7 @@ impl<A: AppApi + ?Sized> Service<A> {
             Caller::Node => Ok(None),
             Caller::Tenant(token) => {
                 let kind = match (operation.changes, &operation.input) {
+                    (false, _) if operation.is_recorded => RequestKind::DataRead,
                     (false, _) => RequestKind::Read,
                     (true, Input::Stream { .. }) => RequestKind::Upload,
                     (true, _) => RequestKind::Change,
@@ -196,6 +197,7 @@ impl<A: AppApi + ?Sized> Service<A> {
             Err(problem) => {
                 // A refusal because of the token's tenant or role is recorded, even if the operation changes nothing.
                 if operation.changes
+                    || operation.is_recorded
                     || (problem.kind == ProblemKind::Forbidden && record.entry.who.tenant_token.is_some())
                 {
                     record.refused(&problem).await;
@@ -203,9 +205,13 @@ impl<A: AppApi + ?Sized> Service<A> {
                 return with_request(refuse_to(caller.as_ref(), problem));
             }
         };
-        with_request(match operation.changes {
-            true => self.run_action(record, work, overflow, permits, caller).await,
-            false => match finished(work.answer).await {
+        with_request(match (operation.changes, operation.is_recorded) {
+            (true, _) => self.run_action(record, work, overflow, permits, caller).await,
+            (false, true) => match record.run(work, overflow).await {
+                Ok(answer) => self.respond(answer, caller, permits.map(|(permit, _)| permit)),
+                Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
+            },
+            (false, false) => match finished(work.answer).await {
                 Ok(answer) => self.respond(answer, caller, permits.map(|(permit, _)| permit)),
                 Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
             },
@@ -351,10 +357,15 @@ impl<A: AppApi + ?Sized> AuditedRequest<A> {
         // Leave out invalid names, because they may contain anything, for example a secret.
         let object = get("digest").filter(|_| named.digest().is_ok());
         let object = object.or(get("secret").filter(|_| named.secret().is_ok()));
+        let object = object.or(get("store").filter(|_| named.store().is_ok()));
         let object = object.or(get("token").filter(|_| named.token().is_ok()));
         let entry = AuditEntry {
             at_ms: now_ms(),
-            action_id: if operation.changes { service.actions.fetch_add(1, Ordering::Relaxed) } else { 0 },
+            action_id: if operation.changes || operation.is_recorded {
+                service.actions.fetch_add(1, Ordering::Relaxed)
+            } else {
+                0
+            },
             phase: Phase::Begin,
             who,
             action: operation.id,

@@ -39,6 +39,10 @@ pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
 /// uploads, because the two lines of such an action in the audit log are longer: they contain arguments and problems.
 pub(crate) const CHANGES_OF_TENANT_MAX: u32 = 2_000;
 
+/// The maximum number of reads of the content of stores with a tenant's tokens in each [`PERIOD`]. Each has two
+/// lines in the audit log, which must not fill the node's disk.
+pub(crate) const DATA_READS_OF_TENANT_MAX: u32 = 10_000;
+
 /// The period for which the actions of a tenant are counted.
 const PERIOD: Duration = Duration::from_secs(3600);
 
@@ -47,6 +51,8 @@ const PERIOD: Duration = Duration::from_secs(3600);
 pub(crate) enum RequestKind {
     /// The request changes nothing.
     Read,
+    /// The request reads the content of a store, which the audit log records.
+    DataRead,
     /// The request uploads a part of a release.
     Upload,
     /// The request changes something other than uploaded parts.
@@ -81,6 +87,7 @@ struct TenantUse {
     since: Instant,
     uploads: u32,
     changes: u32,
+    data_reads: u32,
     refusals: Refusals,
     exclusive: ExclusiveSemaphores,
 }
@@ -176,9 +183,13 @@ impl TenantLimits {
         }
         if now.saturating_duration_since(tenant_use.since) >= PERIOD {
             (tenant_use.since, tenant_use.uploads, tenant_use.changes) = (now, 0, 0);
+            tenant_use.data_reads = 0;
         }
         let (counted, max, done, what) = match kind {
             RequestKind::Read => (None, 0, "", ""),
+            RequestKind::DataRead => {
+                (Some(&mut tenant_use.data_reads), DATA_READS_OF_TENANT_MAX, "made", "reads of data")
+            }
             RequestKind::Upload => (Some(&mut tenant_use.uploads), UPLOADS_OF_TENANT_MAX, "uploaded", "parts"),
             RequestKind::Change => (Some(&mut tenant_use.changes), CHANGES_OF_TENANT_MAX, "made", "changes"),
         };
@@ -218,6 +229,7 @@ impl AllTenants {
             since: now,
             uploads: 0,
             changes: 0,
+            data_reads: 0,
             refusals: Refusals::new(),
             exclusive: ExclusiveSemaphores {
                 largest: Arc::new(Semaphore::new(1)),
@@ -265,6 +277,7 @@ mod tests {
             id: [number; 8].into(),
             tenant: tenant.parse().unwrap(),
             role: isomer_api::TokenRole::Read,
+            data: false,
             created_at: 1,
             expires_at: None,
         }
@@ -383,8 +396,11 @@ mod tests {
     #[test]
     fn actions_of_a_tenant_in_an_hour_are_bounded() {
         let (all, acme, now) = (TenantLimits::default(), token("acme", 1), Instant::now());
-        for (asks, max) in [(RequestKind::Change, CHANGES_OF_TENANT_MAX), (RequestKind::Upload, UPLOADS_OF_TENANT_MAX)]
-        {
+        for (asks, max) in [
+            (RequestKind::Change, CHANGES_OF_TENANT_MAX),
+            (RequestKind::Upload, UPLOADS_OF_TENANT_MAX),
+            (RequestKind::DataRead, DATA_READS_OF_TENANT_MAX),
+        ] {
             for _ in 0..max {
                 drop(all.enter_at(&acme, asks, now).unwrap());
             }

@@ -380,6 +380,7 @@ mod tests {
             id,
             tenant: "acme".parse().unwrap(),
             role: isomer_api::TokenRole::Read,
+            data: false,
             created_at: 1,
             expires_at: None,
         };

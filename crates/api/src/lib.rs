@@ -7,6 +7,8 @@
 //! | [`tenant`] | tenants |
 //! | [`app`] | apps and their revisions |
 //! | [`deploy`] | releases, deployments, rollbacks |
+//! | [`data`] | reading and changing the stores of an app |
+//! | [`shapes`] | shapes, their comparison, and advice |
 //! | [`status`] | the state of a node, and lines of apps' logs |
 //! | [`tokens`] | tokens of tenants |
 //! | [`metrics`] | the values of metrics |
@@ -22,11 +24,13 @@
 
 pub mod app;
 pub mod dashboard;
+pub mod data;
 pub mod deploy;
 pub mod metrics;
 pub mod problem;
 pub mod quotas;
 pub mod routes;
+pub mod shapes;
 pub mod status;
 pub mod tenant;
 pub mod tokens;
@@ -38,6 +42,10 @@ pub use app::{
     StoreSnapshot,
 };
 pub use dashboard::DashboardCode;
+pub use data::{
+    KvDeleteRequest, KvKey, KvKeyPage, KvKeysQuery, KvSetRequest, KvValue, KvValueQuery, SqlChanges, SqlColumn,
+    SqlObject, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreKind,
+};
 pub use deploy::{
     DeployMessage, DeployReport, MissingParts, PartPath, Release, ReleasePart, ReshapeRequest, RollbackRequest,
     StoreChange, SwapRequest,
@@ -45,6 +53,10 @@ pub use deploy::{
 pub use metrics::{ExemplarReport, MetricKind, MetricReport, MetricsQuery, MetricsReport, SeriesReport};
 pub use problem::{ApiProblem, ProblemKind};
 pub use quotas::{Quota, QuotaChange, Quotas};
+pub use shapes::{
+    AdviceItem, AdviceKind, Confidence, IsolationChange, ProcessOutline, SeamChange, ShapeAdvice, ShapeComparison,
+    ShapeInfo, ShapeRequest,
+};
 pub use status::{LogLine, LogQuery, NodeStatus};
 pub use tenant::{TenantChange, TenantInfo, TenantUsage};
 pub use tokens::{CreatedToken, StoredToken, TokenInfo, TokenRequest, TokenRole};

@@ -54,6 +54,28 @@ pub const FOLLOW_TRACES: &str = "/v1/tenants/{tenant}/apps/{app}/traces/follow";
 pub const TRACE: &str = "/v1/tenants/{tenant}/apps/{app}/traces/{trace}";
 /// `POST` a [`TraceOrderRequest`](crate::TraceOrderRequest); the response has no body.
 pub const TRACE_ORDERS: &str = "/v1/tenants/{tenant}/apps/{app}/trace-orders";
+/// `GET`; returns the app's [`StoreInfo`](crate::StoreInfo)s.
+pub const STORES: &str = "/v1/tenants/{tenant}/apps/{app}/stores";
+/// `GET` with [`KvKeysQuery`](crate::KvKeysQuery) in the query; returns [`KvKeyPage`](crate::KvKeyPage).
+pub const KV_KEYS: &str = "/v1/tenants/{tenant}/apps/{app}/stores/kv/{store}/keys";
+/// `GET` with [`KvValueQuery`](crate::KvValueQuery) in the query; returns [`KvValue`](crate::KvValue).
+pub const KV_VALUE: &str = "/v1/tenants/{tenant}/apps/{app}/stores/kv/{store}/value";
+/// `POST` a [`KvSetRequest`](crate::KvSetRequest); the response has no body.
+pub const KV_SET: &str = "/v1/tenants/{tenant}/apps/{app}/stores/kv/{store}/set";
+/// `POST` a [`KvDeleteRequest`](crate::KvDeleteRequest); the response has no body.
+pub const KV_DELETE: &str = "/v1/tenants/{tenant}/apps/{app}/stores/kv/{store}/delete";
+/// `GET`; returns [`SqlSchema`](crate::SqlSchema).
+pub const SQL_SCHEMA: &str = "/v1/tenants/{tenant}/apps/{app}/stores/sql/{store}/schema";
+/// `POST` a [`SqlStatement`](crate::SqlStatement) that reads; returns [`SqlRows`](crate::SqlRows).
+pub const SQL_QUERY: &str = "/v1/tenants/{tenant}/apps/{app}/stores/sql/{store}/query";
+/// `POST` a [`SqlStatement`](crate::SqlStatement) that changes the store; returns [`SqlChanges`](crate::SqlChanges).
+pub const SQL_EXECUTE: &str = "/v1/tenants/{tenant}/apps/{app}/stores/sql/{store}/execute";
+/// `GET`; returns the [`ShapeInfo`](crate::ShapeInfo)s of the manifest.
+pub const SHAPES: &str = "/v1/tenants/{tenant}/apps/{app}/shapes";
+/// `POST` a [`ShapeRequest`](crate::ShapeRequest); returns [`ShapeComparison`](crate::ShapeComparison).
+pub const COMPARE_SHAPE: &str = "/v1/tenants/{tenant}/apps/{app}/shapes/compare";
+/// `GET`; returns [`ShapeAdvice`](crate::ShapeAdvice).
+pub const ADVICE: &str = "/v1/tenants/{tenant}/apps/{app}/advice";
 /// `GET` with [`MetricsQuery`](crate::MetricsQuery) in the query; returns [`MetricsReport`](crate::MetricsReport).
 pub const METRICS: &str = "/v1/metrics";
 /// `GET`; returns all metrics as text, in the format that the field `Accept` selects: Prometheus' format, or OpenMetrics.

@@ -63,6 +63,10 @@ pub struct TokenRequest {
     pub name: TokenName,
     /// The token's permissions.
     pub role: TokenRole,
+    /// Whether the token also permits reading the content of the apps' stores. Tokens with the role `admin` always
+    /// permit this.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub data: bool,
     /// The number of seconds until the token expires; if absent, the token never expires. If an expiring token is used
     /// to create another token, the new token expires no later than the existing one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,6 +84,10 @@ pub struct TokenInfo {
     pub tenant: TenantName,
     /// The token's permissions.
     pub role: TokenRole,
+    /// Whether the token also permits reading the content of the apps' stores. Tokens with the role `admin` always
+    /// permit this.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub data: bool,
     /// The time at which the token was created, in seconds since 1970-01-01 00:00 UTC.
     pub created_at: u64,
     /// The time at which the token expires, in seconds since 1970-01-01 00:00 UTC; if absent, the token never expires.
@@ -87,7 +95,17 @@ pub struct TokenInfo {
     pub expires_at: Option<u64>,
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 impl TokenInfo {
+    /// Returns whether the token permits reading the content of the apps' stores.
+    #[must_use]
+    pub fn may_read_data(&self) -> bool {
+        self.data || self.role == TokenRole::Admin
+    }
+
     /// Returns whether the token has expired at the time `now`, in seconds since 1970-01-01 00:00 UTC.
     #[must_use]
     pub fn is_expired_at(&self, now: u64) -> bool {
@@ -155,6 +173,7 @@ mod tests {
             id: "0123456789abcdef".parse().unwrap(),
             tenant: "acme".parse().unwrap(),
             role: TokenRole::Deploy,
+            data: false,
             created_at: 1,
             expires_at: Some(3),
         };

@@ -12,6 +12,7 @@
 //! | [`composition`] | a group's composition, compiled once |
 //! | [`revision`] | a started package |
 //! | [`app_capabilities`] | the capabilities that an app was granted: stores, secrets, outbound requests |
+//! | [`app_data`] | the stores of an app as the admin API shows them |
 //! | [`group_handler`] | the front door's handlers, implemented with groups of the engine |
 //! | [`seams`] | the targets of calls that leave a composition |
 //! | [`tenancy`] | tenants, their apps, and which apps are in memory |
@@ -25,6 +26,7 @@
 //! Invariant: if making or starting a revision fails, the revision in service does not change.
 
 pub mod app_capabilities;
+pub mod app_data;
 pub mod composition;
 pub mod error;
 pub mod fair_semaphore;
@@ -40,6 +42,7 @@ pub mod single_app;
 pub mod tenancy;
 
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
+pub use app_data::AppData;
 pub use error::RevisionError;
 pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
 pub use metrics_report::{metrics_report, metrics_text};

@@ -98,6 +98,15 @@ impl SingleApp {
         AppResources { granted_by: self.granted_by, environment, ..AppResources::of_process(dir, data) }
     }
 
+    /// Returns the directories of the app as [`SingleApp::place`] does, with the account of the process's only tenant.
+    #[must_use]
+    pub fn resources(&self, dir: &Path, data: &DataDir) -> AppResources {
+        let place = self.place(dir, data);
+        let account = self.tenancy.account(&self.tenant).unwrap_or_else(|| place.account.clone());
+        let storage = self.tenancy.storage(&self.tenant).unwrap_or_else(|| place.storage.clone());
+        AppResources { account, storage, statement_time_max: self.tenancy.time_limits().statement, ..place }
+    }
+
     /// Returns the resolver that the front door uses.
     #[must_use]
     pub fn resolver(&self) -> Arc<Tenancy> {

@@ -86,7 +86,8 @@ impl AppGrants {
     }
 
     /// Returns the time limit of an SQL store's statements, at most `max`; `None` if the default limit applies.
-    pub(crate) fn statement_time(&self, store: &StoreName, max: Duration) -> Option<Duration> {
+    #[must_use]
+    pub fn statement_time(&self, store: &StoreName, max: Duration) -> Option<Duration> {
         let written = self.sql.get(store).and_then(|settings| settings.statement_timeout);
         let effective = written.unwrap_or(SqlStoreSettings::STATEMENT_TIMEOUT_DEFAULT);
         if max < effective { Some(max) } else { written }

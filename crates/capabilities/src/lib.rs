@@ -34,6 +34,7 @@ pub mod sql;
 mod storage;
 mod store_handle;
 mod store_name;
+mod stored_files;
 mod threads;
 mod watched_folders;
 
@@ -48,3 +49,4 @@ pub use node_dir::NodeDir;
 pub use resources::{AppResources, CandidateFolders, CandidateResources};
 pub use storage::{StorageAccount, StorageLoan};
 pub use store_name::{InvalidStoreName, check_store_name};
+pub use stored_files::StoredFiles;

@@ -6,10 +6,13 @@ import { AppPicker, appId } from "./lib/app-picker.js";
 import { useData } from "./lib/live.js";
 import { Command, Empty, Failure, Icon, Loading } from "./lib/parts.js";
 import { Link, go, pageOf, useRoute } from "./lib/router.js";
+import { Data } from "./pages/data.js";
 import { Deployments } from "./pages/deployments.js";
 import { Logs } from "./pages/logs.js";
 import { MapPage } from "./pages/map.js";
 import { Metrics } from "./pages/metrics.js";
+import { Shape } from "./pages/shape.js";
+import { Tenants } from "./pages/tenants.js";
 import { Traces } from "./pages/traces.js";
 
 /** The pages, each with the key that follows `g` to open it. */
@@ -18,7 +21,10 @@ const PAGES = [
   { id: "traces", title: "Traces", key: "t", page: Traces },
   { id: "logs", title: "Logs", key: "l", page: Logs },
   { id: "charts", title: "Metrics", key: "c", page: Metrics },
+  { id: "data", title: "Data", key: "b", page: Data },
+  { id: "shape", title: "Shape", key: "s", page: Shape },
   { id: "deployments", title: "Deployments", key: "d", page: Deployments },
+  { id: "tenants", title: "Tenants", key: "n", page: Tenants },
 ];
 
 const THEMES = { system: "light", light: "dark", dark: "system" };
@@ -40,6 +46,10 @@ export function Shell() {
   useEffect(() => {
     document.title = app ? `${current.title} · ${app.name} · Isomer` : `${current.title} · Isomer`;
   }, [current, app?.name]);
+  useEffect(() => {
+    // On a narrow screen, the list of pages is scrolled.
+    document.querySelector(".sidebar [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+  }, [current]);
   return html`
     <a class="skip" href="#page">Skip to the content</a>
     <div class="shell">

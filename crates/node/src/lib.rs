@@ -9,6 +9,7 @@
 //! | `node` | the node and the resources that its parts share |
 //! | `opening` | opening a node's data directory |
 //! | `admin` | the operations of the admin API, and the tasks that run them |
+//! | `app_data` | the stores and the shapes of apps, for the admin API |
 //! | `app_traces` | the traces of apps: their stores and tracers |
 //! | `apps`, `tenants`, `tokens` | administration of apps, tenants and tokens |
 //! | `deployment` | bringing an uploaded release into service |
@@ -28,6 +29,7 @@
 //! | [`listeners`] | the front door's listeners, certificates and limits |
 
 mod admin;
+mod app_data;
 mod app_traces;
 mod apps;
 mod attempts;

@@ -103,6 +103,14 @@ pub enum ValueClass {
     },
 }
 
+impl ValueClass {
+    /// Returns whether the functions pass only plain values.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain)
+    }
+}
+
 impl InterfaceId {
     /// Returns `namespace:package/interface`, without the version.
     pub fn path(&self) -> String {

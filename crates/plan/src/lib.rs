@@ -11,6 +11,8 @@
 //! 5. `crossings` and `idempotent`: the functions that are called across seams, their numbers, and whether a lost call may be repeated;
 //! 6. `reuse`: how many requests an instance of a group serves.
 //!
+//! `arrangement` and `difference` compare shapes.
+//!
 //! **Fusing never widens authority**: an interface that gives access to something is imported for each component
 //! separately, or shared by components with the same grants. The table in `platform` lists the interfaces that the
 //! platform implements and the authority that each gives.
@@ -19,8 +21,10 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod arrangement;
 mod call_cycles;
 mod crossings;
+mod difference;
 mod explanation;
 mod handle_sharing;
 mod host_imports;
@@ -41,6 +45,8 @@ use isomer_diagnostics::Diagnostic;
 use isomer_ids::ComponentName;
 use isomer_manifest::App;
 
+pub use arrangement::{ArrangedComposition, ArrangedSeam, Arrangement, PlanOutline};
+pub use difference::{ArrangementDifference, Isolation, IsolationDifference, ModeChange, processes};
 pub use interface::{ComponentType, FunctionType, InterfaceId, InterfaceType, NotAnInterface, TypeHash, ValueClass};
 pub use model::{
     ComponentAccess, HostBinding, Http, ImportBinding, MissingGrant, Plan, PlannedGroup, PlannedHandler,

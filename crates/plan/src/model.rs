@@ -9,7 +9,7 @@ use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_ids::ComponentName;
 use isomer_manifest::Route;
 use isomer_wire::FunctionKey;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::interface::{InterfaceId, ValueClass};
 
@@ -201,7 +201,7 @@ pub struct Seam {
 }
 
 /// How the calls of a seam run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeamMode {
     /// Importer and exporter are compiled together and run in one wasmtime store.

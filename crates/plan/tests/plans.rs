@@ -2,7 +2,7 @@
 
 mod support;
 
-use isomer_plan::{ImportBinding, PlanOptions, SeamMode, plan_with};
+use isomer_plan::{Arrangement, ArrangementDifference, ImportBinding, PlanOptions, PlanOutline, SeamMode, plan_with};
 use support::{Planned, component, name};
 
 const HANDLER: &str =
@@ -263,4 +263,53 @@ isolate = ["payment"]
             "calls form a cycle: monolith → payment → monolith; a request may wait for a second instance of `monolith` while it holds one"
         ]
     );
+}
+
+#[test]
+fn the_arrangement_of_another_shape_is_that_of_its_plan() {
+    let shop = shop();
+    for from in ["monolith", "split", "careful"] {
+        let current = Arrangement::of(&shop.plan(from));
+        for (to, shape) in &shop.app.shapes {
+            let (other, problems) = current.in_shape(&shop.app, to, shape);
+            assert_eq!(other, Arrangement::of(&shop.plan(to)), "{from} to {to}");
+            assert!(problems.is_empty(), "{problems:?}");
+            assert_eq!(Arrangement::of_manifest(&shop.app)[to], other.compositions);
+        }
+    }
+}
+
+#[test]
+fn an_arrangement_is_read_from_a_plan_in_json() {
+    let plan = shop().plan("careful");
+    let json = serde_json::to_value(&plan).unwrap();
+    let outline: PlanOutline = serde_json::from_value(json).unwrap();
+    assert_eq!(Arrangement::from(outline), Arrangement::of(&plan));
+}
+
+#[test]
+fn the_difference_of_two_shapes_has_modes_processes_and_isolation() {
+    let shop = shop();
+    let arrangement = |shape| Arrangement::of(&shop.plan(shape));
+    let (monolith, split) = (arrangement("monolith"), arrangement("split"));
+    assert!(ArrangementDifference::between(&split, &split).seams.is_empty());
+    let difference = ArrangementDifference::between(&monolith, &split);
+    insta::assert_snapshot!("difference_to_split", difference.explain(&monolith, &split));
+    let back = ArrangementDifference::between(&split, &monolith);
+    assert_eq!(back.seams.len(), difference.seams.len());
+    assert!(back.seams.iter().zip(&difference.seams).all(|(back, there)| back.before == there.after));
+    let cart = difference.isolation.iter().find(|isolation| isolation.component == "cart").unwrap();
+    assert_eq!((cart.before.in_process, cart.after.in_process, cart.after.in_store), (3, 1, 1));
+}
+
+#[test]
+fn reasons_against_a_shape_are_found_without_types() {
+    let shop = shop();
+    let current = Arrangement::of(&shop.plan("monolith"));
+    let mut pinned = current.clone();
+    pinned.seams.iter_mut().for_each(|seam| seam.can_part = false);
+    let (_, problems) = pinned.in_shape(&shop.app, "split", &shop.app.shapes["split"]);
+    let remote = current.in_shape(&shop.app, "split", &shop.app.shapes["split"]).0;
+    let count = remote.seams.iter().filter(|seam| seam.mode != SeamMode::Fused).count();
+    assert_eq!(problems.len(), count);
 }

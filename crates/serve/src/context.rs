@@ -95,6 +95,8 @@ pub struct ServeContext {
     pub source_lines: bool,
     /// Which requests are traced; `None` if neither traces nor metrics of requests are recorded.
     pub(crate) sampling: Option<SamplingPolicy>,
+    /// Whether the app's stores may be changed through the admin API.
+    pub writable_data: bool,
     /// The export of telemetry, if the environment names a collector.
     pub(crate) export: Option<AppExport>,
     json: bool,
@@ -120,6 +122,7 @@ impl ServeContext {
             network: network.with_stubs(stubs),
             source_lines: false,
             sampling: options.sampling,
+            writable_data: false,
             export: None,
             json: options.json,
         })

@@ -31,6 +31,8 @@ pub mod network;
 mod resources;
 mod revision_starter;
 mod served_app;
+mod served_data;
+mod served_manifest;
 mod served_traces;
 pub mod service_manager;
 mod shape;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use isomer_apps::{AppFront, NewPackage, PackageOptions, Peers, Progress, SingleApp, TenancyOptions};
-use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
+use isomer_apps::{AppData, AppFront, NewPackage, PackageOptions, Peers, Progress, SingleApp, TenancyOptions};
+use isomer_capabilities::{AppGrants, AppResources, DataDir, Engines, GrantedBy};
 use isomer_console::{CliError, WarningPrinter};
 use isomer_diagnostics::SourceFile;
 use isomer_front::{FrontError, Limits};
@@ -155,12 +155,20 @@ impl RevisionStarter {
         self.single_app.take_over(started);
         if let Some(admin) = &self.admin {
             admin.app().set_revision(&plan, digest);
+            admin.app().set_manifest(&source.app, Some(self.data_of(source)));
         }
         if let Some(source) = &source.source {
             let warnings: Vec<_> = plan.warnings.iter().map(|warning| warning.clone().in_source(source)).collect();
             self.warnings.print(&self.context.console, &warnings);
         }
         Ok(plan)
+    }
+
+    /// Returns the stores of the app for the admin API.
+    fn data_of(&self, source: &RevisionSource) -> AppData {
+        let resources = self.single_app.resources(&source.dir, &self.data);
+        AppData::new(self.stores().clone(), resources, AppGrants::from(&source.app))
+            .writable(self.context.writable_data)
     }
 
     /// Returns the storage engines that all revisions share.

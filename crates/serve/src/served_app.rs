@@ -9,14 +9,16 @@ use isomer_api::{
     TraceOrderRequest, TracePage, TraceQuery,
 };
 use isomer_apps::tenancy::memory::resident_bytes;
-use isomer_apps::{Tenancy, metrics_report, metrics_text};
+use isomer_apps::{AppData, Tenancy, metrics_report, metrics_text};
 use isomer_front::Connections;
 use isomer_ids::{AppName, HostPattern, PlanDigest, ReleaseDigest, TenantName, TokenId};
+use isomer_manifest::App;
 use isomer_observe::{AppLog, AppLogError};
 use isomer_plan::Plan;
 use isomer_telemetry::metrics::Metrics;
 use serde_json::Value;
 
+use crate::served_manifest::ServedManifest;
 use crate::served_traces::ServedTraces;
 
 /// The app of a process that was started by `isomer run` or `isomer dev`.
@@ -30,6 +32,8 @@ pub(crate) struct ServedApp {
     traces: Option<ServedTraces>,
     /// The revision that serves requests; `None` before the first revision has started.
     revision: Mutex<Option<ServedRevision>>,
+    /// The manifest and the stores of this revision.
+    manifest: Mutex<Option<Arc<ServedManifest>>>,
     /// The parts of the process that count requests, instances and connections; unset in a supervisor.
     counters: OnceLock<(Arc<Tenancy>, Connections)>,
 }
@@ -67,6 +71,7 @@ impl ServedApp {
             logs,
             traces,
             revision: Mutex::default(),
+            manifest: Mutex::default(),
             counters: OnceLock::new(),
         }
     }
@@ -88,8 +93,25 @@ impl ServedApp {
         *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
     }
 
+    /// Replaces the manifest, and the stores if this process has opened them.
+    pub(crate) fn set_manifest(&self, app: &App, data: Option<AppData>) {
+        let manifest = Arc::new(ServedManifest { app: app.clone(), data });
+        *self.manifest.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest);
+    }
+
+    /// Returns the manifest and the stores; `None` before the first revision has started.
+    pub(crate) fn served_manifest(&self) -> Option<Arc<ServedManifest>> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the plan of the revision that serves requests, as JSON.
+    pub(crate) fn plan_value(&self) -> Result<Value, ApiProblem> {
+        let revision = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
+        revision.as_ref().map(|revision| revision.plan.clone()).ok_or_else(not_started)
+    }
+
     /// Checks that a request is about this app.
-    fn check(&self, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
+    pub(crate) fn check(&self, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
         if *tenant == self.tenant && *app == self.name {
             return Ok(());
         }
@@ -166,7 +188,7 @@ impl ServedApp {
     }
 }
 
-fn not_started() -> ApiProblem {
+pub(crate) fn not_started() -> ApiProblem {
     ApiProblem::new(ProblemKind::Unavailable, "the app has not started yet")
 }
 
@@ -176,7 +198,9 @@ fn reply<T: Send + 'static>(make: impl FnOnce() -> Result<T, ApiProblem> + Send 
 }
 
 /// Returns a reply that calls `make` on a blocking thread, because `make` reads files.
-fn blocking<T: Send + 'static>(make: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> AdminReply<T> {
+pub(crate) fn blocking<T: Send + 'static>(
+    make: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static,
+) -> AdminReply<T> {
     Box::pin(async move {
         let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "reading the app's files failed"));
         tokio::task::spawn_blocking(make).await.unwrap_or_else(failed)
@@ -202,8 +226,7 @@ impl AppApi for ServedApp {
     fn plan(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Value> {
         reply(move || {
             self.check(&tenant, &app)?;
-            let revision = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
-            revision.as_ref().map(|revision| revision.plan.clone()).ok_or_else(not_started)
+            self.plan_value()
         })
     }
 

@@ -59,6 +59,7 @@ pub async fn run_shape(
     let members = members(&context, &resources, &app, &private_dir)?;
     let mut signals = StopSignals::listen()?;
     if let Some(admin) = &resources.admin {
+        admin.app().set_manifest(app.app, None);
         admin.app().set_revision(app.plan, Package::digest_of(app.app, app.plan, app.components));
     }
     let admin = resources.admin.as_ref().map(AdminEndpoint::ready);

@@ -101,6 +101,7 @@ pub async fn run_group(
     let member = made.map_err(|error| attempt.member_failed(error))?;
     context.print_warnings(&plan, &app.source);
     if let Some(admin) = &admin {
+        admin.app().set_manifest(&app.app, None);
         admin.app().set_revision(&plan, Package::digest_of(&app.app, &plan, &components));
     }
     let signals = StopSignals::listen()?;

@@ -302,6 +302,7 @@ mod tests {
             id: [1; 8].into(),
             tenant: tenant.clone(),
             role: isomer_api::TokenRole::Read,
+            data: false,
             created_at: 1,
             expires_at: None,
         };

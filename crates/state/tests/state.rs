@@ -240,6 +240,7 @@ fn token(of: &str, name: &str, number: u8) -> StoredToken {
         id: [number; 8].into(),
         tenant: tenant(of),
         role: TokenRole::Deploy,
+        data: false,
         created_at: 7,
         expires_at: None,
     };

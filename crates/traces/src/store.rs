@@ -45,7 +45,7 @@ impl TraceStore {
     /// If the store's files cannot be read, or the store is closed.
     pub fn get(&self, key: TraceKey) -> Result<Option<Trace>, TraceStoreError> {
         let segments = self.0.queue.files(&self.0)?;
-        let found = find(&self.0.folder, segments, key, self.0.queue.limits.query_bytes);
+        let found = find(&self.0.folder, segments, key, self.0.queue.limits.find_bytes);
         let (fragments, stopped_early) = found.map_err(|source| self.failed(source))?;
         Ok(assemble(fragments, stopped_early))
     }

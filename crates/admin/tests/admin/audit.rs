@@ -123,3 +123,27 @@ async fn clients_without_a_token_cannot_fill_the_disk() {
     }
     assert_eq!(served.audit().len(), 30);
 }
+
+#[tokio::test]
+async fn reading_data_is_recorded_without_keys_values_and_statements() {
+    let served = Served::tcp().await;
+    let of_store = "/v1/tenants/acme/apps/shop/stores";
+    let value = served.ask("GET", &format!("{of_store}/kv/carts/value?key=private-key"), "").await;
+    assert_eq!((value.status, &value.json()["hex"]), (200, &json!("736563726574")));
+    let body = json!({ "statement": "SELECT 'private-text'" }).to_string();
+    assert_eq!(served.ask("POST", &format!("{of_store}/sql/orders/query"), &body).await.status, 200);
+    assert_eq!(served.ask("GET", of_store, "").await.status, 200);
+    let lines = served.audit();
+    let told: Vec<_> = lines.iter().map(|line| (&line["action"], &line["phase"], &line["object"])).collect();
+    let line = |action: &'static str, phase: &'static str, store: &'static str| (action, phase, store);
+    let expected = [
+        line("kv-value", "begin", "carts"),
+        line("kv-value", "end", "carts"),
+        line("sql-query", "begin", "orders"),
+        line("sql-query", "end", "orders"),
+    ];
+    let expected = expected.map(|(action, phase, store)| (json!(action), json!(phase), json!(store)));
+    assert_eq!(told, expected.iter().map(|(action, phase, store)| (action, phase, store)).collect::<Vec<_>>());
+    let text = json!(lines).to_string();
+    assert!(!text.contains("private") && !text.contains("7365"), "{text}");
+}

@@ -1,4 +1,7 @@
 //! A fake node that records its calls and returns fixed results. The tests of the crate `isomer` also use this file.
+//!
+//! long because every operation of the API has a function here, and all of them belong to one type.
+
 #![allow(dead_code, reason = "neither of the two test programs uses all functions")]
 
 use std::collections::BTreeSet;
@@ -6,15 +9,19 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
-use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, MetricsText, NewTraces, UploadBody};
-use isomer_api::{
-    Actor, ApiProblem, AppInfo, AppState, DeployReport, LogLine, LogQuery, MetricKind, MetricReport, MetricsQuery,
-    MetricsReport, MissingParts, NodeStatus, ProblemKind, Quotas, Release, ReleaseChanges, ReshapeRequest,
-    RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest, SeriesReport, SnapshotInfo, StoreSnapshot,
-    StoredToken, SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo, Trace, TraceOrderRequest, TracePage,
-    TraceQuery, TraceSpan, TraceSummary, TraceValue,
+use isomer_admin::{
+    Admin, AdminReply, AppApi, Caller, LogLines, MetricsText, NewTraces, ShapeApi, StoreApi, UploadBody,
 };
-use isomer_ids::{AppName, Digest, ReleaseDigest, SecretName, TenantName, TokenId, TokenName};
+use isomer_api::{
+    Actor, AdviceItem, AdviceKind, ApiProblem, AppInfo, AppState, Confidence, DeployReport, KvDeleteRequest, KvKeyPage,
+    KvKeysQuery, KvSetRequest, KvValue, LogLine, LogQuery, MetricKind, MetricReport, MetricsQuery, MetricsReport,
+    MissingParts, NodeStatus, ProblemKind, Quotas, Release, ReleaseChanges, ReshapeRequest, RevisionInfo,
+    RevisionOperation, RevisionOrigin, RollbackRequest, SeriesReport, ShapeAdvice, ShapeComparison, ShapeInfo,
+    ShapeRequest, SnapshotInfo, SqlChanges, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreSnapshot, StoredToken,
+    SwapRequest, TenantChange, TenantInfo, TenantUsage, TokenInfo, Trace, TraceOrderRequest, TracePage, TraceQuery,
+    TraceSpan, TraceSummary, TraceValue,
+};
+use isomer_ids::{AppName, Digest, ReleaseDigest, SecretName, StoreName, TenantName, TokenId, TokenName};
 use tokio::sync::{Notify, broadcast};
 
 pub(crate) struct Fake {
@@ -195,6 +202,100 @@ fn deployed(digit: u8) -> DeployReport {
         took_ms: 7,
         warnings: Vec::new(),
         stores: Vec::new(),
+    }
+}
+
+impl ShapeApi for Fake {
+    fn shapes(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<ShapeInfo>> {
+        self.answer(format!("shapes {tenant}/{app}"), Vec::new())
+    }
+
+    fn compare_shape(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        shape: ShapeRequest,
+    ) -> AdminReply<ShapeComparison> {
+        self.answer(format!("compare-shape {tenant}/{app} {:?}", shape.shape), ShapeComparison::default())
+    }
+
+    fn advice(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<ShapeAdvice> {
+        let item = AdviceItem {
+            kind: AdviceKind::Fuse,
+            component: "cart".to_owned(),
+            caller: Some("front".to_owned()),
+            summary: "Fuse `cart` with `front`.".to_owned(),
+            cost_us_per_request: -190.0,
+            evidence: vec!["`front` calls `cart` 2.0 times per request, remote.".to_owned()],
+            confidence: Confidence::High,
+        };
+        let advice = ShapeAdvice { requests: 1200, request_us: Some(2500.0), items: vec![item], notes: Vec::new() };
+        self.answer(format!("advice {tenant}/{app}"), advice)
+    }
+}
+
+impl StoreApi for Fake {
+    fn stores(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<StoreInfo>> {
+        self.answer(format!("stores {tenant}/{app}"), Vec::new())
+    }
+
+    fn kv_keys(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        store: StoreName,
+        _: KvKeysQuery,
+    ) -> AdminReply<KvKeyPage> {
+        self.answer(format!("kv-keys {tenant}/{app} {store}"), KvKeyPage::default())
+    }
+
+    fn kv_value(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        store: StoreName,
+        key: String,
+    ) -> AdminReply<KvValue> {
+        let value = KvValue { key, bytes: 6, hex: "736563726574".to_owned(), truncated: false };
+        self.answer(format!("kv-value {tenant}/{app} {store}"), value)
+    }
+
+    fn sql_schema(self: Arc<Self>, tenant: TenantName, app: AppName, store: StoreName) -> AdminReply<SqlSchema> {
+        self.answer(format!("sql-schema {tenant}/{app} {store}"), SqlSchema::default())
+    }
+
+    fn sql_query(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        store: StoreName,
+        _: SqlStatement,
+    ) -> AdminReply<SqlRows> {
+        self.answer(format!("sql-query {tenant}/{app} {store}"), SqlRows::default())
+    }
+
+    fn set_kv(self: Arc<Self>, tenant: TenantName, app: AppName, store: StoreName, _: KvSetRequest) -> AdminReply<()> {
+        self.answer(format!("set-kv {tenant}/{app} {store}"), ())
+    }
+
+    fn delete_kv(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        store: StoreName,
+        _: KvDeleteRequest,
+    ) -> AdminReply<()> {
+        self.answer(format!("delete-kv {tenant}/{app} {store}"), ())
+    }
+
+    fn execute_sql(
+        self: Arc<Self>,
+        tenant: TenantName,
+        app: AppName,
+        store: StoreName,
+        _: SqlStatement,
+    ) -> AdminReply<SqlChanges> {
+        self.answer(format!("execute-sql {tenant}/{app} {store}"), SqlChanges::default())
     }
 }
 

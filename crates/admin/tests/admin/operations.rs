@@ -50,7 +50,7 @@ async fn every_operation_reaches_the_node_and_returns_its_result() {
         client.apps(Some(&acme)).await.unwrap()[1].failure.as_deref(),
         Some("its store `orders` cannot be opened")
     );
-    let new = TokenRequest { name: "ci".parse().unwrap(), role: TokenRole::Deploy, expires_in_s: None };
+    let new = TokenRequest { name: "ci".parse().unwrap(), role: TokenRole::Deploy, data: false, expires_in_s: None };
     let made = client.create_token(&acme, &new).await.unwrap();
     assert_eq!((made.info.name.as_str(), made.info.role), ("ci", TokenRole::Deploy));
     assert_eq!(client.tokens(&acme).await.unwrap(), [made.info]);

@@ -19,6 +19,8 @@ enum Who {
     Tenant(TokenRole),
     /// Tokens of any tenant, with at least this role, for objects of that tenant.
     Any(TokenRole),
+    /// Tokens of the tenant in the path that permit reading data.
+    Data,
 }
 
 /// Returns the rule of an operation. All rules are listed here a second time, independently of the implementation. An
@@ -30,6 +32,9 @@ fn rule_of(operation: &str) -> Who {
             Who::Any(TokenRole::Read)
         }
         "missing" | "put-blob" => Who::Any(TokenRole::Deploy),
+        "stores" | "shapes" | "compare-shape" | "advice" => Who::Tenant(TokenRole::Read),
+        "kv-keys" | "kv-value" | "sql-schema" | "sql-query" => Who::Data,
+        "set-kv" | "delete-kv" | "execute-sql" => Who::Tenant(TokenRole::Admin),
         "tenant" | "app" | "plan" | "revisions" | "logs" => Who::Tenant(TokenRole::Read),
         "traces" | "trace" | "follow-traces" => Who::Tenant(TokenRole::Read),
         "deploy" | "rollback" | "swap" | "reshape" | "stop" | "start" | "order-traces" => {
@@ -51,6 +56,10 @@ fn body_of(operation: &str) -> String {
         "rollback" | "set-tenant" => "{}".to_owned(),
         "swap" => json!({ "components": release().components }).to_string(),
         "order-traces" => json!({ "path": "/", "requests": 1 }).to_string(),
+        "sql-query" | "execute-sql" => json!({ "statement": "SELECT 1" }).to_string(),
+        "set-kv" => json!({ "key": "a", "hex": "00" }).to_string(),
+        "delete-kv" => json!({ "key": "a" }).to_string(),
+        "compare-shape" => json!({ "shape": "micro" }).to_string(),
         "reshape" => json!({ "shape": "micro" }).to_string(),
         "create-token" => json!({ "name": "mine", "role": "read" }).to_string(),
         "set-secret" => "hush".to_owned(),
@@ -61,7 +70,12 @@ fn body_of(operation: &str) -> String {
 /// Returns the path of an operation, with the names of objects of `acme`. The token in the path of `revoke-token` is
 /// one that the test does not use.
 fn path_of(path: &str) -> String {
-    let path = path.replace("{tenant}", "acme").replace("{app}", "shop").replace("{secret}", "key");
+    let path = path
+        .replace("{tenant}", "acme")
+        .replace("{app}", "shop")
+        .replace("{secret}", "key")
+        .replace("{store}", "carts");
+    let path = if path.ends_with("/value") { path + "?key=a" } else { path };
     path.replace("{digest}", &"0".repeat(64)).replace("{token}", "other").replace("{trace}", TRACE)
 }
 
@@ -84,6 +98,7 @@ async fn each_operation_takes_the_tokens_that_its_rule_says_and_no_other() {
                 Who::NoTenant => false,
                 Who::Tenant(needed) => *tenant == "acme" && *role >= needed,
                 Who::Any(needed) => *role >= needed,
+                Who::Data => *tenant == "acme" && *role == TokenRole::Admin,
             };
             served.fake.take_asked();
             let answered = served.ask_with(token, &method, &path, &body).await;
@@ -251,7 +266,10 @@ async fn the_audit_log_names_the_token() {
             line("logs", "refused"),
         ]
     );
-    assert_eq!(lines[0]["details"], json!({ "name": "ci", "role": "deploy", "id": id, "expires_at": null }));
+    assert_eq!(
+        lines[0]["details"],
+        json!({ "name": "ci", "role": "deploy", "data": false, "id": id, "expires_at": null })
+    );
     assert_eq!((&lines[0]["token"], lines[0].get("tenant_token")), (&json!("valid"), None));
     for line in &lines[2..] {
         assert_eq!(line["token"], "tenant");

@@ -93,7 +93,7 @@ impl Served {
 
     /// Creates a token of a tenant in a request with the node's token, and returns the new token.
     pub(crate) async fn tenant_token(&self, tenant: &str, name: &str, role: TokenRole) -> String {
-        let new = TokenRequest { name: name.parse().unwrap(), role, expires_in_s: None };
+        let new = TokenRequest { name: name.parse().unwrap(), role, data: false, expires_in_s: None };
         self.client().create_token(&tenant.parse().unwrap(), &new).await.unwrap().token
     }
 

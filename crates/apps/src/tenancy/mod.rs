@@ -61,6 +61,7 @@ use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::{Engines, StorageAccount};
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::{Log, LogQuota};
+use isomer_runtime::Account;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
 use isomer_telemetry::metrics::{MetricSource, Metrics};
@@ -242,6 +243,13 @@ impl Tenancy {
     #[must_use]
     pub fn storage(&self, name: &TenantName) -> Option<Arc<StorageAccount>> {
         self.registry().tenant(name).map(|tenant| tenant.storage.clone())
+    }
+
+    /// Returns the account to which a tenant's processor time and memory are charged; `None` if the tenant does not
+    /// exist.
+    #[must_use]
+    pub fn account(&self, name: &TenantName) -> Option<Arc<Account>> {
+        self.registry().tenant(name).map(|tenant| tenant.account.clone())
     }
 
     /// Returns a tenant's quota of log lines; `None` if the tenant does not exist.

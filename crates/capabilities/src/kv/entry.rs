@@ -119,6 +119,11 @@ pub(super) fn encode(version: u64, value: &[u8]) -> Vec<u8> {
     stored
 }
 
+/// Returns the value in a stored entry.
+pub(super) fn value_of(stored: &[u8]) -> Result<&[u8], KvError> {
+    Ok(split(stored)?.1)
+}
+
 fn split(stored: &[u8]) -> Result<(u64, &[u8]), KvError> {
     let (version, value) =
         stored.split_first_chunk::<VERSION_BYTES>().ok_or_else(|| KvError::storage("an entry has no version"))?;

@@ -10,6 +10,7 @@
 //!
 //! Invariant: the result of a write is sent only after the commit that contains the write has returned.
 
+mod browse;
 mod candidate;
 mod cursors;
 mod entry;
@@ -31,6 +32,7 @@ use crate::pool::{JobQueue, JobQueueBounds, Pool, PoolError, PoolSize};
 use crate::private_files::{make_private_dir, make_private_file, sync_dir};
 use crate::{InvalidStoreName, StorageAccount, check_store_name};
 
+pub use browse::SizedKeyPage;
 pub use entry::{Delta, KeyPage};
 use open_store::{OpenFile, OpenStore};
 
@@ -285,6 +287,12 @@ impl Kv {
         };
         let (store, _) = self.engine.files.get(&path, open).await?;
         Ok(KvStore::new(store))
+    }
+
+    /// Returns whether the store `name` exists.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        check_store_name(name).is_ok() && self.path_of(name).exists()
     }
 
     /// Opens a store over the given storage, for tests of crashes and failing disks.

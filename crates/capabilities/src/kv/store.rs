@@ -183,7 +183,7 @@ impl KvStore {
 
     /// Runs `read` as a job in the tenant's job queue. `bytes` returns the size of the result. While the result waits
     /// for the caller, this size is charged to the tenant.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&OpenStore) -> Result<T, KvError> + Send + 'static,
         bytes: impl FnOnce(&T) -> usize + Send + 'static,
@@ -198,7 +198,7 @@ impl KvStore {
         Ok(found)
     }
 
-    fn check_key(&self, key: &str) -> Result<(), KvError> {
+    pub(super) fn check_key(&self, key: &str) -> Result<(), KvError> {
         let bytes_max = self.inner().limits.key_bytes_max;
         if key.len() > bytes_max { Err(KvError::KeyTooLong { bytes: key.len(), bytes_max }) } else { Ok(()) }
     }

@@ -20,6 +20,8 @@ pub(super) const MIGRATIONS_TABLE: &str = "_isomer_migrations";
 pub(super) enum Mode {
     /// The statement comes from a component.
     Guest,
+    /// The statement comes from a person who looks at the app's data. It may only read.
+    Inspection,
     /// The statement comes from a file of the app's migrations.
     Migration,
     /// This crate runs the statement, and the duration depends on a guest's data. So the statement has a deadline, and
@@ -109,6 +111,9 @@ fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
         return Ok(());
     }
     let denied = |what: &str| Err(what.to_owned());
+    if mode == Mode::Inspection && !reads(&context.action) {
+        return denied("only one statement that reads is allowed here");
+    }
     match context.action {
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => match mode {
             Mode::Migration => denied("a store is one file: leave ATTACH, DETACH and VACUUM out"),
@@ -172,6 +177,18 @@ fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
         | AuthAction::Analyze { .. } => Ok(()),
         _ => denied("this kind of statement is not allowed"),
     }
+}
+
+/// Returns whether the action may be a part of a statement that only reads.
+fn reads(action: &AuthAction<'_>) -> bool {
+    matches!(
+        action,
+        AuthAction::Read { .. }
+            | AuthAction::Select
+            | AuthAction::Recursive
+            | AuthAction::Function { .. }
+            | AuthAction::Pragma { .. }
+    )
 }
 
 fn check_pragma(mode: Mode, name: &str, value: Option<&str>) -> Result<(), String> {

@@ -19,6 +19,7 @@ mod authorizer;
 mod candidate;
 mod error;
 mod functions;
+mod inspection;
 mod memory;
 mod migrations;
 mod open_store;
@@ -27,6 +28,7 @@ mod replace;
 mod sections;
 mod session;
 mod store;
+mod store_inspection;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -45,6 +47,7 @@ use candidate::CandidateStores;
 use open_store::OpenStore;
 
 pub use error::{SqlError, SqlOpenError};
+pub use inspection::{InspectedValue, Inspection, InspectionLimits};
 pub use migrations::Schema;
 pub(crate) use replace::finish_drafts;
 pub use replace::{Replacement, Replacing, roll_forward, snapshot_name};
@@ -272,6 +275,11 @@ impl Sql {
             store.migrate(folder).await?;
         }
         Ok(store)
+    }
+
+    /// Returns whether the store `name` exists.
+    pub async fn has(&self, name: &str) -> bool {
+        check_store_name(name).is_ok() && self.is_there(name).await
     }
 
     /// Opens the app's store `name` for a candidate revision. `stores` contains the candidate's own stores. Does not

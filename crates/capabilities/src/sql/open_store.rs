@@ -24,6 +24,8 @@ pub(crate) struct OpenStore {
     pub(super) opening: Opening,
     pub(super) reading: Arc<Semaphore>,
     pub(super) waiting: AtomicUsize,
+    /// The permit for the only inspection that runs.
+    pub(super) inspecting: Arc<Semaphore>,
     /// Whether the store must not use its file again, because [`OpenStore::abandon_file`] was called.
     is_abandoned: AtomicBool,
     /// Always `Some`, except while the store is being dropped.
@@ -77,6 +79,7 @@ impl OpenStore {
             opening,
             reading,
             waiting,
+            inspecting: Arc::new(Semaphore::new(1)),
             is_abandoned,
             open: Some(open),
         }))

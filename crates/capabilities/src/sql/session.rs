@@ -22,6 +22,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::{self, Mode, Verdict};
 use super::functions;
+use super::inspection::{InspectedValue, Inspection, InspectionLimits, cut_text};
 use super::memory;
 use super::{Rows, RowsCharge, SqlError, SqlLimits, VALUE_OVERHEAD_BYTES, Value};
 use crate::StorageAccount;
@@ -182,11 +183,11 @@ impl Guard {
                 self.tenant_account.make_room(memory::ROOM_BYTES);
             }
             match self.mode {
-                Mode::Guest => self.interruption = pool::interruption(),
+                Mode::Guest | Mode::Inspection => self.interruption = pool::interruption(),
                 Mode::Migration | Mode::BoundedInternal => self.pause(),
                 Mode::Internal => {}
             }
-        } else if self.mode == Mode::Guest && pool::caller_is_gone() {
+        } else if matches!(self.mode, Mode::Guest | Mode::Inspection) && pool::caller_is_gone() {
             self.interruption = Some(Interruption::CallerGone);
         }
         if self.interruption.is_some() {
@@ -382,6 +383,38 @@ impl Session {
         }
     }
 
+    /// Runs one statement that only reads, on a reading connection. The statement is prepared without the connection's
+    /// cache, because a cached statement was checked in another mode.
+    pub(super) fn inspect(&self, statement: &str, limits: &InspectionLimits) -> Result<Inspection, SqlError> {
+        let time = limits.time.min(self.opening.statement_time);
+        self.guarded(Mode::Inspection, Some(Instant::now() + time), || {
+            let mut prepared = self.connection.prepare(statement).map_err(|error| self.error(&error))?;
+            if !prepared.readonly() || prepared.column_count() == 0 {
+                return Err(SqlError::Statement("only one statement that reads is allowed here".to_owned()));
+            }
+            let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
+            let mut found = Inspection { columns, ..Inspection::default() };
+            let mut bytes = found.columns.iter().map(String::len).sum::<usize>();
+            let mut charge = self.opening.tenant_account.charge_host_memory(bytes)?;
+            let mut rows = prepared.raw_query();
+            while let Some(row) = rows.next().map_err(|error| self.error(&error))? {
+                let mut values = Vec::with_capacity(found.columns.len());
+                for index in 0..found.columns.len() {
+                    let value = row.get_ref(index).map_err(|error| self.error(&error))?;
+                    bytes += VALUE_OVERHEAD_BYTES + value_bytes(value).min(limits.cell_bytes_max);
+                    values.push(inspected(value, limits.cell_bytes_max));
+                }
+                if found.rows.len() >= limits.rows_max || bytes > limits.bytes_max {
+                    found.truncated = true;
+                    break;
+                }
+                grow_to(&mut charge, bytes)?;
+                found.rows.push(values);
+            }
+            Ok(found)
+        })
+    }
+
     /// Runs one statement and collects its rows. If the statement fails, for example because its result is too large,
     /// its changes are undone.
     pub(super) fn query(&self, statement: &str, parameters: &[Value], by: Option<Instant>) -> Result<Rows, SqlError> {
@@ -475,7 +508,7 @@ impl Session {
         } else {
             None
         };
-        if mode == Mode::Guest
+        if matches!(mode, Mode::Guest | Mode::Inspection)
             && let Some(Interruption::OutOfCpu) = pool::interruption()
         {
             return Err(SqlError::Cpu);
@@ -589,6 +622,16 @@ fn value_bytes(value: ValueRef<'_>) -> usize {
     match value {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 0,
+    }
+}
+
+fn inspected(value: ValueRef<'_>, bytes_max: usize) -> InspectedValue {
+    match value {
+        ValueRef::Null => InspectedValue::Null,
+        ValueRef::Integer(integer) => InspectedValue::Integer(integer),
+        ValueRef::Real(real) => InspectedValue::Real(real),
+        ValueRef::Text(bytes) => InspectedValue::Text(cut_text(bytes, bytes_max), bytes.len()),
+        ValueRef::Blob(bytes) => InspectedValue::Blob(bytes[..bytes.len().min(bytes_max)].to_vec(), bytes.len()),
     }
 }
 

@@ -55,6 +55,7 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), CliError
     let options = arguments.serve.options()?;
     let mut context = ServeContext::new(&options, console)?;
     context.source_lines = true;
+    context.writable_data = true;
     context.export_telemetry(&app.app)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
     let (serving, revisions) = AppServer::new(context, resources, &options, None)?.split()?;

@@ -1,5 +1,6 @@
 //! The subcommands, one per file.
 
+pub(crate) mod advise;
 pub(crate) mod apps;
 pub(crate) mod build;
 pub(crate) mod clean;

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use isomer_advice::{Traffic, compare_arrangements};
 use isomer_console::{CliError, Console, print};
 use isomer_diagnostics::Diagnostic;
 use isomer_manifest::MONOLITH;
+use isomer_plan::{Arrangement, ArrangementDifference};
 use isomer_project::{AppDir, read_components};
 
 /// Explain how an app would run: groups, seams, grants, and what is missing. Components that are not up to date are
@@ -17,7 +19,10 @@ pub(crate) struct Arguments {
     /// The shape of the app to plan.
     #[arg(long, default_value = MONOLITH)]
     shape: String,
-    /// Print the plan as JSON on standard output.
+    /// Print the differences between the planned shape and this one, instead of the plan.
+    #[arg(long, value_name = "SHAPE")]
+    compare: Option<String>,
+    /// Print the plan, or the differences, as JSON on standard output.
     #[arg(long)]
     json: bool,
 }
@@ -28,6 +33,15 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let built = app.build_for_types(console)?;
     let components = read_components(&built)?;
     let plan = app.plan(&components, &arguments.shape)?;
+    if let Some(other) = &arguments.compare {
+        let other = app.plan(&components, other)?;
+        let (from, to) = (Arrangement::of(&plan), Arrangement::of(&other));
+        if arguments.json {
+            let comparison = compare_arrangements(&from, &to, &Traffic::default());
+            return print(&format!("{:#}\n", serde_json::json!(comparison)));
+        }
+        return print(&ArrangementDifference::between(&from, &to).explain(&from, &to));
+    }
     let located = |finding: &Diagnostic| finding.clone().in_source(&app.source);
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
     if arguments.json {

@@ -40,6 +40,9 @@ struct Create {
     /// or `admin` (also secrets, tokens, removing apps).
     #[arg(long, value_name = "ROLE")]
     role: TokenRole,
+    /// Also permit reading the content of the apps' stores. The role `admin` permits this anyway.
+    #[arg(long)]
+    data: bool,
     /// The time for which the token is valid, for example `30d` or `12h` [default: until it is revoked].
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires: Option<Duration>,
@@ -96,9 +99,10 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
                 return Ok(());
             }
             let row = |token: &TokenInfo| {
-                let TokenInfo { name, id, role, created_at, expires_at, .. } = token;
+                let TokenInfo { name, id, role, data, created_at, expires_at, .. } = token;
+                let role = if *data { format!("{role}, data") } else { role.to_string() };
                 let expires = expires_at.map_or_else(|| "never".to_owned(), minute);
-                [name.to_string(), role.to_string(), id.to_string(), minute(*created_at), expires]
+                [name.to_string(), role, id.to_string(), minute(*created_at), expires]
             };
             let head = ["TOKEN", "ROLE", "ID", "CREATED (UTC)", "EXPIRES (UTC)"];
             print(&table(head, &tokens.iter().map(row).collect::<Vec<_>>()))
@@ -117,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 }
 
 fn make(create: &Create, console: &Console) -> Result<(), CliError> {
-    let Create { name, role, expires, to_file, of: TenantFlags { tenant, node } } = create;
+    let Create { name, role, data, expires, to_file, of: TenantFlags { tenant, node } } = create;
     if let Some(path) = to_file.as_ref().filter(|path| path.exists()) {
         // An existing file is an error before the token is created: a token that cannot be written to the file would be
         // lost, and would have to be revoked.
@@ -126,11 +130,13 @@ fn make(create: &Create, console: &Console) -> Result<(), CliError> {
             "name a file that does not exist yet",
         ));
     }
-    let new = TokenRequest { name: name.clone(), role: *role, expires_in_s: expires.map(|expires| expires.as_secs()) };
+    let expires_in_s = expires.map(|expires| expires.as_secs());
+    let new = TokenRequest { name: name.clone(), role: *role, data: *data, expires_in_s };
     let made = node
         .with_client(console, async |client| client.create_token(tenant, &new).await.map_err(client_error(console)))?;
     let until = made.info.expires_at.map_or_else(String::new, |at| format!(" until {} UTC", minute(at)));
-    let printed = format!("created token {name} of {tenant} with the role {role}{until}");
+    let and_data = if *data { " and access to data" } else { "" };
+    let printed = format!("created token {name} of {tenant} with the role {role}{and_data}{until}");
     let Some(path) = to_file else {
         if node.json {
             return print(&format!("{:#}\n", json!(made)));

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt as _;
-use isomer_api::TraceQuery;
+use isomer_api::{TRACES_DEFAULT, TraceQuery};
 use isomer_console::{CliError, Console, print};
 use isomer_display::escaped_json;
 
@@ -84,6 +84,9 @@ const EXAMPLES: &str = "Examples:
   isomer traces --failed --since 10m    the failures of the last ten minutes
   isomer traces --callee cart -f        each request that calls the component `cart`";
 
+/// The maximum number of further requests that continue a search.
+const CONTINUATIONS_MAX: u32 = 32;
+
 /// The message if no trace matches.
 const NONE: &str = "no traces";
 
@@ -96,9 +99,21 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 
 async fn list(arguments: &Arguments, app: &ObservedApp, console: &Console) -> Result<(), CliError> {
     let query = arguments.query();
-    let page = app.client.traces(&app.tenant, &app.name, &query).await.map_err(client_error(console))?;
+    let mut page = app.client.traces(&app.tenant, &app.name, &query).await.map_err(client_error(console))?;
     if arguments.app.place.node.json {
         return print(&(escaped_json(&serde_json::to_string(&page).expect("a page is plain data")) + "\n"));
+    }
+    // One request searches a bounded part of the traces. Continue until the page is full.
+    for _ in 0..CONTINUATIONS_MAX {
+        let found = u32::try_from(page.traces.len()).unwrap_or(u32::MAX);
+        let missing = query.limit.unwrap_or(TRACES_DEFAULT).saturating_sub(found);
+        if !page.stopped_early || page.next.is_none() || missing == 0 {
+            break;
+        }
+        let rest = TraceQuery { limit: Some(missing), after: page.next.take(), ..query.clone() };
+        let more = app.client.traces(&app.tenant, &app.name, &rest).await.map_err(client_error(console))?;
+        page.traces.extend(more.traces);
+        (page.next, page.stopped_early) = (more.next, more.stopped_early);
     }
     if page.traces.is_empty() {
         let is_filtered = query != TraceQuery { limit: query.limit, ..TraceQuery::default() };

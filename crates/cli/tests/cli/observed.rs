@@ -74,6 +74,13 @@ fn traces_as_a_table() {
 }
 
 #[test]
+fn advice_has_evidence() {
+    let remote = Remote::new();
+    assert_run!(remote.workspace, remote.run(&["advise", "shop"]));
+    assert_eq!(remote.asked(), ["advice default/shop"]);
+}
+
+#[test]
 fn filters_of_traces_are_requested() {
     let remote = Remote::new();
     let flags = "--failed --slower 250ms --status 500 --callee cart --attribute db.namespace=carts --text ä&b -n 3";

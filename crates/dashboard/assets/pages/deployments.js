@@ -10,7 +10,7 @@ import { SwapDialog } from "./swap.js";
 /** The interval in milliseconds at which the revisions are read. */
 const REVISIONS_EVERY_MS = 5000;
 
-const HOW = { deploy: "Deployed", swap: "Swapped", rollback: "Rolled back" };
+const HOW = { deploy: "Deployed", swap: "Swapped", rollback: "Rolled back", reshape: "Reshaped" };
 
 /** @param {{app: any}} props */
 export function Deployments({ app }) {

@@ -16,6 +16,9 @@ const PAGE_SIZE = 50;
 /** The interval in milliseconds at which the list is read if new traces cannot be streamed. */
 const LIST_EVERY_MS = 3000;
 
+/** The maximum number of further requests that continue a search by themselves. */
+const CONTINUATIONS_MAX = 32;
+
 /** The maximum number of traces that stay in the list while new ones arrive. */
 const LIVE_MAX = 500;
 
@@ -45,6 +48,9 @@ export function Traces({ app, route }) {
   return html`<${TraceList} app=${app} query=${route.query} />`;
 }
 
+/** The state of a list before older traces were read. */
+const NOTHING_OLDER = { path: "", traces: [], next: undefined, isStopped: false, rounds: 0, isBusy: false, error: undefined };
+
 /** Returns the query of the API for the filters in the address. @param {Record<string, string>} query */
 function conditions({ text, component, route, min, outcome }) {
   const status = /^\d+$/.test(outcome ?? "") ? outcome : undefined;
@@ -60,7 +66,7 @@ function TraceList({ app, query }) {
   const canFollow = !wanted.text && !wanted.component;
   const { data, error, reload } = useData(path, isLive && !canFollow ? LIST_EVERY_MS : 0);
   const [later, setLater] = useState({ path, traces: [], waiting: [] });
-  const [older, setOlder] = useState({ path, traces: [], next: undefined, isBusy: false, error: undefined });
+  const [older, setOlder] = useState({ ...NOTHING_OLDER, path });
   const [isOrdering, setOrdering] = useState(false);
   const [marked, setMarked] = useState([]);
   const { data: plan } = useData(`${app.base}/plan`);
@@ -86,21 +92,29 @@ function TraceList({ app, query }) {
     setLater({ path, traces: merge(waiting, later.traces).slice(0, LIVE_MAX), waiting: [] });
     document.getElementById("page").scrollTop = 0;
   };
-  const more = older.path === path ? older : { traces: [], next: undefined, isBusy: false, error: undefined };
+  const more = older.path === path ? older : NOTHING_OLDER;
   const traces = useMemo(
     () => merge(later.path === path ? later.traces : [], merge(data?.traces ?? [], more.traces)),
     [later, data, more.traces, path],
   );
-  const next = more.traces.length > 0 || more.next ? more.next : data?.next;
+  const hasMore = more.rounds > 0;
+  const next = hasMore ? more.next : data?.next;
+  const isStopped = hasMore ? more.isStopped : data?.stopped_early;
   const loadMore = async () => {
     setOlder({ ...more, path, isBusy: true });
     try {
       const page = await call(withQuery(`${app.base}/traces`, { ...wanted, limit: PAGE_SIZE, after: next }));
-      setOlder({ path, traces: [...more.traces, ...page.traces], next: page.next, isBusy: false, error: undefined });
+      const traces = [...more.traces, ...page.traces];
+      setOlder({ path, traces, next: page.next, isStopped: page.stopped_early, rounds: more.rounds + 1, isBusy: false, error: undefined });
     } catch (error) {
       setOlder({ ...more, path, next, isBusy: false, error });
     }
   };
+  // One request searches a bounded part of the traces. Continue until there is a page of traces.
+  const isContinuing = Boolean(isStopped && next) && traces.length < PAGE_SIZE && more.rounds < CONTINUATIONS_MAX && !more.error;
+  useEffect(() => {
+    if (isContinuing && !more.isBusy) loadMore();
+  }, [isContinuing, more.isBusy, path]);
   const mark = (id) => setMarked((before) => (before.includes(id) ? before.filter((other) => other !== id) : [...before, id].slice(-2)));
   const isFiltered = Object.values(wanted).some(Boolean);
   if (error?.status === 404) return html`<${Empty} icon="traces" title="No traces"><p>${sentence(error.message)}</p></${Empty}>`;
@@ -131,11 +145,12 @@ function TraceList({ app, query }) {
     ${isOrdering && html`<${TraceOrder} app=${app} onClose=${() => setOrdering(false)} />`}
     <${Failure} error=${error ?? more.error ?? (stream.error?.status === 404 ? undefined : stream.error)} retry=${reload} />
     ${!data && !error && html`<${Loading} rows=${9} />`}
-    ${data && traces.length === 0 && (isFiltered ? html`<${NoMatch} />` : html`<${NoTraces} />`)}
+    ${data && traces.length === 0 && next && html`<p class="older-traces dim" role="status">${isContinuing ? "Searching older traces…" : "No match in the newest traces."}</p>`}
+    ${data && traces.length === 0 && !next && (isFiltered ? html`<${NoMatch} />` : html`<${NoTraces} />`)}
     ${traces.length > 0 && html`<${Table} traces=${traces} marked=${marked} mark=${mark} />`}
     ${
-      traces.length > 0 &&
-      (next || data?.stopped_early) &&
+      next &&
+      !isContinuing &&
       html`
       <div class="older-traces"><button class="button" disabled=${more.isBusy} onClick=${loadMore}>Show older traces</button></div>
     `

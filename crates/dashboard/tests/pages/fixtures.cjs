@@ -2,6 +2,7 @@
 "use strict";
 
 const http = require("node:http");
+const stored = require("./store-fixtures.cjs");
 
 /** The time at which all data was recorded. */
 const NOW = Date.UTC(2026, 10, 30, 17, 0, 0);
@@ -429,7 +430,14 @@ async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, i
       request.on("data", (chunk) => chunks.push(chunk));
       request.on("end", () => {
         record.body = Buffer.concat(chunks).toString();
-        if (request.method === "PUT") return response.writeHead(204).end();
+        if (path === "/app/shapes/compare") return json(response, stored.comparison(plan(), JSON.parse(record.body)));
+        if (path.endsWith("/query")) {
+          const { status, body } = stored.query(JSON.parse(record.body).statement);
+          return json(response, body, status);
+        }
+        if (path.endsWith("/execute")) return json(response, { changed: 3 });
+        if (record.refusal && path === "/app/reshape") return json(response, record.refusal, 422);
+        if (request.method === "PUT" || /\/(set|delete)$/.test(path)) return response.writeHead(204).end();
         return json(response, {
           revision: digest(2),
           previous: digest(1),
@@ -457,7 +465,21 @@ async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, i
           ? []
           : logLines(traces).filter((line) => !url.searchParams.get("request") || line.request === url.searchParams.get("request")),
       );
-    if (path === "/v1/metrics") return json(response, isEmpty ? { metrics: [] } : metrics(++record.steps, traces));
+    if (path === "/v1/metrics") {
+      const name = url.searchParams.get("name") ?? "";
+      const all = isEmpty ? [] : name ? stored.nodeMetrics(record.appCount) : metrics(++record.steps, traces).metrics;
+      return json(response, { metrics: all.filter((metric) => metric.name.startsWith(name)) });
+    }
+    if (path === "/app/stores") return json(response, stored.stores({ isEmpty, isNode }));
+    if (path.endsWith("/keys")) return json(response, stored.keys(url.searchParams));
+    if (path.endsWith("/value")) {
+      const found = stored.value(url.searchParams.get("key"));
+      return found ? json(response, found) : missing(response, "the store `carts` does not have this key");
+    }
+    if (path.endsWith("/schema")) return json(response, stored.schema());
+    if (path === "/app/shapes") return json(response, stored.shapes(plan()));
+    if (path === "/app/advice") return json(response, stored.advice(isEmpty));
+    if (path === "/v1/tenants") return isNode ? json(response, stored.tenants(record.appCount)) : missing(response, "the admin API has no such path");
     if (path === "/app/revisions") return isNode ? json(response, revisions()) : missing(response, "the admin API has no such path");
     return missing(response, `the admin API has no path \`${path}\``);
   };
@@ -470,7 +492,9 @@ async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, i
 /** Returns a page of the list of traces, as the API does. */
 function page(traces, query) {
   const limit = Number(query.get("limit") ?? 50);
-  const start = Number(query.get("after") ?? 0);
+  const isSearch = query.get("text") === "checkout";
+  const after = Number(query.get("after") ?? 0);
+  const start = isSearch ? after - 3 : after;
   const found = traces.filter(
     (summary) =>
       (!query.get("failed") || summary.failed) &&
@@ -478,7 +502,9 @@ function page(traces, query) {
       (!query.get("min_us") || summary.duration_ns / 1000 >= Number(query.get("min_us"))) &&
       (!query.get("text") || summary.name.toLowerCase().includes(query.get("text").toLowerCase())),
   );
-  const next = start + limit < found.length ? { next: String(start + limit) } : {};
+  // A search for this text finds nothing in the newest traces, and continues.
+  if (start < 0) return { traces: [], stopped_early: true, next: String(after + 1) };
+  const next = start + limit < found.length ? { next: String(after + limit) } : {};
   return { traces: found.slice(start, start + limit), stopped_early: false, ...next };
 }
 

@@ -31,6 +31,23 @@ async function main() {
     await page.getByRole("heading", { name: "Served from its folder" }).waitFor();
     console.log("ok: an app that is served from its folder has no revisions");
 
+    await page.getByRole("link", { name: "Data" }).click();
+    await page.getByRole("link", { name: "orders" }).click();
+    await page.getByRole("button", { name: /^Show the rows of/ }).first().click();
+    await page.locator(".result").waitFor();
+    await page.screenshot({ path: path.join(folder, "dashboard-live-data.png") });
+    await page.getByRole("link", { name: "carts" }).click();
+    await page.getByPlaceholder("Keys that begin with").waitFor();
+    console.log("ok: the stores of the app are read");
+
+    await page.getByRole("link", { name: "Shape" }).click();
+    await page.getByRole("button", { name: /^micro/ }).click();
+    await page.locator(".seam-changes tbody tr").first().waitFor();
+    await page.screenshot({ path: path.join(folder, "dashboard-live-shape.png") });
+    await page.getByRole("link", { name: "Tenants" }).click();
+    await page.getByRole("heading", { name: "One app, no tenants" }).waitFor();
+    console.log("ok: the current shape is compared with another one");
+
     await page.getByRole("link", { name: "Logs" }).click();
     await page.locator(".line, .empty").first().waitFor();
     console.log("ok: the log is read");

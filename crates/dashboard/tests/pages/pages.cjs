@@ -80,6 +80,10 @@ const tests = {
     await page.keyboard.press("/");
     await page.keyboard.type("nothing like this");
     await page.getByRole("heading", { name: "No trace matches" }).waitFor();
+    await page.getByPlaceholder("Search names, failures, attributes").fill("checkout");
+    await page.getByRole("link", { name: "POST /cart/checkout" }).first().waitFor();
+    assert.equal(fixture.record.requests.filter((request) => request.includes("text=checkout") && request.includes("after=")).length, 3);
+    await page.getByPlaceholder("Search names, failures, attributes").fill("nothing like this");
     await page.getByRole("link", { name: "Remove the filters" }).click();
     await rows.nth(9).waitFor();
     await page.getByRole("checkbox").nth(0).check();
@@ -171,6 +175,98 @@ const tests = {
     await page.getByText(/MiB/).first().waitFor();
   },
 
+  async "keys are found by prefix, and values are shown in several forms"({ page, fixture }) {
+    await page.goto(`${fixture.url}/data`);
+    const keys = page.locator(".keys tbody tr");
+    await keys.nth(99).waitFor();
+    await page.getByRole("button", { name: "Show more keys" }).click();
+    await keys.nth(199).waitFor();
+    await page.keyboard.press("/");
+    await page.keyboard.type("cart/user-0007");
+    await page.waitForFunction(() => document.querySelectorAll(".keys tbody tr").length === 1);
+    await page.getByRole("button", { name: "cart/user-0007" }).click();
+    await page.locator(".value", { hasText: '"currency": "EUR"' }).waitFor();
+    await page.getByRole("button", { name: "Hex" }).click();
+    await page.locator(".value", { hasText: "000000  7b 22 69" }).waitFor();
+    assert.ok(!page.url().includes("0007"), "no key is in the address");
+    await page.keyboard.press("Escape");
+    await page.getByRole("complementary").waitFor({ state: "detached" });
+    assert.equal(await page.getByRole("button", { name: "Set a key" }).count(), 0, "a node's data is read-only");
+  },
+
+  async "tables are shown, and statements run"({ page, fixture }) {
+    await page.goto(`${fixture.url}/data/sql/orders`);
+    await page.getByRole("button", { name: "Show the rows of orders" }).click();
+    await page.locator(".result tbody tr").nth(39).waitFor();
+    await page.getByText("9007199254740993").waitFor();
+    await page.getByText("40 rows, and more that are not shown").waitFor();
+    assert.deepEqual(JSON.parse(fixture.record.body), { statement: 'SELECT * FROM "orders" LIMIT 100' });
+    await page.getByPlaceholder("SELECT …").fill("DELETE FROM orders");
+    await page.keyboard.press("Control+Enter");
+    await page.getByRole("alert").getByText("only one statement that reads").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Run as a change" }).count(), 0);
+    await page.getByRole("link", { name: "reviews" }).click();
+    await page.getByRole("heading", { name: "Open in group services" }).waitFor();
+  },
+
+  async "a shape is chosen, compared and applied"({ page, fixture }) {
+    await page.goto(`${fixture.url}/shape`);
+    await page.getByRole("button", { name: /^monolith/ }).click();
+    await page.locator(".seam-changes tbody tr").nth(3).waitFor();
+    await page.locator(".tile", { hasText: "Per request" }).getByText("−").waitFor();
+    await page.getByRole("button", { name: "Run as monolith" }).click();
+    await page.getByRole("button", { name: "Run as monolith" }).waitFor({ state: "detached" });
+    assert.ok(fixture.record.requests.includes("POST /v1/tenants/local/apps/boutique/reshape"));
+    fixture.record.refusal = { type: "refused", title: "the group `email` did not become ready", detail: "the port is in use" };
+    await page.getByRole("button", { name: /^micro/ }).click();
+    await page.getByRole("button", { name: "Run as micro" }).click();
+    await page.getByText("the group `email` did not become ready").waitFor();
+    await page.getByText("The app still runs in the shape").waitFor();
+  },
+
+  async "components are moved with the pointer and with keys"({ page, fixture }) {
+    await page.goto(`${fixture.url}/shape`);
+    await page.locator('[data-component="email"]').dragTo(page.getByLabel("Another group"));
+    await page.getByText("The manifest defines no shape like this.").waitFor();
+    await page.locator(".custom pre", { hasText: 'groups.email = ["email"]' }).waitFor();
+    await page.getByRole("button", { name: "Discard" }).click();
+    await page.locator('[data-component="orders"]').focus();
+    await page.keyboard.press("ArrowLeft");
+    await page.getByLabel("Group pages").locator('[data-component="orders"].moved').waitFor();
+    await page.locator('[data-component="cart"]').click();
+    await page.getByRole("checkbox").check();
+    await page.locator('[data-component="cart"].isolated').waitFor();
+    await page.getByLabel("Group", { exact: true }).selectOption("its own");
+    await page.getByLabel("Group cart").waitFor();
+  },
+
+  async "advice has evidence and can be tried"({ page, fixture }) {
+    await page.goto(`${fixture.url}/shape`);
+    const advice = page.getByRole("region", { name: "Advice" });
+    await advice.getByText("2.00 remote calls per request").waitFor();
+    await advice.getByText("few samples").waitFor();
+    await advice.getByRole("button", { name: "Try it" }).first().click();
+    await page.getByLabel("Group pages").locator('[data-component="orders"].moved').waitFor();
+    await page.locator(".seam-changes tbody tr", { hasText: "checkout → orders" }).waitFor();
+  },
+
+  async "tenants are searched, sorted and opened"({ page, fixture }) {
+    fixture.record.appCount = 1000;
+    await page.goto(`${fixture.url}/tenants`);
+    const rows = page.locator(".tenant-table tbody tr");
+    await rows.nth(99).waitFor();
+    await page.getByRole("button", { name: "Show 100 of 150 more" }).click();
+    await rows.nth(199).waitFor();
+    await page.getByRole("button", { name: "Refused" }).click();
+    await page.locator("tbody tr:first-child .warned", { hasText: "492" }).waitFor();
+    await page.getByPlaceholder("Search 250 tenants").fill("app-77");
+    await page.getByRole("button", { name: "tenant-193" }).click();
+    const panel = page.getByRole("complementary");
+    await panel.getByText("Requests in flight").waitFor();
+    await panel.getByRole("link", { name: "app-772" }).click();
+    await page.getByRole("button", { name: "tenant-193 / app-772" }).waitFor();
+  },
+
   async "a revision is rolled back after a question"({ page, fixture }) {
     await page.goto(`${fixture.url}/deployments`);
     await page.getByRole("button", { name: "Roll back to this" }).nth(1).click();
@@ -204,6 +300,9 @@ const tests = {
       ["l", "Logs"],
       ["c", "Metrics"],
       ["d", "Deployments"],
+      ["b", "Data"],
+      ["s", "Shape"],
+      ["n", "Tenants"],
       ["m", "Map"],
     ]) {
       await page.keyboard.press("g");
@@ -280,6 +379,23 @@ function lowContrast() {
   return [...found];
 }
 
+/** Opens the details of a page that a picture shows. */
+async function show(page, address, { isEmpty }) {
+  if (isEmpty) return;
+  if (address === "data") {
+    await page.getByRole("button", { name: "cart/user-0003" }).click();
+    await page.locator(".value").waitFor();
+  }
+  if (address === "data/sql/orders") {
+    await page.getByRole("button", { name: "Show the rows of orders" }).click();
+    await page.locator(".result tbody tr").first().waitFor();
+  }
+  if (address === "shape") {
+    await page.getByRole("button", { name: /^monolith/ }).click();
+    await page.locator(".seam-changes").waitFor();
+  }
+}
+
 /** Takes pictures of all pages, and checks the contrast of texts, and that no page is wider than the window. */
 async function pictures(browser, kind, options) {
   const fixture = await serve({ upstream, ...options });
@@ -294,14 +410,19 @@ async function pictures(browser, kind, options) {
         "logs",
         "charts",
         "deployments",
+        "data",
+        "data/sql/orders",
+        "shape",
+        "tenants",
         ...(trace ? [`traces/${trace.id}`] : []),
       ]) {
         await page.goto(`${fixture.url}/${address}`);
-        await page.locator(".graph, tbody tr, .line, .chart canvas, .revision, .empty, [role=treeitem]").first().waitFor();
+        await page.locator(".graph, tbody tr, .line, .chart canvas, .revision, .empty, [role=treeitem], .lane, .table-card").first().waitFor();
+        await show(page, address, options);
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${address} is ${overflow} pixels wider than ${size}`);
         assert.deepEqual(await page.evaluate(lowContrast), [], `contrast of ${address} (${colorScheme})`);
-        const name = `${address.replace(/[^a-z].*/, "")}${address.includes("?") ? "-seam" : address.includes("/") ? "-one" : ""}`;
+        const name = `${address.replace(/[^a-z].*/, "")}${address.includes("?") ? "-seam" : address.includes("/sql/") ? "-sql" : address.includes("/") ? "-one" : ""}`;
         await page.screenshot({ path: path.join(folder, `dashboard-${name}-${kind}-${size}-${colorScheme}.png`) });
       }
       assert.deepEqual(errors, []);

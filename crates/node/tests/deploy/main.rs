@@ -8,6 +8,7 @@
 
 mod compile_child;
 mod compiler;
+mod data;
 mod deployment;
 mod folders;
 mod migrating_app;

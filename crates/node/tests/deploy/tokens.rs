@@ -18,6 +18,7 @@ fn info(tenant: &TenantName, name: &str, number: u8) -> TokenInfo {
         id: [number; 8].into(),
         tenant: tenant.clone(),
         role: TokenRole::Deploy,
+        data: false,
         created_at: 7,
         expires_at: None,
     }

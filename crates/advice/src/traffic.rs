@@ -1,0 +1,130 @@
+//! What the metrics of an app say about its requests and seams since the process started.
+
+use std::collections::BTreeMap;
+
+use isomer_api::{MetricsReport, SeriesReport};
+use isomer_plan::SeamMode;
+
+/// The outcomes of calls that are faults of the callee.
+const FAULTS: [&str; 2] = ["trap", "deadline"];
+
+/// The measured requests and calls of an app.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Traffic {
+    /// The number of requests that a component handled.
+    pub requests: u64,
+    /// The total duration of these requests in microseconds.
+    pub request_us: f64,
+    /// The measured calls, by the seam.
+    pub seams: BTreeMap<SeamKey, SeamTraffic>,
+}
+
+/// A pair of components between which calls were measured, and the interface without its version, which metrics do not
+/// contain.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeamKey {
+    /// The calling component; empty if it is not known, as for fused calls.
+    pub caller: String,
+    /// The called component.
+    pub callee: String,
+    /// The interface, without its version.
+    pub interface: String,
+}
+
+/// The measured calls of one seam.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SeamTraffic {
+    /// The number of calls, in any mode.
+    pub calls: u64,
+    /// The total duration of the calls in microseconds, with the work of the callee.
+    pub call_us: f64,
+    /// The number of calls that trapped or exceeded their deadline.
+    pub faults: u64,
+    /// Whether some calls were only measured for sampled requests, so that there were more calls.
+    pub is_lower_bound: bool,
+}
+
+impl Traffic {
+    /// Returns the traffic of the app `app` of `tenant`. An absent name matches everything.
+    #[must_use]
+    pub fn of(report: &MetricsReport, tenant: Option<&str>, app: Option<&str>) -> Self {
+        let is_wanted = |series: &&SeriesReport| {
+            let is = |label: &str, wanted: Option<&str>| wanted.is_none_or(|wanted| series.label(label) == wanted);
+            is("tenant", tenant) && is("app", app)
+        };
+        let mut traffic = Self::default();
+        let requests = report.series("http.server.request.duration").iter().filter(is_wanted);
+        // A request that was refused before its route was found has no component.
+        for series in requests.filter(|series| !series.label("component").is_empty()) {
+            traffic.requests += series.count();
+            traffic.request_us += series.value * 1e6;
+        }
+        for series in report.series("rpc.client.call.duration").iter().filter(is_wanted) {
+            let label = |name: &str| series.label(name).to_owned();
+            let interface = without_version(series.label("interface")).to_owned();
+            let key = SeamKey { caller: label("caller"), callee: label("callee"), interface };
+            let seam = traffic.seams.entry(key).or_default();
+            seam.calls += series.count();
+            seam.call_us += series.value * 1e6;
+            seam.is_lower_bound |= series.label("sampled") == "true";
+            if FAULTS.contains(&series.label("outcome")) {
+                seam.faults += series.count();
+            }
+        }
+        traffic
+    }
+
+    /// Returns the mean duration of a request in microseconds; `None` without requests.
+    #[must_use]
+    pub fn mean_request_us(&self) -> Option<f64> {
+        (self.requests > 0).then(|| self.request_us / number(self.requests))
+    }
+
+    /// Returns the measured calls from `caller` to `callee` over `interface`. Calls whose caller is not known belong to
+    /// the seam if `is_only_caller`: no other component calls this interface of the callee.
+    #[must_use]
+    pub fn seam(&self, caller: &str, callee: &str, interface: &str, is_only_caller: bool) -> Option<SeamTraffic> {
+        let key = |caller: &str| SeamKey {
+            caller: caller.to_owned(),
+            callee: callee.to_owned(),
+            interface: without_version(interface).to_owned(),
+        };
+        let known = self.seams.get(&key(caller));
+        let unknown = if is_only_caller { self.seams.get(&key("")) } else { None };
+        let mut found = known.into_iter().chain(unknown).cloned();
+        let first = found.next()?;
+        let sum = found.fold(first, |sum, other| SeamTraffic {
+            calls: sum.calls + other.calls,
+            call_us: sum.call_us + other.call_us,
+            faults: sum.faults + other.faults,
+            is_lower_bound: sum.is_lower_bound || other.is_lower_bound,
+        });
+        (sum.calls > 0).then_some(sum)
+    }
+
+    /// Returns a number of calls per request; `None` without requests.
+    #[must_use]
+    pub fn per_request(&self, calls: u64) -> Option<f64> {
+        (self.requests > 0).then(|| number(calls) / number(self.requests))
+    }
+}
+
+/// Returns the name of an interface without its version.
+pub(crate) fn without_version(interface: &str) -> &str {
+    interface.split_once('@').map_or(interface, |(name, _)| name)
+}
+
+/// Returns the name of a mode in labels.
+#[must_use]
+pub fn mode_name(mode: SeamMode) -> &'static str {
+    match mode {
+        SeamMode::Fused => "fused",
+        SeamMode::Isolated => "isolated",
+        SeamMode::Remote => "remote",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the results are estimates")]
+pub(crate) fn number(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,427 @@
+//! The stores of an app as the admin API shows them: what exists, keys and values, and statements that only read.
+//!
+//! Reading is charged to the app's tenant, and uses the open store if the app is in memory. A store that does not exist
+//! is never created.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use isomer_api::data::{CELL_BYTES_MAX, KEYS_DEFAULT, KEYS_MAX, VALUE_BYTES_MAX};
+use isomer_api::{
+    ApiProblem, KvKey, KvKeyPage, KvKeysQuery, KvSetRequest, KvValue, ProblemKind, Quota, SqlChanges, SqlColumn,
+    SqlObject, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreKind,
+};
+use isomer_capabilities::kv::{KvError, KvStore};
+use isomer_capabilities::sql::{
+    InspectedValue, Inspection, InspectionLimits, SqlError, SqlOpenError, SqlSettings, SqlStore,
+};
+use isomer_capabilities::{AppGrants, AppResources, Engines};
+use isomer_ids::StoreName;
+use serde_json::{Value, json};
+
+/// The maximum number of rows of a result.
+const ROWS_MAX: usize = 1000;
+
+/// The maximum size of a result in bytes.
+const RESULT_BYTES_MAX: usize = 1 << 20;
+
+/// The time limit of a statement.
+const STATEMENT_TIME: Duration = Duration::from_secs(2);
+
+/// The maximum number of tables, views, indexes and triggers that are shown.
+const OBJECTS_MAX: usize = 500;
+
+/// The maximum number of columns of all tables and views together that are shown.
+const COLUMNS_MAX: usize = 5000;
+
+/// The maximum number of bytes of a statement that creates a table.
+const OBJECT_SQL_BYTES_MAX: usize = 8 << 10;
+
+/// The largest integer that every JavaScript number represents exactly.
+const EXACT_INTEGER_MAX: i64 = (1 << 53) - 1;
+
+/// The stores of one app. Cheap to clone.
+#[derive(Clone)]
+pub struct AppData {
+    engines: Engines,
+    resources: AppResources,
+    grants: AppGrants,
+    /// Whether stores may be changed through the admin API.
+    is_writable: bool,
+}
+
+impl AppData {
+    /// Returns the stores of the app with these resources and grants.
+    #[must_use]
+    pub fn new(engines: Engines, resources: AppResources, grants: AppGrants) -> Self {
+        Self { engines, resources, grants, is_writable: false }
+    }
+
+    /// Permits changing the stores.
+    #[must_use]
+    pub fn writable(self, is_writable: bool) -> Self {
+        Self { is_writable, ..self }
+    }
+
+    /// Returns the stores, sorted by kind and name. Opens no store. Blocks.
+    ///
+    /// # Errors
+    /// If the app's folders cannot be read.
+    pub fn stores(&self) -> Result<Vec<StoreInfo>, ApiProblem> {
+        let failed = |_| ApiProblem::new(ProblemKind::Failed, "the folders of the app's stores cannot be read");
+        let files = self.resources.stored_files().map_err(failed)?;
+        let mut stores = BTreeMap::new();
+        let granted = self.grants.components.iter().flat_map(|(component, grants)| {
+            let kv = grants.kv.iter().map(|name| (StoreKind::Kv, name.to_string()));
+            let sql = grants.sql.iter().map(|name| (StoreKind::Sql, name.to_string()));
+            kv.chain(sql).map(|store| (store, component.to_string()))
+        });
+        for (store, component) in granted {
+            stores.entry(store).or_insert_with(|| (0, Vec::new())).1.push(component);
+        }
+        let kv = files.kv.into_iter().map(|(name, bytes)| ((StoreKind::Kv, name), bytes));
+        let sql = files.sql.into_iter().map(|(name, bytes)| ((StoreKind::Sql, name), bytes));
+        for (store, bytes) in kv.chain(sql) {
+            stores.entry(store).or_insert_with(|| (0, Vec::new())).0 = bytes;
+        }
+        let writable = self.is_writable;
+        let info =
+            |((kind, name), (bytes, components))| StoreInfo { kind, name, bytes, components, group: None, writable };
+        Ok(stores.into_iter().map(info).collect())
+    }
+
+    /// Returns keys of the key-value store `store`.
+    ///
+    /// # Errors
+    /// If the store does not exist or cannot be read.
+    pub async fn kv_keys(&self, store: &str, query: KvKeysQuery) -> Result<KvKeyPage, ApiProblem> {
+        let limit = query.limit.unwrap_or(KEYS_DEFAULT).clamp(1, KEYS_MAX) as usize;
+        let Some(found) = self.kv(store).await? else { return Ok(KvKeyPage::default()) };
+        let page = found.browse(query.prefix.unwrap_or_default(), query.after, limit).await.map_err(kv_problem)?;
+        let keys = page.keys.into_iter().map(|(key, bytes)| KvKey { key, bytes }).collect();
+        Ok(KvKeyPage { keys, next: page.next })
+    }
+
+    /// Returns the value of a key.
+    ///
+    /// # Errors
+    /// If the store or the key does not exist, or the store cannot be read.
+    pub async fn kv_value(&self, store: &str, key: String) -> Result<KvValue, ApiProblem> {
+        let no_key = || ApiProblem::new(ProblemKind::NotFound, format!("the store `{store}` does not have this key"));
+        let found = self.kv(store).await?.ok_or_else(no_key)?;
+        let peeked = found.peek(key.clone(), VALUE_BYTES_MAX).await.map_err(kv_problem)?;
+        let (shown, bytes) = peeked.ok_or_else(no_key)?;
+        Ok(KvValue { key, bytes, hex: hex(&shown), truncated: (shown.len() as u64) < bytes })
+    }
+
+    /// Sets the value of a key.
+    ///
+    /// # Errors
+    /// If changes are not permitted, or the value cannot be stored.
+    pub async fn set_kv(&self, store: &str, request: KvSetRequest) -> Result<(), ApiProblem> {
+        self.check_writable()?;
+        let not_hex = || ApiProblem::new(ProblemKind::BadRequest, "`hex` must be an even number of hexadecimal digits");
+        let value = bytes(&request.hex).ok_or_else(not_hex)?;
+        self.writable_kv(store).await?.set(request.key, value).await.map_err(kv_problem)
+    }
+
+    /// Deletes a key if it exists.
+    ///
+    /// # Errors
+    /// If changes are not permitted, or the store cannot be written.
+    pub async fn delete_kv(&self, store: &str, key: String) -> Result<(), ApiProblem> {
+        self.check_writable()?;
+        self.writable_kv(store).await?.delete(key).await.map_err(kv_problem)
+    }
+
+    /// Returns the schema of the SQL store `store`.
+    ///
+    /// # Errors
+    /// If the store does not exist or cannot be read.
+    pub async fn sql_schema(&self, store: &str) -> Result<SqlSchema, ApiProblem> {
+        let Some(found) = self.sql(store).await? else { return Ok(SqlSchema::default()) };
+        let objects = format!(
+            "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' \
+             ORDER BY type = 'trigger', type = 'index', type = 'view', name LIMIT {OBJECTS_MAX}"
+        );
+        let columns = format!(
+            "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk FROM sqlite_schema m, pragma_table_xinfo(m.name) c \
+             WHERE m.type IN ('table', 'view') LIMIT {COLUMNS_MAX}"
+        );
+        let limits =
+            |rows_max| InspectionLimits { rows_max, cell_bytes_max: OBJECT_SQL_BYTES_MAX, ..inspection_limits() };
+        let objects = found.inspect(objects, limits(OBJECTS_MAX)).await.map_err(sql_problem)?;
+        // A view whose table is missing makes the whole statement fail. Its columns are then left out.
+        let columns = found.inspect(columns, limits(COLUMNS_MAX)).await.unwrap_or_default();
+        Ok(SqlSchema { objects: described(objects, &columns) })
+    }
+
+    /// Runs one statement that only reads.
+    ///
+    /// # Errors
+    /// If the store does not exist, or the statement fails, changes something or exceeds a limit.
+    pub async fn sql_query(&self, store: &str, statement: SqlStatement) -> Result<SqlRows, ApiProblem> {
+        let not_written =
+            || ApiProblem::new(ProblemKind::NotFound, format!("the SQL store `{store}` was never opened"));
+        let found = self.sql(store).await?.ok_or_else(not_written)?;
+        let began = Instant::now();
+        let result = found.inspect(statement.statement, inspection_limits()).await.map_err(sql_problem)?;
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let rows = result.rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
+        Ok(SqlRows { columns: result.columns, rows, truncated: result.truncated, took_us })
+    }
+
+    /// Runs one statement that changes the SQL store `store`.
+    ///
+    /// # Errors
+    /// If changes are not permitted, the store does not exist, or the statement fails.
+    pub async fn execute_sql(&self, store: &str, statement: SqlStatement) -> Result<SqlChanges, ApiProblem> {
+        self.check_writable()?;
+        let not_written =
+            || ApiProblem::new(ProblemKind::NotFound, format!("the SQL store `{store}` was never opened"));
+        let found = self.sql(store).await?.ok_or_else(not_written)?;
+        let changed = found.execute(statement.statement, Vec::new()).await.map_err(sql_problem)?;
+        Ok(SqlChanges { changed })
+    }
+
+    fn check_writable(&self) -> Result<(), ApiProblem> {
+        if self.is_writable {
+            return Ok(());
+        }
+        Err(ApiProblem::new(ProblemKind::Forbidden, "stores can be changed here only under `isomer dev`"))
+    }
+
+    /// Returns a key-value store; `None` if it is granted but does not exist yet.
+    async fn kv(&self, store: &str) -> Result<Option<KvStore>, ApiProblem> {
+        let stores = self.engines.kv(&self.resources);
+        if stores.has(store) {
+            return stores.store(store).await.map(Some).map_err(kv_problem);
+        }
+        self.check_granted(StoreKind::Kv, store).map(|()| None)
+    }
+
+    /// Returns a key-value store that is granted to a component, and creates it if it does not exist.
+    async fn writable_kv(&self, store: &str) -> Result<KvStore, ApiProblem> {
+        self.check_granted(StoreKind::Kv, store)?;
+        self.engines.kv(&self.resources).store(store).await.map_err(kv_problem)
+    }
+
+    /// Returns an SQL store; `None` if it is granted but does not exist yet.
+    async fn sql(&self, store: &str) -> Result<Option<SqlStore>, ApiProblem> {
+        let stores = self.engines.sql(&self.resources);
+        if stores.has(store).await {
+            // The settings must be those of the app, which uses the store as it was opened here.
+            let name = StoreName::new(store).ok();
+            let statement_time =
+                name.and_then(|name| self.grants.statement_time(&name, self.resources.statement_time_max));
+            let settings = SqlSettings { migrations: None, statement_time };
+            return stores.open(store, settings).await.map(Some).map_err(open_problem);
+        }
+        self.check_granted(StoreKind::Sql, store).map(|()| None)
+    }
+
+    fn check_granted(&self, kind: StoreKind, store: &str) -> Result<(), ApiProblem> {
+        let is_granted = self.grants.components.values().any(|grants| {
+            let names = if kind == StoreKind::Kv { &grants.kv } else { &grants.sql };
+            names.iter().any(|name| name.as_str() == store)
+        });
+        let what = if kind == StoreKind::Kv { "key-value store" } else { "SQL store" };
+        if is_granted { Ok(()) } else { Err(ApiProblem::not_found(what, store)) }
+    }
+}
+
+fn inspection_limits() -> InspectionLimits {
+    InspectionLimits {
+        rows_max: ROWS_MAX,
+        bytes_max: RESULT_BYTES_MAX,
+        cell_bytes_max: CELL_BYTES_MAX,
+        time: STATEMENT_TIME,
+    }
+}
+
+/// Returns the objects of a schema. `columns` has a row for each column: table, name, type, whether it is `NOT NULL`,
+/// and its place in the primary key.
+fn described(objects: Inspection, columns: &Inspection) -> Vec<SqlObject> {
+    let mut of_table = BTreeMap::<String, Vec<SqlColumn>>::new();
+    for row in &columns.rows {
+        let [table, name, r#type, not_null, key] = row.as_slice() else { continue };
+        let is_set = |value: &InspectedValue| matches!(value, InspectedValue::Integer(number) if *number != 0);
+        let column = SqlColumn {
+            name: text(name).unwrap_or_default(),
+            r#type: text(r#type).unwrap_or_default(),
+            not_null: is_set(not_null),
+            primary_key: is_set(key),
+        };
+        of_table.entry(text(table).unwrap_or_default()).or_default().push(column);
+    }
+    let object = |row: Vec<InspectedValue>| {
+        let mut values = row.iter().map(text);
+        let mut next = || values.next().flatten();
+        let (kind, name) = (next().unwrap_or_default(), next().unwrap_or_default());
+        let (table, sql) = (next().unwrap_or_default(), next());
+        let columns = if kind == "table" || kind == "view" { of_table.remove(&name) } else { None };
+        SqlObject { kind, name, table, sql, columns: columns.unwrap_or_default() }
+    };
+    objects.rows.into_iter().map(object).collect()
+}
+
+fn text(value: &InspectedValue) -> Option<String> {
+    match value {
+        InspectedValue::Text(text, _) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn cell(value: InspectedValue) -> Value {
+    match value {
+        InspectedValue::Null => Value::Null,
+        InspectedValue::Integer(integer) if integer.unsigned_abs() <= EXACT_INTEGER_MAX.unsigned_abs() => {
+            integer.into()
+        }
+        InspectedValue::Integer(integer) => json!({ "integer": integer.to_string() }),
+        // JSON has no infinity.
+        InspectedValue::Real(real) if real.is_finite() => real.into(),
+        InspectedValue::Real(real) => real.to_string().into(),
+        InspectedValue::Text(text, bytes) if bytes <= CELL_BYTES_MAX => text.into(),
+        InspectedValue::Text(text, bytes) => json!({ "text": text, "bytes": bytes }),
+        InspectedValue::Blob(blob, bytes) => json!({ "hex": hex(&blob), "bytes": bytes }),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+/// Returns the bytes of hexadecimal digits; `None` if the text is something else.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<_>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    digits.chunks_exact(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).ok()).collect()
+}
+
+fn kv_problem(error: KvError) -> ApiProblem {
+    let kind = match &error {
+        KvError::Quota { .. } => return ApiProblem::quota(Quota::Storage, error.to_string()),
+        KvError::Memory { .. } => return ApiProblem::quota(Quota::Memory, error.to_string()),
+        KvError::Overloaded | KvError::DiskFull => ProblemKind::Unavailable,
+        KvError::Storage { .. } => ProblemKind::Failed,
+        _ => ProblemKind::BadRequest,
+    };
+    ApiProblem::new(kind, error.to_string())
+}
+
+fn sql_problem(error: SqlError) -> ApiProblem {
+    let kind = match &error {
+        SqlError::Quota { .. } => return ApiProblem::quota(Quota::Storage, error.to_string()),
+        SqlError::Memory { .. } => return ApiProblem::quota(Quota::Memory, error.to_string()),
+        SqlError::Cpu => return ApiProblem::quota(Quota::Cpu, error.to_string()),
+        SqlError::Overloaded => {
+            let problem =
+                ApiProblem::new(ProblemKind::Unavailable, "the store is busy, or another statement is running");
+            return problem.hint("try again");
+        }
+        SqlError::DiskFull => ProblemKind::Unavailable,
+        SqlError::Store(_) => ProblemKind::Failed,
+        SqlError::Timeout => {
+            let problem = ApiProblem::new(ProblemKind::BadRequest, "the statement was stopped after 2 seconds");
+            return problem.hint("read fewer rows, or use an index");
+        }
+        _ => ProblemKind::BadRequest,
+    };
+    ApiProblem::new(kind, error.to_string())
+}
+
+fn open_problem(error: SqlOpenError) -> ApiProblem {
+    match error {
+        SqlOpenError::Name(error) => ApiProblem::new(ProblemKind::BadRequest, error.to_string()),
+        error => ApiProblem::new(ProblemKind::Failed, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_capabilities::{CapabilityLimits, ComponentGrants, DataDir};
+    use isomer_ids::{ComponentName, StoreName};
+
+    use super::*;
+
+    fn data(dir: &std::path::Path) -> AppData {
+        let data = DataDir::open(&dir.join("data")).unwrap();
+        let store = |name: &str| vec![StoreName::new(name).unwrap()];
+        let grants = ComponentGrants {
+            kv: store("carts").into_iter().collect(),
+            sql: store("orders").into_iter().collect(),
+            ..ComponentGrants::default()
+        };
+        let components = BTreeMap::from([(ComponentName::new("cart").unwrap(), grants)]);
+        let grants = AppGrants { components, ..AppGrants::default() };
+        AppData::new(Engines::new(CapabilityLimits::default()), AppResources::of_process(dir, &data), grants)
+    }
+
+    #[tokio::test]
+    async fn stores_are_shown_and_never_created() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = data(dir.path());
+        let sizes = |data: &AppData| {
+            let stores = data.stores().unwrap();
+            stores.iter().map(|store| (store.kind.as_str(), store.name.clone(), store.bytes > 0)).collect::<Vec<_>>()
+        };
+        let expected = |has_bytes| [("kv", "carts".to_owned(), has_bytes), ("sql", "orders".to_owned(), has_bytes)];
+        assert_eq!(sizes(&data), expected(false));
+        assert_eq!(data.kv_keys("carts", KvKeysQuery::default()).await.unwrap(), KvKeyPage::default());
+        assert_eq!(data.sql_schema("orders").await.unwrap(), SqlSchema::default());
+        for problem in [
+            data.kv_keys("other", KvKeysQuery::default()).await.unwrap_err(),
+            data.kv_value("carts", "a".to_owned()).await.unwrap_err(),
+            data.sql_schema("carts").await.unwrap_err(),
+        ] {
+            assert_eq!(problem.kind, ProblemKind::NotFound, "{problem:?}");
+        }
+        let request = KvSetRequest { key: "a".to_owned(), hex: "00".to_owned() };
+        assert_eq!(data.set_kv("carts", request).await.unwrap_err().kind, ProblemKind::Forbidden);
+        assert_eq!(sizes(&data), expected(false));
+    }
+
+    #[tokio::test]
+    async fn keys_values_and_rows_are_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = data(dir.path()).writable(true);
+        for hex in ["7b7d", "FF00"] {
+            let request = KvSetRequest { key: format!("user/{hex}"), hex: hex.to_owned() };
+            data.set_kv("carts", request).await.unwrap();
+        }
+        let query = KvKeysQuery { prefix: Some("user/7".to_owned()), ..KvKeysQuery::default() };
+        let page = data.kv_keys("carts", query).await.unwrap();
+        assert_eq!(page.keys, [KvKey { key: "user/7b7d".to_owned(), bytes: 2 }]);
+        let value = data.kv_value("carts", "user/FF00".to_owned()).await.unwrap();
+        assert_eq!((value.hex.as_str(), value.bytes, value.truncated), ("ff00", 2, false));
+        data.delete_kv("carts", "user/FF00".to_owned()).await.unwrap();
+        assert_eq!(data.kv_keys("carts", KvKeysQuery::default()).await.unwrap().keys.len(), 1);
+        for hex in ["0", "xy", "0ä"] {
+            let request = KvSetRequest { key: "a".to_owned(), hex: hex.to_owned() };
+            assert_eq!(data.set_kv("carts", request).await.unwrap_err().kind, ProblemKind::BadRequest);
+        }
+
+        let stores = data.engines.sql(&data.resources);
+        let store = stores.open("orders", SqlSettings::default()).await.unwrap();
+        let statement = |text: &str| SqlStatement { statement: text.to_owned() };
+        let create = "CREATE TABLE orders (id INTEGER PRIMARY KEY, mail TEXT NOT NULL, total REAL)";
+        data.execute_sql("orders", statement(create)).await.unwrap();
+        data.execute_sql("orders", statement("CREATE INDEX by_mail ON orders (mail)")).await.unwrap();
+        let insert = "INSERT INTO orders VALUES (9007199254740993, 'a@b', 1.5)";
+        assert_eq!(data.execute_sql("orders", statement(insert)).await.unwrap().changed, 1);
+        let rows = data.sql_query("orders", statement("SELECT *, x'0aff', NULL FROM orders")).await.unwrap();
+        let expected = json!([[{ "integer": "9007199254740993" }, "a@b", 1.5, { "hex": "0aff", "bytes": 2 }, null]]);
+        assert_eq!((json!(rows.rows), rows.truncated), (expected, false));
+        let problem = data.sql_query("orders", statement("DELETE FROM orders")).await.unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::BadRequest);
+        let schema = data.sql_schema("orders").await.unwrap();
+        let names: Vec<_> = schema.objects.iter().map(|object| (object.kind.as_str(), object.name.as_str())).collect();
+        assert_eq!(names, [("table", "orders"), ("index", "by_mail")]);
+        let columns = &schema.objects[0].columns;
+        assert_eq!((columns[0].primary_key, columns[1].not_null, columns[2].r#type.as_str()), (true, true, "REAL"));
+        drop(store);
+    }
+}
