@@ -192,8 +192,8 @@ impl Check<'_> {
         self.found.push(diagnostic);
     }
 
-    /// Returns whether values at the current path may be secrets, which messages do not show: `[secrets]` of a manifest,
-    /// and header fields for a collector in a node file.
+    /// Returns whether the values at the current path may be secrets: in `[secrets]` of a manifest, or in the header
+    /// fields for a collector in a node file. Messages do not show these values.
     fn is_secret(&self) -> bool {
         let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
         path.starts_with(&["secrets"]) || path.starts_with(&["telemetry", "otlp", "headers"])

@@ -43,7 +43,8 @@ pub struct Plan {
 pub struct PlannedGroup {
     /// The group's name in the shape. A component that is isolated or in no group has its own name here.
     pub name: String,
-    /// The group of the shape from which these components are isolated. `None` if they are not isolated.
+    /// If these components are isolated: the group of the shape that contains them, and from whose other components
+    /// they are isolated. Otherwise `None`.
     #[serde(rename = "set_apart_from", skip_serializing_if = "Option::is_none")]
     pub isolated_from: Option<String>,
     /// The components in the order of instantiation: an exporter comes before its importers.

@@ -64,8 +64,8 @@ pub(crate) fn handlers(
     handlers
 }
 
-/// Returns an error if components in different processes would serve routes. Only one process of an app has a front
-/// door, so this process must serve all routes.
+/// Checks that all components that serve routes are in the same process, because only one process of an app has a front
+/// door. Otherwise, returns an error.
 pub(crate) fn front_doors(
     app: &App,
     shape: &str,

@@ -227,7 +227,8 @@ pub(crate) struct Composer {
     host_types: HashMap<(String, String), u32>,
     /// The indices of nested components, by their bytes. Components with equal bytes are nested once.
     nested: HashMap<Vec<u8>, u32>,
-    /// The index of the imported functions of the probes, and the components that import them.
+    /// The index of the imported instance with the probe functions, and the components that import it. `None` if the
+    /// composition is plain.
     pub(crate) probe: Option<(u32, Vec<ComponentName>)>,
     /// The indices of the components' instances.
     instances: HashMap<ComponentName, u32>,

@@ -66,7 +66,7 @@ impl Composer {
         Some(self.output.instance_of(&interface.name, &items))
     }
 
-    /// Adds the skeletons of the group and exports them.
+    /// Adds the skeletons of `group` to the composition, and exports them from the composition.
     pub(crate) fn add_skeletons(
         &mut self,
         group: &PlannedGroup,

@@ -304,7 +304,8 @@ fn definition_text(definition: &TypeDefinition) -> String {
     }
 }
 
-/// Returns `ty` in WIT notation. Types that WIT can only write with a name are shown in a similar form.
+/// Returns `ty` in WIT notation. In WIT, records, variants, enums and flags can only be defined under a name. Here,
+/// they are shown like such a definition, but without the name.
 fn value_text(ty: &ValueType) -> String {
     let joined = |parts: Vec<String>| parts.join(", ");
     let payload = |ty: &Option<Box<ValueType>>| ty.as_ref().map_or("_".to_owned(), |ty| value_text(ty));

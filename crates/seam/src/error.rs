@@ -9,7 +9,7 @@ pub enum SeamError {
     /// The bytes are not WebAssembly.
     #[error("this is not WebAssembly: {found}")]
     NotWasm {
-        /// What the bytes look like instead.
+        /// Why the bytes are not WebAssembly, for example because they are a native program.
         found: &'static str,
     },
     /// The bytes are a core module.
@@ -84,14 +84,15 @@ pub enum SeamError {
         /// The id of the shared interface.
         interface: String,
     },
-    /// A shared interface uses types of an interface that is imported under a label.
+    /// Several components share an interface that uses types of another interface. But that other interface has
+    /// resources, and each component imports it for itself, under a label.
     #[error(
         "`{interface}` is shared by the group, but uses types of `{uses}`, which each component imports for itself"
     )]
     SharedUsesLabelled {
         /// The id of the shared interface.
         interface: String,
-        /// The id of the labelled interface.
+        /// The id of the other interface, which each component imports for itself.
         uses: String,
     },
 }

@@ -1,8 +1,8 @@
-//! The imports of a composition from the host: the imports of its components, each under a label or merged with the
-//! imports of other components.
+//! The imports of a composition from the host. An import of a component either gets a name of its own in the
+//! composition, its label, or is merged with imports of other components. Imports that are merged are *shared*.
 //!
-//! Tools remove the parts of an interface that a component does not use, and components are built against different
-//! versions. So the shared imports of several components are merged: the merged import has all their functions and
+//! The shared imports of an interface can differ, because tools remove the parts of an interface that a component does
+//! not use, and because components are built against different versions. The merged import has all their functions and
 //! types, and the highest of the compatible versions. If two components define an interface in contradictory ways, both
 //! definitions are imported.
 
@@ -14,11 +14,12 @@ use isomer_plan::InterfaceId;
 use crate::error::SeamError;
 use crate::world::{Interface, TypeDefinition};
 
-/// One import of the composition. If `interface` uses a type of another interface, it refers to that interface by the
-/// key of the interface's entry.
+/// One import of the composition. If `interface` uses a type of another interface, it refers to the other interface by
+/// the `key` of that interface's entry.
 #[derive(Debug)]
 pub(crate) struct HostEntry {
-    /// The key of the entry. Merging versions does not change it.
+    /// Identifies the entry in references from other interfaces. Stays the same if the import is merged with an import
+    /// of another version of the interface, which can change `name` and `id`.
     pub(crate) key: String,
     /// The name of the import in the composition.
     pub(crate) name: String,
@@ -91,8 +92,8 @@ impl HostImports {
         Ok(interface)
     }
 
-    /// Returns the index of a shared entry that contains all of `interface`. Extends an existing entry or adds an
-    /// entry.
+    /// Merges `interface`, which `owner` imports, into a shared entry with a compatible version and no contradictory
+    /// definition. If there is none, adds a shared entry. Returns the index of the entry.
     fn place_shared(&mut self, owner: &ComponentName, id: InterfaceId, interface: Interface) -> usize {
         let place = self.entries.iter().position(|entry| {
             !entry.labelled && entry.id.is_compatible_with(&id) && merged(&entry.interface, &interface).is_some()

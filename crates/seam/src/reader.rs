@@ -129,14 +129,14 @@ fn surface(bytes: &[u8]) -> Result<Surface, SeamError> {
     Err(SeamError::NotWasm { found: "the component is cut off" })
 }
 
-/// The names of all types of the interfaces that have been read so far.
+/// Reads interfaces. Contains the types of all interfaces that have been read so far, by their ids.
 struct Reader<'a> {
     types: &'a Types,
     values: HashMap<ComponentAnyTypeId, TypeOrigin>,
     resources: HashMap<ResourceId, TypeOrigin>,
 }
 
-/// The names of the types of the interface that is being read.
+/// The types of the interface that is being read: their names in the interface, by their ids.
 #[derive(Default)]
 struct Scope {
     values: HashMap<ComponentAnyTypeId, String>,

@@ -15,8 +15,9 @@ use wasmtime::{Engine, Store};
 
 const LENGTH: usize = 11;
 
-/// Returns the component of the chain with this index. Its function returns the text of the next component and the
-/// number of components after it. The function of the last component returns its argument.
+/// Returns the component with this `index` in the chain. Its function calls the next component, and returns the text of
+/// that call and the number of components from this one to the end of the chain. The last component's function returns
+/// its argument as the text.
 fn link(index: usize) -> Arc<[u8]> {
     let (import, call) = if index + 1 < LENGTH {
         let next = index + 1;

@@ -215,7 +215,7 @@ fn resources_are_probed() {
     assert_eq!(probed.calls(), calls);
 }
 
-/// The callee returns a stream and closes it. The caller reads its end.
+/// The callee returns a stream and closes the writable end. The caller sees that the stream has ended.
 #[test]
 fn streams_are_probed() {
     let functions = "numbers: func() -> stream<u8>;";

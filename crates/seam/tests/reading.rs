@@ -1,4 +1,5 @@
-//! Tests of reading components: refused bytes, hashes of functions, classes of values.
+//! Tests of reading components: the errors for bytes that are not a valid component, the hashes of function types, the
+//! classification of interfaces by the values that they pass, and signatures as text.
 
 mod support;
 

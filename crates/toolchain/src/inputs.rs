@@ -20,7 +20,8 @@ pub(crate) struct CommandScope<'a> {
     /// The file of the component that the command makes.
     pub(crate) wasm: &'a Path,
     inputs: Option<&'a [PathBuf]>,
-    /// The products of the commands of later components. They are ignored.
+    /// The files that the commands of later components produce. Commands run in the order of their components' names,
+    /// and these files do not count as inputs.
     pub(crate) foreign: BTreeSet<PathBuf>,
 }
 

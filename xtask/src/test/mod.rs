@@ -100,7 +100,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
 /// run does this.
 fn crate_documentation(project: &Project) -> Result<()> {
     let mut command = project.cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
-    // With private items, a link from public documentation to a private item is valid.
+    // The documentation contains private items, so a link from public documentation to a private item is valid.
     command.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private-intra-doc-links");
     project::run(&mut command)
 }

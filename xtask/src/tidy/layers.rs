@@ -101,7 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns the problems of a workspace with all pure crates and one other crate, if `name` depends on `dependency`.
+    /// Returns the problems of a workspace that consists of all pure crates and one other crate, and in which `name`
+    /// depends on `dependency`.
     fn found(name: &str, dependency: &str, kind: Option<&str>, edges: &str) -> String {
         let packages: Vec<Value> = PURE
             .iter()

@@ -127,9 +127,9 @@ impl Lowering<'_> {
         None
     }
 
-    /// Returns the component whose name is most similar to `name`, among the components that have a source. Called if
-    /// `name` has no source: its name may be misspelt, because a table with a misspelt header
-    /// (`[components.helo.grants]`) adds a component without a source.
+    /// Returns, among the components that have a source, the one whose name is most similar to `name`, a component
+    /// without a source. Such a component may result from a misspelt name in the header of a table
+    /// (`[components.helo.grants]`).
     fn component_like(&self, name: &str) -> Option<&str> {
         let has_source =
             |other: &str| ["cargo", "wasm", "command"].iter().any(|key| self.places.has(&["components", other, key]));

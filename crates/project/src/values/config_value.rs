@@ -45,8 +45,9 @@ impl ConfigValue {
     }
 }
 
-/// Inserts the value for the component that it names. If it names none, inserts the value for each component that has
-/// its key. If the named component has no such key but a similar one, adds a warning.
+/// Assigns a config value. If it names a component, the value is for this component, and a warning is added if the
+/// component lacks the key but has a similar one. Otherwise, the value is for each component that has the key, or for
+/// the app's only component.
 pub(super) fn assign(
     config_value: ConfigValue,
     app: &App,

@@ -24,8 +24,8 @@ use super::wire::{BAD_IMAGE, UNKNOWN_FUNCTION};
 use crate::error::SeamError;
 use crate::world::World;
 
-/// Generates the skeleton of a component. The skeleton imports the component's functions by their numbers and exports
-/// `call`, `call-async` and the type `refusal`.
+/// Generates the skeleton of a component. The skeleton imports each of the component's functions under a name that is
+/// made from the function's number, and exports `call`, `call-async` and the type `refusal`.
 pub(crate) fn generate(skeleton: &PlannedSkeleton, world: &World) -> Result<GeneratedPart, SeamError> {
     let mut types = Types::default();
     let mut functions = Vec::with_capacity(skeleton.functions.len());

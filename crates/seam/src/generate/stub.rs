@@ -22,7 +22,8 @@ use crate::encoding;
 use crate::error::SeamError;
 use crate::world::World;
 
-/// Generates the stub of a component. The stub exports its functions by their numbers.
+/// Generates the stub through which a component calls functions over seams. The stub exports each function under a name
+/// that is made from the function's number.
 pub(crate) fn generate(stub: &PlannedStub, world: &World) -> Result<GeneratedPart, SeamError> {
     let mut types = Types::default();
     let mut functions = Vec::with_capacity(stub.functions.len());

@@ -37,7 +37,7 @@ pub(super) struct Lift {
 
 #[derive(Debug, Clone, Copy)]
 enum FunctionSource<'a> {
-    /// The function is lifted: its index in `lifts`.
+    /// The function is lifted from a core function. The value is the index of the [`Lift`] in `lifts`.
     Lift(usize),
     Import(&'a str),
     /// The function is an alias that an export has defined. The value is the index of the exported function.

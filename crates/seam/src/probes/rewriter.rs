@@ -61,9 +61,9 @@ pub(super) fn rewrite(bytes: &[u8], insertion: Insertion<'_>) -> Result<Vec<u8>,
 }
 
 impl Insertion<'_> {
-    /// Returns the core function index of the first wrapper. Lower indices belong to the existing core functions, the
-    /// two imported functions of the probes, and aliases for the wrapped core functions that are only exports of a core
-    /// instance.
+    /// Returns the core function index of the first wrapper. Lower indices belong to the existing core functions, to
+    /// the two imported probe functions, and to one alias for each wrapped function that has no core function index
+    /// yet, because it is only an export of a core instance.
     fn first_wrapper(&self) -> u32 {
         let is_export = |(wrapped, _): &&(WrappedFunction<'_>, _)| matches!(wrapped, WrappedFunction::Export(..));
         self.before.core_functions + 2 + number(self.wrappers.iter().filter(is_export).count())

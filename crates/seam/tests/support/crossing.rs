@@ -153,7 +153,8 @@ fn core_type(ty: WasmType) -> &'static str {
     }
 }
 
-/// Returns the planned group of a single component, for which all functions of `test:app/api` cross a seam.
+/// Returns a planned group that consists of one component. If the component imports `test:app/api`, the group has a
+/// stub for the functions of this interface; if the component exports it, the group has a skeleton for them.
 pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> PlannedGroup {
     let ty = component_type(bytes).expect("the component can be read");
     let api = "test:app/api".parse().expect("the name of an interface");

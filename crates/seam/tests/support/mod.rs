@@ -120,7 +120,7 @@ fn bind(group: &mut PlannedGroup, component: &str, interface: &str, binding: Imp
     group.imports.push(HostBinding { component: name(component), interface, binding });
 }
 
-/// Returns the component of a core module that implements `world`.
+/// Encodes a core module as a component that implements `world`, and returns the component's bytes.
 pub(crate) fn encoded(mut module: Vec<u8>, resolve: &Resolve, world: WorldId, encoding: StringEncoding) -> Vec<u8> {
     wit_component::embed_component_metadata(&mut module, resolve, world, encoding)
         .expect("the metadata can be embedded");
