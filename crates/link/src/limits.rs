@@ -91,8 +91,8 @@ pub struct ServerLimits {
     pub body_timeout: Duration,
     /// The maximum time from the start of a call until its last byte has arrived. The call's deadline applies as well.
     pub reading_timeout: Duration,
-    /// The maximum time without progress while a reply is written, and the maximum time after the call's deadline until
-    /// the whole reply is written. When either time is exceeded, the reply's stream is reset.
+    /// The time after which a reply's stream is reset: if writing the reply makes no progress for this time, or if the
+    /// reply is not completely written this long after the call's deadline.
     pub response_timeout: Duration,
     /// The time between a successful keep-alive check and the next ping.
     pub keep_alive_interval: Duration,

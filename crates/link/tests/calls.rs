@@ -233,7 +233,8 @@ async fn results_of_several_addresses_share_one_limit() {
     }
 }
 
-/// The connection's own task polls calls while they are quick. Calls of slow callees run in new tasks.
+/// The connection's own task polls each call first. After a call whose first poll took too long, like the calls of this
+/// test, the next calls run in new tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callees_that_never_wait_are_served_too() {
     let server = TestServer::tcp().await;

@@ -44,7 +44,9 @@ const MADE: i32 = 2_500;
 /// The minimum number of bytes that [`MADE`] handles occupy.
 const HELD_MIN: i64 = 2_500 * 16;
 
-/// Returns a component that repeatedly calls the function `make`. `parameter` may be empty.
+/// Returns a component that calls the canonical built-in `make` [`MADE`] times. `types` defines the type that `make`
+/// refers to. `result` is the result type of `make`, and `parameter` is its parameter in WAT notation. `types` and
+/// `parameter` may be empty.
 fn component(types: &str, make: &str, result: &str, parameter: &str) -> Vec<u8> {
     let inside = format!(
         r#"{types}

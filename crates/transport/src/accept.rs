@@ -59,7 +59,8 @@ pub struct ResourceShortage<F> {
     server: &'static str,
     /// Closes a connection that is not needed. Returns whether there was such a connection.
     close_one: F,
-    /// The earliest time at which `close_one` is called.
+    /// `close_one` is not called before this time. In [`ResourceShortage::closing_after`], this is the end of the
+    /// delay.
     from: Instant,
 }
 

@@ -124,7 +124,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns a limiter whose rule allows each tenant at most as many units as remain free.
+    /// Returns a limiter of `max` units, which gives a tenant another unit only while the tenant has fewer units than
+    /// are free.
     fn limiter(max: usize) -> FairLimiter<&'static str> {
         FairLimiter::new(max, |own, free| own < free)
     }

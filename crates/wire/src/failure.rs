@@ -25,9 +25,9 @@ pub enum CallFailure {
     Trap {
         /// The message of the trap.
         reason: String,
-        /// The failure of another call, which the callee made, if that failure is the reason why the callee trapped. It
-        /// is reported for the request that started the chain of calls, and no caller gets it as a value. Fused
-        /// components behave in the same way.
+        /// If the callee trapped because a call that it made has failed: the failure of that call. It is reported for
+        /// the request that started the chain of calls, and no caller gets it as a value. Fused components behave in
+        /// the same way.
         lost: Option<CallError>,
     },
     /// The call was lost: it ended without a result, for one of the reasons in [`CallError`]. Calls within one

@@ -171,8 +171,9 @@ fn into_caller_value(target: &SeamTarget, result: CallResult) -> wasmtime::Resul
     }
 }
 
-/// Returns the time limit of a call for `request`, and whether the call needs a timer. It needs one if it must end
-/// before the request, or may outlive the request.
+/// Returns the time limit of a call that `request` makes, and whether the call needs a timer of its own. It needs one
+/// if its deadline is earlier than the request's, or if it may outlive the request. Otherwise, the request's timer also
+/// ends the call.
 fn until(request: &CallOrigin, target: &SeamTarget) -> (TimeLimit, bool) {
     let outlives = !request.is_exclusive;
     match request.until {

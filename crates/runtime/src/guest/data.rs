@@ -246,8 +246,8 @@ impl Guest {
         self.table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>())
     }
 
-    /// Returns the scope of the current request; `None` between requests. If the instance serves several requests at the
-    /// same time, the scope belongs to none of them: see `CallOrigin`.
+    /// Returns the scope in which the guest runs; `None` between requests. If the instance serves one request at a
+    /// time, this is the scope of the request. Otherwise, the scope belongs to none of the requests: see `CallOrigin`.
     pub(crate) fn scope(&self) -> Option<RequestScope> {
         self.scope.clone()
     }

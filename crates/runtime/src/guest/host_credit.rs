@@ -48,8 +48,9 @@ impl HostCredit {
             self.set_held(held());
             let wanted = self.used_bytes.saturating_add(bytes);
             if wanted > self.charged_bytes() {
-                // Charges a reserve in addition: at least a quarter of what is needed. The reserve grows with the
-                // memory of the wasmtime store, so a store with many handles counts them less often.
+                // Charges a reserve in addition to `wanted`: a quarter of `wanted`, but at least `STEP_BYTES`. The
+                // handles are not counted again until the reserve is used up. The more memory a wasmtime store's
+                // handles need, the larger is the reserve, and the less often are they counted.
                 let with_reserve = wanted.saturating_add(STEP_BYTES.max(wanted / 4)) - self.charged_bytes();
                 let exact = wanted - self.charged_bytes();
                 self.memory.grow(with_reserve).or_else(|_| self.memory.grow(exact))?;

@@ -11,8 +11,8 @@ use isomer_telemetry::{RequestId, SpanContext, TraceContext, Tracer};
 use isomer_transport::{InFlight, InFlightGuard};
 use isomer_wire::{CallContext, CallFailure};
 
-/// Identifies a function that other groups can call: the position of its group in the graph, and the position of the
-/// function among the functions of the group's skeletons.
+/// Identifies a function that other groups of the process can call: by the position of its group in the graph of the
+/// revision's groups, and by the position of the function among the functions of its group's skeletons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupFunction {
     /// The position of the group in its graph.
@@ -142,7 +142,8 @@ impl RequestScope {
         self.span
     }
 
-    /// Returns the scope for work that `span` causes for the same request.
+    /// Returns a scope for the same request as this one, for work that `span` causes. Without `span`, the work is
+    /// caused by the same span as in this scope.
     #[must_use]
     pub(crate) fn within(&self, span: Option<&SpanContext>) -> Self {
         Self { request: self.request.clone(), span: span.or(self.span.as_ref()).cloned() }

@@ -21,8 +21,9 @@ use super::data::Guest;
 /// guest's handle. `tests/handles.rs` measures it.
 pub(crate) const ENTRY_BYTES: usize = 512;
 
-/// Runs `run`, and charges the wasmtime store's tasks and streams after each poll of `run`. They are always charged
-/// before the guest waits, because wasmtime polls `run` before the wasmtime store waits.
+/// Runs `run`, and charges the wasmtime store's tasks and streams after each poll of `run`. When the guest starts to
+/// wait, all of them are charged, because wasmtime polls `run` before the event loop of the wasmtime store becomes
+/// idle.
 ///
 /// # Errors
 /// The errors of `run`, and an error if the account has no memory left.

@@ -87,8 +87,8 @@ impl Instance {
         }
     }
 
-    /// Counts and logs a miscount of the engine's pool if `error` states that the pool is full: see
-    /// [`RoomReservation::check`].
+    /// Checks whether `error` states that wasmtime's pool is full. The instance has a reservation, so the free slots
+    /// would then be miscounted. This is counted and logged: see [`RoomReservation::check`].
     pub(crate) fn check(&self, error: &wasmtime::Error) {
         self.room.check(error, self.store.engine());
     }

@@ -166,7 +166,8 @@ fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'st
     LaneState::Slow(task)
 }
 
-/// Runs a guest in the slow lane until its future is ready or the guest is calm.
+/// Runs a guest in the slow lane until its future is ready, or until the guest is calm: it uses so little processor
+/// time that it may return to the fast lane (see [`CALM_TIME`]).
 async fn run_in_slow_lane<T: Send + 'static>(
     account: Arc<Account>,
     mut guest: PanicSafeDrop<BoxFuture<'static, T>>,
@@ -369,8 +370,8 @@ mod tests {
         }
     }
 
-    /// Runs `guest` in a task of the slow lane, and drops the task during its last poll: the poll in which the guest
-    /// becomes calm or its future becomes ready.
+    /// Runs `guest` in a task of the slow lane. Drops the [`Task`] during the guest's last poll there. It is the last
+    /// poll because the guest is then ready, or because the guest is calm and may return to the fast lane.
     fn dropped_in_its_last_poll<T: Send + 'static>(guest: impl FnOnce() -> Poll<T> + Send + 'static) {
         let task = Arc::new(std::sync::Mutex::new(None::<Task<SlowLaneEnd<T>>>));
         let (dropping, mut guest, panics) = (task.clone(), Some(guest), Panics);

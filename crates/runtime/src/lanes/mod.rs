@@ -2,14 +2,14 @@
 //!
 //! | lane | threads | guests |
 //! | --- | --- | --- |
-//! | fast | the threads of the tokio runtime, which also do all input and output | every guest at first, for one `FAST_SLICE`, or `FAST_TOTAL` in short polls |
+//! | fast | the threads of the tokio runtime, which also do all input and output | every guest at first: until one poll takes `FAST_SLICE`, or until its shorter polls take `FAST_TOTAL` within `FAST_WINDOW` |
 //! | slow | as many as there are processors, at a lower priority | guests that have computed for longer |
 //!
 //! A [`MeteredFuture`] is polled in the fast lane, within the task that owns the connection, so no other thread is
 //! woken. When the guest has used up its time in the fast lane, its future moves to the slow lane, and the task waits
-//! for it. When the guest is calm (for example, a stream that waits most of the time), its future moves back. An
-//! account whose guests often compute for a long time starts in the slow lane (see
-//! [`FastLaneCredit`](crate::pool::account::fast_lane::FastLaneCredit)).
+//! for it. A guest that uses little processor time in the slow lane is *calm*, for example a stream that waits most of
+//! the time. The future of a calm guest moves back. An account whose guests often compute for a long time starts in the
+//! slow lane (see [`FastLaneCredit`](crate::pool::account::fast_lane::FastLaneCredit)).
 //!
 //! Guests of an account without limits share the process with no other tenant, so they stay in the fast lane.
 //!

@@ -360,8 +360,8 @@ impl Account {
         self.cpu.retry_after(now)
     }
 
-    /// Returns whether the account's guests, and the host's work for them, must stop immediately. If so, counts a
-    /// refusal.
+    /// Returns whether the account has used so much processor time that its guests, and the host's work for them, must
+    /// stop immediately. Counts each `true` as a refusal.
     pub fn must_stop(&self) -> bool {
         let must_stop = self.cpu.is_overdrawn(now);
         if must_stop {

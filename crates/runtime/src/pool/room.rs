@@ -36,11 +36,12 @@ use super::slots::Slots;
 /// The maximum time that a request waits for room.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// The time to wait for the room of an evicted instance that has already been dropped, before another instance is
-/// evicted.
+/// The maximum time to wait for room after an instance was evicted and has already been dropped. After this time,
+/// another instance is evicted.
 const DROP_MAX: Duration = Duration::from_millis(5);
 
-/// The time to wait for the room of an evicted instance that its own task drops, before another instance is evicted.
+/// The maximum time to wait for room after an instance was evicted that its own task drops. After this time, another
+/// instance is evicted.
 const DROP_BY_TASK_MAX: Duration = Duration::from_millis(100);
 
 /// The interval at which a pending reservation tries to evict an instance. An instance may have become idle between the

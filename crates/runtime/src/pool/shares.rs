@@ -45,7 +45,8 @@ pub(crate) struct Shares {
 pub(crate) enum Shortage {
     /// The account holds as much as a single account may hold.
     Account(Dimension),
-    /// The account holds its share of the common part, which depends on how much other accounts hold now.
+    /// The account holds its whole share of the common part of the pool: the part that is not set aside for guaranteed
+    /// shares. The size of the share depends on how much other accounts hold now.
     Share(Dimension),
     /// The pool is full.
     Pool {
@@ -90,7 +91,8 @@ impl Shares {
         self.own
     }
 
-    /// Returns the maximum that an account with limits may hold: its guaranteed share, and half of the common part.
+    /// Returns the maximum that an account with limits may hold: its guaranteed share, and half of the common part (the
+    /// part of the pool that is not set aside for guaranteed shares).
     pub(crate) fn most(&self) -> PoolSizes {
         self.own.plus(self.common.part(2))
     }

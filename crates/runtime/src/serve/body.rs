@@ -47,7 +47,8 @@ pub struct ResponseBody {
     missing_bytes: Option<u64>,
     /// The length in bytes that the response announced; 0 if it announced none.
     announced_bytes: u64,
-    /// The reason why the body ended early, if the guest's execution has not reported a failure.
+    /// The reason why the body ended early, as far as the body itself shows it. Used only if the guest's execution has
+    /// not reported a failure.
     broken: Option<String>,
     /// Whether the server does not read the body, because the request is a `HEAD` request or the status allows no body.
     unread: bool,
@@ -260,7 +261,7 @@ impl Drop for ResponseBody {
                 while let Some(Ok(_)) = std::future::poll_fn(&mut next).await {}
                 let _ = ended.send(());
             });
-            // The remaining work ends at its deadline, whatever the guest does with the body.
+            // If the body ends before the guest's execution, the execution continues, but at most until its deadline.
             if let Either::Right(((), run)) = futures::future::select(run, read).await {
                 run.await;
             }

@@ -31,8 +31,8 @@ pub struct GuestRequest {
     pub buffer_bytes: usize,
 }
 
-/// The host memory of a request in bytes, without its head and its body: the future of its execution, and the request's
-/// part of the connection.
+/// The host memory of a request in bytes, without its head and its body: the future of its execution, and the part of
+/// the connection's state that belongs to the request.
 const REQUEST_BYTES: usize = 8 << 10;
 
 impl GuestRequest {

@@ -57,7 +57,8 @@ pub(super) struct InstanceUsage {
     bytes: AtomicU64,
     /// Whether the instance held so many handles at the end of the last request that it must not get more requests.
     is_cluttered: AtomicBool,
-    /// The memory of the instance, if the instance was evicted.
+    /// The memory of the evicted instance, which new charges may use before the instance has been dropped. `None` if
+    /// the instance was not evicted.
     evicted: Mutex<Option<EvictedMemory>>,
 }
 

@@ -183,8 +183,8 @@ impl SharedInstances {
         })
     }
 
-    /// Runs the task of one worker: serves requests with one instance until the instance ends, and then sends requests
-    /// that have not started to other workers.
+    /// Runs the task of one worker: serves requests with one instance until the instance ends. Then other workers
+    /// receive the requests that have not started.
     async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Job<RequestPermit>>, usage: Arc<InstanceUsage>) {
         let Some(first) = inbox.recv().await else { return };
         let (_permit, instance) = match self.make(first.request.deadline, &first.request.span).await {
@@ -254,7 +254,8 @@ impl SharedInstances {
 }
 
 impl Worker {
-    /// Records that the worker's instance will be dropped. The caller must have removed the worker from the list.
+    /// Starts the eviction of the worker's instance: from now on, new charges may use the instance's memory, although
+    /// the instance has not been dropped yet. The caller must have removed the worker from the list of workers.
     fn evict(&self, account: &Arc<Account>) -> Eviction {
         let bytes = self.usage.bytes();
         self.usage.set_evicted(account.evicted(bytes));

@@ -48,9 +48,9 @@ pub struct DeterministicClockAndRandom {
 /// Counts the calls for random bytes and random numbers, so that these differ from call to call.
 #[derive(Debug, Default)]
 struct Calls {
-    /// The number of calls by trace, then by component.
+    /// The number of calls, by trace id and then by component.
     counts: HashMap<String, HashMap<String, u64>>,
-    /// The traces in `counts`, oldest first.
+    /// The keys of `counts`, which are trace ids, in the order of their first use, so that the oldest can be removed.
     traces: VecDeque<String>,
 }
 
@@ -156,7 +156,8 @@ impl Provider for DeterministicClockAndRandom {
     }
 }
 
-/// The call number for seeds. No other call has this number.
+/// The number that a seed gets instead of the number of a call. It makes the seed independent of the number of earlier
+/// calls. No call has this number.
 const SEED: u64 = u64::MAX;
 
 /// Returns the trace of the guest's current request as hexadecimal digits. The span is not used, because it changes with

@@ -1,4 +1,4 @@
-//! The imports of a group, and the trait of the capabilities that implement them.
+//! The imports of a group, and the trait [`Provider`], through which a capability implements imports.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ pub enum InterfaceOwner {
 /// An import of a group's component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// The name of the import in the group's component: a label, or the id of the interface.
+    /// The name of the import in the group's component: a label if the import belongs to one component of several,
+    /// otherwise the id of the interface.
     pub name: String,
     /// The id of the interface, such as `wasi:cli/environment@0.2.6`.
     pub interface: String,

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The maximum credit of an account.
+/// The maximum credit of an account: the processor time that it may use for long polls in the fast lane.
 const CREDIT_MAX: Duration = Duration::from_millis(4);
 
 /// The credit that is added per second. Twenty hostile accounts can thus use a twenty-fifth of one thread's time.
