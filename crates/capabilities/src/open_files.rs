@@ -15,8 +15,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::pool::locked;
 
-/// When an entry is added, the entries of unused files are removed, but only if at least this many entries were added
-/// after the last removal.
+/// The minimum number of entries that are added before the entries of unused files are removed again.
 const UNUSED_SLOTS_MAX: usize = 64;
 
 /// The open files of one type of store `T`.
@@ -86,8 +85,8 @@ impl<T> FileHold<T> {
         self.known.unfinished = None;
     }
 
-    /// Prevents the file from being opened until `unfinished` has succeeded. [`OpenFiles::get`] no longer returns the
-    /// existing handles. The caller ensures that they no longer have the file open.
+    /// Prevents the file from being opened until the operation `unfinished` has succeeded. [`OpenFiles::get`] no longer
+    /// returns the existing handles of the file. The caller ensures that these handles no longer have the file open.
     pub(crate) fn fail(mut self, unfinished: Unfinished) {
         *self.known = FileState { store: Weak::new(), unfinished: Some(unfinished) };
     }

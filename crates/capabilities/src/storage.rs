@@ -322,8 +322,8 @@ impl StorageAccount {
         self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes)
     }
 
-    /// Releases a reservation of `bytes`: either the write did not need it, or the written bytes have been measured and
-    /// are part of the used bytes.
+    /// Releases a reservation of `bytes`. Must be called when the write did not need it, or when the written bytes have
+    /// been measured and are part of the used bytes.
     pub(crate) fn release_claim(&self, bytes: u64) {
         self.claimed.fetch_sub(bytes, Ordering::Relaxed);
     }

@@ -40,7 +40,7 @@ impl<T, C: StoreCopier<T>> StoreHandle<T, C> {
         Self { store, candidate: Some(Arc::new(CandidateCopy { copier, copy: OnceCell::new() })) }
     }
 
-    /// Returns the app's store, even if there is a copy.
+    /// Returns the app's own store, even if the handle belongs to a candidate revision that has made a copy of it.
     pub(crate) fn store(&self) -> &Arc<T> {
         &self.store
     }

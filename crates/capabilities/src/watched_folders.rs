@@ -301,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn many_small_writes_are_counted_before_their_claims_use_up_the_quota() {
         let Bench { dir: _dir, account, folders, .. } = bench();
-        // After this scan, the interval [`COUNT_EVERY`] does not start another scan during the test.
+        // Scans now, so that the next periodic scan is due only after [`COUNT_EVERY`], when this test is over.
         folders.count().await;
         let counted = LastCount { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
         *locked(&folders.shared.last) = Some(counted);

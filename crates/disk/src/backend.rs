@@ -24,8 +24,8 @@ pub(crate) trait Around: Debug + Send + Sync + 'static {
     /// Calls `run`, which performs the operation. Can instead return an error; then `run` is not called.
     fn around<T>(&self, operation: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
 
-    /// Writes `data`: calls `run`, which writes the bytes that are passed to it. Can instead return an error, also
-    /// after passing only a part of `data` to `run`.
+    /// Calls `run` with `data`, which writes the data. Can instead return an error, without calling `run` or after
+    /// calling it with only a part of `data`.
     fn around_write(&self, data: &[u8], run: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
         self.around(Operation::Write, || run(data))
     }

@@ -170,8 +170,8 @@ fn empty(root: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Removes the entry `name` of `folder`. If the entry is a folder that is not empty, calls `make_empty` for it. Returns
-/// whether an entry was removed or moved.
+/// Removes the entry `name` of `folder`. If the entry is a folder that is not empty, calls `make_empty` instead, which
+/// removes or moves entries of this folder, or moves the folder itself. Returns whether an entry was removed or moved.
 fn remove_entry(
     root: &OwnedFd,
     folder: impl AsFd,

@@ -55,7 +55,8 @@ pub struct TestMode {
     pub code: PathBuf,
     /// Whether guests get a clock and random numbers that are derived from the request and the component.
     pub deterministic: bool,
-    /// A folder with one file per secret, named like the secret. The files' contents replace the manifest's secrets.
+    /// A folder with files that are named like secrets. A secret with such a file takes its value from it, and not from
+    /// the source that the manifest names.
     pub secrets: Option<PathBuf>,
     /// The addresses of the stubs, keyed by the name of the external host that each stub replaces. A request to such a
     /// host is sent to the address of its stub.

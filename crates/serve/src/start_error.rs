@@ -33,7 +33,7 @@ pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) 
     }
 }
 
-/// An attempt to start an app. Its errors name the app's manifest and files.
+/// The context for errors of an app's start: the app, with the manifest and the files that the error messages name.
 #[derive(Clone, Copy)]
 pub(crate) struct StartAttempt<'a> {
     /// The app as its manifest describes it.

@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(all.next(now + pause), [Stop(1)]);
         assert_eq!(all.due(), Some(now + pause + STOP_TIMEOUT));
         assert_eq!(all.next(now + pause + STOP_TIMEOUT), [Kill(1)]);
-        // Before the announcement that all members are ready, no client can be connected.
+        // Until all members are reported as ready, no client can be connected, so a stop kills the members immediately.
         let mut all = Reconciler::new([true, false], STOP_TIMEOUT, now);
         all.next(now);
         all.stop();

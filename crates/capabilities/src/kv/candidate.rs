@@ -61,8 +61,9 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     Ok(())
 }
 
-/// Copies all entries from one database into the other. Stores the reservation of the copy's space in `claim`. If a
-/// previous call failed, this function may be called again, and replaces the reservation of that call.
+/// Copies all entries from one database into the other. The reservation of the copy's space is stored in `claim`, so
+/// that the caller can hold it after this function returns. After a failure, this function may be called again with the
+/// same `claim`: it first releases the reservation of the failed call.
 fn copy_entries<'a>(
     from: &Database,
     to: &Database,

@@ -35,9 +35,9 @@ pub struct KeyPage {
 /// The amount that [`KvStore::increment`](super::KvStore::increment) adds. Its type determines the range of the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delta {
-    /// A signed amount. The sum must fit into an `i64`.
+    /// A signed amount. The stored integer plus this amount must fit into an `i64`.
     Signed(i64),
-    /// An unsigned amount. The sum must fit into a `u64`.
+    /// An unsigned amount. The stored integer plus this amount must fit into a `u64`.
     Unsigned(u64),
 }
 

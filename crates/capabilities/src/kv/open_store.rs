@@ -125,6 +125,6 @@ pub(super) struct StoreRoom {
     /// The size of the store's file in bytes. If all entries together occupy at most half of the file after a write,
     /// the write is accepted even if it exceeds `left`.
     pub(super) file: u64,
-    /// The error for a write that does not fit.
+    /// The error for a write that needs more space than this.
     pub(super) full: KvError,
 }

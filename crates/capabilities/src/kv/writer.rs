@@ -74,9 +74,9 @@ impl Drop for WaitingCaller<'_> {
     }
 }
 
-/// Writes one group of a store's waiting writes. When this is dropped after writing, it appends a job for the next
-/// group to the tenant's job queue. If it is dropped without writing, because no thread could be started, all waiting
-/// writes fail.
+/// The job that writes the next group of a store's waiting writes. When a job that has run is dropped, it appends a job
+/// for the following group to the tenant's job queue. When a job is dropped that has not run, because no thread could
+/// be started, all waiting writes fail.
 struct GroupWriter {
     store: Arc<OpenStore>,
     used: bool,

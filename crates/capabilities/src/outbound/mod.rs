@@ -333,7 +333,8 @@ impl OutboundClient {
         Err(Error::HttpRequestDenied)
     }
 
-    /// Returns the addresses of the destination that the grants cover. Returns an error if there are none.
+    /// Resolves `destination`, and returns those of its addresses that the grants allow. Returns an error if no address
+    /// is left.
     async fn addresses(&self, destination: &Destination) -> Result<Vec<IpAddr>, Error> {
         let Destination { host, port, .. } = destination;
         let found = match host {

@@ -156,7 +156,8 @@ impl Body for OutboundBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.start {
-            // The length is known, because there is neither a trailer, which needs chunks, nor an error.
+            // The whole body is in `data`: no error follows, and no trailers, which would require chunked encoding. So
+            // the length is known.
             BodyStart { data, next: None, ended: true } => SizeHint::with_exact(data.len() as u64),
             BodyStart { data, next: None, ended: false } if data.is_empty() => self.rest.size_hint(),
             // A part of the body was read in advance, which happens only if the length of the body is unknown.

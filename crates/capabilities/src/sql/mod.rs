@@ -257,7 +257,7 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// Creates stores in `dir` that have their own threads and no quota.
+    /// Creates the set of the stores in the folder `dir`. It has threads of its own, and no quota. Opens no store.
     pub fn new(dir: &Path, limits: SqlLimits) -> Self {
         SqlEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()), &Account::unlimited())
     }

@@ -179,8 +179,9 @@ impl Sql {
 }
 
 impl Drop for Paused {
-    /// Resumes the store with its current file, which is the new file after a switch. If the switch failed, the
-    /// existing handles of the store no longer work, and opening the store repeats the switch.
+    /// Lets the store be used again, with the file that is now at its path: the new file after a successful switch of
+    /// the files, or the old file if there was no switch. If a switch has failed, the existing handles of the store
+    /// stay unusable, and the next opening of the store repeats the switch.
     fn drop(&mut self) {
         let (held, permits) = (self.held.take(), std::mem::take(&mut self.permits));
         let store = self.store.take();

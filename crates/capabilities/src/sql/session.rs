@@ -144,8 +144,8 @@ struct Guard {
     tenant_account: Arc<Account>,
 }
 
-/// The limit for the bytes that a statement writes to the log and to temporary files. SQLite has no setting for this
-/// limit.
+/// Limits the number of bytes that a statement writes to SQLite's write-ahead log and to temporary files. SQLite has no
+/// setting for this limit.
 struct Writes {
     /// The number of bytes that the thread had written at the first check. `None` before that check, which most
     /// statements do not reach.
