@@ -15,7 +15,7 @@ pub fn elapsed(time: Duration) -> Elapsed {
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rounds before it chooses the unit, so that 999.6 ms is shown as 1.0 s, and 59.96 s as 1 min 0 s.
+        // The time is rounded before the unit is chosen, so that 999.6 ms is shown as 1.0 s, and 59.96 s as 1 min 0 s.
         let milliseconds = (self.0.as_micros() + 500) / 1_000;
         let tenths = (self.0.as_millis() + 50) / 100;
         let shown = match (milliseconds, tenths) {

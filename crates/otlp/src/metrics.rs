@@ -88,7 +88,7 @@ pub(crate) fn encode(
     requests
 }
 
-/// The series that one request contains. They are grouped by tenant and app, and then by metric.
+/// The content of one export request: its metric series, grouped by tenant and app, and then by metric.
 #[derive(Default)]
 struct Request<'a> {
     resources: BTreeMap<(&'a str, &'a str), BTreeMap<&'static str, SeriesOfMetric<'a>>>,

@@ -76,9 +76,9 @@ impl Otlp {
         Some(Arc::new(OtlpLogs::new(resource, identity.tenant, queue)))
     }
 
-    /// Begins to export the metrics of `metrics`, if metrics are exported. Only the first call has an effect. `process`
-    /// is the app that this process serves, or the name of the process if it serves several apps. Must be called in a
-    /// Tokio runtime.
+    /// Starts the periodic export of `metrics`, if this exporter is configured to export metrics. Only the first call
+    /// has an effect. `process` is the app that this process serves, or the name of the process if it serves several
+    /// apps. Must be called in a Tokio runtime.
     pub fn export_metrics(&self, metrics: &Metrics, process: &ServiceIdentity<'_>, apps: ServedApps) {
         let Some(pipeline) = &self.metrics else { return };
         let Some(client) = locked(&pipeline.client).take() else { return };

@@ -68,7 +68,7 @@ pub enum InvalidLevels {
     /// The text contains an unknown level.
     #[error("`{0}` is not a level: use `error`, `warn`, `info`, `debug`, `trace` or `off`, or `PART=LEVEL`")]
     Level(String),
-    /// The text contains an unknown part.
+    /// The text names a part of the platform that does not exist.
     #[error("`{0}` is not a part of the platform: the parts are {parts}", parts = PARTS.join(", "))]
     Part(String),
     /// The text is longer than 1024 bytes.

@@ -62,10 +62,10 @@ pub(crate) struct Recording {
 /// recorded even if there are too many spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A request of a client. The span that the recording's trace context names as the parent is the first span itself.
+    /// A request of a client. The parent id in the recording's trace context is the id of the first span itself.
     Request,
-    /// A call from another process. The span that the recording's trace context names as the parent belongs to the
-    /// caller, and the first span is its child.
+    /// A call from another process. The parent id in the recording's trace context is the id of a span of the caller,
+    /// and the first span is a child of that span.
     Call,
 }
 

@@ -116,7 +116,8 @@ impl Sampler {
         self.has_orders.load(Ordering::Relaxed) && self.fill_order(path) || self.decide_by_ratio(now, random_u64())
     }
 
-    /// Subtracts one request from the first order that matches `path`. Returns whether there is such an order.
+    /// Finds the first [`TraceOrder`] that matches `path`, and decrements the number of requests that it still traces.
+    /// Returns whether there is such an order.
     fn fill_order(&self, path: &str) -> bool {
         let mut orders = self.lock();
         let Some(position) = orders.iter().position(|order| order.includes(path)) else { return false };

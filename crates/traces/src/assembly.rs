@@ -122,8 +122,8 @@ fn displacement(caller: &AssembledSpan<'_>, callee: &AssembledSpan<'_>) -> i64 {
     if (caller.start_ns..=caller_end).contains(&callee.start_ns) {
         return 0;
     }
-    // The time that the callee did not work is divided equally between the transmission of the call and that of its
-    // result.
+    // The part of the caller's duration that exceeds the callee's duration is divided equally between the transmission
+    // of the call and that of its result.
     let slack = caller.span.duration_ns.saturating_sub(callee.span.duration_ns) / 2;
     caller.start_ns.saturating_add(slack).wrapping_sub(callee.start_ns) as i64
 }

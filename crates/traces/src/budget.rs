@@ -30,7 +30,8 @@ impl RecordBudget {
         let elapsed = u64::try_from(now.saturating_duration_since(state.at).as_micros()).unwrap_or(u64::MAX);
         let added = elapsed.saturating_mul(per_second) / 1_000_000;
         state.bytes = state.bytes.saturating_add(added).min(bytes_max);
-        // The budget grows by whole bytes only: the time that makes up a fraction of a byte is left for the next call.
+        // Only whole bytes are added. `at` advances only by the time in which these bytes accrued, so that the
+        // remaining time counts in the next call.
         state.at += Duration::from_micros(added.saturating_mul(1_000_000) / per_second.max(1));
         let rest = state.bytes.checked_sub(bytes as u64);
         state.bytes = rest.unwrap_or(state.bytes);

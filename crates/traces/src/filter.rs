@@ -125,14 +125,16 @@ impl TraceFilter {
         written_ns < self.since_ns
     }
 
-    /// Returns whether the fragment that represents a trace in the list can match.
+    /// Returns whether a trace meets the conditions on duration, start and status. `header` is the record header of the
+    /// fragment that represents the trace in a list of traces.
     pub(crate) fn accepts(&self, header: &RecordHeader) -> bool {
         (self.min_ns..=self.max_ns).contains(&header.duration_ns)
             && (self.since_ns..self.until_ns).contains(&header.start_ns)
             && self.status.is_none_or(|status| header.status == Some(status))
     }
 
-    /// Returns whether the fragment that represents a trace in the list has the route.
+    /// Returns whether the fragment that represents a trace in a list of traces has the route of the filter, if
+    /// the filter has one.
     pub(crate) fn accepts_route(&self, fragment: &TraceFragment) -> bool {
         let Some(route) = &self.route else { return true };
         root_of(fragment).and_then(route_of) == Some(route)

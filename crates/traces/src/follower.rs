@@ -14,9 +14,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// The maximum number of traces that wait for one follower. A summary has at most about two kibibytes.
 const WAITING_MAX: usize = 256;
 
-/// A stream of the traces that are recorded from now on: one summary for each request whose first span this process or
-/// one of its members has recorded. Calls from other machines have summaries as well. If the follower reads too slowly,
-/// it loses traces. The stream ends when the store is closed.
+/// A stream of the traces that are recorded from now on. It yields one summary for each request whose first span this
+/// process or one of its members has recorded, and one for each call from another machine. If the follower reads too
+/// slowly, it loses traces. The stream ends when the store is closed.
 pub struct FollowedTraces {
     summaries: Receiver<TraceSummary>,
     lost: Arc<AtomicU64>,

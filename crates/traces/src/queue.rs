@@ -23,7 +23,8 @@ pub(crate) const QUEUE_MAX: usize = 4096;
 /// the limit of waiting bytes.
 pub(crate) const FRAGMENTS_OF_TENANT_MAX: usize = QUEUE_MAX / 4;
 
-/// The use of the queue by the apps of one tenant.
+/// What the apps of one tenant use of the queue: their budget for records, and the size and number of their waiting
+/// fragments.
 #[derive(Debug, Default)]
 pub struct TenantTraces {
     budget: RecordBudget,

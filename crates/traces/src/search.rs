@@ -136,8 +136,8 @@ fn entry(
     let mut summary = summary_of(&own.fragment);
     for (segment, index) in others() {
         let other = &segment.records[index].1;
-        // A fragment with a first span belongs to another request that has the same ids, so it is not part of this
-        // entry.
+        // A request has one root span, and if a fragment of it contains the span, that fragment is `own`. So another
+        // fragment with a root span belongs to a different request with the same ids, and is not part of this entry.
         if !other.is_root {
             summary.spans += u64::from(other.spans);
             summary.failed |= other.is_failed;

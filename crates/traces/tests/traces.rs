@@ -89,16 +89,16 @@ fn fragment(trace: u64, request: u64, spans: Vec<Span>) -> TraceFragment {
     }
 }
 
-/// Returns the fragment of a request with the path `path` that took `request` milliseconds.
-fn request(request: u64, path: &'static str, status: u16) -> TraceFragment {
-    let mut root = span(request, None, "pages", now_ns(), request * MILLISECOND);
+/// Returns the fragment of the request with this number, for `path`. The request took `number` milliseconds.
+fn request(number: u64, path: &'static str, status: u16) -> TraceFragment {
+    let mut root = span(number, None, "pages", now_ns(), number * MILLISECOND);
     root.name = format!("GET {path}").into();
     set(&mut root, semantics::HTTP_ROUTE, path);
     set(&mut root, semantics::HTTP_STATUS, status);
     if status >= 500 {
         root.status = SpanStatus::Failed("the guest trapped".into());
     }
-    fragment(request, request, vec![root])
+    fragment(number, number, vec![root])
 }
 
 /// Returns the requests of the traces.

@@ -13,7 +13,7 @@ pub(crate) struct PartialSuccess {
     /// The number of spans, log records or data points that were not accepted.
     #[prost(int64, tag = "1")]
     pub(crate) rejected: i64,
-    /// The reason, or a warning if everything was accepted.
+    /// The reason why items were rejected, or a warning if everything was accepted.
     #[prost(string, tag = "2")]
     pub(crate) message: String,
 }

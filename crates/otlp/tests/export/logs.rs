@@ -1,4 +1,4 @@
-//! The content of requests with logs.
+//! Tests of the content of export requests for log records.
 
 use isomer_otlp::Signal;
 use isomer_telemetry::{Event, RequestId, StandardStream, TraceContext};

@@ -39,7 +39,7 @@ pub enum MetricUnit {
     Count(&'static str),
 }
 
-/// How the values of a metric add up.
+/// The kind of values that a metric has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
     /// A total that only increases while the process runs.

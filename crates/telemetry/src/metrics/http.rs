@@ -47,7 +47,7 @@ const METHODS: usize = 8;
 const STATUSES: usize = 7;
 
 impl MethodClass {
-    /// Returns the class of a method.
+    /// Returns the class in which requests with this HTTP method are counted.
     pub fn of(method: &str) -> Self {
         match method {
             "GET" => Self::Get,
@@ -189,8 +189,8 @@ impl RouteMetrics {
 /// Measures a request in progress. The request is recorded when it ends, or when this value is dropped.
 #[derive(Debug)]
 pub struct RequestMeter {
-    /// The series of the request's route; `None` until the route is known. Set only once, because each change of the
-    /// reference count may have to wait for another processor.
+    /// The metrics of the request's route; `None` until the route is known. Set only once, because each
+    /// clone and each drop of the `Arc` changes its reference count, which may require waiting for another processor.
     metrics: Option<Arc<RouteMetrics>>,
     start: Instant,
     method: MethodClass,

@@ -18,7 +18,7 @@ pub struct InstanceMetrics {
 }
 
 impl InstanceMetrics {
-    /// Returns the metrics of the group `group`. `series` has the series of the group's app.
+    /// Returns the instance metrics of the group `group`. They are added to `series`, the series of the group's app.
     pub fn new(series: Arc<SeriesGroup>, group: &str) -> Arc<Self> {
         Arc::new(Self { series, group: group.into(), ..Self::default() })
     }

@@ -1,4 +1,4 @@
-//! The reference page of all metrics.
+//! Generates the reference page of all metrics, `docs/reference/metrics.md`, and tests that the file is up to date.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
