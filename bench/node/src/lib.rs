@@ -1,5 +1,5 @@
-//! A node as a black box: started as a process, deployed to through its admin API, put under load by many clients, and
-//! observed. Benchmarks and the soak share this crate.
+//! Treats a node as a black box: starts it as a process, deploys apps through its admin API, puts it under load with
+//! many clients, and observes it. Benchmarks and the soak share this crate.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -13,7 +13,7 @@
 //! | [`chance`] | reproducible pseudo-random numbers |
 //! | [`soak`] | good and hostile tenants for a long time, while apps are deployed |
 //!
-//! Of the platform's crates, this one depends only on those with the types of the admin API.
+//! The only crates of the platform on which this crate depends are those with the types of the admin API.
 //!
 //! Invariant: every response that is counted was checked.
 

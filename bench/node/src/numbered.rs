@@ -89,9 +89,8 @@ pub fn body_with(number: u32, nonce: &str) -> String {
     format!("code={number} data={number} nonce={nonce}\n")
 }
 
-/// Returns the number of the component that sent `body`. Returns `None` if `body` is not the result of [`body_with`]
-/// for a number and `nonce`. This is the case, for example, if the number in the code differs from the number in the
-/// data.
+/// Returns the number of the component that sent `body`. Returns `None` if [`body_with`] returns `body` for no number
+/// with this `nonce`, for example because the numbers in the component's code and in its data differ.
 #[must_use]
 pub fn number_of(body: &[u8], nonce: &str) -> Option<u32> {
     let text = std::str::from_utf8(body).ok()?;

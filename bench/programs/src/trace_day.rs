@@ -55,7 +55,7 @@ pub struct TraceTotals {
 }
 
 impl TraceLoad {
-    /// A node with 1,000 apps, one of which is busy, and the default sampling of a node.
+    /// Returns the load of a node with 1,000 apps, one of which is busy, and with the default sampling of a node.
     #[must_use]
     pub fn node() -> Self {
         // The rate is a limit in real time, and the simulation is faster.
@@ -63,7 +63,7 @@ impl TraceLoad {
         Self { limits, apps: 1000, busy_per_s: 100.0, quiet_per_s: 1.0 / 60.0, sampled: 0.01, failed: 0.001 }
     }
 
-    /// An app under `isomer run`, all of whose requests are sampled.
+    /// Returns the load of an app under `isomer run`, where all requests are sampled.
     #[must_use]
     pub fn local() -> Self {
         let limits = TraceLimits::LOCAL;

@@ -117,8 +117,8 @@ impl Lab {
     /// Checks that the current benchmark lists `need`.
     ///
     /// # Panics
-    /// If the benchmark does not list `need`, because it would then fail on a machine on which the program is not
-    /// installed yet.
+    /// If the benchmark does not list `need`. Such a benchmark would fail on a machine on which the needed program is
+    /// not installed yet.
     fn require(&self, need: Need) {
         assert!(self.needs.contains(&need), "the benchmark does not list {need:?} among its needs");
     }

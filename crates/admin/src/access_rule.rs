@@ -14,7 +14,7 @@ pub(crate) enum AccessRule {
     /// role or a higher one.
     Tenant(TokenRole),
     /// The holder of the node's token, and holders of tokens of any tenant. A tenant's token needs this role or a
-    /// higher one, and gets only the objects of its tenant.
+    /// higher one. With a tenant's token, the operation sees only what belongs to that tenant.
     Own(TokenRole),
     /// The holder of the node's token, and each holder of a token of the tenant in the path that permits reading the
     /// content of stores.

@@ -63,7 +63,7 @@ pub enum ClientError {
     },
 }
 
-/// A stream of the items that arrive.
+/// A streamed response of the admin API. Yields each item when the client has received it.
 pub type ClientStream<T> = Pin<Box<dyn Stream<Item = Result<T, ClientError>> + Send>>;
 
 /// A stream of the lines of a log.

@@ -144,7 +144,8 @@ mod tests {
         Guard::new(Token::parse(&"ab".repeat(32)).unwrap(), vec!["node.internal".to_owned()])
     }
 
-    /// Returns the stored form of the only tenant's token that exists in these tests.
+    /// Returns the stored form of the token `id`, if it exists. In these tests, only one token exists, and it belongs
+    /// to a tenant.
     fn stored_token(id: &TokenId) -> Option<StoredToken> {
         let (name, tenant) = ("ci".parse().unwrap(), "acme".parse().unwrap());
         let token = Token::parse(&tenants_token()).unwrap();

@@ -21,7 +21,7 @@ pub type AppFront = Front<GroupHandler>;
 /// The routes of an app, which lead to HTTP handlers of the app's groups.
 pub type AppSite = Site<GroupHandler>;
 
-/// The routes of an app while they serve a request. The app stays in memory until this value is dropped.
+/// The site of an app (its routes) while a request uses it. The app stays in memory until this value is dropped.
 pub type AppSiteInUse = SiteInUse<GroupHandler>;
 
 /// The routes of an app, or a future that resolves to them.

@@ -10,9 +10,11 @@ use isomer_plan::{Plan, SeamMode};
 /// The groups that one group calls, and the groups that call it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerGroups {
-    /// The groups that the group calls, by name. Each value is the importing and the exporting component of one seam.
+    /// The groups that this group calls, by name. Each value identifies one of the seams between the two groups: its
+    /// importing and its exporting component.
     pub calls: BTreeMap<String, (String, String)>,
-    /// The groups that call the group, by name. Each value is the importing and the exporting component of one seam.
+    /// The groups that call this group, by name. Each value identifies one of the seams between the two groups: its
+    /// importing and its exporting component.
     pub called_by: BTreeMap<String, (String, String)>,
 }
 

@@ -92,7 +92,7 @@ pub struct Revision {
     groups: Box<[Arc<str>]>,
 }
 
-/// The values with which the groups of a package are started.
+/// Starts the groups of a package. Contains the values that are the same for all groups.
 struct GroupStarter<'a> {
     package: &'a Package,
     engine: &'a Engine,

@@ -27,7 +27,8 @@ pub(crate) fn is_own_page(headers: &HeaderMap, changes: bool) -> bool {
     is_same_site && is_same_origin
 }
 
-/// Returns whether the browser uses TLS: directly, or to a proxy in front of this server.
+/// Returns whether the browser's connection uses TLS, even if it ends at a proxy in front of this server. The origin in
+/// `headers` states this.
 pub(crate) fn is_secure(headers: &HeaderMap) -> bool {
     matches!(single(headers, &ORIGIN), Ok(Some(origin)) if origin.starts_with(b"https://"))
 }

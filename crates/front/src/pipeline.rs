@@ -1,21 +1,22 @@
-//! The path of a request, as a list of layers.
+//! The layers that a request passes through, in this order. The first layer is the outermost one: it completes the
+//! response after all others.
 //!
 //! | layer | file |
 //! | --- | --- |
-//! | the head of the response (HEAD, no content, `connection: close`) | `response_head` |
-//! | the access-log line, and the span | `access_log`, `request_span`, `request_record` |
-//! | limits: requests in progress, header fields | `request_checks` |
-//! | the client of the request | `forwarded` |
-//! | responses that the front door generates; the host; the scheme | `request_checks`, `host` |
-//! | the app of the host; admission; loading | `admission` |
-//! | forwarded fields | `forwarded` |
-//! | the route, its limits, the URI and the trace for the guest | `routing` |
-//! | the handler, and what its failure means for the client | `handler`, `problem` |
-//! | streams of events; compression | `event_stream`, `negotiation`, `compressor` |
+//! | completes the head of the response (HEAD, no content, `connection: close`) | `response_head` |
+//! | records the access-log line, and the span | `access_log`, `request_span`, `request_record` |
+//! | limits the requests in progress, and the header fields | `request_checks` |
+//! | determines the client of the request | `forwarded` |
+//! | sends the responses that the front door itself generates; determines the host and the scheme | `request_checks`, `host` |
+//! | finds the app of the host; admits the request; loads the app | `admission` |
+//! | writes the forwarded fields for the guest | `forwarded` |
+//! | finds the route and its limits; prepares the URI and the trace for the guest | `routing` |
+//! | calls the handler, and determines what its failure means for the client | `handler`, `problem` |
+//! | processes streams of events; compresses | `event_stream`, `negotiation`, `compressor` |
 //!
 //! A layer that refuses a request returns a [`DirectResponse`], and one function converts it to a response. The layers
-//! are functions that run one after the other. An alternative, services that wrap each other, was rejected: the
-//! future of each service would contain the future of the next one, and the request would be copied into each of these
+//! are functions that run one after the other. An alternative, services that wrap each other, was rejected: the future
+//! of each service would contain the future of the next one, and the request would be copied into each of these
 //! futures.
 
 use std::sync::Arc;
@@ -123,7 +124,8 @@ impl<H: Handler> Pipeline<H> {
         head.complete(response, &outcome)
     }
 
-    /// Runs the layers from the limits to the handler.
+    /// Runs all layers after the first two: from the limits on requests and header fields to the handler and the
+    /// compression of its response.
     async fn run_layers(
         &self,
         mut request: Request<BodySource>,

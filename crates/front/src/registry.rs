@@ -321,8 +321,9 @@ impl OpenConnections {
         None
     }
 
-    /// Checks the first connection of `client`. If its key is outdated, moves it to the time at which it became idle,
-    /// or to `now_ms + 1` if it is busy.
+    /// Checks the first connection in the order of `client`'s connections. The key of a connection contains the time
+    /// since which it is idle. If this time is outdated, replaces it with the time at which the connection became idle
+    /// last, or with `now_ms + 1` if the connection is busy.
     fn check_first(&mut self, client: Client, now_ms: u64) -> Option<FirstConnection> {
         let (&(known_ms, id), activity) = self.clients.get(&client)?.connections.first_key_value()?;
         let since_ms = match activity.idle_since_ms() {

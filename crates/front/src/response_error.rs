@@ -6,7 +6,7 @@ use std::io;
 /// The reason why a response's body ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResponseError<E: Error + 'static> {
-    /// The handler's body failed.
+    /// The handler failed while it produced the response body.
     #[error(transparent)]
     Handler(E),
     /// The compressor failed.

@@ -132,8 +132,9 @@ impl Node {
         };
         let (node, key) = (self.clone(), (tenant.clone(), app.clone()));
         let is_pending = self.blocking(move || Ok(replacements::is_pending(&node.dir, &node.state, &key.0, &key.1)));
-        // If the node cannot read whether a replacement is pending, suspend the app, as when a node opens: partly
-        // replaced stores must not be written.
+        // If the node cannot read whether a replacement of the app's stores is pending, it assumes that one is, and
+        // suspends the app, because the app must not write to stores that may be only partly replaced. A node that
+        // opens does the same.
         let is_pending = is_pending.await.unwrap_or(true);
         if is_pending {
             self.suspended.insert(tenant, app);

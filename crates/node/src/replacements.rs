@@ -91,11 +91,11 @@ fn recover_one(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppN
 
 /// The remaining work for an interrupted replacement.
 pub(crate) enum PendingReplacement {
-    /// The replacement was recorded: replace the stores in the folder `sql` with the files in `folder`.
+    /// The replacement was recorded and must be finished: the files in `folder` replace the stores in the folder `sql`.
     Recorded { sql: PathBuf, folder: PathBuf },
-    /// The replacement was not recorded: remove the files in `folder`.
+    /// The replacement was not recorded, so the files in `folder` are not needed and must be removed.
     ForNothing { folder: PathBuf },
-    /// Only the intent must be removed: the replacement was finished, or its files were never made.
+    /// The replacement was finished, or its files were never made, so only the intent must be removed.
     Done,
 }
 

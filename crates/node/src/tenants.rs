@@ -152,8 +152,8 @@ impl Node {
                     Ok(checked) => checked,
                     Err(problem) => return Ok(Err(problem)),
                 };
-                // `remove_secret` calls this second check while the node's state is locked. To keep the lock short, it
-                // checks only the apps whose revision has changed since the first check.
+                // `remove_secret` calls this second check while the node's state is locked. To hold the lock only for a
+                // short time, this check covers only the apps whose revision has changed since the first check.
                 let may = || if force { Ok(()) } else { node.check_unused(&of, name.as_str(), &checked).map(drop) };
                 match node.state.remove_secret(&of, name.as_str(), || may().map_err(SecretRefusal::ByUse)) {
                     Ok(()) => Ok(Ok(())),

@@ -58,7 +58,8 @@ impl Call {
 /// too short for an estimate, returns the number of calls to try next as `Err`.
 fn next_count(count: u32, ns: f64, enough_ns: f64) -> Result<u32, u32> {
     let fits = f64::from(count) * enough_ns / ns.max(1.0);
-    // The duration of few calls is unreliable, so an estimate needs at least a quarter of the wanted duration.
+    // The number of calls is estimated only from a measurement that took at least a quarter of the wanted duration,
+    // because the duration of few calls is unreliable.
     if ns >= enough_ns / 4.0 || count >= CALLS_MAX {
         return Ok(fits.clamp(1.0, f64::from(CALLS_MAX)) as u32);
     }
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_number_of_calls_that_fill_a_round_is_found() {
-        // At 100 ns per call, 40 ms are 400,000 calls.
+        // With calls of 100 ns, 400,000 calls take 40 ms.
         let mut count = 1;
         let mut tries = 0;
         let found = loop {

@@ -43,7 +43,8 @@ pub(crate) fn hello(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// Measures the home page of the example app, and visitors who shop.
+/// Measures the cost of sampling in the example app, with two loads: requests for the home page, and the requests of
+/// visitors who shop.
 pub(crate) fn boutique(lab: &Lab) -> Result<Report> {
     lab.build_app(&lab.boutique)?;
     let start = |name, mode| start(lab, name, &lab.boutique, mode, None);

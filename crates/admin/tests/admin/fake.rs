@@ -31,7 +31,7 @@ pub(crate) struct Fake {
     release: Mutex<Option<Release>>,
     /// The stored forms of the tenants' tokens.
     tokens: Mutex<Vec<StoredToken>>,
-    /// The channel of new log lines for responses that follow a log.
+    /// The channel that carries new log lines to the responses that stream a log as it grows.
     pub(crate) lines: broadcast::Sender<LogLine>,
     /// Notified by a test to let a deployment of the app `slow` continue.
     pub(crate) go_on: Notify,

@@ -127,11 +127,12 @@ pub(super) enum LoadEnd<T: Types> {
     /// No outcome yet: the app is to serve another revision, which is not in memory, so the requests continue to wait.
     /// The caller must start this load, or give up and call [`Lifecycle::load_cancelled`].
     Reload(LoadTicket<T>),
-    /// A refusal, because the app was stopped.
+    /// The app was stopped, so the waiting requests are refused.
     Stopped,
-    /// A refusal, because the revision cannot be loaded at the moment. The next request starts another load.
+    /// The revision cannot be loaded at the moment, so the waiting requests are refused. The next request starts
+    /// another load.
     Unavailable,
-    /// A refusal, because the revision cannot be loaded.
+    /// The revision cannot be loaded, so the waiting requests are refused.
     Failed,
 }
 
@@ -150,11 +151,11 @@ pub(super) struct HoldToken<T: Types> {
     generation: u64,
 }
 
-/// What happens at the end of a hold to the revision that served before the hold.
+/// The result of ending a hold: what becomes of the revision that was in service before the hold.
 pub(super) enum Release<T: Types> {
     /// The revision is in service again.
     Restored,
-    /// The app was changed during the hold, so the revision does not come back into service.
+    /// The app was changed during the hold, so the revision stays out of service.
     Replaced(Arc<T::Loaded>),
     /// No revision served before the hold.
     Nothing,

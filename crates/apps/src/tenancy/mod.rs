@@ -154,8 +154,9 @@ pub struct StandbyRevision {
 }
 
 impl StandbyRevision {
-    /// Sets the value that [`Tenancy::inputs`] had before the revision was started. If [`Tenancy::inputs`] has another
-    /// value when the revision takes over, the next request loads the revision again.
+    /// Sets the value that [`Tenancy::inputs`], a counter of changes to the inputs with which revisions are started,
+    /// had before this revision was started. If the counter has another value when the revision takes over, the next
+    /// request loads the revision again.
     #[must_use]
     pub fn with_inputs(self, inputs: u64) -> Self {
         Self { inputs: Some(inputs), ..self }

@@ -86,7 +86,7 @@ struct Site {
     revision: u32,
     /// The value that the tenant's secret had when the revision was started.
     secret: u32,
-    /// The number of requests that the site serves and that were counted.
+    /// The number of requests that the site serves now: those whose [`SiteInUse`] has not been dropped.
     in_flight: AtomicU64,
 }
 
@@ -223,7 +223,8 @@ struct World {
     disk: Mutex<DurableState>,
     /// The state that was reported to admins.
     acknowledged: Mutex<DurableState>,
-    /// The counterpart of `Tenant::inputs` in the real tenancy.
+    /// The counter of changes to the inputs with which revisions are started. The real tenancy has this counter in
+    /// `Tenant::inputs`.
     inputs: AtomicU64,
     /// The number of times that the app's stores were switched.
     switches: AtomicUsize,

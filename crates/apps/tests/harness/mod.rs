@@ -1,10 +1,10 @@
 //! A node in the test's process. It serves an app that a manifest describes, on a port that the operating system
 //! chooses.
 //!
-//! In the manifests of the tests, `wasm = "NAME"` names a test guest. Guests built with any guest toolchain are
-//! sufficient for these tests. Data is in a temporary folder, which is removed with the node; compiled code is kept
-//! between runs. No function here waits for a fixed time. Tests wait for events, and [`within`] fails a test that waits
-//! too long.
+//! In the manifests of the tests, `wasm = "NAME"` names a test guest. The tests do not depend on the toolchain that the
+//! guests were built with. Data is in a temporary folder, which is removed with the node; compiled code is kept between
+//! runs. No function here waits for a fixed time. Tests wait for events, and [`within`] fails a test that waits too
+//! long.
 
 pub(crate) mod body;
 pub(crate) mod client;

@@ -24,8 +24,8 @@ impl TraceSink for MemoryTraces {
 }
 
 impl MemoryTraces {
-    /// Returns an empty memory, and a tracer that records into it. The tracer samples the fraction `ratio` of the
-    /// requests, and keeps no request because it is slow.
+    /// Returns an empty trace sink in memory, and a tracer that records into it. The tracer samples the fraction
+    /// `ratio` of the requests, and treats no request as slow.
     pub(crate) fn new(ratio: f64) -> (Arc<Self>, Tracer) {
         let traces = Arc::new(Self(watch::Sender::default()));
         let policy = SamplingPolicy { ratio, slow: Duration::MAX, ..SamplingPolicy::LOCAL };

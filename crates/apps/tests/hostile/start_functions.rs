@@ -1,6 +1,8 @@
-//! The attacks that use start functions, and memories and tables that an instance gets at its start.
+//! Attacks by core modules: at the start of an instance (by start functions, and by initial memories and tables), and
+//! in a handler of WASI 0.2.
 
-/// An attack by a core module, written as text, and the expected status and log entry.
+/// An attack by a core module: the module's fields and the body of its handler function, in the WebAssembly text
+/// format, and the expected status and log entry.
 pub(crate) struct Start {
     pub(crate) name: &'static str,
     pub(crate) fields: &'static str,
@@ -9,7 +11,7 @@ pub(crate) struct Start {
     pub(crate) log: &'static str,
 }
 
-/// All attacks during instantiation. `docs/reference/attacks.md` also lists their names.
+/// All attacks of this file. `docs/reference/attacks.md` lists them under the same names.
 pub(crate) const STARTS: &[Start] = &[
     Start {
         name: "endless loop in the start function",

@@ -90,7 +90,8 @@ async fn quotas_of_one_tenant_do_not_affect_another() {
     assert_eq!(world.get("neighbour.test", "/list-all").await.ok(), "n\n");
 }
 
-/// The name of the attack on the next guest in the same slot, which `docs/reference/attacks.md` also lists.
+/// The name of the attack in which a guest looks for data that another guest has left in the same slot.
+/// `docs/reference/attacks.md` lists the attack under this name.
 pub(crate) const HANDED_ON: &str = "reused memories";
 
 #[tokio::test(flavor = "multi_thread")]

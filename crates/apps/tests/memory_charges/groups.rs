@@ -27,7 +27,7 @@ pub(crate) struct ConcurrentAttack {
     pub(crate) never: &'static [&'static str],
 }
 
-/// Returns all attacks, by the group of attacks that share a process.
+/// Returns all attacks, by the name of their group. The attacks of a group run in the same process.
 pub(crate) fn groups() -> BTreeMap<&'static str, Vec<ConcurrentAttack>> {
     let crowd = |name, ask| ConcurrentAttack {
         name,

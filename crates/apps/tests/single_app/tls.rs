@@ -61,7 +61,8 @@ fn serve(door: Arc<AppResolver>, certificates: &Arc<Certificates>, limits: Limit
     (TestFront::serve(front), plain)
 }
 
-/// Starts a front door like [`serve`] does, with an app of one guest for every host name.
+/// Starts a front door like [`serve`] does. Every host name leads to the same app, which consists of the component
+/// `guest`.
 async fn serve_guest(guest: &str, certificates: &Arc<Certificates>) -> (TempDir, TestFront, SocketAddr) {
     let (folder, site) = site(&one(guest, "")).await;
     let (front, plain) = serve(Arc::new(ArcSwap::from(site)), certificates, Limits::default());

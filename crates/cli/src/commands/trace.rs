@@ -75,7 +75,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 /// Requests that the process traces the next `count` requests, and shows each of these traces.
 async fn wait(arguments: &Arguments, app: &ObservedApp, count: u32, console: &Console) -> Result<(), CliError> {
     let failed = client_error(console);
-    // Subscribes to new traces before it requests them, so that it misses none.
+    // Subscribes to new traces before it sends the order to trace the next requests, so that it misses none of these
+    // traces.
     let mut traces = app.client.follow_traces(&app.tenant, &app.name, &TraceQuery::default()).await.map_err(failed)?;
     let order = TraceOrderRequest { path: arguments.path.clone(), requests: count };
     app.client.order_traces(&app.tenant, &app.name, &order).await.map_err(failed)?;

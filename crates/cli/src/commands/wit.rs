@@ -1,5 +1,5 @@
-//! `isomer wit`: writes WIT packages of the platform into an app's `wit/deps`: those that the app's worlds use. The
-//! app's bindings are generated from them.
+//! `isomer wit`: writes the platform's WIT packages that an app's worlds use into the app's `wit/deps`, from which the
+//! app's bindings are generated.
 
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     Ok(())
 }
 
-/// Writes WIT packages of the platform into the app's `wit/deps`: those that the app's worlds use.
+/// Writes the platform's WIT packages that the app's worlds use into the app's `wit/deps`.
 pub(crate) fn write(app: &Path) -> Result<(), CliError> {
     let wit = app.join(WIT);
     let wanted: Vec<&WitPackage> = needed(&wit).map_err(cannot_tell)?;

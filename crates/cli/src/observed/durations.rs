@@ -1,4 +1,4 @@
-//! Durations and times: formats them for the output of traces and metrics, and parses the values of flags.
+//! Formats durations and times for the output of traces and metrics, and parses the durations and times in flags.
 
 use std::time::{Duration, SystemTime};
 

@@ -68,10 +68,10 @@ impl TlsSession {
         self.named.as_deref()
     }
 
-    /// Returns whether a request for `host` may use this connection. A request is permitted if the client named `host`
-    /// in the handshake. It is also permitted if the certificate covers `host`, because clients may use one connection
-    /// for several hosts (RFC 9113, section 9.1.1). If the client named no host, an IP address is also permitted,
-    /// because clients cannot name IP addresses in a handshake.
+    /// Returns whether a request for `host` may use this connection. It may in three cases: the client named `host` in
+    /// the handshake; the certificate covers `host` (clients may use one connection for several hosts: RFC 9113,
+    /// section 9.1.1); or the client named no host and `host` is an IP address, which clients cannot name in a
+    /// handshake.
     pub(crate) fn permits(&self, host: &str) -> bool {
         match &self.named {
             Some(named) if **named == *host => true,

@@ -97,7 +97,7 @@ impl SiteResolver<NoHandler> for RefusingResolver {
 #[derive(Clone)]
 pub(crate) enum NoHandler {}
 
-/// The failure and the body type of [`NoHandler`].
+/// A type without values, which [`NoHandler`] uses as its error type and as its body type.
 #[derive(Debug)]
 pub(crate) enum Never {}
 

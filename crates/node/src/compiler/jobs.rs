@@ -37,7 +37,7 @@ const FAILURES_MAX: usize = 1024;
 pub(crate) enum CompileReason {
     /// A deployment: a client waits for the result.
     Deployment,
-    /// The load of an app whose revision is already deployed.
+    /// The load of an app whose revision was deployed earlier, and must be compiled again.
     Load,
 }
 

@@ -144,9 +144,9 @@ impl Takeover<'_> {
         Ok(TakeoverOutcome { recorded, changes, warnings, held })
     }
 
-    /// Writes the intent and makes the new files. While the returned loan is held, the new files may use disk space
-    /// that is charged for older snapshots of the app. After the loan is dropped, [`Self::sweep`] removes as many of
-    /// these snapshots as necessary.
+    /// Writes the intent and creates the new files. While the returned [`StorageLoan`] is held, the tenant's storage
+    /// quota is raised by the size of the app's older snapshots, so the new files need no space of their own to that
+    /// extent. After the loan is dropped, [`Self::sweep`] removes as many of these snapshots as necessary.
     async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);

@@ -1,9 +1,9 @@
 //! The record of a revision in the node's state. It contains the package, from which the revision is started, and the
 //! release, from which the package was made.
 //!
-//! The package is stored first, so that loading an app need not read the release. The release is used to make the
-//! package again (after an upgrade of the program, or after the compiled code was lost), and to make the next revision
-//! when a component is swapped.
+//! The package precedes the release in the record, so that loading an app need not read the release. The release is
+//! used to make the package again (after an upgrade of the program, or after the compiled code was lost), and to make
+//! the next revision when a component is swapped.
 
 use std::collections::BTreeSet;
 

@@ -10,7 +10,7 @@
 //! | `pending_replacements`, `removal` | replacements and removals that a killed process has not finished |
 //!
 //! This program does not use Rust's built-in test harness, because it is also the program of the child processes.
-//! Guests built with any guest toolchain are sufficient for these tests.
+//! These tests do not depend on the toolchain that the test guests were built with.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod app_changes;

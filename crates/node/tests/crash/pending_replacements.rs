@@ -73,7 +73,7 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         if step == ChangeStep::Recorded {
             fs::write(&there, "").unwrap();
         } else {
-            // A folder cannot be read as an intent.
+            // Puts a folder in the place of the intent's file, so that the intent cannot be read.
             fs::create_dir(&there).unwrap();
             fs::write(there.join("in the way"), &id).unwrap();
         }

@@ -1,4 +1,5 @@
-//! Changes of tenants and secrets.
+//! Tests that a kill after any step of a change of a tenant or a secret leaves the complete old or the complete new
+//! state.
 
 use std::fs;
 

@@ -449,7 +449,8 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     );
     let now = usage(&node).await;
     assert_eq!((now.storage_bytes, now.refused.get(&Quota::Storage)), (before + charged, Some(&1)));
-    // A rollback to a stored revision and a small deployment succeed, although the tenant's storage is exhausted.
+    // The tenant's storage is nearly exhausted. Two operations still succeed: a rollback, because the revision is
+    // already stored, and a deployment that needs little space.
     node.node.clone().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     node.deploy(&release("five")).await.unwrap();
     assert_eq!(usage(&node).await.storage_bytes, before + charged);

@@ -1,8 +1,8 @@
-//! Tests of deployments to a node: the input that the compiler accepts, and the effects of a deployment. The tests
-//! with killed processes are in `../crash`.
+//! Tests of deployments to a node: the input that the compiler accepts, and the effects of a deployment. The tests with
+//! killed processes are in `../crash`.
 //!
 //! The compiler's child process is a separate program, `child_program.rs`, because it must have a single thread when it
-//! enters its sandbox. Guests built with any guest toolchain are sufficient for these tests.
+//! enters its sandbox. These tests do not depend on the toolchain that the test guests were built with.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "the tests print which checks the system does not support")]
 

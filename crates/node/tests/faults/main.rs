@@ -22,8 +22,9 @@ use libtest_mimic::{Arguments, Trial};
 use node_data::{ALL, Acknowledged, NodeData, UNACKNOWLEDGED, trace};
 use system::{Fault, Faults};
 
-/// The number of calls that are tested per kind of data and fault, except in a long run.
-const PLACES: u64 = 4;
+/// For each kind of data and fault: the number of system calls at which the fault is tried, except in a long run, which
+/// tries every call.
+const FAULT_CALLS: u64 = 4;
 
 /// The number of calls at which a process is killed, except in a long run.
 const KILLS: u64 = 24;
@@ -85,7 +86,7 @@ impl Random {
 
     /// Returns the numbers of the calls to test, out of `all`: all of them in a long run, otherwise `few` of them,
     /// including the first.
-    fn places(&mut self, all: u64, few: u64) -> Vec<u64> {
+    fn call_numbers(&mut self, all: u64, few: u64) -> Vec<u64> {
         if std::env::var_os("ISOMER_LONG").is_some() || all <= few {
             return (0..all).collect();
         }
@@ -202,14 +203,14 @@ fn run_with_failing_calls(dir: &Path) {
                 let syncs_nothing = fault == Fault::NotSynced && UNACKNOWLEDGED.contains(&what);
                 assert!(calls > 0 || opens_nothing || syncs_nothing, "{fault:?} applies to no call of {what}");
                 let before = tried.acknowledged.refused.get(what).copied().unwrap_or(0);
-                for place in random.places(calls, PLACES) {
+                for place in random.call_numbers(calls, FAULT_CALLS) {
                     tried.try_fault(&data, what, fault, place, seed).await;
                 }
                 let refused = tried.acknowledged.refused.get(what).copied().unwrap_or(0) - before;
                 assert!(refused > 0 || calls == 0 || opens_nothing, "{fault:?} never occurred in {what}");
             }
             // Opening the data may fail during the fault. Opening it afterwards must find all data.
-            for place in random.places(40, PLACES) {
+            for place in random.call_numbers(40, FAULT_CALLS) {
                 let at = format!("ISOMER_SEED={seed}: a start, {fault:?} at call {place}");
                 drop(data);
                 faults.begin(fault, place);
@@ -262,7 +263,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
     let calls: u64 = calls.unwrap_or_else(|| panic!("{output:?}"))[1].parse().unwrap();
     assert!(succeeded && calls > 50, "{calls}");
     let (mut acknowledged, mut killed) = (Acknowledged::default(), 0);
-    for place in random.places(calls, KILLS) {
+    for place in random.call_numbers(calls, KILLS) {
         let at = format!("ISOMER_SEED={seed}: killed at call {place}");
         // Every second run continues with the data of the previous run.
         if place.is_multiple_of(2) {
