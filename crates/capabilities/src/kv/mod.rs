@@ -264,7 +264,7 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// Creates stores in `dir` that have their own threads and no quota.
+    /// Creates the set of the stores in the folder `dir`. It has threads of its own, and no quota. Opens no store.
     pub fn new(dir: &Path, limits: KvLimits) -> Self {
         KvEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()), &Account::unlimited())
     }
