@@ -22,13 +22,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
 
 use callee::{Blocking, Pool};
 
-/// The interface with the blocking functions.
+/// The interface of the called component with the blocking functions.
 const BLOCKING: &str = "guest:seam-bench/calls@0.1.0";
-/// The interface with the `async func`s. Many of their calls can be in flight.
+/// The interface of the called component with the `async func`s. Many of their calls can be in flight.
 const IN_FLIGHT: &str = "guest:seam-bench/async-calls@0.1.0";
-/// The functions that both interfaces have.
+/// The functions that the called component exports in both interfaces, [`BLOCKING`] and [`IN_FLIGHT`].
 const FUNCTIONS: [&str; 4] = ["add", "echo", "lookup", "all"];
-/// The interface through which a program without an HTTP server makes the caller start the calls.
+/// The interface of the calling component through which a host without an HTTP server starts the calls.
 const RUNNER: &str = "guest:seam-bench/runner@0.1.0";
 
 /// Two linked components. Holds the caller's wasmtime store, and the caller's function that starts the calls.

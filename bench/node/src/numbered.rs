@@ -20,10 +20,10 @@ const DATA_WORD: &[u8] = b"isomer-numbered-";
 /// The bytes of the guest, and the positions of its numbers.
 pub struct Template {
     bytes: Vec<u8>,
-    /// The positions of the operand of `i32.const`. There may be several, because the compiler may repeat the
-    /// instruction.
+    /// The positions of the number in the code, where it is the operand of `i32.const`. There may be several, because
+    /// the compiler may repeat the instruction.
     in_code: Vec<usize>,
-    /// The position of the eight digits in the data.
+    /// The position of the number in the data section, where it is written as eight digits.
     in_data: usize,
 }
 
@@ -31,7 +31,7 @@ impl Template {
     /// Creates a template from the bytes of the guest `numbered`.
     ///
     /// # Errors
-    /// If the template's number does not occur one to four times in the code, or not exactly once in the data.
+    /// If the guest's number does not occur one to four times in the code and exactly once in the data.
     pub fn new(bytes: Vec<u8>) -> Result<Self> {
         let instruction: Vec<u8> = std::iter::once(I32_CONST).chain(operand(TEMPLATE)).collect();
         let in_code: Vec<usize> = places(&bytes, &instruction).iter().map(|place| place + 1).collect();

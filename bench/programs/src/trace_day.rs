@@ -31,7 +31,7 @@ pub struct TraceLoad {
     pub apps: usize,
     /// The requests per second of the busy app, on average over a day.
     pub busy_per_s: f64,
-    /// The requests per second of each other app.
+    /// The requests per second of each app that is not the busy one.
     pub quiet_per_s: f64,
     /// The fraction of the requests that are sampled.
     pub sampled: f64,

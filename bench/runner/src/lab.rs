@@ -24,9 +24,11 @@ pub(crate) struct Effort {
     pub starts: u32,
     /// The number of fused calls in one request.
     pub calls: u32,
-    /// The intended duration, in milliseconds, of the calls over a seam that one request makes one after another.
+    /// The intended total duration, in milliseconds, of the calls over a seam that one request starts, if they run one
+    /// after another.
     pub calling_ms: u32,
-    /// The intended duration, in milliseconds, of the calls over a seam that one request makes concurrently.
+    /// The intended total duration, in milliseconds, of the calls over a seam that one request starts, if they run
+    /// concurrently.
     pub call_load_ms: u32,
     /// The number of distinct apps on a node, and the number of tenants that each have a copy of one app.
     pub apps: u32,
@@ -109,7 +111,7 @@ impl Lab {
         Ok(Self { dir, boutique: project.boutique(), effort, isomer, wasmtime, programs, needs: &[] })
     }
 
-    /// Returns a copy of the lab for a benchmark with the given needs.
+    /// Returns a copy for one benchmark, which may use only the programs in `needs`.
     pub(crate) fn with(&self, needs: &'static [Need]) -> Self {
         Self { needs, ..self.clone() }
     }
@@ -143,7 +145,7 @@ impl Lab {
         Command::new("wrk")
     }
 
-    /// Returns the launch of the native HTTP server.
+    /// Returns the command that starts the native HTTP server.
     pub(crate) fn native(&self) -> Launch {
         Launch {
             name: "native hyper",
@@ -158,13 +160,13 @@ impl Lab {
         Command::new(self.programs.join(name))
     }
 
-    /// Returns the launch of `isomer run` with an app's folder or a component's file. Launches with different names
-    /// have separate data directories and compiled code.
+    /// Returns the command that starts `isomer run` with an app's folder or a component's file. Commands with different
+    /// names have separate data directories and compiled code.
     pub(crate) fn isomer(&self, name: &'static str, what: &Path) -> Launch {
         self.isomer_run(name, name, what)
     }
 
-    /// Returns the launch of `isomer run` with an app's folder and a shape.
+    /// Returns the command that starts `isomer run` with an app's folder and a shape.
     pub(crate) fn isomer_in_shape(&self, name: &'static str, app: &Path, shape: &str) -> Launch {
         let mut launch = self.isomer(name, app);
         launch.command.args(["--shape", shape]);

@@ -48,8 +48,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server and waits until it prints its address. The output stream on which it does not print the address
-    /// is appended to `NAME.log` in the folder `logs`.
+    /// Starts a server, and waits until it prints its address on stdout or stderr, as `launch` specifies. The other one
+    /// of these streams is appended to `NAME.log` in the folder `logs`.
     pub(crate) fn start(launch: &mut Launch, logs: &Path) -> Result<Self> {
         let Launch { name, address_output, command } = launch;
         let line = show(command);

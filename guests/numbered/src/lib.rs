@@ -15,11 +15,12 @@ wasip3::http::service::export!(Numbered);
 
 struct Numbered;
 
-/// The number in the code, in the lower 24 bits. The upper eight bits are set so that the constant's encoding has the
-/// maximum length.
+/// The number of this component in its code, in the lower 24 bits. Benchmarks replace it in copies of the component.
+/// The upper eight bits are set so that the constant's encoding has the maximum length.
 const IN_CODE: u32 = 0x5a00_0000 | 12_648_430;
 
-/// The number in the data. Benchmarks find the number by the text before it.
+/// The number of this component in its data. Benchmarks replace it in copies of the component. They find it by the text
+/// before it.
 static IN_DATA: &[u8; 24] = b"isomer-numbered-12648430";
 
 impl wasip3::exports::http::handler::Guest for Numbered {

@@ -23,7 +23,8 @@ const ACTOR: u64 = 1;
 /// The number of different revisions of each app. The first deployment of a revision compiles it; later deployments
 /// find the compiled code.
 const VERSIONS: usize = 6;
-/// The first of the numbers that the components of temporary tenants contain.
+/// The first of the numbers in the components that are deployed for temporary tenants. Components with different
+/// numbers have different code.
 const PASSING: u32 = 9_000_000;
 const PASSING_NUMBERS: u64 = 4;
 /// The maximum time for a response.

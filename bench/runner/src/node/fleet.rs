@@ -27,7 +27,8 @@ const OWNER: &str = "fleet";
 const CONCURRENT_DEPLOYMENTS: usize = 2;
 /// The minimum number of host names, over all distinct apps.
 const HOSTS_MIN: u32 = 1000;
-/// The number that the component of the shared app contains. Every tenant has a copy of this app.
+/// The number in the component of the shared app, of which every tenant has a copy. The components of the other apps
+/// contain other numbers, so that their code differs.
 const SHARED: u32 = numbered::NUMBER_END - 1;
 /// The host name of an app that gets a new instance for each request.
 const FRESH_HOST: &str = "fresh.fleet.test";
