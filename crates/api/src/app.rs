@@ -139,7 +139,7 @@ pub const CHANGES_NAMED_MAX: usize = 16;
 pub struct ReleaseChanges {
     /// Whether the manifests differ.
     pub manifest: bool,
-    /// Whether the selected shapes differ.
+    /// Whether the shapes in which the two revisions run differ.
     pub shape: bool,
     /// The names of components whose bytes differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -31,14 +31,16 @@ pub struct TraceQuery {
     /// Only traces in which this component called another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
-    /// Only traces in which another component called this one. If `caller` is present, one call must match both.
+    /// Only traces in which another component called this component. If `caller` is present, a single call must match
+    /// both.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callee: Option<String>,
-    /// Only traces with a call of this interface. If `caller` or `callee` is present, one call must match all of them.
+    /// Only traces with a call of this interface. If `caller` or `callee` is present, a single call must match all of
+    /// them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Only traces with a call of this function. If `caller`, `callee` or `interface` is present, one call must match
-    /// all of them.
+    /// Only traces with a call of this function. If `caller`, `callee` or `interface` is present, a single call must
+    /// match all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
     /// Only traces of requests that matched this route.
@@ -155,7 +157,7 @@ pub struct TraceSpan {
     pub name: String,
     /// The kind of the span, as in OpenTelemetry: `internal`, `server`, `client`, `producer` or `consumer`.
     pub kind: String,
-    /// The component that did the work; absent if the platform did it.
+    /// The component that did the work that the span describes; absent if the platform did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
     /// The group whose process recorded the span; absent if the app runs in one process.

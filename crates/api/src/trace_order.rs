@@ -1,4 +1,4 @@
-//! Orders to trace the next requests of an app.
+//! The types of the admin API for trace orders. A trace order makes the node trace the next requests of an app.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -25,7 +25,8 @@ const OF_RESOURCE: [&str; 2] = ["service.namespace", "service.name"];
 /// The body of a request, and the number of its data points.
 pub(crate) type EncodedMetrics = (Vec<u8>, usize);
 
-/// The app that this process serves, or the name of the process if it serves several apps.
+/// The identity of this process in its exported metrics: the app that the process serves, or the name of the process if
+/// it serves several apps.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessIdentity {
     app: String,

@@ -57,7 +57,8 @@ const TEXT_BYTES_MAX: usize = 1024;
 pub struct Levels {
     /// The least important level that is recorded for parts without a directive; `None` if no level is recorded.
     default: Option<Level>,
-    /// The target prefix and the level of each directive for a part, in the order in which the operator wrote them.
+    /// Each directive for one part of the platform, in the order in which the operator wrote them: the prefix of the
+    /// part's log targets, and the least important level that is recorded.
     directives: Vec<(String, Option<Level>)>,
     text: String,
 }
@@ -95,8 +96,9 @@ impl Levels {
         self.default
     }
 
-    /// Returns the target prefix of each directive for a part, with the least important level that is recorded. If
-    /// several directives have the same target, the last one applies.
+    /// Returns each directive for one part of the platform: the prefix of the part's log targets, and the least
+    /// important level that is recorded, or `None` if no level is recorded. If several directives have the same prefix,
+    /// the last one applies.
     pub fn directives(&self) -> impl Iterator<Item = (&str, Option<Level>)> {
         self.directives.iter().map(|(target, level)| (target.as_str(), *level))
     }

@@ -26,7 +26,7 @@ pub struct SamplingPolicy {
     pub ratio: f64,
     /// The maximum number of requests that are sampled in a second because of `ratio`.
     pub per_second_max: u32,
-    /// The duration from which a request that is not sampled is kept as slow.
+    /// The minimum duration of a slow request. A slow request is traced even if it is not sampled.
     pub slow: Duration,
 }
 
@@ -58,7 +58,8 @@ impl TraceOrder {
 /// Decides which requests of one app are sampled. Takes no lock unless a [`TraceOrder`] waits.
 #[derive(Debug)]
 pub(crate) struct Sampler {
-    /// Of the 2⁵³ possible random numbers, the number of those for which a request is sampled.
+    /// The probability that a request is sampled, times 2⁵³. A request is sampled if its random number, which is below
+    /// 2⁵³, is below this value.
     chance: AtomicU64,
     per_second_max: AtomicU32,
     slow_ns: AtomicU64,

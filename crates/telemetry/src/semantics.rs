@@ -69,7 +69,7 @@ keys! {
     CONFIG_KEY = "isomer.config.key";
     /// The name of the secret that was read. Never its value.
     SECRET_NAME = "isomer.secret.name";
-    /// The component that did the work.
+    /// The component that did the work that the span describes.
     COMPONENT = "isomer.component";
     /// The request's identity in the logs.
     REQUEST_ID = "isomer.request.id";

@@ -268,7 +268,7 @@ pub struct Span {
     /// The side of a call that the span describes.
     #[serde(default)]
     pub kind: SpanKind,
-    /// The component that did the work; `None` if the platform did it.
+    /// The component that did the work that the span describes; `None` if the platform did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<Text>,
     /// The start of the operation, in nanoseconds since the Unix epoch.

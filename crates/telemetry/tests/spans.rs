@@ -1,4 +1,4 @@
-//! The reference page of all spans and attributes.
+//! Checks that the reference page `docs/reference/spans.md` lists all spans and attributes.
 
 use std::fmt::Write as _;
 use std::path::Path;

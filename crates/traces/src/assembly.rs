@@ -15,7 +15,8 @@ use crate::summary::summary_of;
 struct AssembledSpan<'a> {
     span: &'a Span,
     fragment: usize,
-    /// The start, after the fragment was moved.
+    /// The start time. It is corrected if the clock of the machine that recorded the span differs from the caller's
+    /// clock.
     start_ns: u64,
     /// The index of the parent, if the trace contains the parent.
     parent: Option<usize>,
@@ -266,7 +267,8 @@ mod tests {
     #[test]
     fn a_fragment_of_a_machine_with_another_clock_is_moved_into_its_caller() {
         let caller = || vec![span(2, Some(1), "pages", (5100, 5500)), span(1, None, "pages", (5000, 6000))];
-        // The clock of the first callee's machine is ahead of its caller's clock, or behind. This callee calls `mail`.
+        // The start of the first callee's span by the clock of its machine: this clock is first ahead of the caller's
+        // clock, and then behind it. The first callee calls `mail`.
         for clock in [100_000_u64, 0] {
             let callee = vec![
                 span(4, Some(3), "cart", (clock + 50, clock + 60)),

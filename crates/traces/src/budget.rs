@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The time in which an empty budget becomes full. A full budget allows a tenant to record as many bytes at once.
+/// The time in which an empty budget becomes full. So a tenant with a full budget may record as many bytes at once as
+/// it may otherwise record in this time.
 const BURST: Duration = Duration::from_secs(8);
 
 /// The bytes that a tenant may still record.

@@ -148,8 +148,8 @@ impl FragmentQueue {
         self.ask(|reply| QueueMessage::Files(store.clone(), reply)).ok_or(TraceStoreError::Closed)?
     }
 
-    /// Waits until all earlier messages are processed and the writer's state no longer has the folders of closed
-    /// stores.
+    /// Makes the writer remove `folders`, the folders of closed stores, from its state. Waits until the writer has done
+    /// this and has processed all earlier messages.
     pub(crate) fn forget(&self, folders: Vec<PathBuf>) {
         self.ask(|reply| QueueMessage::Forget(folders, reply));
     }

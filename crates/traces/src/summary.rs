@@ -1,4 +1,4 @@
-//! The summary of one fragment.
+//! The summary of one fragment: the spans of a trace that one process recorded.
 
 use isomer_api::TraceSummary;
 use isomer_telemetry::{Span, Text, TraceFragment, semantics};

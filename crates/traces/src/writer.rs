@@ -234,7 +234,7 @@ impl Writer {
         }
     }
 
-    /// Returns the time before which traces are too old.
+    /// Returns the Unix time in nanoseconds before which traces are too old to be kept.
     fn oldest_ns(&self) -> u64 {
         unix_ns((self.clock)()).saturating_sub(nanoseconds(self.limits.age))
     }

@@ -38,7 +38,7 @@ pub(crate) enum Outcome {
     Refused(String),
 }
 
-/// What follows an attempt.
+/// What the sender does after an attempt to send a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// The batch was accepted, except for `rejected` records.
@@ -64,8 +64,8 @@ impl Attempts {
         Self { time_max, failures: 0 }
     }
 
-    /// Returns what follows an attempt with the outcome `outcome`. `elapsed` is the time since the first attempt began,
-    /// and `spread` adds jitter to a pause.
+    /// Decides what the sender does after an attempt that ended with `outcome`. `elapsed` is the time since the first
+    /// attempt to send this batch began. `spread` adds jitter to the pause before the next attempt.
     pub(super) fn next(
         &mut self,
         outcome: Outcome,

@@ -108,7 +108,7 @@ impl StatusClass {
 pub struct RouteMetrics {
     group: Arc<SeriesGroup>,
     duration: &'static MetricDescriptor,
-    /// The values of the labels before `method`, without those of the group.
+    /// The values of the labels that precede `method`. Does not contain the labels of the group, which `group` adds.
     labels: Vec<Arc<str>>,
     /// The gauge of requests in progress, created when it is first needed; `None` if there is no such gauge.
     active: Option<OnceLock<Arc<Gauge>>>,

@@ -47,7 +47,8 @@ impl CallOutcome {
     }
 }
 
-/// A histogram of durations for each outcome; their other labels are the same. The default is not in any snapshot.
+/// The histograms of the durations of calls: one for each outcome, created when the outcome first occurs. Their labels
+/// differ only in the outcome.
 #[derive(Debug, Default)]
 pub struct CallSeries([OnceLock<Arc<Histogram>>; OUTCOMES]);
 
@@ -79,7 +80,7 @@ pub struct SeamLabels {
     pub is_sampled: bool,
 }
 
-/// The series of one seam. The default is not in any snapshot.
+/// The series of one seam. No snapshot contains the series of `SeamMetrics::default()`.
 #[derive(Debug, Default)]
 pub struct SeamMetrics {
     group: Arc<SeriesGroup>,

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use foldhash::fast::RandomState;
 
-/// The number of the first text that is not in the dictionary, but in the record's own table. The list of texts must
-/// stay shorter.
+/// Texts with a number below this one are in the dictionary, which therefore must have fewer texts. Texts with this
+/// number or a higher one are in the record's own table.
 pub(super) const OWN_TEXTS_START: u64 = 96;
 
 /// The texts. The first text has the number 1; 0 means that a new text follows.

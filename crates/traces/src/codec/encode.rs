@@ -19,12 +19,13 @@ pub(super) const OWN_TEXTS_MAX: usize = 512;
 /// The maximum length of a text in the table. Longer texts are rarely repeated.
 pub(super) const OWN_TEXT_BYTES_MAX: usize = 96;
 
-/// The bits of the first byte of a span. The lowest three bits are its kind.
+/// The flags in the first byte of an encoded span (`HAS_PARENT`, `HAS_COMPONENT`, `IS_FAILED`). The lowest three bits
+/// of this byte are the kind of the span.
 pub(super) const HAS_PARENT: u8 = 8;
 pub(super) const HAS_COMPONENT: u8 = 16;
 pub(super) const IS_FAILED: u8 = 32;
 
-/// The bits of the first byte of a payload.
+/// The flags in the first byte of a payload (`HAS_APP`, `HAS_PROCESS`).
 pub(super) const HAS_APP: u8 = 1;
 pub(super) const HAS_PROCESS: u8 = 2;
 
