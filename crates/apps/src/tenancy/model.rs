@@ -192,25 +192,29 @@ struct DurableState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     Nothing,
-    /// The result of a load is used even if the app was changed since the load was requested.
+    /// Mistake: the result of a load is used even if the app was changed since the load was requested.
     NoGeneration,
-    /// A revision takes over even if the inputs with which it was started have changed.
+    /// Mistake: a revision takes over even if the inputs with which it was started have changed.
     NoInputs,
-    /// The inputs are compared before the lock for the take-over is acquired.
+    /// Mistake: the inputs are compared before the lock for the take-over is acquired, instead of after that.
     InputsBeforeLock,
-    /// The change of a secret is counted after the app is unloaded, instead of before.
+    /// Mistake: when a secret changes, the revision is taken out of service before the counter of changes to the inputs
+    /// is increased, instead of after that.
     UnloadedBeforeCounted,
-    /// A load does not wait for the end of a hold.
+    /// Mistake: a load ends while the requests of the app are held, instead of waiting for the end of the hold.
     LoadsThroughHolds,
-    /// The stores are switched without waiting for the requests in flight.
+    /// Mistake: the stores are switched without waiting for the requests in flight.
     NoDrain,
-    /// A hold waits for counted requests only, not for requests that have a reference and are not counted yet.
+    /// Mistake: before the stores are switched, only counted requests are awaited, not requests that have a reference
+    /// to the revision and are not counted yet.
     DrainsCountedOnly,
-    /// A hold checks the count of requests before it checks the references to the revision.
+    /// Mistake: before the stores are switched, the count of requests is checked before the references to the revision,
+    /// instead of after them.
     ChecksCountFirst,
-    /// A hold waits only for the requests of the revision in service, not for those of earlier revisions.
+    /// Mistake: before the stores are switched, only the requests of the revision in service are awaited, not those of
+    /// earlier revisions.
     DrainsTheLastOnly,
-    /// A load is requested while another load runs.
+    /// Mistake: each request loads the app itself, instead of waiting for a load that already runs.
     NoSharing,
 }
 
