@@ -241,7 +241,8 @@ impl SemaphorePermit {
         }
     }
 
-    /// Releases the permit and counts the work as a slow operation, unless too many slow operations run already.
+    /// Counts the work of this permit as a slow operation, and releases the permit for other work. Does neither if the
+    /// maximum number of slow operations is already running.
     fn release_slot(&self) {
         let mut state = self.shared.state();
         if state.slow < self.shared.limits.slow && !self.is_slow.swap(true, Ordering::Relaxed) {

@@ -157,7 +157,7 @@ pub(super) enum Release<T: Types> {
     Restored,
     /// The app was changed during the hold, so the revision stays out of service.
     Replaced(Arc<T::Loaded>),
-    /// No revision served before the hold.
+    /// No revision was in service when the hold started, so there is none to restore.
     Nothing,
 }
 
@@ -213,8 +213,8 @@ impl<T: Types> Lifecycle<T> {
         self.load = LoadState::Running(load);
     }
 
-    /// Applies the result of a load that ended at `now`. The second value is the loaded revision, if it does not come
-    /// into service.
+    /// Applies the result of a load that ended at `now`. Returns the outcome for the requests that wait for the load,
+    /// and the loaded revision if it does not come into service.
     pub(super) fn load_finished(
         &mut self,
         ticket: &LoadTicket<T>,
@@ -334,8 +334,8 @@ impl<T: Types> Lifecycle<T> {
         Release::Restored
     }
 
-    /// Returns whether all requests of the revisions that left service have finished. Ignores the revision in service
-    /// and the revision in the token of a hold.
+    /// Returns whether all requests of the revisions that left service have finished. Ignores the revision in service,
+    /// and the revision that may be put back into service when a hold ends.
     pub(super) fn is_drained(&mut self) -> bool {
         self.retired.retain(|retired| !T::is_drained(retired));
         self.retired.is_empty()

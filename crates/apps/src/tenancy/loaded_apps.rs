@@ -30,8 +30,7 @@ const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// second.
 const PERMIT_PAUSE_MAX: Duration = Duration::from_millis(320);
 
-/// When memory is short, the number of listed apps divided by this number is the most that one check evicts. The result
-/// is rounded up.
+/// When memory is short, one check evicts at most one app in this number of apps in memory, rounded up.
 const EVICTED_FRACTION: usize = 8;
 
 /// All apps in memory, and the limits on their number and memory.
@@ -45,7 +44,8 @@ pub(super) struct LoadedApps {
     runtime: tokio::runtime::Handle,
 }
 
-/// An app in the heap, ordered by the time of use that the app had when it was inserted.
+/// An entry of the priority queue of the apps in memory. It is ordered by `used_ns`, the time at which the app had last
+/// been used when the entry was inserted.
 struct ListedApp {
     used_ns: u64,
     app: Arc<App>,
@@ -207,8 +207,8 @@ impl LoadedApps {
     /// Drops a revision that left service. Releases its permit immediately, and drops its other resources on another
     /// thread, because dropping them takes a while.
     ///
-    /// A task spawns this thread. A thread that the calling thread spawned would inherit the priority of the calling
-    /// thread, which may be a thread of the slow lane.
+    /// The other thread is spawned by a task of the runtime. If it were spawned by the calling thread, which may be a
+    /// thread of the slow lane, it would inherit that thread's low priority.
     pub(super) fn unload(&self, loaded: Arc<LoadedRevision>) {
         loaded.permit.release();
         self.runtime.spawn(async { drop(tokio::task::spawn_blocking(move || drop(loaded))) });

@@ -18,7 +18,7 @@ pub struct MemoryBounds {
 /// denominator.
 const RESIDENT_PART: (u64, u64) = (3, 4);
 
-/// The machine's memory divided by this number is the memory that must stay available.
+/// The part of the machine's memory that must stay available, as a divisor: one sixteenth.
 const AVAILABLE_PART: u64 = 16;
 
 impl MemoryBounds {

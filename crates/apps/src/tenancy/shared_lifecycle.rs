@@ -71,7 +71,7 @@ impl<T: Types, D> SharedLifecycle<T, D> {
         self.is_stopped.load(Ordering::Acquire)
     }
 
-    /// Returns the hold on which requests wait, if the app is held.
+    /// Returns the hold for whose end requests wait, if the app is held.
     pub(super) fn held(&self) -> Option<T::Hold> {
         self.lock().state.lifecycle.held().cloned()
     }
@@ -140,9 +140,9 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         self.change(|lifecycle| lifecycle.put(revision, is_stopped))
     }
 
-    /// Like [`Lifecycle::take_over`], but calls `is_current` under the lock. If an input changes later, the app is
-    /// unloaded under the same lock, and so after the take-over. Therefore, no revision with an old input stays in
-    /// service.
+    /// Like [`Lifecycle::take_over`], but calls `is_current` under the lock, to check that the revision was started
+    /// with the current inputs. If an input changes after this check, the app's revision is taken out of service under
+    /// the same lock, and so after the take-over. Therefore, no revision with an old input stays in service.
     pub(super) fn take_over(
         &mut self,
         revision: T::Revision,

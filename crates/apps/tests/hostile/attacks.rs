@@ -37,7 +37,7 @@ pub(crate) struct Must {
     pub(crate) status: &'static [u16],
     /// Whether the response must be cut off.
     pub(crate) broken: bool,
-    /// A text that the reason in the log must contain; empty if the request does not fail.
+    /// A text that must occur in the reason of the failure in the log; empty if the request does not fail.
     pub(crate) log: &'static str,
     /// Texts that the response must contain.
     pub(crate) contains: &'static [&'static str],

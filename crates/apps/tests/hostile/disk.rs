@@ -47,7 +47,7 @@ async fn files_are_limited_by_the_storage_quota() {
     assert!(world.usage("neighbour").refused.is_empty());
 }
 
-/// Returns the number of bytes on the disk of a folder and all its content.
+/// Returns the disk space, in bytes, that the content of a folder occupies, including subfolders.
 fn bytes_in(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     entries

@@ -195,8 +195,8 @@ async fn busy_instances_queue_a_few_requests_and_refuse_the_rest() {
             let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
             held.push((connection.send(request).await, connection, sender));
         }
-        // The running requests use the only instance up to its concurrency. A few more requests may wait for a limited
-        // time; all are refused in the end.
+        // The running requests use all of the concurrency of the only instance. A few of the further requests may wait
+        // for a limited time; in the end, all further requests are refused.
         for refused in join_all((0..places + 3).map(|_| node.get("/drip?chunks=1"))).await {
             let id = refused.problem(503);
             assert_eq!(refused.header("retry-after"), "1");

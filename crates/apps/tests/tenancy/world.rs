@@ -320,7 +320,7 @@ pub(crate) fn named(name: &str) -> String {
     one("env-print", &format!("grants.config = {{ NAME = \"{name}\" }}"))
 }
 
-/// Returns the name in the response of an app whose manifest [`named`] returned.
+/// Returns the name in `response`. The app that sent the response must have a manifest that [`named`] returned.
 #[track_caller]
 pub(crate) fn name_in(response: &TestResponse) -> String {
     let line = response.ok().lines().find_map(|line| line.strip_prefix("env=NAME="));
