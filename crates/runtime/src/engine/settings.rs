@@ -44,8 +44,9 @@ pub(super) fn settings() -> Config {
 pub(super) fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sizes.instances.max(1))
-        // No limit is needed here, because the engine only counts core instances and reserves no memory for them. The
-        // number stays below this maximum: there are at most 16,384 instances, each with at most 10,000 core instances.
+        // The number of core instances is not limited, because the engine only counts them and reserves no memory for
+        // them. The number never reaches `u32::MAX`: there are at most 16,384 instances, each with at most 10,000 core
+        // instances.
         .total_core_instances(u32::MAX)
         .total_memories(sizes.memories.max(1))
         .total_tables(sizes.tables.max(1))

@@ -71,8 +71,8 @@ impl FileCallState {
 
 /// An argument of a file function.
 pub(crate) trait FileArgument {
-    /// Returns the argument if it is a text, and an empty text otherwise. Only texts are charged in addition to
-    /// [`CALL_BYTES`].
+    /// Returns the text whose length is charged for the argument, in addition to the [`CALL_BYTES`] of the call: the
+    /// argument itself if it is a text, otherwise an empty text.
     fn text(&self) -> &str {
         ""
     }

@@ -8,10 +8,10 @@
 //! accounts get at most a third each, and a new account always finds free descriptors. The files of an account without
 //! limits are not counted, because such an account shares its process with no other tenant.
 //!
-//! An [`OpenFile`] counts one descriptor, and is stored with it: in the job of a call that opens a file, and then next
-//! to the handle until the handle is dropped; in a stream; and in a granted folder, which all instances of a group
-//! share (`folders/granted.rs`). So calls in flight are counted too, and the number of open files never has to be
-//! recomputed.
+//! An [`OpenFile`] counts one descriptor, and is stored together with the descriptor. While a file is being opened,
+//! this is in the job of the call; afterwards, it is next to the file's handle. Each stream and each granted folder
+//! also contains an `OpenFile`; all instances of a group share the granted folder (`folders/granted.rs`). So calls in
+//! flight are counted too, and the number of open files never has to be recomputed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};

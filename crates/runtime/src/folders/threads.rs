@@ -213,7 +213,7 @@ pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     for _ in &held {
         starts.recv().await;
     }
-    // `open` must be dropped before `held`: when it is dropped, the jobs stop waiting and end.
+    // `open` is first in the tuple because it must be dropped before `held`: dropping `open` lets the jobs end.
     (open, held)
 }
 
@@ -272,7 +272,7 @@ mod tests {
         let closed = Arc::new(Mutex::new(closed));
         let done = Arc::new(AtomicUsize::new(0));
         let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
-        // The test does not poll these futures again.
+        // These futures are polled only once, which queues their jobs.
         let held = (0..2 * THREADS).map(|_| {
             let (greedy, closed, done) = (greedy.clone(), closed.clone(), done.clone());
             let started = started.clone();

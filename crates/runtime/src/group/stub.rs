@@ -96,7 +96,7 @@ enum CallErrorValue {
     Refused,
 }
 
-/// A target with the template for the spans of its calls.
+/// A [`SeamTarget`], with the template for the spans that record the calls to it.
 struct LinkedTarget {
     target: SeamTarget,
     span: Arc<SpanTemplate>,

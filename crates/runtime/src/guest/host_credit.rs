@@ -8,7 +8,8 @@
 
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// The minimum number of bytes that the account is charged in advance, if its memory suffices for them.
+/// The minimum number of bytes that are charged to the account in advance. If the account does not have that much
+/// memory left, only the bytes that are needed now are charged.
 const STEP_BYTES: usize = 64 << 10;
 
 /// The charge for the host memory of one wasmtime store.
@@ -38,8 +39,9 @@ impl HostCredit {
         usize::try_from(self.memory.bytes()).unwrap_or(usize::MAX).saturating_sub(self.fixed_bytes)
     }
 
-    /// Adds `bytes` that the wasmtime store is about to hold. Calls `held` only if the store's current memory must be
-    /// counted again.
+    /// Adds `bytes`, which the wasmtime store is about to hold, to its use. If the amount that is already charged does
+    /// not suffice, calls `held` to count the memory that the store currently holds, and charges more if that is
+    /// necessary.
     ///
     /// # Errors
     /// If the account has no memory left.

@@ -49,8 +49,8 @@ impl<T: Copy + Eq, S> ProbedCalls<T, S> {
     /// led to it. Drops `span` if [`CALLS_MAX`] calls are open.
     pub(crate) fn enter(&mut self, tasks: &[T], span: S) {
         let [task, ..] = tasks else { return };
-        // An open call with this task's number was never reported as ended. Its task was dropped, and wasmtime has
-        // given the number to this task.
+        // If an open call already has this task's number, its own task was dropped without reporting the end of the
+        // call, and wasmtime has reused the number. Such a call is removed.
         self.open.retain(|call| call.task != *task);
         if self.open.len() < CALLS_MAX {
             self.open.push(OpenCall { task: *task, span });

@@ -103,7 +103,8 @@ impl Deref for GroupsInUse {
 }
 
 impl RequestScope {
-    /// Returns the scope of the request `id`, whose first span is `span`.
+    /// Creates the scope of a request. `span` is the first span of the request, and `groups` are the groups that
+    /// receive its calls.
     pub(crate) fn new(id: Option<RequestId>, span: Option<SpanContext>, groups: GroupsInUse) -> Self {
         Self { request: Some(Arc::new(ScopedRequest { id, groups })), span }
     }
@@ -132,12 +133,13 @@ impl RequestScope {
         self.span.as_ref()
     }
 
-    /// Returns the trace and the span that causes the work; `None` while an instance starts.
+    /// Returns the trace of the request or call of this scope, and the span that causes it; `None` while an instance
+    /// starts.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
         self.span.as_ref().map(SpanContext::trace)
     }
 
-    /// Returns the span that causes the work.
+    /// Returns the span that causes the request or call of this scope; `None` while an instance starts.
     pub(crate) fn into_span(self) -> Option<SpanContext> {
         self.span
     }

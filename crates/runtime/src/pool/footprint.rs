@@ -292,8 +292,10 @@ mod tests {
                 (instance (instantiate $twice (with "c" (component $one)))))
             "#,
         );
-        // Modules: 2 × $m in $uses, 1 × $m of $provided, 2 × $n. Stacks: $uses, $provided, $twice, 2 × $one, the outer
-        // component, and one more.
+        // Memories and tables: `$m` has two memories and one table, and is instantiated twice by `$uses` and once as
+        // `$exported`. `$n` has one memory, and is instantiated twice, once in each instance of `$one`. Stacks: one for
+        // each component instance (`$uses`, `$provided`, `$twice`, `$one` twice, and the outer component), and one that
+        // is not suspended.
         assert_eq!(slots.unwrap(), Slots { memories: 8, tables: 3, stacks: 7 });
     }
 

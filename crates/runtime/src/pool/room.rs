@@ -36,12 +36,12 @@ use super::slots::Slots;
 /// The maximum time that a request waits for room.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// The maximum time to wait for room after an instance was evicted and has already been dropped. After this time,
-/// another instance is evicted.
+/// The maximum time to wait for room after an instance was evicted, if the instance has already been dropped. After
+/// this time, another instance is evicted.
 const DROP_MAX: Duration = Duration::from_millis(5);
 
-/// The maximum time to wait for room after an instance was evicted that its own task drops. After this time, another
-/// instance is evicted.
+/// The maximum time to wait for room after an instance was evicted, if the instance's own task drops the instance.
+/// After this time, another instance is evicted.
 const DROP_BY_TASK_MAX: Duration = Duration::from_millis(100);
 
 /// The interval at which a pending reservation tries to evict an instance. An instance may have become idle between the
@@ -452,8 +452,8 @@ fn admits(shares: &Shares, has: PoolSizes, slots: Slots, account: &Account) -> R
     shares.admit(has, slots, !account.has_all_memory())
 }
 
-/// Returns the slots that are reserved for an instance of `account` that takes at most `slots`. Fewer stacks are
-/// reserved if the account has no limits.
+/// Returns the slots to reserve for one instance of `account`. `slots` is the maximum that the instance takes. If the
+/// account has no limits, fewer stacks are reserved than the instance may take.
 fn counted(slots: Slots, account: &Account) -> Slots {
     if account.has_all_memory() { trusted(slots) } else { slots }
 }
@@ -631,8 +631,8 @@ mod tests {
     #[test]
     fn an_account_at_its_guaranteed_share_evicts_its_own_idle_instance() {
         in_runtime(async {
-            // Other accounts hold everything that exceeds the guaranteed shares, and this account holds its guaranteed
-            // share.
+            // Other accounts use the part of the pool that is not set aside for guaranteed shares, and this account
+            // uses exactly its guaranteed share.
             let room = Room::new(PoolSizes::new(16));
             let others = [tenant(), tenant(), tenant(), tenant()];
             let _held: Vec<_> = others.iter().map(|other| all(&room, other)).collect();

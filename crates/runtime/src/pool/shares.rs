@@ -28,7 +28,8 @@ const SET_ASIDE: u32 = 4;
 /// The number of accounts that have a guaranteed share at the same time.
 pub(crate) const GUARANTEED: u32 = 64;
 
-/// The size of one pool, and the amounts that accounts hold.
+/// The division of one instance pool among accounts: the size of the pool, the guaranteed share of each account, and
+/// the amounts that accounts hold together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
     sizes: PoolSizes,
@@ -62,7 +63,8 @@ impl Shares {
         let part = sizes.part(SET_ASIDE * GUARANTEED);
         Self {
             sizes,
-            // In a small pool, the guaranteed share is one instance, and fewer than `GUARANTEED` accounts can have it.
+            // In a small pool, the guaranteed share is one instance, and fewer than `GUARANTEED` accounts can have a
+            // guaranteed share at the same time.
             own: if one.fits(part) { part } else { one },
             common: sizes.minus(sizes.part(SET_ASIDE)),
             held: PoolSizes::default(),

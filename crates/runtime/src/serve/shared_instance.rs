@@ -6,9 +6,9 @@
 //!
 //! The guest's calls across seams and its spans belong to the request for which it works: see `guest/call_origin`.
 //!
-//! A request ends when its response has been read. Work that its guest still has to do continues while later requests
-//! are served, until the instance ends at the latest. This work is not assigned to its request, because the wasmtime
-//! store shows only whether any work is left.
+//! A request ends when its response has been read. The guest may then still have work to do for the request. This work
+//! continues while later requests are served, and ends at the latest when the instance ends. It is not assigned to the
+//! request, because the wasmtime store shows only whether any work is left.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,7 +71,8 @@ impl InstanceUsage {
         self.is_cluttered.load(Ordering::Relaxed)
     }
 
-    /// Allows new charges to use `memory`, the memory of the evicted instance, until the instance has been dropped.
+    /// Marks the instance as evicted. New charges may use `memory`, the memory of the instance, even before the
+    /// instance has been dropped.
     pub(super) fn set_evicted(&self, memory: EvictedMemory) {
         *self.evicted.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
     }

@@ -79,7 +79,7 @@ macro_rules! calls {
     )*};
 }
 
-/// Replaces wasmtime's functions of these names with functions of this module.
+/// Replaces each of wasmtime's functions that the macro's arguments name with the given function of this module.
 macro_rules! defined {
     ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(
@@ -401,7 +401,8 @@ mod tests {
                 Err(ErrorCode::NameTooLong)
             ));
             assert_eq!(charged(), 0);
-            // There is no free space, and the measurement that might find some never ends.
+            // The account has no free space, and the measurement of the folders, which could find free space, never
+            // ends. So the calls wait.
             let mut waiting: Vec<_> = (0..20).map(|_| make("d".repeat(4000))).collect();
             assert!(waiting.iter_mut().all(|call| call.as_mut().now_or_never().is_none()));
             assert!((20 * 4000..100_000).contains(&charged()), "{}", charged());

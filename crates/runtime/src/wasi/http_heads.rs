@@ -40,7 +40,8 @@ fn is_long(text: &Text, bytes_max: usize) -> bool {
     text.as_ref().is_some_and(|text| text.len() > bytes_max)
 }
 
-/// Replaces wasmtime's functions, which must already be defined, with functions that have limits and charges.
+/// Replaces wasmtime's functions for header fields and heads, which must already be defined in `linker`. The new
+/// functions enforce limits and charge the account.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     bound_p2(linker)?;
     bound_p3(linker)?;

@@ -6,7 +6,7 @@ use wasmtime::component::LinkerInstance;
 
 use crate::guest::Guest;
 
-/// The components that an import of a group belongs to.
+/// The owner of an interface that a group imports: one component of the group, or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InterfaceOwner {
     /// The import belongs to this component: it is labelled with the component, or the group has no other component.

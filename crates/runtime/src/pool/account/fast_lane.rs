@@ -1,4 +1,4 @@
-//! The lane in which an account's requests start: a credit of time for long polls in the fast lane.
+//! Decides in which lane an account's requests start, by a credit of processor time for long polls in the fast lane.
 //!
 //! Whether a request computes for a long time is found out only by running it, which may take a complete time slice of
 //! the fast lane. So each account has a credit for such slices, which fills slowly. While the credit is used up, all
