@@ -376,7 +376,7 @@ pub(crate) fn document<A: ?Sized + 'static>(id: &'static str, path: &'static str
     }
 }
 
-/// Creates the operation that returns a one-time code for the dashboard. It does not call the node.
+/// Creates the operation that returns a one-time code for the dashboard. The operation does not call the node.
 pub(crate) fn dashboard_code<A: ?Sized + 'static>(
     id: &'static str,
     path: &'static str,

@@ -35,8 +35,9 @@ pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 /// release. It may be high, because the two lines of an upload in the audit log are short.
 pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
 
-/// The maximum number of a tenant's actions in each [`PERIOD`], not counting uploads. It is lower than the maximum for
-/// uploads, because the two lines of such an action in the audit log are longer: they contain arguments and problems.
+/// The maximum number of actions other than uploads that a tenant may perform in each [`PERIOD`]. It is lower than the
+/// maximum for uploads. Each action has two lines in the audit log, and these lines are longer than those of an upload:
+/// they contain arguments and problems.
 pub(crate) const CHANGES_OF_TENANT_MAX: u32 = 2_000;
 
 /// The maximum number of reads of the content of stores with a tenant's tokens in each [`PERIOD`]. Each has two

@@ -384,7 +384,7 @@ impl StorageAccount {
     }
 }
 
-/// The maximum size of one loan, in bytes.
+/// The maximum of one temporary increase of an account's limit, in bytes.
 const LOAN_BYTES_MAX: u64 = 1 << 60;
 
 /// A temporary increase of an account's limit. Dropping the loan ends the increase.

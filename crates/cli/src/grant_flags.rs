@@ -15,7 +15,8 @@ use isomer_runtime::command::{SocketPolicy, SocketUse};
 
 use crate::address_flags::with_hint;
 
-/// The grants of a component that runs from its file. Without flags, the component has no grants.
+/// The grants of a component that `isomer run` or `isomer exec` runs directly from its file, without a manifest.
+/// Without flags, the component has no grants.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(crate) struct GrantFlags {
     /// Set an environment variable of the component, which is also a value of its `wasi:config`. May be repeated.

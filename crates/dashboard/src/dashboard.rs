@@ -24,7 +24,7 @@ pub const CODE_FIELD: &str = "x-isomer-dashboard-code";
 /// The header field with the key of the session. Each request of a page for data has this field.
 pub const KEY_FIELD: &str = "x-isomer-dashboard-key";
 
-/// The maximum number of bytes of a code, cookie or key that is compared.
+/// The maximum length in bytes of a one-time code, cookie or key in a request. Longer ones are treated as missing.
 const SECRET_BYTES_MAX: usize = 256;
 
 /// The dashboard of a process: its files, and the sessions of its browsers, which have rights of the type `R`.

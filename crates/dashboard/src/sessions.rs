@@ -117,7 +117,8 @@ impl<R: SessionRights> Sessions<R> {
     }
 }
 
-/// Removes entries with the earliest time until one more entry of `owner` fits the limits.
+/// Removes codes or sessions until one more of `owner` fits both the maximum per owner, `per_owner_max`, and the
+/// maximum of all owners, [`TOTAL_MAX`]. Removes those with the earliest `time_of` first.
 fn make_room<T>(
     entries: &mut Vec<T>,
     per_owner_max: usize,

@@ -246,7 +246,8 @@ impl StoreCopies {
         self.folder.join(number.to_string())
     }
 
-    /// Removes the oldest copies of each kind until at most [`KEPT_MAX`] copies of that kind are left.
+    /// Removes the oldest copies until at most [`KEPT_MAX`] copies of stores that were replaced, and at most
+    /// [`KEPT_MAX`] other copies, are left.
     fn sweep(&self) {
         let is_replaced = |number: &u64| self.at(*number).join(REPLACED).exists();
         let (replaced, before): (Vec<u64>, Vec<u64>) = self.numbers().into_iter().partition(is_replaced);

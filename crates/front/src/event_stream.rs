@@ -36,7 +36,7 @@ impl EventClock {
     }
 
     /// Waits until the stream reaches one of its limits, and returns the reason why it must end. [`EventClock::sent`]
-    /// restarts the time of the limit for silence.
+    /// restarts the time of the limit for a stream without data.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Interruption> {
         loop {
             let until = self.ends.min(self.silent_until);

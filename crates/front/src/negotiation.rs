@@ -82,8 +82,8 @@ impl AcceptedCodings {
         Some(reserved)
     }
 
-    /// Changes the entity tag of a 304 response to the tag that the client has cached. If the cached response was
-    /// compressed, that is the weak form of the guest's strong tag (see [`weaken`]).
+    /// Sets the `ETag` of a 304 response to the value that the client sent in `If-None-Match`. If the client cached a
+    /// compressed response, it sent the weak form of the guest's strong `ETag` (see [`weaken`]).
     fn confirm(&self, headers: &mut HeaderMap) {
         let Some(tag) = headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else { return };
         let has = self.cached.as_ref().and_then(|cached| cached.to_str().ok()).unwrap_or_default();

@@ -9,10 +9,10 @@
 //! A client is a client network, or a single connection of a trusted proxy until the proxy has announced its client. So
 //! the behaviour of one client of a proxy does not affect the proxy's other clients.
 //!
-//! Requests do not touch the registry. So the registry learns only during a search when a connection last became idle,
-//! and the times that it knows may be too early. It orders the connections of a client by these times, and clients with
-//! the same number of connections by the time of their first connection. The order is updated when the registry
-//! searches for a connection to close.
+//! The registry orders the connections of a client by the time at which each one last became idle, and clients with the
+//! same number of connections by the time of their first connection. Requests do not update the registry. It reads the
+//! current times, and updates the order, only when it searches for a connection to close. So the times that it knows
+//! before may be too early.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -89,8 +89,8 @@ enum Client {
 #[derive(Default)]
 struct OpenConnections {
     next_id: u64,
-    /// The open connections, by id. Each value is the connection's client and the time in its [`ByIdleTime`] key.
-    /// Client, time and id are sufficient to find the connection in `clients`.
+    /// The open connections, by id. The value is the connection's client, and the time in the connection's
+    /// [`ByIdleTime`] key. Client, time and id are sufficient to find the connection in `clients`.
     open: HashMap<u64, (Client, u64)>,
     /// The connections of each client that has any.
     clients: HashMap<Client, ClientConnections>,
@@ -113,7 +113,7 @@ struct ClientConnections {
     next_search_ms: u64,
 }
 
-/// The state of a client's first connection in [`ByIdleTime`].
+/// The state of the connection with the lowest key in a client's [`ByIdleTime`], as a search finds it.
 enum FirstConnection {
     /// The connection is idle, and no other connection of the client has been idle for longer.
     Idle(u64),

@@ -31,7 +31,7 @@ pub struct Server {
 
 enum Listener {
     Tcp(TcpListener, Option<TlsAcceptor>),
-    /// Dropping a value of this variant removes the socket file.
+    /// A Unix socket. Its file is removed when this value is dropped.
     Unix {
         listener: UnixListener,
         _file: SocketFile,

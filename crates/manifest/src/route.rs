@@ -12,11 +12,12 @@ use crate::model::Route;
 /// The path of the front door's health check. Requests for this path never reach an app.
 pub const FRONT_HEALTH_PATH: &str = "/.isomer/health";
 
-/// The `pattern` of a route in the JSON Schema. It matches only the beginning of a route; [`FromStr`] checks the
-/// complete rule.
+/// The value of the JSON Schema keyword `pattern` for a route. It matches only the beginning of a route; [`FromStr`]
+/// checks the complete rule.
 pub(crate) const ROUTE_PATTERN: &str = "^/";
 
-/// The `pattern` of a single path in the JSON Schema. It allows no query and no `...` at the end.
+/// The value of the JSON Schema keyword `pattern` for a path that is not a route: the path has no query, and does not
+/// end with `...`.
 pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
 
 impl Route {

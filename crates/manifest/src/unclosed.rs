@@ -26,7 +26,8 @@ impl Unclosed {
         let diagnostic = Diagnostic::error(format!("not TOML: this {what} is not closed, expected `{end}`"))
             .code("syntax")
             .at(at, "it begins here");
-        // If the parser noticed the missing end only at the end of the file, this place tells the user nothing.
+        // If the parser noticed only at the end of the file that the value is not closed, the place at which it noticed
+        // this tells the user nothing.
         let next = next.filter(|next| text.get(next.start..).is_some_and(|rest| !rest.trim().is_empty()));
         match next {
             Some(Span { start, end }) => {
@@ -66,8 +67,8 @@ impl OpenBracket {
 pub(crate) fn find(text: &str) -> Option<Unclosed> {
     let bytes = text.as_bytes();
     let mut open: Vec<OpenBracket> = Vec::new();
-    // `is_line_start`: only blanks precede the position on its line. `is_value_start`: only blanks are between a `=`
-    // and the position.
+    // `is_line_start`: there are only blanks between the start of the line and `at`. `is_value_start`: there are only
+    // blanks between a `=` and `at`.
     let (mut is_line_start, mut is_value_start) = (true, false);
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {

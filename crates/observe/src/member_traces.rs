@@ -26,7 +26,8 @@ pub(crate) struct ReceivedTrace {
     pub(crate) lost: u64,
 }
 
-/// The content of a line. The span that ended last, usually the request's first span, comes first.
+/// The content of the line with which a member sends a trace to the supervisor. The spans are in the reverse order of
+/// their ends, so the request's first span usually comes first.
 #[derive(Serialize, Deserialize)]
 struct TraceLine<S> {
     trace: String,

@@ -23,10 +23,10 @@ struct Package {
 /// The resources that calls to an interface can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Authority {
-    /// Only the resources that the handles in the component's table refer to.
+    /// The interface carries no authority: its calls reach only resources to which the component already has handles.
     None,
-    /// The component's own resources: those that a grant allows, or ambient ones that need no grant (environment,
-    /// output).
+    /// The interface's calls reach the component's own resources: those that a grant allows, or ambient ones that need
+    /// no grant (environment, output).
     Own(Option<Grant>),
 }
 

@@ -35,7 +35,8 @@ fn padded(byte: u8, text: usize) -> Val {
     ])
 }
 
-/// Returns a string of the character `å`, which is C3 A5 in UTF-8 and E5 in Latin-1.
+/// Returns a string of `count` characters. For [`SECRET`], the character is `å`, which is C3 A5 in UTF-8 and E5 in
+/// Latin-1.
 fn string(byte: u8, count: usize) -> Val {
     Val::String(if byte == SECRET { "å".repeat(count) } else { "\u{1}".repeat(count) })
 }

@@ -36,7 +36,7 @@ struct Host {
 fn text_of(image: &[u8]) -> String {
     let word = |place: usize| u32::from_le_bytes(image[place..place + 4].try_into().expect("the slice has four bytes"));
     assert_eq!(word(0), BLOCKS);
-    // An image without blocks ends with its root.
+    // The blocks start after the root. The image of an empty text has no blocks, and ends after its root.
     let blocks = image.get((BLOCKS - BASE) as usize..).unwrap_or_default();
     assert_eq!(blocks.len(), word(4) as usize);
     String::from_utf8(blocks.to_vec()).expect("the text is UTF-8")

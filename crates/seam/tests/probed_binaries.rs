@@ -118,8 +118,8 @@ fn a_component_of_an_unsupported_shape_is_composed_unchanged() {
     }
 }
 
-/// The probes are inserted directly before `second`, so `second` can be probed, although its core instance is created
-/// after `work` is lifted.
+/// The probes are inserted directly before `second`, the first function that is probed. So `second` can be probed
+/// although its core instance is created only after another function, `work`, is lifted.
 #[test]
 fn the_probes_are_inserted_before_the_first_probed_function() {
     let (group, parts) = odd_pair(&[("later", "second")]);

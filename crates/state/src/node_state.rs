@@ -586,11 +586,11 @@ impl NodeState {
         }
     }
 
-    /// Rebuilds the index from the database. After [`StateError::Unsettled`], or after a change that panicked, the
-    /// index then shows whether the change was made.
+    /// Rebuilds the index from the database. If a change returned [`StateError::Unsettled`] or panicked, the rebuilt
+    /// index shows whether the change was made.
     ///
     /// # Errors
-    /// If the database cannot be read yet.
+    /// If the database still cannot be read.
     pub fn reread(&self) -> Result<(), StateError> {
         let mut read = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.see(&mut read)

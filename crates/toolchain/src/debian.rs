@@ -270,8 +270,8 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, PathError> {
     Ok(paths)
 }
 
-/// Returns the first file or folder for whose name `wanted` returns true, at most `depth` folders below `dir`. `of` is
-/// the end of the error's message.
+/// Returns the first file or folder at most `depth` folders below `dir` for whose name `wanted` returns true. If there
+/// is none, returns an error whose message ends with `of`, the place that should contain it.
 fn find(dir: &Path, depth: usize, wanted: &dyn Fn(&str) -> bool, of: &'static str) -> Result<PathBuf, ToolchainError> {
     let mut level = vec![dir.to_owned()];
     for _ in 0..depth {

@@ -39,14 +39,15 @@ pub struct WatchSet {
     products: BTreeSet<PathBuf>,
 }
 
-/// The folders to watch for a [`WatchSet`], and which changes in them require a build. Valid until a folder or symbolic
-/// link on the way to a wanted path changes.
+/// The folders to watch for changes of the paths in a [`WatchSet`], and which changes in these folders require a build.
+/// The folders must be determined again after a change of a folder or symbolic link that leads to one of the paths.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchFolders {
     /// The folders to watch, each without its subfolders. All exist, and no path contains a symbolic link.
     pub dirs: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
-    /// The folders and symbolic links on the way to wanted paths, including those that do not exist yet.
+    /// The folders and symbolic links that lead to the paths in the [`WatchSet`], including those that do not exist
+    /// yet.
     steps: BTreeSet<PathBuf>,
     trees: BTreeSet<PathBuf>,
     products: BTreeSet<PathBuf>,

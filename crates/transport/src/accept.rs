@@ -57,7 +57,7 @@ pub fn is_of_connection(error: &io::Error) -> bool {
 pub struct ResourceShortage<F> {
     /// The server's name in the log.
     server: &'static str,
-    /// Closes a connection that is not needed. Returns whether there was such a connection.
+    /// Closes a connection that the server can do without. Returns whether there was such a connection.
     close_one: F,
     /// `close_one` is not called before this time. In [`ResourceShortage::closing_after`], this is the end of the
     /// delay.
@@ -65,7 +65,7 @@ pub struct ResourceShortage<F> {
 }
 
 impl ResourceShortage<fn() -> bool> {
-    /// Creates a reaction that closes no connection and only waits.
+    /// Creates a `ResourceShortage` that closes no connection and only waits.
     #[must_use]
     pub fn waiting(server: &'static str) -> Self {
         Self { server, close_one: || false, from: Instant::now() }
@@ -73,13 +73,14 @@ impl ResourceShortage<fn() -> bool> {
 }
 
 impl<F: FnMut() -> bool> ResourceShortage<F> {
-    /// Creates a reaction that calls `close_one` on each failed `accept`. `close_one` closes a connection that is not
-    /// needed, and returns whether there was such a connection.
+    /// Creates a `ResourceShortage` that calls `close_one` after each failed `accept`. `close_one` closes a connection
+    /// that the server can do without, and returns whether there was such a connection.
     pub fn closing(server: &'static str, close_one: F) -> Self {
         Self { server, close_one, from: Instant::now() }
     }
 
-    /// Creates a reaction like [`ResourceShortage::closing`] that does not call `close_one` before `delay` has passed.
+    /// Creates a `ResourceShortage` like [`ResourceShortage::closing`] that does not call `close_one` before `delay`
+    /// has passed.
     pub fn closing_after(server: &'static str, delay: Duration, close_one: F) -> Self {
         Self { server, close_one, from: Instant::now() + delay }
     }

@@ -96,8 +96,8 @@ pub enum FrameError {
     Truncated {
         /// The part that is incomplete: `head`, `image` or `reason`.
         field: &'static str,
-        /// The number of bytes of this part that are missing. If the size of a head is not known yet, its minimum size
-        /// is assumed.
+        /// The number of bytes that are missing from the part that `field` names. If the frame ends before the size of
+        /// its head is known, the minimum size of a head is assumed.
         missing: usize,
     },
     /// More bytes follow the end of the frame.

@@ -48,7 +48,8 @@ struct OperationMeter {
 }
 
 impl StoreSubject {
-    /// Returns the description of the store `name`. `span` has the store's name and its owner.
+    /// Creates the template for the spans and the metrics of the store `name`. `span` already contains the store's name
+    /// and its owner.
     pub(super) fn new(
         span: SpanTemplate,
         name: &str,

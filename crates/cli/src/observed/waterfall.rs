@@ -9,10 +9,10 @@ use super::durations::duration;
 use super::screen::{BLUE, BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, fitted, styled};
 use super::trace_rows::status_style;
 
-/// The width in columns of a duration.
+/// The width in columns of a field that shows a duration.
 const DURATION_WIDTH: usize = 8;
 
-/// The width in columns of a seam's mode.
+/// The width in columns of the field that shows the mode of a seam.
 const MODE_WIDTH: usize = 8;
 
 /// The minimum and maximum width of a bar in columns (`BAR_WIDTH_MIN`, `BAR_WIDTH_MAX`).

@@ -67,8 +67,8 @@ async fn a_connection_with_a_request_is_never_closed_for_another() {
         running.push(connection);
         front.held.arrived(running.len()).await;
     }
-    // The first connection exceeds the maximum per address, the second one the total maximum. Both are closed
-    // immediately.
+    // Opens a connection from 127.0.0.1, which exceeds the maximum per address, and one from 127.0.0.3, which exceeds
+    // the total maximum. The server closes both immediately.
     for last in [1, 3] {
         let mut refused = Http1::new(connect_from(last, front.address).await.unwrap());
         assert!(within("the end", refused.get("shop.example")).await.is_err());

@@ -207,8 +207,8 @@ impl Node {
         })
     }
 
-    /// Returns the launch spec of a revision. Also returns the value that the counter
-    /// [`inputs`](isomer_apps::Tenancy::inputs) had before, so that the take-over detects a change of the inputs.
+    /// Returns the launch spec of a revision, and the value that the counter [`inputs`](isomer_apps::Tenancy::inputs)
+    /// had before the spec was made. With this value, the take-over detects that the inputs have changed since then.
     async fn launch_spec(
         self: &Arc<Self>,
         tenant: &TenantName,

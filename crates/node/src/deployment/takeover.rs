@@ -57,7 +57,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// requests wait during this time. Otherwise, the maximum is [`UNHELD_MAX`].
 const HELD_MAX: Duration = Duration::from_secs(30);
 
-/// The maximum time that a take-over spends on making the stores' new files if the app is not in service.
+/// The maximum time that a take-over spends on making the stores' new files if the app is not in service, so that no
+/// requests wait.
 const UNHELD_MAX: Duration = Duration::from_secs(1800);
 
 /// A take-over that replaces files of the app's stores.
@@ -215,7 +216,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// Makes the new files in the folder of `staged`, and syncs them.
+    /// Creates the new files of the app's stores in the folder of `staged`, and syncs them.
     async fn stage(&self, staged: &mut StagedStores) -> Result<(), ApiProblem> {
         let Self { node, spec, .. } = self;
         let serves = self.before.is_some_and(|before| !before.stopped);

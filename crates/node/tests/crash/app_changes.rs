@@ -89,12 +89,12 @@ impl AppChange {
     }
 }
 
-/// The data directories that the changes start from.
+/// The data directories from which the tests of the changes start.
 struct Bases {
     folder: TempDir,
-    /// The app serves revision `two`.
+    /// A data directory in which the app serves revision `two`.
     serving: PathBuf,
-    /// The app is stopped.
+    /// A data directory in which the app is stopped.
     stopped: PathBuf,
 }
 

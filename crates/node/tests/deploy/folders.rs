@@ -25,7 +25,8 @@ async fn mine(node: &TestNode) -> String {
     body
 }
 
-/// Returns a counter of the starts of candidates, and a callback for the node that increments the counter.
+/// Returns a counter, and a callback to pass to the node. The callback increments the counter when a candidate is
+/// started.
 fn counting() -> (Arc<AtomicUsize>, Watch) {
     let started = Arc::new(AtomicUsize::new(0));
     let counter = started.clone();
@@ -54,9 +55,9 @@ async fn writes_of_a_candidate_are_discarded() {
     let (started, watch) = counting();
     let node = TestNode::watched(folder.path(), Some(watch)).await;
     let rounds = [
-        // The health check does not write, so the candidate is started once.
+        // The health check writes to no granted folder, so the candidate needs no copy of it, and is started once.
         ("1", "/check/read/notes/mine", 1),
-        // The health check writes, so the candidate is started again with a copy of the folder.
+        // The health check writes to a granted folder, so the candidate is started again with a copy of the folder.
         ("2", "/check/append/notes/mine", 2),
         ("3", "/check/append/notes/deep/other", 2),
         ("4", "/check/append/notes/link", 2),

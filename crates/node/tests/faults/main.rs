@@ -26,7 +26,7 @@ use system::{Fault, Faults};
 /// tries every call.
 const FAULT_CALLS: u64 = 4;
 
-/// The number of calls at which a process is killed, except in a long run.
+/// The number of different system calls at which a process is killed, each in its own run. A long run tries every call.
 const KILLS: u64 = 24;
 
 /// The sizes in bytes of the writes that may fail. Two of the writes span several pages, and one fits into a page.

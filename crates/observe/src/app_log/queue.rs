@@ -129,7 +129,7 @@ impl LineQueue {
     pub(super) fn record_loss(&self, app: &Arc<OpenLog>) {
         self.lossy.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(app));
         match self.messages.try_send(QueueMessage::Loss) {
-            // If the queue is full, the writer's thread is running, and checks `lossy` after its next batch of
+            // A full queue is no error: the writer's thread is then running, and checks `lossy` after its next batch of
             // messages.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }

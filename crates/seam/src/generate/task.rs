@@ -217,8 +217,8 @@ impl Tasks {
         body
     }
 
-    /// Writes code that takes a waitable set from the stack and keeps it for the next call. If another set is already
-    /// kept, the code drops the set instead.
+    /// Writes code that takes a waitable set from the stack and stores it in a global variable for the next call. If
+    /// this variable already holds a set, the code drops the set from the stack instead.
     fn give_back(&self, body: &mut Body) {
         let set = body.local(ValType::I32);
         let mut code = body.code();

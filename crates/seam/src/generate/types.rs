@@ -58,9 +58,9 @@ pub(crate) enum Kind {
     Scalar(Scalar),
     /// A Unicode scalar value.
     Char,
-    /// The address of UTF-8 text and its length in bytes.
+    /// A WIT `string`: the address of UTF-8 text, followed by the text's length in bytes.
     String,
-    /// The address of the elements and their number. The payload is the type of an element.
+    /// A WIT `list` with elements of this type: the address of the elements, followed by their number.
     List(TypeId),
     /// Fields, each with its offset and its type.
     Record(Vec<(u32, TypeId)>),
