@@ -39,13 +39,8 @@ pub trait AppApi: StoreApi + ShapeApi {
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>>;
     /// Returns one app.
     fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo>;
-    /// Returns the plan of an app's serving revision. The default implementation is for processes that keep no plans,
-    /// and returns an error.
-    fn plan(self: Arc<Self>, _: TenantName, _: AppName) -> AdminReply<Value> {
-        let problem = ApiProblem::new(ProblemKind::NotFound, "a node does not keep the plans of apps");
-        let problem = problem.hint("run `isomer plan` in the app's folder");
-        Box::pin(std::future::ready(Err(problem)))
-    }
+    /// Returns the plan of an app's serving revision.
+    fn plan(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Value>;
     /// Returns lines of an app's log, or of its access log if `access` is true in the query.
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines>;
 

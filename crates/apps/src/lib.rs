@@ -46,7 +46,7 @@ pub use app_data::AppData;
 pub use error::RevisionError;
 pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
 pub use metrics_report::{metrics_report, metrics_text};
-pub use package::{NewPackage, Package, PackageError, PackageOptions};
+pub use package::{NewPackage, Package, PackageError, PackageOptions, sampling_of};
 pub use progress::Progress;
 pub use revision::{Revision, StartOptions};
 pub use seams::Peers;

@@ -19,6 +19,7 @@ use isomer_observe::Log;
 use isomer_plan::Plan;
 use isomer_runtime::code::CodeCache;
 use isomer_telemetry::Tracer;
+use isomer_telemetry::metrics::Metrics;
 use isomer_wire::Callee;
 use tokio::sync::watch;
 
@@ -59,6 +60,8 @@ pub struct MemberOptions {
     pub environment: BTreeMap<String, String>,
     /// Records the spans of the group's requests and calls.
     pub tracer: Tracer,
+    /// The registry of the metrics of this process.
+    pub metrics: Metrics,
     /// See [`PackageOptions::deterministic`].
     pub deterministic: bool,
 }
@@ -126,7 +129,8 @@ impl Member {
             process: Some(options.group.clone()),
             deterministic: options.deterministic,
         };
-        let running = TenancyOptions { network: options.network, ..TenancyOptions::default() };
+        let running =
+            TenancyOptions { metrics: options.metrics, network: options.network, ..TenancyOptions::default() };
         let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer);
         single_app.set_environment(options.environment);
         let NewPackage { package, plan, code, .. } = single_app.make(app, components, &making, progress)?;

@@ -52,7 +52,7 @@ fn report(family: &MetricFamily, query: &MetricsQuery) -> MetricReport {
 }
 
 fn series_report(family: &MetricFamily, series: &MetricSeries) -> SeriesReport {
-    let labels = family.descriptor.labels.iter().zip(&series.labels).filter(|(_, value)| !value.is_empty());
+    let labels = series.labels_of(family.descriptor);
     let labels: BTreeMap<_, _> = labels.map(|(label, value)| (label.name.to_owned(), value.to_string())).collect();
     match &series.value {
         MetricValue::Number(value) => SeriesReport { labels, value: *value, ..SeriesReport::default() },

@@ -149,7 +149,10 @@ impl SingleApp {
         let revision = ReleaseDigest::from(package.plan_digest().0);
         let (package, place, tracer) = (Arc::new(package), self.place(dir, data), self.tracer.clone());
         let spec = LaunchSpec { package, place, log: None, access: None, tracer };
-        self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await
+        let started =
+            self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await?;
+        self.tracer.apply(spec.package.sampling());
+        Ok(started)
     }
 
     /// Puts `started` into service, and returns the revision that leaves service. Requests in flight are finished by

@@ -1,6 +1,6 @@
 //! The flag that determines which requests are traced, and switches the recording of traces and metrics off.
 
-use isomer_telemetry::SamplingPolicy;
+use isomer_telemetry::{SamplingLimits, SamplingPolicy};
 
 /// The flag of commands that serve apps.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,6 +28,17 @@ impl TelemetryFlag {
             TelemetryMode::On => Some(default),
             TelemetryMode::Off => None,
             TelemetryMode::Sampled(ratio) => Some(SamplingPolicy { ratio, per_second_max: u32::MAX, ..default }),
+        }
+    }
+
+    /// Returns which requests of a node's apps are traced; `None` if neither traces nor metrics are recorded. `limits`
+    /// are those of the node file.
+    pub(crate) fn limits(&self, limits: SamplingLimits) -> Option<SamplingLimits> {
+        match self.telemetry {
+            TelemetryMode::On => Some(limits),
+            TelemetryMode::Off | TelemetryMode::Sampled(_) => {
+                self.sampling(limits.default).map(SamplingLimits::of_policy)
+            }
         }
     }
 }

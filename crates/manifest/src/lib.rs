@@ -31,11 +31,12 @@ mod units;
 pub use address::LinkAddress;
 pub use listen_address::parse_listen;
 pub use model::{
-    App, Component, ComponentLimits, ComponentSource, DirGrant, Grants, MONOLITH, OutboundHost, Reuse, Route,
+    App, Component, ComponentLimits, ComponentSource, DirGrant, Grants, MONOLITH, OutboundHost, Reuse, Route, Sampling,
     SecretSource, Shape, SqlStoreSettings,
 };
 pub use node_file::{
-    AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSettings, OtlpExport, node_schema_json, parse_node_file,
+    AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSampling, NodeSettings, OtlpExport, node_schema_json,
+    parse_node_file,
 };
 pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};

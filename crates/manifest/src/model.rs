@@ -34,6 +34,19 @@ pub struct App {
     pub secrets: BTreeMap<String, SecretSource>,
     /// The SQL stores that have settings, by name: `[sql.NAME]`.
     pub sql: BTreeMap<StoreName, SqlStoreSettings>,
+    /// Which requests are traced in full: `[telemetry]`.
+    pub sampling: Sampling,
+}
+
+/// Which requests are traced in full. A setting that is absent has the default of the process that runs the app.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sampling {
+    /// The fraction of the requests that are traced, from 0 to 1: `sample`.
+    pub fraction: Option<f64>,
+    /// The maximum number of requests that are traced in a second because of `fraction`: `samples_per_second`.
+    pub per_second_max: Option<u32>,
+    /// The duration from which a request that is not traced in full is kept as slow: `slow`.
+    pub slow: Option<Duration>,
 }
 
 impl App {
@@ -68,6 +81,7 @@ impl App {
             shapes: BTreeMap::from([(MONOLITH.to_owned(), monolith)]),
             secrets: BTreeMap::new(),
             sql: BTreeMap::new(),
+            sampling: Sampling::default(),
         }
     }
 }

@@ -25,6 +25,9 @@ pub(crate) const CONCURRENCY_MAX: u32 = 10_000;
 /// The maximum value of the key `reuse`.
 pub(crate) const REUSE_MAX: u32 = 10_000;
 
+/// The maximum value of the key `samples_per_second`.
+pub(crate) const PER_SECOND_MAX: u32 = 1_000_000;
+
 /// The maximum number of folders that are granted to one component. Each folder is open while the component runs.
 pub(crate) const DIRS_MAX: usize = 32;
 
@@ -51,6 +54,26 @@ pub(crate) struct RawManifest {
     /// needs no table here.
     #[serde(default)]
     pub(crate) sql: BTreeMap<Spanned<NameText>, RawSqlStore>,
+    /// Which requests of the app are traced in full. On a node, the node's limits apply to these settings.
+    pub(crate) telemetry: Option<RawSampling>,
+}
+
+/// Which requests of the app are traced in full. On a node, the node's limits apply to these settings.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawSampling {
+    /// The fraction of the requests that are traced, from 0 to 1. Default: 1 for `isomer run` and `isomer dev`, and
+    /// the node's own setting (0.01) on a node.
+    #[schemars(range(min = 0, max = 1))]
+    pub(crate) sample: Option<Spanned<f64>>,
+    /// The maximum number of requests that are traced in a second because of `sample`. Default: 200 for `isomer run`
+    /// and `isomer dev`, and the node's own setting (50) on a node.
+    #[schemars(range(min = 0, max = PER_SECOND_MAX))]
+    pub(crate) samples_per_second: Option<u32>,
+    /// The duration from which a request that is not traced in full is kept as slow.
+    #[schemars(extend("default" = "1s"))]
+    pub(crate) slow: Option<Spanned<DurationText>>,
 }
 
 /// The app's name and version.

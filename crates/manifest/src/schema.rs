@@ -137,18 +137,21 @@ pub(crate) fn a_type_name(schema: &Value) -> String {
     names.join(" or ")
 }
 
+/// Returns the bounds of a number as a phrase that follows the type's name.
+fn bounds(schema: &Value) -> String {
+    match (schema.get("minimum"), schema.get("maximum")) {
+        (Some(minimum), Some(maximum)) => format!(" from {minimum} to {maximum}"),
+        (Some(minimum), None) => format!(" of {minimum} or more"),
+        _ => String::new(),
+    }
+}
+
 fn name_of_one(schema: &Value, plural: bool) -> String {
     let s = if plural { "s" } else { "" };
     match text(schema, "type") {
         Some("boolean") => "true or false".to_owned(),
-        Some("integer") => {
-            let bounds = match (schema.get("minimum"), schema.get("maximum")) {
-                (Some(minimum), Some(maximum)) => format!(" from {minimum} to {maximum}"),
-                (Some(minimum), None) => format!(" of {minimum} or more"),
-                _ => String::new(),
-            };
-            format!("whole number{s}{bounds}")
-        }
+        Some("integer") => format!("whole number{s}{}", bounds(schema)),
+        Some("number") => format!("number{s}{}", bounds(schema)),
         Some("array") => {
             let items = schema.get("items").unwrap_or(&Value::Null);
             let items: Vec<String> = choices(items).into_iter().map(|choice| name_of_one(choice, true)).collect();

@@ -165,8 +165,12 @@ impl Check<'_> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let takes_integers = choices(schema).into_iter().any(|choice| text(choice, "type") == Some("integer"));
-        let out_of_bounds = matches!(value, DeValue::Integer(_)) && takes_integers;
+        let takes = |name: &str| choices(schema).into_iter().any(|choice| text(choice, "type") == Some(name));
+        let out_of_bounds = match value {
+            DeValue::Integer(_) => takes("integer") || takes("number"),
+            DeValue::Float(_) => takes("number"),
+            _ => false,
+        };
         let written = self.source.get(span.start..span.end).unwrap_or_default();
         let label = if out_of_bounds { format!("`{written}` is out of bounds") } else { format!("this is {found}") };
         let mut diagnostic = Diagnostic::error(format!("`{path}` must be {}", a_type_name(schema)))
@@ -248,8 +252,24 @@ fn fits(value: &DeValue<'_>, schema: &Value) -> bool {
             bound("minimum").is_none_or(|minimum| number >= minimum)
                 && bound("maximum").is_none_or(|maximum| number <= maximum)
         }
+        (Some("number"), DeValue::Float(number)) => {
+            let number = number.as_str().replace('_', "").parse::<f64>().ok();
+            number.is_some_and(|number| is_within(number, schema))
+        }
+        (Some("number"), DeValue::Integer(number)) => {
+            let number = i32::from_str_radix(number.as_str(), number.radix()).ok();
+            number.is_some_and(|number| is_within(f64::from(number), schema))
+        }
         _ => false,
     }
+}
+
+/// Returns whether the number is finite and within the bounds that `schema` sets.
+fn is_within(number: f64, schema: &Value) -> bool {
+    let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
+    number.is_finite()
+        && bound("minimum").is_none_or(|minimum| number >= minimum)
+        && bound("maximum").is_none_or(|maximum| number <= maximum)
 }
 
 /// Returns a hint that shows how to write the value with the required type.
@@ -267,8 +287,8 @@ fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String>
         ("array", DeValue::Table(_)) if !written.contains('\n') && written.starts_with('{') => {
             Some(format!("put the value in brackets: `[{written}]`"))
         }
-        ("integer" | "boolean", DeValue::String(text))
-            if text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok() =>
+        ("integer" | "number" | "boolean", DeValue::String(text))
+            if text.parse::<f64>().is_ok() || text.parse::<bool>().is_ok() =>
         {
             Some(format!("leave out the quotes: `{text}`"))
         }
@@ -282,6 +302,7 @@ fn example_of(schema: &Value) -> String {
         Some("array") => format!("[{}]", example_of(schema.get("items").unwrap_or(&Value::Null))),
         Some("boolean") => "true".to_owned(),
         Some("integer") => "1".to_owned(),
+        Some("number") => "0.5".to_owned(),
         Some("object") => {
             let entries = match any_property(schema) {
                 Some(values) => vec![format!("NAME = {}", example_of(values))],

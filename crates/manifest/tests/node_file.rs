@@ -1,7 +1,7 @@
 //! Tests of node files: valid files are parsed, and problems are reported with their locations and a hint.
 
 use isomer_diagnostics::{Renderer, SourceFile};
-use isomer_manifest::{LinkAddress, NodeFile, SecretSource, node_schema_json, parse_node_file};
+use isomer_manifest::{LinkAddress, NodeFile, NodeSampling, Sampling, SecretSource, node_schema_json, parse_node_file};
 
 const RIGHT: &str = r#"
 [link]
@@ -62,6 +62,13 @@ key = "shop.key"
 [admin]
 listen = "unix:/run/isomer/admin.sock"
 
+[telemetry]
+sample = 0.05
+sample_max = 1
+samples_per_second = 10
+slow = "2s"
+slow_min = "500ms"
+
 [telemetry.otlp]
 endpoint = "https://otlp.example"
 signals = ["traces", "logs"]
@@ -110,6 +117,10 @@ fn the_file_of_a_node_is_parsed() {
     assert_eq!(node.limits.idle_grace, Some(std::time::Duration::from_secs(2)));
     let proxies: Vec<_> = node.trusted_proxies.iter().map(|network| network.value.to_string()).collect();
     assert_eq!((proxies, node.proxy_protocol), (vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned()], true));
+    let seconds = std::time::Duration::from_secs_f64;
+    let default = Sampling { fraction: Some(0.05), per_second_max: Some(10), slow: Some(seconds(2.0)) };
+    let sampling = NodeSampling { default, fraction_max: Some(1.0), slow_min: Some(seconds(0.5)) };
+    assert_eq!(node.sampling, sampling);
     let otlp = node.otlp.as_ref().expect("it is there");
     assert_eq!(otlp.endpoint.value, "https://otlp.example");
     let signals: Vec<_> = otlp.signals.iter().flatten().map(|signal| signal.value.as_str()).collect();

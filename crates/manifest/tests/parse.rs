@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use isomer_diagnostics::{Renderer, SourceFile};
 use isomer_manifest::{
-    App, ComponentSource, DirGrant, Grants, MONOLITH, OutboundHost, Parsed, Reuse, Route, SecretSource, parse,
+    App, ComponentSource, DirGrant, Grants, MONOLITH, OutboundHost, Parsed, Reuse, Route, Sampling, SecretSource, parse,
 };
 
 fn parsed(text: &str) -> Parsed {
@@ -90,6 +90,8 @@ fn every_key_is_parsed() {
     assert_eq!(app.secrets["SIGNING_KEY"], SecretSource::File("keys/signing.pem".into()));
     assert_eq!(app.sql["orders"].migrations, Some(PathBuf::from("migrations/orders")));
     assert_eq!(app.sql["orders"].statement_timeout(), Duration::from_millis(500));
+    let slow = Some(Duration::from_millis(250));
+    assert_eq!(app.sampling, Sampling { fraction: Some(0.25), per_second_max: Some(20), slow });
 }
 
 #[test]

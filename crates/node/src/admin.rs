@@ -52,6 +52,10 @@ impl AppApi for Node {
         blocking(move || self.one_app(&tenant, &app))
     }
 
+    fn plan(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<serde_json::Value> {
+        spawn_operation(async move { self.plan_of(tenant, app).await })
+    }
+
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
         spawn_operation(async move { self.log_lines(tenant, app, query).await })
     }

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use isomer_disk::Reserve;
 use isomer_ids::{AppName, ReleaseDigest, TenantName};
-use isomer_telemetry::{SamplingPolicy, Tracer};
+use isomer_telemetry::{AppSampling, SamplingLimits, SamplingPolicy, Tracer};
 use isomer_traces::{TenantTraces, TraceLimits, TraceStore, TraceStores};
 
 /// The stores and tracers of all apps of a node.
 pub(crate) struct AppTraces {
     stores: TraceStores,
-    /// Which requests are traced; `None` if no traces are recorded.
-    sampling: Option<SamplingPolicy>,
+    /// Which requests are traced, and the limits for the settings of apps; `None` if no traces are recorded.
+    sampling: Option<SamplingLimits>,
     tracers: Mutex<HashMap<(TenantName, AppName), RevisionTracers>>,
 }
 
@@ -33,7 +33,7 @@ impl AppTraces {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(crate) fn start(reserve: Arc<Reserve>, sampling: Option<SamplingPolicy>) -> io::Result<Self> {
+    pub(crate) fn start(reserve: Arc<Reserve>, sampling: Option<SamplingLimits>) -> io::Result<Self> {
         let stores = TraceStores::start(TraceLimits::NODE)?;
         stores.leave_free(move || reserve.room());
         Ok(Self { stores, sampling, tracers: Mutex::default() })
@@ -66,9 +66,14 @@ impl AppTraces {
         if of_app.len() == REVISIONS_MAX {
             of_app.remove(0);
         }
-        let tracer = make(sampling);
+        let tracer = make(sampling.default);
         of_app.push((revision.clone(), tracer.clone()));
         tracer
+    }
+
+    /// Returns the policy for an app with the settings `app`; `None` if no traces are recorded.
+    pub(crate) fn policy(&self, app: &AppSampling) -> Option<SamplingPolicy> {
+        self.sampling.as_ref().map(|limits| limits.policy(app))
     }
 
     /// Forgets the tracers of a removed app, or of all apps of a removed tenant.
@@ -85,7 +90,7 @@ mod tests {
     #[test]
     fn a_revision_keeps_its_tracer_until_the_app_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let traces = AppTraces::start(Arc::new(Reserve::new(dir.path(), 0)), Some(SamplingPolicy::NODE)).unwrap();
+        let traces = AppTraces::start(Arc::new(Reserve::new(dir.path(), 0)), Some(SamplingLimits::NODE)).unwrap();
         let tenant: TenantName = "acme".parse().unwrap();
         let made = std::cell::Cell::new(0);
         let tracer = |app: &str, revision: u8| {

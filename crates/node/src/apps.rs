@@ -33,6 +33,19 @@ impl Node {
         Ok(self.app_info(tenant, name, &app))
     }
 
+    /// Returns the plan of the app's current revision.
+    pub(crate) async fn plan_of(
+        self: &Arc<Self>,
+        tenant: TenantName,
+        name: AppName,
+    ) -> Result<serde_json::Value, ApiProblem> {
+        let node = self.clone();
+        let wanted = (tenant.clone(), name);
+        let read = move || node.state.app(&wanted.0, &wanted.1).map_err(problems::of_state);
+        let app = self.blocking(read).await?;
+        self.repository.plan_of(&tenant, &app.current().revision).await
+    }
+
     pub(crate) fn revisions_of(&self, tenant: &TenantName, name: &AppName) -> Result<Vec<RevisionInfo>, ApiProblem> {
         let app = self.state.app(tenant, name).map_err(problems::of_state)?;
         let snapshots = snapshots::all(&self.dir.app(tenant.as_str(), name.as_str()));

@@ -18,7 +18,7 @@ use isomer_observe::Log;
 use isomer_otlp::Otlp;
 use isomer_runtime::code::CodeError;
 use isomer_state::{BlobError, Blobs, NodeState, StateError};
-use isomer_telemetry::SamplingPolicy;
+use isomer_telemetry::SamplingLimits;
 
 use crate::attempts::Attempts;
 use crate::compiler::sandbox::Confinement;
@@ -40,8 +40,9 @@ pub struct NodeOptions {
     pub compiler: CompilerOptions,
     /// The options for running apps, including how many apps stay in memory.
     pub tenancy: TenancyOptions,
-    /// Which requests of the apps are traced; `None` if no traces are recorded.
-    pub sampling: Option<SamplingPolicy>,
+    /// Which requests of the apps are traced, and the limits for the apps' own settings; `None` if no traces are
+    /// recorded.
+    pub sampling: Option<SamplingLimits>,
     /// The export of telemetry, if there is a collector.
     pub export: Option<Arc<Otlp>>,
     /// A function that is called after each step of every change, on any thread.

@@ -24,6 +24,7 @@ use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Contents, NodeState};
 use isomer_telemetry::{AppIdentity, Tee, TraceSink, Tracer};
 use isomer_traces::TraceStore;
+use serde_json::value::RawValue;
 
 use crate::app_traces::AppTraces;
 use crate::compiler::jobs::{CompileJobs, CompileReason};
@@ -39,6 +40,8 @@ pub(crate) struct CompiledRelease {
     pub(crate) contents: Contents,
     /// Whether a child process compiled code; `false` if the cache had all the code.
     pub(crate) compiled: bool,
+    /// The plan as JSON; `None` if it is too large to be stored.
+    pub(crate) plan: Option<Box<RawValue>>,
     /// The warnings about the manifest and the plan, as text for people.
     pub(crate) warnings: Vec<String>,
 }
@@ -103,6 +106,9 @@ impl DiskRepository {
             None => log,
         };
         let tracer = self.tracer_of(tenant, app, revision)?;
+        if let Some(policy) = self.traces.policy(package.sampling()) {
+            tracer.set_policy(policy);
+        }
         Ok(LaunchSpec { package, place, log: Some(log), access, tracer })
     }
 
@@ -189,6 +195,35 @@ impl DiskRepository {
         Ok(package.filter(|package| package.code().all(|key| self.cache.has(key))))
     }
 
+    /// Returns the plan of a recorded revision. If the record of the revision was written by an earlier version, which
+    /// stored no plans, compiles the release again.
+    pub(crate) async fn plan_of(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        revision: &ReleaseDigest,
+    ) -> Result<serde_json::Value, ApiProblem> {
+        let wanted = revision.clone();
+        let found = self.blocking(move |repository| {
+            let bytes = repository.state.package(&wanted).map_err(problems::of_state)?;
+            let bytes = bytes.ok_or_else(|| ApiProblem::not_found("revision", &wanted))?;
+            let record = RevisionRecord::read(&bytes)?;
+            let release = if record.has_plan() { None } else { Some(record.release()?) };
+            Ok((record.plan()?, release))
+        });
+        let plan = match found.await? {
+            (plan, None) => plan,
+            (_, Some(release)) => {
+                let compiled = self.compile(tenant, revision, &release, CompileReason::Load).await?;
+                compiled.plan.as_ref().and_then(|plan| serde_json::from_str(plan.get()).ok())
+            }
+        };
+        let too_large = || {
+            let problem = ApiProblem::new(ProblemKind::NotFound, "the plan of the app is too large to be stored");
+            problem.hint("run `isomer plan` in the app's folder")
+        };
+        plan.ok_or_else(too_large)
+    }
+
     /// Compiles a release in a child process. Concurrent requests for the same release share one compilation.
     pub(crate) async fn compile(
         self: &Arc<Self>,
@@ -232,9 +267,9 @@ impl DiskRepository {
             maker: self.maker.clone(),
         };
         let made = self.compilers.make_with_cache(permit, &request).await.map_err(ApiProblem::from)?;
-        let CompileOutput { package, code, compiled, warnings } = made;
-        let contents = record::contents(&self.maker, release, &package.to_bytes(), code);
-        Ok(Arc::new(CompiledRelease { package: Arc::new(package), contents, compiled, warnings }))
+        let CompileOutput { package, code, compiled, plan, warnings } = made;
+        let contents = record::contents(&self.maker, release, &package.to_bytes(), plan.as_deref(), code);
+        Ok(Arc::new(CompiledRelease { package: Arc::new(package), contents, compiled, plan, warnings }))
     }
 
     /// Runs `work`, which reads and syncs files, on a blocking thread.

@@ -14,14 +14,20 @@ mod json;
 mod log;
 mod member;
 mod member_log;
+mod member_metrics;
+mod member_metrics_sender;
 mod member_trace_sink;
 mod member_traces;
 mod queue;
 mod record;
+#[cfg(test)]
+mod test_output;
 mod text;
 
 pub use app_log::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
 pub use events::listen_to_events;
 pub use log::{Format, Log};
 pub use member_log::MemberLog;
+pub use member_metrics::{MemberMetrics, MembersMetrics};
+pub use member_metrics_sender::MemberMetricsSender;
 pub use member_trace_sink::MemberTraces;

@@ -47,6 +47,8 @@ enum Message {
     Record(SystemTime, Option<MemberName>, Box<LogRecord>),
     /// A trace of a member, and its size in memory.
     Trace(Box<TraceFragment>, usize),
+    /// A line with metrics of a member.
+    Metrics(String),
     /// A request to send a signal after all earlier records are written.
     Flush(SyncSender<()>),
 }
@@ -170,6 +172,17 @@ impl Log {
         }
     }
 
+    /// Writes a line with metrics for the supervisor, if this is the log of a member. Returns `false` if too many lines
+    /// are waiting.
+    pub(crate) fn push_metrics(&self, line: String) -> bool {
+        let fits = self.counters.add_metrics();
+        let sent = fits && self.queue.try_send(Message::Metrics(line)).is_ok();
+        if fits && !sent {
+            self.counters.subtract_metrics();
+        }
+        sent
+    }
+
     fn message(&self, level: Level, text: String) {
         if self.levels.includes(level) {
             self.push(SystemTime::now(), None, LogRecord::message(level, None, text));
@@ -203,6 +216,10 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCou
                     let line = || to_line(&fragment, counters.take_dropped_traces());
                     open = open && (format != Format::Json || writeln!(out, "{}", line()).is_ok());
                     counters.subtract_trace(bytes);
+                }
+                Message::Metrics(line) => {
+                    open = open && (format != Format::Json || writeln!(out, "{line}").is_ok());
+                    counters.subtract_metrics();
                 }
                 Message::Flush(done) => {
                     // A dropped record is counted immediately. So the number that is written here includes all records

@@ -1,8 +1,8 @@
 //! The log of one member, which becomes a part of the supervisor's log.
 //!
 //! A member writes its log as JSON lines to a pipe. The supervisor converts each line back to a record, and writes the
-//! record with its original time and the member's name. Lines with traces go to the store of traces. Other text, such as
-//! the message of a panic, is logged as a warning.
+//! record with its original time and the member's name. Lines with traces and metrics go to their receivers. Other text,
+//! such as the message of a panic, is logged as a warning.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,21 +12,23 @@ use isomer_telemetry::{Level, TraceSink};
 use crate::json;
 use crate::log::Log;
 use crate::member::MemberName;
+use crate::member_metrics::{MemberMetrics, is_metrics};
 use crate::member_traces::{ReceivedTrace, is_trace, parse};
 use crate::record::LogRecord;
 
-/// Writes records to the supervisor's log under the name of one member, and passes on the member's traces.
+/// Writes records to the supervisor's log under the name of one member, and passes on the member's traces and metrics.
 #[derive(Clone)]
 pub struct MemberLog {
     log: Log,
     member: MemberName,
     traces: Option<Arc<dyn TraceSink>>,
+    metrics: Option<Arc<MemberMetrics>>,
 }
 
 impl Log {
     /// Returns the writer for the member `name`. `width` is the length of the longest member name in characters.
     pub fn member(&self, name: &str, width: usize) -> MemberLog {
-        MemberLog { log: self.clone(), member: MemberName { name: name.into(), width }, traces: None }
+        MemberLog { log: self.clone(), member: MemberName { name: name.into(), width }, traces: None, metrics: None }
     }
 }
 
@@ -37,9 +39,25 @@ impl MemberLog {
         Self { traces: Some(traces), ..self }
     }
 
-    /// Writes a line that the member sent: a record as a record, other text as a warning. If the line contains a trace,
-    /// passes the trace on instead.
+    /// Sets the receiver of the member's metrics. Without a receiver, metrics are ignored.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<MemberMetrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    /// Records that the member's process has ended. The metrics of the next process start at 0.
+    pub fn end_process(&self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.end_process();
+        }
+    }
+
+    /// Writes a line that the member sent: a record as a record, other text as a warning. If the line contains a trace
+    /// or metrics, passes them on instead.
     pub fn relay(&self, line: &str) {
+        if is_metrics(line) {
+            return self.relay_metrics(line);
+        }
         if is_trace(line) {
             return self.relay_trace(line);
         }
@@ -59,6 +77,12 @@ impl MemberLog {
         }
         if let Some(traces) = &self.traces {
             traces.record(fragment);
+        }
+    }
+
+    fn relay_metrics(&self, line: &str) {
+        if self.metrics.as_ref().is_some_and(|metrics| !metrics.receive(line)) {
+            self.warn("sent invalid metrics");
         }
     }
 
@@ -82,13 +106,13 @@ impl MemberLog {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::Mutex;
 
     use isomer_telemetry::{Event, EventSink, RequestId, StandardStream, TraceFragment, TraceId};
 
     use super::*;
     use crate::log::Format;
+    use crate::test_output::Output;
 
     #[derive(Default)]
     struct Events(Mutex<Vec<String>>);
@@ -135,25 +159,6 @@ mod tests {
         assert_eq!(*events.0.lock().unwrap(), expected);
     }
 
-    #[derive(Clone, Default)]
-    struct Bytes(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Bytes {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Bytes {
-        fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-        }
-    }
-
     #[derive(Default)]
     struct Received(Mutex<Vec<TraceFragment>>);
 
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_member_sends_its_traces_with_its_log() {
-        let (pipe, received, out) = (Bytes::default(), Arc::new(Received::default()), Bytes::default());
+        let (pipe, received, out) = (Output::default(), Arc::new(Received::default()), Output::default());
         let member = Log::start(pipe.clone(), Format::Json, false).unwrap();
         let (trace_id, request) = (TraceId::random(), RequestId::from_raw(7).unwrap());
         let fragment =
@@ -176,11 +181,11 @@ mod tests {
         member.flush();
         let log = Log::start(out.clone(), Format::Text { colour: false }, false).unwrap();
         let supervisor = log.member("pages", 5).with_traces(received.clone());
-        pipe.text().lines().for_each(|line| supervisor.relay(line));
+        pipe.take().lines().for_each(|line| supervisor.relay(line));
         supervisor.relay("{\"trace\":\"0\"}");
         log.flush();
         assert_eq!(*received.0.lock().unwrap(), [fragment]);
-        let text = out.text();
+        let text = out.take();
         assert!(text.contains("before") && text.contains("after") && text.contains("invalid trace"), "{text}");
         assert_eq!(text.lines().count(), 3);
     }

@@ -37,6 +37,9 @@ const TRACES_MAX: usize = 1024;
 /// The maximum number of bytes in a member's traces that wait to be written.
 const TRACE_BYTES_MAX: usize = 4 << 20;
 
+/// The maximum number of lines with a member's metrics that wait to be written. Each has at most 128 KiB.
+const METRICS_MAX: usize = 32;
+
 /// The counters of records that wait to be written, and of records that were dropped.
 pub(crate) struct QueueCounters {
     records: AtomicUsize,
@@ -45,6 +48,7 @@ pub(crate) struct QueueCounters {
     tenant_bytes: [AtomicUsize; TENANT_COUNTERS],
     traces: AtomicUsize,
     trace_bytes: AtomicUsize,
+    metrics: AtomicUsize,
     /// The number of a member's traces that were dropped since the last one that was written.
     traces_dropped: AtomicU64,
     /// The number of records that were dropped since the last report in the log.
@@ -83,6 +87,7 @@ impl Default for QueueCounters {
             tenant_bytes: [const { AtomicUsize::new(0) }; TENANT_COUNTERS],
             traces: 0.into(),
             trace_bytes: 0.into(),
+            metrics: 0.into(),
             traces_dropped: 0.into(),
             dropped: 0.into(),
             dropped_total: 0.into(),
@@ -142,6 +147,20 @@ impl QueueCounters {
         self.trace_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Adds a line with metrics to the counters, and returns whether its limit still holds. If not, nothing is added.
+    pub(crate) fn add_metrics(&self) -> bool {
+        let fits = self.metrics.fetch_add(1, Ordering::Relaxed) < METRICS_MAX;
+        if !fits {
+            self.subtract_metrics();
+        }
+        fits
+    }
+
+    /// Subtracts a line with metrics from the counters, after it was written or dropped.
+    pub(crate) fn subtract_metrics(&self) {
+        self.metrics.fetch_sub(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_dropped_trace(&self) {
         self.traces_dropped.fetch_add(1, Ordering::Relaxed);
     }
@@ -197,6 +216,14 @@ mod tests {
         assert!(counters.add_trace(TRACE_BYTES_MAX) && !counters.add_trace(1));
         counters.subtract_trace(TRACE_BYTES_MAX);
         assert!(counters.add_trace(1));
+    }
+
+    #[test]
+    fn lines_with_metrics_that_wait_are_bounded() {
+        let counters = QueueCounters::default();
+        assert_eq!((0..METRICS_MAX * 2).filter(|_| counters.add_metrics()).count(), METRICS_MAX);
+        counters.subtract_metrics();
+        assert!(counters.add_metrics() && !counters.add_metrics());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::message::metrics::{
     CUMULATIVE, Exemplar, ExportMetricsRequest, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
     ResourceMetrics, ScopeMetrics, Sum, metric,
 };
-use crate::message::{InstrumentationScope, KeyValue};
+use crate::message::{InstrumentationScope, KeyValue, Resource};
 use crate::resource::{ResourceTemplate, ServiceIdentity, trace_bytes};
 
 /// The maximum number of data points in a request. The data point of a histogram has up to 1 KiB.
@@ -27,20 +27,26 @@ pub(crate) type EncodedMetrics = (Vec<u8>, usize);
 
 /// The identity of this process in its exported metrics: the app that the process serves, or the name of the process if
 /// it serves several apps.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct ProcessIdentity {
     app: String,
     version: Option<String>,
     apps: ServedApps,
 }
 
+/// The versions of the apps of a process that serves several apps.
+pub trait AppVersions: Send + Sync + 'static {
+    /// Returns the version of an app, or its revision on a node: `service.version`. `None` if the app is not known.
+    fn version(&self, tenant: &str, app: &str) -> Option<String>;
+}
+
 /// The apps that a process serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum ServedApps {
     /// One app, to which all series belong, whatever their labels are.
     One,
     /// The apps of tenants. The labels of each series name its tenant and its app.
-    Many,
+    Many(Arc<dyn AppVersions>),
 }
 
 /// The times of data points, in nanoseconds since the Unix epoch.
@@ -55,13 +61,18 @@ impl ProcessIdentity {
         Self { app: identity.app.to_owned(), version: identity.version.map(str::to_owned), apps }
     }
 
-    /// Returns the app that a series belongs to. A series whose labels name no app is about the process or a tenant.
-    fn of_series<'a>(&'a self, (tenant, app): (&'a str, &'a str)) -> ServiceIdentity<'a> {
-        let tenant = Some(tenant).filter(|tenant| !tenant.is_empty());
-        match (self.apps, app) {
-            (ServedApps::One, _) => ServiceIdentity { app: &self.app, tenant: None, version: self.version.as_deref() },
-            (ServedApps::Many, "") => ServiceIdentity { app: &self.app, tenant, version: self.version.as_deref() },
-            (ServedApps::Many, app) => ServiceIdentity { app, tenant, version: None },
+    /// Returns the resource of the app that a series belongs to. Series without a name of an app are about the process
+    /// or a tenant.
+    fn resource(&self, template: &ResourceTemplate, (tenant, app): (&str, &str)) -> Resource {
+        let of_tenant = Some(tenant).filter(|tenant| !tenant.is_empty());
+        let version = self.version.as_deref();
+        match (&self.apps, app) {
+            (ServedApps::One, _) => template.of(&ServiceIdentity { app: &self.app, tenant: None, version }),
+            (ServedApps::Many(_), "") => template.of(&ServiceIdentity { app: &self.app, tenant: of_tenant, version }),
+            (ServedApps::Many(versions), app) => {
+                let version = versions.version(tenant, app);
+                template.of(&ServiceIdentity { app, tenant: of_tenant, version: version.as_deref() })
+            }
         }
     }
 }
@@ -77,7 +88,7 @@ pub(crate) fn encode(
     let mut request = Request::default();
     for family in snapshot.families() {
         for series in &family.series {
-            request.add(process.apps, family, series);
+            request.add(&process.apps, family, series);
             if request.points == POINTS_MAX {
                 requests.push(std::mem::take(&mut request).encode(template, process, times));
             }
@@ -99,7 +110,7 @@ struct Request<'a> {
 type SeriesOfMetric<'a> = (&'static MetricDescriptor, Vec<&'a MetricSeries>);
 
 impl<'a> Request<'a> {
-    fn add(&mut self, apps: ServedApps, family: &'a MetricFamily, series: &'a MetricSeries) {
+    fn add(&mut self, apps: &ServedApps, family: &'a MetricFamily, series: &'a MetricSeries) {
         let metric = family.descriptor;
         let value = |key: &str| {
             let index = metric.labels.iter().position(|label| label.attribute == key);
@@ -107,7 +118,7 @@ impl<'a> Request<'a> {
         };
         let names = match apps {
             ServedApps::One => ("", ""),
-            ServedApps::Many => OF_RESOURCE.map(value).into(),
+            ServedApps::Many(_) => OF_RESOURCE.map(value).into(),
         };
         let metrics = self.resources.entry(names).or_default();
         metrics.entry(metric.name).or_insert_with(|| (metric, Vec::new())).1.push(series);
@@ -116,7 +127,7 @@ impl<'a> Request<'a> {
 
     fn encode(self, template: &ResourceTemplate, process: &ProcessIdentity, times: Times) -> EncodedMetrics {
         let of_resource = |(names, metrics): ((&str, &str), BTreeMap<_, SeriesOfMetric<'_>>)| ResourceMetrics {
-            resource: Some(template.of(&process.of_series(names))),
+            resource: Some(process.resource(template, names)),
             scope_metrics: vec![ScopeMetrics {
                 scope: Some(InstrumentationScope::platform()),
                 metrics: metrics.into_values().map(|(metric, series)| message(metric, &series, times)).collect(),
@@ -152,7 +163,7 @@ fn number(metric: &MetricDescriptor, series: &MetricSeries, times: Times) -> Opt
         start_time_unix_nano: if metric.kind == MetricKind::Counter { times.start_ns } else { 0 },
         time_unix_nano: times.now_ns,
         as_double: Some(series.value.number()?),
-        attributes: attributes(metric, &series.labels),
+        attributes: attributes(metric, series),
     })
 }
 
@@ -173,15 +184,15 @@ fn histogram(metric: &MetricDescriptor, series: &MetricSeries, times: Times) -> 
         bucket_counts: counts.clone(),
         explicit_bounds: (0..buckets.bounds()).map(|index| buckets.bound_s(index)).collect(),
         exemplars: exemplars.collect(),
-        attributes: attributes(metric, &series.labels),
+        attributes: attributes(metric, series),
     })
 }
 
-fn attributes(metric: &MetricDescriptor, values: &[Arc<str>]) -> Vec<KeyValue> {
-    let labels = metric.labels.iter().zip(values).filter(|(label, value)| {
+fn attributes(metric: &MetricDescriptor, series: &MetricSeries) -> Vec<KeyValue> {
+    let labels = series.labels_of(metric).filter(|(label, value)| {
         // The conventions require that the attribute `error.type` is absent if there is no error.
         let is_no_error = label.attribute == semantics::ERROR_TYPE && ***value == *"ok";
-        !value.is_empty() && !is_no_error && !OF_RESOURCE.contains(&label.attribute)
+        !is_no_error && !OF_RESOURCE.contains(&label.attribute)
     });
     labels.map(|(label, value)| KeyValue::new(label.attribute, &**value)).collect()
 }

@@ -47,7 +47,7 @@ impl AdminEndpoint {
         let Some(address) = &options.admin else { return Ok(None) };
         let server = AdminServer::listen(address, false).await.map_err(listen_error)?;
         let logs = open_logs(&context.log, data)?;
-        let app = Arc::new(ServedApp::new(name, listen, Some(logs), traces));
+        let app = Arc::new(ServedApp::new(name, listen, Some(logs), traces, context.metrics.clone()));
         let token = Token::renew(data.path())?;
         let url = server.address().url();
         write_url(data.path(), &url)

@@ -13,10 +13,11 @@ use isomer_console::{CliError, Console, print};
 use isomer_diagnostics::SourceFile;
 use isomer_display::elapsed;
 use isomer_manifest::App;
-use isomer_observe::{Format, Log};
+use isomer_observe::{Format, Log, MembersMetrics};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_supervisor::ReadyMember;
+use isomer_telemetry::metrics::Metrics;
 use isomer_telemetry::{Levels, SamplingPolicy};
 use serde_json::{Value, json};
 
@@ -98,6 +99,10 @@ pub struct ServeContext {
     pub(crate) sampling: Option<SamplingPolicy>,
     /// Whether the app's stores may be changed through the admin API.
     pub writable_data: bool,
+    /// The metrics of this process and of its members.
+    pub(crate) metrics: Metrics,
+    /// The metrics that members send.
+    pub(crate) members_metrics: MembersMetrics,
     /// The export of telemetry, if the environment names a collector.
     pub(crate) export: Option<AppExport>,
     json: bool,
@@ -115,6 +120,9 @@ impl ServeContext {
         isomer_observe::listen_to_events(log.clone());
         let stubs = options.test_mode.as_ref().map(|test| test.stubs.clone()).unwrap_or_default();
         let network = network::from_environment(|warning| console.message(&console.renderer().diagnostic(&warning)));
+        let metrics = if options.sampling.is_some() { Metrics::default() } else { Metrics::disabled() };
+        let members_metrics = MembersMetrics::default();
+        members_metrics.report_to(&metrics);
         Ok(Self {
             console,
             log,
@@ -124,6 +132,8 @@ impl ServeContext {
             source_lines: false,
             sampling: options.sampling,
             writable_data: false,
+            metrics,
+            members_metrics,
             export: None,
             json: options.json,
         })
@@ -137,6 +147,9 @@ impl ServeContext {
     pub fn export_telemetry(&mut self, app: &App) -> Result<(), CliError> {
         if self.test_mode.is_none() {
             self.export = AppExport::start(app, &self.log, &self.console)?;
+        }
+        if let Some(export) = self.export.as_ref().filter(|_| self.sampling.is_some()) {
+            export.export_metrics(&self.metrics);
         }
         Ok(())
     }

@@ -26,6 +26,7 @@
 mod admin_endpoint;
 mod context;
 mod member;
+mod member_metrics;
 mod member_task;
 pub mod network;
 mod resources;

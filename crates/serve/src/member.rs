@@ -18,11 +18,13 @@ use isomer_manifest::LinkAddress;
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
-use isomer_supervisor::{ControlChannel, MemberMessage};
-use isomer_telemetry::Tracer;
+use isomer_supervisor::{ControlChannel, MemberMessage, NextTraces};
+use isomer_telemetry::metrics::Metrics;
+use isomer_telemetry::{TraceOrder, Tracer};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::report_cut_off;
+use crate::member_metrics::MetricsTask;
 use crate::member_task::MemberTask;
 use crate::network;
 use crate::start_error::StartAttempt;
@@ -60,6 +62,8 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
     let components = read_components(task)?;
     let data = DataDir::open_as_member(&task.data)?;
     let cache = CodeCache::open(&task.cache)?;
+    let metrics = if task.sampling.is_some() { Metrics::default() } else { Metrics::disabled() };
+    let tracer = tracer(task, &log);
     let endpoint = |socket: &PathBuf| LinkAddress::Unix(socket.clone());
     let options = MemberOptions {
         shape: task.shape.clone(),
@@ -72,13 +76,22 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
         // Warnings are dropped, because the supervisor has already printed the same warnings.
         network: network::from_environment(|_| ()).with_stubs(task.stubs.clone()),
         environment: task.environment.clone(),
-        tracer: tracer(task, &log),
+        tracer: tracer.clone(),
+        metrics: metrics.clone(),
         deterministic: task.deterministic,
         grace: Duration::from_secs(task.grace_s),
     };
     let made = Member::make(&app, &task.app_dir, &components, options, &data, &cache, &log, &|_| {}).await;
     let attempt = StartAttempt { app: &app, dir: &task.app_dir, source: Some(&source), data: &data };
     let member = made.map_err(|error| attempt.member_failed(error))?;
+    if let Some(mut orders) = control.trace_orders() {
+        tokio::spawn(async move {
+            while let Some(NextTraces { path, requests }) = orders.recv().await {
+                tracer.order(TraceOrder { path, requests });
+            }
+        });
+    }
+    let report = MetricsTask::start(&log, metrics);
     let linked = member.linked();
     let mut serving = std::pin::pin!(member.serve(control.stopped()));
     let cut_off = tokio::select! {
@@ -88,6 +101,7 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
             serving.await
         }
     };
+    report.end().await;
     report_cut_off(&log, cut_off);
     Ok(())
 }

@@ -14,7 +14,6 @@ use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
-use isomer_telemetry::metrics::Metrics;
 
 use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
@@ -79,12 +78,8 @@ impl AppServer {
         let ServeResources { listener, url, data, code, traces, admin } = resources;
         let tracer = traces.as_ref().map(ServedTraces::tracer).unwrap_or_default();
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
-        let metrics = if context.sampling.is_some() { Metrics::default() } else { Metrics::disabled() };
-        if let Some(export) = context.export.as_ref().filter(|_| context.sampling.is_some()) {
-            export.export_metrics(&metrics);
-        }
         let running = TenancyOptions {
-            metrics,
+            metrics: context.metrics.clone(),
             network: context.network.clone(),
             source_lines: context.source_lines,
             ..TenancyOptions::default()

@@ -30,6 +30,8 @@ pub(crate) struct ServedApp {
     listen: Option<String>,
     logs: Option<ServedLogs>,
     traces: Option<ServedTraces>,
+    /// The metrics of this process and of its members.
+    metrics: Metrics,
     /// The revision that serves requests; `None` before the first revision has started.
     revision: Mutex<Option<ServedRevision>>,
     /// The manifest and the stores of this revision.
@@ -61,6 +63,7 @@ impl ServedApp {
         listen: Option<String>,
         logs: Option<ServedLogs>,
         traces: Option<ServedTraces>,
+        metrics: Metrics,
     ) -> Self {
         Self {
             tenant: TenantName::DEFAULT.parse().expect("the default tenant has a valid name"),
@@ -70,6 +73,7 @@ impl ServedApp {
             listen,
             logs,
             traces,
+            metrics,
             revision: Mutex::default(),
             manifest: Mutex::default(),
             counters: OnceLock::new(),
@@ -168,11 +172,6 @@ impl ServedApp {
         })
     }
 
-    /// Returns the metrics of this process; `None` in a supervisor.
-    fn metrics_of_process(&self) -> Option<&Metrics> {
-        self.counters.get().map(|(tenancy, _)| tenancy.metrics())
-    }
-
     fn log_lines(&self, query: &LogQuery) -> Result<LogLines, ApiProblem> {
         let no_log = || ApiProblem::new(ProblemKind::NotFound, "this process writes no log to its data directory");
         let no_access = || {
@@ -257,14 +256,12 @@ impl AppApi for ServedApp {
     }
 
     fn metrics(self: Arc<Self>, query: MetricsQuery) -> AdminReply<MetricsReport> {
-        reply(move || Ok(self.metrics_of_process().map(|metrics| metrics_report(metrics, &query)).unwrap_or_default()))
+        reply(move || Ok(metrics_report(&self.metrics, &query)))
     }
 
     fn metrics_text(self: Arc<Self>, tenant: Option<TenantName>, accept: Option<String>) -> AdminReply<MetricsText> {
         reply(move || {
-            // A supervisor has no metrics: its members serve the app.
-            let (own, none) = (self.metrics_of_process(), Metrics::default());
-            let (content_type, text) = metrics_text(own.unwrap_or(&none), tenant.as_ref(), accept.as_deref());
+            let (content_type, text) = metrics_text(&self.metrics, tenant.as_ref(), accept.as_deref());
             Ok(MetricsText { content_type, text })
         })
     }
@@ -284,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_app_is_shown_as_soon_as_it_has_a_revision() {
-        let app = Arc::new(ServedApp::new("shop", Some("127.0.0.1:1".to_owned()), None, None));
+        let app = Arc::new(ServedApp::new("shop", Some("127.0.0.1:1".to_owned()), None, None, Metrics::default()));
         let (tenant, name) = app.only_app().unwrap();
         assert_eq!(name.as_str(), "shop");
         assert_eq!(app.clone().apps(None).await.unwrap(), []);
@@ -311,6 +308,6 @@ mod tests {
 
     #[test]
     fn a_name_that_a_node_refuses_is_replaced() {
-        assert_eq!(ServedApp::new(&"a".repeat(64), None, None, None).name.as_str(), "app");
+        assert_eq!(ServedApp::new(&"a".repeat(64), None, None, None, Metrics::default()).name.as_str(), "app");
     }
 }

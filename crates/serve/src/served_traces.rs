@@ -8,6 +8,7 @@ use isomer_admin::NewTraces;
 use isomer_api::{ApiProblem, ProblemKind, Trace, TraceOrderRequest, TracePage, TraceQuery};
 use isomer_capabilities::DataDir;
 use isomer_console::CliError;
+use isomer_supervisor::{NextTraces, TraceOrders};
 use isomer_telemetry::{SamplingPolicy, Tee, TraceOrder, TraceSink, Tracer};
 use isomer_traces::{FollowFilter, InvalidTraceKey, TraceKey, TraceLimits, TraceStore, TraceStores};
 
@@ -16,6 +17,8 @@ use isomer_traces::{FollowFilter, InvalidTraceKey, TraceKey, TraceLimits, TraceS
 pub(crate) struct ServedTraces {
     store: TraceStore,
     tracer: Tracer,
+    /// The orders for the member with the front door.
+    orders: TraceOrders,
     /// The receiver that exports the traces.
     export: Option<Arc<dyn TraceSink>>,
 }
@@ -34,7 +37,7 @@ impl ServedTraces {
         let stores = TraceStores::start(TraceLimits::default()).context("cannot start the store of traces")?;
         let store = stores.open(&data.traces(), &Arc::default());
         let tracer = Tracer::new(None, sampling, with_export(store.clone(), export.clone()));
-        Ok(Self { store, tracer, export })
+        Ok(Self { store, tracer, orders: TraceOrders::default(), export })
     }
 
     /// Returns the tracer that records the requests of this process.
@@ -45,6 +48,11 @@ impl ServedTraces {
     /// Returns the receiver of the traces that the member `name` sends.
     pub(crate) fn of_member(&self, name: &str) -> Arc<dyn TraceSink> {
         with_export(self.store.of_process(name), self.export.clone())
+    }
+
+    /// Returns the orders that members receive.
+    pub(crate) fn orders(&self) -> TraceOrders {
+        self.orders.clone()
     }
 
     /// Waits until all traces are written.
@@ -73,7 +81,11 @@ impl ServedTraces {
 
     /// Samples the next requests to the app, as many as the order states.
     pub(crate) fn order(&self, order: TraceOrderRequest) {
-        self.tracer.order(TraceOrder { path: order.path, requests: order.requests });
+        let TraceOrderRequest { path, requests } = order;
+        // Each order is filled once: by the process with the front door.
+        if !self.orders.send(NextTraces { path: path.clone(), requests }) {
+            self.tracer.order(TraceOrder { path, requests });
+        }
     }
 }
 

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_apps::Package;
+use isomer_apps::tenancy::ProcessMetrics;
 use isomer_console::{CliError, Console, FAILED, INTERRUPTED};
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_manifest::App;
@@ -18,6 +20,7 @@ use isomer_seam::Components;
 use isomer_supervisor::{
     MemberFailure, MemberReporter, MemberSpec, PrivateDir, ProcessEnd, ReadyMember, SupervisorOutcome,
 };
+use isomer_telemetry::metrics::MetricSource;
 
 use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ReadyAdmin, ServeContext};
@@ -55,6 +58,9 @@ pub async fn run_shape(
     app: ShapeApp<'_>,
     began: Instant,
 ) -> Result<(), CliError> {
+    let process: Arc<dyn MetricSource> = Arc::new(ProcessMetrics::default());
+    context.metrics.add_source(Arc::downgrade(&process));
+    context.log.report_to(&context.metrics);
     let private_dir = PrivateDir::create()?;
     let members = members(&context, &resources, &app, &private_dir)?;
     let mut signals = StopSignals::listen()?;
@@ -174,14 +180,15 @@ fn members(
             task: serde_json::to_vec(&task).expect("an task is plain data"),
             has_front_door: *group == front,
             log: member_log(context, resources, group, width),
+            orders: resources.traces.as_ref().map(ServedTraces::orders).unwrap_or_default(),
         }
     };
     Ok(processes.keys().map(member).collect())
 }
 
-/// Returns the receiver of a member's log lines and traces.
+/// Returns the receiver of a member's log lines, traces and metrics.
 fn member_log(context: &ServeContext, resources: &ServeResources, group: &str, width: usize) -> MemberLog {
-    let log = context.log.member(group, width);
+    let log = context.log.member(group, width).with_metrics(context.members_metrics.receiver(group));
     match &resources.traces {
         Some(traces) => log.with_traces(traces.of_member(group)),
         None => log,

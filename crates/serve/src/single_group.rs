@@ -89,6 +89,7 @@ pub async fn run_group(
         network,
         environment: app.values.environment.clone(),
         tracer,
+        metrics: context.metrics.clone(),
         deterministic: context.is_deterministic(),
         grace: context.grace,
     };

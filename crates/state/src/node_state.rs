@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use isomer_api::{StoredToken, TenantChange};
+use isomer_api::{DeployMessage, StoredToken, TenantChange};
 use isomer_disk::{Database, FileStorage, Storage};
 use isomer_ids::{AppName, Digest, HostPattern, ReleaseDigest, TenantName, TokenId, TokenName};
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
@@ -486,6 +486,28 @@ impl NodeState {
         })
     }
 
+    /// Replaces the message of the deployment that put an app's current revision into service. The first message is kept
+    /// as the message of the revision's first deployment.
+    ///
+    /// # Errors
+    /// If the app does not exist, or the disk fails.
+    pub fn set_message(
+        &self,
+        tenant: &TenantName,
+        name: &AppName,
+        message: DeployMessage,
+    ) -> Result<Arc<App>, StateError> {
+        self.change_app(tenant, name, |before| {
+            let mut app = App::clone(before);
+            let origin = app.history.first_mut().and_then(|deployment| deployment.origin.as_mut());
+            if let Some(origin) = origin.filter(|origin| origin.message.as_ref() != Some(&message)) {
+                let earlier = origin.message.replace(message);
+                origin.first_message = origin.first_message.take().or(earlier);
+            }
+            Ok(app)
+        })
+    }
+
     /// Stops an app if `stopped` is true; otherwise the app serves again.
     ///
     /// # Errors
@@ -494,7 +516,7 @@ impl NodeState {
         self.change_app(tenant, name, |before| Ok(App { stopped, ..App::clone(before) }))
     }
 
-    /// Applies a change to an app. The change must not modify the app's history.
+    /// Applies a change to an app. The change must not modify the revisions in the app's history.
     fn change_app(
         &self,
         tenant: &TenantName,

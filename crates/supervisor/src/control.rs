@@ -15,9 +15,10 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::messages::{MemberMessage, SupervisorMessage};
+use crate::trace_orders::{NextTraces, ORDERS_WAITING_MAX};
 
 /// The exit code of a member whose supervisor has exited.
 const ABANDONED: i32 = 1;
@@ -53,6 +54,8 @@ fn receive_listener(channel: &UnixStream) -> io::Result<Option<TcpListener>> {
 pub struct ControlChannel {
     sender: Mutex<UnixStream>,
     stop: watch::Receiver<bool>,
+    /// The orders to trace requests, until they are taken.
+    orders: Mutex<Option<mpsc::Receiver<NextTraces>>>,
 }
 
 impl ControlChannel {
@@ -72,15 +75,22 @@ impl ControlChannel {
         let mut lines = BufReader::new(channel);
         let task: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let (stop_sender, stop) = watch::channel(false);
+        let (order_sender, orders) = mpsc::channel(ORDERS_WAITING_MAX);
         let private_dir = private_dir(&task);
         // A thread and not a task, because it must notice that the channel is closed even when the executor is busy.
         std::thread::Builder::new().name("isomer-control".into()).spawn(move || {
-            while let Ok(Some(SupervisorMessage::Stop)) = read(&mut lines) {
-                let _ = stop_sender.send(true);
+            while let Ok(Some(message)) = read(&mut lines) {
+                match message {
+                    SupervisorMessage::Stop => {
+                        let _ = stop_sender.send(true);
+                    }
+                    // Fails if too many orders wait. The front door would forget the oldest ones, too.
+                    SupervisorMessage::Trace(order) => drop(order_sender.try_send(order)),
+                }
             }
             abandoned(&private_dir)
         })?;
-        Ok((Arc::new(Self { sender, stop }), task, listener))
+        Ok((Arc::new(Self { sender, stop, orders: Mutex::new(Some(orders)) }), task, listener))
     }
 
     /// Sends a message to the supervisor. Errors are ignored: without its supervisor, this process exits anyway.
@@ -88,6 +98,11 @@ impl ControlChannel {
         let mut line = serde_json::to_vec(message).expect("a message is plain data");
         line.push(b'\n');
         let _ = self.sender.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
+    }
+
+    /// Returns the orders to trace the next requests. Returns `None` from the second call on.
+    pub fn trace_orders(&self) -> Option<mpsc::Receiver<NextTraces>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Waits until the supervisor asks the member to stop.

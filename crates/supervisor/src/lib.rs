@@ -31,9 +31,11 @@ mod process;
 mod reconcile;
 mod restarts;
 mod supervisor;
+mod trace_orders;
 
 pub use control::ControlChannel;
 pub use messages::MemberMessage;
 pub use private_dir::{PrivateDir, PrivateDirError, SOCKET_PATH_BYTES_MAX, socket_folders};
 pub use process::ProcessEnd;
 pub use supervisor::{MemberFailure, MemberReporter, MemberSpec, ReadyMember, SupervisorOutcome, run};
+pub use trace_orders::{NextTraces, TraceOrders};

@@ -5,12 +5,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::trace_orders::NextTraces;
+
 /// A message that the supervisor sends to a running member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SupervisorMessage {
     /// The member accepts no new requests, finishes the running requests, and then exits.
     Stop,
+    /// The member traces the next requests to its front door.
+    Trace(NextTraces),
 }
 
 /// A message from a member.

@@ -16,10 +16,12 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child, Command};
+use tokio::sync::broadcast;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::control::send_listener;
 use crate::messages::{MemberMessage, SupervisorMessage};
+use crate::trace_orders::{self, NextTraces};
 
 /// The maximum length in bytes of a line of a member's output. Longer lines are split. Log lines are far shorter.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -80,6 +82,7 @@ impl MemberProcess {
         listener: Option<&TcpListener>,
         number: usize,
         log: MemberLog,
+        orders: Option<broadcast::Receiver<NextTraces>>,
         events: UnboundedSender<(usize, MemberEvent)>,
     ) -> io::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
@@ -118,13 +121,14 @@ impl MemberProcess {
                 (error, last_lines.into_iter().rev().collect::<Vec<_>>())
             };
             let mut relayed = std::pin::pin!(relayed);
-            let mut ended = std::pin::pin!(run(&mut process, control, task, requested));
+            let mut ended = std::pin::pin!(run(&mut process, control, task, requested, orders));
             // Reads the pipes while the process runs. After the process has ended, reads the rest of the pipes.
             let (status, rest) = tokio::select! {
                 status = &mut ended => (status, tokio::time::timeout(PIPES_WAIT_MAX, relayed).await.ok()),
                 rest = &mut relayed => (ended.await, Some(rest)),
             };
             let (error, last_lines) = rest.unwrap_or_default();
+            log.end_process();
             let _ = events.send((number, MemberEvent::Ended(ProcessEnd { status, error, last_lines })));
         });
         Ok(Self { pid, requests })
@@ -146,6 +150,7 @@ async fn run(
     mut control: OwnedWriteHalf,
     mut unsent: Vec<u8>,
     mut requests: UnboundedReceiver<ProcessRequest>,
+    mut orders: Option<broadcast::Receiver<NextTraces>>,
 ) -> io::Result<ExitStatus> {
     loop {
         tokio::select! {
@@ -156,10 +161,13 @@ async fn run(
                 let written = written.unwrap_or(unsent.len());
                 unsent.drain(..written);
             }
+            // Orders wait in their bounded queue while the member does not read its messages.
+            order = trace_orders::next(&mut orders), if unsent.is_empty() => {
+                append(&mut unsent, &SupervisorMessage::Trace(order));
+            }
             request = requests.recv() => match request {
                 Some(ProcessRequest::Send(message)) => {
-                    unsent.extend(serde_json::to_vec(&message).expect("a message is plain data"));
-                    unsent.push(b'\n');
+                    append(&mut unsent, &message);
                 }
                 // `None` means that the [`MemberProcess`] was dropped.
                 Some(ProcessRequest::Kill) | None => {
@@ -168,6 +176,12 @@ async fn run(
             },
         }
     }
+}
+
+/// Appends a message to the bytes that wait to be sent.
+fn append(unsent: &mut Vec<u8>, message: &SupervisorMessage) {
+    unsent.extend(serde_json::to_vec(message).expect("a message is plain data"));
+    unsent.push(b'\n');
 }
 
 /// Reads a member's messages to the end, and calls `ready` for each [`MemberMessage::Ready`]. Returns the error that

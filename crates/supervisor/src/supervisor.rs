@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::process::{MemberEvent, MemberProcess, ProcessEnd};
 use crate::reconcile::{Action, EndOutcome, Goal, Reconciler};
 use crate::restarts::{RESTARTS_MAX, WINDOW};
+use crate::trace_orders::TraceOrders;
 
 /// A member to run.
 pub struct MemberSpec {
@@ -25,6 +26,8 @@ pub struct MemberSpec {
     pub has_front_door: bool,
     /// The log that receives the member's output.
     pub log: MemberLog,
+    /// The orders to trace requests, which the member with the front door receives.
+    pub orders: TraceOrders,
 }
 
 /// A member that is ready.
@@ -177,9 +180,11 @@ impl Supervisor {
         match action {
             Action::Start(number) => {
                 let member = &mut self.members[number];
-                let MemberSpec { name, arguments, task, has_front_door, log } = &member.spec;
+                let MemberSpec { name, arguments, task, has_front_door, log, orders } = &member.spec;
                 let listener = self.listener.as_ref().filter(|_| *has_front_door);
-                match MemberProcess::start(arguments, task, listener, number, log.clone(), self.events.clone()) {
+                let orders = has_front_door.then(|| orders.receiver());
+                let (log, events) = (log.clone(), self.events.clone());
+                match MemberProcess::start(arguments, task, listener, number, log, orders, events) {
                     Ok(process) => member.process = Some(process),
                     Err(source) => {
                         let failure = MemberFailure::NotStarted { member: name.clone(), source };

@@ -14,7 +14,7 @@
 //! | [`Span`], [`TraceFragment`] | the operations of a trace |
 //! | [`Tracer`], [`SpanContext`], [`ActiveSpan`], [`SpanTemplate`] | recording spans while a request is served |
 //! | [`Tee`] | passing traces or events to several sinks |
-//! | [`SamplingPolicy`] | which requests are traced |
+//! | [`SamplingPolicy`], [`SamplingLimits`] | which requests are traced; the settings of an app, and the limits of its node |
 //! | [`semantics`] | the names of spans and the keys of their attributes |
 //! | [`metrics`] | counters, gauges and histograms, with their series |
 //! | [`Level`], [`Levels`] | the importance of log messages, and the filter that operators set |
@@ -34,6 +34,7 @@ mod random;
 mod recording;
 mod request_id;
 mod sampling;
+mod sampling_limits;
 pub mod semantics;
 mod span;
 mod span_details;
@@ -47,9 +48,10 @@ pub use active_span::{ActiveSpan, SpanContext};
 pub use event::{DiscardEvents, Event, EventSink, StandardStream};
 pub use level::Level;
 pub use levels::{InvalidLevels, Levels, PARTS, PLATFORM_TARGET};
-pub use recording::{SPANS_PER_REQUEST_MAX, TraceSink};
+pub use recording::{SPANS_PER_REQUEST_MAX, SpanMemory, TraceSink};
 pub use request_id::RequestId;
 pub use sampling::{SamplingPolicy, TraceOrder};
+pub use sampling_limits::{AppSampling, SamplingLimits};
 pub use span::{
     Attribute, SPAN_ATTRIBUTES_MAX, SPAN_TEXT_BYTES_MAX, Span, SpanKind, SpanStatus, Text, TraceFragment, Value,
     unix_ns,

@@ -9,11 +9,11 @@
 //! its name and its attributes only if it is kept.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::metrics::SPANS_DROPPED;
-use crate::sampling::Sampler;
+use crate::sampling::{Sampler, SamplingPolicy};
 use crate::span::{Span, TraceFragment, unix_ns};
 use crate::span_details::{self, SpanDetails};
 use crate::span_template::SpanTemplate;
@@ -28,6 +28,19 @@ const MORE_SPANS: usize = 15;
 /// The maximum size in bytes of all spans of one app that are in memory because their requests have not ended.
 const APP_BYTES_MAX: usize = 8 << 20;
 
+/// The amount of memory in bytes by which the charge for a recording grows, so that most spans change no shared counter
+/// of the account.
+const CHARGE_STEP_BYTES: usize = 1 << 10;
+
+/// The account that the spans in memory are charged to. Called while requests are served, and must not block.
+pub trait SpanMemory: Send + Sync + 'static {
+    /// Charges `bytes`. Returns `false`, and charges nothing, if the account has not enough memory left.
+    fn charge(&self, bytes: usize) -> bool;
+
+    /// Releases `bytes` that were charged.
+    fn release(&self, bytes: usize);
+}
+
 /// A receiver of traces. Called when a request has ended, on the request's thread, and must not block.
 pub trait TraceSink: Send + Sync + 'static {
     /// Receives the spans of a request in this process.
@@ -37,8 +50,12 @@ pub trait TraceSink: Send + Sync + 'static {
 /// The state that all recordings of an app share.
 pub(crate) struct AppTracer {
     pub(crate) app: Option<AppIdentity>,
+    /// The policy that the tracer was created with.
+    pub(crate) policy: SamplingPolicy,
     pub(crate) sampler: Sampler,
     pub(crate) sink: Arc<dyn TraceSink>,
+    /// The account that spans are charged to; not set if they are charged to none.
+    pub(crate) memory: OnceLock<Arc<dyn SpanMemory>>,
     /// The size in bytes of all spans of requests that have not ended.
     pub(crate) bytes: AtomicUsize,
     /// The number of spans that were dropped since the start.
@@ -77,6 +94,8 @@ struct RecordingState {
     /// The time from the start of the recording to the last end of a span.
     duration: Duration,
     bytes: usize,
+    /// The number of bytes that are charged to the account.
+    charged: usize,
     dropped: u64,
     is_failed: bool,
 }
@@ -141,7 +160,10 @@ impl Recording {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.is_failed |= is_failed;
         state.duration = state.duration.max(end);
-        let is_full = in_use + bytes > APP_BYTES_MAX || state.len() >= SPANS_PER_REQUEST_MAX;
+        // The first span is not charged: most requests that are not kept have only this one.
+        let is_full = in_use + bytes > APP_BYTES_MAX
+            || state.len() >= SPANS_PER_REQUEST_MAX
+            || state.first.is_some() && !self.tracer.charge(&mut state, bytes);
         if is_full && !(is_first && state.len() <= SPANS_PER_REQUEST_MAX) {
             state.dropped += 1;
             drop(state);
@@ -176,6 +198,9 @@ impl Drop for Recording {
     fn drop(&mut self) {
         let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
         self.tracer.bytes.fetch_sub(state.bytes, Ordering::Relaxed);
+        if let Some(memory) = self.tracer.memory.get().filter(|_| state.charged > 0) {
+            memory.release(state.charged);
+        }
         let is_sampled = self.context.flags.is_sampled();
         let is_slow = || self.tracer.sampler.is_slow(nanoseconds(state.duration));
         if state.first.is_none() || !(is_sampled || state.is_failed || is_slow()) {
@@ -194,6 +219,20 @@ impl Drop for Recording {
             spans: spans.collect(),
             spans_dropped: state.dropped,
         });
+    }
+}
+
+impl AppTracer {
+    /// Charges `bytes` more bytes of a recording to the account. Returns `false` if the account has not enough memory.
+    fn charge(&self, state: &mut RecordingState, bytes: usize) -> bool {
+        let Some(memory) = self.memory.get() else { return true };
+        let missing = (state.bytes + bytes).saturating_sub(state.charged);
+        let step = missing.next_multiple_of(CHARGE_STEP_BYTES);
+        let is_charged = missing == 0 || memory.charge(step);
+        if is_charged && missing > 0 {
+            state.charged += step;
+        }
+        is_charged
     }
 }
 

@@ -24,7 +24,8 @@ const RANDOM_BITS: u32 = 53;
 pub struct SamplingPolicy {
     /// The fraction of the requests that are sampled, from 0 to 1.
     pub ratio: f64,
-    /// The maximum number of requests that are sampled in a second because of `ratio`.
+    /// The maximum number of requests that are sampled in a second because of `ratio`, or because a trusted client has
+    /// sampled them.
     pub per_second_max: u32,
     /// The minimum duration of a slow request. A slow request is traced even if it is not sampled.
     pub slow: Duration,
@@ -131,9 +132,11 @@ impl Sampler {
     }
 
     fn decide_by_ratio(&self, now: Instant, random: u64) -> bool {
-        if random >> (u64::BITS - RANDOM_BITS) >= self.chance.load(Ordering::Relaxed) {
-            return false;
-        }
+        random >> (u64::BITS - RANDOM_BITS) < self.chance.load(Ordering::Relaxed) && self.is_within_rate(now)
+    }
+
+    /// Counts a sampled request that arrived at `now`. Returns `false` if the maximum for the second is reached.
+    pub(crate) fn is_within_rate(&self, now: Instant) -> bool {
         let second = now.saturating_duration_since(self.start).as_secs() << 32;
         let max = u64::from(self.per_second_max.load(Ordering::Relaxed));
         let counted = self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |window| {
@@ -159,8 +162,11 @@ mod tests {
         let sampler = Sampler::new(policy);
         let start = sampler.start;
         assert!(sampler.decide_by_ratio(start, 0) && !sampler.decide_by_ratio(start, u64::MAX / 4 * 3));
-        assert!(sampler.decide_by_ratio(start, u64::MAX / 5));
-        assert!(!sampler.decide_by_ratio(start, 0), "two were sampled in this second");
+        assert!(sampler.is_within_rate(start), "the flag of a trusted client counts, too");
+        assert!(
+            !sampler.is_within_rate(start) && !sampler.decide_by_ratio(start, 0),
+            "two were sampled in this second"
+        );
         assert!(sampler.decide_by_ratio(start + Duration::from_secs(1), 0));
         sampler.set_policy(SamplingPolicy { ratio: 0.0, ..policy });
         assert!(!sampler.decide_by_ratio(start + Duration::from_secs(2), 0));

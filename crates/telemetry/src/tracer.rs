@@ -1,13 +1,14 @@
 //! Starting the recordings of an app's requests.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::active_span::{ActiveSpan, SpanContext};
-use crate::recording::{AppTracer, Origin, Recording, TraceSink};
+use crate::recording::{AppTracer, Origin, Recording, SpanMemory, TraceSink};
 use crate::sampling::{Sampler, SamplingPolicy, TraceOrder};
+use crate::sampling_limits::AppSampling;
 use crate::{AppIdentity, RequestId, TraceContext};
 
 /// Starts the recordings of one app's requests. Cheap to clone. The default records nothing.
@@ -18,7 +19,16 @@ impl Tracer {
     /// Returns a tracer that passes traces to `sink`.
     pub fn new(app: Option<AppIdentity>, policy: SamplingPolicy, sink: Arc<dyn TraceSink>) -> Self {
         let (bytes, spans_dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self(Some(Arc::new(AppTracer { app, sampler: Sampler::new(policy), sink, bytes, spans_dropped })))
+        let (sampler, memory) = (Sampler::new(policy), OnceLock::new());
+        Self(Some(Arc::new(AppTracer { app, policy, sampler, sink, memory, bytes, spans_dropped })))
+    }
+
+    /// Charges the spans of requests that start from now on to `memory`, while the requests run. If the account has not
+    /// enough memory, spans are dropped and counted. Only the first call has an effect.
+    pub fn charge_to(&self, memory: Arc<dyn SpanMemory>) {
+        if let Some(tracer) = &self.0 {
+            let _ = tracer.memory.set(memory);
+        }
     }
 
     /// Returns whether the tracer records anything.
@@ -33,6 +43,14 @@ impl Tracer {
         }
     }
 
+    /// Applies the settings of the app's own manifest to requests that arrive from now on, if the tracer was created with
+    /// [`SamplingPolicy::LOCAL`]. Another policy was chosen on the command line, which takes precedence.
+    pub fn apply(&self, app: &AppSampling) {
+        if let Some(tracer) = self.0.as_ref().filter(|tracer| tracer.policy == SamplingPolicy::LOCAL) {
+            tracer.sampler.set_policy(app.policy(tracer.policy));
+        }
+    }
+
     /// Samples the next requests to a path.
     pub fn order(&self, order: TraceOrder) {
         if let Some(tracer) = &self.0 {
@@ -41,8 +59,8 @@ impl Tracer {
     }
 
     /// Returns the number of spans that were dropped since the start, because a request had more than
-    /// [`SPANS_PER_REQUEST_MAX`](crate::SPANS_PER_REQUEST_MAX) spans, or because the requests in progress had too many
-    /// spans together.
+    /// [`SPANS_PER_REQUEST_MAX`](crate::SPANS_PER_REQUEST_MAX) spans, or because there was not enough memory for the spans
+    /// of the requests in progress.
     pub fn spans_dropped(&self) -> u64 {
         self.0.as_ref().map_or(0, |tracer| tracer.spans_dropped.load(Ordering::Relaxed))
     }
@@ -72,7 +90,9 @@ impl Tracer {
             let context = if is_trusted { base } else { base.with_sampled(false) };
             return ActiveSpan::unrecorded(SpanContext::unrecorded(context));
         };
-        let is_sampled = is_trusted && base.flags.is_sampled() || tracer.sampler.decide(path, start);
+        // A trusted proxy may pass on the flags of its own clients, so their number is limited.
+        let is_sampled_by_client = is_trusted && base.flags.is_sampled() && tracer.sampler.is_within_rate(start);
+        let is_sampled = is_sampled_by_client || tracer.sampler.decide(path, start);
         let context = SpanContext::record(tracer, base.with_sampled(is_sampled), Origin::Request, request, start);
         ActiveSpan::root(context, parent, start)
     }

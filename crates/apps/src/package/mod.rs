@@ -21,6 +21,7 @@ use isomer_manifest::{App, MONOLITH};
 use isomer_plan::{Plan, PlanOptions, PlannedGroup};
 use isomer_runtime::code::{Code, CodeCache, Key};
 use isomer_runtime::engine::Engine;
+use isomer_telemetry::AppSampling;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +31,7 @@ use crate::error::RevisionError;
 use crate::membership::member_part;
 use crate::progress::Progress;
 use app::PackedApp;
+pub use app::sampling_of;
 use isomer_seam::Components;
 
 /// The version of the format of packages. Increment it when the format changes. A package with another version is made
@@ -253,6 +255,12 @@ impl Package {
     #[must_use]
     pub fn plan_digest(&self) -> isomer_ids::PlanDigest {
         self.plan_digest
+    }
+
+    /// Returns which requests of the app are traced, according to its manifest.
+    #[must_use]
+    pub fn sampling(&self) -> &AppSampling {
+        &self.app.sampling
     }
 
     /// Returns the app's name, as in the manifest.

@@ -213,6 +213,7 @@ impl Loader {
             Some(log) => Arc::new(log.clone()),
             None => Arc::new(self.log.clone()),
         };
+        tracer.charge_to(tenant.account.clone());
         let capabilities = AppCapabilities::open_at(package.grants(), &place, &self.stores, sink).await?;
         let options = StartOptions {
             requests_per_instance_max: self.options.requests_per_instance_max,

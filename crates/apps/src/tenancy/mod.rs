@@ -79,7 +79,8 @@ pub use loaded_revision::RetiredRevision;
 use loader::{Loader, StartRequest};
 pub use memory::MemoryBounds;
 pub use options::TenancyOptions;
-use process_metrics::ProcessMetrics;
+pub use process_metrics::ProcessMetrics;
+
 use registry::Registry;
 pub use repository::{AppRepository, EmptyRepository, LaunchSpec, RepositoryError};
 use tenant::Tenant;

@@ -12,7 +12,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Adds the resources of this process to snapshots.
 #[derive(Debug)]
-pub(super) struct ProcessMetrics {
+pub struct ProcessMetrics {
     /// The start of the process as the time since the Unix epoch; `None` if the system does not report it.
     started: Option<Duration>,
 }

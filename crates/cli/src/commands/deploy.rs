@@ -1,14 +1,14 @@
 //! `isomer deploy`: builds an app and deploys it to a node.
 
-use std::path::PathBuf;
+use std::path::{Component as PathPart, Path, PathBuf};
 use std::time::Duration;
 
 use isomer_admin::{Client, ClientError};
-use isomer_api::{ApiProblem, DeployMessage, DeployReport, ProblemKind, StoreChange, TenantChange};
+use isomer_api::{ApiProblem, DeployMessage, DeployReport, ProblemKind, Release, StoreChange, TenantChange};
 use isomer_console::{CliError, Console, print};
 use isomer_display::{elapsed, escaped};
 use isomer_ids::{AppName, HostPattern, TenantName};
-use isomer_manifest::MONOLITH;
+use isomer_manifest::{App, MONOLITH, SecretSource};
 use isomer_project::{AppDir, read_components, shown};
 
 use crate::remote::node::{NodeFlags, client_error, is_missing};
@@ -67,7 +67,9 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     packed.release.message.clone_from(&arguments.message);
     let tenant = &arguments.tenant;
     let deployed = arguments.node.with_client(console, async |client| {
-        check_tenant(&client, tenant, console).await?;
+        let secrets = check_tenant(&client, tenant, console).await?;
+        check_secrets(&app.app, &packed.release, tenant, &secrets)
+            .map_err(|problem| client_error(console)(ClientError::Problem(problem)))?;
         upload(&client, &packed.release, &packed.bytes, console).await?;
         let progress = console.progress();
         progress.step(format!("deploying {name}"));
@@ -76,14 +78,15 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     report_deployed(&deployed, tenant, &name, arguments.node.json, console)
 }
 
-/// Checks that the tenant exists. Only the default tenant is created if it does not exist. All other tenants must be
-/// created by the user, who sets their quotas.
-async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), CliError> {
+/// Checks that the tenant exists, and returns the names of its secrets. Only the default tenant is created if it does not
+/// exist. All other tenants must be created by the user, who sets their quotas.
+async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<Vec<String>, CliError> {
     match client.tenant(tenant).await {
-        Ok(_) => Ok(()),
+        Ok(info) => Ok(info.secrets),
         Err(error) if !is_missing(&error) => Err(client_error(console)(error)),
         Err(_) if tenant.as_str() == TenantName::DEFAULT => {
-            client.set_tenant(tenant, &TenantChange::default()).await.map(drop).map_err(client_error(console))
+            let created = client.set_tenant(tenant, &TenantChange::default()).await;
+            created.map(|info| info.secrets).map_err(client_error(console))
         }
         Err(_) => {
             let problem = ApiProblem::new(ProblemKind::NotFound, format!("there is no tenant `{tenant}`"));
@@ -91,6 +94,28 @@ async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -
             Err(client_error(console)(ClientError::Problem(problem.hint(hint))))
         }
     }
+}
+
+/// Checks that the tenant has the secrets that the app needs, before anything is uploaded. The node checks this again.
+fn check_secrets(app: &App, release: &Release, tenant: &TenantName, given: &[String]) -> Result<(), ApiProblem> {
+    // The files of some secrets are parts of the release. Paths are compared without `./` at the start.
+    let is_sent = |path: &Path| {
+        let path: PathBuf = path.components().filter(|part| *part != PathPart::CurDir).collect();
+        release.files.keys().any(|sent| Path::new(sent.as_str()) == path)
+    };
+    let is_missing = |name: &str, source: &SecretSource| match source {
+        SecretSource::File(path) if is_sent(path) => false,
+        SecretSource::File(_) | SecretSource::Env(_) => !given.iter().any(|given| given == name),
+    };
+    let missing = app.secrets.iter().filter(|(name, source)| is_missing(name, source)).map(|(name, _)| name);
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|name| format!("`{name}`")).collect();
+    let title = format!("tenant `{tenant}` lacks secrets that the app needs: {}", names.join(", "));
+    let hints = missing.iter().map(|name| format!("isomer secrets set {name} --tenant {tenant}"));
+    Err(hints.fold(ApiProblem::new(ProblemKind::Refused, title), ApiProblem::hint))
 }
 
 /// Reports which revision the node serves now. Used by `deploy`, `rollback`, `swap` and `reshape`.

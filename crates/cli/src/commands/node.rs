@@ -18,7 +18,6 @@ use isomer_node::listeners::{ListenerError, OpenListeners};
 use isomer_node::{Node, NodeError, NodeOptions};
 use isomer_observe::{Format, Log};
 use isomer_serve::{StopSignals, data_dir_error, listen_error, report_cut_off, service_manager, start_export};
-use isomer_telemetry::SamplingPolicy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::address_flags;
 use crate::hosting::hangups::{HangupHandler, log_certificates};
 use crate::hosting::inherited::Inherited;
-use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags};
+use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags, sampling_limits};
 use crate::log_flag::LogFlag;
 use crate::telemetry_flag::TelemetryFlag;
 
@@ -95,7 +94,7 @@ fn raise_open_files() {
 
 async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, began: Instant) -> Result<(), CliError> {
     let config = Config::read(arguments.config.as_deref())?;
-    let sampling = arguments.telemetry.sampling(SamplingPolicy::NODE);
+    let sampling = arguments.telemetry.limits(sampling_limits(&config.file));
     let flags = SettingFlags {
         data: arguments.data.as_deref(),
         listen: &arguments.listen,

@@ -10,11 +10,12 @@ use isomer_apps::tenancy::{TenancyOptions, TimeLimits};
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CliError, Console};
 use isomer_diagnostics::SourceFile;
-use isomer_manifest::{LinkAddress, NodeSettings, parse_listen, parse_node_file};
+use isomer_manifest::{LinkAddress, NodeSampling, NodeSettings, Sampling, parse_listen, parse_node_file};
 use isomer_node::listeners::ListenerOptions;
 use isomer_project::shown;
 use isomer_serve::{CollectorInFile, network};
 use isomer_telemetry::metrics::Metrics;
+use isomer_telemetry::{SamplingLimits, SamplingPolicy};
 
 use crate::user_dirs;
 
@@ -113,6 +114,20 @@ impl NodeProcessSettings {
         }
         let grace = flags.grace.or(file.grace).unwrap_or(GRACE);
         Ok(Self { data, listening, admin, grace, tenancy })
+    }
+}
+
+/// Returns which requests of apps are traced, and the limits for the apps' own settings.
+pub(crate) fn sampling_limits(file: &NodeSettings) -> SamplingLimits {
+    let NodeSampling { default: Sampling { fraction, per_second_max, slow }, fraction_max, slow_min } = file.sampling;
+    let SamplingLimits { default, .. } = SamplingLimits::NODE;
+    let per_second_max = per_second_max.unwrap_or(default.per_second_max);
+    let slow = slow.unwrap_or(default.slow);
+    SamplingLimits {
+        default: SamplingPolicy { ratio: fraction.unwrap_or(default.ratio), per_second_max, slow },
+        ratio_max: fraction_max.unwrap_or(SamplingLimits::NODE.ratio_max),
+        per_second_max,
+        slow_min: slow_min.unwrap_or(SamplingLimits::NODE.slow_min),
     }
 }
 

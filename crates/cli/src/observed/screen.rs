@@ -58,6 +58,22 @@ pub(crate) fn fitted(text: &str, width: usize) -> String {
     if width > 0 { shown + "…" } else { shown }
 }
 
+/// Shortens the name of a call, `package:name/interface.function`, to `width` columns. The function is kept, and the
+/// interface, if there is room. Other texts are shortened at their end.
+pub(crate) fn fitted_call(name: &str, width: usize) -> String {
+    let is_call = name.contains(':') && !name.contains(' ');
+    if !is_call || name.width() <= width {
+        return fitted(name, width);
+    }
+    let parts = ['/', '.'].into_iter().filter_map(|separator| name.rfind(separator));
+    // At least one character of the start remains, with the ellipsis.
+    let mut parts = parts.map(|position| name.split_at(position)).filter(|(_, tail)| tail.width() + 2 <= width);
+    match parts.next() {
+        Some((start, tail)) => fitted(start, width - tail.width()) + tail,
+        None => fitted(name, width),
+    }
+}
+
 /// A cell of a table: a text with a style, which is aligned in its column.
 pub(crate) struct Cell {
     pub(crate) text: String,
@@ -117,6 +133,17 @@ mod tests {
         let plain = |width| anstream::adapter::strip_str(&table(["N", "NAME", "ID"], &rows, 1, width)).to_string();
         assert_eq!(plain(40), "N  NAME         ID\n1  a long name  x\n");
         assert_eq!(plain(14), "N  NAME     ID\n1  a long…  x\n");
+    }
+
+    #[test]
+    fn the_function_of_a_call_is_kept() {
+        let name = "boutique:shop/payment.charge";
+        let shown = [40, 28, 20, 15, 9, 8, 0].map(|width| fitted_call(name, width));
+        let expected =
+            [name, name, "bout…/payment.charge", "boutiqu….charge", "b….charge", "boutiqu…", ""].map(str::to_owned);
+        assert_eq!(shown, expected);
+        assert_eq!(fitted_call("GET /static/a.css", 10), "GET /stat…");
+        assert_eq!(fitted_call("sql query", 4), "sql…");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use isomer_display::{escaped, instant};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::durations::duration;
-use super::screen::{BLUE, BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, fitted, styled};
+use super::screen::{BLUE, BOLD, CYAN, DIM, GREEN, MAGENTA, RED, YELLOW, fitted, fitted_call, styled};
 use super::trace_rows::status_style;
 
 /// The width in columns of a field that shows a duration.
@@ -203,7 +203,7 @@ impl Columns {
         let failed = span.failure.is_some();
         let style = if failed { RED } else { Style::new() };
         let width = self.name.saturating_sub(name.branch.width());
-        let text = fitted(&name.name, width);
+        let text = fitted_call(&name.name, width);
         let padding = " ".repeat(width.saturating_sub(text.width()));
         let component = escaped(span.component.as_deref().unwrap_or("–"));
         let component = fitted(&component, self.component);

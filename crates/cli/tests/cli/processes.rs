@@ -1,5 +1,6 @@
 //! Tests of a shape with several processes on one machine: responses, logs, restarts, shutdown.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -105,6 +106,82 @@ fn a_request_through_two_processes_is_one_trace() {
     let server = split(&workspace);
     let stored = workspace.run(&["trace", &id, "--json"]);
     assert_eq!(json_lines(&stored)[0]["spans"].as_array().unwrap().len(), spans.len(), "{stored}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// Returns how many values of a metric each process has sent, as the supervisor shows it.
+fn counts(workspace: &Workspace, metric: &str) -> BTreeMap<String, u64> {
+    let report = json_lines(&workspace.run(&["metrics", "--json"])).remove(0);
+    let metrics = report["metrics"].as_array().unwrap();
+    let series = metrics.iter().filter(|found| found["name"] == metric).flat_map(|found| found["series"].as_array());
+    let mut counts = BTreeMap::new();
+    for series in series.flatten() {
+        let process = series["labels"]["process"].as_str().unwrap_or_default().to_owned();
+        let buckets = series["counts"].as_array().unwrap().iter();
+        *counts.entry(process).or_default() += buckets.map(|count| count.as_u64().unwrap()).sum::<u64>();
+    }
+    counts
+}
+
+/// Waits until the supervisor shows `count` values of a metric, all of them from the process `front`.
+fn wait_for_count(workspace: &Workspace, metric: &str, count: u64) {
+    let (deadline, expected) = (Instant::now() + TIMEOUT, BTreeMap::from([("front".to_owned(), count)]));
+    let mut last = 0;
+    loop {
+        let found = counts(workspace, metric);
+        if found == expected {
+            return;
+        }
+        let now = found.get("front").copied().unwrap_or_default();
+        assert!(last <= now && now <= count && Instant::now() < deadline, "{metric}: {found:?}, not {count}");
+        last = now;
+    }
+}
+
+#[test]
+fn the_metrics_of_all_members_are_shown_and_continue_after_a_restart() {
+    let workspace = ping_pong();
+    let server = split(&workspace);
+    let (requests, calls) = ("http.server.request.duration", "rpc.client.call.duration");
+    for _ in 0..3 {
+        assert_eq!(server.get("/greet?name=ann").0, 200);
+    }
+    wait_for_count(&workspace, requests, 3);
+    wait_for_count(&workspace, calls, 3);
+    let killed = server.process_of("front");
+    signal("KILL", killed);
+    wait_for_end_of(killed);
+    // Until the new process has connected to the other group, its requests fail.
+    let (deadline, mut sent) = (Instant::now() + TIMEOUT, 1);
+    while server.get("/greet?name=ann").0 != 200 {
+        assert!(Instant::now() < deadline, "no request succeeds");
+        sent += 1;
+    }
+    wait_for_count(&workspace, requests, 3 + sent);
+    wait_for_count(&workspace, calls, 3 + sent);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn ordered_requests_are_traced_once_by_the_member_with_the_front_door() {
+    let workspace = ping_pong();
+    let server = workspace.serve(&["run", "--shape", "split", "--telemetry", "0"]);
+    assert_eq!(server.get("/greet?name=ann").0, 200);
+    let mut command = workspace.command(&["trace", "--next", "2", "--path", "/greet", "--json"]);
+    let mut waiting = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + TIMEOUT;
+    while waiting.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the requests are not traced");
+        assert_eq!(server.get("/greet?name=ann").0, 200);
+        assert_eq!(server.get("/").0, 200);
+    }
+    let output = waiting.wait_with_output().unwrap();
+    let shown = json_lines(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    assert_eq!(server.get("/greet?name=ann").0, 200);
+    let page = json_lines(&workspace.run(&["traces", "--json"])).remove(0);
+    let sampled = page["traces"].as_array().unwrap().iter().filter(|trace| trace["sampled"] == true).count();
+    assert_eq!(sampled, 2, "{page}");
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -16,10 +16,11 @@ use isomer_ids::InvalidText;
 use isomer_ids::{ComponentName, check_name};
 
 use crate::bounds::Findings;
-use crate::model::{App, Component, Route};
-use crate::raw::{HealthText, NameText, RawApp, RawManifest};
+use crate::model::{App, Component, Route, Sampling};
+use crate::raw::{HealthText, NameText, RawApp, RawManifest, RawSampling};
 use crate::route::FRONT_HEALTH_PATH;
 use crate::spanned::Spanned;
+use crate::units::parse_duration;
 
 /// The name of a health check's path in error messages.
 const HEALTH: &str = "the path of a request";
@@ -65,12 +66,13 @@ pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Findings) {
     let sql = lowering.sql(raw.sql);
     let components = lowering.components(components);
     let shapes = lowering.shapes(raw.shapes, &components);
+    let sampling = lowering.sampling(raw.telemetry.unwrap_or_default());
     lowering.check_health(health.as_ref(), &components);
     lowering.check_secrets(&components, &secrets);
     lowering.check_sql(&components, &sql);
     let secrets = secrets.into_iter().filter_map(|(name, source)| Some((name.value, source?))).collect();
     let sql = sql.into_iter().map(|(name, store)| (name.value, store)).collect();
-    (App { name, version, health, components, shapes, secrets, sql }, lowering.found)
+    (App { name, version, health, components, shapes, secrets, sql, sampling }, lowering.found)
 }
 
 struct Lowering<'a> {
@@ -132,6 +134,11 @@ impl Lowering<'_> {
         self.valid(checked, "bad-name", name.span);
         let health = raw.health.and_then(|text| self.health(text));
         (name.value.0, version, health)
+    }
+
+    fn sampling(&mut self, raw: RawSampling) -> Sampling {
+        let slow = raw.slow.and_then(|text| self.valid(parse_duration(&text.value.0), "bad-duration", text.span));
+        Sampling { fraction: raw.sample.map(|sample| sample.value), per_second_max: raw.samples_per_second, slow }
     }
 
     /// Parses the path of the health check, which is written like an exact route.

@@ -22,7 +22,7 @@ use toml::de::DeTable;
 
 pub use address_range::AddressRange;
 pub use limits::NodeLimits;
-pub use settings::{FrontTls, NodeSettings};
+pub use settings::{FrontTls, NodeSampling, NodeSettings};
 pub use telemetry::OtlpExport;
 
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};

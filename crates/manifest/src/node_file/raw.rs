@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::raw::{DurationText, EnvironmentText, HostText, NameText, PathText, SizeText, text_types};
+use crate::raw::{DurationText, EnvironmentText, HostText, NameText, PER_SECOND_MAX, PathText, SizeText, text_types};
 use crate::spanned::Spanned;
 use crate::units::show_duration;
 
@@ -28,7 +28,7 @@ pub(crate) struct RawNodeFile {
     pub(crate) admin: Option<Spanned<RawAdmin>>,
     /// Settings for requests that apps send.
     pub(crate) outbound: Option<Spanned<RawOutbound>>,
-    /// For `isomer node`: where telemetry is sent.
+    /// For `isomer node`: which requests are traced, and where telemetry is sent.
     pub(crate) telemetry: Option<Spanned<RawTelemetry>>,
     /// For `isomer node`: limits. A request that exceeds a limit receives an error, or its connection is closed.
     pub(crate) limits: Option<Spanned<RawNodeLimits>>,
@@ -144,11 +144,28 @@ pub(crate) struct RawOutbound {
     pub(crate) authority: Option<Spanned<PathText>>,
 }
 
-/// Where telemetry is sent.
+/// Which requests are traced, and where telemetry is sent.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawTelemetry {
+    /// The fraction of the requests that are traced in full, from 0 to 1, of apps whose manifest does not set `sample`.
+    #[schemars(range(min = 0, max = 1), extend("default" = 0.01))]
+    pub(crate) sample: Option<Spanned<f64>>,
+    /// The maximum of the fraction that the manifest of an app can set.
+    #[schemars(range(min = 0, max = 1), extend("default" = 1.0))]
+    pub(crate) sample_max: Option<Spanned<f64>>,
+    /// The maximum number of requests of each app that are traced in a second. The manifest of an app can set a smaller
+    /// number. Requests that `isomer trace --next` orders are traced in any case.
+    #[schemars(range(min = 0, max = PER_SECOND_MAX), extend("default" = 50))]
+    pub(crate) samples_per_second: Option<u32>,
+    /// The duration from which a request that is not traced in full is kept as slow, for apps whose manifest does not
+    /// set `slow`.
+    #[schemars(extend("default" = "1s"))]
+    pub(crate) slow: Option<Spanned<DurationText>>,
+    /// The minimum of the duration `slow` that the manifest of an app can set.
+    #[schemars(extend("default" = "100ms"))]
+    pub(crate) slow_min: Option<Spanned<DurationText>>,
     /// A collector that accepts OTLP over HTTP. The variables `OTEL_*` take precedence
     /// ([guide](../guides/send-telemetry.md)).
     pub(crate) otlp: Option<Spanned<RawOtlp>>,

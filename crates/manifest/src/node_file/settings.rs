@@ -18,6 +18,7 @@ use super::telemetry::{self, OtlpExport};
 use crate::address::LinkAddress;
 use crate::bounds::Findings;
 use crate::listen_address::{parse_listen, with_host};
+use crate::model::Sampling;
 use crate::spanned::Spanned;
 use crate::units::{parse_duration, parse_size};
 
@@ -47,10 +48,23 @@ pub struct NodeSettings {
     /// The path of a PEM file, as written, with certificate authorities that HTTPS requests of apps trust in addition
     /// to the public ones.
     pub outbound_authority: Option<Spanned<PathBuf>>,
+    /// Which requests of apps are traced in full.
+    pub sampling: NodeSampling,
     /// The collector to which telemetry is sent.
     pub otlp: Option<OtlpExport>,
     /// The node's limits.
     pub limits: NodeLimits,
+}
+
+/// Which requests of a node's apps are traced in full. A setting that is absent has the platform's default.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct NodeSampling {
+    /// The settings of apps whose manifest sets none. The number per second is also the maximum for all apps.
+    pub default: Sampling,
+    /// The maximum of the fraction that a manifest can set.
+    pub fraction_max: Option<f64>,
+    /// The minimum of the duration of slow requests that a manifest can set.
+    pub slow_min: Option<Duration>,
 }
 
 /// The certificates of the front door, as paths of PEM files.
@@ -77,9 +91,19 @@ pub(super) fn read(
     found: &mut Findings,
 ) -> NodeSettings {
     let (node, front, limits) = (node.unwrap_or_default(), front.unwrap_or_default(), limits.unwrap_or_default());
-    let otlp = telemetry.otlp.and_then(|raw| telemetry::read(raw.value, found));
+    let RawTelemetry { sample, sample_max, samples_per_second, slow, slow_min, otlp } = telemetry;
+    let otlp = otlp.and_then(|raw| telemetry::read(raw.value, found));
     let names_no_proxies = front.trusted_proxies.is_empty();
     let mut reader = Reader { found };
+    let sampling = NodeSampling {
+        default: Sampling {
+            fraction: sample.map(|sample| sample.value),
+            per_second_max: samples_per_second,
+            slow: reader.duration(slow.map(|text| text.map(|text| text.0))),
+        },
+        fraction_max: sample_max.map(|sample| sample.value),
+        slow_min: reader.duration(slow_min.map(|text| text.map(|text| text.0))),
+    };
     let file = NodeSettings {
         data: node.data.map(|path| path.map(|text| PathBuf::from(text.0))),
         grace: reader.duration(node.grace.map(|text| text.map(|text| text.0))),
@@ -94,6 +118,7 @@ pub(super) fn read(
         admin_remote: admin.remote,
         admin_hosts: admin.hosts,
         outbound_authority: outbound.authority.map(|path| path.map(|text| PathBuf::from(text.0))),
+        sampling,
         otlp,
         limits: reader.limits(limits),
     };

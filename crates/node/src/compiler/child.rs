@@ -25,7 +25,7 @@ use isomer_runtime::engine::Engine;
 use isomer_seam::Components;
 use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 
-use super::protocol::{ChildLimits, ChildMessage, ChildTask, CompilePhase, PackageDraft};
+use super::protocol::{ChildLimits, ChildMessage, ChildTask, CompilePhase, PLAN_BYTES_MAX, PackageDraft};
 use super::sandbox::{self, Layer};
 use crate::problems::refusal;
 use crate::revisions::release::read_manifest;
@@ -186,7 +186,9 @@ fn compose<'a>(
     let (package, plan) = Package::draft(&app, &components, &options, &progress, &mut composed)?;
     warnings.extend(plan.warnings.iter().map(|warning| Renderer::plain().diagnostic(warning)));
     let package = String::from_utf8(package.to_bytes()).expect("a package is JSON");
-    node.send(&ChildMessage::Drafted(PackageDraft { package, warnings })).map_err(ChildError::NodeChannel)
+    let plan = serde_json::to_string(&plan).expect("a plan is plain data");
+    let plan = Some(plan).filter(|plan| plan.len() <= PLAN_BYTES_MAX);
+    node.send(&ChildMessage::Drafted(PackageDraft { package, plan, warnings })).map_err(ChildError::NodeChannel)
 }
 
 fn compile(group: &str, composition: &[u8], node: &NodeChannel<'_>) -> Result<(), ChildError> {

@@ -34,6 +34,7 @@ use isomer_apps::fair_semaphore::{FairSemaphore, FairSemaphoreLimits, PermitRequ
 use isomer_display::ProcessExit;
 use isomer_ids::TenantName;
 use isomer_runtime::code::Key;
+use serde_json::value::RawValue;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::Instant;
@@ -45,8 +46,8 @@ use self::session::{
 use crate::revisions::release::read_manifest;
 pub use child::compile_child;
 pub use error::CompileError;
-use protocol::ChildTask;
 pub use protocol::{ChildLimits, CompileOutput, CompilePhase, CompileRequest};
+use protocol::{ChildTask, PLAN_BYTES_MAX};
 
 /// A part of the key of cached code. It must be incremented if a new version of the program compiles the same
 /// composition to different code.
@@ -116,6 +117,7 @@ fn this_program() -> PathBuf {
 /// A planned and composed release, before its compositions are compiled.
 struct CompiledDraft {
     package: Package,
+    plan: Option<Box<RawValue>>,
     warnings: Vec<String>,
 }
 
@@ -211,7 +213,7 @@ impl Compilers {
             tracing::warn!(tenant = %request.tenant, %mismatch, "refused a compiler's output, which contradicts the manifest");
             invalid_output(CompilePhase::Planning)
         })?;
-        Ok(CompileOutput { package, code, compiled, warnings: drafted.warnings })
+        Ok(CompileOutput { package, code, compiled, plan: drafted.plan, warnings: drafted.warnings })
     }
 
     /// Runs a child process that plans and composes a release.
@@ -240,7 +242,13 @@ impl Compilers {
         let drafted = output.drafted.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
         let package = Package::from_bytes(drafted.package.as_bytes());
         let package = package.map_err(|_| CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
-        Ok((CompiledDraft { package, warnings: drafted.warnings }, output.compositions))
+        // The child may be compromised. The node shows the plan to the tenant of the release, and uses it for nothing else.
+        let is_invalid = drafted.plan.as_ref().is_some_and(|plan| plan.len() > PLAN_BYTES_MAX);
+        let plan = drafted.plan.map(RawValue::from_string).transpose();
+        let Some(plan) = plan.ok().filter(|_| !is_invalid) else {
+            return Err(CompileError::InvalidOutput { phase: CompilePhase::Planning });
+        };
+        Ok((CompiledDraft { package, plan, warnings: drafted.warnings }, output.compositions))
     }
 
     /// Runs a child process that compiles one composition, and stores the code in the cache.

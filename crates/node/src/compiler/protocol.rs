@@ -11,6 +11,7 @@ use isomer_apps::Package;
 use isomer_ids::TenantName;
 use isomer_runtime::code::{CodeCache, Key};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::sandbox::Confinement;
 
@@ -97,11 +98,16 @@ pub(crate) enum ChildMessage {
     Refused(ApiProblem),
 }
 
+/// The maximum size of a plan as JSON in bytes. Larger plans are not stored.
+pub(crate) const PLAN_BYTES_MAX: usize = 256 << 10;
+
 /// A planned and composed app, before its compositions are compiled.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PackageDraft {
     /// The package as JSON, without the cache keys of its code.
     pub(crate) package: String,
+    /// The plan as JSON; `None` if it has more than [`PLAN_BYTES_MAX`] bytes.
+    pub(crate) plan: Option<String>,
     /// The warnings about the manifest and the plan, as text for people.
     pub(crate) warnings: Vec<String>,
 }
@@ -143,6 +149,8 @@ pub struct CompileOutput {
     pub code: BTreeSet<String>,
     /// Whether a child process compiled code; `false` if the cache had all the code.
     pub compiled: bool,
+    /// The plan as JSON; `None` if it is too large to be stored. The node does not interpret it.
+    pub plan: Option<Box<RawValue>>,
     /// The warnings about the manifest and the plan, as text for people.
     pub warnings: Vec<String>,
 }

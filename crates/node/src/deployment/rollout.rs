@@ -300,13 +300,27 @@ impl Node {
     /// other release.
     async fn nothing_to_do(self: &Arc<Self>, rollout: &Rollout) -> Result<Option<DeployReport>, ApiProblem> {
         let Rollout {
-            tenant, app, release, revision, before: Some(before), snapshot: None, started_at, app_lock, ..
+            tenant,
+            app,
+            release,
+            revision,
+            message,
+            before: Some(before),
+            snapshot: None,
+            started_at,
+            app_lock,
+            ..
         } = rollout
         else {
             return Ok(None);
         };
         if before.current().revision != *revision || before.stopped {
             return Ok(None);
+        }
+        if let Some(message) = message.clone() {
+            let key = (tenant.clone(), app.clone());
+            let set = move |node: &Self| node.state.set_message(&key.0, &key.1, message);
+            self.record(&ChangeTarget::app(tenant, app), app_lock, set).await?;
         }
         let mut hosts = before.hosts.clone();
         if let Some(wanted) = release.hosts.clone() {
@@ -338,7 +352,7 @@ impl Node {
         }
         let Rollout { tenant, release, revision, .. } = rollout;
         let compiled = self.repository.compile(tenant, revision, release, CompileReason::Deployment).await?;
-        let CompiledRelease { package, contents, compiled, warnings } = &*compiled;
+        let CompiledRelease { package, contents, compiled, warnings, .. } = &*compiled;
         Ok((package.clone(), contents.clone(), *compiled, Some(warnings.clone())))
     }
 

@@ -3,19 +3,23 @@
 //!
 //! The package precedes the release in the record, so that loading an app need not read the release. The release is
 //! used to make the package again (after an upgrade of the program, or after the compiled code was lost), and to make
-//! the next revision when a component is swapped.
+//! the next revision when a component is swapped. The plan is only shown to clients of the admin API.
 
 use std::collections::BTreeSet;
 
 use isomer_api::{ApiProblem, ProblemKind, Release};
 use isomer_runtime::code::Key;
 use isomer_state::Contents;
+use serde_json::value::RawValue;
 
 /// The number of bytes of the field `maker`, with which a record begins: see [`RevisionRecord::maker`].
 const MAKER_BYTES: usize = 64;
 
 /// The number of bytes of the package's length. The length precedes the package and is a little-endian integer.
 const LENGTH_BYTES: usize = 4;
+
+/// The byte between the release and the plan. JSON without white space does not contain it.
+const PLAN_SEPARATOR: u8 = b'\n';
 
 /// The parsed record of a revision.
 pub(crate) struct RevisionRecord<'a> {
@@ -25,6 +29,8 @@ pub(crate) struct RevisionRecord<'a> {
     /// The package as bytes: see [`isomer_apps::Package::from_bytes`].
     pub(crate) package: &'a [u8],
     release: &'a [u8],
+    /// The plan as JSON, which is `null` if the plan was too large. `None` in records of earlier versions.
+    plan: Option<&'a [u8]>,
 }
 
 impl<'a> RevisionRecord<'a> {
@@ -33,7 +39,25 @@ impl<'a> RevisionRecord<'a> {
         let (maker, rest) = bytes.split_at_checked(MAKER_BYTES).ok_or_else(damaged)?;
         let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(damaged)?;
         let (package, release) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
-        Ok(Self { maker, package, release })
+        let separator = release.iter().position(|byte| *byte == PLAN_SEPARATOR);
+        let (release, plan) = match separator {
+            Some(position) => (&release[..position], Some(&release[position + 1..])),
+            None => (release, None),
+        };
+        Ok(Self { maker, package, release, plan })
+    }
+
+    /// Returns whether the version that wrote the record stored plans.
+    pub(crate) fn has_plan(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    /// Returns the plan; `None` if the record has none, because the plan was too large or because an earlier version
+    /// wrote the record.
+    pub(crate) fn plan(&self) -> Result<Option<serde_json::Value>, ApiProblem> {
+        let parsed = self.plan.map(serde_json::from_slice).transpose();
+        let parsed: Option<Option<_>> = parsed.map_err(|error| damaged().detail(error.to_string()))?;
+        Ok(parsed.flatten())
     }
 
     /// Returns the release from which the package was made.
@@ -46,13 +70,21 @@ impl<'a> RevisionRecord<'a> {
 ///
 /// # Panics
 /// Never, because a package is smaller than 4 GiB.
-pub(crate) fn contents(maker: &Key, release: &Release, package: &[u8], code: BTreeSet<String>) -> Contents {
+pub(crate) fn contents(
+    maker: &Key,
+    release: &Release,
+    package: &[u8],
+    plan: Option<&RawValue>,
+    code: BTreeSet<String>,
+) -> Contents {
     let length = u32::try_from(package.len()).expect("a package is smaller than 4 GiB");
     let release = Release { hosts: None, message: None, ..release.clone() };
     let mut bytes = maker.as_str().as_bytes().to_vec();
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(package);
     bytes.extend(serde_json::to_vec(&release).expect("a release is plain data"));
+    bytes.push(PLAN_SEPARATOR);
+    bytes.extend_from_slice(plan.map_or("null", RawValue::get).as_bytes());
     let parts = release.components.values().chain(release.files.values());
     Contents { package: bytes, blobs: parts.map(|part| part.digest.clone()).collect(), code }
 }
@@ -81,16 +113,23 @@ mod tests {
             message: Some("First".parse().unwrap()),
         };
         let maker = Key::try_from("a".repeat(64)).unwrap();
-        let contents = contents(&maker, &release, b"{}", ["key".to_owned()].into());
+        let plan = RawValue::from_string("{\"shape\":\"monolith\"}".to_owned()).unwrap();
+        let no_plan = contents(&maker, &release, b"{}", None, ["key".to_owned()].into());
+        let contents = contents(&maker, &release, b"{}", Some(&plan), ["key".to_owned()].into());
         let kept = RevisionRecord::read(&contents.package).unwrap();
         assert_eq!((kept.maker, kept.package), (maker.as_str().as_bytes(), &b"{}"[..]));
         assert_eq!(kept.release().unwrap(), Release { hosts: None, message: None, ..release });
         assert_eq!((contents.blobs.len(), contents.code.len()), (1, 1));
+        assert_eq!(kept.plan().unwrap().unwrap()["shape"], "monolith");
+        let kept = RevisionRecord::read(&no_plan.package).unwrap();
+        assert!(kept.has_plan() && kept.plan().unwrap().is_none());
+        let of_earlier_version = contents.package.iter().position(|byte| *byte == PLAN_SEPARATOR).unwrap();
         for length in 0..contents.package.len() {
-            assert!(
-                RevisionRecord::read(&contents.package[..length]).and_then(|kept| kept.release()).is_err(),
-                "{length}"
-            );
+            let read = RevisionRecord::read(&contents.package[..length]);
+            let (release, plan) = (read.as_ref().map(RevisionRecord::release), read.as_ref().map(RevisionRecord::plan));
+            let is_complete = length == of_earlier_version;
+            assert_eq!(matches!(release, Ok(Ok(_))), length >= of_earlier_version, "{length}");
+            assert_eq!(matches!(plan, Ok(Ok(None))) && matches!(release, Ok(Ok(_))), is_complete, "{length}");
         }
     }
 }

@@ -25,7 +25,7 @@ use isomer_node::{Node, NodeError, NodeOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_state::StateError;
-use isomer_telemetry::SamplingPolicy;
+use isomer_telemetry::SamplingLimits;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -34,7 +34,7 @@ use tokio::task::JoinHandle;
 use crate::compile_child::compiler;
 
 /// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The interval at which a test checks a condition.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -96,7 +96,7 @@ impl TestNode {
             log: log.clone(),
             compiler: compiler(ChildLimits::default()),
             tenancy: TenancyOptions { instances_max: Some(16), disk_reserve_bytes, ..TenancyOptions::default() },
-            sampling: Some(SamplingPolicy::NODE),
+            sampling: Some(SamplingLimits::NODE),
             export: None,
             watch: watch.clone(),
         };

@@ -1,14 +1,72 @@
 //! Tests of what a node reports about an app: the origin of its revisions, why it cannot be loaded, and why a revision
 //! of it is refused. Also tests of empty folders in a release.
 
+use std::time::Instant;
+
 use isomer_admin::{Admin as _, AppApi as _, Caller};
 use isomer_api::{
-    Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RevisionOrigin, RollbackRequest, SwapRequest,
+    Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RevisionOrigin, RollbackRequest, SwapRequest, TraceQuery,
 };
 
 use crate::migrating_app::refused;
-use crate::node::{TestNode, app, custom, keep, release, shop, tenant};
+use crate::node::{PATIENCE, TestNode, app, custom, keep, release, shop, tenant};
 use crate::tokens::holder;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_plan_is_that_of_the_current_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = TestNode::open_warm(folder.path()).await;
+    let (tenant, app) = shop();
+    let plan = async |node: &TestNode| node.node.clone().plan(tenant.clone(), app.clone()).await;
+    assert_eq!(plan(&node).await.unwrap_err().kind, ProblemKind::NotFound);
+    node.deploy(&release("one")).await.unwrap();
+    keep(folder.path());
+    let first = plan(&node).await.unwrap();
+    assert_eq!(
+        (first["shape"].as_str(), first["groups"][0]["components"].to_string()),
+        (Some("monolith"), r#"["it"]"#.into())
+    );
+    node.deploy(&release("two").healthy_at("/")).await.unwrap();
+    assert_eq!(plan(&node).await.unwrap()["groups"], first["groups"]);
+    node.stop().await;
+    node = TestNode::open(folder.path()).await;
+    assert_eq!(plan(&node).await.unwrap()["app"], first["app"], "the plan is read from the node's state");
+    let other = node.node.clone().plan(crate::node::tenant("other"), app.clone()).await;
+    assert_eq!(other.unwrap_err().kind, ProblemKind::NotFound);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_is_traced_as_its_manifest_says_within_the_limits_of_the_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    let (tenant, app) = shop();
+    let traces = async || {
+        let query = TraceQuery::default();
+        node.node.clone().traces(tenant.clone(), app.clone(), query).await.unwrap().traces.len()
+    };
+    let deploy = async |sampling: &str| {
+        let release = custom("http-hello", "", &format!("[telemetry]\n{sampling}\n"));
+        node.deploy(&release).await.unwrap();
+    };
+    deploy("sample = 0").await;
+    assert_eq!(node.get("/").await.0, 200);
+    assert_eq!(traces().await, 0);
+    deploy("sample = 1\nsamples_per_second = 1000000").await;
+    for _ in 0..3 {
+        assert_eq!(node.get("/").await.0, 200);
+    }
+    // A request ends after its response has been received.
+    let deadline = Instant::now() + PATIENCE;
+    while traces().await < 3 {
+        assert!(Instant::now() < deadline, "the requests are not traced");
+    }
+    deploy("sample = 0").await;
+    assert_eq!(node.get("/").await.0, 200);
+    assert_eq!(traces().await, 3);
+    keep(folder.path());
+    node.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revisions_list_changes_operation_actor_and_message() {
@@ -76,6 +134,14 @@ async fn revisions_list_changes_operation_actor_and_message() {
     node.deploy(&release("two").file("static/a", "text")).await.unwrap();
     let origins = origins_of(&node).await;
     assert_eq!((origins[0].message.as_ref(), firsts(&origins)[0].as_deref()), (None, Some("Another one")));
+    // The revision is in service already, so the deployment changes only its message.
+    let mut again = release("two").file("static/a", "text");
+    again.release.message = Some("Once more".parse().unwrap());
+    let report = node.deploy(&again).await.unwrap();
+    assert_eq!(report.previous.as_ref(), Some(&report.revision));
+    let origins = origins_of(&node).await;
+    let message = origins[0].message.as_ref().map(|it| it.as_str());
+    assert_eq!((message, firsts(&origins)[0].as_deref()), (Some("Once more"), Some("Another one")));
     keep(folder.path());
     node.stop().await;
     assert_eq!(origins_of(&TestNode::open(folder.path()).await).await, origins, "after a restart, too");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use isomer_otlp::{ServedApps, ServiceIdentity, Signal};
+use isomer_otlp::{AppVersions, ServedApps, ServiceIdentity, Signal};
 use isomer_telemetry::metrics::{MetricSource, Metrics, catalog};
 use isomer_telemetry::{AppIdentity, TraceId};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -17,6 +17,19 @@ use crate::collector::{Collector, Planned};
 use crate::{at_once, fragment, start, statistics};
 
 const NODE: ServiceIdentity<'static> = ServiceIdentity { app: "isomer-node", tenant: None, version: Some("0.1.0") };
+
+/// The versions of the apps of a node: only `shop` is known.
+struct Versions;
+
+impl AppVersions for Versions {
+    fn version(&self, tenant: &str, app: &str) -> Option<String> {
+        (app == "shop").then(|| format!("revision of {tenant}"))
+    }
+}
+
+fn node_apps() -> ServedApps {
+    ServedApps::Many(Arc::new(Versions))
+}
 
 fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     match &attributes.iter().find(|attribute| attribute.key == key)?.value {
@@ -56,7 +69,7 @@ async fn series_arrive_below_the_resource_of_their_app() {
     durations.record(Duration::from_secs(3600), None);
     let labels = ["catalog", "redb", "get", "ok"];
     shop.histogram(&catalog::STORE_OPERATION_DURATION, &labels).record(Duration::ZERO, None);
-    otlp.export_metrics(&metrics, &NODE, ServedApps::Many);
+    otlp.export_metrics(&metrics, &NODE, node_apps());
     otlp.shutdown().await;
     assert!(statistics(&otlp, Signal::Metrics).exported >= 4);
 
@@ -65,6 +78,8 @@ async fn series_arrive_below_the_resource_of_their_app() {
     let request: ExportMetricsServiceRequest = received.decode();
     let shop = of_app(&request, "shop");
     assert_eq!(text(&shop.resource.as_ref().unwrap().attributes, "service.namespace"), Some("ann"));
+    let version = text(&shop.resource.as_ref().unwrap().attributes, "service.version");
+    assert_eq!(version, Some("revision of ann"));
     let active = metric(shop, "http.server.active_requests");
     let Some(Data::Gauge(gauge)) = &active.data else { panic!("a gauge: {active:?}") };
     assert_eq!((active.unit.as_str(), gauge.data_points[0].value), ("{request}", Some(Number::AsDouble(0.0))));
@@ -104,7 +119,7 @@ async fn metrics_are_sent_at_intervals_in_requests_of_bounded_size() {
             app.gauge(&catalog::HTTP_SERVER_ACTIVE, &["web", &route.to_string()]).add(1);
         }
     }
-    otlp.export_metrics(&metrics, &NODE, ServedApps::Many);
+    otlp.export_metrics(&metrics, &NODE, node_apps());
     let mut points = Vec::new();
     for _ in 0..3 {
         let request: ExportMetricsServiceRequest = collector.next().await.decode();
@@ -139,4 +154,40 @@ async fn the_series_of_a_process_with_one_app_have_its_resource() {
     let active = metric(resource, "http.server.active_requests");
     let Some(Data::Gauge(gauge)) = &active.data else { panic!("a gauge: {active:?}") };
     assert_eq!(text(&gauge.data_points[0].attributes, "service.name"), None);
+}
+
+#[tokio::test]
+async fn a_node_with_a_thousand_apps_sends_a_bounded_number_of_series() {
+    let mut collector = Collector::start([]).await;
+    let otlp = start(&[collector.variable(), ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_owned())]);
+    let (metrics, mut apps) = (Metrics::default(), Vec::new());
+    let methods = ["GET", "POST", "PUT", "DELETE", "HEAD"];
+    for number in 0..1000 {
+        let app =
+            metrics.app(&AppIdentity { tenant: format!("t{}", number % 10).into(), app: format!("a{number}").into() });
+        for (route, method) in (0..10).flat_map(|route| methods.map(|method| (format!("/{route}"), method))) {
+            for status in ["2xx", "5xx"] {
+                let series = app.histogram(&catalog::HTTP_SERVER_DURATION, &["web", &route, method, status]);
+                series.record(Duration::from_millis(1), None);
+            }
+        }
+        // The series of apps in memory are not removed to make room.
+        apps.push(app);
+    }
+    otlp.export_metrics(&metrics, &NODE, node_apps());
+    // Each request has a part of the points.
+    let series_max = isomer_telemetry::metrics::SERIES_MAX;
+    let (mut points, mut keys) = (0, std::collections::BTreeSet::new());
+    while points < series_max {
+        let request: ExportMetricsServiceRequest = collector.next().await.decode();
+        for metric in request.resource_metrics.iter().flat_map(|it| &it.scope_metrics).flat_map(|it| &it.metrics) {
+            let Some(Data::Histogram(histogram)) = &metric.data else { continue };
+            points += histogram.data_points.len();
+            keys.extend(histogram.data_points.iter().flat_map(|it| &it.attributes).map(|it| it.key.clone()));
+        }
+    }
+    otlp.shutdown().await;
+    assert_eq!(points, series_max, "100,000 combinations of labels were used");
+    let expected = ["http.request.method", "http.route", "isomer.component", "isomer.http.status_class"];
+    assert_eq!(keys.into_iter().collect::<Vec<_>>(), expected);
 }

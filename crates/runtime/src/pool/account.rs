@@ -9,11 +9,13 @@
 //! | --- | --- |
 //! | `memory` | the amount of memory that is charged, and the limit |
 //! | `cpu` | the processor time of the account: a token bucket that fills at the account's rate |
+//! | `span_memory` | charges for the spans of requests in progress |
 //! | [`fast_lane`] | the lane in which the account's requests start |
 
 mod cpu;
 pub(crate) mod fast_lane;
 mod memory;
+mod span_memory;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -74,6 +74,11 @@ const QUOTA: MetricLabel = label("quota", "isomer.quota", "The quota, as in the 
 const SIGNAL: MetricLabel = label("signal", "isomer.telemetry.signal", "`logs`, `spans`, `traces` or `metrics`.");
 const REASON: MetricLabel = label("reason", "isomer.telemetry.reason", "Why the data was dropped.");
 
+/// The label of series that another process of the same app has sent. It is not among the labels of a descriptor: each
+/// metric can have it.
+pub const PROCESS_LABEL: MetricLabel =
+    label("process", "isomer.process", "The group of the shape whose process has sent the value.");
+
 catalog! {
     HTTP_SERVER_DURATION = "http.server.request.duration", REQUESTS, SECONDS,
         [TENANT, APP, COMPONENT, ROUTE, METHOD, STATUS],

@@ -9,6 +9,7 @@
 //! | `registry`, `group`, `budget` | all series of the process, by app; the bounds on their number |
 //! | `http`, `seam`, `instance`, `store` | the series of a route, a seam, a group's instances and a store, resolved once |
 //! | `dropped` | totals of dropped telemetry |
+//! | `process_series` | the series of another process of the same app |
 //! | `snapshot` | the values of all metrics at one time |
 //! | `text` | snapshots as Prometheus text and as OpenMetrics |
 //!
@@ -35,6 +36,7 @@ mod group;
 mod histogram;
 mod http;
 mod instance;
+mod process_series;
 mod registry;
 mod seam;
 mod snapshot;
@@ -50,6 +52,7 @@ pub use group::{SERIES_PER_APP_MAX, SeriesGroup};
 pub use histogram::{Histogram, HistogramValue};
 pub use http::{MethodClass, RequestMeter, RouteMetrics, StatusClass};
 pub use instance::InstanceMetrics;
+pub use process_series::{ProcessSeries, SERIES_PER_PROCESS_MAX};
 pub use registry::{MetricSource, Metrics, SERIES_MAX};
 pub use seam::{CallOutcome, CallSeries, SeamLabels, SeamMetrics};
 pub use snapshot::{MetricFamily, MetricScope, MetricSeries, MetricValue, SNAPSHOT_SERIES_MAX, Snapshot};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalog;
-use super::descriptor::MetricDescriptor;
+use super::descriptor::{MetricDescriptor, MetricLabel};
 use super::histogram::HistogramValue;
 
 /// The maximum number of series in a snapshot, including those of [`MetricSource`](super::MetricSource)s.
@@ -42,6 +42,9 @@ pub struct MetricFamily {
 pub struct MetricSeries {
     /// The values of the labels, in the order of the descriptor. An empty value means that the label is absent.
     pub labels: Vec<Arc<str>>,
+    /// The process of the app that the series is about, if it is not this process: the value of
+    /// [`catalog::PROCESS_LABEL`].
+    pub process: Option<Arc<str>>,
     /// The value.
     pub value: MetricValue,
 }
@@ -53,6 +56,17 @@ pub enum MetricValue {
     Number(f64),
     /// The values of a histogram.
     Histogram(HistogramValue),
+}
+
+impl MetricSeries {
+    /// Returns the labels that have a value. `metric` is the metric of the series.
+    pub fn labels_of<'a>(
+        &'a self,
+        metric: &MetricDescriptor,
+    ) -> impl Iterator<Item = (&'static MetricLabel, &'a Arc<str>)> {
+        let process = self.process.iter().map(|process| (&catalog::PROCESS_LABEL, process));
+        metric.labels.iter().zip(&self.labels).filter(|(_, value)| !value.is_empty()).chain(process)
+    }
 }
 
 impl MetricValue {
@@ -84,6 +98,22 @@ impl Snapshot {
 
     /// Adds a series. Ignores it if it is outside of the snapshot's scope, or if the snapshot is full.
     pub fn push(&mut self, metric: &'static MetricDescriptor, labels: Vec<Arc<str>>, value: MetricValue) {
+        self.push_series(metric, MetricSeries { labels, process: None, value });
+    }
+
+    /// Adds a series of another process, like [`push`](Self::push).
+    pub fn push_of_process(
+        &mut self,
+        process: &Arc<str>,
+        metric: &'static MetricDescriptor,
+        labels: Vec<Arc<str>>,
+        value: MetricValue,
+    ) {
+        self.push_series(metric, MetricSeries { labels, process: Some(process.clone()), value });
+    }
+
+    fn push_series(&mut self, metric: &'static MetricDescriptor, series: MetricSeries) {
+        let labels = &series.labels;
         debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
         if let MetricScope::Tenant(tenant) = &self.scope
             && (metric.labels.first() != Some(&catalog::TENANT) || labels.first() != Some(tenant))
@@ -96,7 +126,7 @@ impl Snapshot {
         }
         self.series += 1;
         let family = || MetricFamily { descriptor: metric, series: Vec::new() };
-        self.families.entry(metric.name).or_insert_with(family).series.push(MetricSeries { labels, value });
+        self.families.entry(metric.name).or_insert_with(family).series.push(series);
     }
 
     /// Returns whether the snapshot's scope includes the series of `tenant`. If not, a source need not collect them.

@@ -1,12 +1,11 @@
 //! Snapshots as text: in Prometheus' format 0.0.4 and as OpenMetrics 1.0, which also has exemplars and units.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use super::descriptor::{MetricDescriptor, MetricLabel};
 use super::exemplar::Exemplar;
 use super::histogram::HistogramValue;
-use super::snapshot::{MetricFamily, MetricValue, Snapshot};
+use super::snapshot::{MetricFamily, MetricSeries, MetricValue, Snapshot};
 
 /// A text format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl TextFormat {
             push(text, format_args!("# UNIT {name} {unit}\n"));
         }
         for series in &family.series {
-            let labels = label_pairs(metric, &series.labels);
+            let labels = label_pairs(metric, series);
             match &series.value {
                 MetricValue::Number(number) => {
                     push(text, format_args!("{samples}{} {number}\n", in_braces(&labels)));
@@ -116,9 +115,9 @@ fn write_exemplar(text: &mut String, exemplar: &Exemplar) {
 }
 
 /// Returns the labels that have a value, separated by commas.
-fn label_pairs(metric: &MetricDescriptor, values: &[Arc<str>]) -> String {
+fn label_pairs(metric: &MetricDescriptor, series: &MetricSeries) -> String {
     let mut text = String::new();
-    for (MetricLabel { name, .. }, value) in metric.labels.iter().zip(values).filter(|(_, value)| !value.is_empty()) {
+    for (MetricLabel { name, .. }, value) in series.labels_of(metric) {
         let separator = if text.is_empty() { "" } else { "," };
         push(&mut text, format_args!("{separator}{name}=\""));
         for character in value.chars() {

@@ -137,3 +137,40 @@ fn spans_are_bounded() {
     assert!(fragments[0].spans.iter().all(|span| span.name.as_str().len() <= 1024));
     assert_eq!(tracer.bytes_in_use(), 0);
 }
+
+/// An account with a limit in bytes, and the bytes that are charged to it.
+struct Account(usize, AtomicUsize);
+
+impl SpanMemory for Account {
+    fn charge(&self, bytes: usize) -> bool {
+        let add = |charged: usize| Some(charged + bytes).filter(|charged| *charged <= self.0);
+        self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn release(&self, bytes: usize) {
+        self.1.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn spans_are_charged_while_the_request_runs_and_dropped_without_memory() {
+    let (tracer, memory) = tracer(1.0);
+    let account = Arc::new(Account(4 * CHARGE_STEP_BYTES, AtomicUsize::new(0)));
+    tracer.charge_to(account.clone());
+    let root = request(&tracer);
+    drop(root.context().begin("get", SpanKind::Client));
+    assert_eq!(account.1.load(Ordering::Relaxed), 0, "the first span is not charged");
+    drop(root.context().begin("get", SpanKind::Client));
+    assert_eq!(account.1.load(Ordering::Relaxed), CHARGE_STEP_BYTES);
+    for _ in 0..100 {
+        drop(root.context().begin("get", SpanKind::Client));
+    }
+    assert_eq!(account.1.load(Ordering::Relaxed), 4 * CHARGE_STEP_BYTES);
+    drop(root);
+    assert_eq!(account.1.load(Ordering::Relaxed), 0);
+    let fragments = memory.0.lock().unwrap();
+    let [fragment] = &fragments[..] else { panic!("one fragment: {fragments:?}") };
+    assert_eq!(fragment.spans.len() as u64 + fragment.spans_dropped, 103);
+    assert!(fragment.spans_dropped > 0 && tracer.spans_dropped() == fragment.spans_dropped);
+    assert_eq!(fragment.spans.last().unwrap().id, fragment.request.into(), "the first span is kept");
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use isomer_telemetry::metrics::catalog::CATALOG;
+use isomer_telemetry::metrics::catalog::{CATALOG, PROCESS_LABEL};
 use isomer_telemetry::metrics::{Buckets, MetricKind, SERIES_MAX, SERIES_PER_APP_MAX};
 
 const INFALLIBLE: &str = "writing to a `String` never fails";
@@ -30,7 +30,11 @@ fn page() -> String {
          The values of labels come from the app's plan, from names of tenants and apps, and from fixed lists. An app has \
          at most {SERIES_PER_APP_MAX} series, and a process at most {SERIES_MAX}. Near this number, the series of the apps \
          that were not loaded for the longest time are removed. Series that are refused are counted in \
-         `isomer_telemetry_dropped_total`.\n\n"
+         `isomer_telemetry_dropped_total`.\n\n\
+         If an app runs in several processes on one machine (`isomer run --shape`), the process that starts them shows the \
+         metrics of all of them. Each series of another process has the label `process`. The processes send changed values \
+         once a second. Totals continue when a process is started again: they lack at most the last second of a process that \
+         was killed.\n\n"
     );
     for metric in CATALOG {
         let (kind, unit) = (metric.kind.name(), metric.unit.word());
@@ -44,7 +48,8 @@ fn page() -> String {
     }
     page.push_str("## Labels\n\nOpenTelemetry uses the attribute instead of the label.\n\n");
     page.push_str("| label | attribute | meaning |\n| --- | --- | --- |\n");
-    let labels = CATALOG.iter().flat_map(|metric| metric.labels).map(|label| (label.name, label));
+    let all = CATALOG.iter().flat_map(|metric| metric.labels).chain([&PROCESS_LABEL]);
+    let labels = all.map(|label| (label.name, label));
     for (name, label) in BTreeMap::from_iter(labels) {
         writeln!(page, "| `{name}` | `{}` | {} |", label.attribute, label.help).expect(INFALLIBLE);
     }
