@@ -312,8 +312,8 @@ impl Keyword for All {
 #[schemars(title = "table")]
 #[schemars(extend("oneOf" = json!([{ "required": ["env"] }, { "required": ["file"] }])))]
 pub(crate) struct RawSecret {
-    /// The name of an environment variable of the `isomer` process that contains the secret. A node never reads the
-    /// variable: it uses the tenant's secret.
+    /// The name of the environment variable that contains the secret. The variable is read from the environment of the
+    /// `isomer` process. A node never reads the variable: it uses the tenant's secret.
     pub(crate) env: Option<Spanned<EnvironmentText>>,
     /// A file that contains the secret. A final newline is removed. A node uses the file only if the tenant has no
     /// secret of this name and the file was deployed with the app.

@@ -183,8 +183,8 @@ pub(crate) struct RawOtlp {
     pub(crate) endpoint: Option<Spanned<UrlText>>,
     /// The signals that are sent: `"traces"`, `"logs"`, `"metrics"`. Default: all.
     pub(crate) signals: Option<Vec<Spanned<SignalText>>>,
-    /// Header fields of each request, by name, with the sources of their values. They are not sent if an `OTEL_*`
-    /// variable sets another URL.
+    /// Header fields of each request to the collector, by name, with the sources of their values. They are not sent if
+    /// an `OTEL_*` variable replaces the collector's URL.
     #[serde(default)]
     pub(crate) headers: BTreeMap<Spanned<HeaderText>, Spanned<RawHeader>>,
     /// PEM file with the certificate authorities that sign the collector's certificate. Default: the public
@@ -199,9 +199,10 @@ pub(crate) struct RawOtlp {
 #[schemars(title = "table")]
 #[schemars(extend("oneOf" = json!([{ "required": ["env"] }, { "required": ["file"] }])))]
 pub(crate) struct RawHeader {
-    /// The name of an environment variable of the `isomer` process that contains the value.
+    /// The name of the environment variable that contains the value of the header field. The variable is read from the
+    /// environment of the `isomer` process.
     pub(crate) env: Option<Spanned<EnvironmentText>>,
-    /// A file that contains the value. A final newline is removed.
+    /// A file that contains the value of the header field. A final newline is removed.
     #[schemars(extend("examples" = ["/etc/isomer/otlp-token"]))]
     pub(crate) file: Option<Spanned<PathText>>,
 }
