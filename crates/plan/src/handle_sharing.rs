@@ -26,7 +26,8 @@ pub(crate) struct HandleSharing<'a> {
     pub(crate) link: &'a ResolvedImport,
 }
 
-/// Returns the sets of components among `components` that pass handles, ordered by package and component names.
+/// Returns sets of those `components` that pass handles to each other, ordered by package and component names. All
+/// handles that the components of one set pass are of the same package.
 pub(crate) fn find<'a>(
     types: &Types,
     components: &BTreeSet<ComponentName>,

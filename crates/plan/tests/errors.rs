@@ -98,16 +98,16 @@ fn a_component_of_the_app_takes_precedence_over_the_platform() {
 
 #[test]
 fn handlers_are_linked_from_the_front_door_inwards() {
-    // Both components import and export a handler. The component with routes calls the other component, whose own
-    // requests the host sends.
+    // Both components import and export a handler. The import of the component with routes (`door`) is linked to the
+    // export of the other component (`inside`). The import of `inside` is linked to the host.
     for (door, inside) in [("one", "two"), ("two", "one")] {
         let parts = ["one", "two"].map(|part| (part, component(&[HANDLER], &[HANDLER])));
         let plan = Planned::new(&routed(&[door], &[inside]), &parts).plan("monolith");
         assert_eq!(seams(&plan), [(door, inside)]);
         assert_eq!(plan.groups[0].imports[0].component, name(inside));
     }
-    // If two more components export a handler, the manifest must name the one that `auth` calls. The handler that
-    // `cache` calls need not be named: `app` is the only one left.
+    // If two other components export a handler, the manifest must name the one to which the import of `auth` is linked.
+    // For `cache`, it need not name one: `auth` imports from `cache`, so only `app` remains.
     let parts = [
         ("app", component(&[], &[HANDLER])),
         ("auth", component(&[HANDLER], &[HANDLER])),

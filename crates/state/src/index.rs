@@ -135,8 +135,8 @@ impl StateIndex {
         }
     }
 
-    /// Returns the number of apps per release after an app changes from `before` to `after`, for each release in the
-    /// history of either.
+    /// Returns, for each release in the history of `before` or `after`, the number of apps that will have the release
+    /// in their history after an app has changed from `before` to `after`.
     pub(crate) fn changed_counts(&self, before: Option<&App>, after: Option<&App>) -> HashMap<ReleaseDigest, usize> {
         let revisions = |app: Option<&App>| {
             let history = app.map(|app| app.history.as_slice()).unwrap_or_default();

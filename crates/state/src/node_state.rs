@@ -124,8 +124,8 @@ impl NodeState {
         self.seen().charged(tenant, None)
     }
 
-    /// Returns the number of bytes that would be charged to the tenant for its releases if the release `revision` took
-    /// over `app`. `charge` is the number of bytes that are charged for this release.
+    /// Returns the total number of bytes that would be charged to the tenant for the releases of its apps if the
+    /// release `revision` became the current one of `app`. `charge` is the number of bytes for `revision` by itself.
     #[must_use]
     pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest, charge: u64) -> u64 {
         self.seen().charged(tenant, Some((app, revision, charge)))

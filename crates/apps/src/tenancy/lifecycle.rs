@@ -98,7 +98,8 @@ pub(super) enum Entry<T: Types> {
     Stopped,
     /// This revision is in service.
     Ready(Arc<T::Loaded>),
-    /// The app is held, and the request waits for the end of the hold.
+    /// A hold makes new requests wait, for example while the app's stores are replaced. The request waits for the end
+    /// of the hold.
     Held(T::Hold),
     /// The app is being loaded, and the request waits for the load.
     Loading(T::PendingLoad),
@@ -146,7 +147,7 @@ pub(super) struct TakeOver<T: Types> {
 
 /// The token of a hold on an app. [`Lifecycle::release`] takes the token and ends the hold.
 pub(super) struct HoldToken<T: Types> {
-    /// The revision that was in service before the hold, if any.
+    /// The revision that was in service when the hold started; `None` if no revision was in service.
     pub(super) before: Option<Arc<T::Loaded>>,
     generation: u64,
 }
@@ -240,7 +241,8 @@ impl<T: Types> Lifecycle<T> {
         (LoadEnd::Reload(self.ticket(0)), unused)
     }
 
-    /// Records that the load of [`LoadEnd::Reload`] will not be started.
+    /// Records that the load that [`LoadEnd::Reload`] requires will not be started, so that the next request starts a
+    /// load.
     pub(super) fn load_cancelled(&mut self) {
         self.load = LoadState::Idle;
     }

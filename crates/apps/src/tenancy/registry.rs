@@ -23,7 +23,8 @@ pub(super) struct Registry {
 struct Entries {
     tenants: HashMap<TenantName, Arc<Tenant>>,
     apps: BTreeMap<(TenantName, AppName), Arc<App>>,
-    /// The number of requests of tenants that were removed.
+    /// The total number of requests to tenants that have been removed since. It is part of
+    /// [`RegistryCounts::requests`].
     removed_requests: u64,
 }
 

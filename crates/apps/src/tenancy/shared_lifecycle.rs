@@ -31,7 +31,8 @@ pub(super) enum EntryAfterLoad<T: Types> {
     Stopped,
     /// This revision is in service.
     Ready(Arc<T::Loaded>),
-    /// The app is held, and the request waits for the end of the hold.
+    /// A hold makes new requests wait, for example while the app's stores are replaced. The request waits for the end
+    /// of the hold.
     Held(T::Hold),
     /// The app is being loaded, and the request waits for the load.
     Loading(T::PendingLoad),
@@ -77,8 +78,8 @@ impl<T: Types, D> SharedLifecycle<T, D> {
     }
 
     /// Returns the state of the app for a request. If the app has to be loaded, calls `start`, which starts the load
-    /// and returns it. Later requests wait for the same load. `start` is called under the lock, and must not use the
-    /// app.
+    /// and returns the value with which requests wait for the load. Later requests wait for the same load. `start` is
+    /// called under the lock of the lifecycle, so it must not call methods of this lifecycle.
     ///
     /// # Errors
     /// The error of `start`, if it could not start the load.

@@ -30,8 +30,8 @@ const GREEDY: u8 = 8;
 /// `crates/capabilities/tests/guests/charges.rs` checks that a tenant gets a thread when all threads are busy.
 const SQL_THREADS: usize = 2 * GREEDY as usize;
 
-/// The number of apps of each greedy tenant. One app cannot have as many instances as a tenant, so a tenant needs
-/// several.
+/// The number of apps of each greedy tenant. The maximum number of instances of one app is lower than that of a tenant,
+/// so a tenant needs several apps to reach its maximum.
 const APPS: usize = 3;
 
 /// The maximum number of instances of the node.

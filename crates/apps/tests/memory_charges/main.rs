@@ -51,7 +51,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// quarter of them, if only a quarter is to be made.
 const CHILD: &str = "make-attacks";
 
-/// The number of ordinary runs that together make all attacks.
+/// The number of parts into which the attacks are divided. An ordinary run makes only one part; a long run makes all
+/// attacks.
 const QUARTERS: usize = 4;
 
 /// The number of child processes that run concurrently, unless the option `--test-threads` sets another number.

@@ -16,7 +16,8 @@ use crate::harness::body::whole;
 use crate::harness::front::{TestFront, front, site};
 use crate::harness::{one, until};
 
-/// The receiver of a site that the test sends when the app is loaded.
+/// The receiver with which a request waits until its app is loaded. The test simulates the load: it sends the app's
+/// site.
 type PendingSite = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
 
 /// The result of resolving a host name.

@@ -133,7 +133,7 @@ impl World {
     }
 
     fn finish_load(&mut self, make: impl FnOnce(u8) -> LoadResult<TestTypes>) {
-        // A load does not end during a hold, because the real loader waits for the end of the hold.
+        // While a hold makes requests wait, no load ends, because the real loader waits for the end of the hold.
         if self.hold.is_some() {
             return;
         }
