@@ -45,8 +45,8 @@ pub struct GroupSettings {
     pub metrics: Arc<InstanceMetrics>,
     /// The account that the group's instances are charged to.
     pub account: Arc<Account>,
-    /// The slots of the engine's pool that one instance takes. The numbers of memories and tables are overwritten with
-    /// the numbers in the compiled code.
+    /// The slots of the engine's pool that one instance takes. Only the number of stacks is used: the numbers of
+    /// memories and tables are read from the compiled code.
     pub slots: Slots,
     /// The number of bytes on the host's heap that the engine needs for one instance:
     /// [`Footprint::state_bytes`](crate::engine::Footprint).

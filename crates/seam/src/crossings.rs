@@ -40,9 +40,9 @@ impl Composer {
         Ok(Some(HostImport { name: label, interface: WIRE.to_owned(), owner }))
     }
 
-    /// Returns the index of an instance of `interface` that consists of functions of the component's stub. Returns
-    /// `None` if the interface does not cross a seam. `arguments` are the instances that the component imports before
-    /// `interface`.
+    /// Returns the index of an instance that provides `interface` to the component `part` with functions of the
+    /// component's stub. Returns `None` if the stub has no function of the interface, because the interface does not
+    /// cross a seam. `arguments` are the instances that the component imports before `interface`.
     pub(crate) fn stub_instance(
         &mut self,
         part: &ComposedPart<'_>,

@@ -87,7 +87,8 @@ fn the_platform_provides_every_interface_of_its_packages() {
 
 #[test]
 fn components_that_import_everything_can_be_fused() {
-    // The second component imports fewer interfaces, so different definitions are merged.
+    // The second component does not import the package `wasi:http`. So the two components define the imported
+    // interfaces differently, and the composition merges their definitions.
     let parts = BTreeMap::from([(name("all"), everything(None)), (name("some"), everything(Some("wasi:http")))]);
     let plan = planned(&parts);
     let composition = compose(&plan.groups[0], &parts).expect("the group composes");

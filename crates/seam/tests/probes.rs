@@ -70,7 +70,8 @@ fn a_chain_of_calls_is_reported_in_order() {
         assert_eq!(probed.call("say", &[string(text)]).expect("the call returns"), result);
         assert_eq!(probed.calls(), ["> middle.say", "> last.say", "< last.say", "< middle.say"]);
     }
-    // Each call of a component has its own task, and the tasks of its callers follow in the list.
+    // Each call has its own task. The list `tasks` of a report begins with the task of the call, and the tasks of its
+    // callers follow.
     probed.call("say", &[string("")]).expect("the call returns");
     let reports = probed.reports();
     let depths: Vec<_> = reports.iter().map(|report| report.tasks.len()).collect();

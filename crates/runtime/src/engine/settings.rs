@@ -8,14 +8,14 @@ use crate::pool::bounds::{
 };
 use crate::pool::{PoolSizes, Slots};
 
-/// The number of bytes of a returned slot that are cleared and stay resident, instead of being returned to the
+/// The number of bytes of a freed slot that the process clears and keeps resident. The other bytes are released to the
 /// operating system. Measured: a fresh instance per request costs 26 µs with 0 bytes, and 11 µs with 64 KiB and
 /// `pagemap_scan`; 1 MiB is slower than 0.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-/// The number of bytes of a returned stack that are cleared and stay resident: the depth that requests usually reach.
-/// The rest is returned to the operating system. If all of it stayed resident, a guest could recurse deeply once in
-/// each stack, and the node would never get that memory back.
+/// The number of bytes of a freed stack that the process clears and keeps resident: as many as requests usually use.
+/// The other bytes are released to the operating system. If all bytes stayed resident, a guest could recurse deeply
+/// once in each stack, and the node would never get that memory back.
 const STACK_KEPT_BYTES: usize = 32 << 10;
 
 /// Returns the settings of the compiler. The keys of the code cache depend on these settings, through wasmtime's

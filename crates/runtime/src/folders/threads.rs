@@ -259,8 +259,9 @@ mod tests {
             while processor_time() < until {}
         };
         run(&account, spin).await.unwrap();
-        // A thread charges a job after it has sent the job's result, and before it runs its next job. `hold_all` gets
-        // the thread only after that, so the job is charged when this call returns.
+        // A thread charges a job after it has sent the job's result, and before it runs its next job. `hold_all`
+        // returns only when its own jobs run on all threads that the account may have, so the earlier job has been
+        // charged by then.
         drop(hold_all(&account).await);
         assert!(account.used().cpu >= Duration::from_millis(5), "{:?}", account.used());
     }

@@ -399,7 +399,8 @@ impl WasiView for Guest {
     }
 }
 
-/// Returns the context of the owner that was entered last. Only for functions that have just entered an owner.
+/// Returns the WASI context of the current owner. Must be called only by host functions that have just selected the
+/// owner.
 pub(crate) fn owner_context(guest: &mut Guest) -> WasiCtxView<'_> {
     guest.context()
 }

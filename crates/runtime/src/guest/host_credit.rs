@@ -30,7 +30,8 @@ impl HostCredit {
         Self { memory, fixed_bytes, used_bytes: 0 }
     }
 
-    /// Returns the number of bytes that are charged to the account, including the fixed bytes.
+    /// Returns the number of bytes of host memory that are charged to the account for this wasmtime store, including
+    /// those that the store takes regardless of what its guest does.
     pub(crate) fn charged(&self) -> u64 {
         self.memory.bytes()
     }

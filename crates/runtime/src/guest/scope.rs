@@ -72,8 +72,8 @@ pub(crate) struct TimeLimit {
     pub(crate) allowed: Duration,
 }
 
-/// The groups of a revision while a request or call uses them. The request or call is counted as in flight until this
-/// value and all its clones are dropped.
+/// A reference of one request or call to the groups of a revision. The request or call is counted as in flight until
+/// this value and all its clones are dropped.
 #[derive(Debug)]
 pub(crate) struct GroupsInUse {
     groups: Arc<dyn CallableGroups>,

@@ -100,8 +100,8 @@ impl SlowLane {
         }
     }
 
-    /// Records that a thread could not be started. If the lane has no other thread, the tokio runtimes of the waiting
-    /// jobs run them.
+    /// Records that a thread could not be started. If the lane then has no thread, each waiting job runs on the tokio
+    /// runtime in which it was created.
     fn give_up(&self) {
         let mut left = Vec::new();
         {

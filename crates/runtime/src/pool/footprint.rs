@@ -265,8 +265,8 @@ mod tests {
 
     #[test]
     fn modules_and_components_passed_as_arguments_count_where_they_are_instantiated() {
-        // `$uses` and `$twice` instantiate a module and a component that they get as arguments. The outer component
-        // also instantiates a module that an instance exports.
+        // `$uses` instantiates a module, and `$twice` a component, that it gets as an argument. The outer component
+        // also instantiates a module that one of its instances exports.
         let slots = count(
             r#"
             (component

@@ -38,7 +38,8 @@ pub(crate) fn at_least(component: &[u8]) -> Result<Slots, BinaryReaderError> {
     Ok(slots)
 }
 
-/// The counts for a module or component that is being parsed.
+/// What has been counted so far in a module or component that is being parsed. Each nested module or component has its
+/// own scope.
 #[derive(Default)]
 struct Scope {
     /// The slots that an instance of this module or component takes.

@@ -267,7 +267,7 @@ impl Room {
         (admits(&state.shares, *account.held(), slots, account).err(), state.shares.accounts())
     }
 
-    /// Evicts an idle instance whose room `account` may use, if there is one.
+    /// Evicts an idle instance, if there is one whose part of the pool `account` may use afterwards.
     fn evict(&self, shortage: Shortage, account: &Arc<Account>) -> Option<Eviction> {
         let own = self.state().shares.own();
         match shortage {
@@ -453,7 +453,7 @@ fn admits(shares: &Shares, has: PoolSizes, slots: Slots, account: &Account) -> R
 }
 
 /// Returns the slots to reserve for one instance of `account`. `slots` is the maximum that the instance takes. If the
-/// account has no limits, fewer stacks are reserved than the instance may take.
+/// account has no limits, fewer stacks than that may be reserved.
 fn counted(slots: Slots, account: &Account) -> Slots {
     if account.has_all_memory() { trusted(slots) } else { slots }
 }

@@ -78,7 +78,7 @@ impl Shares {
         self.sizes
     }
 
-    /// Returns the amount that all accounts hold together.
+    /// Returns the part of the pool that all accounts together use.
     pub(crate) fn held(&self) -> PoolSizes {
         self.held
     }

@@ -26,11 +26,11 @@ pub(crate) type Run = MeteredFuture<()>;
 
 /// The remaining work of a request. The variant states which task polls it.
 pub(crate) enum RemainingWork {
-    /// The work is polled whenever the body is polled.
+    /// The future that does the remaining work. It is polled whenever the body is polled.
     Reader(Run),
-    /// The work is polled by the task of the instance.
+    /// The task of the instance polls the remaining work.
     Elsewhere,
-    /// The work has ended.
+    /// The remaining work has ended.
     Over,
 }
 

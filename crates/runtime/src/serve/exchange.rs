@@ -99,9 +99,9 @@ pub(super) async fn serve(
     };
     instance.store.data_mut().end_request();
     match failure {
-        // `send` returns the failure if the handler has sent a head, as usual. Otherwise, the failure was sent, and the
-        // instance is not used again: a guest runtime that serves one request per instance ends every further request
-        // without a response.
+        // Usually, the handler has already sent a head, so `send` sends nothing and returns the failure. Otherwise,
+        // `send` has sent the failure, and the instance is not used again: a guest runtime that serves one request per
+        // instance would end every further request without a response.
         None => match head.send(Err(Failure::NoResponse)) {
             None => Err(()),
             Some(_) => Ok(()),
@@ -254,7 +254,7 @@ async fn call2(
     })?;
     let Some(call) = call else { return Ok(()) };
     handle.finish_call_concurrent(accessor, call).await?;
-    // If the handler has left a body open, its reader must not mistake it for a complete body, which it would do if the
+    // If the handler has left a body open, the reader of the body must not take it for complete. It would do so if the
     // wasmtime store were dropped now. So the store is kept until the reader of the response's body has read the
     // available bytes and found that no more follow.
     if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {

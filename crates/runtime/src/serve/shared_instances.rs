@@ -147,8 +147,9 @@ impl SharedInstances {
     }
 
     /// Returns a worker with room for one more request, and counts the request. Starts a worker if no worker has room.
-    /// This never exceeds the maximum number of instances: if so many workers existed and none had room, all `permits`
-    /// would be in use without the one that the caller holds.
+    /// The number of workers never exceeds the maximum number of instances: the caller holds one of the `permits`, and
+    /// there are only as many permits as this number of workers can serve requests. So if the maximum number of workers
+    /// exists, one of them has room.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));

@@ -44,8 +44,9 @@ async fn an_instance_that_starts_out_too_large_is_refused() {
 #[test]
 fn a_component_of_many_memories_is_refused_when_it_is_linked() {
     let engine = engine();
-    // These memories are in addition to the memory that every such guest has for its result. A group may use only a
-    // part of the pool, which has a few times as many memories as instances.
+    // Returns the content of a component with this number of memories, in addition to the memory that every such
+    // component has for its result. A group may use only a part of the pool's memories, of which there are only a few
+    // times as many as instances.
     let fields = |memories: usize| format!("{} {NOTHING}", "(memory 1)".repeat(memories));
     let tenant = || Bounds { account: account(1 << 40, Duration::MAX), ..Bounds::default() };
     assert!(group(&engine, &component(&fields(2)), &tenant()).is_ok());

@@ -19,11 +19,11 @@ pub(crate) struct Crossing {
     pub(crate) result: Option<TypeId>,
     /// The layout of all parameters together, as a tuple in memory.
     pub(crate) arguments: Layout,
-    /// The position of `call-error` in the error type of the result; `None` if the error type does not contain it.
+    /// How the error type of the result contains `call-error`; `None` if the error type does not contain it.
     pub(crate) lost: Option<Lost>,
 }
 
-/// The position of `call-error`, which represents a lost call, in the error type of a result.
+/// How the error type of a result contains `call-error`, the error that represents a lost call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lost {
     /// The error type is `call-error`.

@@ -198,7 +198,8 @@ impl Writer<'_> {
             code.i32_const(function.arguments_root().cast_signed()).i32_const(blocks.cast_signed()).call(check);
             code.i32_eqz().if_(BlockType::Empty).i32_const(-1).return_().end();
         }
-        // The result overwrites the arguments' image, because the component has its own copy of the arguments by then.
+        // The result may overwrite the image of the arguments, because the component has its own copy of the arguments
+        // by then.
         let flat_result = function.flat_result(self.types);
         let result_end = function.result_end(self.types).cast_signed();
         if function.spills() {

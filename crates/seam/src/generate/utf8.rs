@@ -14,7 +14,8 @@ const HIGH_BITS: i64 = 0x8080_8080_8080_8080_u64.cast_signed();
 const ADDRESS: u32 = 0;
 const END: u32 = 1;
 
-/// Writes the function `valid(address, end) → bool` and returns its index. The range must be inside the memory.
+/// Writes a function that returns whether the bytes from `ADDRESS` up to `END`, its two parameters, are valid UTF-8.
+/// Returns the index of the function. Its callers must check that these bytes are inside the memory.
 pub(crate) fn write(module: &mut CoreModule) -> u32 {
     let index = module.declare("check utf-8", &[ValType::I32; 2], &[ValType::I32]);
     let mut body = Body::new(2);

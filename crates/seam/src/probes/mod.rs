@@ -91,7 +91,7 @@ pub(crate) struct Probes {
     pub(crate) components: HashMap<ComponentName, Vec<u8>>,
 }
 
-/// Rewrites each component of the group whose functions another component of the group calls.
+/// Adds probes to each component whose functions another component of the same group calls.
 pub(crate) fn probe(group: &PlannedGroup, parts: &[ComposedPart<'_>]) -> Probes {
     let mut probes = Probes::default();
     for part in parts {
