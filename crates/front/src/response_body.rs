@@ -43,8 +43,8 @@ pub(crate) struct ResponseBody<H: Handler> {
     record: RequestRecord,
     /// Whether the client gets only the head of the response.
     unsent: bool,
-    /// Whether the length of the body is unknown. True in the response to a HEAD request if the response to the same
-    /// GET request would be compressed: its length would be known only after compressing it.
+    /// Whether the length of the body is unknown. This is the case in the response to a HEAD request if the same GET
+    /// request would get a compressed response: the length of that response is known only after it has been compressed.
     of_unknown_length: bool,
     /// The error that ends the body. It is held until the data before it has been written.
     held_error: Option<Error<H>>,

@@ -47,7 +47,7 @@ pub(crate) struct Http1<S> {
     read: Vec<u8>,
 }
 
-/// The status of a complete response.
+/// A response that was received completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

@@ -28,7 +28,7 @@ const STOPS: u64 = 5;
 /// The number of times that a front door is started and stopped if `ISOMER_LONG` is set.
 const STOPS_LONG: u64 = 100;
 
-/// The number of front doors that inherit a socket.
+/// The number of front doors that take over the same listening socket, one after the other.
 const SUCCESSORS: u64 = 20;
 
 /// The time between two new connections.

@@ -107,8 +107,8 @@ async fn the_header_comes_before_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_trusted_proxy_is_believed_and_it_has_to_send_the_header() {
     let front = behind_a_proxy(true, None);
-    // From any other address, a PROXY header is invalid HTTP. From the proxy, a connection without a PROXY header is
-    // closed.
+    // From an address that is not the proxy's, a PROXY header is invalid HTTP. From the proxy's address, a connection
+    // without a PROXY header is closed.
     let mut other = Http1::new(connect_from(3, front.address).await.unwrap());
     other.send(v1("198.51.100.1")).await.unwrap();
     assert_eq!(within("an answer", other.answer()).await.unwrap().status, 400);

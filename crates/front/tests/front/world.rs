@@ -50,15 +50,15 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     .await;
 }
 
-/// A resolver that refuses every host. It refuses a request for [`WAITS`] only after the test has released the held
-/// requests.
+/// A resolver that refuses every host name. For the host name [`WAITS`], it first waits until the test releases the
+/// waiting requests.
 struct RefusingResolver {
     resolved: Arc<AtomicU64>,
     waiting: Arc<watch::Sender<usize>>,
     go_on: watch::Receiver<bool>,
 }
 
-/// The requests for [`WAITS`], which the test releases.
+/// The requests for the host name [`WAITS`], which wait until the test releases them.
 #[derive(Clone)]
 pub(crate) struct HeldRequests {
     waiting: Arc<watch::Sender<usize>>,

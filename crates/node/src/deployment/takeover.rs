@@ -19,8 +19,9 @@
 //! replacement, but the folder with the new files does not exist, the replacement is already complete.
 //!
 //! Before an app is removed without its data, the node finishes the app's pending replacement. Earlier versions of the
-//! program did not do that. If such a version removed the app, the node still finishes a replacement whose switch has
-//! started, as if it were recorded, because the app's data must be kept.
+//! program did not do that. So the node may find a pending replacement of an app that was removed. If the step *files
+//! switched* of this replacement had started, the node finishes the replacement although no recorded revision names it,
+//! because the app's data must be kept.
 //!
 //! If recording fails, and the node cannot read whether the change was recorded
 //! ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)), requests continue to wait and no file is removed.

@@ -92,9 +92,9 @@ impl AppChange {
 /// The data directories from which the tests of the changes start.
 struct Bases {
     folder: TempDir,
-    /// A data directory in which the app serves revision `two`.
+    /// The data directory of a node on which the app serves revision `two`.
     serving: PathBuf,
-    /// A data directory in which the app is stopped.
+    /// The data directory of a node on which the app is stopped.
     stopped: PathBuf,
 }
 

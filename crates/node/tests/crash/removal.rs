@@ -110,7 +110,8 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     assert_eq!(query().await, 200);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
     node.stop().await;
-    // An app that an admin has stopped must stay stopped.
+    // If an admin stops the app while the node cannot read which replacements are pending, the app must stay stopped
+    // after the node has finished the replacements.
     let obstacle = InTheWay::of(&dir.join("takeovers"));
     let node = TestNode::open(&dir).await;
     let (tenant, app) = shop();

@@ -158,7 +158,8 @@ impl TestNode {
         Client::connect(self.address).await.get("shop.example", path).await
     }
 
-    /// Returns the text `revision` of the release that is in service: see [`release`].
+    /// Returns the argument `revision` of [`release`] with which the release in service was created. The app responds
+    /// with this text.
     pub(crate) async fn serving(&self) -> String {
         let (status, body) = self.get("/").await;
         assert_eq!(status, 200, "{body}");
@@ -171,7 +172,7 @@ impl TestNode {
     }
 }
 
-/// Extracts the text `revision` from a response of the app of [`release`].
+/// Extracts the argument `revision` of [`release`] from a response of the app.
 pub(crate) fn revision_in(body: &str) -> &str {
     let line = body.lines().find_map(|line| line.strip_prefix("env=REVISION="));
     line.unwrap_or_else(|| panic!("no revision in {body:?}"))

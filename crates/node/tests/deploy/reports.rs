@@ -179,7 +179,7 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
         line.stream == "node" && line.text.contains("cannot be loaded") && line.text.contains("`static`"),
         "{line:?}"
     );
-    // The node does not report the failure of the earlier revision for the new revision.
+    // When the new revision serves, the node no longer reports the failure of the earlier revision.
     node.deploy(&release("two")).await.unwrap();
     assert_eq!((info().await.state, info().await.failure), (AppState::Loaded, None));
     assert_eq!(node.serving().await, "two");

@@ -35,11 +35,12 @@ const SIZES: [usize; 3] = [60_000, 300, 20_000];
 /// The maximum time that a test waits for a condition. Only a test that hangs waits that long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The first argument of a child in which system calls fail. The folder to which it writes follows.
+/// The first argument of a child process that makes some of its own system calls fail. The second argument is the
+/// folder to which the child writes.
 const FAILING: &str = "failing";
 
-/// The first argument of a child that is killed. The folder to which it writes, and the number of the system call at
-/// which it is killed, follow.
+/// The first argument of a child process that is killed at one of its system calls. The second argument is the folder
+/// to which the child writes, and the third one is the number of the system call.
 const KILLED: &str = "killed";
 
 /// Runs the tests, or one of the children that they start. This program does not use Rust's built-in test harness: a
@@ -195,7 +196,8 @@ fn run_with_failing_calls(dir: &Path) {
         let mut tried = Tried { dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
         for fault in Fault::ALL {
             for what in ALL {
-                // The number of calls to which the fault applies. None of them fails here.
+                // Counts the calls to which the fault applies. None of them fails, because `u64::MAX` of them succeed
+                // before the first one fails.
                 let calls = tried.try_fault(&data, what, fault, u64::MAX, seed).await;
                 // These kinds of data write to files that are already open. So it may be that no call opens a file, or
                 // that a write succeeds although opening a further file failed.

@@ -72,7 +72,7 @@ struct Plan {
     fault: Option<Fault>,
     /// The number of calls to which the fault applies and that still succeed before the first one fails.
     left: u64,
-    /// The number of calls to which the fault applies, since the start of the fault.
+    /// The number of calls since the start of the fault to which the fault applies, whether or not they failed.
     concerned: u64,
 }
 
