@@ -9,7 +9,8 @@ use anyhow::{Result, ensure};
 
 /// The number that the guest `numbered` has in its code and in its data before it is replaced.
 const TEMPLATE: u32 = 12_648_430;
-/// The exclusive upper bound of the numbers: a number has at most eight digits and 24 bits.
+/// The exclusive upper bound of the numbers in the copies of the guest: a number has at most 24 bits, and so at most
+/// eight digits.
 pub const NUMBER_END: u32 = 1 << 24;
 
 /// The upper eight bits of the constant in the code. They make the encoding of every number five bytes long.

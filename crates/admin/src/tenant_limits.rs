@@ -366,8 +366,8 @@ mod tests {
         assert!(!of_late.is_empty(), "three other tenants leave some permits");
         let mut waiting = pin!(acme.action());
         assert!((&mut waiting).now_or_never().is_none());
-        // The tenant releases a permit, but may not get another one yet: twice the number of its permits is not less
-        // than the number of available permits.
+        // The tenant releases a permit, but may not get another one yet: according to `is_fair`, twice the number of
+        // the tenant's permits must be less than the number of free permits.
         of_acme.pop();
         assert!((&mut waiting).now_or_never().is_none());
         of_acme.clear();

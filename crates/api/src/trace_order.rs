@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The maximum number of requests of one order.
+/// The maximum number of requests that one trace order can select.
 pub const ORDERED_REQUESTS_MAX: u32 = 1000;
 
 /// The maximum length of [`TraceOrderRequest::path`] in bytes.

@@ -206,7 +206,8 @@ mod tests {
             0 => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }));
-        // Opens and closes other files, which must not remove the unfinished operation.
+        // Opens and closes many other files. This removes the entries of unused files, but must not remove the entry
+        // with the unfinished operation.
         for other in 0..3 * UNUSED_SLOTS_MAX {
             files.get(Path::new(&other.to_string()), async |_, _| Ok::<_, Infallible>(Arc::new(0))).await.unwrap();
         }

@@ -73,7 +73,7 @@ pub(crate) struct FailingThreads {
 
 #[cfg(test)]
 impl FailingThreads {
-    /// Sets whether later starts of threads fail.
+    /// Sets whether later attempts to start a thread fail.
     pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, std::sync::atomic::Ordering::SeqCst);
     }

@@ -17,8 +17,8 @@ use crate::sessions::{SESSION_LIFETIME, SessionRights, Sessions};
 /// The path at which a page starts a session (`POST` with [`CODE_FIELD`]) or ends it (`DELETE` with [`KEY_FIELD`]).
 pub const SESSION_PATH: &str = "/dashboard/session";
 
-/// The header field with the one-time code. The code is in a header, not in the body, because browsers let a page of
-/// another origin set this header only if the server allows it by CORS, which this server never does.
+/// The header field with the one-time code. The code is in a header field and not in the body, because browsers let a
+/// page of another origin send such a header field only if the server allows it by CORS. This server never allows it.
 pub const CODE_FIELD: &str = "x-isomer-dashboard-code";
 
 /// The header field with the key of the session. Each request of a page for data has this field.

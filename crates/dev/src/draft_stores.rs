@@ -32,7 +32,8 @@ use isomer_manifest::App;
 /// The maximum number of copies per store and kind. The oldest copies are removed first.
 const KEPT_MAX: usize = 8;
 
-/// The name of the file that marks a copy as one of a replaced store.
+/// The name of a file in the folder of a copy. It marks the copy as made when the store was replaced, and not before a
+/// migration.
 const REPLACED: &str = "replaced";
 
 /// The maximum time to recreate a store. Requests to the store wait during this time.
@@ -76,8 +77,8 @@ impl DraftStores {
     }
 
     /// Applies the migrations of `app` to its stores. If they cannot be applied to an existing store, that store is
-    /// outdated: its migrations are removed from `app`. Returns the outdated stores, except those that were already
-    /// reported with the same migrations.
+    /// outdated: its migrations are removed from `app`. Returns the outdated stores, except those that an earlier call
+    /// has already returned because of the same migrations.
     pub(crate) async fn apply_migrations(
         &mut self,
         app: &mut App,

@@ -35,7 +35,8 @@ pub const DEPTH_MAX: usize = 64;
 /// (`stat(2)`).
 const BLOCK_BYTES: u64 = 512;
 
-/// The maximum number of attempts to find an unused name for a folder that is moved up.
+/// The maximum number of attempts to find an unused name for a nested folder that is moved into the root of the tree
+/// that is being removed.
 const NAMES_TRIED_MAX: u32 = 1000;
 
 pub(crate) const FOLDER: OFlags =
@@ -220,8 +221,9 @@ fn empty_into(root: &OwnedFd, name: &CStr, names: &mut Names) -> io::Result<bool
     }
 }
 
-/// A generator of names for folders that are moved up. The names contain consecutive numbers, the first of which is
-/// computed from the time and the process ID, so the names are rarely in use.
+/// A generator of names for nested folders that are moved into the root of the tree that is being removed. The names
+/// contain consecutive numbers, the first of which is computed from the time and the process ID, so the names are
+/// rarely in use.
 struct Names(u64);
 
 impl Names {

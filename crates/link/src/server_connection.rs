@@ -80,7 +80,8 @@ struct ServerConnection {
     reading: FuturesUnordered<BoxFuture<'static, Option<ReadyCall>>>,
     /// The replies that were started in this poll.
     writing: Vec<ResponseWrite>,
-    /// The number of further calls that start in new tasks.
+    /// The number of next calls that start in a new task, instead of being polled first by the connection's task. Set
+    /// when the first poll of a call has taken too long.
     spawned_calls: u32,
 }
 

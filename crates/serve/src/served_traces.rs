@@ -79,7 +79,7 @@ impl ServedTraces {
         Ok(traces.filter(move |trace| std::future::ready(filter.includes(trace))).boxed())
     }
 
-    /// Samples the next requests to the app, as many as the order states.
+    /// Samples the next requests to the app. `order` states how many requests, and for which path.
     pub(crate) fn order(&self, order: TraceOrderRequest) {
         let TraceOrderRequest { path, requests } = order;
         // Each order is filled once: by the process with the front door.

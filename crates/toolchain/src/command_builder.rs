@@ -1,9 +1,10 @@
 //! Builds components with commands of the app.
 //!
 //! If the manifest does not list a command's inputs, every file in the app's folder is an input (`inputs.rs`), except
-//! the command's own products, which are detected. A file is a product if it appears in a folder of products during a
-//! run, or if it changes in two runs. For any other file that appears or changes during one run, it is uncertain
-//! whether the command or the user changed it. Such a file is *in doubt*, and the command runs once more.
+//! the command's own products, which are detected. A file is a product if it appears during a run in a folder in which
+//! new files count as products (`ProductFolders`), or if each of two successive runs changes it. For any other file
+//! that appears or changes during one run, it is uncertain whether the command or the user changed it. Such a file is
+//! *in doubt*, and the command runs once more.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use isomer_manifest::{App, ComponentSource};
 use crate::record::{Inputs, Record, Stamp};
 use crate::watch::{FILES_MAX, walk};
 
-/// The files that a command may read, and the files among them that are ignored.
+/// The files that a build command may read, and those of them that do not count as inputs.
 pub(crate) struct CommandScope<'a> {
     pub(crate) app_dir: &'a Path,
     /// The file of the component that the command makes.

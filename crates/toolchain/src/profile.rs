@@ -48,8 +48,8 @@ const HARMLESS: [&str; 4] =
     ["CARGO_BUILD_BUILD_DIR", "CARGO_BUILD_JOBS", "CARGO_BUILD_TARGET", "CARGO_BUILD_TARGET_DIR"];
 
 impl BuildProfile {
-    /// Returns the arguments for Cargo. `manifest` is the text of the workspace's `Cargo.toml`, which may define the
-    /// profile `isomer-dev` itself.
+    /// Returns the arguments with which Cargo uses this profile. The arguments define the profile `isomer-dev`, unless
+    /// `manifest`, the text of the workspace's `Cargo.toml`, defines it.
     pub(crate) fn arguments(self, manifest: &str) -> Vec<String> {
         match self {
             Self::Release => vec!["--release".to_owned()],

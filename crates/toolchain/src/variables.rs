@@ -24,10 +24,10 @@ const FILES_MAX: usize = 10_000;
 /// The maximum size in bytes of a file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// The prefixes of the lines that name a variable in dep-info files.
+/// In a dep-info file, a line with one of these prefixes names an environment variable.
 const OF_SOURCES: [&str; 1] = ["# env-dep:"];
 
-/// The prefixes of the lines that name a variable in the output of build scripts.
+/// In the output of a build script, a line with one of these prefixes names an environment variable.
 const OF_BUILD_SCRIPTS: [&str; 2] = ["cargo:rerun-if-env-changed=", "cargo::rerun-if-env-changed="];
 
 /// Returns the variables that artifacts in `folder` depend on, with their current values. `folder` is the folder of a

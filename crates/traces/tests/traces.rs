@@ -225,7 +225,7 @@ fn calls_from_other_machines_are_listed_as_partial_traces() {
     let mut followed = it.store.follow().expect("a follower");
     it.store.record(fragment(1, 5, vec![span(7, Some(6), "payment", now_ns(), 50)]));
     it.store.record(fragment(1, 5, vec![span(8, Some(6), "payment", now_ns(), 50)]));
-    // A member's fragment belongs to a trace whose first span another member sends.
+    // The member `services` records only a part of a trace, without the trace's first span, which another member sends.
     it.store.of_process("services").record(fragment(2, 9, vec![span(10, Some(9), "mail", now_ns(), 50)]));
     let page = query(&it.store, |query| query.component = text("payment"));
     assert_eq!((requests(&page.traces), page.traces[0].spans, page.traces[0].partial), (vec![5], 2, true));

@@ -64,13 +64,13 @@ pub enum FrameError {
     /// The id of the request is 0.
     #[error("`request` is 0")]
     Request,
-    /// The status of a reply is unknown.
+    /// The status code in the head of a reply is unknown.
     #[error("`status` is {found}, which is unknown")]
     Status {
         /// The status byte in the head.
         found: u8,
     },
-    /// The error of a reply is unknown, or does not match the status.
+    /// The error code in the head of a reply is unknown, or does not match the status of the reply.
     #[error("`error` is {found}, which does not match the status")]
     Error {
         /// The error byte in the head.

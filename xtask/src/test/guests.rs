@@ -84,8 +84,8 @@ fn depending_on_guests<'a>(project: &Project, tests: &'a [TestProgram]) -> Resul
     Ok(programs)
 }
 
-/// Returns whether one of a program's sources uses guests and none of them contains [`ANY_GUEST`]. `dep_info` is the
-/// file in which the compiler lists the program's sources, relative to the workspace's root.
+/// Returns whether at least one of a program's sources uses guests and no source contains [`ANY_GUEST`]. `dep_info` is
+/// the file in which the compiler lists the program's sources, relative to the workspace's root.
 fn depends_on_guests(root: &Path, dep_info: &Path) -> Result<bool> {
     let text = std::fs::read_to_string(dep_info).with_context(|| format!("cannot read `{}`", dep_info.display()))?;
     // For each source, the dep-info file has a rule without prerequisites: `path:`.

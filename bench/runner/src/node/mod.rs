@@ -29,7 +29,7 @@ pub(crate) use memory::run as memory;
 pub(crate) use neighbours::run as neighbours;
 pub(crate) use start::run as start;
 
-/// Returns a series without samples for each reported percentile of durations.
+/// Returns one empty series for each reported percentile of durations.
 fn times() -> Vec<Series> {
     ["p50", "p99", "max"].map(|what| Series::new(what, "ms")).into()
 }

@@ -93,8 +93,8 @@ mod tests {
         };
         assert_eq!(found, 400_000);
         assert!(tries < 10, "{tries}");
-        // A call that takes longer than a round is made once. If the clock stands still, the search ends at
-        // `CALLS_MAX`.
+        // If one call takes longer than a round should take, a round has one call. If the measured duration is always
+        // 0, the number of calls grows only up to `CALLS_MAX`.
         assert_eq!(next_count(1, 1e9, 40e6), Ok(1));
         assert_eq!(next_count(CALLS_MAX, 0.0, 40e6), Ok(CALLS_MAX));
     }

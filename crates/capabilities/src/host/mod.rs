@@ -133,7 +133,8 @@ struct StoreGrants<T> {
 }
 
 impl<T: Clone> StoreGrants<T> {
-    /// Operations on the stores are measured in `series`.
+    /// Creates the granted stores of one owner. The durations and outcomes of `operations` on these stores are recorded
+    /// in `series`.
     fn new(grants: OwnerGrants<T>, series: &Arc<SeriesGroup>, operations: &[&OperationSpan]) -> Self {
         let subject = |name: &String| {
             let span = grants.span("").with(semantics::DB_NAMESPACE, name.clone());

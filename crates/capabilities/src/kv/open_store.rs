@@ -122,8 +122,8 @@ impl OpenFile {
 pub(super) struct StoreRoom {
     /// The number of bytes by which the entries may grow.
     pub(super) left: u64,
-    /// The size of the store's file in bytes. If all entries together occupy at most half of the file after a write,
-    /// the write is accepted even if it exceeds `left`.
+    /// The size of the store's file in bytes. Even if a write exceeds `left`, it is accepted if all entries together
+    /// then occupy at most half of the file.
     pub(super) file: u64,
     /// The error for a write that needs more space than this.
     pub(super) full: KvError,

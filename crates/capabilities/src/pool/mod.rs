@@ -243,8 +243,8 @@ impl PoolShared {
             }
             locked(&self.state).queues.finish(queue);
         }
-        // The `drop` of the pool waits for this notification. It finds that this thread is no longer in `threads`, from
-        // which `next` has removed it.
+        // Notifies the pool's `drop`, which waits until `threads` is empty. `next` has already removed this thread from
+        // `threads`.
         self.ended.notify_all();
     }
 
@@ -473,7 +473,8 @@ mod tests {
         assert!(busy >= Duration::from_millis(60) && idle < busy / 2, "{busy:?} {idle:?}");
     }
 
-    /// Uses some processor time. Returns whether the job has used less than 20 ms.
+    /// Uses some processor time, and returns whether the job that calls this function has used less than 20 ms. `x` is
+    /// the value of the computation.
     fn spins(x: &mut u64) -> bool {
         for _ in 0..1000 {
             *x = std::hint::black_box(x.wrapping_mul(3));

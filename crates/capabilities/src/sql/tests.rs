@@ -1,5 +1,6 @@
-//! Tests of failures that a caller of this crate cannot cause (threads that do not start, an interrupted replacement),
-//! and of the limits of connections that run no statement of a guest.
+//! Tests that need access to private items of this crate: tests of failures that a caller of the crate cannot cause
+//! (threads that do not start, an interrupted replacement), and of the limits of connections that run no statement of a
+//! guest.
 
 use std::fs;
 use std::time::Instant;

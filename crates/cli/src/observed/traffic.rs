@@ -30,12 +30,14 @@ type RowName = (String, String);
 pub(crate) struct Traffic {
     /// The length of the period in seconds; `None` if it is not known.
     seconds: Option<f64>,
-    /// The requests. The two texts of a row's name are the route and the component.
+    /// The rows about requests. The first text of a row's name is the method and the route, and the second text is the
+    /// component.
     routes: BTreeMap<RowName, TrafficRow>,
-    /// The calls over seams. The two texts of a row's name are the caller with the callee, and the mode.
+    /// The rows about calls over seams. The first text of a row's name is the caller and the callee, and the second
+    /// text is the mode.
     seams: BTreeMap<RowName, TrafficRow>,
-    /// The operations on stores. The two texts of a row's name are the store with the operation, and the store's system
-    /// (the label `system` of the metric).
+    /// The rows about operations on stores. The first text of a row's name is the store and the operation, and the
+    /// second text is the store's system (the label `system` of the metric).
     stores: BTreeMap<RowName, TrafficRow>,
 }
 

@@ -284,7 +284,7 @@ mod tests {
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
         let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
-        // Logs may write no bytes to the disk.
+        // In this test, there is no disk space for logs.
         logs.leave_free(|| 0);
         let app = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX)).open;
         let mut writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };

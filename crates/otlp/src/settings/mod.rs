@@ -89,7 +89,7 @@ pub struct SettingError {
     pub variable: String,
     /// What is wrong. Contains no value, because values may be secrets.
     pub problem: String,
-    /// What to do about it.
+    /// How the user can correct the setting; `None` if there is no hint.
     pub hint: Option<String>,
 }
 

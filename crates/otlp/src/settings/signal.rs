@@ -152,7 +152,8 @@ pub(super) fn read(variables: &mut Variables<'_>, file: &FileSettings, signal: S
     })
 }
 
-/// Returns the duration of a timeout. 0 means that there is no limit, so the maximum applies.
+/// Returns the timeout to use for a configured `duration`. 0 stands for no limit, and is replaced by the longest
+/// supported timeout.
 fn limited(duration: Duration) -> Duration {
     if duration.is_zero() { DURATION_MAX } else { duration }
 }

@@ -246,7 +246,7 @@ fn is_cfg_test(tokens: &[Token]) -> bool {
         && tokens[6].is(']')
 }
 
-/// Returns the index after the item with the attribute at `at`.
+/// Returns the index of the token after an item. `at` is the index of the first token of the item's first attribute.
 fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
     // Skips all attributes of the item.
     while at + 1 < tokens.len() && tokens[at].is('#') && tokens[at + 1].is('[') {
