@@ -158,8 +158,9 @@ impl Drop for Server {
     }
 }
 
-/// The text before an address in the line with which a server reports that it is ready.
-const PREFIXES: [&str; 3] = ["http://", "https://", "\"link\":\""];
+/// The text before an address in the line with which a server reports that it is ready. The first text that the line
+/// contains counts: the line of `isomer run` also has the address of the admin API.
+const PREFIXES: [&str; 4] = ["\"url\":\"http://", "\"link\":\"", "http://", "https://"];
 const SOCKET: &str = "unix://";
 
 /// Returns the address in a line, if the line contains one. For a Unix socket, returns the unspecified address, because
@@ -195,6 +196,8 @@ mod tests {
         assert_eq!(address_in("Serving HTTP on http://127.0.0.1:8080/\n"), address);
         assert_eq!(address_in(r#"{"event":"ready","url":"http://127.0.0.1:8080","v":1}"#), address);
         assert_eq!(address_in(r#"{"event":"ready","link":"127.0.0.1:8080","url":null}"#), address);
+        let with_admin = r#"{"admin":"http://127.0.0.1:7171","event":"ready","url":"http://127.0.0.1:8080"}"#;
+        assert_eq!(address_in(with_admin), address);
         assert_eq!(address_in("unix:///run/callee.sock\n"), Some("0.0.0.0:0".parse().unwrap()));
         assert_eq!(address_in("compiling\n"), None);
     }
