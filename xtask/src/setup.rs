@@ -41,7 +41,7 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
             }
             playwright(project)?;
             if find_program("promtool").is_none() {
-                apt_install(&["prometheus"])?;
+                promtool(project)?;
             }
         }
     }
@@ -102,19 +102,38 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
     if find_program("apt-get").is_none() {
         bail!("install {} first: this system has no `apt-get`", packages.join(" and "));
     }
+    run_command(&mut as_root("apt-get", &["update", "-qq"])?)?;
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"], packages].concat();
+    run_command(as_root("apt-get", &install)?.stdout(Stdio::null()))
+}
+
+/// Returns a command that runs with `sudo` unless this process runs as root.
+fn as_root(program: &str, arguments: &[&str]) -> Result<Command> {
     let id = Command::new("id").arg("-u").output().context("cannot run `id`")?;
     let is_root = id.stdout.trim_ascii() == b"0";
-    let apt_get = |arguments: &[&str]| {
-        let mut command = Command::new(if is_root { "apt-get" } else { "sudo" });
-        if !is_root {
-            command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        }
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    run_command(&mut apt_get(&["update", "-qq"]))?;
-    let install = [&["install", "-y", "-qq", "--no-install-recommends"], packages].concat();
-    run_command(apt_get(&install).stdout(Stdio::null()))
+    let mut command = Command::new(if is_root { program } else { "sudo" });
+    if !is_root {
+        command.args(["DEBIAN_FRONTEND=noninteractive", program]);
+    }
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    Ok(command)
+}
+
+/// Installs `promtool` from Debian's package `prometheus`. The package is only unpacked: installing it would start a
+/// server, which listens on port 9090 of every address.
+fn promtool(project: &Project) -> Result<()> {
+    let folder = project.cache.join("promtool");
+    let _left_over = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+    run_command(&mut as_root("apt-get", &["update", "-qq"])?)?;
+    run_command(Command::new("apt-get").args(["download", "-qq", "prometheus"]).current_dir(&folder))?;
+    let mut packages = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
+    let package = packages.next().context("`apt-get download` has written no package")?;
+    let unpacked = folder.join("unpacked");
+    run_command(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&unpacked))?;
+    let program = unpacked.join("usr/bin/promtool").display().to_string();
+    run_command(&mut as_root("install", &[program.as_str(), "/usr/local/bin/promtool"])?)?;
+    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))
 }
 
 /// Returns the folder whose `node_modules` contains Playwright.

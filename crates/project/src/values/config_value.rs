@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use isomer_console::CliError;
-use isomer_diagnostics::{Diagnostic, nearest};
+use isomer_diagnostics::{Diagnostic, SourceFile, nearest};
 use isomer_ids::{ComponentName, is_environment_name};
-use isomer_manifest::App;
+use isomer_manifest::{App, unclosed_value};
 
 use super::manifest_text::ConfigOverrides;
 use super::value_file::{ENV_FILE, parse_variables, read};
@@ -122,7 +122,12 @@ pub(super) fn read_config(path: &Path) -> Result<Vec<ConfigValue>, CliError> {
         Some("env") => serde_json::to_value(parse_variables(path, &text)?)?,
         _ if is_variables => serde_json::to_value(parse_variables(path, &text)?)?,
         _ => {
-            let table: toml::Table = text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+            let table: toml::Table = text.parse().map_err(|error: toml::de::Error| match unclosed_value(&text) {
+                Some(unclosed) => {
+                    CliError::Findings(vec![unclosed.in_source(&SourceFile::new(shown(path), text.as_str()))])
+                }
+                None => invalid(error.to_string()),
+            })?;
             toml_to_json(&toml::Value::Table(table))
         }
     };

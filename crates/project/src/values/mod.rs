@@ -254,6 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn an_unclosed_list_is_reported_where_it_begins() {
+        let mut case = Case::new();
+        case.flags.config_files = vec![case.file("values.toml", "LEVEL = \"a\"\nOWN = [1,\n[two]\nLEVEL = \"b\"\n")];
+        let shown = message(&case.values().expect_err("it is not TOML"));
+        assert!(
+            shown.contains("this list is not closed, expected `]`") && shown.contains("values.toml:2:7"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn sources_have_their_precedence() {
         let mut case = Case::new();
         assert_eq!(case.of("one", "LEVEL"), "manifest");

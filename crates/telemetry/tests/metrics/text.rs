@@ -113,7 +113,7 @@ fn the_format_is_the_one_that_the_client_accepts() {
 }
 
 /// `promtool check metrics` parses Prometheus text, and also checks conventions of names. It is part of Debian's package
-/// `prometheus`, which `cargo xtask setup` installs. Without `promtool`, only our own parser checks the text.
+/// `prometheus`, from which `cargo xtask setup` takes it. Without `promtool`, only our own parser checks the text.
 #[test]
 fn promtool_accepts_the_text() {
     let command =
