@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, Uri};
 use isomer_api::{ApiProblem, ProblemKind};
 use isomer_ids::{AppName, Digest, InvalidText, SecretName, StoreName, TenantName, TokenName};
-use serde::de::value::{Error as ValueError, MapDeserializer};
+use serde::de::value::{Error as ValueError, MapDeserializer, StringDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
 use crate::admin::UploadBody;
@@ -205,9 +205,19 @@ impl<'de> Deserializer<'de> for Text {
         visitor.visit_newtype_struct(self)
     }
 
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        let variant: StringDeserializer<ValueError> = self.0.into_deserializer();
+        visitor.visit_enum(variant)
+    }
+
     serde::forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
+        tuple_struct map struct identifier ignored_any
     }
 }
 
@@ -233,6 +243,9 @@ mod tests {
     fn a_query_is_read_whole() {
         let query = given("lines=7&follow=true").query::<isomer_api::LogQuery>().unwrap();
         assert_eq!((query.lines, query.follow), (Some(7), true));
+        let query = given("level=warning").query::<isomer_api::LogQuery>().unwrap();
+        assert_eq!(query.level, Some(isomer_api::LogLevel::Warning));
+        assert!(given("level=loud").query::<isomer_api::LogQuery>().is_err());
         // Names of tenants that could also be parsed as booleans.
         for name in ["true", "false"] {
             let query = given(&format!("tenant={name}")).query::<crate::app_operations::AppsQuery>().unwrap();

@@ -25,6 +25,23 @@ pub const AUDIT_FILE: &str = "audit.log";
 /// The maximum number of lines that are written with one sync.
 const BATCH_MAX: usize = 256;
 
+tokio::task_local! {
+    /// The number of the action that the current task performs.
+    static ACTION: u64;
+}
+
+/// Returns the number, in the audit log, of the action that the current task performs for a client; `None` outside of
+/// actions. Must be called before the action is continued in another task.
+#[must_use]
+pub fn current_action() -> Option<u64> {
+    ACTION.try_with(|action| *action).ok()
+}
+
+/// Runs `work`, which performs the action with this number.
+pub(crate) async fn as_action<T>(action: u64, work: impl Future<Output = T>) -> T {
+    ACTION.scope(action, work).await
+}
+
 /// A line of the audit log.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditEntry {

@@ -8,13 +8,13 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures::stream::{self, Stream};
-use http::{Method, StatusCode};
+use http::Method;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use isomer_api::{
-    ApiProblem, AppInfo, CreatedToken, DashboardCode, DeployReport, LogLine, LogQuery, MetricsQuery, MetricsReport,
-    MissingParts, NodeStatus, Release, ReshapeRequest, RevisionInfo, RollbackRequest, SwapRequest, TenantChange,
-    TenantInfo, TokenInfo, TokenRequest, routes,
+    ApiProblem, AppInfo, CreatedToken, DashboardCode, DeployReport, LogLine, MetricsQuery, MetricsReport, MissingParts,
+    NodeStatus, Release, ReshapeRequest, RevisionInfo, RollbackRequest, SwapRequest, TenantChange, TenantInfo,
+    TokenInfo, TokenRequest, routes,
 };
 use isomer_ids::{AppName, Digest, TenantName, TokenName};
 
@@ -240,20 +240,6 @@ impl Client {
     pub async fn remove(&self, tenant: &TenantName, app: &AppName, data: bool) -> Result<(), ClientError> {
         let query = if data { "?data=true" } else { "" };
         self.nothing(Method::DELETE, format!("{}{query}", of_app(routes::APP, tenant, app)), empty()).await
-    }
-
-    /// Returns lines of an app's log, or of its access log if `access` is true in the query.
-    pub async fn logs(&self, tenant: &TenantName, app: &AppName, query: &LogQuery) -> Result<ClientLines, ClientError> {
-        let lines = query.lines.map(|lines| format!("&lines={lines}")).unwrap_or_default();
-        let access = if query.access { "&access=true" } else { "" };
-        let request =
-            query.request.as_ref().map(|request| format!("&request={}", encoded(request))).unwrap_or_default();
-        let path = format!("{}?follow={}{lines}{access}{request}", of_app(routes::LOGS, tenant, app), query.follow);
-        let response = self.send(Method::GET, path, None, empty()).await?;
-        if response.status() != StatusCode::OK {
-            return Err(self.refused(response).await);
-        }
-        Ok(self.lines(response.into_body()))
     }
 
     /// Returns the metrics that match `query`.

@@ -1,12 +1,12 @@
-//! The requests of the client that observe an app: its plan and its traces.
+//! The requests of the client that observe an app: its plan, its log and its traces.
 
 use http::{Method, StatusCode};
-use isomer_api::{ShapeAdvice, Trace, TraceOrderRequest, TracePage, TraceQuery, TraceSummary, routes};
+use isomer_api::{LogQuery, ShapeAdvice, Trace, TraceOrderRequest, TracePage, TraceQuery, TraceSummary, routes};
 use isomer_ids::{AppName, TenantName};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::client::{Client, ClientError, ClientStream, empty, encoded, of_app};
+use crate::client::{Client, ClientError, ClientLines, ClientStream, empty, encoded, of_app};
 
 impl Client {
     /// Returns the plan of an app's serving revision.
@@ -27,6 +27,16 @@ impl Client {
         query: &TraceQuery,
     ) -> Result<TracePage, ClientError> {
         self.get(of_app(routes::TRACES, tenant, app) + &query_of(query)).await
+    }
+
+    /// Returns lines of an app's log, or of its access log if `access` is true in the query.
+    pub async fn logs(&self, tenant: &TenantName, app: &AppName, query: &LogQuery) -> Result<ClientLines, ClientError> {
+        let path = of_app(routes::LOGS, tenant, app) + &query_of(query);
+        let response = self.send(Method::GET, path, None, empty()).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.refused(response).await);
+        }
+        Ok(self.lines(response.into_body()))
     }
 
     /// Returns a trace. `id` is the id of the trace, or of its request.

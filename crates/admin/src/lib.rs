@@ -62,7 +62,7 @@ pub mod token;
 pub use address::{AdminAddress, InvalidAddress};
 pub use admin::{Admin, UploadBody};
 pub use app_api::{AdminReply, AppApi, LogLines, MetricsText, NewTraces};
-pub use audit::{AUDIT_FILE, AuditError, AuditLog};
+pub use audit::{AUDIT_FILE, AuditError, AuditLog, current_action};
 pub use caller::Caller;
 pub use client::{Client, ClientError};
 pub use dashboard_access::{DashboardLinks, dashboard_link};

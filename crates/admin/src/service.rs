@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::app_api::{AppApi, MetricsText};
 use crate::arguments::{ArgumentBody, Arguments, PathNames, check_json, names_of};
-use crate::audit::{AuditEntry, AuditError, AuditLog, Credential, Phase, Requester, now_ms};
+use crate::audit::{AuditEntry, AuditError, AuditLog, Credential, Phase, Requester, as_action, now_ms};
 use crate::body;
 use crate::caller::Caller;
 use crate::connection_registry::{ActiveBody, ConnectionPermit};
@@ -408,7 +408,7 @@ impl<A: AppApi + ?Sized> AuditedRequest<A> {
             let problem = ApiProblem::new(ProblemKind::Failed, "nothing was done: the audit log cannot be written");
             return Err(problem.detail(format!("{error}: {}", error.source)));
         }
-        let done = finished(work.answer).await;
+        let done = as_action(self.entry.action_id, finished(work.answer)).await;
         let done = done.map_err(|problem| overflow.problem().unwrap_or(problem));
         self.entry.phase = Phase::End;
         self.entry.at_ms = now_ms();

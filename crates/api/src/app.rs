@@ -99,6 +99,10 @@ pub struct RevisionOrigin {
     /// cannot be determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<ReleaseChanges>,
+    /// The id of the operation's trace, which the traces of the app contain for some time; absent if an earlier version of
+    /// Isomer performed the operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// A kind of operation that puts a revision into service.

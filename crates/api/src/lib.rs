@@ -10,6 +10,7 @@
 //! | [`data`] | reading and changing the stores of an app |
 //! | [`shapes`] | shapes, their comparison, and advice |
 //! | [`status`] | the state of a node, and lines of apps' logs |
+//! | [`log_level`] | the severity of records in an app's log |
 //! | [`tokens`] | tokens of tenants |
 //! | [`metrics`] | the values of metrics |
 //! | [`trace`] | traces, and queries for traces |
@@ -26,6 +27,7 @@ pub mod app;
 pub mod dashboard;
 pub mod data;
 pub mod deploy;
+pub mod log_level;
 pub mod metrics;
 pub mod problem;
 pub mod quotas;
@@ -50,6 +52,7 @@ pub use deploy::{
     DeployMessage, DeployReport, MissingParts, PartPath, Release, ReleasePart, ReshapeRequest, RollbackRequest,
     StoreChange, SwapRequest,
 };
+pub use log_level::LogLevel;
 pub use metrics::{ExemplarReport, MetricKind, MetricReport, MetricsQuery, MetricsReport, SeriesReport};
 pub use problem::{ApiProblem, ProblemKind};
 pub use quotas::{Quota, QuotaChange, Quotas};
@@ -60,5 +63,7 @@ pub use shapes::{
 pub use status::{LogLine, LogQuery, NodeStatus};
 pub use tenant::{TenantChange, TenantInfo, TenantUsage};
 pub use tokens::{CreatedToken, StoredToken, TokenInfo, TokenRequest, TokenRole};
-pub use trace::{TRACES_DEFAULT, TRACES_MAX, Trace, TracePage, TraceQuery, TraceSpan, TraceSummary, TraceValue};
+pub use trace::{
+    TRACES_DEFAULT, TRACES_MAX, Trace, TraceKind, TracePage, TraceQuery, TraceSpan, TraceSummary, TraceValue,
+};
 pub use trace_order::TraceOrderRequest;

@@ -1,7 +1,11 @@
 //! The state of a node, and lines of apps' logs.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::{LogLevel, TraceValue};
 
 /// The state of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,19 +63,23 @@ pub struct LogQuery {
     /// Return only lines of this trace: its id, 32 hexadecimal digits. Only the last 10,000 lines are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// Return only structured records of this severity or a higher one, and messages of the platform. Only the last
+    /// 10,000 lines are searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<LogLevel>,
 }
 
 /// A line of an app's log. A query returns one JSON object per line (`application/x-ndjson`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// The time at which the line was written, in milliseconds since 1970-01-01 00:00 UTC.
     pub at_ms: u64,
     /// The component that wrote the line; absent if the node wrote the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// The source of the line: `stdout` or `stderr` of the component, `access` for a served request, or `node` for a
-    /// message of the node about the app. For example, the node reports failures, accesses without a grant, and the
-    /// number of dropped lines.
+    /// The source of the line: `stdout` or `stderr` of the component, `log` for a record that the component logged through
+    /// `wasi:logging` or `wasi:otel`, `access` for a served request, or `node` for a message of the node about the app. For
+    /// example, the node reports failures, accesses without a grant, and the number of dropped lines.
     pub stream: String,
     /// The id of the request that the component was serving, as 16 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +95,15 @@ pub struct LogLine {
     pub span_id: Option<String>,
     /// The text of the line. Control characters are not escaped, so a program that prints the text must escape them.
     pub text: String,
+    /// The severity of a structured record, if the component states one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<LogLevel>,
+    /// The time that the component states in a structured record, in milliseconds since 1970-01-01 00:00 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_ms: Option<u64>,
+    /// The further fields of a structured record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, TraceValue>,
     /// The guest's call stack, innermost frame first; absent if the line does not report a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backtrace: Vec<String>,

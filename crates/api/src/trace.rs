@@ -25,6 +25,9 @@ pub struct TraceQuery {
     /// The cursor of the page to return: the `next` value of the previous page. If absent, the first page is returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Only traces of this kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<TraceKind>,
     /// Only traces in which this component ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
@@ -70,6 +73,17 @@ pub struct TraceQuery {
     /// attribute. Upper and lower case of ASCII letters are not distinguished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+/// What a trace shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceKind {
+    /// A request to the app.
+    Request,
+    /// An operation that brings a revision into service: a deployment, a rollback, a swap of components, or a change of
+    /// the shape.
+    Deployment,
 }
 
 /// Some traces, the newest first.

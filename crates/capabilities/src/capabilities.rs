@@ -21,7 +21,9 @@ use crate::app_files::AppFiles;
 use crate::engines::Engines;
 use crate::error::CapabilityError;
 use crate::grants::{AppGrants, ComponentGrants};
-use crate::host::{ConfigProvider, GrantTable, KeyValueProvider, SecretsProvider, SqlProvider};
+use crate::host::{
+    ConfigProvider, GrantTable, KeyValueProvider, LoggingProvider, OtelProvider, SecretsProvider, SqlProvider,
+};
 use crate::outbound::{AuthorityFiles, HostRule, OutboundClient, OutboundPolicy, Outgoing};
 use crate::resources::AppResources;
 use crate::schemas;
@@ -95,6 +97,8 @@ impl Capabilities {
             Arc::new(SqlProvider::new(sql_grants, resources.series.clone())),
             Arc::new(ConfigProvider::new(config_grants)),
             Arc::new(SecretsProvider::new(secret_grants)),
+            Arc::new(LoggingProvider),
+            Arc::new(OtelProvider::new(resources.series.clone())),
         ];
         Ok(Self { providers, outbound, engines: engines.clone(), resources: resources.clone() })
     }

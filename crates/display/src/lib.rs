@@ -7,12 +7,14 @@
 
 mod elapsed;
 pub mod excerpt;
+mod fields;
 mod process_exit;
 mod size;
 mod text;
 mod time;
 
 pub use elapsed::{Elapsed, elapsed};
+pub use fields::fields;
 pub use process_exit::{ProcessExit, signal_of_shell};
 pub use size::{Size, size};
 pub use text::{escaped, escaped_json, is_deceptive};

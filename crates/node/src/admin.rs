@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use futures::future::FutureExt as _;
-use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, MetricsText, NewTraces, UploadBody};
+use isomer_admin::{Admin, AdminReply, AppApi, Caller, LogLines, MetricsText, NewTraces, UploadBody, current_action};
 use isomer_api::{
     ApiProblem, AppInfo, DeployReport, LogQuery, MetricsQuery, MetricsReport, MissingParts, NodeStatus, ProblemKind,
     Release, ReshapeRequest, RevisionInfo, RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo,
@@ -29,6 +29,13 @@ fn spawn_operation<T: Send + 'static>(
             .unwrap_or_else(|_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see the node's log")))
     }
     .boxed()
+}
+
+/// Like [`spawn_operation`], and passes the number of the action in the audit log to `work`.
+fn spawn_action<T: Send + 'static, F: Future<Output = Result<T, ApiProblem>> + Send + 'static>(
+    work: impl FnOnce(Option<u64>) -> F + Send + 'static,
+) -> AdminReply<T> {
+    async move { spawn_operation(work(current_action())).await }.boxed()
 }
 
 /// Returns a future that runs `work` on a blocking thread, because `work` reads and syncs files.
@@ -152,7 +159,7 @@ impl Admin for Node {
         app: AppName,
         release: Release,
     ) -> AdminReply<DeployReport> {
-        spawn_operation(async move { self.deploy_release(caller, tenant, app, release).await })
+        spawn_action(move |action| async move { self.deploy_release(caller, tenant, app, release, action).await })
     }
 
     fn rollback(
@@ -162,7 +169,7 @@ impl Admin for Node {
         app: AppName,
         rollback: RollbackRequest,
     ) -> AdminReply<DeployReport> {
-        spawn_operation(async move { self.roll_back(caller, tenant, app, rollback).await })
+        spawn_action(move |action| async move { self.roll_back(caller, tenant, app, rollback, action).await })
     }
 
     fn swap(
@@ -172,7 +179,7 @@ impl Admin for Node {
         app: AppName,
         swap: SwapRequest,
     ) -> AdminReply<DeployReport> {
-        spawn_operation(async move { self.swap_components(caller, tenant, app, swap).await })
+        spawn_action(move |action| async move { self.swap_components(caller, tenant, app, swap, action).await })
     }
 
     fn reshape(
@@ -182,7 +189,7 @@ impl Admin for Node {
         app: AppName,
         reshape: ReshapeRequest,
     ) -> AdminReply<DeployReport> {
-        spawn_operation(async move { self.reshape_app(caller, tenant, app, reshape).await })
+        spawn_action(move |action| async move { self.reshape_app(caller, tenant, app, reshape, action).await })
     }
 
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {

@@ -22,7 +22,7 @@ use isomer_otlp::{Otlp, ServiceIdentity};
 use isomer_runtime::Account;
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_state::{Blobs, Contents, NodeState};
-use isomer_telemetry::{AppIdentity, Tee, TraceSink, Tracer};
+use isomer_telemetry::{AppIdentity, Tee, TraceFragment, TraceSink, Tracer};
 use isomer_traces::TraceStore;
 use serde_json::value::RawValue;
 
@@ -143,17 +143,43 @@ impl DiskRepository {
     ) -> Result<Tracer, ApiProblem> {
         let store = self.traces_of(tenant, app)?;
         let make = |sampling| {
-            let version = revision.to_string();
-            let export = self.export.as_ref().and_then(|export| export.traces(&identity(tenant, app, &version)));
-            let store: Arc<dyn TraceSink> = Arc::new(store);
-            let sink = match export {
-                Some(export) => Arc::new(Tee::new([store, export])),
-                None => store,
-            };
+            let sink = self.trace_sink(store, tenant, app, revision);
             let app = AppIdentity { tenant: tenant.shared(), app: app.shared() };
             Tracer::new(Some(app), sampling, sink)
         };
         Ok(self.traces.tracer(tenant, app, revision, make))
+    }
+
+    /// Returns the sink of an app's traces: its store, and the exporter if there is one.
+    fn trace_sink(
+        &self,
+        store: TraceStore,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &ReleaseDigest,
+    ) -> Arc<dyn TraceSink> {
+        let version = revision.to_string();
+        let export = self.export.as_ref().and_then(|export| export.traces(&identity(tenant, app, &version)));
+        let store: Arc<dyn TraceSink> = Arc::new(store);
+        match export {
+            Some(export) => Arc::new(Tee::new([store, export])),
+            None => store,
+        }
+    }
+
+    /// Stores a trace of the node's own work for an app. Does nothing if the app does not exist. Blocks.
+    pub(crate) fn store_trace(
+        &self,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &ReleaseDigest,
+        fragment: TraceFragment,
+    ) -> Result<(), ApiProblem> {
+        self.state.app(tenant, app).map_err(problems::of_state)?;
+        let app_identity = AppIdentity { tenant: tenant.shared(), app: app.shared() };
+        let sink = self.trace_sink(self.traces_of(tenant, app)?, tenant, app, revision);
+        sink.record(TraceFragment { app: Some(app_identity), ..fragment });
+        Ok(())
     }
 
     /// Returns the folder of the app's traces.

@@ -1,12 +1,12 @@
 //! The copy of a process's log in the log of its only app. `isomer run` and `isomer dev` have it, so that earlier lines
 //! can be read from the app's log after they were printed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use isomer_api::LogLine;
 use isomer_telemetry::{Level, RequestId};
 
-use crate::app_log::AppLog;
+use crate::app_log::{AppLog, of_record, unix_ms};
 use crate::record::LogRecord;
 
 /// Writes records of a process's log to the logs of the only app of the process: its log and, if it has one, its access
@@ -39,20 +39,21 @@ impl AppCopy {
 /// the access log contains.
 fn line_of(at: SystemTime, record: &LogRecord) -> Option<LogLine> {
     let line = |component: Option<&String>, request: Option<RequestId>, text: String| LogLine {
-        at_ms: u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
+        at_ms: unix_ms(at),
         component: component.cloned(),
         stream: "node".to_owned(),
         request: request.map(|id| id.to_string()),
         trace_id: record.trace().map(|trace| trace.trace_id.to_string()),
         span_id: record.trace().map(|trace| trace.parent.to_string()),
         text,
-        backtrace: Vec::new(),
+        ..LogLine::default()
     };
     match record {
         LogRecord::Output { component, stream, request, line: text, .. } => {
             let line = line(Some(component), *request, text.clone());
             Some(LogLine { stream: stream.name().to_owned(), ..line })
         }
+        LogRecord::Structured(record) => Some(of_record(&record.as_event(), at)),
         LogRecord::Failed { component, request, reason, backtrace, response_cut_off, .. } => {
             let cut_off = if *response_cut_off { " (the response was cut off)" } else { "" };
             let line = line(Some(component), Some(*request), format!("{reason}{cut_off}"));
@@ -71,6 +72,8 @@ fn line_of(at: SystemTime, record: &LogRecord) -> Option<LogLine> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use isomer_telemetry::TraceContext;
 
     use super::*;

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use isomer_telemetry::{AccessRecord, AppIdentity, Level, RequestId, StandardStream, TraceContext};
+use isomer_telemetry::{
+    AccessRecord, AppIdentity, AttributeList, Level, RecordSource, RequestId, Severity, StandardStream, TraceContext,
+};
 use serde_json::{Value, json};
 
 use crate::member::MemberName;
-use crate::record::LogRecord;
+use crate::record::{LogRecord, StructuredRecord};
 
 /// The value of the JSON field `event` in messages with the level [`Level::Info`]. In messages with another level, the
 /// value is the name of the level.
@@ -22,6 +24,16 @@ pub(crate) fn to_json(record: &LogRecord, at: SystemTime, member: Option<&Member
             "stream": stream.name(),
             "request": request.map(|id| id.to_string()),
             "line": line,
+        }),
+        LogRecord::Structured(record) => json!({
+            "event": "record",
+            "component": record.component,
+            "stream": record.source.name(),
+            "request": record.request.map(|id| id.to_string()),
+            "level": record.severity.map(Severity::name),
+            "time_ns": record.time_ns,
+            "message": record.message,
+            "attributes": attributes(record),
         }),
         LogRecord::Access(access) => json!({
             "event": "access",
@@ -90,14 +102,24 @@ pub(crate) fn parse(line: &str) -> Option<(SystemTime, LogRecord)> {
     let record = match value["event"].as_str()? {
         "output" => LogRecord::Output {
             component: text("component")?,
-            stream: match value["stream"] == StandardStream::Stdout.name() {
-                true => StandardStream::Stdout,
-                false => StandardStream::Stderr,
-            },
+            stream: stream_of(value["stream"].as_str()?),
             request: request(),
             trace: trace(),
             line: text("line")?,
         },
+        "record" => LogRecord::Structured(StructuredRecord {
+            component: text("component")?,
+            source: match value["stream"].as_str()? {
+                RecordSource::INTERFACE => RecordSource::Interface,
+                stream => RecordSource::Stream(stream_of(stream)),
+            },
+            request: request(),
+            trace: trace(),
+            severity: value["level"].as_str().and_then(Severity::from_name),
+            time_ns: value["time_ns"].as_u64(),
+            message: text("message")?,
+            attributes: parse_attributes(&value["attributes"]),
+        }),
         "access" => LogRecord::Access(AccessRecord {
             id: request()?,
             trace: trace(),
@@ -133,6 +155,30 @@ pub(crate) fn parse(line: &str) -> Option<(SystemTime, LogRecord)> {
     };
     let since = Duration::try_from_secs_f64(value["time"].as_f64()?).ok()?;
     Some((UNIX_EPOCH.checked_add(since)?, record))
+}
+
+/// Returns the attributes of a record as an object.
+fn attributes(record: &StructuredRecord) -> serde_json::Map<String, Value> {
+    record.attributes.iter().map(|attribute| (attribute.key.to_string(), json!(attribute.value))).collect()
+}
+
+/// Reads the object that [`attributes`] returned. The object may come from a member, which runs guests, so its size is
+/// bounded again.
+fn parse_attributes(value: &Value) -> Vec<isomer_telemetry::Attribute> {
+    let mut list = AttributeList::default();
+    for (key, value) in value.as_object().into_iter().flatten() {
+        if let Ok(value) = serde_json::from_value::<isomer_telemetry::Value>(value.clone()) {
+            list.push(key, value);
+        }
+    }
+    list.into_vec()
+}
+
+fn stream_of(name: &str) -> StandardStream {
+    match name == StandardStream::Stdout.name() {
+        true => StandardStream::Stdout,
+        false => StandardStream::Stderr,
+    }
 }
 
 fn event_name(level: Level) -> &'static str {
@@ -196,6 +242,16 @@ mod tests {
         let records = [
             output(StandardStream::Stderr, Some(id), trace, "a\nb"),
             output(StandardStream::Stdout, None, None, "x"),
+            LogRecord::Structured(StructuredRecord {
+                component: "cart".into(),
+                source: RecordSource::Interface,
+                request: Some(id),
+                trace,
+                severity: Some(Severity::Critical),
+                time_ns: Some(1),
+                message: "a\nb".into(),
+                attributes: parse_attributes(&json!({ "a": 1, "b": true, "c": 1.5, "d": "text" })),
+            }),
             LogRecord::Access(AccessRecord {
                 id,
                 trace,
@@ -238,10 +294,11 @@ mod tests {
             LogRecord::Failed { .. } => 2,
             LogRecord::CallFailed { .. } => 3,
             LogRecord::Message { .. } => 4,
+            LogRecord::Structured(_) => 5,
         };
         let mut kinds: Vec<usize> = records.iter().map(kind).collect();
         kinds.dedup();
-        assert_eq!(kinds, [0, 1, 2, 3, 4]);
+        assert_eq!(kinds, [0, 5, 1, 2, 3, 4]);
         for record in records {
             let line = to_json(&record, at, None);
             let (when, read) = parse(&line).unwrap_or_else(|| panic!("{line}"));

@@ -1,6 +1,6 @@
 //! The log of a process: receives what the platform emits ([`isomer_telemetry`]), formats it and stores it.
 //!
-//! Guests' output, served requests, failures with their call stacks and the platform's own messages become records.
+//! Guests' output and records, served requests, failures with their call stacks and the platform's own messages become records.
 //! Records are formatted as text for people or as JSON, wait in one bounded queue, and are written by one thread. The
 //! code that handles a request never waits for a terminal or a pipe: when the queue is full, records are dropped, and
 //! the number of dropped records is logged.
@@ -11,6 +11,7 @@ mod app_copy;
 pub mod app_log;
 mod events;
 mod json;
+mod json_lines;
 mod log;
 mod member;
 mod member_log;

@@ -11,6 +11,7 @@ use isomer_telemetry::{AccessRecord, Event, EventSink, Level, Levels, Span, Trac
 use crate::app_copy::AppCopy;
 use crate::app_log::AppLog;
 use crate::json::to_json;
+use crate::json_lines::with_record;
 use crate::member::MemberName;
 use crate::member_traces::to_line;
 use crate::queue::{QueueCounters, RECORDS_MAX, RecordWeight};
@@ -192,11 +193,13 @@ impl Log {
 
 impl EventSink for Log {
     fn emit(&self, event: Event<'_>) {
-        self.export(event);
-        let is_warning = matches!(event, Event::AccessDenied { .. });
-        if !is_warning || self.levels.includes(Level::Warning) {
-            self.push(SystemTime::now(), None, LogRecord::from_event(event));
-        }
+        with_record(event, |event| {
+            self.export(event);
+            let is_warning = matches!(event, Event::AccessDenied { .. });
+            if !is_warning || self.levels.includes(Level::Warning) {
+                self.push(SystemTime::now(), None, LogRecord::from_event(event));
+            }
+        });
     }
 }
 

@@ -111,6 +111,7 @@ mod tests {
     use isomer_telemetry::{Event, EventSink, RequestId, StandardStream, TraceFragment, TraceId};
 
     use super::*;
+    use crate::json_lines::with_record;
     use crate::log::Format;
     use crate::test_output::Output;
 
@@ -121,6 +122,7 @@ mod tests {
         fn emit(&self, event: Event<'_>) {
             let text = match event {
                 Event::OutputLine { component, line, .. } => format!("{component} {}", String::from_utf8_lossy(line)),
+                Event::Record(record) => format!("{} record {}", record.component, record.message),
                 Event::RequestFailed { component, reason, backtrace, .. } => {
                     format!("{component} {reason} {backtrace:?}")
                 }
@@ -151,11 +153,15 @@ mod tests {
             response_cut_off: false,
         };
         let calls = Event::CallFailed { component: "cart", request, trace, reason: &"lost", backtrace: &[] };
-        let printed = Event::OutputLine { component: "cart", stream, request: None, trace, line: b"c" };
+        let line = |line| Event::OutputLine { component: "cart", stream, request: None, trace, line };
+        let printed = line(b"c".as_slice());
+        let mut record = None;
+        with_record(line(b"{\"msg\":\"d\"}"), |event| record = Some(LogRecord::from_event(event)));
+        member.relay(&json::to_json(&record.unwrap(), SystemTime::now(), None));
         for event in [sent, calls, printed] {
             member.relay(&json::to_json(&LogRecord::from_event(event), SystemTime::now(), None));
         }
-        let expected = ["own a", "own denied b", "cart a trap [\"f\"]", "cart call lost", "cart c"];
+        let expected = ["own a", "own denied b", "cart record d", "cart a trap [\"f\"]", "cart call lost", "cart c"];
         assert_eq!(*events.0.lock().unwrap(), expected);
     }
 

@@ -71,7 +71,7 @@ impl RecordWeight {
         let hash = |name: &str| name.bytes().fold(7, |sum: usize, byte| sum.wrapping_mul(31) + usize::from(byte));
         Self {
             bytes: record.bytes(),
-            is_output: matches!(record, LogRecord::Output { .. }),
+            is_output: matches!(record, LogRecord::Output { .. } | LogRecord::Structured(_)),
             is_of_guest: record.is_of_guest(),
             tenant: record.tenant().map(|tenant| hash(tenant) % TENANT_COUNTERS),
         }

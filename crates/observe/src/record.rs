@@ -1,7 +1,9 @@
 //! A record of the log, while the record waits to be written.
 
 use isomer_display::excerpt::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut};
-use isomer_telemetry::{AccessRecord, Event, Level, RequestId, StandardStream, TraceContext};
+use isomer_telemetry::{
+    AccessRecord, Attribute, Event, GuestRecord, Level, RecordSource, RequestId, Severity, StandardStream, TraceContext,
+};
 
 /// A record of the log. Texts in a record are copies of bounded length, because another thread writes the record.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub(crate) enum LogRecord {
         trace: Option<TraceContext>,
         line: String,
     },
+    /// A structured record that a component logged.
+    Structured(StructuredRecord),
     /// A served request.
     Access(AccessRecord),
     /// A request that failed in a component.
@@ -42,6 +46,51 @@ pub(crate) enum LogRecord {
     },
 }
 
+/// A structured record that a component logged.
+#[derive(Debug)]
+pub(crate) struct StructuredRecord {
+    pub(crate) component: String,
+    pub(crate) source: RecordSource,
+    pub(crate) request: Option<RequestId>,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) severity: Option<Severity>,
+    pub(crate) time_ns: Option<u64>,
+    pub(crate) message: String,
+    pub(crate) attributes: Vec<Attribute>,
+}
+
+impl StructuredRecord {
+    /// Returns the record as an event.
+    pub(crate) fn as_event(&self) -> GuestRecord<'_> {
+        let Self { component, source, request, trace, severity, time_ns, message, attributes } = self;
+        GuestRecord {
+            component,
+            source: *source,
+            request: *request,
+            trace: *trace,
+            severity: *severity,
+            time_ns: *time_ns,
+            message,
+            attributes,
+        }
+    }
+}
+
+impl From<GuestRecord<'_>> for StructuredRecord {
+    fn from(record: GuestRecord<'_>) -> Self {
+        Self {
+            component: record.component.to_owned(),
+            source: record.source,
+            request: record.request,
+            trace: record.trace,
+            severity: record.severity,
+            time_ns: record.time_ns,
+            message: record.message.to_owned(),
+            attributes: record.attributes.to_vec(),
+        }
+    }
+}
+
 impl LogRecord {
     /// Converts an event to a record. A denied access becomes a warning.
     pub(crate) fn from_event(event: Event<'_>) -> Self {
@@ -50,6 +99,7 @@ impl LogRecord {
                 let line = String::from_utf8_lossy(line).into_owned();
                 Self::Output { component: component.to_owned(), stream, request, trace, line }
             }
+            Event::Record(record) => Self::Structured(record.into()),
             Event::RequestFailed { component, request, trace, reason, backtrace, response_cut_off } => Self::Failed {
                 component: component.to_owned(),
                 request,
@@ -75,6 +125,7 @@ impl LogRecord {
     /// which are not made from events.
     pub(crate) fn with_event(&self, receive: impl FnOnce(Event<'_>)) {
         match self {
+            Self::Structured(record) => receive(Event::Record(record.as_event())),
             Self::Output { component, stream, request, trace, line } => receive(Event::OutputLine {
                 component,
                 stream: *stream,
@@ -117,6 +168,7 @@ impl LogRecord {
     pub(crate) fn trace(&self) -> Option<TraceContext> {
         match self {
             Self::Output { trace, .. } | Self::Failed { trace, .. } | Self::CallFailed { trace, .. } => *trace,
+            Self::Structured(record) => record.trace,
             Self::Access(access) => access.trace,
             Self::Message { .. } => None,
         }
@@ -127,6 +179,10 @@ impl LogRecord {
         let frames = |frames: &[String]| frames.iter().map(|frame| size_of::<String>() + frame.len()).sum::<usize>();
         let text = match self {
             Self::Output { component, line, .. } => component.len() + line.len(),
+            Self::Structured(record) => {
+                let attributes = record.attributes.iter().map(Attribute::bytes).sum::<usize>();
+                record.component.len() + record.message.len() + attributes
+            }
             Self::Access(access) => {
                 let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
                 access.method.len() + access.target.len() + length(&access.host) + length(&access.cut_off)

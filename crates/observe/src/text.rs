@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use anstyle::{AnsiColor, Style};
-use isomer_display::{escaped, size, time_of_day};
-use isomer_telemetry::{AccessRecord, Level, StandardStream};
+use isomer_display::{escaped, fields, size, time_of_day};
+use isomer_telemetry::{AccessRecord, Level, RecordSource, Severity, StandardStream};
 
 use crate::member::MemberName;
-use crate::record::LogRecord;
+use crate::record::{LogRecord, StructuredRecord};
 
 /// Returns the record as one line, or as several lines if the record has a call stack. `member` is the process that
 /// wrote the record, if several processes share the log.
@@ -27,6 +27,7 @@ pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&Member
             let request = request.map_or_else(String::new, |id| format!(" {dim}{id}{dim:#}"));
             push(&mut text, format_args!("{name}{component}{name:#}{request} {mark} {}", escaped(line)));
         }
+        LogRecord::Structured(record) => push_structured(&mut text, record, colour),
         LogRecord::Access(access) => push_access(&mut text, access, colour),
         LogRecord::Failed { component, request, reason, backtrace, response_cut_off, .. } => {
             let error = style(AnsiColor::Red.on_default().bold());
@@ -55,6 +56,30 @@ pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&Member
         }
     }
     text
+}
+
+fn push_structured(text: &mut String, record: &StructuredRecord, colour: bool) {
+    let style = |style: Style| if colour { style } else { Style::new() };
+    let (name, dim) = (style(colour_of(&record.component)), style(Style::new().dimmed()));
+    let mark = if record.source == RecordSource::Stream(StandardStream::Stderr) { "!" } else { "|" };
+    let request = record.request.map_or_else(String::new, |id| format!(" {dim}{id}{dim:#}"));
+    push(text, format_args!("{name}{}{name:#}{request} {mark} ", record.component));
+    if let Some(severity) = record.severity {
+        let of_severity = style(style_of_severity(severity));
+        push(text, format_args!("{of_severity}{}{of_severity:#} ", severity.name()));
+    }
+    let attributes = fields(record.attributes.iter().map(|attribute| (&attribute.key, &attribute.value)));
+    push(text, format_args!("{}{dim}{attributes}{dim:#}", escaped(&record.message)));
+}
+
+fn style_of_severity(severity: Severity) -> Style {
+    match severity {
+        Severity::Critical | Severity::Error => AnsiColor::Red.on_default().bold(),
+        Severity::Warning => AnsiColor::Yellow.on_default().bold(),
+        Severity::Info => AnsiColor::Green.on_default(),
+        Severity::Debug => AnsiColor::Blue.on_default(),
+        Severity::Trace => Style::new().dimmed(),
+    }
 }
 
 fn push_access(text: &mut String, access: &AccessRecord, colour: bool) {

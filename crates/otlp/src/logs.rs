@@ -1,16 +1,17 @@
-//! The export of logs: lines that components print, failed requests and calls, denied access.
+//! The export of logs: lines that components print, records that they log, failed requests and calls, denied access.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use isomer_display::excerpt;
-use isomer_telemetry::{Event, EventSink, Level, RequestId, TraceContext, semantics, unix_ns};
+use isomer_telemetry::{Attribute, Event, EventSink, RequestId, Severity, TraceContext, semantics, unix_ns};
 use prost::Message as _;
 
 use crate::delivery::Item;
 use crate::message::{self, InstrumentationScope, KeyValue, Resource};
 use crate::queue::{QueueSender, TenantSlot, Weight};
 use crate::resource::{span_bytes, trace_bytes};
+use crate::traces::attribute;
 
 /// The maximum size of a call stack in bytes. Further frames are left out.
 const STACK_BYTES_MAX: usize = 8 << 10;
@@ -28,14 +29,19 @@ pub(crate) struct OtlpLogs {
 /// A log record, and the app that it belongs to.
 pub(crate) struct LogItem {
     resource: Arc<Resource>,
-    time_ns: u64,
-    /// The importance; `None` for lines that components print.
-    level: Option<Level>,
+    /// The time at which the record arrived.
+    observed_ns: u64,
+    /// The time that the component states.
+    time_ns: Option<u64>,
+    /// The severity; `None` for lines that components print.
+    severity: Option<Severity>,
     component: String,
     /// The stream that a component printed the line to.
     stream: Option<&'static str>,
     request: Option<RequestId>,
     trace: Option<TraceContext>,
+    /// The fields of a structured record.
+    attributes: Vec<Attribute>,
     text: String,
     /// The call stack, one frame per line.
     stack: String,
@@ -49,15 +55,17 @@ impl OtlpLogs {
 
 impl EventSink for OtlpLogs {
     fn emit(&self, event: Event<'_>) {
-        let (resource, time_ns) = (self.resource.clone(), unix_ns(SystemTime::now()));
-        let item = |level, component: &str, request, trace, text| LogItem {
+        let (resource, observed_ns) = (self.resource.clone(), unix_ns(SystemTime::now()));
+        let item = |severity, component: &str, request, trace, text| LogItem {
             resource,
-            time_ns,
-            level,
+            observed_ns,
+            time_ns: None,
+            severity,
             component: component.to_owned(),
             stream: None,
             request,
             trace,
+            attributes: Vec::new(),
             text,
             stack: String::new(),
         };
@@ -67,19 +75,30 @@ impl EventSink for OtlpLogs {
                 let line = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_MAX)]).into_owned();
                 LogItem { stream: Some(stream.name()), ..item(None, component, request, trace, line) }
             }
+            Event::Record(record) => LogItem {
+                stream: Some(record.source.name()),
+                time_ns: record.time_ns,
+                attributes: record.attributes.to_vec(),
+                ..item(record.severity, record.component, record.request, record.trace, record.message.to_owned())
+            },
             Event::RequestFailed { component, request, trace, reason: why, backtrace, response_cut_off } => {
                 let cut_off = if response_cut_off { " (the response was cut off)" } else { "" };
                 let text = format!("{}{cut_off}", reason(why));
-                LogItem { stack: stack(backtrace), ..item(Some(Level::Error), component, Some(request), trace, text) }
+                LogItem {
+                    stack: stack(backtrace),
+                    ..item(Some(Severity::Error), component, Some(request), trace, text)
+                }
             }
-            Event::CallFailed { component, request, trace, reason: why, backtrace } => {
-                LogItem { stack: stack(backtrace), ..item(Some(Level::Error), component, request, trace, reason(why)) }
-            }
+            Event::CallFailed { component, request, trace, reason: why, backtrace } => LogItem {
+                stack: stack(backtrace),
+                ..item(Some(Severity::Error), component, request, trace, reason(why))
+            },
             Event::AccessDenied { component, text } => {
-                item(Some(Level::Warning), component, None, None, excerpt::cut(text, excerpt::TEXT_BYTES_MAX))
+                item(Some(Severity::Warning), component, None, None, excerpt::cut(text, excerpt::TEXT_BYTES_MAX))
             }
         };
-        let bytes = size_of::<LogItem>() + item.component.len() + item.text.len() + item.stack.len();
+        let attributes: usize = item.attributes.iter().map(Attribute::bytes).sum();
+        let bytes = size_of::<LogItem>() + item.component.len() + item.text.len() + item.stack.len() + attributes;
         self.queue.push(item, Weight { records: 1, bytes, tenant: self.tenant });
     }
 }
@@ -124,10 +143,14 @@ fn record(item: &LogItem) -> message::LogRecord {
     if !item.stack.is_empty() {
         attributes.push(KeyValue::new("exception.stacktrace", item.stack.as_str()));
     }
-    let (severity_number, severity_text) = item.level.map_or((0, ""), severity);
+    // The collector must not find a key twice: the platform's attributes win.
+    let is_own = |key: &str| !attributes.iter().any(|platform| platform.key == key);
+    let own: Vec<_> = item.attributes.iter().filter(|own| is_own(own.key.as_str())).map(attribute).collect();
+    attributes.extend(own);
+    let (severity_number, severity_text) = item.severity.map_or((0, ""), severity);
     message::LogRecord {
-        time_unix_nano: item.time_ns,
-        observed_time_unix_nano: item.time_ns,
+        time_unix_nano: item.time_ns.unwrap_or(item.observed_ns),
+        observed_time_unix_nano: item.observed_ns,
         severity_number,
         severity_text: severity_text.to_owned(),
         body: Some(item.text.as_str().into()),
@@ -140,13 +163,14 @@ fn record(item: &LogItem) -> message::LogRecord {
     }
 }
 
-fn severity(level: Level) -> (i32, &'static str) {
-    match level {
-        Level::Trace => (1, "TRACE"),
-        Level::Debug => (5, "DEBUG"),
-        Level::Info => (9, "INFO"),
-        Level::Warning => (13, "WARN"),
-        Level::Error => (17, "ERROR"),
+fn severity(severity: Severity) -> (i32, &'static str) {
+    match severity {
+        Severity::Trace => (1, "TRACE"),
+        Severity::Debug => (5, "DEBUG"),
+        Severity::Info => (9, "INFO"),
+        Severity::Warning => (13, "WARN"),
+        Severity::Error => (17, "ERROR"),
+        Severity::Critical => (21, "FATAL"),
     }
 }
 

@@ -93,7 +93,7 @@ fn attributes(span: &Span) -> Vec<KeyValue> {
     component.chain(own.map(attribute)).collect()
 }
 
-fn attribute(Attribute { key, value }: &Attribute) -> KeyValue {
+pub(crate) fn attribute(Attribute { key, value }: &Attribute) -> KeyValue {
     let value = match value {
         Value::Bool(value) => AnyValue::from(*value),
         Value::Int(value) => AnyValue::from(*value),

@@ -250,7 +250,7 @@ impl<'a> Finder<'a> {
                 return error.hint(format!(
                     "the platform implements `{}` in version {}: build the component against that",
                     id.path(),
-                    tracks.join(" and ")
+                    tracks.iter().filter(|track| !track.is_empty()).copied().collect::<Vec<_>>().join(" and ")
                 ));
             }
             Verdict::OtherInterfaces(known) => {

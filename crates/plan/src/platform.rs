@@ -136,6 +136,14 @@ const PACKAGES: &[Package] = &[
         tracks: &["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"],
         interfaces: &[("runtime", Own(Some(Grant::Config))), ("store", Own(Some(Grant::Config)))],
     },
+    // Records, spans and metrics reach only the log, the traces and the metrics of the app, like standard output. Many
+    // programs import `wasi:logging` without a version.
+    Package { name: "wasi:logging", tracks: &["0.1.0-draft", ""], interfaces: &[("logging", Own(None))] },
+    Package {
+        name: "wasi:otel",
+        tracks: &["0.2.0-rc.2"],
+        interfaces: &[("logs", Own(None)), ("metrics", Own(None)), ("tracing", Own(None)), ("types", Free)],
+    },
     Package { name: "isomer:sql", tracks: &["0.1"], interfaces: &[("store", Own(Some(Grant::Sql))), ("types", Free)] },
     Package { name: "isomer:secrets", tracks: &["0.1"], interfaces: &[("store", Own(Some(Grant::Secrets)))] },
 ];

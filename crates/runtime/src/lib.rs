@@ -52,7 +52,7 @@ pub use failure::Failure;
 pub use graph::{Graph, GroupHandle};
 pub use group::{Group, GroupSettings, HttpHandlerExport, SeamCallee, SeamStub, SeamTarget};
 pub use guest::signals::{has_no_content, is_event_stream};
-pub use guest::{Denials, GroupFunction, Guest, current_span, output};
+pub use guest::{Denials, GroupFunction, Guest, current_request, current_span, output};
 pub use instance::{ExportedFunction, Skeleton};
 pub use isomer_telemetry::RequestId;
 pub use lanes::prefer_latency;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::random::random_u64;
 use crate::recording::{DescribeSpan, RecordedSpan, Recording};
 use crate::span::{Span, SpanKind, Text, Value};
 use crate::span_details::SpanDetails;
@@ -60,6 +59,11 @@ impl SpanContext {
         self.begin_at(self.now(), Some(template))
     }
 
+    /// Returns the time at which the request or call arrived in this process; `None` if spans are not collected.
+    pub fn recording_start(&self) -> Option<Instant> {
+        self.recording.as_ref().map(|recording| recording.start())
+    }
+
     /// Records a span that has already ended and that this span caused. For emitters that know the times of a span only
     /// afterwards, such as guests. The times are not checked.
     pub fn record_span(&self, span: Span) {
@@ -75,7 +79,7 @@ impl SpanContext {
 
     fn begin_at(&self, start: Option<Instant>, template: Option<&Arc<SpanTemplate>>) -> ActiveSpan {
         let Some(start) = start else { return ActiveSpan::unrecorded(self.clone()) };
-        let id = SpanId::from_raw(random_u64() | 1).expect("the lowest bit is set");
+        let id = SpanId::random();
         let context = Self { trace: self.trace.child_of(id), recording: self.recording.clone() };
         ActiveSpan::new(context, Some(self.trace.parent), start, template.cloned())
     }

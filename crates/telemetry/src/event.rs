@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use crate::{RequestId, TraceContext};
+use crate::{Attribute, RequestId, Severity, TraceContext};
 
 /// One of the two output streams of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,50 @@ impl StandardStream {
     }
 }
 
+/// The interface through which a component logged a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordSource {
+    /// A line of JSON on an output stream.
+    Stream(StandardStream),
+    /// A call of `wasi:logging` or `wasi:otel`.
+    Interface,
+}
+
+impl RecordSource {
+    /// The name that logs show for records that were logged through an interface.
+    pub const INTERFACE: &'static str = "log";
+
+    /// Returns the name that logs show: `stdout`, `stderr` or `log`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stream(stream) => stream.name(),
+            Self::Interface => Self::INTERFACE,
+        }
+    }
+}
+
+/// A structured record that a component logged. Emitters bound the length of the message; the attributes come from an
+/// [`AttributeList`](crate::AttributeList).
+#[derive(Debug, Clone, Copy)]
+pub struct GuestRecord<'a> {
+    /// The component that logged the record.
+    pub component: &'a str,
+    /// The interface through which the record was logged.
+    pub source: RecordSource,
+    /// The request for which the component logged the record, if the request is known.
+    pub request: Option<RequestId>,
+    /// The trace of the request, and the span in which the record was logged, as the `parent`, if they are known.
+    pub trace: Option<TraceContext>,
+    /// The severity, if the component states one.
+    pub severity: Option<Severity>,
+    /// The time that the component states, in nanoseconds since the Unix epoch.
+    pub time_ns: Option<u64>,
+    /// The message.
+    pub message: &'a str,
+    /// Further properties, each key at most once.
+    pub attributes: &'a [Attribute],
+}
+
 /// An event that happened while an app was served. `component` is always the component in which the event happened.
 #[derive(Clone, Copy)]
 pub enum Event<'a> {
@@ -43,6 +87,8 @@ pub enum Event<'a> {
         /// The line without its newline: any bytes, of bounded length.
         line: &'a [u8],
     },
+    /// A component logged a structured record.
+    Record(GuestRecord<'a>),
     /// A request failed.
     RequestFailed {
         /// The component that handled the request.

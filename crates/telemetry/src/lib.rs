@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`mod@trace`] | W3C Trace Context: trace and span ids, flags, the `traceparent` header |
 //! | [`RequestId`] | the identity of a request in the logs of this platform |
+//! | [`GuestRecord`], [`Severity`], [`AttributeList`] | structured records that components log |
 //! | [`Event`], [`EventSink`] | events while apps are served, and the trait that receives events |
 //! | [`AccessRecord`] | a served request |
 //! | [`Span`], [`TraceFragment`] | the operations of a trace |
@@ -25,6 +26,7 @@
 
 mod access;
 mod active_span;
+mod attribute_list;
 mod event;
 mod hex_ids;
 mod level;
@@ -36,6 +38,7 @@ mod request_id;
 mod sampling;
 mod sampling_limits;
 pub mod semantics;
+mod severity;
 mod span;
 mod span_details;
 mod span_template;
@@ -45,13 +48,15 @@ mod tracer;
 
 pub use access::{AccessRecord, AppIdentity};
 pub use active_span::{ActiveSpan, SpanContext};
-pub use event::{DiscardEvents, Event, EventSink, StandardStream};
+pub use attribute_list::{ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_LIST_BYTES_MAX, AttributeList};
+pub use event::{DiscardEvents, Event, EventSink, GuestRecord, RecordSource, StandardStream};
 pub use level::Level;
 pub use levels::{InvalidLevels, Levels, PARTS, PLATFORM_TARGET};
 pub use recording::{SPANS_PER_REQUEST_MAX, SpanMemory, TraceSink};
 pub use request_id::RequestId;
 pub use sampling::{SamplingPolicy, TraceOrder};
 pub use sampling_limits::{AppSampling, SamplingLimits};
+pub use severity::Severity;
 pub use span::{
     Attribute, SPAN_ATTRIBUTES_MAX, SPAN_TEXT_BYTES_MAX, Span, SpanKind, SpanStatus, Text, TraceFragment, Value,
     unix_ns,

@@ -136,6 +136,11 @@ impl Recording {
         Arc::new(Self { tracer, context, origin, request, start, state: Mutex::default() })
     }
 
+    /// Returns the time at which the request or call arrived.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
+    }
+
     /// Adds a span that has ended.
     pub(crate) fn push(&self, span: RecordedSpan) {
         let is_failed = span.details.as_ref().is_some_and(|details| details.status.is_failed());

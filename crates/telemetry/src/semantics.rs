@@ -73,8 +73,20 @@ keys! {
     COMPONENT = "isomer.component";
     /// The request's identity in the logs.
     REQUEST_ID = "isomer.request.id";
+    /// The library that recorded a component's own span, as `wasi:otel` names it.
+    SCOPE_NAME = "otel.scope.name";
+    /// The number of attributes of a component's own span that were dropped.
+    ATTRIBUTES_DROPPED = "otel.dropped_attributes_count";
+    /// The number of links of a component's own span, which are not stored.
+    LINKS_DROPPED = "otel.dropped_links_count";
     /// The number of spans of the request that were dropped.
     SPANS_DROPPED = "isomer.spans_dropped";
+    /// The kind of a deployment: `deploy`, `rollback`, `swap` or `reshape`.
+    DEPLOY_OPERATION = "isomer.deploy.operation";
+    /// Whether a deployment compiled code.
+    DEPLOY_COMPILED = "isomer.deploy.compiled";
+    /// The number of the action in the node's audit log.
+    AUDIT_ACTION = "isomer.audit.action_id";
     /// The step of a deployment.
     DEPLOY_STEP = "isomer.deploy.step";
     /// The revision that a deployment starts.
@@ -92,7 +104,12 @@ pub const SPANS: &[(&str, &str)] = &[
     ("‹method›", "A request to an external HTTP server."),
     (READ_CONFIG, "The reading of configuration values."),
     (READ_SECRET, "The reading of a secret."),
-    ("deploy", "A deployment, with one span for each of its steps."),
+    ("‹name›", "A span that a component records with `wasi:otel`."),
+    ("deploy", "A deployment. `rollback`, `swap` and `reshape` are the names for the other kinds."),
+    (
+        "‹step›",
+        "A step of a deployment: `check`, `compile`, `write files`, `start`, `health check`, `record`, `take over`; if stores are replaced, also `hold requests`, `write intent`, `prepare stores` and `replace stores`.",
+    ),
 ];
 
 /// The name of the span of a request or call that waits for an instance.

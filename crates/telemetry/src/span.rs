@@ -183,6 +183,14 @@ impl Value {
             value => value,
         }
     }
+
+    /// Returns the number of bytes on the heap that belong to this value only.
+    pub(crate) fn own_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.own_bytes(),
+            _ => 0,
+        }
+    }
 }
 
 impl fmt::Display for Value {
@@ -211,6 +219,12 @@ impl From<bool> for Value {
 impl From<i64> for Value {
     fn from(value: i64) -> Self {
         Self::Int(value)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
     }
 }
 
@@ -244,13 +258,14 @@ pub struct Attribute {
 }
 
 impl Attribute {
+    /// Returns the number of bytes of memory that the attribute takes, approximately.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.own_bytes()
+    }
+
     /// Returns the number of bytes on the heap that belong to this attribute only.
     pub(crate) fn own_bytes(&self) -> usize {
-        let value = match &self.value {
-            Value::Text(text) => text.own_bytes(),
-            _ => 0,
-        };
-        self.key.own_bytes() + value
+        self.key.own_bytes() + self.value.own_bytes()
     }
 }
 

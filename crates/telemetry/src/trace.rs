@@ -56,6 +56,11 @@ impl TraceId {
 }
 
 impl SpanId {
+    /// Returns a new random identity.
+    pub fn random() -> Self {
+        Self(NonZeroU64::new(random_u64() | 1).expect("the lowest bit is set"))
+    }
+
     /// Returns the identity with the number `raw`, or `None` for zero, which the specification forbids.
     pub fn from_raw(raw: u64) -> Option<Self> {
         NonZeroU64::new(raw).map(Self)

@@ -1,6 +1,6 @@
 //! The conditions of a query.
 
-use isomer_api::{TRACES_DEFAULT, TRACES_MAX, TraceQuery};
+use isomer_api::{TRACES_DEFAULT, TRACES_MAX, TraceKind, TraceQuery};
 use isomer_telemetry::{Span, SpanStatus, Text, TraceFragment, Value, semantics};
 
 use crate::codec::{RecordHeader, root_of};
@@ -24,6 +24,7 @@ pub(crate) struct TraceFilter {
     status: Option<u16>,
     is_failed: bool,
     route: Option<String>,
+    kind: Option<TraceKind>,
     component: Option<String>,
     seam: Option<SeamFilter>,
     attribute: Option<(String, String)>,
@@ -43,6 +44,7 @@ const COMPONENT: Conditions = Conditions(2);
 const SEAM: Conditions = Conditions(4);
 const ATTRIBUTE: Conditions = Conditions(8);
 const TEXT: Conditions = Conditions(16);
+const KIND: Conditions = Conditions(32);
 
 impl Conditions {
     pub(crate) fn and(self, other: Self) -> Self {
@@ -113,6 +115,7 @@ impl TraceFilter {
             status: query.status,
             is_failed: query.failed,
             route: query.route.clone(),
+            kind: query.kind,
             component: query.component.clone(),
             seam: seam.iter().any(|(_, value)| value.is_some()).then_some(SeamFilter(seam)),
             attribute,
@@ -148,6 +151,7 @@ impl TraceFilter {
             .and(SEAM.when(self.seam.is_some()))
             .and(ATTRIBUTE.when(self.attribute.is_some()))
             .and(TEXT.when(self.text.is_some()))
+            .and(KIND.when(self.kind.is_some()))
     }
 
     /// Returns the conditions that a fragment with this header meets.
@@ -171,6 +175,14 @@ impl TraceFilter {
             .and(SEAM.when(any(&seam)))
             .and(ATTRIBUTE.when(any(&attribute)))
             .and(TEXT.when(any(&text)))
+            .and(KIND.when(self.kind.is_some_and(|kind| kind == kind_of(spans))))
+    }
+}
+
+fn kind_of(spans: &[Span]) -> TraceKind {
+    match spans.iter().any(|span| span.attribute(semantics::DEPLOY_OPERATION).is_some()) {
+        true => TraceKind::Deployment,
+        false => TraceKind::Request,
     }
 }
 
@@ -288,6 +300,15 @@ mod tests {
         }
         assert!(is_met(&spans, |query| query.component = text("cart")));
         assert!(!is_met(&spans, |query| query.component = text("payment")));
+    }
+
+    #[test]
+    fn deployments_and_requests_are_told_apart() {
+        let mut spans = fragment(1).spans;
+        let kind = |kind: TraceKind| move |query: &mut TraceQuery| query.kind = Some(kind);
+        assert!(is_met(&spans, kind(TraceKind::Request)) && !is_met(&spans, kind(TraceKind::Deployment)));
+        spans[0].attributes.push(Attribute { key: semantics::DEPLOY_OPERATION.into(), value: "deploy".into() });
+        assert!(is_met(&spans, kind(TraceKind::Deployment)) && !is_met(&spans, kind(TraceKind::Request)));
     }
 
     #[test]

@@ -18,6 +18,7 @@ impl FollowFilter {
         let unsupported = [
             ("limit", query.limit.is_some()),
             ("after", query.after.is_some()),
+            ("kind", query.kind.is_some()),
             ("caller", query.caller.is_some()),
             ("callee", query.callee.is_some()),
             ("interface", query.interface.is_some()),

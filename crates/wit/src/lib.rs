@@ -1,6 +1,7 @@
 //! The WIT packages that components can import, embedded as text.
 //!
-//! The packages are WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`, and this project's
+//! The packages are WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`,
+//! `wasi:logging`, `wasi:otel`, and this project's
 //! `isomer:sql` and `isomer:secrets`. [`needed()`] determines which packages an app's worlds use, and [`write_deps`]
 //! writes them into the app's `wit/deps`. The crate knows neither components nor manifests.
 //!

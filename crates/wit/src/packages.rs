@@ -66,6 +66,8 @@ static PACKAGES: &[WitPackage] = &[
     package!("wasi:io", "0.2.12", "wasi-io-0.2.12": "package.wit"),
     package!("wasi:keyvalue", "0.2.0-draft", "wasi-keyvalue-0.2.0-draft": "atomic.wit", "batch.wit", "store.wit", "watch.wit", "world.wit"),
     package!("wasi:keyvalue", "0.2.0-draft2", "wasi-keyvalue-0.2.0-draft2": "package.wit"),
+    package!("wasi:logging", "0.1.0-draft", "wasi-logging-0.1.0-draft": "package.wit"),
+    package!("wasi:otel", "0.2.0-rc.2", "wasi-otel-0.2.0-rc.2": "package.wit"),
     package!("wasi:random", "0.2.12", "wasi-random-0.2.12": "package.wit"),
     package!("wasi:random", "0.3.0", "wasi-random-0.3.0": "package.wit"),
     package!("wasi:sockets", "0.2.12", "wasi-sockets-0.2.12": "package.wit"),

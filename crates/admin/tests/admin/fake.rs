@@ -90,16 +90,7 @@ pub(crate) fn revision(digit: u8) -> ReleaseDigest {
 
 pub(crate) fn line(text: &str) -> LogLine {
     let component = Some("front".to_owned());
-    LogLine {
-        at_ms: 1,
-        component,
-        stream: "stdout".to_owned(),
-        request: None,
-        trace_id: None,
-        span_id: None,
-        text: text.to_owned(),
-        backtrace: Vec::new(),
-    }
+    LogLine { at_ms: 1, component, stream: "stdout".to_owned(), text: text.to_owned(), ..LogLine::default() }
 }
 
 /// The id of the fake node's only trace.
@@ -180,13 +171,13 @@ fn app_info(tenant: TenantName, name: AppName, state: AppState) -> AppInfo {
 fn origin(digit: u8) -> Option<RevisionOrigin> {
     let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [7; 8].into() };
     let (how, message) = (RevisionOperation::Deploy, None);
-    let first = RevisionOrigin { how, by: Actor::Node, message, first_message: None, changes: None };
+    let first = RevisionOrigin { how, by: Actor::Node, message, first_message: None, changes: None, trace: None };
     let changes = ReleaseChanges { changed: vec!["front".to_owned()], files: 2, ..ReleaseChanges::default() };
     let message = Some("Show the cart's sum\n\n\u{202e}More of it".parse().unwrap());
     match digit {
         1 => {
             let (how, first_message) = (RevisionOperation::Swap, Some("Add a cart".parse().unwrap()));
-            Some(RevisionOrigin { how, by, message, first_message, changes: Some(changes) })
+            Some(RevisionOrigin { how, by, message, first_message, changes: Some(changes), trace: None })
         }
         2 => Some(first),
         _ => None,
@@ -349,7 +340,8 @@ impl AppApi for Fake {
         };
         let access = if query.access { " access" } else { "" };
         let request = query.request.map(|request| format!(" of {request}")).unwrap_or_default();
-        self.answer(format!("logs {tenant} {app} {}{access}{request}", query.follow), lines)
+        let trace = query.trace.map(|trace| format!(" of {trace}")).unwrap_or_default();
+        self.answer(format!("logs {tenant} {app} {}{access}{request}{trace}", query.follow), lines)
     }
 
     fn traces(self: Arc<Self>, tenant: TenantName, app: AppName, query: TraceQuery) -> AdminReply<TracePage> {

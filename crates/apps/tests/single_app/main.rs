@@ -29,6 +29,7 @@ mod clock_and_random;
 mod failure;
 mod front_door;
 mod fused;
+mod guest_telemetry;
 mod handlers;
 mod http;
 mod instances;

@@ -11,6 +11,9 @@
 
 mod config;
 mod keyvalue;
+mod logging;
+mod otel;
+mod records;
 mod secrets;
 mod spans;
 mod sql;
@@ -28,6 +31,8 @@ use crate::grants::GrantedBy;
 
 pub use config::ConfigProvider;
 pub use keyvalue::KeyValueProvider;
+pub use logging::LoggingProvider;
+pub use otel::OtelProvider;
 pub use secrets::SecretsProvider;
 pub use sql::SqlProvider;
 
@@ -149,6 +154,14 @@ impl<T: Clone> StoreGrants<T> {
         let unknown = || Arc::new(StoreSubject::new(self.grants.span(""), name, &Arc::default(), &[]));
         let subject = self.subjects.get(name).cloned().unwrap_or_else(unknown);
         Ok(StoreGrant { store, subject })
+    }
+}
+
+/// Returns the name of the component that an import belongs to, or the names of the components that share it.
+fn owner_name(owner: &InterfaceOwner) -> Arc<str> {
+    match owner {
+        InterfaceOwner::Component(name) => name.clone(),
+        InterfaceOwner::Shared(names) => names.join(", ").into(),
     }
 }
 

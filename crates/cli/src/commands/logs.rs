@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use futures::StreamExt as _;
-use isomer_api::{LogLine, LogQuery};
+use isomer_api::{LogLevel, LogLine, LogQuery};
 use isomer_console::{CliError, Console, print};
-use isomer_display::{escaped, escaped_json};
+use isomer_display::{escaped, escaped_json, fields};
 
 use crate::observed::app::{ObservedApp, ObservedFlags};
 use crate::remote::node::client_error;
@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
     /// Show only the lines of one request: the id of the request or of its trace. The first digits are enough.
     #[arg(long, value_name = "ID", conflicts_with = "follow")]
     trace: Option<String>,
+    /// Show only structured records of this level or a more severe one (trace, debug, info, warning, error, critical), and
+    /// messages of the platform.
+    #[arg(long, value_name = "LEVEL", conflicts_with = "access")]
+    level: Option<LogLevel>,
     /// The number of lines to show from the end of the log.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
     lines: u32,
@@ -40,6 +44,10 @@ const NO_LINES: &str =
 const NO_LINES_OF_REQUEST: &str =
     "no log lines of this request or trace: the app printed nothing, or the lines were removed";
 
+/// The message if no record has the level.
+const NO_RECORDS: &str =
+    "no records of this level: components log records with levels as JSON lines, or with `wasi:logging` or `wasi:otel`";
+
 /// The message if the access log is empty.
 const NO_REQUESTS: &str = "no requests logged yet: `isomer node` and `isomer run` log requests with `--access-log`";
 
@@ -48,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         lines: Some(arguments.lines),
         follow: arguments.follow,
         access: arguments.access,
+        level: arguments.level,
         ..LogQuery::default()
     };
     let json = arguments.app.place.node.json;
@@ -67,10 +76,11 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             })?;
         }
         if is_empty && !arguments.follow {
-            console.message(match (&arguments.trace, arguments.access) {
-                (Some(_), _) => NO_LINES_OF_REQUEST,
-                (None, true) => NO_REQUESTS,
-                (None, false) => NO_LINES,
+            console.message(match (&arguments.trace, arguments.access, arguments.level) {
+                (Some(_), ..) => NO_LINES_OF_REQUEST,
+                (None, true, _) => NO_REQUESTS,
+                (None, false, Some(_)) => NO_RECORDS,
+                (None, false, None) => NO_LINES,
             });
         }
         Ok(())
@@ -93,7 +103,7 @@ async fn name_origin(query: &mut LogQuery, app: &ObservedApp, id: &str, console:
 /// Formats an entry of the log for people. All lines after the first one, including those of a backtrace, are indented,
 /// and control characters are escaped. So an app can neither forge an entry nor move the cursor.
 fn shown(line: &LogLine) -> String {
-    let LogLine { at_ms, component, stream, request, text, backtrace, .. } = line;
+    let LogLine { at_ms, component, stream, request, text, level, attributes, backtrace, .. } = line;
     let source = escaped(component.as_deref().unwrap_or("node"));
     // The id is printed as a whole, so that it can be copied and searched for.
     let request = request.as_ref().map(|request| format!(" {}", escaped(request)));
@@ -105,7 +115,10 @@ fn shown(line: &LogLine) -> String {
     };
     let mut lines = text.lines();
     let first = escaped(lines.next().unwrap_or_default());
-    let mut shown = format!("{} {source}{} {mark} {first}\n", instant(*at_ms), request.unwrap_or_default());
+    let level = level.map(|level| format!("{level} ")).unwrap_or_default();
+    let attributes = fields(attributes.iter());
+    let mut shown =
+        format!("{} {source}{} {mark} {level}{first}{attributes}\n", instant(*at_ms), request.unwrap_or_default());
     for line in lines {
         let _ = writeln!(shown, "    {}", escaped(line));
     }
@@ -117,6 +130,8 @@ fn shown(line: &LogLine) -> String {
 
 #[cfg(test)]
 mod tests {
+    use isomer_api::TraceValue;
+
     use super::*;
 
     #[test]
@@ -125,11 +140,8 @@ mod tests {
             at_ms: 0,
             component: Some("cart".to_owned()),
             stream: stream.to_owned(),
-            request: None,
-            trace_id: None,
-            span_id: None,
             text: "the guest trapped".to_owned(),
-            backtrace: Vec::new(),
+            ..LogLine::default()
         };
         let marks = ["stdout", "stderr", "access", "node"].map(|stream| shown(&line(stream)));
         assert_eq!(
@@ -139,16 +151,32 @@ mod tests {
     }
 
     #[test]
+    fn a_record_shows_its_level_and_its_fields() {
+        let line = LogLine {
+            component: Some("cart".to_owned()),
+            stream: "log".to_owned(),
+            text: "paid".to_owned(),
+            level: Some(LogLevel::Warning),
+            attributes: [
+                ("order".to_owned(), TraceValue::Int(7)),
+                ("note".to_owned(), TraceValue::Text("a \u{1b}[2J".to_owned())),
+            ]
+            .into(),
+            ..LogLine::default()
+        };
+        assert_eq!(shown(&line), "1970-01-01 00:00:00.000 cart | warning paid note=\"a \\u{1b}[2J\" order=7\n");
+    }
+
+    #[test]
     fn further_lines_are_indented_and_control_characters_are_escaped() {
         let line = LogLine {
             at_ms: 1_709_164_801_007,
             component: Some("cart".to_owned()),
             stream: "stderr".to_owned(),
             request: Some("0123456789abcdef".to_owned()),
-            trace_id: None,
-            span_id: None,
             text: "paid\n2024-02-29 00:00:00.000 node | all is well\u{1b}[1A\rx".to_owned(),
             backtrace: vec!["cart::pay (src/lib.rs:12)".to_owned(), "a\nb".to_owned()],
+            ..LogLine::default()
         };
         assert_eq!(
             shown(&line),

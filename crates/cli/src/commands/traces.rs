@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt as _;
-use isomer_api::{TRACES_DEFAULT, TraceQuery};
+use isomer_api::{TRACES_DEFAULT, TraceKind, TraceQuery};
 use isomer_console::{CliError, Console, print};
 use isomer_display::escaped_json;
 
@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
 /// The flags that select traces.
 #[derive(clap::Args)]
 struct Filters {
+    /// Only traces of this kind. A deployment is also a rollback, a swap or a change of the shape.
+    #[arg(long, value_name = "KIND", value_enum, conflicts_with = "follow")]
+    kind: Option<Kind>,
     /// Only requests or operations that failed.
     #[arg(long)]
     failed: bool,
@@ -77,6 +80,22 @@ struct Filters {
     /// Only traces before this time.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<SystemTime>,
+}
+
+/// What a trace shows.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Request,
+    Deployment,
+}
+
+impl From<Kind> for TraceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Request => Self::Request,
+            Kind::Deployment => Self::Deployment,
+        }
+    }
 }
 
 const EXAMPLES: &str = "Examples:
@@ -165,6 +184,7 @@ impl Arguments {
         TraceQuery {
             limit: Some(self.lines),
             after: self.after.clone(),
+            kind: filters.kind.map(TraceKind::from),
             component: filters.component.clone(),
             caller: filters.caller.clone(),
             callee: filters.callee.clone(),

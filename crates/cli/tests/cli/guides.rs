@@ -1,5 +1,5 @@
-//! Checks that the code in the guides `add-a-component.md` and `components-in-rust.md` builds, that the resulting app
-//! responds, and that Prometheus accepts its configuration in the documentation.
+//! Checks that the code in the guides `add-a-component.md`, `components-in-rust.md` and `telemetry-of-components.md`
+//! builds, that the resulting apps respond, and that Prometheus accepts its configuration in the documentation.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -129,4 +129,37 @@ fn promtool_accepts_the_configurations_for_prometheus() {
         let text = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
         assert!(checked.status.success() && text.contains("SUCCESS"), "{page}: {text}");
     }
+}
+
+#[test]
+fn the_guide_about_telemetry_shows_a_record_and_a_span() {
+    let home = TemplatesHome::lock();
+    let workspace = Workspace::new();
+    let app = home.new_app("hello");
+    let run = |arguments: &[&str], folder: &Path| -> String {
+        let mut command = workspace.command(arguments);
+        command.current_dir(folder).env("CARGO_TARGET_DIR", home.target());
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
+        String::from_utf8_lossy(&stdout).into_owned()
+    };
+    run(&["new", "hello"], &home.path);
+    let page = guide("telemetry-of-components.md");
+    std::fs::create_dir_all(app.join("wit")).unwrap();
+    std::fs::write(app.join("wit/app.wit"), &blocks(&page, "wit")[0]).unwrap();
+    let dependency = "wasip3.workspace = true\n";
+    edit(&app.join("hello/Cargo.toml"), dependency, &format!("{dependency}wit-bindgen.workspace = true\n"));
+    let source = app.join("hello/src/lib.rs");
+    edit(&source, "text(200, format!(\"Hello, {name}!\\n\"))", "text(200, greeting(name))");
+    append(&source, &blocks(&page, "rust").concat());
+    run(&["wit"], &app);
+    run(&["build"], &app);
+    let server = workspace.serve(&["run", app.to_str().unwrap()]);
+    let name = "a-name-of-more-than-20-bytes";
+    assert_eq!(server.get(&format!("/{name}")), (200, format!("Hello, {name}!\n")));
+    let logs = run(&["logs", "--level", "warning"], &app);
+    assert!(logs.contains(&format!("| warning the name `{name}` is long context=greetings")), "{logs}");
+    let request = logs.split(' ').nth(3).unwrap();
+    let trace = run(&["trace", request, "--attributes"], &app);
+    assert!(trace.contains("choose a greeting") && trace.contains(name), "{trace}");
 }

@@ -141,7 +141,7 @@ fn the_lines_of_a_trace_are_those_of_its_request() {
     let remote = Remote::new();
     remote.run(&["logs", "shop", "--trace", "0af7", "-n", "1"]);
     let asked = remote.asked();
-    assert!(asked.iter().any(|asked| asked.starts_with("logs default shop") && asked.contains(REQUEST)), "{asked:?}");
+    assert!(asked.iter().any(|asked| asked.starts_with("logs default shop") && asked.contains(TRACE)), "{asked:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ import { call } from "../lib/api.js";
 import { ago, bytes, count, date, short } from "../lib/format.js";
 import { useData } from "../lib/live.js";
 import { Command, Dialog, Empty, Failure, Loading } from "../lib/parts.js";
+import { Link, pageOf } from "../lib/router.js";
 import { SwapDialog } from "./swap.js";
 
 /** The interval in milliseconds at which the revisions are read. */
@@ -53,7 +54,7 @@ function Revision({ revision, onRollBack }) {
           <b>${origin?.message?.split("\n")[0] ?? `Version ${revision.version}`}</b>
           ${current && html`<span class="badge">serving</span>`}
         </div>
-        <div class="dim">${origin ? HOW[origin.how] : "Deployed"} <time title=${date(at)}>${ago(at)}</time>${by && ` with ${by}`} · version ${revision.version} · <code title=${revision.revision}>${short(revision.revision)}</code></div>
+        <div class="dim">${origin ? HOW[origin.how] : "Deployed"} <time title=${date(at)}>${ago(at)}</time>${by && ` with ${by}`} · version ${revision.version} · <code title=${revision.revision}>${short(revision.revision)}</code>${origin?.trace && html` · <${Link} href=${pageOf(`/traces/${origin.trace}`)}>trace</${Link}>`}</div>
         ${origin?.first_message && html`<div class="dim">First deployed with the message “${origin.first_message.split("\n")[0]}”</div>`}
         ${origin?.changes && html`<${Changes} changes=${origin.changes} />`}
         ${snapshot && html`<div class="dim">Snapshot of ${snapshot.stores.map((store) => `${store.store} (${bytes(store.bytes)})`).join(", ")}, ${ago(snapshot.taken_at * 1000)}</div>`}

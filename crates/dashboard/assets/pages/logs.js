@@ -23,8 +23,12 @@ const STREAMS = [
   ["", "all"],
   ["stdout", "stdout"],
   ["stderr", "stderr"],
+  ["log", "log"],
   ["node", "platform"],
 ];
+
+/** The levels of records, the least severe first. */
+const LEVELS = ["trace", "debug", "info", "warning", "error", "critical"];
 
 /** @param {{app: any, route: import("../lib/router.js").Route}} props */
 export function Logs({ app, route: { query } }) {
@@ -44,7 +48,7 @@ export function Logs({ app, route: { query } }) {
   const lines = state.path === path ? state.lines : [];
   const shown = useMemo(
     () => lines.filter((line) => matches(line, query)),
-    [lines, query.text, query.component, query.stream, query.request, query.trace],
+    [lines, query.text, query.component, query.stream, query.level, query.request, query.trace],
   );
   const components = (plan?.groups ?? []).flatMap((group) => group.components).sort();
   if (stream.error?.status === 404 && !isAccess) {
@@ -59,6 +63,8 @@ export function Logs({ app, route: { query } }) {
           options=${[["", "all"], ...components.map((name) => [name, name])]} />
         <${Select} label="Stream" value=${isAccess ? "access" : (query.stream ?? "")} options=${[...STREAMS, ["access", "access log"]]}
           onChange=${(stream) => setQuery(stream === "access" ? { log: "access", stream: "" } : { log: "", stream })} />
+        ${!isAccess && html`<${Select} label="Level" value=${query.level ?? ""} onChange=${(level) => setQuery({ level })}
+          options=${[["", "all"], ...LEVELS.map((level) => [level, level === "critical" ? level : `${level} or worse`])]} />`}
         ${query.request && html`<button class="button" onClick=${() => setQuery({ request: undefined })}>Request <span class="mono">${query.request}</span><${Icon} name="close" /></button>`}
         ${query.trace && html`<button class="button" onClick=${() => setQuery({ trace: undefined })}>Trace <span class="mono">${query.trace.slice(0, 16)}</span><${Icon} name="close" /></button>`}
         <div class="end">
@@ -97,15 +103,24 @@ function append(before, path, arrived) {
 const identity = (line) => `${line.at_ms} ${line.component ?? ""} ${line.stream} ${line.request ?? ""} ${line.text}`;
 
 /** @param {any} line @param {Record<string, string>} query */
-function matches(line, { text, component, stream, request, trace }) {
+function matches(line, { text, component, stream, level, request, trace }) {
+  // Messages of the platform have no level and report failures.
+  const isSevere = !level || line.stream === "node" || LEVELS.indexOf(line.level) >= LEVELS.indexOf(level);
   return (
+    isSevere &&
     (!component || line.component === component) &&
     (!stream || line.stream === stream) &&
     (!request || line.request === request) &&
     (!trace || line.trace_id === trace) &&
-    (!text || line.text.toLowerCase().includes(text.toLowerCase()))
+    (!text || `${line.text} ${fieldsOf(line)}`.toLowerCase().includes(text.toLowerCase()))
   );
 }
+
+/** The fields of a record as text. */
+const fieldsOf = (line) =>
+  Object.entries(line.attributes ?? {})
+    .map(([key, value]) => `${key}=${value}`)
+    .join(" ");
 
 /** The lines. The view stays at the end until the person scrolls up. */
 function Lines({ lines }) {
@@ -138,14 +153,15 @@ function Lines({ lines }) {
 }
 
 function Line({ line, isOpen, toggle }) {
-  const isTrouble = (line.backtrace?.length ?? 0) > 0;
+  const isTrouble = (line.backtrace?.length ?? 0) > 0 || LEVELS.indexOf(line.level) >= LEVELS.indexOf("error");
+  const fields = fieldsOf(line);
   // Lines that earlier versions wrote name only their request.
   const trace = line.trace_id ?? line.request;
   return html`
     <div class=${`line stream-${line.stream} ${isTrouble ? "trouble" : ""}`}>
       <time title=${date(line.at_ms)}>${clock(line.at_ms)}</time>
       <span class="line-source" title=${line.stream}>${line.component ?? (line.stream === "access" ? "access" : "platform")}</span>
-      <span class="line-text">${line.text}
+      <span class="line-text">${line.level && html`<span class=${`line-level level-${line.level}`}>${line.level}</span> `}${line.text}${fields && html` <span class="dim">${fields}</span>`}
         ${line.backtrace?.length > 0 && html` <button class="link" aria-expanded=${isOpen} onClick=${() => toggle(line.number)}>${isOpen ? "hide" : "show"} the call stack</button>${isOpen && html`<pre>${line.backtrace.join("\n")}</pre>`}`}
       </span>
       ${trace ? html`<${Link} class="line-request" href=${pageOf(`/traces/${trace}`)} title=${`Trace of the request ${line.request ?? trace}`}>trace</${Link}>` : html`<span></span>`}

@@ -33,6 +33,7 @@ use isomer_display::size;
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 
 use super::health;
+use super::trace::DeploymentTrace;
 use crate::node::Node;
 use crate::problems::{self, not_started};
 use crate::revisions::snapshots::{self, Snapshot};
@@ -59,6 +60,7 @@ pub(super) struct Candidate<'a> {
     /// The value of the counter [`isomer_apps::Tenancy::inputs`] before `spec` was made. If the counter has changed by
     /// the take-over, the app is loaded again with the current inputs.
     pub(super) inputs: u64,
+    pub(super) trace: &'a DeploymentTrace,
 }
 
 /// The reason why a candidate failed.
@@ -107,6 +109,7 @@ impl Candidate<'_> {
         let made =
             node.blocking(move || create_unique_folder(&above, "").map_err(|error| problems::failed(&error))).await;
         let folder = made.map_err(CandidateError::Preparation)?;
+        self.trace.expect(ChangeStep::Started);
         let outcome = self.attempt_in(node, &folder, folders).await;
         self.clear(node, folder).await;
         outcome
@@ -171,7 +174,7 @@ impl Candidate<'_> {
         let Self { tenant, app, revision, package, hosts, .. } = self;
         let started = node.tenancy.start(tenant, app, revision, spec, &|_| {}).await;
         let started = started.map_err(|error| not_started(&error))?;
-        node.step(ChangeStep::Started);
+        self.trace.completed(node, ChangeStep::Started);
         if let Some(path) = package.health() {
             health::check(started.site(), path, hosts).await?;
         }

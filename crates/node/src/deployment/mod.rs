@@ -12,6 +12,7 @@
 //! | `candidate` | a new revision that is checked before it takes over |
 //! | `health` | the health check of a candidate |
 //! | `takeover` | the take-over of a revision that replaces stores |
+//! | `trace` | the trace of a deployment |
 //! | `cleanup` | removing the files of a refused revision |
 
 mod candidate;
@@ -22,3 +23,4 @@ mod health;
 mod rollout;
 mod rollout_requests;
 pub(crate) mod takeover;
+mod trace;

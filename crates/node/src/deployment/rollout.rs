@@ -19,6 +19,7 @@ use isomer_state::{App, Contents, Deployment, StateError, Taking};
 use super::candidate::Candidate;
 use super::checks::{check_hosts, check_tree};
 use super::takeover::{self, Takeover};
+use super::trace::DeploymentTrace;
 use crate::compiler::jobs::CompileReason;
 use crate::intents::ChangeTarget;
 use crate::locks::AppLock;
@@ -47,6 +48,8 @@ pub(super) struct Rollout {
     pub(super) snapshot: Option<Snapshot>,
     pub(super) started_at: Instant,
     pub(super) app_lock: Arc<AppLock>,
+    /// The number of the operation in the audit log.
+    pub(super) action: Option<u64>,
 }
 
 /// The warnings that a client gets about a valid release.
@@ -67,11 +70,24 @@ type PreparedPackage = (Arc<Package>, Contents, bool, Option<Vec<String>>);
 impl Node {
     /// Runs all steps of a rollout. If a step refuses the revision, removes the files of the revision.
     pub(super) async fn attempt_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
-        self.attempt(rollout.revision.clone(), self.run_rollout(rollout)).await
+        let trace = DeploymentTrace::begin(rollout.operation, &rollout.revision, rollout.action);
+        let (tenant, app) = (rollout.tenant.clone(), rollout.app.clone());
+        let revision = rollout.revision.clone();
+        let outcome = self.attempt(revision.clone(), self.run_rollout(rollout, &trace)).await;
+        if let Some(fragment) = trace.end(&outcome) {
+            let node = self.clone();
+            // The outcome of the deployment does not depend on its trace.
+            let _stored = self.blocking(move || node.repository.store_trace(&tenant, &app, &revision, fragment)).await;
+        }
+        outcome
     }
 
     /// Runs all steps of a rollout. If a step before [`ChangeStep::Recorded`] fails, the app is unchanged.
-    async fn run_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
+    async fn run_rollout(
+        self: &Arc<Self>,
+        rollout: Rollout,
+        trace: &DeploymentTrace,
+    ) -> Result<DeployReport, ApiProblem> {
         takeover::finish_pending(self, &rollout.tenant, &rollout.app).await?;
         if rollout.before.is_none() {
             self.remove_leftovers(&ChangeTarget::app(&rollout.tenant, &rollout.app)).await?;
@@ -79,7 +95,7 @@ impl Node {
         let node = self.clone();
         let checked = move || node.check(&rollout).map(|checked| (rollout, checked));
         let (rollout, ReleaseWarnings { warnings, shortened_times }) = self.blocking(checked).await?;
-        self.step(ChangeStep::Checked);
+        trace.completed(self, ChangeStep::Checked);
         if let Some(deployed) = self.nothing_to_do(&rollout).await? {
             return Ok(deployed);
         }
@@ -87,7 +103,7 @@ impl Node {
         // The warnings of the compiler include those of the manifest.
         let mut warnings = compiler_warnings.unwrap_or(warnings);
         warnings.extend(shortened_times);
-        self.step(ChangeStep::Packed);
+        trace.completed(self, ChangeStep::Packed);
         let node = self.clone();
         let (revision, release) = (rollout.revision.clone(), rollout.release.clone());
         let granted = release::folders_read(package.grants());
@@ -104,7 +120,7 @@ impl Node {
                 Ok((contents, charge))
             })
             .await?;
-        self.step(ChangeStep::LaidOut);
+        trace.completed(self, ChangeStep::LaidOut);
         let Rollout {
             caller,
             operation,
@@ -117,6 +133,7 @@ impl Node {
             snapshot,
             started_at,
             app_lock,
+            action: _,
         } = rollout;
         let (spec, inputs) = self.launch_spec(&tenant, &app, &revision, &package).await?;
         let hosts = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
@@ -129,9 +146,10 @@ impl Node {
             snapshot: snapshot.as_ref(),
             spec: &spec,
             inputs,
+            trace,
         };
         let started = candidate.run(self).await?;
-        self.step(ChangeStep::Healthy);
+        trace.completed(self, ChangeStep::Healthy);
         let schemas = schemas::schemas(package.grants(), &spec.place, self.tenancy.stores()).await;
         let schemas = schemas.map_err(|error| ApiProblem::new(ProblemKind::Refused, error.to_string()))?;
         let now_s = now_s();
@@ -145,7 +163,14 @@ impl Node {
         let first_message = before.as_ref().and_then(|before| before.first_message(&revision));
         let first_message = first_message.filter(|first| message.as_ref() != Some(*first)).cloned();
         let deployment = Deployment {
-            origin: Some(RevisionOrigin { how: operation, by: caller.actor(), message, first_message, changes }),
+            origin: Some(RevisionOrigin {
+                how: operation,
+                by: caller.actor(),
+                message,
+                first_message,
+                changes,
+                trace: Some(trace.id().to_string()),
+            }),
             revision: revision.clone(),
             version: package.version().to_string(),
             deployed_at: now_s,
@@ -175,6 +200,7 @@ impl Node {
                 snapshot,
                 taking,
                 now_s,
+                trace,
             };
             let outcome = takeover.run().await?;
             warnings.extend(outcome.warnings);
@@ -189,12 +215,12 @@ impl Node {
             };
             let subject = ChangeTarget::app(&tenant, &app);
             let recorded = self.record(&subject, &app_lock, move |node| node.state.take_over(taking)).await?;
-            self.step(ChangeStep::Recorded);
+            trace.completed(self, ChangeStep::Recorded);
             self.resume_if(was_stopped, &tenant, &app);
             self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
             (recorded.hosts.clone(), unchanged(schemas))
         };
-        self.step(ChangeStep::TookOver);
+        trace.completed(self, ChangeStep::TookOver);
         self.uploads.deployed(&tenant, sent.iter());
         Ok(DeployReport {
             revision,

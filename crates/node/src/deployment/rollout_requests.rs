@@ -1,5 +1,5 @@
 //! The requests that start a rollout: deploy, roll back, swap components, and change the shape. Each request determines
-//! the release to bring into service.
+//! the release to bring into service. `action` is the number of the request in the audit log.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,6 +23,7 @@ impl Node {
         tenant: TenantName,
         app: AppName,
         mut release: Release,
+        action: Option<u64>,
     ) -> Result<DeployReport, ApiProblem> {
         let started_at = Instant::now();
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
@@ -42,6 +43,7 @@ impl Node {
             snapshot: None,
             started_at,
             app_lock,
+            action,
         })
         .await
     }
@@ -52,6 +54,7 @@ impl Node {
         tenant: TenantName,
         app: AppName,
         rollback: RollbackRequest,
+        action: Option<u64>,
     ) -> Result<DeployReport, ApiProblem> {
         let started_at = Instant::now();
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
@@ -87,6 +90,7 @@ impl Node {
             snapshot,
             started_at,
             app_lock,
+            action,
         })
         .await
     }
@@ -97,6 +101,7 @@ impl Node {
         tenant: TenantName,
         app: AppName,
         swap: SwapRequest,
+        action: Option<u64>,
     ) -> Result<DeployReport, ApiProblem> {
         let started_at = Instant::now();
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
@@ -126,6 +131,7 @@ impl Node {
             snapshot: None,
             started_at,
             app_lock,
+            action,
         })
         .await
     }
@@ -136,6 +142,7 @@ impl Node {
         tenant: TenantName,
         app: AppName,
         reshape: ReshapeRequest,
+        action: Option<u64>,
     ) -> Result<DeployReport, ApiProblem> {
         let started_at = Instant::now();
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
@@ -156,6 +163,7 @@ impl Node {
             snapshot: None,
             started_at,
             app_lock,
+            action,
         })
         .await
     }

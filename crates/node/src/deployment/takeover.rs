@@ -41,6 +41,7 @@ use isomer_capabilities::{CapabilityError, NodeDir, StorageAccount, StorageLoan,
 use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use isomer_state::{App, Taking};
 
+use super::trace::DeploymentTrace;
 use crate::intents::{ChangeTarget, IntentLog};
 use crate::locks::AppLock;
 use crate::node::Node;
@@ -75,6 +76,7 @@ pub(super) struct Takeover<'a> {
     pub(super) snapshot: Option<Snapshot>,
     pub(super) taking: Taking,
     pub(super) now_s: u64,
+    pub(super) trace: &'a DeploymentTrace,
 }
 
 /// The result of a recorded take-over.
@@ -105,12 +107,13 @@ struct StagedStores {
 impl Takeover<'_> {
     /// Runs all steps of the take-over except starting the revision.
     pub(super) async fn run(self) -> Result<TakeoverOutcome, ApiProblem> {
-        let Self { node, tenant, app, .. } = self;
+        let Self { node, tenant, app, trace, .. } = self;
+        trace.expect(ChangeStep::Held);
         let held = node.tenancy.hold(tenant, app);
         if let Some(held) = &held {
             held.drained(DRAIN_MAX).await;
         }
-        node.step(ChangeStep::Held);
+        trace.completed(node, ChangeStep::Held);
         let data = node.dir.app(tenant.as_str(), app.as_str());
         let id = snapshots::new_id(&data, self.before.and_then(|before| before.current().replacement.as_deref()));
         let (staged, loan) = self.prepare(&id, data).await?;
@@ -129,10 +132,11 @@ impl Takeover<'_> {
             }
         };
         node.charge(tenant);
-        node.step(ChangeStep::Recorded);
+        trace.completed(node, ChangeStep::Recorded);
+        trace.expect(ChangeStep::Switched);
         let (data, folder, account) = (staged.data.clone(), staged.folder.clone(), staged.account.clone());
         let switched = node.blocking(move || staged.switch().map_err(|error| problems::failed(&error))).await;
-        node.step(ChangeStep::Switched);
+        trace.completed(node, ChangeStep::Switched);
         drop(loan);
         let mut warnings = self.sweep(data, folder, account).await;
         if let Err(problem) = switched {
@@ -154,7 +158,7 @@ impl Takeover<'_> {
         let subject = ChangeTarget::app(tenant, app);
         let (reading, of, text) = (Arc::clone(node), subject.clone(), id.to_owned());
         node.blocking(move || write_intent(&reading.dir, &of, &text).map_err(|error| problems::failed(&error))).await?;
-        node.step(ChangeStep::Noted);
+        self.trace.completed(node, ChangeStep::Noted);
         let mut staged = StagedStores {
             top: node.dir.path().to_owned(),
             intents: intents(&node.dir),
@@ -173,7 +177,7 @@ impl Takeover<'_> {
         };
         match done {
             Ok(loan) => {
-                node.step(ChangeStep::Staged);
+                self.trace.completed(node, ChangeStep::Staged);
                 Ok((staged, loan))
             }
             // Nothing refers to the new files, so it is safe to remove them.

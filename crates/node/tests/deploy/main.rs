@@ -10,6 +10,7 @@ mod compile_child;
 mod compiler;
 mod data;
 mod deployment;
+mod deployment_traces;
 mod folders;
 mod migrating_app;
 mod migration;

@@ -3,16 +3,17 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use isomer_api::LogLine;
+use isomer_api::{LogLine, TraceValue};
 use isomer_display::excerpt::cut;
 use isomer_telemetry::{AccessRecord, Event, EventSink, RequestId, TraceContext};
 
 use super::follower::{self, Followed};
-use super::line::{TEXT_BYTES_MAX, frames, node_line, of_request};
+use super::line::{TEXT_BYTES_MAX, frames, node_line, of_record, of_request};
 use super::queue::{AppLogError, OpenLog};
 use super::segments::{Position, last_lines};
+use crate::json_lines::with_record;
 
 /// The assumed number of bytes that a line has in addition to its text: names, time and quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
@@ -123,7 +124,8 @@ impl AppLog {
         }
         let frames: usize = line.backtrace.iter().map(String::len).sum();
         let ids = if line.trace_id.is_some() { TRACE_IDS_BYTES } else { 0 };
-        let bytes = line.text.len() + frames + ids + LINE_OVERHEAD_BYTES;
+        let attributes: usize = line.attributes.iter().map(|(key, value)| key.len() + value_bytes(value)).sum();
+        let bytes = line.text.len() + frames + ids + attributes + LINE_OVERHEAD_BYTES;
         if !app.quota.take(bytes as u64, line.stream == ACCESS, Instant::now()) {
             self.lost(&app.over_quota);
         } else if !app.queue.push(app, line, bytes) {
@@ -138,6 +140,14 @@ impl AppLog {
     }
 }
 
+/// Returns the number of bytes that a value takes in a file, approximately.
+fn value_bytes(value: &TraceValue) -> usize {
+    match value {
+        TraceValue::Text(text) => text.len(),
+        _ => size_of::<u64>(),
+    }
+}
+
 impl std::fmt::Debug for AppLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AppLog").field("folder", &self.open.folder).finish_non_exhaustive()
@@ -146,6 +156,12 @@ impl std::fmt::Debug for AppLog {
 
 impl EventSink for AppLog {
     fn emit(&self, event: Event<'_>) {
+        with_record(event, |event| self.write_event(event));
+    }
+}
+
+impl AppLog {
+    fn write_event(&self, event: Event<'_>) {
         if let Some(sink) = &self.export {
             sink.emit(event);
         }
@@ -155,6 +171,7 @@ impl EventSink for AppLog {
                 let line = of_request(String::from_utf8_lossy(line).into_owned(), request, trace);
                 self.push(named(component, LogLine { stream: stream.name().to_owned(), ..line }));
             }
+            Event::Record(record) => self.push(of_record(&record, SystemTime::now())),
             Event::RequestFailed { component, request, trace, reason, backtrace, response_cut_off } => {
                 let cut_off = if response_cut_off { " (the response was cut off)" } else { "" };
                 let text = cut(format_args!("{reason}{cut_off}"), TEXT_BYTES_MAX);

@@ -32,6 +32,7 @@ mod writer;
 
 pub use follower::Followed;
 pub use limits::AppLogLimits;
+pub(crate) use line::{of_record, unix_ms};
 pub use log::AppLog;
 pub use queue::AppLogError;
 pub use quota::LogQuota;

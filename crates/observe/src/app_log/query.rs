@@ -3,14 +3,15 @@
 use futures::stream::{self, BoxStream, StreamExt as _};
 use isomer_api::{LogLine, LogQuery};
 
+use super::line::PLATFORM;
 use super::log::AppLog;
 use super::queue::AppLogError;
 
 /// The number of lines in the response to a query that specifies no number.
 const LINES_DEFAULT: u32 = 100;
 
-/// The maximum number of lines in the response to a query. A query for the lines of one request or trace searches only
-/// this number of lines at the end of the log.
+/// The maximum number of lines in the response to a query. A query for the lines of one request, trace or level searches
+/// only this number of lines at the end of the log.
 const LINES_MAX: u32 = 10_000;
 
 impl AppLog {
@@ -21,10 +22,16 @@ impl AppLog {
     /// If the log's files cannot be read, the log is closed, or the log has the maximum number of followers.
     pub fn query(&self, query: &LogQuery) -> Result<BoxStream<'static, LogLine>, AppLogError> {
         let wanted = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX) as usize;
-        let (request, trace) = (query.request.clone(), query.trace.clone());
-        let read = if request.is_some() || trace.is_some() { LINES_MAX as usize } else { wanted };
+        let (request, trace, level) = (query.request.clone(), query.trace.clone(), query.level);
+        let is_filtered = request.is_some() || trace.is_some() || level.is_some();
+        let read = if is_filtered { LINES_MAX as usize } else { wanted };
+        let is_severe = move |line: &LogLine| {
+            level.is_none_or(|level| line.stream == PLATFORM || line.level.is_some_and(|of_line| of_line >= level))
+        };
         let is_wanted = move |line: &LogLine| {
-            (request.is_none() || line.request == request) && (trace.is_none() || line.trace_id == trace)
+            (request.is_none() || line.request == request)
+                && (trace.is_none() || line.trace_id == trace)
+                && is_severe(line)
         };
         let (mut last, next) = match query.follow {
             true => self.follow(read).map(|(last, next)| (last, Some(next)))?,

@@ -1,7 +1,9 @@
 //! Tests of the content of export requests for log records.
 
 use isomer_otlp::Signal;
-use isomer_telemetry::{Event, RequestId, StandardStream, TraceContext};
+use isomer_telemetry::{
+    AttributeList, Event, GuestRecord, RecordSource, RequestId, Severity, StandardStream, TraceContext,
+};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -81,4 +83,33 @@ async fn a_record_of_a_request_names_its_trace_and_span() {
     }
     assert!(none.trace_id.is_empty() && none.span_id.is_empty());
     assert_eq!([sampled, other, none].map(|record| record.flags), [1, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_record_has_its_severity_its_time_and_its_span() {
+    let mut collector = Collector::start([]).await;
+    let otlp = start(&[collector.variable()]);
+    let mut attributes = AttributeList::default();
+    attributes.push("currency", "EUR".to_owned());
+    attributes.push("log.iostream", "forged".to_owned());
+    let trace = TraceContext::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    otlp.logs(&SHOP).unwrap().emit(Event::Record(GuestRecord {
+        component: "cart",
+        source: RecordSource::Interface,
+        request: None,
+        trace,
+        severity: Some(Severity::Critical),
+        time_ns: Some(7),
+        message: "no payment",
+        attributes: attributes.as_slice(),
+    }));
+    otlp.shutdown().await;
+    let decoded: ExportLogsServiceRequest = collector.next().await.decode();
+    let [record] = &decoded.resource_logs[0].scope_logs[0].log_records[..] else { panic!("{decoded:?}") };
+    assert_eq!((text(record.body.as_ref()), record.severity_number()), ("no payment", SeverityNumber::Fatal));
+    assert_eq!((record.time_unix_nano, record.observed_time_unix_nano > 7), (7, true));
+    let own = [("isomer.component", "cart"), ("log.iostream", "log"), ("currency", "EUR")];
+    assert_eq!(self::attributes(record), own);
+    assert_eq!(record.span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
+    assert_eq!(record.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
 }

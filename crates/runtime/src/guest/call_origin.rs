@@ -10,7 +10,7 @@
 //!
 //! In a probed composition, the span of a call over a fused seam is found in the same way: the call is a task, too.
 
-use isomer_telemetry::SpanContext;
+use isomer_telemetry::{RequestId, SpanContext};
 use wasmtime::AsContextMut;
 
 use super::concurrent_requests::ConcurrentRequest;
@@ -70,4 +70,12 @@ impl CallOrigin {
 /// A host function that waits must call this function before it waits.
 pub fn current_span(store: impl AsContextMut<Data = Guest>) -> Option<SpanContext> {
     CallOrigin::of(store)?.scope.into_span()
+}
+
+/// Returns the id of the request for which the guest calls the host function that runs now, and the span that causes the
+/// call, as [`current_span`] does. Each is `None` if it is not known.
+pub fn current_request(store: impl AsContextMut<Data = Guest>) -> (Option<RequestId>, Option<SpanContext>) {
+    let origin = CallOrigin::of(store);
+    let id = origin.as_ref().and_then(|origin| origin.scope.id());
+    (id, origin.and_then(|origin| origin.scope.into_span()))
 }

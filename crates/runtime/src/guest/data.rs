@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use isomer_telemetry::metrics::{CallOutcome, SeamMetrics};
-use isomer_telemetry::{ActiveSpan, EventSink, SpanContext, SpanTemplate, StandardStream, TraceId};
+use isomer_telemetry::{ActiveSpan, Event, EventSink, SpanContext, SpanTemplate, StandardStream, TraceId};
 use wasmtime::component::{GuestTaskId, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -27,6 +27,7 @@ use super::memory_limiter::MemoryLimiter;
 use super::outbound_hooks::{NO_OWNER, OutboundHooks};
 use super::output::{CurrentRequest, LineWriter, OutputOrigin};
 use super::probed_calls::ProbedCalls;
+use super::provider_states::ProviderStates;
 use super::scope::{RequestScope, TimeLimit};
 use super::signals::ResponseSignals;
 use super::template::GroupTemplate;
@@ -93,6 +94,7 @@ pub struct Guest {
     /// The charge for the last call of a capability. It is kept because the call's result may not have been copied
     /// completely into the guest's memory.
     lowered: Option<HostMemory>,
+    states: ProviderStates,
 }
 
 impl Guest {
@@ -128,6 +130,7 @@ impl Guest {
             handles: 0,
             entries: 0,
             lowered: None,
+            states: ProviderStates::default(),
         }
     }
 
@@ -224,6 +227,17 @@ impl Guest {
     /// Returns the value through which denied accesses of the group's guests are reported.
     pub fn denials(&self) -> &Denials {
         &self.template.denials
+    }
+
+    /// Returns the state that a capability keeps for this instance; `None` if the capability has not set it. Each type is
+    /// one state. The capability charges the memory of the state.
+    pub fn provider_state<T: Send + 'static>(&mut self) -> &mut Option<T> {
+        self.states.get()
+    }
+
+    /// Passes an event to the log of the app.
+    pub fn emit(&self, event: Event<'_>) {
+        self.template.sink.emit(event);
     }
 
     /// Returns the time at which the guest is stopped; `None` between requests and for commands.

@@ -10,6 +10,7 @@
 //! | `concurrent_requests`, `call_origin` | the requests that an instance serves at the same time; for which of them the guest calls a host function |
 //! | `probed_calls` | calls over fused seams in a probed composition, until they end |
 //! | `in_flight_calls`, `call_results` | calls across seams, from their start until the guest takes their results |
+//! | `provider_states` | what capabilities keep for the instance |
 //! | [`output`], [`denials`] | what guests print, and which accesses they were denied |
 //! | `outbound_hooks`, `outbound_span` | outgoing HTTP requests, as wasmtime's implementation sends them; their spans |
 
@@ -26,13 +27,14 @@ mod outbound_hooks;
 mod outbound_span;
 pub mod output;
 mod probed_calls;
+mod provider_states;
 pub(crate) mod scope;
 pub(crate) mod signals;
 pub(crate) mod tasks;
 mod template;
 
 pub(crate) use call_origin::CallOrigin;
-pub use call_origin::current_span;
+pub use call_origin::{current_request, current_span};
 pub(crate) use call_results::PendingResult;
 pub(crate) use concurrent_requests::ConcurrentRequest;
 pub use data::Guest;

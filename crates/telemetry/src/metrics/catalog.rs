@@ -70,6 +70,10 @@ const STORE: MetricLabel = label("store", semantics::DB_NAMESPACE, "The name of 
 const SYSTEM: MetricLabel =
     label("system", semantics::DB_SYSTEM, "`redb` for key-value stores, `sqlite` for SQL stores.");
 const OPERATION: MetricLabel = label("operation", semantics::DB_OPERATION, "The operation.");
+const GUEST_METRIC: MetricLabel = label("name", "isomer.app.metric", "The name that the component gave to the metric.");
+const GUEST_UNIT: MetricLabel = label("unit", "isomer.app.unit", "The unit that the component states.");
+const GUEST_ATTRIBUTES: MetricLabel =
+    label("attributes", "isomer.app.attributes", "The attributes of the value, as `key=value`, separated by commas.");
 const QUOTA: MetricLabel = label("quota", "isomer.quota", "The quota, as in the admin API.");
 const SIGNAL: MetricLabel = label("signal", "isomer.telemetry.signal", "`logs`, `spans`, `traces` or `metrics`.");
 const REASON: MetricLabel = label("reason", "isomer.telemetry.reason", "Why the data was dropped.");
@@ -104,6 +108,12 @@ catalog! {
         "The number of requests and calls that wait for an instance.";
     INSTANCE_WAIT_DURATION = "isomer.instance.wait.duration", CALLS, SECONDS, [TENANT, APP, GROUP, OUTCOME],
         "The time that requests and calls waited for an instance, if all instances were busy.";
+    GUEST_TOTAL = "isomer.app.amount", COUNTER, count("values"),
+        [TENANT, APP, COMPONENT, GUEST_METRIC, GUEST_UNIT, GUEST_ATTRIBUTES],
+        "The totals that components report with `wasi:otel`, and the counts and sums of their histograms.";
+    GUEST_VALUE = "isomer.app.value", GAUGE, count("values"),
+        [TENANT, APP, COMPONENT, GUEST_METRIC, GUEST_UNIT, GUEST_ATTRIBUTES],
+        "The last values that components report with `wasi:otel`.";
     TENANT_REQUESTS = "isomer.tenant.requests", COUNTER, count("requests"), [TENANT],
         "The number of requests, including refused ones.";
     TENANT_REQUESTS_ACTIVE = "isomer.tenant.requests.active", GAUGE, count("requests"), [TENANT],

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::buckets::Buckets;
 use super::budget::SeriesBudget;
-use super::cell::{Counter, Gauge};
+use super::cell::{Counter, Gauge, Number};
 use super::descriptor::{MetricDescriptor, MetricKind};
 use super::histogram::Histogram;
 use super::snapshot::{MetricValue, Snapshot};
@@ -38,6 +38,7 @@ enum Cell {
     Counter(&'static MetricDescriptor, Arc<Counter>),
     Gauge(&'static MetricDescriptor, Arc<Gauge>),
     Histogram(&'static MetricDescriptor, Arc<Histogram>),
+    Number(&'static MetricDescriptor, Arc<Number>),
 }
 
 impl SeriesGroup {
@@ -89,11 +90,35 @@ impl SeriesGroup {
         }
     }
 
+    /// Returns the number of `metric` with the labels of the group followed by `labels`. Creates it if necessary. For
+    /// counters and gauges with fractions. Returns `None` if it does not exist and `metric` has `series_max` series.
+    pub fn number(&self, metric: &'static MetricDescriptor, labels: &[&str], series_max: usize) -> Option<Arc<Number>> {
+        let is_full = {
+            let series = self.series();
+            let of_metric = series.range((metric.name, Vec::new())..).take_while(|((name, _), _)| *name == metric.name);
+            of_metric.count() >= series_max && !series.contains_key(&self.key(metric, labels))
+        };
+        if is_full {
+            if let Some(budget) = &self.budget {
+                budget.count_refused();
+            }
+            return None;
+        }
+        match self.cell(metric, labels, || Cell::Number(metric, Arc::default())) {
+            Cell::Number(_, number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn key(&self, metric: &'static MetricDescriptor, labels: &[&str]) -> SeriesKey {
+        let own = labels.iter().map(|label| Arc::<str>::from(*label));
+        (metric.name, self.labels.iter().cloned().chain(own).collect())
+    }
+
     fn cell(&self, metric: &'static MetricDescriptor, labels: &[&str], new: impl FnOnce() -> Cell) -> Cell {
         // The group has no budget, so its series are in no snapshot and need no complete labels.
         let Some(budget) = &self.budget else { return new() };
-        let own = labels.iter().map(|label| Arc::<str>::from(*label));
-        let key: SeriesKey = (metric.name, self.labels.iter().cloned().chain(own).collect());
+        let key = self.key(metric, labels);
         debug_assert_eq!(key.1.len(), metric.labels.len(), "{}", metric.name);
         let mut series = self.series();
         if let Some(cell) = series.get(&key) {
@@ -122,6 +147,7 @@ impl SeriesGroup {
             match cell {
                 Cell::Counter(metric, counter) => snapshot.push(metric, labels, MetricValue::integer(counter.get())),
                 Cell::Gauge(metric, gauge) => snapshot.push(metric, labels, MetricValue::signed(gauge.get())),
+                Cell::Number(metric, number) => snapshot.push(metric, labels, MetricValue::Number(number.get())),
                 Cell::Histogram(metric, histogram) => {
                     snapshot.push(metric, labels, MetricValue::Histogram(histogram.value()));
                 }

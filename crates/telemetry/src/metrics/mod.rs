@@ -8,6 +8,7 @@
 //! | `buckets`, `histogram`, `exemplar` | histograms of durations, with exemplars |
 //! | `registry`, `group`, `budget` | all series of the process, by app; the bounds on their number |
 //! | `http`, `seam`, `instance`, `store` | the series of a route, a seam, a group's instances and a store, resolved once |
+//! | `guest` | the metrics that components report themselves |
 //! | `dropped` | totals of dropped telemetry |
 //! | `process_series` | the series of another process of the same app |
 //! | `snapshot` | the values of all metrics at one time |
@@ -20,7 +21,8 @@
 //!
 //! The number of series is bounded, because each takes memory in this process and in the system that stores the
 //! metrics. The values of labels come from plans, from names of tenants and apps, and from enums; no client chooses
-//! them. [`SERIES_MAX`] and [`SERIES_PER_APP_MAX`] apply in addition, and refused series are counted.
+//! them. Only a component's own metrics have names and attributes that the component chooses, within the bounds in
+//! `guest`. [`SERIES_MAX`] and [`SERIES_PER_APP_MAX`] apply in addition, and refused series are counted.
 //!
 //! Numbers that other types count anyway, such as the memory of an account, are not counted twice: a [`MetricSource`]
 //! adds them to a snapshot.
@@ -33,6 +35,7 @@ mod descriptor;
 mod dropped;
 mod exemplar;
 mod group;
+mod guest;
 mod histogram;
 mod http;
 mod instance;
@@ -44,11 +47,15 @@ mod store;
 mod text;
 
 pub use buckets::Buckets;
-pub use cell::{Counter, Gauge};
+pub use cell::{Counter, Gauge, Number};
 pub use descriptor::{MetricDescriptor, MetricKind, MetricLabel, MetricUnit};
 pub(crate) use dropped::SPANS_DROPPED;
 pub use exemplar::Exemplar;
 pub use group::{SERIES_PER_APP_MAX, SeriesGroup};
+pub use guest::{
+    GUEST_METRIC_ATTRIBUTES_BYTES_MAX, GUEST_METRIC_ATTRIBUTES_MAX, GUEST_METRIC_NAME_BYTES_MAX,
+    GUEST_SERIES_PER_APP_MAX, GuestMetrics, GuestSeries,
+};
 pub use histogram::{Histogram, HistogramValue};
 pub use http::{MethodClass, RequestMeter, RouteMetrics, StatusClass};
 pub use instance::InstanceMetrics;

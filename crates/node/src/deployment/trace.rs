@@ -1,0 +1,189 @@
+//! The trace of a deployment: one span for each of its steps. It is stored with the traces of the app.
+//!
+//! A step has no span of its own type: the time between two completed [`ChangeStep`]s is the duration of the second one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use isomer_api::{ApiProblem, DeployReport, ProblemKind, RevisionOperation};
+use isomer_ids::ReleaseDigest;
+use isomer_telemetry::{
+    ActiveSpan, RequestId, SamplingPolicy, SpanKind, TraceFragment, TraceId, TraceSink, Tracer, semantics,
+};
+
+use crate::node::Node;
+use crate::steps::ChangeStep;
+
+/// Every deployment is traced.
+const POLICY: SamplingPolicy = SamplingPolicy { ratio: 1.0, per_second_max: u32::MAX, slow: Duration::MAX };
+
+/// The trace of a deployment in progress.
+pub(super) struct DeploymentTrace {
+    recorded: Arc<RecordedTrace>,
+    spans: Mutex<DeploymentSpans>,
+}
+
+struct DeploymentSpans {
+    root: ActiveSpan,
+    /// The span of the step in progress, and the step that completes it.
+    current: Option<(ActiveSpan, ChangeStep)>,
+}
+
+/// Keeps the trace until the deployment has ended, because a new app has no traces before it is recorded.
+#[derive(Default)]
+struct RecordedTrace(Mutex<Option<TraceFragment>>);
+
+impl TraceSink for RecordedTrace {
+    fn record(&self, fragment: TraceFragment) {
+        *lock(&self.0) = Some(fragment);
+    }
+}
+
+impl DeploymentTrace {
+    /// Starts the trace of an operation that brings `revision` into service. `action` is the number of the operation in
+    /// the audit log.
+    pub(super) fn begin(operation: RevisionOperation, revision: &ReleaseDigest, action: Option<u64>) -> Self {
+        let recorded = Arc::new(RecordedTrace::default());
+        let tracer = Tracer::new(None, POLICY, recorded.clone());
+        let mut root = tracer.begin_request(None, false, RequestId::random(), "", Instant::now());
+        let name = operation_name(operation);
+        root.rename(name);
+        root.set_kind(SpanKind::Internal);
+        root.set(semantics::DEPLOY_OPERATION, name);
+        root.set(semantics::REVISION, revision.to_string());
+        if let Some(action) = action {
+            root.set(semantics::AUDIT_ACTION, action);
+        }
+        let spans = Mutex::new(DeploymentSpans { root, current: None });
+        let trace = Self { recorded, spans };
+        trace.expect(ChangeStep::Checked);
+        trace
+    }
+
+    /// Returns the id of the trace.
+    pub(super) fn id(&self) -> TraceId {
+        lock(&self.spans).root.context().trace().trace_id
+    }
+
+    /// Ends the span of the step in progress, which is `step`, and starts the span of the step that usually follows.
+    pub(super) fn completed(&self, node: &Node, step: ChangeStep) {
+        node.step(step);
+        let mut spans = lock(&self.spans);
+        spans.end_step(step);
+        if let Some(next) = next(step) {
+            spans.begin_step(next);
+        }
+    }
+
+    /// Names the step in progress, if another step follows than usual.
+    pub(super) fn expect(&self, step: ChangeStep) {
+        let mut spans = lock(&self.spans);
+        match &mut spans.current {
+            Some((_, expected)) => *expected = step,
+            None => spans.begin_step(step),
+        }
+    }
+
+    /// Ends the trace. Returns its spans, if there are any.
+    pub(super) fn end(self, outcome: &Result<DeployReport, ApiProblem>) -> Option<TraceFragment> {
+        let DeploymentSpans { mut root, current } = self.spans.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(report) => {
+                root.set(semantics::DEPLOY_COMPILED, report.compiled);
+                // After the last step, or if there was nothing to do, the next step does not take place.
+                if let Some((span, _)) = current {
+                    span.discard();
+                }
+            }
+            Err(problem) => {
+                let reason = reason(problem);
+                if let Some((mut span, step)) = current {
+                    name_step(&mut span, step);
+                    span.fail(reason.clone());
+                    span.end();
+                }
+                root.fail(reason);
+            }
+        }
+        drop(root);
+        lock(&self.recorded.0).take()
+    }
+}
+
+impl DeploymentSpans {
+    fn begin_step(&mut self, step: ChangeStep) {
+        self.current = Some((self.root.context().begin("", SpanKind::Internal), step));
+    }
+
+    fn end_step(&mut self, step: ChangeStep) {
+        if let Some((mut span, _)) = self.current.take() {
+            name_step(&mut span, step);
+            span.end();
+        }
+    }
+}
+
+fn name_step(span: &mut ActiveSpan, step: ChangeStep) {
+    let name = step_name(step);
+    span.rename(name);
+    span.set(semantics::DEPLOY_STEP, name);
+}
+
+/// Returns the reason for a failure as the app's tenant may see it. A failure of the node itself can contain paths of the
+/// node, so its reason is only in the node's log.
+fn reason(problem: &ApiProblem) -> String {
+    match problem.kind {
+        ProblemKind::Failed => "the node failed; see the node's log".to_owned(),
+        _ => problem.title.clone(),
+    }
+}
+
+fn operation_name(operation: RevisionOperation) -> &'static str {
+    match operation {
+        RevisionOperation::Deploy => "deploy",
+        RevisionOperation::Swap => "swap",
+        RevisionOperation::Rollback => "rollback",
+        RevisionOperation::Reshape => "reshape",
+    }
+}
+
+/// Returns what the node does until the step is completed.
+fn step_name(step: ChangeStep) -> &'static str {
+    match step {
+        ChangeStep::Checked => "check",
+        ChangeStep::Packed => "compile",
+        ChangeStep::LaidOut => "write files",
+        ChangeStep::Started => "start",
+        ChangeStep::Healthy => "health check",
+        ChangeStep::Held => "hold requests",
+        ChangeStep::Noted => "write intent",
+        ChangeStep::Staged => "prepare stores",
+        ChangeStep::Recorded => "record",
+        ChangeStep::Switched => "replace stores",
+        ChangeStep::TookOver => "take over",
+        ChangeStep::RemovalNoted
+        | ChangeStep::Forgotten
+        | ChangeStep::Unloaded
+        | ChangeStep::DataSetAside
+        | ChangeStep::DataRemoved => "remove",
+    }
+}
+
+/// Returns the step that usually follows.
+fn next(step: ChangeStep) -> Option<ChangeStep> {
+    Some(match step {
+        ChangeStep::Checked => ChangeStep::Packed,
+        ChangeStep::Packed => ChangeStep::LaidOut,
+        ChangeStep::LaidOut => ChangeStep::Started,
+        ChangeStep::Started => ChangeStep::Healthy,
+        ChangeStep::Healthy | ChangeStep::Staged => ChangeStep::Recorded,
+        ChangeStep::Held => ChangeStep::Noted,
+        ChangeStep::Noted => ChangeStep::Staged,
+        ChangeStep::Recorded | ChangeStep::Switched => ChangeStep::TookOver,
+        _ => return None,
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
