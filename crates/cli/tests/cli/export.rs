@@ -91,6 +91,25 @@ fn run_sends_traces_logs_and_metrics_before_it_ends() {
 }
 
 #[test]
+fn a_shape_with_several_processes_sends_the_metrics_of_all_of_them() {
+    let collector = Collector::start();
+    let workspace = Workspace::ping_pong(
+        "grants = { config = { WHO = \"pong\" } }\n\n[shapes.split.groups]\nfront = [\"ping\"]\nback = [\"pong\"]\n",
+    );
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url())];
+    let server = workspace.serve_with(&["run", "--shape", "split"], &variables);
+    assert_eq!(server.get("/greet?name=ann").0, 200);
+    assert_eq!(server.get("/env?name=WHO").0, 200);
+    assert_eq!(server.stop(), Some(0));
+    let metrics = collector.bodies("/v1/metrics");
+    for text in ["http.server.request.duration", "rpc.client.call.duration", "isomer.process", "back", "table-tennis"] {
+        assert!(metrics.contains(text), "{text}: {metrics}");
+    }
+    let logs = collector.bodies("/v1/logs");
+    assert!(logs.contains("pong sees WHO=pong") && logs.contains("isomer.request.id"), "{logs}");
+}
+
+#[test]
 fn mistakes_in_variables_are_reported_before_anything_starts() {
     let workspace = Workspace::ping_pong("");
     let run = |variables: &[(&str, &str)]| {

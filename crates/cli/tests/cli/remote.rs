@@ -174,7 +174,7 @@ fn rollback() {
     remote.run(&["rollback", "shop", "010101"]);
     assert_eq!(remote.asked(), ["revisions default shop", "rollback default shop 010101010101"]);
     let printed = remote.run(&["rollback", "shop", "77"]);
-    assert!(printed.contains("`77` is too short: at least 4 digits"), "{printed}");
+    assert!(printed.contains("`77` is too short: use at least 4 digits"), "{printed}");
     let printed = remote.run(&["rollback", "shop", "7777"]);
     assert!(
         printed.contains("no revision of `shop` begins with `7777`") && printed.contains("isomer revisions shop"),
@@ -362,6 +362,19 @@ fn tenants_deploy_one_manifest_with_different_values() {
     let printed = remote.run(&["deploy"]);
     assert!(printed.contains("config value pong.GREETING comes from .env"), "{printed}");
     assert!(remote.fake.release().unwrap().manifest.contains("from the file"));
+}
+
+#[test]
+fn missing_secrets_are_reported_before_the_upload() {
+    let remote = Remote::of(Workspace::ping_pong(
+        "grants.secrets = [\"payment-key\", \"mail-key\", \"salt\"]\ngrants.dirs = [{ host = \"keys\", guest = \"/keys\" }]\n\n\
+        [secrets]\npayment-key = { env = \"PAYMENT_KEY\" }\nmail-key = { env = \"MAIL_KEY\" }\nsalt = { file = \"./keys/salt\" }\n",
+    ));
+    remote.workspace.write("keys/salt", "a part of the release");
+    let printed = remote.run(&["deploy", "--tenant", "acme"]);
+    assert!(printed.contains("tenant `acme` lacks secrets that the app needs: `mail-key`\n"), "{printed}");
+    assert!(printed.contains("isomer secrets set mail-key --tenant acme"), "{printed}");
+    assert_eq!(remote.asked(), ["tenant acme"]);
 }
 
 #[test]
