@@ -9,6 +9,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`package`] | the files of a revision, and how they are made from an app and its components' bytes |
+//! | [`probing`] | the probed code of groups, which sampled requests run |
 //! | [`composition`] | a group's composition, compiled once |
 //! | [`revision`] | a started package |
 //! | [`app_capabilities`] | the capabilities that an app was granted: stores, secrets, outbound requests |
@@ -35,6 +36,7 @@ pub mod member;
 pub mod membership;
 pub mod metrics_report;
 pub mod package;
+pub mod probing;
 pub mod progress;
 pub mod revision;
 pub mod seams;
@@ -46,7 +48,8 @@ pub use app_data::AppData;
 pub use error::RevisionError;
 pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
 pub use metrics_report::{metrics_report, metrics_text};
-pub use package::{NewPackage, Package, PackageError, PackageOptions, sampling_of};
+pub use package::{NewPackage, Package, PackageError, PackageOptions, draft_probed_group, sampling_of};
+pub use probing::maker::{ProbedCodeMaker, ProbedGroup, ProbingError};
 pub use progress::Progress;
 pub use revision::{Revision, StartOptions};
 pub use seams::Peers;

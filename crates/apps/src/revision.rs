@@ -19,6 +19,7 @@ use crate::app_capabilities::AppCapabilities;
 use crate::error::RevisionError;
 use crate::group_handler::{AppSite, GroupHandler};
 use crate::package::{Package, PackedGroup};
+use crate::probing::RevisionProbes;
 use crate::progress::Progress;
 use crate::seams::{self, LocalCallee, Peers};
 
@@ -60,6 +61,8 @@ pub struct StartOptions {
     pub tracer: Tracer,
     /// The series in which the app's requests, calls and instances are measured.
     pub series: Arc<SeriesGroup>,
+    /// Makes the groups' probed code, which sampled requests run. `None` if all requests run the plain code.
+    pub(crate) probes: Option<ProbeOptions>,
     /// Whether to start the first instance of each group now. If `false`, the first request starts the instance, and
     /// fails if the instance does not start.
     pub warm_up: bool,
@@ -78,9 +81,19 @@ impl Default for StartOptions {
             owner: None,
             tracer: Tracer::default(),
             series: Arc::default(),
+            probes: None,
             warm_up: true,
         }
     }
+}
+
+/// How a revision gets its probed code.
+#[derive(Clone)]
+pub(crate) struct ProbeOptions {
+    pub(crate) supplier: Arc<RevisionProbes>,
+    /// Whether to make the code when the revision has started, because most requests will be sampled. If `false`, the
+    /// first sampled request makes it.
+    pub(crate) is_expected: bool,
 }
 
 /// A revision that can serve requests and calls.
@@ -129,6 +142,12 @@ impl Revision {
             made.push(starting.group(packed, stubs).await?);
         }
         let graph = Graph::new(package.plan_digest(), made, options.tracer.clone());
+        if let Some(ProbeOptions { supplier, is_expected }) = &options.probes {
+            graph.set_probed_code_supplier(supplier.clone());
+            if *is_expected {
+                graph.request_probed_code();
+            }
+        }
         let mut site = AppSite::new().counted_in(graph.in_flight().clone()).traced_by(options.tracer.clone());
         site = site.measured_in(options.series.clone());
         if let Some(owner) = &options.owner {
@@ -223,6 +242,8 @@ impl GroupStarter<'_> {
             instance_age_max: INSTANCE_AGE_MAX,
             stubs,
             skeletons,
+            // Components that are composed into one component are nearly always connected.
+            has_fused_seams: self.options.probes.is_some() && packed.components.len() > 1,
         };
         let imports = packed.note.imports();
         let mut providers = self.parts.providers().to_vec();

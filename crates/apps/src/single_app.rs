@@ -14,6 +14,7 @@ use isomer_telemetry::Tracer;
 
 use crate::error::RevisionError;
 use crate::package::{NewPackage, Package, PackageOptions};
+use crate::probing::maker::ProbedCodeMaker;
 use crate::progress::Progress;
 use crate::revision;
 use crate::seams::Peers;
@@ -55,6 +56,7 @@ impl SingleApp {
             loaded_max: usize::MAX,
             memory: None,
             time_limits: TimeLimits::NONE,
+            probed_groups_max: usize::MAX,
             is_of_one_app: true,
             ..options
         };
@@ -147,8 +149,9 @@ impl SingleApp {
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<StandbyRevision, TenancyError> {
         let revision = ReleaseDigest::from(package.plan_digest().0);
+        let probes = package.probes.clone().map(|probes| probes as Arc<dyn ProbedCodeMaker>);
         let (package, place, tracer) = (Arc::new(package), self.place(dir, data), self.tracer.clone());
-        let spec = LaunchSpec { package, place, log: None, access: None, tracer };
+        let spec = LaunchSpec { package, place, log: None, access: None, tracer, probes };
         let started =
             self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await?;
         self.tracer.apply(spec.package.sampling());

@@ -16,6 +16,7 @@
 //! | [`compiler`] | child processes that compile uploaded releases |
 //! | [`revisions`] | the files and records of revisions |
 //! | `repository` | packages of revisions on disk, and making a package again if it is unusable |
+//! | `probed_code` | the code that sampled requests run, compiled when it is needed |
 //! | `uploads` | the parts that each tenant has uploaded but not deployed yet |
 //! | `tenant_resources` | the accounts of each tenant's disk space |
 //! | `removals`, `trash` | removal of data |
@@ -41,6 +42,7 @@ mod locks;
 mod maintenance;
 mod node;
 mod opening;
+mod probed_code;
 mod problems;
 mod reconciliation;
 mod removals;

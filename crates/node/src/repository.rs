@@ -29,6 +29,7 @@ use serde_json::value::RawValue;
 use crate::app_traces::AppTraces;
 use crate::compiler::jobs::{CompileJobs, CompileReason};
 use crate::compiler::{CompileOutput, CompileRequest, Compilers};
+use crate::probed_code::ReleaseProbes;
 use crate::problems;
 use crate::revisions::record::{self, RevisionRecord};
 use crate::revisions::release;
@@ -109,7 +110,16 @@ impl DiskRepository {
         if let Some(policy) = self.traces.policy(package.sampling()) {
             tracer.set_policy(policy);
         }
-        Ok(LaunchSpec { package, place, log: Some(log), access, tracer })
+        let probes = ReleaseProbes {
+            state: self.state.clone(),
+            blobs: self.blobs.clone(),
+            cache: self.cache.clone(),
+            compilers: self.compilers.clone(),
+            maker: self.maker.clone(),
+            tenant: tenant.clone(),
+            revision: revision.clone(),
+        };
+        Ok(LaunchSpec { package, place, log: Some(log), access, tracer, probes: Some(Arc::new(probes)) })
     }
 
     /// Returns the app's own log, which contains the guests' output.
@@ -283,15 +293,7 @@ impl DiskRepository {
         tenant: &TenantName,
         release: &Release,
     ) -> Result<Arc<CompiledRelease>, ApiProblem> {
-        let components = release.components.iter();
-        let request = CompileRequest {
-            tenant: tenant.clone(),
-            manifest: release.manifest.clone(),
-            shape: release.shape.clone(),
-            components: components.map(|(name, part)| (name.clone(), self.blobs.path(&part.digest))).collect(),
-            cache: self.cache.clone(),
-            maker: self.maker.clone(),
-        };
+        let request = CompileRequest::new(tenant, release, &self.blobs, &self.cache, &self.maker);
         let made = self.compilers.make_with_cache(permit, &request).await.map_err(ApiProblem::from)?;
         let CompileOutput { package, code, compiled, plan, warnings } = made;
         let contents = record::contents(&self.maker, release, &package.to_bytes(), plan.as_deref(), code);

@@ -50,6 +50,7 @@ impl Node {
         let revision = self.state.app(tenant, app).map_err(problems::of_state)?.current().revision.clone();
         let tracer = self.repository.tracer_of(tenant, app, &revision)?;
         tracer.order(TraceOrder { path: order.path, requests: order.requests });
+        self.tenancy.expect_sampled_requests(tenant, app);
         Ok(())
     }
 

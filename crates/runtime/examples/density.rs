@@ -84,6 +84,7 @@ fn settings(account: &Arc<Account>, requests_per_instance_max: u32) -> GroupSett
         instance_age_max: Duration::from_secs(600),
         stubs: Vec::new(),
         skeletons: Vec::new(),
+        has_fused_seams: false,
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, InstanceAllocationStrategy, WasmBacktraceDetails};
+use wasmtime::{Config, InstanceAllocationStrategy};
 
 pub use self::epoch::EPOCH_TICK;
 use self::epoch::tick;
-use self::settings::{pool, settings};
+use self::settings::{pool, settings, settings_with_source_lines};
 use crate::guest::Guest;
 use crate::pool::Room;
 pub use crate::pool::bounds::MEMORY_BYTES_MAX;
@@ -27,6 +27,8 @@ pub struct Engine(Arc<EngineInner>);
 struct EngineInner {
     engine: wasmtime::Engine,
     room: Arc<Room>,
+    /// Whether call stacks name source lines.
+    has_source_lines: bool,
     linker: BaseLinker,
     /// Whether the engine still exists. The thread of the epoch clock ends when this value is false.
     is_alive: Arc<AtomicBool>,
@@ -41,17 +43,15 @@ impl Engine {
     pub fn new(sizes: PoolSizes) -> wasmtime::Result<Self> {
         let mut config = settings();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(sizes)));
-        Self::start(&config, sizes)
+        Self::start(&config, sizes, false)
     }
 
     /// Returns an engine for an app that is being developed: call stacks name source lines if the components have debug
     /// information. Other engines cannot use the code that this engine compiles, and this engine cannot use theirs.
     pub fn with_source_lines(sizes: PoolSizes) -> wasmtime::Result<Self> {
-        let mut config = settings();
-        config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
-        config.generate_address_map(true);
+        let mut config = settings_with_source_lines();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(sizes)));
-        Self::start(&config, sizes)
+        Self::start(&config, sizes, true)
     }
 
     /// Returns an engine without a pool, for one-off commands and for compiling. Each instance is allocated on demand.
@@ -59,15 +59,16 @@ impl Engine {
     /// # Errors
     /// If the processor lacks features that the compiler needs.
     pub fn on_demand() -> wasmtime::Result<Self> {
-        Self::start(&settings(), PoolSizes::of_a_node())
+        Self::start(&settings(), PoolSizes::of_a_node(), false)
     }
 
-    fn start(config: &Config, sizes: PoolSizes) -> wasmtime::Result<Self> {
+    fn start(config: &Config, sizes: PoolSizes, has_source_lines: bool) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let room = Room::new(sizes);
         let shared = Arc::new(EngineInner {
             engine,
             room: room.clone(),
+            has_source_lines,
             linker: BaseLinker::default(),
             is_alive: Arc::new(AtomicBool::new(true)),
         });
@@ -82,6 +83,13 @@ impl Engine {
             room.sweep();
         })?;
         Ok(Self(shared))
+    }
+
+    /// Returns an engine that compiles code for this engine on the calling thread only, instead of on all processors.
+    pub(crate) fn single_threaded_compiler(&self) -> wasmtime::Result<wasmtime::Engine> {
+        let mut config = if self.0.has_source_lines { settings_with_source_lines() } else { settings() };
+        config.parallel_compilation(false);
+        wasmtime::Engine::new(&config)
     }
 
     /// Returns the underlying wasmtime engine.

@@ -5,7 +5,7 @@
 //! of a revision are dropped when its last request has ended.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use isomer_display::size;
 use isomer_ids::PlanDigest;
@@ -18,12 +18,19 @@ use tokio::time::timeout_at;
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::group::{Group, GroupError, GroupSettings, HttpHandlerExport};
+use crate::group::{Group, GroupError, GroupSettings, HttpHandlerExport, ProbedCode};
 use crate::guest::{CallableGroups, GroupFunction, GroupsInUse, RequestScope, TimeLimit, fields_bytes};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
 use crate::serve::{GuestRequest, InstanceCounts, ResponseBody};
 use crate::wasi::{Import, Provider};
+
+/// Supplies the probed code of a graph's groups.
+pub trait ProbedCodeSupplier: Send + Sync + 'static {
+    /// Starts to make the probed code of the group at `index`, which then is passed to [`Graph::add_probed_code`]. Called
+    /// when the group gets its first sampled request or call. Must not block.
+    fn request(&self, graph: Weak<Graph>, index: usize);
+}
 
 /// All groups of one revision in this process.
 pub struct Graph {
@@ -33,13 +40,71 @@ pub struct Graph {
     tracer: Tracer,
     /// The count of the requests and calls that run in the groups.
     in_flight: InFlight,
+    this: Weak<Self>,
+    /// Supplies the groups' probed code. Not set if the groups never run probed code.
+    supplier: OnceLock<Arc<dyn ProbedCodeSupplier>>,
 }
 
 impl Graph {
     /// Returns the graph of `groups`, which belong to one plan. A [`GroupFunction`] refers to a group by its index in
     /// `groups`. `tracer` records the spans of calls from other processes.
     pub fn new(plan: PlanDigest, groups: Vec<Group>, tracer: Tracer) -> Arc<Self> {
-        Arc::new(Self { plan, groups: groups.into(), tracer, in_flight: InFlight::default() })
+        Arc::new_cyclic(|this| Self {
+            plan,
+            groups: groups.into(),
+            tracer,
+            in_flight: InFlight::default(),
+            this: this.clone(),
+            supplier: OnceLock::new(),
+        })
+    }
+
+    /// Makes sampled requests and calls run probed code, which `supplier` supplies. Has no effect if there is a supplier
+    /// already.
+    pub fn set_probed_code_supplier(&self, supplier: Arc<dyn ProbedCodeSupplier>) {
+        let _ = self.supplier.set(supplier);
+    }
+
+    /// Requests the probed code of all groups from the supplier, unless it was requested before.
+    pub fn request_probed_code(&self) {
+        let expecting = self.groups.iter().enumerate().filter(|(_, group)| group.expects_probed_code());
+        expecting.for_each(|(index, _)| self.request_probed_code_of(index));
+    }
+
+    fn request_probed_code_of(&self, index: usize) {
+        if let Some(supplier) = self.supplier.get() {
+            supplier.request(self.this.clone(), index);
+        }
+    }
+
+    /// Links the probed code of the group at `index`. Sampled requests and calls that start from now on run it. Linking
+    /// takes some time, so this function should not be called on a thread that runs guests.
+    ///
+    /// # Errors
+    /// If the code does not fit the group.
+    pub fn add_probed_code(&self, index: usize, code: ProbedCode) -> Result<(), GroupError> {
+        match self.groups.get(index) {
+            Some(group) => group.add_probed_code::<Self>(code),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the number of groups that have probed code.
+    pub fn probed_groups(&self) -> usize {
+        self.groups.iter().filter(|group| group.probed_code_used().is_some()).count()
+    }
+
+    /// Removes the probed code of the group at `index`. The group's next sampled request requests it again.
+    pub fn remove_probed_code(&self, index: usize) {
+        if let Some(group) = self.groups.get(index) {
+            group.remove_probed_code();
+        }
+    }
+
+    /// Returns the time at which a sampled request last used the probed code of the group at `index`, on a clock that all
+    /// graphs of the process share. Returns `None` if the group has no probed code.
+    pub fn probed_code_used(&self, index: usize) -> Option<u64> {
+        self.groups.get(index)?.probed_code_used()
     }
 
     /// Returns the digest of the plan that the groups were started with.
@@ -124,7 +189,12 @@ impl CallableGroups for Graph {
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {
         match self.groups.get(function.group) {
-            Some(group) => group.call(function.function, scope, until, image).await,
+            Some(group) => {
+                if group.wants_probed_code(scope.span()) {
+                    self.request_probed_code_of(function.group);
+                }
+                group.call(function.function, scope, until, image).await
+            }
             None => Err(no_such_group()),
         }
     }
@@ -178,6 +248,9 @@ impl GroupHandle {
     /// If the guest returns no response. [`Failure`] lists the reasons.
     pub async fn handle(&self, request: GuestRequest) -> Result<http::Response<ResponseBody>, Failure> {
         let group = &self.graph.groups[self.index];
+        if group.wants_probed_code(Some(&request.span)) {
+            self.graph.request_probed_code_of(self.index);
+        }
         let memory = group.account().charge_host_memory(request.host_bytes())?;
         let response = group.handle(GroupsInUse::new(self.graph.clone()), request).await?;
         let (head, body) = response.into_parts();

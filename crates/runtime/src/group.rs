@@ -2,6 +2,7 @@
 //! serves requests and calls.
 
 mod linker;
+mod probed;
 mod stub;
 
 use std::sync::Arc;
@@ -10,17 +11,23 @@ use std::time::{Duration, Instant};
 use isomer_telemetry::metrics::InstanceMetrics;
 use isomer_telemetry::{EventSink, SpanKind, SpanTemplate, semantics};
 use isomer_wire::CallFailure;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, Linker};
 
 pub use self::linker::LinkerError;
 use self::linker::linker;
+pub use self::probed::ProbedCode;
+use self::probed::ProbingInputs;
 pub use self::stub::{SeamCallee, SeamStub, SeamTarget};
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::folders::GrantedFolders;
-use crate::guest::{CallableGroups, Denials, GroupTemplate, GroupsInUse, OwnerSettings, RequestScope, TimeLimit};
-use crate::instance::{DispatchExport, HandlerIndex, InstanceMaker, Skeleton, skeleton_functions};
+use crate::guest::{
+    CallableGroups, Denials, GroupTemplate, GroupsInUse, Guest, OwnerSettings, RequestScope, TimeLimit,
+};
+use crate::instance::{
+    DispatchExport, HandlerIndex, InstanceMaker, LinkedCode, ProbedVariant, Skeleton, skeleton_functions,
+};
 use crate::pool::bounds::STACK_RESIDENT_BYTES;
 use crate::pool::{Account, Slots};
 use crate::serve::{ExclusiveInstances, GuestRequest, InstanceCounts, PoolLimits, ResponseBody, SharedInstances};
@@ -66,6 +73,8 @@ pub struct GroupSettings {
     pub stubs: Vec<SeamStub>,
     /// The skeletons of the components that receive calls from outside of the group.
     pub skeletons: Vec<Skeleton>,
+    /// Whether the group can get probed code later, because its components call each other over fused seams.
+    pub has_fused_seams: bool,
 }
 
 /// The maximum time that a request waits for an instance when all instances are busy.
@@ -128,6 +137,9 @@ pub struct Group {
     /// The pool of instances that serve calls; `None` if the group has no skeleton.
     calls: Option<Arc<ExclusiveInstances>>,
     account: Arc<Account>,
+    maker: Arc<InstanceMaker>,
+    /// The inputs for linking probed code; `None` if the group has no fused seams.
+    probing: Option<Box<ProbingInputs>>,
 }
 
 enum Instances {
@@ -151,30 +163,20 @@ impl Group {
         providers: &[Arc<dyn Provider>],
         settings: GroupSettings,
     ) -> Result<Self, GroupError> {
-        let GroupSettings { stubs, skeletons, account, slots, .. } = settings;
-        let component = code.component();
-        let slots = slots.of_compiled(component).ok_or(GroupError::ImportsModule)?;
-        let room = engine.room().instances_of_group(slots, &account);
-        if !slots.fits() || room == 0 {
-            return Err(GroupError::TooLarge { slots });
-        }
+        let GroupSettings { stubs, skeletons, account, slots, state_bytes, .. } = settings;
+        let (slots, room) = fitting(engine, code, slots, &account)?;
         let instances_max = settings.instances_max.clamp(1, room as usize);
         let names = settings.owners.iter().map(|owner| owner.component.clone()).collect::<Vec<_>>();
         let calls = !stubs.is_empty();
+        let probing = settings
+            .has_fused_seams
+            .then(|| Box::new(ProbingInputs::new(imports, handlers, providers, &stubs, &skeletons)));
         let linker = linker::<G>(engine, imports, &names, providers, stubs)?;
-        let pre = linker.instantiate_pre(component).map_err(|source| GroupError::Prepare { source })?;
-        let handlers = handlers.iter().map(|handler| find_handler(component, handler));
-        let dispatches = skeletons.iter().map(|skeleton| {
-            let missing = || GroupError::NoSkeleton { export: skeleton.export.clone() };
-            DispatchExport::find(component, &skeleton.export).ok_or_else(missing)
-        });
+        let exports = skeletons.iter().map(|skeleton| skeleton.export.as_str());
         let maker = Arc::new(InstanceMaker {
             engine: engine.clone(),
-            _code: code.clone(),
-            slots,
-            pre,
-            handlers: handlers.collect::<Result<_, _>>()?,
-            dispatches: dispatches.collect::<Result<_, _>>()?,
+            plain: linked(code, &linker, handlers, exports, (slots, state_bytes))?,
+            probed: ProbedVariant::default(),
             calls,
             template: Arc::new(GroupTemplate {
                 owners: settings.owners.into(),
@@ -185,7 +187,6 @@ impl Group {
                 concurrent_others: settings.concurrency.saturating_sub(1) as usize,
             }),
             memory_bytes: settings.memory_bytes,
-            host_bytes: instance_bytes(slots, settings.state_bytes),
             span: Arc::new(start_span(&names)),
             metrics: settings.metrics,
         });
@@ -201,11 +202,13 @@ impl Group {
         Ok(if settings.concurrency > 1 {
             let limits_shared = limits(settings.concurrency);
             let shared = SharedInstances::new(maker.clone(), limits_shared, settings.concurrency);
-            let calls = called.then(|| Arc::new(ExclusiveInstances::new(maker, skeleton_functions, limits(1))));
-            Self { requests: Instances::Shared(shared), calls, account }
+            let exclusive = || Arc::new(ExclusiveInstances::new(maker.clone(), skeleton_functions, limits(1)));
+            let calls = called.then(exclusive);
+            Self { requests: Instances::Shared(shared), calls, account, maker, probing }
         } else {
-            let exclusive = Arc::new(ExclusiveInstances::new(maker, skeleton_functions, limits(1)));
-            Self { calls: called.then(|| exclusive.clone()), requests: Instances::Exclusive(exclusive), account }
+            let exclusive = Arc::new(ExclusiveInstances::new(maker.clone(), skeleton_functions, limits(1)));
+            let calls = called.then(|| exclusive.clone());
+            Self { requests: Instances::Exclusive(exclusive), calls, account, maker, probing }
         })
     }
 
@@ -279,6 +282,43 @@ fn start_span(names: &[Arc<str>]) -> SpanTemplate {
     SpanTemplate::new(semantics::START_INSTANCE, SpanKind::Internal)
         .with(semantics::COLD_START, true)
         .with(semantics::COMPONENTS, names.join(", "))
+}
+
+/// Returns the slots that one instance of `code` takes, and the number of instances that the engine's pool has room
+/// for. `recorded` are the slots that were recorded when the code was compiled.
+fn fitting(engine: &Engine, code: &Code, recorded: Slots, account: &Account) -> Result<(Slots, u32), GroupError> {
+    let slots = recorded.of_compiled(code.component()).ok_or(GroupError::ImportsModule)?;
+    let room = engine.room().instances_of_group(slots, account);
+    if !slots.fits() || room == 0 {
+        return Err(GroupError::TooLarge { slots });
+    }
+    Ok((slots, room))
+}
+
+/// Links `code`, and finds its handlers and the exports of its skeletons. `state_bytes` is the number of bytes on the
+/// host's heap that the engine needs for one instance.
+fn linked<'a>(
+    code: &Code,
+    linker: &Linker<Guest>,
+    handlers: &[HttpHandlerExport],
+    skeletons: impl Iterator<Item = &'a str>,
+    (slots, state_bytes): (Slots, usize),
+) -> Result<LinkedCode, GroupError> {
+    let component = code.component();
+    let pre = linker.instantiate_pre(component).map_err(|source| GroupError::Prepare { source })?;
+    let handlers = handlers.iter().map(|handler| find_handler(component, handler));
+    let dispatches = skeletons.map(|export| {
+        DispatchExport::find(component, export).ok_or_else(|| GroupError::NoSkeleton { export: export.to_owned() })
+    });
+    Ok(LinkedCode {
+        _code: code.clone(),
+        is_probed: false,
+        slots,
+        pre,
+        handlers: handlers.collect::<Result<_, _>>()?,
+        dispatches: dispatches.collect::<Result<_, _>>()?,
+        host_bytes: instance_bytes(slots, state_bytes),
+    })
 }
 
 fn find_handler(component: &Component, handler: &HttpHandlerExport) -> Result<HandlerIndex, GroupError> {

@@ -49,13 +49,13 @@ mod wasi;
 
 pub use code::{Code, CodeCache};
 pub use failure::Failure;
-pub use graph::{Graph, GroupHandle};
-pub use group::{Group, GroupSettings, HttpHandlerExport, SeamCallee, SeamStub, SeamTarget};
+pub use graph::{Graph, GroupHandle, ProbedCodeSupplier};
+pub use group::{Group, GroupSettings, HttpHandlerExport, ProbedCode, SeamCallee, SeamStub, SeamTarget};
 pub use guest::signals::{has_no_content, is_event_stream};
 pub use guest::{Denials, GroupFunction, Guest, current_request, current_span, output};
 pub use instance::{ExportedFunction, Skeleton};
 pub use isomer_telemetry::RequestId;
-pub use lanes::prefer_latency;
+pub use lanes::{lower_priority, prefer_latency};
 pub use pool::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory, RoomLimit};
 pub use seam::SeamFunction;
 pub use serve::{GuestRequest, InstanceCounts, ResponseBody};

@@ -41,9 +41,16 @@ pub(crate) fn callee_span(callee: &Arc<str>, interface: &Arc<str>, function: &Ar
     span(SpanKind::Server, callee, interface, function).component(callee)
 }
 
-/// Returns the template for the spans that are recorded when a function is called inside of a composition.
-pub(crate) fn fused_span(callee: &Arc<str>, interface: &Arc<str>, function: &Arc<str>) -> SpanTemplate {
-    span(SpanKind::Internal, callee, interface, function).component(callee).with(semantics::MODE, "fused")
+/// Returns the template for the spans that are recorded when a function is called inside of a composition. `caller` is
+/// empty if the calling component is not known.
+pub(crate) fn fused_span(
+    caller: &Arc<str>,
+    callee: &Arc<str>,
+    interface: &Arc<str>,
+    function: &Arc<str>,
+) -> SpanTemplate {
+    let span = span(SpanKind::Internal, callee, interface, function).component(callee).with(semantics::MODE, "fused");
+    if caller.is_empty() { span } else { span.with(semantics::CALLER, caller) }
 }
 
 fn span(kind: SpanKind, callee: &Arc<str>, interface: &Arc<str>, function: &Arc<str>) -> SpanTemplate {

@@ -149,6 +149,14 @@ impl CallSpan {
         }
     }
 
+    /// Ends the span of a call that returned a result of unknown size.
+    pub(crate) fn succeed(self) {
+        let duration = self.meter.map(|meter| meter.end(CallOutcome::Ok));
+        if let Some(span) = self.span {
+            end_span(span, duration);
+        }
+    }
+
     /// Ends the span of a call that failed.
     pub(crate) fn fail(self, failure: &CallFailure) {
         let outcome = outcome(failure);

@@ -58,12 +58,16 @@ fn a_chain_of_calls_is_reported_in_order() {
     ];
     let group = group(&["last", "middle", "front"], &links, &[("front", "test:app/front")]);
     let mut probed = probed(&group, &parts);
-    let function = |component: &str, interface: &str| ProbedFunction {
+    let function = |caller: &str, component: &str, interface: &str| ProbedFunction {
+        callers: vec![name(caller)],
         component: name(component),
         interface: interface.to_owned(),
         function: "say".to_owned(),
     };
-    assert_eq!(probed.functions, [function("last", "test:app/api"), function("middle", "test:app/between")]);
+    assert_eq!(
+        probed.functions,
+        [function("middle", "last", "test:app/api"), function("front", "middle", "test:app/between")]
+    );
     for text in ["", "hello", "grün"] {
         let result = plain(&group, &parts).call("say", &[string(text)]).expect("the call returns");
         assert_eq!(result, Some(string(text)));

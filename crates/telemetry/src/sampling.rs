@@ -96,6 +96,11 @@ impl Sampler {
         self.slow_ns.store(u64::try_from(policy.slow.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Returns whether requests are sampled without an order.
+    pub(crate) fn samples_by_ratio(&self) -> bool {
+        self.chance.load(Ordering::Relaxed) > 0 && self.per_second_max.load(Ordering::Relaxed) > 0
+    }
+
     /// Returns whether a request that took `duration_ns` nanoseconds is kept as slow.
     pub(crate) fn is_slow(&self, duration_ns: u64) -> bool {
         duration_ns >= self.slow_ns.load(Ordering::Relaxed)

@@ -98,7 +98,11 @@ pub const SPANS: &[(&str, &str)] = &[
     ("‹method› ‹route›", "A request from a client, from the arrival of its head to the last byte of the response."),
     (WAIT_FOR_INSTANCE, "The time that a request or call waits for an instance, if it waits."),
     (START_INSTANCE, "The creation of an instance."),
-    ("‹interface›.‹function›", "A call across a seam. Isolated and remote calls have one span on each side."),
+    (
+        "‹interface›.‹function›",
+        "A call across a seam. Isolated and remote calls have one span on each side. A fused call has one span of the \
+         kind `internal`, if the request is sampled.",
+    ),
     ("kv ‹operation›", "An operation on a key-value store."),
     ("sql ‹operation›", "An operation on an SQL store."),
     ("‹method›", "A request to an external HTTP server."),

@@ -36,6 +36,11 @@ impl Tracer {
         self.0.is_some()
     }
 
+    /// Returns whether requests are sampled without an order.
+    pub fn samples_by_ratio(&self) -> bool {
+        self.0.as_ref().is_some_and(|tracer| tracer.sampler.samples_by_ratio())
+    }
+
     /// Replaces the policy for requests that arrive from now on.
     pub fn set_policy(&self, policy: SamplingPolicy) {
         if let Some(tracer) = &self.0 {

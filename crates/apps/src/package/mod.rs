@@ -14,6 +14,7 @@ mod group;
 mod plan_digest;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use isomer_capabilities::AppGrants;
 use isomer_ids::ComponentName;
@@ -29,6 +30,7 @@ pub(crate) use self::group::{PackedExport, PackedFunction, PackedGroup, PackedSt
 use crate::composition::{self, CompiledGroup, GroupMetadata};
 use crate::error::RevisionError;
 use crate::membership::member_part;
+use crate::probing::local::LocalProbes;
 use crate::progress::Progress;
 use app::PackedApp;
 pub use app::sampling_of;
@@ -68,6 +70,9 @@ pub struct Package {
     pub(crate) deterministic: bool,
     app: PackedApp,
     pub(crate) groups: Vec<PackedGroup>,
+    /// Makes the probed code of the groups. `None` if the package was not made in this process.
+    #[serde(skip)]
+    pub(crate) probes: Option<Arc<LocalProbes>>,
 }
 
 /// A package that was just made, with its plan and code.
@@ -126,13 +131,16 @@ impl Package {
         progress: &dyn Fn(Progress<'_>),
     ) -> Result<NewPackage, RevisionError> {
         let (mut code, mut compiled) = (vec![], false);
+        let probes = LocalProbes::new(engine, cache);
         let mut compose = |planned: &PlannedGroup, digests: &Digests<'_>| {
             let composed = CompiledGroup::new(planned, components, digests, engine, cache, progress)?;
+            probes.add(code.len(), planned, components, composition::probed_key(&composed.key));
             code.push(composed.code);
             compiled |= composed.compiled;
             Ok::<_, RevisionError>((composed.key, composed.note))
         };
         let (package, plan) = Self::assemble(app, components, options, progress, &mut compose)?;
+        let package = Self { probes: Some(Arc::new(probes)), ..package };
         Ok(NewPackage { package, plan, compiled, code })
     }
 
@@ -183,6 +191,7 @@ impl Package {
             deterministic: options.deterministic,
             app: PackedApp::new(own.as_ref().unwrap_or(app)),
             groups,
+            probes: None,
         };
         Ok((package, plan))
     }
@@ -303,6 +312,30 @@ impl Package {
     pub fn code(&self) -> impl Iterator<Item = &Key> {
         self.groups.iter().map(|group| &group.key)
     }
+}
+
+/// Plans an app, composes the group at `index` with probes, and passes the composition to `compiler`. Returns the group's
+/// metadata as text, for [`ProbedGroup::new`](crate::ProbedGroup::new). Returns `None` and calls no compiler if there is
+/// no such group, or if no function of the group can be probed.
+///
+/// # Errors
+/// The errors of [`Package::make`] and of `compiler`.
+///
+/// # Panics
+/// Never: the metadata is plain data.
+pub fn draft_probed_group<E: From<RevisionError>>(
+    app: &App,
+    components: &Components,
+    options: &PackageOptions,
+    index: usize,
+    compiler: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Option<String>, E> {
+    let plan_options = PlanOptions { deterministic: options.deterministic };
+    let plan = isomer_seam::plan_with(app, components, &options.shape, plan_options).map_err(RevisionError::from)?;
+    let Some(planned) = groups_of(&plan, options)?.get(index).copied() else { return Ok(None) };
+    let Some((metadata, bytes)) = composition::compose_probed(planned, components)? else { return Ok(None) };
+    compiler(&bytes)?;
+    Ok(Some(serde_json::to_string(&metadata).expect("metadata is plain data")))
 }
 
 /// Returns the groups that one process runs.

@@ -40,8 +40,9 @@ use super::tenant::Tenant;
 use crate::app_capabilities::AppCapabilities;
 use crate::fair_semaphore::{FairSemaphore, FairSemaphoreLimits, PermitRequest};
 use crate::group_handler::AppSiteLookup;
+use crate::probing::{ProbeSupply, RevisionProbes};
 use crate::progress::Progress;
-use crate::revision::{Revision, StartOptions};
+use crate::revision::{ProbeOptions, Revision, StartOptions};
 use crate::seams::Peers;
 
 /// The maximum number of simultaneous loads of one tenant's apps, including slow loads.
@@ -76,6 +77,7 @@ pub(super) struct Loader {
     pub(super) options: TenancyOptions,
     log: Log,
     repository: Arc<dyn AppRepository>,
+    probe_supply: Arc<ProbeSupply>,
     runtime: tokio::runtime::Handle,
     loaded_apps: Arc<LoadedApps>,
     semaphore: FairSemaphore,
@@ -137,9 +139,11 @@ impl Loader {
             waiting_of_tenant: WAITING_PER_TENANT_MAX,
             slow: SLOW_MAX,
         });
+        let probe_supply = ProbeSupply::new(engine.clone(), cache.clone(), options.probed_groups_max);
         Arc::new(Self {
             engine,
             cache,
+            probe_supply,
             stores: Engines::with_network(CapabilityLimits::default(), options.network.clone()),
             log,
             repository,
@@ -194,7 +198,7 @@ impl Loader {
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<LoadedRevision, TenancyError> {
         let StartRequest { tenant, name, spec, peers, warm_up } = request;
-        let LaunchSpec { package, place, log, access, tracer } = spec;
+        let LaunchSpec { package, place, log, access, tracer, probes } = spec;
         let app = || AppIdentity { tenant: tenant.name.shared(), app: name.shared() };
         // In a process with only one app, the metrics of the app have the name in its manifest, if this is a valid app
         // name.
@@ -215,6 +219,18 @@ impl Loader {
         };
         tracer.charge_to(tenant.account.clone());
         let capabilities = AppCapabilities::open_at(package.grants(), &place, &self.stores, sink).await?;
+        // Requests whose spans are not recorded do not run probed code, and most apps have no fused seams.
+        let is_fused = package.groups.iter().any(|group| group.components.len() > 1);
+        let probes = probes.clone().filter(|_| is_fused && tracer.is_enabled()).map(|maker| ProbeOptions {
+            supplier: Arc::new(RevisionProbes {
+                supply: self.probe_supply.clone(),
+                maker,
+                tenant: tenant.name.clone(),
+                app: measured.app.clone(),
+                series: series.clone(),
+            }),
+            is_expected: self.options.is_of_one_app && tracer.samples_by_ratio(),
+        });
         let options = StartOptions {
             requests_per_instance_max: self.options.requests_per_instance_max,
             instances_max: self.options.instances_max,
@@ -223,6 +239,7 @@ impl Loader {
             peers,
             account: tenant.account.clone(),
             series,
+            probes,
             owner: log.as_ref().map(|log| SiteOwner { app: app(), log: log.clone(), access_log: access.clone() }),
             tracer: tracer.clone(),
             warm_up,

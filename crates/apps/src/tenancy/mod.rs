@@ -174,6 +174,18 @@ impl StandbyRevision {
     pub fn callee(&self) -> Arc<dyn Callee> {
         self.loaded.revision.callee()
     }
+
+    /// Makes the probed code of the revision's groups, because its requests will be sampled. Without this call, the first
+    /// sampled request makes the code. Must be called in a tokio runtime.
+    pub fn expect_sampled_requests(&self) {
+        self.loaded.revision.graph().request_probed_code();
+    }
+
+    /// Returns the number of the revision's groups that have probed code, which sampled requests run.
+    #[must_use]
+    pub fn probed_groups(&self) -> usize {
+        self.loaded.revision.graph().probed_groups()
+    }
 }
 
 impl Tenancy {
@@ -488,6 +500,23 @@ impl Tenancy {
             None if app.failure().is_some() => AppState::Failed,
             None => AppState::Idle,
         })
+    }
+
+    /// Makes the probed code of an app in memory, because its next requests will be sampled. Has no effect if the app is
+    /// not in memory: its first sampled request then makes the code.
+    pub fn expect_sampled_requests(&self, tenant: &TenantName, app: &AppName) {
+        if let Ok(app) = self.registry().app(tenant, app)
+            && let Some(loaded) = app.lifecycle.loaded()
+        {
+            loaded.revision.graph().request_probed_code();
+        }
+    }
+
+    /// Returns the number of groups of an app in memory that have probed code, which sampled requests run.
+    #[must_use]
+    pub fn probed_groups(&self, tenant: &TenantName, app: &AppName) -> usize {
+        let app = self.registry().app(tenant, app).ok();
+        app.and_then(|app| app.lifecycle.read(|loaded| loaded.revision.graph().probed_groups())).unwrap_or(0)
     }
 
     /// Returns why the last load of an app failed, without details that the tenant may not see. Returns `None` if the

@@ -20,6 +20,9 @@ const LOADED_MIN: usize = 64;
 /// take too long.
 const LOADED_MAX: usize = 50_000;
 
+/// The default of [`TenancyOptions::probed_groups_max`].
+const PROBED_GROUPS_MAX: usize = 64;
+
 /// The options of a tenancy: how many apps are in memory, and how they run.
 #[derive(Debug, Clone)]
 pub struct TenancyOptions {
@@ -40,6 +43,9 @@ pub struct TenancyOptions {
     pub disk_reserve_bytes: u64,
     /// The maximum durations of requests and SQL statements, even if manifests allow more.
     pub time_limits: TimeLimits,
+    /// The maximum number of groups with probed code in memory. If there are more, the code that no sampled request has
+    /// used for the longest time is removed.
+    pub probed_groups_max: usize,
     /// The resolver, certificate authorities and limits for outgoing requests.
     pub network: OutboundNetwork,
     /// The registry for the metrics of the apps.
@@ -66,6 +72,7 @@ impl Default for TenancyOptions {
             requests_per_instance_max: None,
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             time_limits: TimeLimits::of(&NodeLimits::default()),
+            probed_groups_max: PROBED_GROUPS_MAX,
             network: OutboundNetwork::default(),
             metrics: Metrics::default(),
             is_of_one_app: false,

@@ -10,6 +10,7 @@ use isomer_observe::AppLog;
 use isomer_telemetry::Tracer;
 
 use crate::package::Package;
+use crate::probing::maker::ProbedCodeMaker;
 
 /// A package, and the resources that are needed to start the package.
 pub struct LaunchSpec {
@@ -24,6 +25,8 @@ pub struct LaunchSpec {
     pub access: Option<AppLog>,
     /// Records the spans of the app's requests.
     pub tracer: Tracer,
+    /// Makes the probed code of the package's groups; `None` if sampled requests run the plain code.
+    pub probes: Option<Arc<dyn ProbedCodeMaker>>,
 }
 
 /// The reason why a [`LaunchSpec`] could not be fetched.

@@ -87,6 +87,8 @@ struct Options {
     /// The components that are not test guests, by their names in manifests.
     written: BTreeMap<String, Vec<u8>>,
     tracer: Tracer,
+    /// Whether sampled requests run probed code.
+    is_probed: bool,
 }
 
 /// The settings of a node.
@@ -123,6 +125,7 @@ impl Setup {
                 running: TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() },
                 written: BTreeMap::new(),
                 tracer: Tracer::default(),
+                is_probed: false,
             },
             folder: tempfile::tempdir().expect("a temporary folder"),
         }
@@ -157,6 +160,13 @@ impl Setup {
     #[allow(dead_code, reason = "not every test binary records traces")]
     pub(crate) fn traced_by(mut self, tracer: Tracer) -> Self {
         self.options.tracer = tracer;
+        self
+    }
+
+    /// Makes sampled requests run probed code. The node starts when the probed code of all groups is ready.
+    #[allow(dead_code, reason = "not every test binary has probed apps")]
+    pub(crate) fn probed(mut self) -> Self {
+        self.options.is_probed = true;
         self
     }
 
@@ -224,7 +234,8 @@ fn single_app(options: &Options, log: &Log) -> SingleApp {
     single_app.traced_by(options.tracer.clone())
 }
 
-/// Makes a package of `manifest`, converts it to bytes and back as a deployment does, and starts it.
+/// Makes a package of `manifest`, converts it to bytes and back as a deployment does, and starts it. If its groups will be
+/// probed, the package is not converted, and this function waits for the probed code.
 async fn revision(
     manifest: &str,
     options: &Options,
@@ -233,11 +244,18 @@ async fn revision(
     data: &DataDir,
 ) -> Result<StandbyRevision, RevisionError> {
     let app = parse(manifest);
-    let NewPackage { package, code, .. } =
+    let NewPackage { mut package, plan, code, .. } =
         single_app.make(&app, &components_with(&app, &options.written), &options.making, &|_| {})?;
-    let package = Package::from_bytes(&package.to_bytes()).expect("the package is valid");
+    if !options.is_probed {
+        package = Package::from_bytes(&package.to_bytes()).expect("the package is valid");
+    }
     let started = single_app.start(package, folder, data, Peers::new(), &|_| {}).await;
     drop(code);
+    if let (Ok(started), true) = (&started, options.is_probed) {
+        started.expect_sampled_requests();
+        let fused = plan.groups.iter().filter(|group| !group.links.is_empty()).count();
+        until("the probed code", async || (started.probed_groups() == fused).then_some(())).await;
+    }
     started.map_err(|error| match error {
         TenancyError::Revision(error) => error,
         TenancyError::Capabilities(error) => error.into(),

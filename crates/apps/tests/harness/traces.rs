@@ -32,6 +32,19 @@ impl MemoryTraces {
         (traces.clone(), Tracer::new(None, policy, traces))
     }
 
+    /// Returns an empty memory, and a tracer that samples all requests, however many arrive in a second.
+    pub(crate) fn of_all() -> (Arc<Self>, Tracer) {
+        let traces = Arc::new(Self(watch::Sender::default()));
+        let policy = SamplingPolicy { ratio: 1.0, per_second_max: u32::MAX, slow: Duration::MAX };
+        (traces.clone(), Tracer::new(None, policy, traces))
+    }
+
+    /// Returns whether a call between fused components was recorded.
+    pub(crate) fn has_fused_calls(&self) -> bool {
+        let is_fused = |span: &Span| span.attribute("isomer.seam.mode").is_some_and(|mode| mode.to_string() == "fused");
+        self.0.borrow().iter().flat_map(|fragment| &fragment.spans).any(is_fused)
+    }
+
     /// Waits until `count` processes have recorded their spans of a trace, and returns these fragments.
     pub(crate) async fn fragments(&self, trace: TraceId, count: usize) -> Vec<TraceFragment> {
         let of_trace = |fragments: &Vec<TraceFragment>| {

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::harness::log::MemoryLog;
-use crate::harness::{PATIENCE, within};
+use crate::harness::{PATIENCE, until, within};
 
 /// The maximum number of instances of a member. It is as low as the tests allow, because address space is reserved for
 /// each instance.
@@ -90,6 +90,8 @@ pub(crate) struct Running<'a> {
     pub(crate) transport: Transport,
     /// Whether each request and each call gets a new instance.
     pub(crate) fresh: bool,
+    /// Whether all requests run probed code.
+    pub(crate) is_probed: bool,
     /// The groups that are not started, because the test replaces them.
     pub(crate) without: &'a [&'a str],
 }
@@ -116,6 +118,7 @@ impl Fleet {
         let (stop, stopped) = watch::channel(false);
         let (mut links, mut members, mut apps) = (BTreeMap::new(), vec![], vec![]);
         let mut plan_digest = isomer_ids::PlanDigest::default();
+        let is_probed = running.is_probed;
         for group in callees_first(&plan) {
             if running.without.contains(&&*group) {
                 continue;
@@ -137,11 +140,20 @@ impl Fleet {
             let made = single_app.make(&subject.app, &subject.components, &making, &|_| {});
             let NewPackage { package, .. } =
                 made.unwrap_or_else(|error| panic!("cannot make the package of group `{group}`: {}", chain(&error)));
-            let package = Package::from_bytes(&package.to_bytes()).expect("a package can be kept");
+            // The package that was just made has the inputs of the probed code. One that was kept has not.
+            let package = if is_probed {
+                package
+            } else {
+                Package::from_bytes(&package.to_bytes()).expect("a package can be kept")
+            };
             plan_digest = package.plan_digest();
             let peers = links.iter().map(|(group, address)| (String::clone(group), peer(group, address)));
             let started = single_app.start(package, &subject.dir, &data, peers.collect(), &|_| {}).await;
             let started = started.unwrap_or_else(|error| panic!("group `{group}` does not start: {}", chain(&error)));
+            if is_probed {
+                let fused = plan.processes()[&*group].iter().filter(|group| !group.links.is_empty()).count();
+                until("the probed code", async || (started.probed_groups() == fused).then_some(())).await;
+            }
             let server = Server::listen(&address, None, ServerLimits::default(), started.callee()).await;
             let server = server.unwrap_or_else(|error| panic!("group `{group}` cannot listen: {}", chain(&error)));
             links.insert(group, server.address().clone());

@@ -42,7 +42,8 @@ async fn each_process_records_its_part_of_a_trace() {
     for (ratio, what) in [(1.0, "count"), (0.0, "trap")] {
         let memories: BTreeMap<_, _> =
             ["entry", "relay", "callee"].map(|group| (group, MemoryTraces::new(ratio))).into();
-        let running = Running { shape: "apart", transport: Transport::Unix, fresh: false, without: &[] };
+        let running =
+            Running { shape: "apart", transport: Transport::Unix, fresh: false, is_probed: false, without: &[] };
         let fleet = Fleet::start_traced(&subject, running, |group| memories[group].1.clone()).await;
         for (path, function, next) in [("pass", "pass", "act"), ("pass-later", "pass-later", "act-later")] {
             let (trace, traceparent) = new_trace();

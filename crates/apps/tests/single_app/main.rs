@@ -16,6 +16,7 @@
 //! | `fused` | two components in one group |
 //! | `seams` | components that are not fused |
 //! | `traces` | the spans of requests |
+//! | `probes` | the spans of calls between fused components |
 //! | `tls` | certificates, and which requests a connection permits |
 //! | `clock_and_random` | the clock and randomness in test mode |
 
@@ -36,6 +37,7 @@ mod instances;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod probes;
 mod requests;
 mod responses;
 mod seams;

@@ -150,6 +150,7 @@ impl TestRepository {
             log: None,
             access: None,
             tracer: isomer_telemetry::Tracer::default(),
+            probes: None,
         })
     }
 }

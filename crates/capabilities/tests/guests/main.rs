@@ -112,6 +112,7 @@ impl Probe {
             instance_age_max: Duration::from_secs(60),
             stubs: Vec::new(),
             skeletons: Vec::new(),
+            has_fused_seams: false,
         };
         let group =
             Group::new(&engine, &component.into(), &imports, &handlers, capabilities.providers(), settings).unwrap();

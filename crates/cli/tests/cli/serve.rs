@@ -3,8 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
+use std::time::Instant;
 
-use crate::support::{TIMEOUT, Workspace, signal};
+use crate::support::{Server, TIMEOUT, Workspace, signal};
 
 #[test]
 fn an_app_responds_and_stops() {
@@ -35,6 +36,36 @@ fn telemetry_can_be_switched_off() {
     let metrics = workspace.run(&["metrics", "--json"]);
     assert!(metrics.contains("http.server.request.duration"), "{metrics}");
     assert!(!workspace.run(&["traces"]).contains("/greet"), "no request is sampled");
+}
+
+/// Returns the waterfall of a request to `/greet`, as soon as a request runs the code that reports fused calls.
+fn waterfall_with_fused_call(workspace: &Workspace, server: &Server) -> String {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        assert_eq!(server.get("/greet?name=ann").0, 200);
+        let newest = workspace.run(&["traces", "--json", "-n", "1"]);
+        let page = newest.lines().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        if let Some(id) = page.as_ref().and_then(|page| page["traces"][0]["request"].as_str()) {
+            let waterfall = workspace.run(&["trace", id]);
+            if waterfall.contains("guest:pong/pong.greet") {
+                return waterfall;
+            }
+        }
+        assert!(Instant::now() < deadline, "no trace contains the fused call: {newest}");
+    }
+}
+
+#[test]
+fn a_trace_contains_calls_between_fused_components() {
+    let workspace = Workspace::ping_pong("");
+    let server = workspace.serve(&["run"]);
+    let waterfall = waterfall_with_fused_call(&workspace, &server);
+    assert!(waterfall.contains("fused"), "{waterfall}");
+    assert_eq!(server.stop(), Some(0));
+    // The code is in the cache now, and is loaded again at the next start.
+    let server = workspace.serve(&["run"]);
+    waterfall_with_fused_call(&workspace, &server);
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]

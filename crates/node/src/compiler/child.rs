@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use isomer_api::{ApiProblem, ProblemKind};
-use isomer_apps::{Package, PackageOptions, Progress, RevisionError};
+use isomer_apps::{Package, PackageOptions, Progress, RevisionError, draft_probed_group};
 use isomer_diagnostics::Renderer;
 use isomer_ids::ComponentName;
 use isomer_manifest::App;
@@ -103,8 +103,8 @@ fn run_task(mut input: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()
     })?;
     let outcome = catch_unwind(AssertUnwindSafe(|| match &task {
         ChildTask::Nothing => Ok(()),
-        ChildTask::Compose { manifest, shape, components } => {
-            compose(manifest, shape, components.keys().zip(inputs), node)
+        ChildTask::Compose { manifest, shape, components, probed_group } => {
+            compose(manifest, shape, components.keys().zip(inputs), *probed_group, node)
         }
         ChildTask::Compile { group, .. } => compile(group, &inputs[0], node),
     }));
@@ -170,6 +170,7 @@ fn compose<'a>(
     manifest: &str,
     shape: &str,
     sent: impl Iterator<Item = (&'a String, Vec<u8>)>,
+    probed_group: Option<usize>,
     node: &NodeChannel<'_>,
 ) -> Result<(), ChildError> {
     let (app, mut warnings) = read_manifest(manifest)?;
@@ -183,6 +184,10 @@ fn compose<'a>(
     let mut composed = |bytes: &[u8]| {
         node.send_with(&ChildMessage::Composed(bytes.len() as u64), bytes).map_err(ChildError::NodeChannel)
     };
+    if let Some(index) = probed_group {
+        let metadata = draft_probed_group(&app, &components, &options, index, &mut composed)?;
+        return node.send(&ChildMessage::Probed(metadata)).map_err(ChildError::NodeChannel);
+    }
     let (package, plan) = Package::draft(&app, &components, &options, &progress, &mut composed)?;
     warnings.extend(plan.warnings.iter().map(|warning| Renderer::plain().diagnostic(warning)));
     let package = String::from_utf8(package.to_bytes()).expect("a package is JSON");

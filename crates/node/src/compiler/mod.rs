@@ -14,6 +14,7 @@
 mod child;
 mod error;
 pub(crate) mod jobs;
+mod probed;
 mod protocol;
 pub mod sandbox;
 mod session;
@@ -114,13 +115,6 @@ fn this_program() -> PathBuf {
     if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| running.to_owned()) }
 }
 
-/// A planned and composed release, before its compositions are compiled.
-struct CompiledDraft {
-    package: Package,
-    plan: Option<Box<RawValue>>,
-    warnings: Vec<String>,
-}
-
 /// Compiles uploaded releases to packages, in child processes.
 #[derive(Debug)]
 pub struct Compilers {
@@ -194,13 +188,22 @@ impl Compilers {
         request: &CompileRequest,
     ) -> Result<CompileOutput, CompileError> {
         let deadline = self.deadline();
-        let (drafted, compositions) = self.compose(request, deadline).await?;
+        let output = self.compose(request, None, deadline).await?;
+        let drafted = output.drafted.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
+        let package = Package::from_bytes(drafted.package.as_bytes());
+        let package = package.map_err(|_| CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
+        // The child may be compromised. The node shows the plan to the tenant of the release, and uses it for nothing else.
+        let is_invalid = drafted.plan.as_ref().is_some_and(|plan| plan.len() > PLAN_BYTES_MAX);
+        let plan = drafted.plan.map(RawValue::from_string).transpose();
+        let Some(plan) = plan.ok().filter(|_| !is_invalid) else {
+            return Err(CompileError::InvalidOutput { phase: CompilePhase::Planning });
+        };
         let (mut keys, mut compiled) = (Vec::new(), false);
-        for (index, composition) in compositions.into_iter().enumerate() {
+        for (index, composition) in output.compositions.into_iter().enumerate() {
             let key = request.maker.with([COMPILED_AS, composition.digest.as_slice()]);
             let (cache, wanted) = (request.cache.clone(), key.clone());
             if !blocking(move || Ok(cache.has(&wanted))).await? {
-                let group = drafted.package.group_names().nth(index).unwrap_or_default();
+                let group = package.group_names().nth(index).unwrap_or_default();
                 self.compile(request, group, composition, &key, deadline).await?;
                 compiled = true;
             }
@@ -209,19 +212,20 @@ impl Compilers {
         let invalid_output = |phase| CompileError::InvalidOutput { phase };
         let manifest = read_manifest(&request.manifest).map_err(CompileError::Refused)?.0;
         let code = keys.iter().map(|key| key.as_str().to_owned()).collect();
-        let package = drafted.package.checked(&manifest, &request.shape, keys).map_err(|mismatch| {
+        let package = package.checked(&manifest, &request.shape, keys).map_err(|mismatch| {
             tracing::warn!(tenant = %request.tenant, %mismatch, "refused a compiler's output, which contradicts the manifest");
             invalid_output(CompilePhase::Planning)
         })?;
-        Ok(CompileOutput { package, code, compiled, plan: drafted.plan, warnings: drafted.warnings })
+        Ok(CompileOutput { package, code, compiled, plan, warnings: drafted.warnings })
     }
 
-    /// Runs a child process that plans and composes a release.
+    /// Runs a child process that plans a release, and composes all groups, or the group at `probed_group` with probes.
     async fn compose(
         &self,
         request: &CompileRequest,
+        probed_group: Option<usize>,
         deadline: Instant,
-    ) -> Result<(CompiledDraft, Vec<Composition>), CompileError> {
+    ) -> Result<SessionOutput, CompileError> {
         let mut inputs = Vec::new();
         let mut components = BTreeMap::new();
         for (name, path) in &request.components {
@@ -235,20 +239,11 @@ impl Compilers {
             components.insert(name, bytes);
             inputs.push((file, bytes));
         }
-        let groups_max = components.len();
-        let task = ChildTask::Compose { manifest: request.manifest.clone(), shape: request.shape.clone(), components };
+        let groups_max = if probed_group.is_some() { 1 } else { components.len() };
+        let (manifest, shape) = (request.manifest.clone(), request.shape.clone());
+        let task = ChildTask::Compose { manifest, shape, components, probed_group };
         let purpose = SessionPurpose::Compose { cache: request.cache.clone(), groups_max };
-        let output = self.run_child(&task, inputs, purpose, deadline).await?;
-        let drafted = output.drafted.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
-        let package = Package::from_bytes(drafted.package.as_bytes());
-        let package = package.map_err(|_| CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
-        // The child may be compromised. The node shows the plan to the tenant of the release, and uses it for nothing else.
-        let is_invalid = drafted.plan.as_ref().is_some_and(|plan| plan.len() > PLAN_BYTES_MAX);
-        let plan = drafted.plan.map(RawValue::from_string).transpose();
-        let Some(plan) = plan.ok().filter(|_| !is_invalid) else {
-            return Err(CompileError::InvalidOutput { phase: CompilePhase::Planning });
-        };
-        Ok((CompiledDraft { package, plan, warnings: drafted.warnings }, output.compositions))
+        self.run_child(&task, inputs, purpose, deadline).await
     }
 
     /// Runs a child process that compiles one composition, and stores the code in the cache.

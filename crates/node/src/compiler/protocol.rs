@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use isomer_api::ApiProblem;
+use isomer_api::{ApiProblem, Release};
 use isomer_apps::Package;
 use isomer_ids::TenantName;
 use isomer_runtime::code::{CodeCache, Key};
+use isomer_state::Blobs;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -54,6 +55,21 @@ pub struct CompileRequest {
     pub maker: Key,
 }
 
+impl CompileRequest {
+    /// Returns the request to compile `release` for `tenant`. The bytes of its components are in `blobs`.
+    pub(crate) fn new(tenant: &TenantName, release: &Release, blobs: &Blobs, cache: &CodeCache, maker: &Key) -> Self {
+        let components = release.components.iter();
+        Self {
+            tenant: tenant.clone(),
+            manifest: release.manifest.clone(),
+            shape: release.shape.clone(),
+            components: components.map(|(name, part)| (name.clone(), blobs.path(&part.digest))).collect(),
+            cache: cache.clone(),
+            maker: maker.clone(),
+        }
+    }
+}
+
 /// The task of a child process. It is the first line that the child reads. The components, or the composition, follow;
 /// the task contains their lengths.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,6 +85,8 @@ pub(crate) enum ChildTask {
         shape: String,
         /// The number of bytes of each component. The bytes of all components follow, ordered by component name.
         components: BTreeMap<String, u64>,
+        /// The position of the only group to compose, with probes. `None` composes all groups without probes.
+        probed_group: Option<usize>,
     },
     /// Compile one composition.
     Compile {
@@ -91,6 +109,9 @@ pub(crate) enum ChildMessage {
     Composed(u64),
     /// All groups are composed. This is the last message of the task [`ChildTask::Compose`].
     Drafted(PackageDraft),
+    /// The group is composed with probes, and this is its metadata. `None` if there is no composition, because no
+    /// function can be probed. This is the last message of the task [`ChildTask::Compose`] with a `probed_group`.
+    Probed(Option<String>),
     /// The composition is compiled. The code follows, with this number of bytes. This is the last message of the task
     /// [`ChildTask::Compile`].
     Compiled(u64),

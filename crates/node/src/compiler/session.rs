@@ -51,6 +51,8 @@ pub(super) struct SessionOutput {
     pub(super) confinement: Option<Confinement>,
     pub(super) drafted: Option<PackageDraft>,
     pub(super) compositions: Vec<Composition>,
+    /// The metadata of a group that was composed with probes.
+    pub(super) probed: Option<String>,
     pub(super) code: Option<SealedFile>,
 }
 
@@ -141,6 +143,10 @@ impl ChildSession {
                 }
                 (ChildMessage::Drafted(drafted), SessionPurpose::Compose { .. }) => {
                     received.drafted = Some(drafted);
+                    return Ok(received);
+                }
+                (ChildMessage::Probed(metadata), SessionPurpose::Compose { .. }) => {
+                    received.probed = metadata;
                     return Ok(received);
                 }
                 (ChildMessage::Compiled(bytes), SessionPurpose::Compile(_)) if bytes > self.file_bytes => {

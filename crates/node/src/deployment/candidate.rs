@@ -121,10 +121,11 @@ impl Candidate<'_> {
         folder: &Path,
         folders: CandidateFolders,
     ) -> Result<(), CandidateError> {
-        let LaunchSpec { package, place, log, access, tracer } = self.spec;
+        let LaunchSpec { package, place, log, access, tracer, .. } = self.spec;
         let place = place.for_candidate(folder, folders);
         let (log, access, tracer) = (log.clone(), access.clone(), tracer.clone());
-        let spec = LaunchSpec { package: package.clone(), place, log, access, tracer };
+        // The health check of a candidate is not worth the probed code.
+        let spec = LaunchSpec { package: package.clone(), place, log, access, tracer, probes: None };
         self.copy_snapshot(node, folder).await.map_err(CandidateError::Preparation)?;
         if folders == CandidateFolders::Copied {
             let (place, package) = (spec.place.clone(), package.clone());

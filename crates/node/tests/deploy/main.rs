@@ -15,6 +15,7 @@ mod folders;
 mod migrating_app;
 mod migration;
 mod node;
+mod probes;
 mod reconciliation;
 mod reports;
 mod reshape;

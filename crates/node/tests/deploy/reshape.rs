@@ -14,7 +14,7 @@ use crate::node::{Client, TestNode, TestRelease, keep, shop};
 const CHANGES: usize = 10;
 
 /// Returns a release of three components: `seam-entry` calls `seam-relay`, which calls `seam-callee`.
-fn chain() -> TestRelease {
+pub(crate) fn chain() -> TestRelease {
     let manifest = r#"
         [app]
         name = "shop"

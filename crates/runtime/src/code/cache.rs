@@ -274,12 +274,39 @@ impl CodeCache {
     pub fn compile(&self, engine: &Engine, key: &Key, component: &[u8], note: &[u8]) -> Result<Code, CodeError> {
         let compiled =
             Component::from_binary(engine.wasmtime(), component).map_err(|source| CodeError::Compile { source })?;
-        let kept = compiled.serialize().map_err(|error| io::Error::other(error.to_string())).and_then(|code| {
+        let serialized = compiled.serialize().map_err(|error| io::Error::other(error.to_string()));
+        let is_written = self.store(key, serialized, note);
+        // The code is used from the written file rather than from the compiler's memory: only the pages in use then
+        // occupy memory, and the operating system can reclaim them.
+        let mapped = if is_written { self.load(engine, key) } else { None };
+        Ok(mapped.unwrap_or_else(|| self.loaded.add(engine, key, compiled.into())))
+    }
+
+    /// Compiles `component` like [`CodeCache::compile`], but on the calling thread only, and does not map the code. If the
+    /// code cannot be stored, it is lost.
+    ///
+    /// # Errors
+    /// If the component does not compile.
+    pub fn compile_on_this_thread(
+        &self,
+        engine: &Engine,
+        key: &Key,
+        component: &[u8],
+        note: &[u8],
+    ) -> Result<(), CodeError> {
+        let compile = |compiler: wasmtime::Engine| compiler.precompile_component(component);
+        let code = engine.single_threaded_compiler().and_then(compile);
+        self.store(key, Ok(code.map_err(|source| CodeError::Compile { source })?), note);
+        Ok(())
+    }
+
+    /// Stores code and its note under `key`, and removes unused files. Returns whether the code was stored.
+    fn store(&self, key: &Key, code: io::Result<Vec<u8>>, note: &[u8]) -> bool {
+        let stored = code.and_then(|code| {
             self.write(key, "code", &code)?;
             self.write(key, "note", note)
         });
-        let is_written = kept.is_ok();
-        if let Err(error) = kept {
+        if let Err(error) = &stored {
             isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot store compiled code");
         }
         if !self.is_kept
@@ -287,10 +314,15 @@ impl CodeCache {
         {
             isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
-        // The code is used from the written file rather than from the compiler's memory: only the pages in use then
-        // occupy memory, and the operating system can reclaim them.
-        let mapped = if is_written { self.load(engine, key) } else { None };
-        Ok(mapped.unwrap_or_else(|| self.loaded.add(engine, key, compiled.into())))
+        stored.is_ok()
+    }
+
+    /// Stores a note under a key that has no code.
+    ///
+    /// # Errors
+    /// If writing to the disk fails.
+    pub fn write_note(&self, key: &Key, note: &[u8]) -> io::Result<()> {
+        self.write(key, "note", note)
     }
 
     /// Removes files that have not been used for [`UNUSED_MAX`]. Then removes the least recently used files until at

@@ -41,6 +41,14 @@ pub(super) fn settings() -> Config {
     config
 }
 
+/// Returns the settings of the compiler for call stacks that name source lines.
+pub(super) fn settings_with_source_lines() -> Config {
+    let mut config = settings();
+    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    config.generate_address_map(true);
+    config
+}
+
 pub(super) fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sizes.instances.max(1))

@@ -34,6 +34,7 @@ use crate::spans::CallSpan;
 pub(crate) const INTERFACE: &str = "isomer:link/wire@1.0.0";
 
 /// The targets of all calls that one component makes out of its composition.
+#[derive(Clone)]
 pub struct SeamStub {
     /// The name of the calling component.
     pub component: Arc<str>,
@@ -42,6 +43,7 @@ pub struct SeamStub {
 }
 
 /// The callee and the settings for the calls of one function.
+#[derive(Clone)]
 pub struct SeamTarget {
     /// The caller, the callee and the function, for logs and spans.
     pub seam: Arc<SeamFunction>,

@@ -11,11 +11,13 @@
 //! In a probed composition, the span of a call over a fused seam is found in the same way: the call is a task, too.
 
 use isomer_telemetry::{RequestId, SpanContext};
-use wasmtime::AsContextMut;
+use wasmtime::{AsContextMut, StoreContextMut};
 
 use super::concurrent_requests::ConcurrentRequest;
 use super::data::Guest;
-use super::probed_calls::TASKS_MAX as PROBED_TASKS_MAX;
+use super::fused_calls::CurrentTasks;
+use super::output::OutputOrigin;
+use super::probed_calls::FusedCall;
 use super::scope::{RequestScope, TimeLimit};
 
 /// The request for which a guest calls a host function.
@@ -38,22 +40,16 @@ impl CallOrigin {
         if guest.concurrent.is_empty() && guest.probed_calls.is_empty() {
             return Self::of_instance(guest);
         }
-        let (mut tasks, mut root) = (Vec::new(), None);
-        for task in store.async_call_stack().into_iter().flatten() {
-            if tasks.len() < PROBED_TASKS_MAX {
-                tasks.push(task);
-            }
-            root = Some(task);
-        }
+        let tasks = CurrentTasks::of(&mut store).unwrap_or_default();
         let guest = store.data();
-        let mut origin = match root.and_then(|root| guest.concurrent.get(root)) {
-            Some(ConcurrentRequest { scope, signals }) => {
+        let mut origin = match tasks.root.and_then(|root| guest.concurrent.get(root)) {
+            Some(ConcurrentRequest { scope, signals, .. }) => {
                 Self { scope: scope.clone(), until: Some(signals.until()), is_exclusive: false }
             }
             None => Self::of_instance(guest)?,
         };
-        if let Some(call) = guest.probed_calls.current(&tasks) {
-            origin.scope = origin.scope.within(Some(call.context()));
+        if let Some(span) = guest.probed_calls.current(&tasks.tasks).and_then(FusedCall::context) {
+            origin.scope = origin.scope.within(Some(span));
         }
         Some(origin)
     }
@@ -78,4 +74,18 @@ pub fn current_request(store: impl AsContextMut<Data = Guest>) -> (Option<Reques
     let origin = CallOrigin::of(store);
     let id = origin.as_ref().and_then(|origin| origin.scope.id());
     (id, origin.and_then(|origin| origin.scope.into_span()))
+}
+
+/// Makes output belong to the request for which the guest calls the host function that runs now, and to the span that
+/// causes the call, until [`Guest::attribute_output_to_scope`] is called. Returns `false` if output belongs to them
+/// already, because the instance serves one request at a time and no call over a fused seam is open.
+pub(crate) fn attribute_output(store: &mut StoreContextMut<'_, Guest>) -> bool {
+    let guest = store.data();
+    if guest.concurrent.is_empty() && guest.probed_calls.is_empty() {
+        return false;
+    }
+    let scope = CallOrigin::of(&mut *store).map(|origin| origin.scope).unwrap_or_default();
+    let origin = OutputOrigin { request: scope.id(), trace: scope.trace() };
+    store.data().output_request().set_for_call(origin);
+    true
 }

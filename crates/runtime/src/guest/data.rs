@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isomer_telemetry::metrics::{CallOutcome, SeamMetrics};
-use isomer_telemetry::{ActiveSpan, Event, EventSink, SpanContext, SpanTemplate, StandardStream, TraceId};
+use isomer_telemetry::{Event, EventSink, SpanContext, StandardStream, TraceId};
 use wasmtime::component::{GuestTaskId, Resource, ResourceTable};
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -26,7 +25,7 @@ use super::in_flight_calls::InFlightCalls;
 use super::memory_limiter::MemoryLimiter;
 use super::outbound_hooks::{NO_OWNER, OutboundHooks};
 use super::output::{CurrentRequest, LineWriter, OutputOrigin};
-use super::probed_calls::ProbedCalls;
+use super::probed_calls::{FusedCall, ProbedCalls};
 use super::provider_states::ProviderStates;
 use super::scope::{RequestScope, TimeLimit};
 use super::signals::ResponseSignals;
@@ -36,7 +35,6 @@ use crate::folders::{FolderStorage, GrantedFolder, OpenDirectoryError};
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::{Account, HostMemory, OutOfMemory};
 use crate::seam::SeamFunction;
-use crate::spans::CANCELLED;
 
 /// The maximum number of handles is divided by this number: an instance that holds more than half of the maximum at the
 /// end of a request is not used again. Otherwise, if a guest leaks a handle with each request, a later request would
@@ -65,13 +63,15 @@ pub struct Guest {
     request: Arc<CurrentRequest>,
     pub(crate) concurrent: ConcurrentRequests,
     /// The calls over fused seams that have not ended. Always empty in a composition without probes.
-    pub(crate) probed_calls: ProbedCalls<GuestTaskId, ActiveSpan>,
+    pub(crate) probed_calls: ProbedCalls<GuestTaskId, FusedCall>,
     template: Arc<GroupTemplate>,
     pub(crate) limiter: MemoryLimiter,
     /// Whether the guest was stopped because its account has no processor time left.
     pub(crate) out_of_cpu: bool,
     /// The scope of the current request or call; `None` between requests.
-    scope: Option<RequestScope>,
+    pub(super) scope: Option<RequestScope>,
+    /// The component that the current request or call entered the instance through. Known only in a probed composition.
+    pub(super) entry: Option<Arc<str>>,
     /// The time limit of the current request or call; `None` between requests.
     until: Option<TimeLimit>,
     /// The signals of the current request, through which its response can extend the time limit.
@@ -120,6 +120,7 @@ impl Guest {
             template,
             out_of_cpu: false,
             scope: None,
+            entry: None,
             until: None,
             signals: None,
             in_flight_calls: Arc::default(),
@@ -266,30 +267,9 @@ impl Guest {
         self.scope.clone()
     }
 
-    /// Returns whether the current request is sampled, so that calls over fused seams are recorded. They are not recorded
-    /// if the instance serves several requests at the same time.
-    pub(crate) fn is_sampled(&self) -> bool {
-        self.scope.as_ref().and_then(RequestScope::span).is_some_and(SpanContext::is_sampled)
-    }
-
-    /// Begins the span of a call over a fused seam. `tasks` is the engine's call stack: the task of the call first,
-    /// then the tasks that led to it.
-    pub(crate) fn enter_probed_call(&mut self, tasks: &[GuestTaskId], template: &Arc<SpanTemplate>) {
-        let Self { probed_calls, scope, .. } = self;
-        let caller = probed_calls.current(tasks.get(1..).unwrap_or_default()).map(ActiveSpan::context);
-        let Some(caller) = caller.or_else(|| scope.as_ref()?.span()) else { return };
-        let span = caller.begin_from(template).fails_unless_ended(CANCELLED);
-        probed_calls.enter(tasks, span);
-    }
-
-    /// Ends the span of the call over a fused seam that `task` runs, and records the call in `metrics`.
-    pub(crate) fn exit_probed_call(&mut self, task: GuestTaskId, metrics: &SeamMetrics) {
-        let Some(span) = self.probed_calls.exit(task) else { return };
-        if let Some(start) = span.start() {
-            let duration = start.elapsed();
-            metrics.record(CallOutcome::Ok, duration, Some(span.context().trace().trace_id));
-            span.end_after(duration);
-        }
+    /// Sets the component that the current request or call entered the instance through.
+    pub(crate) fn set_entry(&mut self, component: Arc<str>) {
+        self.entry = Some(component);
     }
 
     /// Returns the trace of the current request, if it has one.
@@ -299,6 +279,18 @@ impl Guest {
 
     pub(crate) fn sink(&self) -> &dyn EventSink {
         &*self.template.sink
+    }
+
+    /// Returns the request that the lines of output belong to.
+    pub(super) fn output_request(&self) -> &CurrentRequest {
+        &self.request
+    }
+
+    /// Makes output belong to the current request again, or to none if the instance serves several requests.
+    pub(crate) fn attribute_output_to_scope(&mut self) {
+        let scope = self.scope.as_ref();
+        let (request, trace) = (scope.and_then(RequestScope::id), scope.and_then(RequestScope::trace));
+        self.request.set(OutputOrigin { request, trace });
     }
 
     /// Makes the request of `scope` the current request, with the time limit `until`.

@@ -8,7 +8,7 @@
 //! | `handles`, `tasks` | the host memory for handles, tasks and streams |
 //! | `scope`, `signals` | the current request: its identity, its deadline, its response |
 //! | `concurrent_requests`, `call_origin` | the requests that an instance serves at the same time; for which of them the guest calls a host function |
-//! | `probed_calls` | calls over fused seams in a probed composition, until they end |
+//! | `probed_calls`, `fused_calls` | calls over fused seams in a probed composition, until they end; their spans and metrics |
 //! | `in_flight_calls`, `call_results` | calls across seams, from their start until the guest takes their results |
 //! | `provider_states` | what capabilities keep for the instance |
 //! | [`output`], [`denials`] | what guests print, and which accesses they were denied |
@@ -19,6 +19,7 @@ mod call_results;
 mod concurrent_requests;
 mod data;
 pub mod denials;
+mod fused_calls;
 mod handles;
 mod host_credit;
 pub(crate) mod in_flight_calls;
@@ -33,16 +34,16 @@ pub(crate) mod signals;
 pub(crate) mod tasks;
 mod template;
 
-pub(crate) use call_origin::CallOrigin;
+pub(crate) use call_origin::{CallOrigin, attribute_output};
 pub use call_origin::{current_request, current_span};
 pub(crate) use call_results::PendingResult;
 pub(crate) use concurrent_requests::ConcurrentRequest;
 pub use data::Guest;
 pub(crate) use data::owner_context;
 pub use denials::Denials;
+pub(crate) use fused_calls::{StartingCall, end_fused_call};
 pub(crate) use handles::{FIELD_BYTES, FIELDS_BYTES_MAX, HANDLE_BYTES, fields_bytes};
 pub(crate) use in_flight_calls::InFlightCalls;
-pub(crate) use probed_calls::TASKS_MAX as PROBED_TASKS_MAX;
 pub use scope::GroupFunction;
 pub(crate) use scope::{CallableGroups, GroupsInUse, RequestScope, TimeLimit};
 pub(crate) use signals::ResponseSignals;

@@ -21,9 +21,17 @@ pub const LINE_BYTES_MAX: usize = 8 << 10;
 /// The maximum number of bytes that a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// The request that an instance currently serves, for the writers of its output.
+/// The request that the output of an instance belongs to now, for the writers of its output.
 #[derive(Debug, Default)]
-pub(crate) struct CurrentRequest(Mutex<OutputOrigin>);
+pub(crate) struct CurrentRequest(Mutex<CurrentOutput>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct CurrentOutput {
+    origin: OutputOrigin,
+    /// Whether the origin is known only while a host function runs. If so, a stream that the guest opens now belongs to
+    /// this origin until it is closed.
+    is_of_call: bool,
+}
 
 /// The request that a line of output belongs to. The default is used if the instance serves no request, or several at
 /// the same time.
@@ -35,18 +43,38 @@ pub(crate) struct OutputOrigin {
 }
 
 impl CurrentRequest {
+    /// Sets the origin of output until it is set again.
     pub(crate) fn set(&self, origin: OutputOrigin) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = origin;
+        self.replace(CurrentOutput { origin, is_of_call: false });
+    }
+
+    /// Sets the origin of what the guest writes in the current call of a host function.
+    pub(crate) fn set_for_call(&self, origin: OutputOrigin) {
+        self.replace(CurrentOutput { origin, is_of_call: true });
+    }
+
+    fn replace(&self, current: CurrentOutput) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = current;
     }
 
     fn get(&self) -> OutputOrigin {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).origin
+    }
+
+    /// Returns the origin if it is known only while the current host function runs.
+    fn of_call(&self) -> Option<OutputOrigin> {
+        let current = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        current.is_of_call.then_some(current.origin)
     }
 }
 
 /// The writer of one component's stdout or stderr in one instance. Clones share the unfinished line.
 #[derive(Clone)]
-pub(crate) struct LineWriter(Arc<LineBuffer>);
+pub(crate) struct LineWriter {
+    buffer: Arc<LineBuffer>,
+    /// The origin of everything that this writer writes; `None` if it belongs to the current request.
+    origin: Option<OutputOrigin>,
+}
 
 struct LineBuffer {
     component: Arc<str>,
@@ -63,14 +91,15 @@ impl LineWriter {
         request: Arc<CurrentRequest>,
         sink: Arc<dyn EventSink>,
     ) -> Self {
-        Self(Arc::new(LineBuffer { component, stream, request, sink, line: Mutex::new(Vec::new()) }))
+        let line = Mutex::new(Vec::new());
+        Self { buffer: Arc::new(LineBuffer { component, stream, request, sink, line }), origin: None }
     }
 
     fn push(&self, bytes: &[u8]) {
-        if !self.0.sink.is_enabled() {
+        if !self.buffer.sink.is_enabled() {
             return;
         }
-        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.buffer.line.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             match piece.strip_suffix(b"\n") {
                 Some(end) if line.is_empty() && end.len() <= LINE_BYTES_MAX => self.emit(end),
@@ -98,7 +127,7 @@ impl LineWriter {
 
     /// Emits the unfinished line, if any, because the request that wrote it has ended.
     pub(crate) fn finish_line(&self) {
-        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.buffer.line.lock().unwrap_or_else(PoisonError::into_inner);
         if !line.is_empty() {
             self.emit(&line);
             line.clear();
@@ -107,8 +136,8 @@ impl LineWriter {
 
     fn emit(&self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let LineBuffer { component, stream, request, sink, .. } = &*self.0;
-        let OutputOrigin { request, trace } = request.get();
+        let LineBuffer { component, stream, request, sink, .. } = &*self.buffer;
+        let OutputOrigin { request, trace } = self.origin.unwrap_or_else(|| request.get());
         sink.emit(Event::OutputLine { component, stream: *stream, request, trace, line });
     }
 }
@@ -121,7 +150,8 @@ impl IsTerminal for LineWriter {
 
 impl StdoutStream for LineWriter {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        // WASI 0.3 opens a stream for each write, and reads it later.
+        Box::new(Self { origin: self.buffer.request.of_call(), ..self.clone() })
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -207,7 +237,7 @@ mod tests {
         let (writer, sink, _) = writer();
         writer.push(&vec![b'x'; LINE_BYTES_MAX * 3 + 5]);
         assert_eq!(sink.0.lock().unwrap().len(), 3);
-        assert!(writer.0.line.lock().unwrap().capacity() <= LINE_BYTES_MAX * 2);
+        assert!(writer.buffer.line.lock().unwrap().capacity() <= LINE_BYTES_MAX * 2);
         writer.push(b"\n");
         assert_eq!(sink.0.lock().unwrap().last().unwrap(), "cart - xxxxx");
     }

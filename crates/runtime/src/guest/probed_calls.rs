@@ -6,7 +6,13 @@
 //!
 //! A task that is dropped before it ends (after a trap, or because its caller was dropped) reports no end. Its call
 //! stays open until the request ends, or until wasmtime gives the number of the task to a new task that also runs a
-//! probed call.
+//! probed call. While a call is open, the trace of its request is not complete.
+
+use std::sync::Arc;
+
+use isomer_telemetry::SpanContext;
+
+use crate::spans::CallSpan;
 
 /// The maximum number of open calls of one instance. Further calls are not recorded.
 pub(crate) const CALLS_MAX: usize = 256;
@@ -14,6 +20,19 @@ pub(crate) const CALLS_MAX: usize = 256;
 /// The maximum length of the list of tasks (the current task and the tasks that led to it) that is searched for the
 /// current call.
 pub(crate) const TASKS_MAX: usize = 64;
+
+/// A call over a fused seam that has not ended. If it is dropped, its span fails as cancelled.
+pub(crate) struct FusedCall {
+    pub(super) span: CallSpan,
+    pub(super) callee: Arc<str>,
+}
+
+impl FusedCall {
+    /// Returns the context of the operations that the call causes.
+    pub(super) fn context(&self) -> Option<&SpanContext> {
+        self.span.context()
+    }
+}
 
 /// The open calls of one wasmtime store. `T` identifies a task, and `S` is the record of a call: its span.
 #[derive(Debug)]
@@ -24,6 +43,8 @@ pub(crate) struct ProbedCalls<T, S> {
 #[derive(Debug)]
 struct OpenCall<T, S> {
     task: T,
+    /// The task of the request that the call belongs to.
+    root: T,
     span: S,
 }
 
@@ -46,14 +67,14 @@ impl<T: Copy + Eq, S> ProbedCalls<T, S> {
     }
 
     /// Records the start of a call. `tasks` is the engine's call stack: the task of the call first, then the tasks that
-    /// led to it. Drops `span` if [`CALLS_MAX`] calls are open.
-    pub(crate) fn enter(&mut self, tasks: &[T], span: S) {
+    /// led to it. `root` is the last of them: the task of the request. Drops `span` if [`CALLS_MAX`] calls are open.
+    pub(crate) fn enter(&mut self, tasks: &[T], root: T, span: S) {
         let [task, ..] = tasks else { return };
         // If an open call already has this task's number, its own task was dropped without reporting the end of the
         // call, and wasmtime has reused the number. Such a call is removed.
         self.open.retain(|call| call.task != *task);
         if self.open.len() < CALLS_MAX {
-            self.open.push(OpenCall { task: *task, span });
+            self.open.push(OpenCall { task: *task, root, span });
         }
     }
 
@@ -62,6 +83,11 @@ impl<T: Copy + Eq, S> ProbedCalls<T, S> {
     pub(crate) fn exit(&mut self, task: T) -> Option<S> {
         let position = self.open.iter().position(|call| call.task == task)?;
         Some(self.open.remove(position).span)
+    }
+
+    /// Drops the calls of the request whose task is `root` that are still open.
+    pub(crate) fn end_request(&mut self, root: T) {
+        self.open.retain(|call| call.root != root);
     }
 
     /// Forgets all calls that are still open, and returns their spans, the oldest first.
@@ -82,9 +108,9 @@ mod tests {
     fn the_caller_is_the_current_call_again_when_a_call_ends() {
         let mut calls = ProbedCalls::default();
         assert!(calls.is_empty());
-        calls.enter(&[2, 1], "outer");
+        calls.enter(&[2, 1], 1, "outer");
         // Task 3 runs a call without a probe.
-        calls.enter(&[4, 3, 2, 1], "inner");
+        calls.enter(&[4, 3, 2, 1], 1, "inner");
         assert_eq!(calls.current(&[4, 3, 2, 1]), Some(&"inner"));
         assert_eq!(calls.current(&[3, 2, 1]), Some(&"outer"));
         assert_eq!(calls.exit(4), Some("inner"));
@@ -96,9 +122,9 @@ mod tests {
     #[test]
     fn concurrent_calls_are_told_apart_by_their_tasks() {
         let mut calls = ProbedCalls::default();
-        calls.enter(&[2, 1], "first");
-        calls.enter(&[3, 1], "second");
-        calls.enter(&[4, 2, 1], "inner");
+        calls.enter(&[2, 1], 1, "first");
+        calls.enter(&[3, 1], 1, "second");
+        calls.enter(&[4, 2, 1], 1, "inner");
         assert_eq!(calls.current(&[4, 2, 1]), Some(&"inner"));
         assert_eq!(calls.current(&[5, 3, 1]), Some(&"second"));
         assert_eq!(calls.current(&[1]), None);
@@ -112,19 +138,28 @@ mod tests {
     #[test]
     fn a_reused_task_number_replaces_the_call_of_a_dropped_task() {
         let mut calls = ProbedCalls::default();
-        calls.enter(&[2], "dropped");
-        calls.enter(&[2], "new");
+        calls.enter(&[2], 1, "dropped");
+        calls.enter(&[2], 1, "new");
         assert_eq!(calls.exit(2), Some("new"));
         assert_eq!(calls.end_all().count(), 0);
     }
 
     #[test]
+    fn the_end_of_a_request_ends_only_its_calls() {
+        let mut calls = ProbedCalls::default();
+        calls.enter(&[2, 1], 1, "first");
+        calls.enter(&[6, 5], 5, "second");
+        calls.end_request(1);
+        assert_eq!((calls.exit(2), calls.exit(6)), (None, Some("second")));
+    }
+
+    #[test]
     fn the_number_of_open_calls_is_bounded() {
         let mut calls = ProbedCalls::default();
-        (0..2 * CALLS_MAX).for_each(|task| calls.enter(&[task], ()));
+        (0..2 * CALLS_MAX).for_each(|task| calls.enter(&[task], 0, ()));
         assert_eq!(calls.current(&[CALLS_MAX]), None);
         assert_eq!(calls.end_all().count(), CALLS_MAX);
-        calls.enter(&[0], ());
+        calls.enter(&[0], 0, ());
         assert_eq!(calls.end_all().count(), 1);
     }
 }

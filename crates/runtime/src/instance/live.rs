@@ -15,6 +15,7 @@ use crate::pool::RoomReservation;
 /// A live instance with its own wasmtime store.
 pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
+    is_probed: bool,
     pub(crate) handlers: Vec<HandlerFunction>,
     pub(crate) dispatches: Vec<DispatchFunctions>,
     /// The asynchronous calls across seams that the instance has started; `None` if the instance has no stub through
@@ -31,12 +32,18 @@ impl Instance {
     /// Returns an instance that has not served anything yet. `room` is the instance's room in the engine's pool.
     pub(super) fn new(
         store: Store<Guest>,
+        is_probed: bool,
         handlers: Vec<HandlerFunction>,
         dispatches: Vec<DispatchFunctions>,
         in_flight_calls: Option<Arc<InFlightCalls>>,
         room: RoomReservation,
     ) -> Self {
-        Self { store, handlers, dispatches, in_flight_calls, served: 0, born: Instant::now(), room }
+        Self { store, is_probed, handlers, dispatches, in_flight_calls, served: 0, born: Instant::now(), room }
+    }
+
+    /// Returns whether the instance runs probed code.
+    pub(crate) fn is_probed(&self) -> bool {
+        self.is_probed
     }
 
     /// Returns the number of requests and calls that the instance has served.
@@ -64,11 +71,15 @@ impl Instance {
         self.store.data().limiter.held_bytes()
     }
 
-    /// Starts a request or call with the scope `scope` and the time limit `until` in the instance.
-    pub(crate) fn begin(&mut self, scope: RequestScope, until: TimeLimit) {
+    /// Starts a request or call of `component` with the scope `scope` and the time limit `until` in the instance.
+    pub(crate) fn begin(&mut self, component: &Arc<str>, scope: RequestScope, until: TimeLimit) {
         self.served += 1;
         self.store.set_epoch_deadline(1);
-        self.store.data_mut().begin_request(scope, until);
+        let guest = self.store.data_mut();
+        guest.begin_request(scope, until);
+        if self.is_probed {
+            guest.set_entry(component.clone());
+        }
     }
 
     /// Runs the work that is left after a call has returned its result, until the work ends. After an error, the
@@ -117,7 +128,7 @@ impl Instance {
         until: TimeLimit,
         image: &[u8],
     ) -> Result<Result<Vec<u8>, CallFailure>, Failure> {
-        self.begin(scope, until);
+        self.begin(&entry.component, scope, until);
         let functions = self.dispatches[entry.skeleton];
         let function: TypedFunc<(u32, &[u8]), _> = if entry.is_async { functions.call_async } else { functions.call };
         let run = function.call_async(&mut self.store, (entry.number, image));

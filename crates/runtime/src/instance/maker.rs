@@ -6,38 +6,29 @@ use std::time::{Duration, Instant};
 use isomer_display::{excerpt, size};
 use isomer_telemetry::metrics::{CallOutcome, InstanceMetrics};
 use isomer_telemetry::{SpanContext, SpanTemplate};
-use wasmtime::component::InstancePre;
 use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
 
-use super::exports::{DispatchExport, HandlerFunction, HandlerIndex};
+use super::exports::{HandlerFunction, HandlerIndex};
+use super::linked_code::{LinkedCode, ProbedVariant};
 use super::live::Instance;
-use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::{Failure, RefusedBy};
 use crate::guest::{GroupTemplate, Guest, RequestScope, TimeLimit, tasks};
 use crate::lanes;
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::idle::{IdlePool, IdleSince};
-use crate::pool::{RoomLimit, RoomReservation, Slots};
+use crate::pool::{RoomLimit, RoomReservation};
 use crate::spans::{CANCELLED, record_wait};
 
 /// Creates instances of one group.
 pub(crate) struct InstanceMaker {
     pub(crate) engine: Engine,
-    /// The compiled code of the group. Held so that other groups that load the same code share its mapping.
-    pub(crate) _code: Code,
-    /// The slots of the engine's pool that one instance takes.
-    pub(crate) slots: Slots,
-    pub(crate) pre: InstancePre<Guest>,
-    pub(crate) handlers: Vec<HandlerIndex>,
-    /// The export indices of the skeletons, in the order of the group's settings.
-    pub(crate) dispatches: Vec<DispatchExport>,
+    pub(crate) plain: LinkedCode,
+    pub(crate) probed: ProbedVariant,
     /// Whether the component has a stub, through which it can make calls across seams.
     pub(crate) calls: bool,
     pub(crate) template: Arc<GroupTemplate>,
     pub(crate) memory_bytes: usize,
-    /// The host memory in bytes that an instance takes whatever its guest does.
-    pub(crate) host_bytes: usize,
     /// The template for the spans in which instances are created.
     pub(crate) span: Arc<SpanTemplate>,
     pub(crate) metrics: Arc<InstanceMetrics>,
@@ -60,21 +51,27 @@ impl InstanceMaker {
     /// Returns whether a waiting request could start in the place of an instance of this group in the engine's pool if
     /// the instance were dropped now.
     pub(crate) fn is_room_wanted(&self) -> bool {
-        self.engine.room().is_wanted(self.slots, &self.template.account)
+        self.engine.room().is_wanted(self.plain.slots, &self.template.account)
     }
 
-    /// Creates an instance, as soon as the engine's pool has room for it. Records a span for the wait and a span for
-    /// the creation, both caused by `current`.
-    pub(crate) async fn make(&self, deadline: Instant, current: Option<&SpanContext>) -> Result<Instance, Failure> {
+    /// Creates an instance of `probed`, or of the plain code, as soon as the engine's pool has room for it. Records a span
+    /// for the wait and a span for the creation, both caused by `current`.
+    pub(crate) async fn make(
+        &self,
+        probed: Option<&LinkedCode>,
+        deadline: Instant,
+        current: Option<&SpanContext>,
+    ) -> Result<Instance, Failure> {
+        let code = probed.unwrap_or(&self.plain);
         let room = record_wait(
             current,
             &self.metrics,
-            self.engine.room().reserve(self.slots, &self.template.account, deadline),
+            self.engine.room().reserve(code.slots, &self.template.account, deadline),
         )
         .await?;
         let span = current.map(|current| current.begin_from(&self.span).fails_unless_ended(CANCELLED));
         let start = Instant::now();
-        let made = self.make_in(room, deadline).await;
+        let made = self.make_in(code, room, deadline).await;
         let outcome = if made.is_ok() { CallOutcome::Ok } else { CallOutcome::Failed };
         self.metrics.record_start(outcome, start.elapsed());
         if let Some(mut span) = span {
@@ -84,9 +81,9 @@ impl InstanceMaker {
         made
     }
 
-    async fn make_in(&self, room: RoomReservation, deadline: Instant) -> Result<Instance, Failure> {
-        let host = self.template.account.charge_host_memory(self.host_bytes)?;
-        let engine = self.pre.engine();
+    async fn make_in(&self, code: &LinkedCode, room: RoomReservation, deadline: Instant) -> Result<Instance, Failure> {
+        let host = self.template.account.charge_host_memory(code.host_bytes)?;
+        let engine = code.pre.engine();
         let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes, host));
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
@@ -95,7 +92,7 @@ impl InstanceMaker {
         store.epoch_deadline_callback(on_epoch);
         let allowed = deadline.saturating_duration_since(Instant::now());
         store.data_mut().begin_request(RequestScope::default(), TimeLimit { deadline, allowed });
-        let made = tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await;
+        let made = tokio::time::timeout_at(deadline.into(), code.pre.instantiate_async(&mut store)).await;
         let instance = match made {
             Ok(Ok(instance)) => instance,
             Ok(Err(error)) => {
@@ -104,7 +101,7 @@ impl InstanceMaker {
             }
             Err(_) => return Err(too_long(allowed)),
         };
-        let handlers = self.handlers.iter().map(|export| match export {
+        let handlers = code.handlers.iter().map(|export| match export {
             HandlerIndex::P2(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P2),
             HandlerIndex::P3(index) => instance.get_typed_func(&mut store, index).map(HandlerFunction::P3),
         });
@@ -112,13 +109,13 @@ impl InstanceMaker {
         let handlers = handlers.map_err(|error| Failure::Instantiate {
             reason: excerpt::cut(format_args!("{error:#}"), excerpt::TEXT_BYTES_MAX),
         })?;
-        let dispatches = self.dispatches.iter().map(|export| export.look_up(&mut store, &instance));
+        let dispatches = code.dispatches.iter().map(|export| export.look_up(&mut store, &instance));
         let dispatches = dispatches.collect::<Result<Vec<_>, _>>();
         let dispatches = dispatches.map_err(|error| Failure::Instantiate {
             reason: excerpt::cut(format_args!("{error:#}"), excerpt::TEXT_BYTES_MAX),
         })?;
         let in_flight_calls = self.calls.then(|| store.data().in_flight_calls.clone());
-        Ok(Instance::new(store, handlers, dispatches, in_flight_calls, room))
+        Ok(Instance::new(store, code.is_probed, handlers, dispatches, in_flight_calls, room))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The instances of a group: how they are created, what they export, and how a live instance is used.
 
 mod exports;
+mod linked_code;
 mod live;
 mod maker;
 
@@ -9,5 +10,6 @@ pub(crate) use exports::{
     skeleton_functions,
 };
 pub use exports::{ExportedFunction, Skeleton};
+pub(crate) use linked_code::{LinkedCode, ProbedVariant};
 pub(crate) use live::Instance;
 pub(crate) use maker::InstanceMaker;

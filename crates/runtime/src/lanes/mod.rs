@@ -27,4 +27,4 @@ pub(crate) mod watch;
 
 pub(crate) use meter::slice_is_over;
 pub(crate) use metered::MeteredFuture;
-pub use priority::prefer_latency;
+pub use priority::{lower_priority, prefer_latency};

@@ -30,7 +30,7 @@ const KERNEL_SLICE_FAST: Duration = Duration::from_micros(300);
 /// # Errors
 /// If the system refuses the change, as a sandbox may. The only consequence is that the thread delays other threads for
 /// longer.
-pub(super) fn lower() -> io::Result<()> {
+pub fn lower_priority() -> io::Result<()> {
     set(libc::SCHED_BATCH, (nice_of_process()? + SLOW_NICE).min(NICE_MAX), KERNEL_SLICE_SLOW)
 }
 
@@ -102,7 +102,7 @@ mod tests {
             let (before, _) = scheduled();
             prefer_latency().expect("the system accepts a shorter slice");
             assert_eq!(scheduled(), (before, libc::SCHED_OTHER));
-            lower().expect("the system accepts a lower priority");
+            lower_priority().expect("the system accepts a lower priority");
             assert_eq!(scheduled(), ((before + SLOW_NICE).min(NICE_MAX), libc::SCHED_BATCH));
         })
         .join()
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_thread_started_by_the_slow_lane_has_the_same_priority_in_it() {
         let lowered = || {
-            lower().expect("the system accepts a lower priority");
+            lower_priority().expect("the system accepts a lower priority");
             scheduled()
         };
         let (first, second) = std::thread::spawn(move || {

@@ -73,7 +73,7 @@ impl SlowLane {
 
     /// Runs jobs on the calling thread until no job has arrived for [`IDLE_TIME_MAX`].
     fn work(&self) {
-        if let Err(error) = priority::lower() {
+        if let Err(error) = priority::lower_priority() {
             isomer_telemetry::debug!(%error, "cannot lower the priority of a thread");
         }
         while let Some((account, job)) = self.next() {

@@ -30,7 +30,7 @@ impl IdleSince {
         self.0.store(since.unwrap_or(Self::NONE), Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

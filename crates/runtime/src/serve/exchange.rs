@@ -68,7 +68,7 @@ pub(super) async fn serve(
     let Exchange { head, ended, signals } = exchange;
     let GuestRequest { http, id, span, deadline, allowed, handler, component, .. } = request;
     let trace = span.trace();
-    instance.begin(RequestScope::new(Some(id), Some(span), groups), TimeLimit { deadline, allowed });
+    instance.begin(&component, RequestScope::new(Some(id), Some(span), groups), TimeLimit { deadline, allowed });
     instance.store.data_mut().follow(signals.clone());
     let function = instance.handlers[handler].clone();
     let over = {
@@ -97,7 +97,11 @@ pub(super) async fn serve(
         Some(Ok(Err(error)) | Err(error)) => Some(instance.failure(&error, allowed)),
         None => Some(too_late(instance, allowed)),
     };
-    instance.store.data_mut().end_request();
+    let guest = instance.store.data_mut();
+    if let Some(failure) = &failure {
+        guest.fail_probed_calls(failure);
+    }
+    guest.end_request();
     match failure {
         // Usually, the handler has already sent a head, so `send` sends nothing and returns the failure. Otherwise,
         // `send` has sent the failure, and the instance is not used again: a guest runtime that serves one request per

@@ -43,12 +43,13 @@ impl ExclusiveInstances {
 
     /// Creates one instance and adds it to the pool.
     pub(crate) async fn warm_up(&self, deadline: Instant) -> Result<(), Failure> {
-        let (permit, idle) = self.pool.take(deadline, None).await?;
+        let (permit, idle) = self.pool.take(false, deadline, None).await?;
         let instance = match idle {
             Some(instance) => instance,
             None => {
                 let maker = self.maker.clone();
-                MeteredFuture::new(self.account(), Box::pin(async move { maker.make(deadline, None).await })).await?
+                MeteredFuture::new(self.account(), Box::pin(async move { maker.make(None, deadline, None).await }))
+                    .await?
             }
         };
         self.pool.give_back(permit, instance);
@@ -69,7 +70,8 @@ impl ExclusiveInstances {
         groups: GroupsInUse,
         request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
-        let (permit, idle) = self.pool.take(request.deadline, Some(&request.span)).await?;
+        let probed = self.maker.probed.code_for(Some(&request.span));
+        let (permit, idle) = self.pool.take(probed.is_some(), request.deadline, Some(&request.span)).await?;
         let unread = request.http.method() == http::Method::HEAD;
         let (head_sender, mut head) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
@@ -80,7 +82,7 @@ impl ExclusiveInstances {
         let run: BoxFuture<'static, ()> = Box::pin(async move {
             let made = match idle {
                 Some(instance) => Ok(instance),
-                None => self.maker.make(request.deadline, Some(&request.span)).await,
+                None => self.maker.make(probed.as_deref(), request.deadline, Some(&request.span)).await,
             };
             match made {
                 Ok(mut instance) => {
@@ -161,7 +163,8 @@ impl ExclusiveInstances {
             self.report_failed_call(&function.component, origin, &failure);
             failure.to_call_failure()
         };
-        let taken = self.pool.take(until.deadline, scope.span()).await;
+        let probed = self.maker.probed.code_for(scope.span());
+        let taken = self.pool.take(probed.is_some(), until.deadline, scope.span()).await;
         let (permit, idle) = taken.map_err(|failure| failure.to_call_failure())?;
         let mut instance = match idle {
             Some(instance) => instance,
@@ -169,13 +172,15 @@ impl ExclusiveInstances {
                 span.set_cold();
                 // The future of `make` is large. It is boxed, because it would otherwise enlarge the future of every
                 // call, although instances are rarely created here.
-                Box::pin(self.maker.make(until.deadline, scope.span())).await.map_err(failed)?
+                Box::pin(self.maker.make(probed.as_deref(), until.deadline, scope.span())).await.map_err(failed)?
             }
         };
         match instance.call(function, scope, until, image).await {
             Ok(result) => Ok((result, permit, instance)),
             Err(failure) => {
-                instance.store.data_mut().end_request();
+                let guest = instance.store.data_mut();
+                guest.fail_probed_calls(&failure);
+                guest.end_request();
                 Err(failed(failure))
             }
         }
@@ -235,7 +240,9 @@ impl ExclusiveInstances {
         let scope = instance.store.data().scope();
         let origin = scope.map(|scope| (scope.id(), scope.trace())).unwrap_or_default();
         let failure = instance.failure(error, until.allowed);
-        instance.store.data_mut().end_request();
+        let guest = instance.store.data_mut();
+        guest.fail_probed_calls(&failure);
+        guest.end_request();
         self.report_failed_call(&function.component, origin, &failure);
     }
 

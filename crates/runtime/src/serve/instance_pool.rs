@@ -49,6 +49,9 @@ pub struct InstanceCounts {
 
 /// The properties of an instance that its pool needs.
 pub(crate) trait PooledInstance: Send {
+    /// Returns whether the instance runs probed code.
+    fn is_probed(&self) -> bool;
+
     /// Returns the number of requests that the instance has served.
     fn served(&self) -> u32;
 
@@ -67,6 +70,10 @@ pub(crate) trait PooledInstance: Send {
 }
 
 impl PooledInstance for Instance {
+    fn is_probed(&self) -> bool {
+        Instance::is_probed(self)
+    }
+
     fn served(&self) -> u32 {
         Instance::served(self)
     }
@@ -125,14 +132,15 @@ impl<I: PooledInstance> InstancePool<I> {
         InstanceCounts { live: busy + idle, idle, waiting: self.waiting.load(Ordering::Relaxed) }
     }
 
-    /// Acquires a permit, and waits for it until `deadline` at the latest. Also returns an idle instance if there is
-    /// one; otherwise the caller creates an instance. Records the time that it waits, if any, as a span that `current`
-    /// causes.
+    /// Acquires a permit, and waits for it until `deadline` at the latest. Also returns an idle instance of the probed or
+    /// of the plain code if there is one; otherwise the caller creates an instance. Records the time that it waits, if
+    /// any, as a span that `current` causes.
     ///
     /// # Errors
     /// If all instances are busy and no instance became free in time, or if too many requests are already waiting.
     pub(crate) async fn take(
         &self,
+        is_probed: bool,
         deadline: Instant,
         current: Option<&SpanContext>,
     ) -> Result<(InstancePermit, Option<I>), Failure> {
@@ -140,7 +148,7 @@ impl<I: PooledInstance> InstancePool<I> {
             Ok(permit) => permit,
             Err(_) => record_wait(current, &self.metrics, self.wait(deadline)).await?,
         };
-        Ok((InstancePermit { _permit: permit }, self.pop_idle()))
+        Ok((InstancePermit { _permit: permit }, self.pop_idle(is_probed)))
     }
 
     async fn wait(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
@@ -159,13 +167,24 @@ impl<I: PooledInstance> InstancePool<I> {
         }
     }
 
-    fn pop_idle(&self) -> Option<I> {
+    /// Removes the most recently used idle instance of the requested code and returns it. If there is none, the caller
+    /// creates an instance. All idle instances then run the other code, and the least recently used one is dropped if
+    /// there would be too many instances otherwise.
+    fn pop_idle(&self, is_probed: bool) -> Option<I> {
         let mut idle = self.idle();
-        let popped = idle.pop_back();
-        if popped.is_some() && idle.is_empty() {
-            self.since.set(None);
+        let position = idle.iter().rposition(|idle| idle.instance.is_probed() == is_probed);
+        let busy = self.limits.instances_max.saturating_sub(self.permits.available_permits());
+        let removed = match position {
+            Some(position) => idle.remove(position),
+            None if busy + idle.len() > self.limits.instances_max => idle.pop_front(),
+            None => None,
+        };
+        if removed.is_some() {
+            self.since.set(idle.front().map(|idle| idle.since));
         }
-        popped.map(|idle| idle.instance)
+        // An instance that is not returned is dropped after the lock is released.
+        drop(idle);
+        removed.filter(|_| position.is_some()).map(|idle| idle.instance)
     }
 
     /// Returns the time at which the pool's least recently used instance became idle, for
@@ -246,9 +265,14 @@ mod tests {
         age: Duration,
         is_cluttered: bool,
         is_room_wanted: bool,
+        is_probed: bool,
     }
 
     impl PooledInstance for FakeInstance {
+        fn is_probed(&self) -> bool {
+            self.is_probed
+        }
+
         fn served(&self) -> u32 {
             self.served
         }
@@ -290,7 +314,7 @@ mod tests {
     }
 
     fn take(pool: &InstancePool<FakeInstance>) -> (InstancePermit, Option<FakeInstance>) {
-        pool.take(later(), None).now_or_never().expect("a permit is free").unwrap()
+        pool.take(false, later(), None).now_or_never().expect("a permit is free").unwrap()
     }
 
     #[test]
@@ -306,6 +330,29 @@ mod tests {
         assert_eq!(pool.evict_oldest(), Some(Eviction { bytes: 100, is_gone: true }));
         assert_eq!(take(&pool).1, Some(named("b")));
         assert_eq!((pool.evict_oldest(), take(&pool).1), (None, None));
+    }
+
+    #[test]
+    fn plain_and_probed_instances_count_against_the_same_maximum() {
+        let pool = pool(2);
+        let probed = |name| FakeInstance { is_probed: true, ..named(name) };
+        let take_probed = || pool.take(true, later(), None).now_or_never().expect("a permit is free").unwrap();
+        let permits = [take(&pool).0, take_probed().0];
+        for (permit, instance) in permits.into_iter().zip([named("plain"), probed("probed")]) {
+            pool.give_back(permit, instance);
+        }
+        let (first, taken) = take_probed();
+        assert_eq!(taken, Some(probed("probed")));
+        // A second probed instance takes the place of the plain one.
+        let (second, taken) = take_probed();
+        assert_eq!((taken, pool.counts()), (None, InstanceCounts { live: 2, idle: 0, waiting: 0 }));
+        assert_eq!(pool.since.get(), IdleSince::default().get());
+        pool.give_back(first, probed("a"));
+        pool.give_back(second, probed("b"));
+        // One plain instance is created next to an idle probed one, because only two may exist.
+        let (_permit, taken) = take(&pool);
+        assert_eq!((taken, pool.counts()), (None, InstanceCounts { live: 2, idle: 1, waiting: 0 }));
+        assert_eq!(take_probed().1, Some(probed("b")));
     }
 
     #[test]
@@ -331,15 +378,15 @@ mod tests {
         runtime.block_on(async {
             let pool = pool(1);
             let (permit, _) = take(&pool);
-            let mut waiting = Box::pin(pool.take(later(), None));
+            let mut waiting = Box::pin(pool.take(false, later(), None));
             assert!(waiting.as_mut().now_or_never().is_none());
             assert_eq!(pool.counts(), InstanceCounts { live: 1, idle: 0, waiting: 1 });
-            let refused = pool.take(later(), None).await.map(|_| ());
+            let refused = pool.take(false, later(), None).await.map(|_| ());
             assert!(matches!(refused, Err(Failure::Overloaded { instances: 1, waiting: 1 })), "{refused:?}");
             pool.give_back(permit, named("a"));
             assert_eq!(waiting.await.unwrap().1, Some(named("a")));
             let (_permit, _) = take(&pool);
-            let late = pool.take(Instant::now(), None).await.map(|_| ());
+            let late = pool.take(false, Instant::now(), None).await.map(|_| ());
             assert!(matches!(late, Err(Failure::Overloaded { waiting: 0, .. })), "{late:?}");
         });
     }

@@ -4,7 +4,8 @@
 //! when the guest traps, or when a request is late. Every request that is then in flight gets the failure that
 //! [`InFlightRequests`] chooses for it.
 //!
-//! The guest's calls across seams and its spans belong to the request for which it works: see `guest/call_origin`.
+//! The guest's calls across seams, its spans and its output belong to the request for which it works: see
+//! `guest/call_origin`.
 //!
 //! A request ends when its response has been read. The guest may then still have work to do for the request. This work
 //! continues while later requests are served, and ends at the latest when the instance ends. It is not assigned to the
@@ -107,6 +108,10 @@ impl<P: Send> SharedInstance<P> {
         self.instance.store.data_mut().begin_request(scope, until);
         let outcome = self.serve(first).await;
         self.inbox.close();
+        if let Some(Err(error)) = &outcome {
+            let failure = Failure::from_trap(error, None);
+            self.instance.store.data_mut().fail_probed_calls(&failure);
+        }
         self.instance.store.data_mut().end_request();
         send_failures(&self.instance, outcome, self.requests);
         self.inbox
@@ -152,12 +157,14 @@ async fn serve_all<P: Send>(
             let function = &handlers[handler];
             let trace = span.trace();
             let scope = RequestScope::new(Some(id), Some(span), groups);
-            let mut concurrent = Some(ConcurrentRequest { scope, signals: signals.clone() });
+            let mut concurrent =
+                Some(ConcurrentRequest { scope, component: component.clone(), signals: signals.clone() });
             requests.begin(id, InFlightRequest { component, trace, head: head.clone(), signals });
             calls.push(async move {
                 let mut running = None;
                 let mut on_start = |guest: &mut Guest, task| {
                     if let Some(request) = concurrent.take() {
+                        guest.probed_calls.end_request(task);
                         guest.concurrent.insert(task, request);
                         running = Some(task);
                     }
@@ -165,8 +172,10 @@ async fn serve_all<P: Send>(
                 let result = call(accessor, function, http, &head, ended, &mut on_start).await;
                 accessor.with(|mut store| {
                     let guest = store.data_mut();
-                    if let Some(task) = running {
-                        guest.concurrent.remove(task, id);
+                    if let Some(task) = running
+                        && guest.concurrent.remove(task, id)
+                    {
+                        guest.probed_calls.end_request(task);
                     }
                     usage.update(guest);
                 });

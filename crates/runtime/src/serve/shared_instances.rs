@@ -20,7 +20,7 @@ use super::waiting::WaitingRequest;
 use crate::clock::now;
 use crate::failure::Failure;
 use crate::guest::{GroupsInUse, ResponseSignals};
-use crate::instance::{Instance, InstanceMaker};
+use crate::instance::{Instance, InstanceMaker, LinkedCode};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
 use crate::pool::idle::{Eviction, IdlePool, IdleSince, oldest_kept};
@@ -44,6 +44,8 @@ pub(crate) struct SharedInstances {
 /// The task of one instance, as the pool sees it. The pool gives requests only to the workers in its list. When a
 /// worker is removed from the list, its task ends after the requests that it has.
 struct Worker {
+    /// The probed code that the instance runs; `None` if the instance runs the plain code.
+    probed: Option<Arc<LinkedCode>>,
     /// Sends requests to the task. The channel has room for every request that the instance may serve at the same time.
     /// It is never full, because a request is counted in `serving` before it is sent and until it has ended.
     jobs: mpsc::Sender<Job<RequestPermit>>,
@@ -109,7 +111,7 @@ impl SharedInstances {
         let (head_sender, head) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
         let signals = ResponseSignals::new(request.until(), (!unread).then_some(request.stream_allowed));
-        let worker = self.worker();
+        let worker = self.worker(&request);
         let permit = RequestPermit { pool: self.clone(), worker: worker.clone(), _permit: permit };
         let head_sender = HeadSender::new(head_sender, signals.clone());
         let job = Job { groups, request, head: head_sender, ended, signals: signals.clone(), permit };
@@ -123,7 +125,7 @@ impl SharedInstances {
     fn send(self: &Arc<Self>, mut worker: Arc<Worker>, mut job: Job<RequestPermit>) {
         while let Err(refused) = worker.jobs.try_send(job) {
             job = refused.into_inner();
-            worker = self.worker();
+            worker = self.worker(&job.request);
             job.permit.move_to(worker.clone());
         }
     }
@@ -146,22 +148,30 @@ impl SharedInstances {
         .await
     }
 
-    /// Returns a worker with room for one more request, and counts the request. Starts a worker if no worker has room.
-    /// The number of workers never exceeds the maximum number of instances: the caller holds one of the `permits`, and
-    /// there are only as many permits as this number of workers can serve requests. So if the maximum number of workers
-    /// exists, one of them has room.
-    fn worker(self: &Arc<Self>) -> Arc<Worker> {
+    /// Returns a worker with room for `request`, and counts the request. The worker runs the probed code if the request
+    /// is sampled and the group has probed code. Starts a worker if no worker with this code has room.
+    ///
+    /// If there are as many workers as instances are allowed, an idle worker with the other code is replaced. If all are
+    /// busy, the request is served by a worker with the other code. The caller holds a permit of `permits`, so in this
+    /// case one of the workers has room.
+    fn worker(self: &Arc<Self>, request: &GuestRequest) -> Arc<Worker> {
+        let probed = self.maker.probed.code_for(Some(&request.span));
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
-        let free = workers.iter().find(|worker| worker.serving.load(Ordering::Acquire) < self.concurrency);
-        let worker = match free {
-            Some(worker) => worker.clone(),
-            None => {
-                let worker = self.start_worker();
-                workers.push(worker.clone());
-                worker
+        let has_room = |worker: &&Arc<Worker>| worker.serving.load(Ordering::Acquire) < self.concurrency;
+        let is_probed = probed.is_some();
+        let mut free = workers.iter().find(|worker| worker.probed.is_some() == is_probed && has_room(worker)).cloned();
+        if free.is_none() && workers.len() >= self.limits.instances_max {
+            match workers.iter().position(|worker| worker.idle_since().is_some()) {
+                Some(idle) => drop(workers.swap_remove(idle).evict(self.account())),
+                None => free = workers.iter().find(has_room).cloned(),
             }
-        };
+        }
+        let worker = free.unwrap_or_else(|| {
+            let worker = self.start_worker(probed);
+            workers.push(worker.clone());
+            worker
+        });
         worker.served.fetch_add(1, Ordering::Relaxed);
         if worker.serving.fetch_add(1, Ordering::AcqRel) == 0 {
             self.note_idle(&workers);
@@ -169,12 +179,13 @@ impl SharedInstances {
         worker
     }
 
-    fn start_worker(self: &Arc<Self>) -> Arc<Worker> {
+    fn start_worker(self: &Arc<Self>, probed: Option<Arc<LinkedCode>>) -> Arc<Worker> {
         let (jobs, inbox) = mpsc::channel(self.concurrency.max(1) as usize);
         let usage = Arc::<InstanceUsage>::default();
-        let run = Box::pin(self.clone().run(inbox, usage.clone()));
+        let run = Box::pin(self.clone().run(probed.clone(), inbox, usage.clone()));
         tokio::spawn(MeteredFuture::new(self.account(), run));
         Arc::new(Worker {
+            probed,
             jobs,
             usage,
             serving: AtomicU32::new(0),
@@ -186,9 +197,15 @@ impl SharedInstances {
 
     /// Runs the task of one worker: serves requests with one instance until the instance ends. Then other workers
     /// receive the requests that have not started.
-    async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Job<RequestPermit>>, usage: Arc<InstanceUsage>) {
+    async fn run(
+        self: Arc<Self>,
+        probed: Option<Arc<LinkedCode>>,
+        mut inbox: mpsc::Receiver<Job<RequestPermit>>,
+        usage: Arc<InstanceUsage>,
+    ) {
         let Some(first) = inbox.recv().await else { return };
-        let (_permit, instance) = match self.make(first.request.deadline, &first.request.span).await {
+        let made = self.make(probed.as_deref(), first.request.deadline, &first.request.span).await;
+        let (_permit, instance) = match made {
             Ok(made) => made,
             Err(failure) => {
                 let _ = first.head.send(Err(failure));
@@ -197,14 +214,19 @@ impl SharedInstances {
         };
         let mut inbox = SharedInstance::new(instance, inbox, usage.clone()).run(first).await;
         while let Some(mut job) = inbox.recv().await {
-            let worker = self.worker();
+            let worker = self.worker(&job.request);
             job.permit.move_to(worker.clone());
             self.send(worker, job);
         }
     }
 
     /// Creates an instance. The returned permit must be dropped after the instance.
-    async fn make(&self, deadline: Instant, span: &SpanContext) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
+    async fn make(
+        &self,
+        probed: Option<&LinkedCode>,
+        deadline: Instant,
+        span: &SpanContext,
+    ) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
         let acquired = async {
             let permit = self.instance_permits.clone().acquire_owned();
             match tokio::time::timeout(self.limits.wait_max, permit).await {
@@ -213,7 +235,7 @@ impl SharedInstances {
             }
         };
         let permit = record_wait(Some(span), &self.maker.metrics, acquired).await?;
-        Ok((permit, self.maker.make(deadline, Some(span)).await?))
+        Ok((permit, self.maker.make(probed, deadline, Some(span)).await?))
     }
 
     /// Returns the numbers of instances and of waiting requests.

@@ -8,16 +8,16 @@
 
 use std::sync::OnceLock;
 
-use wasmtime::StoreContextMut;
 use wasmtime::component::{Access, Accessor, Linker, LinkerInstance, Resource, StreamReader};
+use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::p2 as http2;
 use wasmtime_wasi_http::p3 as http3;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
 
-use super::{filesystem, http_heads};
-use crate::guest::{Guest, current_span, owner_context};
+use super::{filesystem, http_heads, output_streams};
+use crate::guest::{Guest, attribute_output, current_span, owner_context};
 
 /// The interfaces that carry authority, without their version.
 const OWNED: [&str; 12] = [
@@ -80,6 +80,7 @@ pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     http2::add_only_http_to_linker_async(linker)?;
     http3::add_to_linker(linker)?;
     http_heads::bound(linker)?;
+    output_streams::attributed(linker)?;
     filesystem::bound(linker)
 }
 
@@ -188,16 +189,30 @@ fn stdin3(instance: &mut LinkerInstance<'_, Guest>, owner: usize) -> wasmtime::R
 fn stdout3(instance: &mut LinkerInstance<'_, Guest>, owner: usize) -> wasmtime::Result<()> {
     use p3::bindings::cli::stdout::HostWithStore;
     instance.func_wrap("write-via-stream", move |mut store, (data,): (StreamReader<u8>,)| {
+        let is_attributed = attribute_output(&mut store);
         store.data_mut().enter(owner);
-        Ok((WasiCli::write_via_stream(Access::<Guest, WasiCli>::new(store, owner_cli), data)?,))
+        let access = Access::<Guest, WasiCli>::new(store.as_context_mut(), owner_cli);
+        let written = WasiCli::write_via_stream(access, data);
+        end_attribution(&mut store, is_attributed);
+        Ok((written?,))
     })
+}
+
+fn end_attribution(store: &mut StoreContextMut<'_, Guest>, is_attributed: bool) {
+    if is_attributed {
+        store.data_mut().attribute_output_to_scope();
+    }
 }
 
 fn stderr3(instance: &mut LinkerInstance<'_, Guest>, owner: usize) -> wasmtime::Result<()> {
     use p3::bindings::cli::stderr::HostWithStore;
     instance.func_wrap("write-via-stream", move |mut store, (data,): (StreamReader<u8>,)| {
+        let is_attributed = attribute_output(&mut store);
         store.data_mut().enter(owner);
-        Ok((WasiCli::write_via_stream(Access::<Guest, WasiCli>::new(store, owner_cli), data)?,))
+        let access = Access::<Guest, WasiCli>::new(store.as_context_mut(), owner_cli);
+        let written = WasiCli::write_via_stream(access, data);
+        end_attribution(&mut store, is_attributed);
+        Ok((written?,))
     })
 }
 

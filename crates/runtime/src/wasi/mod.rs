@@ -7,6 +7,7 @@
 //! | `linking` | linking WASI's interfaces: without authority for all components, or with the grants of one owner |
 //! | `filesystem`, `filesystem_p2`, `filesystem_p3` | functions on files and folders |
 //! | `http_heads` | the heads of requests and responses that a guest creates |
+//! | `output_streams` | the functions that write to output streams |
 //! | [`config`] | `wasi:config` |
 //! | `probe` | `isomer:probe`, through which probed compositions report calls over fused seams |
 //! | `deterministic` | the clock and randomness of test mode |
@@ -20,10 +21,12 @@ mod filesystem_p2;
 mod filesystem_p3;
 pub(crate) mod http_heads;
 mod linking;
+mod output_streams;
 mod probe;
 mod provider;
 
 pub use deterministic::DeterministicClockAndRandom;
 pub(crate) use linking::{BaseLinker, is_owned, is_shared, link_owned};
+pub(crate) use probe::INTERFACE as PROBE_INTERFACE;
 pub use probe::{ProbedFunction, SeamProbes};
 pub use provider::{Import, InterfaceOwner, Provider};

@@ -172,6 +172,7 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
         instance_age_max: Duration::from_secs(600),
         stubs: Vec::new(),
         skeletons: Vec::new(),
+        has_fused_seams: false,
     };
     let handlers = [HttpHandlerExport { interface: export.clone(), export }];
     let imports = [interface("wasi:http/types@0.2.6")];

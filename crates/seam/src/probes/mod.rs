@@ -26,7 +26,7 @@ mod outline;
 mod rewriter;
 mod wrapper;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedGroup;
@@ -45,6 +45,8 @@ use crate::reader;
 /// A function that reports its calls to the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbedFunction {
+    /// The components that call the function over fused seams, sorted by name.
+    pub callers: Vec<ComponentName>,
     /// The component that is called.
     pub component: ComponentName,
     /// The exported interface that contains the function, with its version: `boutique:shop/cart@1.0.0`.
@@ -97,7 +99,12 @@ pub(crate) fn probe(group: &PlannedGroup, parts: &[ComposedPart<'_>]) -> Probes 
     for part in parts {
         let called: Vec<_> = called_functions(group, parts, part.name)
             .into_iter()
-            .map(|(interface, function)| ProbedFunction { component: part.name.clone(), interface, function })
+            .map(|((interface, function), callers)| ProbedFunction {
+                callers: callers.into_iter().collect(),
+                component: part.name.clone(),
+                interface,
+                function,
+            })
             .collect();
         if called.is_empty() {
             continue;
@@ -117,18 +124,20 @@ pub(crate) fn probe(group: &PlannedGroup, parts: &[ComposedPart<'_>]) -> Probes 
     probes
 }
 
-/// Returns the interface and the name of each function of `exporter` that another component of the group imports.
+/// Returns the interface and the name of each function of `exporter` that other components of the group import, and the
+/// names of these components.
 fn called_functions(
     group: &PlannedGroup,
     parts: &[ComposedPart<'_>],
     exporter: &ComponentName,
-) -> BTreeSet<(String, String)> {
-    let mut functions = BTreeSet::new();
+) -> BTreeMap<(String, String), BTreeSet<ComponentName>> {
+    let mut functions = BTreeMap::<_, BTreeSet<_>>::new();
     for link in group.links.iter().filter(|link| link.exporter == *exporter) {
         let importer = parts.iter().find(|part| *part.name == link.importer);
         let import = importer.and_then(|part| part.world.import(&link.import.to_string()));
         for function in import.iter().flat_map(|import| import.functions.keys()) {
-            functions.insert((link.export.to_string(), function.clone()));
+            let function = (link.export.to_string(), function.clone());
+            functions.entry(function).or_default().insert(link.importer.clone());
         }
     }
     functions

@@ -56,7 +56,7 @@ const STATUS: MetricLabel = label(
     "The class of the response's status, such as `2xx`; `cut_off` if the response was not sent completely; `failed` if there was no response.",
 );
 const GROUP: MetricLabel = label("group", "isomer.group", "The component, or the components of the composition.");
-const CALLER: MetricLabel = label("caller", semantics::CALLER, "The component that calls; absent for fused calls.");
+const CALLER: MetricLabel = label("caller", semantics::CALLER, "The component that calls; absent if it is not known.");
 const CALLEE: MetricLabel = label("callee", semantics::CALLEE, "The component that is called.");
 const INTERFACE: MetricLabel = label("interface", semantics::RPC_SERVICE, "The interface.");
 const MODE: MetricLabel = label("mode", semantics::MODE, "`isolated`, `remote` or `fused`.");

@@ -112,7 +112,7 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
 /// Makes all calls in one mode and checks their results. Returns the encoded results.
 async fn results(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: &str, replay: &str) -> Vec<Vec<u8>> {
     let Mode { shape, transport, entered, .. } = *mode;
-    let running = Running { shape, transport, fresh: false, without: &["outside"] };
+    let running = Running { shape, transport, fresh: false, is_probed: false, without: &["outside"] };
     let fleet = Fleet::start(subject, running).await;
     let skeletons = fleet.plan.groups.iter().flat_map(|group| &group.skeletons);
     let skeleton = skeletons.into_iter().find(|skeleton| skeleton.component.as_str() == "relay");

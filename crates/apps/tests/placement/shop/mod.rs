@@ -48,7 +48,7 @@ async fn every_shape_responds_like_the_monolith() {
     let seed = seed::shown();
     let steps = script::steps(seed);
     let subject = boutique();
-    let running = |shape, fresh| Running { shape, transport: Transport::Unix, fresh, without: &[] };
+    let running = |shape, fresh| Running { shape, transport: Transport::Unix, fresh, is_probed: false, without: &[] };
     let monolith = play(&subject, running("monolith", false), &steps, seed).await;
     check_facts(&steps, &monolith);
     for shape in ["monolith", "test-payment", "test-isolated", "split", "test-micro"] {
@@ -66,6 +66,24 @@ async fn every_shape_responds_like_the_monolith() {
                     seed::again(seed)
                 );
             }
+        }
+    }
+}
+
+/// The responses of probed code are those of the plain code, with new and with reused instances, and calls between fused
+/// components are recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_probed_shop_responds_like_the_plain_one() {
+    let seed = seed::shown();
+    let steps = script::steps(seed);
+    let subject = boutique();
+    let running =
+        |shape, fresh, is_probed| Running { shape, transport: Transport::Unix, fresh, is_probed, without: &[] };
+    let plain = play(&subject, running("monolith", false, false), &steps, seed).await;
+    for (shape, fresh) in [("monolith", false), ("monolith", true), ("split", false)] {
+        let responses = play(&subject, running(shape, fresh, true), &steps, seed).await;
+        if let Some(difference) = difference(&steps, &plain, &responses) {
+            panic!("the probed shop in shape `{shape}` responds differently:\n{difference}{}", seed::again(seed));
         }
     }
 }

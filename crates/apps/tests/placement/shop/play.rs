@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::Method;
 use isomer_manifest::{App, ComponentSource};
+use isomer_telemetry::Tracer;
 
 use super::script::PlannedRequest;
 use crate::fleet::{Fleet, Running};
 use crate::harness::body::whole;
 use crate::harness::client::{Connection, TestResponse};
+use crate::harness::traces::MemoryTraces;
 use crate::random::Random;
 
 /// The part of a response that must be the same in every shape.
@@ -58,7 +60,9 @@ pub(crate) async fn play(
     steps: &[PlannedRequest],
     seed: u64,
 ) -> Vec<ComparedResponse> {
-    let fleet = Fleet::start(subject, running).await;
+    let (recorded, tracer) = MemoryTraces::of_all();
+    let tracer = |_: &str| if running.is_probed { tracer.clone() } else { Tracer::default() };
+    let fleet = Fleet::start_traced(subject, running, tracer).await;
     let visitors = steps.iter().map(|step| step.visitor).max().map_or(0, |last| last + 1);
     let mut browsers: Vec<_> = (0..visitors).map(|_| Browser::default()).collect();
     // The clock and randomness that a request sees depend only on the number of its trace.
@@ -97,6 +101,7 @@ pub(crate) async fn play(
         responses.push(compared(response));
     }
     fleet.stop().await;
+    assert_eq!(running.is_probed, recorded.has_fused_calls());
     responses
 }
 
