@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use isomer_admin::{Admin as _, AppApi as _, Caller};
 use isomer_api::{
-    Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RevisionOrigin, RollbackRequest, SwapRequest, TraceQuery,
+    Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RevisionOrigin, RollbackRequest, SwapRequest, TraceKind,
+    TraceQuery,
 };
 
 use crate::migrating_app::refused;
@@ -42,7 +43,7 @@ async fn a_revision_is_traced_as_its_manifest_says_within_the_limits_of_the_node
     let node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
     let traces = async || {
-        let query = TraceQuery::default();
+        let query = TraceQuery { kind: Some(TraceKind::Request), ..TraceQuery::default() };
         node.node.clone().traces(tenant.clone(), app.clone(), query).await.unwrap().traces.len()
     };
     let deploy = async |sampling: &str| {
