@@ -1,4 +1,5 @@
-//! Tests of the commands for nodes with a fake node that records requests.
+//! Tests of the commands for nodes with a fake node that records requests. The file is long because each command has
+//! its tests here, and all of them use the same fake node.
 
 use std::sync::Arc;
 
