@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::Stream;
 use isomer_api::{
-    AppInfo, DeployReport, MissingParts, Release, ReshapeRequest, RevisionInfo, RollbackRequest, StoredToken,
-    SwapRequest, TenantChange, TenantInfo, TokenInfo,
+    AppInfo, DeployReport, MissingParts, Release, RevisionInfo, RollbackRequest, StoredToken, SwapRequest,
+    TenantChange, TenantInfo, TokenInfo,
 };
 use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenName};
 
@@ -73,14 +73,6 @@ pub trait Admin: AppApi {
         tenant: TenantName,
         app: AppName,
         swap: SwapRequest,
-    ) -> AdminReply<DeployReport>;
-    /// Deploys the current release of the app in another shape.
-    fn reshape(
-        self: Arc<Self>,
-        caller: Caller,
-        tenant: TenantName,
-        app: AppName,
-        reshape: ReshapeRequest,
     ) -> AdminReply<DeployReport>;
 
     /// Stops serving an app. Requests in flight still finish.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use futures::stream::Stream;
 use isomer_api::{
-    ApiProblem, AppInfo, LogLine, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind, StoredToken, Trace,
-    TraceOrderRequest, TracePage, TraceQuery, TraceSummary,
+    ApiProblem, AppInfo, DeployReport, LogLine, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind,
+    ReshapeRequest, StoredToken, Trace, TraceOrderRequest, TracePage, TraceQuery, TraceSummary,
 };
 use isomer_ids::{AppName, TenantName, TokenId};
 use serde_json::Value;
 
+use crate::caller::Caller;
 use crate::data_api::{ShapeApi, StoreApi};
 pub use crate::reply::AdminReply;
 
@@ -30,7 +31,8 @@ pub struct MetricsText {
     pub text: String,
 }
 
-/// The operations that every process with an admin API implements. They observe apps, and change none.
+/// The operations that every process with an admin API implements. They observe apps, and change only
+/// their shape.
 pub trait AppApi: StoreApi + ShapeApi {
     /// Returns the status of the process.
     fn status(self: Arc<Self>) -> AdminReply<NodeStatus>;
@@ -61,6 +63,15 @@ pub trait AppApi: StoreApi + ShapeApi {
     fn order_traces(self: Arc<Self>, _: TenantName, _: AppName, _: TraceOrderRequest) -> AdminReply<()> {
         no_traces()
     }
+
+    /// Runs the revision of an app that serves requests in another shape. If this fails, the app keeps its shape.
+    fn reshape(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        reshape: ReshapeRequest,
+    ) -> AdminReply<DeployReport>;
 
     /// Returns the metrics that match `query`.
     fn metrics(self: Arc<Self>, query: MetricsQuery) -> AdminReply<MetricsReport>;

@@ -2,19 +2,19 @@
 
 use http::Method;
 use isomer_api::{
-    ApiProblem, AppInfo, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind, TokenRole, Trace,
-    TraceOrderRequest, TracePage, TraceQuery, routes,
+    ApiProblem, AppInfo, DeployReport, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind, ReshapeRequest,
+    TokenRole, Trace, TraceOrderRequest, TracePage, TraceQuery, routes,
 };
 use isomer_ids::TenantName;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::access_rule::AccessRule;
 use crate::app_api::{AppApi, LogLines, NewTraces};
 use crate::caller::Caller;
 use crate::data_operations;
-use crate::operation::{Operation, dashboard_code, document, json_in_only, lines, metrics_text, plain, query};
+use crate::operation::{Operation, dashboard_code, document, json_in, json_in_only, lines, metrics_text, plain, query};
 
 /// The query of the operation `apps`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -117,7 +117,18 @@ pub(crate) fn all<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             },
         )
         .open_to(AccessRule::Tenant(TokenRole::Deploy)),
-
+        json_in::<ReshapeRequest, DeployReport, A>(
+            "reshape",
+            Method::POST,
+            routes::RESHAPE,
+            "Run the revision in service in another shape",
+            |api, named, reshape| {
+                let details = json!({ "shape": reshape.shape });
+                Ok((api.reshape(named.caller()?, named.tenant()?, named.app()?, reshape), details))
+            },
+        )
+        .open_to(AccessRule::Tenant(TokenRole::Deploy))
+        .changes(),
         query::<MetricsQuery, MetricsReport, A>(
             "metrics",
             Method::GET,

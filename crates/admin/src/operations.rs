@@ -7,8 +7,8 @@ use futures::future::FutureExt as _;
 use http::Method;
 use isomer_api::deploy::{MANIFEST_BYTES_MAX, PARTS_MAX};
 use isomer_api::{
-    ApiProblem, AppInfo, CreatedToken, DeployReport, MissingParts, ProblemKind, Release, ReshapeRequest, RevisionInfo,
-    RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest, TokenRole, routes,
+    ApiProblem, AppInfo, CreatedToken, DeployReport, MissingParts, ProblemKind, Release, RevisionInfo, RollbackRequest,
+    StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo, TokenRequest, TokenRole, routes,
 };
 use isomer_ids::SECRET_BYTES_MAX;
 use schemars::JsonSchema;
@@ -198,18 +198,6 @@ pub(crate) fn all() -> Vec<Operation<dyn Admin>> {
             |admin, named, swap| {
                 let details = json!({ "components": swap.components.keys().collect::<Vec<_>>() });
                 Ok((admin.swap(named.caller()?, named.tenant()?, named.app()?, swap), details))
-            },
-        )
-        .open_to(AccessRule::Tenant(TokenRole::Deploy))
-        .changes(),
-        json_in::<ReshapeRequest, DeployReport, A>(
-            "reshape",
-            post.clone(),
-            routes::RESHAPE,
-            "Run the revision in service in another shape",
-            |admin, named, reshape| {
-                let details = json!({ "shape": reshape.shape });
-                Ok((admin.reshape(named.caller()?, named.tenant()?, named.app()?, reshape), details))
             },
         )
         .open_to(AccessRule::Tenant(TokenRole::Deploy))

@@ -14,6 +14,7 @@
 //! | [`revision`] | a started package |
 //! | [`app_capabilities`] | the capabilities that an app was granted: stores, secrets, outbound requests |
 //! | [`app_data`] | the stores of an app as the admin API shows them |
+//! | [`front_gate`] | a front door that can be closed and opened again |
 //! | [`group_handler`] | the front door's handlers, implemented with groups of the engine |
 //! | [`seams`] | the targets of calls that leave a composition |
 //! | [`tenancy`] | tenants, their apps, and which apps are in memory |
@@ -31,6 +32,7 @@ pub mod app_data;
 pub mod composition;
 pub mod error;
 pub mod fair_semaphore;
+pub mod front_gate;
 pub mod group_handler;
 pub mod member;
 pub mod membership;
@@ -46,6 +48,7 @@ pub mod tenancy;
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
 pub use app_data::AppData;
 pub use error::RevisionError;
+pub use front_gate::{FrontGate, GateGoal};
 pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
 pub use metrics_report::{metrics_report, metrics_text};
 pub use package::{NewPackage, Package, PackageError, PackageOptions, draft_probed_group, sampling_of};

@@ -3,16 +3,18 @@
 //!
 //! The link starts to listen after the revision has started, so that every call that reaches a member gets a reply. A
 //! link to a peer is established when it is first needed, so members can start in any order.
+//!
+//! A member starts in two steps. [`PreparedMember`] has everything that needs no store. It is started when the stores are
+//! not open in another process.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isomer_capabilities::DataDir;
 use isomer_capabilities::outbound::OutboundNetwork;
-use isomer_front::{FrontError, Limits};
+use isomer_front::{Connections, Limits};
 use isomer_link::{Address, LinkError, Peer, PeerLimits, Server, ServerLimits, Tls};
 use isomer_manifest::{App, LinkAddress};
 use isomer_observe::Log;
@@ -24,7 +26,8 @@ use isomer_wire::Callee;
 use tokio::sync::watch;
 
 use crate::error::RevisionError;
-use crate::group_handler::AppFront;
+use crate::front_gate::{FrontGate, GateGoal};
+use crate::group_handler::AppSite;
 use crate::membership::{PeerGroups, peer_groups};
 use crate::package::{NewPackage, PackageOptions};
 use crate::progress::Progress;
@@ -91,16 +94,33 @@ pub enum MemberError {
     /// A link could not be set up.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The front door cannot listen.
-    #[error(transparent)]
-    Front(#[from] FrontError),
+}
+
+/// A group of a shape that is ready to start, and has opened no store.
+pub struct PreparedMember {
+    options: StartedOptions,
+    single_app: SingleApp,
+    made: NewPackage,
+    peers: BTreeMap<String, Arc<Peer>>,
+    tls: Option<Tls>,
+    log: Log,
+}
+
+/// The options that are used when a member starts.
+struct StartedOptions {
+    listen: Option<LinkAddress>,
+    front: Option<std::net::TcpListener>,
+    limits: Limits,
+    grace: Duration,
 }
 
 /// A running group of a shape.
 pub struct Member {
     /// The plan of the whole shape.
     pub plan: Plan,
-    front: Option<AppFront>,
+    front: Option<FrontGate>,
+    /// The routes of the group.
+    site: Arc<AppSite>,
     /// The app with the revision that handles calls on the link.
     _single_app: SingleApp,
     server: Option<Server>,
@@ -108,8 +128,73 @@ pub struct Member {
     grace: Duration,
 }
 
+impl PreparedMember {
+    /// Makes the package of the group, and the links to the groups that it calls.
+    ///
+    /// # Errors
+    /// If one of these steps fails. The later steps are then not run.
+    pub fn new(
+        app: &App,
+        components: &Components,
+        options: MemberOptions,
+        cache: &CodeCache,
+        log: &Log,
+        progress: &dyn Fn(Progress<'_>),
+    ) -> Result<Self, MemberError> {
+        let making = PackageOptions {
+            shape: options.shape,
+            process: Some(options.group.clone()),
+            deterministic: options.deterministic,
+        };
+        let running =
+            TenancyOptions { metrics: options.metrics, network: options.network, ..TenancyOptions::default() };
+        let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer);
+        single_app.set_environment(options.environment);
+        let made = single_app.make(app, components, &making, progress)?;
+        let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));
+        let tls = tls.transpose()?;
+        let peers = peers(&peer_groups(&made.plan, &options.group), options.peers, tls.as_ref())?;
+        let MemberOptions { listen, front, limits, grace, .. } = options;
+        let options = StartedOptions { listen, front, limits, grace };
+        Ok(Self { options, single_app, made, peers, tls, log: log.clone() })
+    }
+
+    /// Opens the stores, starts the package, and starts to listen for calls.
+    ///
+    /// # Errors
+    /// If one of these steps fails. The later steps are then not run.
+    pub async fn start(
+        self,
+        app_dir: &Path,
+        data: &DataDir,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<Member, MemberError> {
+        let Self { options, single_app, made, peers, tls, log } = self;
+        let NewPackage { package, plan, code, .. } = made;
+        let answers = peers.iter().map(|(group, peer)| (group.clone(), peer.clone() as Arc<dyn Callee>));
+        let started = single_app.start(package, app_dir, data, answers.collect(), progress).await?;
+        drop(code);
+        let server = match options.listen {
+            Some(address) => {
+                let limits = ServerLimits::default();
+                Some(Server::listen(&to_link(address), tls.as_ref(), limits, started.callee()).await?)
+            }
+            None => None,
+        };
+        let front = options.front.map(|listener| {
+            let resolver = single_app.resolver();
+            let connections = Connections::new(&options.limits, Some(resolver.metrics()));
+            FrontGate::new(listener, options.limits, resolver, connections, log)
+        });
+        let site = started.site().clone();
+        single_app.take_over(started);
+        let peers = peers.into_values().collect();
+        Ok(Member { plan, front, site, server, _single_app: single_app, peers, grace: options.grace })
+    }
+}
+
 impl Member {
-    /// Makes the package of the group, starts the package, and starts to listen.
+    /// Prepares the group and starts it.
     ///
     /// # Errors
     /// If one of these steps fails. The later steps are then not run.
@@ -124,46 +209,12 @@ impl Member {
         log: &Log,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Self, MemberError> {
-        let making = PackageOptions {
-            shape: options.shape,
-            process: Some(options.group.clone()),
-            deterministic: options.deterministic,
-        };
-        let running =
-            TenancyOptions { metrics: options.metrics, network: options.network, ..TenancyOptions::default() };
-        let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer);
-        single_app.set_environment(options.environment);
-        let NewPackage { package, plan, code, .. } = single_app.make(app, components, &making, progress)?;
-        let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));
-        let tls = tls.transpose()?;
-        let peers = peers(&peer_groups(&plan, &options.group), options.peers, tls.as_ref())?;
-        let answers = peers.iter().map(|(group, peer)| (group.clone(), peer.clone() as Arc<dyn Callee>));
-        let started = single_app.start(package, app_dir, data, answers.collect(), progress).await?;
-        drop(code);
-        let server = match options.listen {
-            Some(address) => {
-                let limits = ServerLimits::default();
-                Some(Server::listen(&to_link(address), tls.as_ref(), limits, started.callee()).await?)
-            }
-            None => None,
-        };
-        let front = match options.front {
-            Some(listener) => {
-                let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-                let front = AppFront::from_listener(listener, options.limits, single_app.resolver(), log.clone());
-                Some(front.map_err(|source| FrontError::Listen { address, source })?)
-            }
-            None => None,
-        };
-        single_app.take_over(started);
-        Ok(Self {
-            plan,
-            front,
-            server,
-            _single_app: single_app,
-            peers: peers.into_values().collect(),
-            grace: options.grace,
-        })
+        PreparedMember::new(app, components, options, cache, log, progress)?.start(app_dir, data, progress).await
+    }
+
+    /// Returns the routes of the group.
+    pub fn site(&self) -> Arc<AppSite> {
+        self.site.clone()
     }
 
     /// Returns the address at which other groups call this group. If the configured port is 0, the address contains the
@@ -186,6 +237,23 @@ impl Member {
     /// Serves until `stop` resolves. Then closes the front door, accepts calls until the front door's requests have
     /// finished, and stops. Returns the number of connections and calls that were aborted.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
+        let goal = GateGoal { open: true, ..GateGoal::default() };
+        let (goals, followed) = watch::channel(goal);
+        let stop = async move {
+            stop.await;
+            goals.send_replace(GateGoal { stop: true, ..goal });
+            // Keeps the sender, because the gate also stops without a sender.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            cut_off = self.serve_as_ordered(followed, |_| ()) => cut_off,
+            () = stop => 0,
+        }
+    }
+
+    /// Serves like [`Member::serve`], and opens and closes the front door as `goals` require. Calls `drained` with the
+    /// number of a pause when all connections of the front door have ended.
+    pub async fn serve_as_ordered(self, mut goals: watch::Receiver<GateGoal>, drained: impl FnMut(u64)) -> usize {
         let Self { front, server, grace, _single_app, .. } = self;
         let (close_link, mut closed) = watch::channel(false);
         let link = async move {
@@ -200,9 +268,9 @@ impl Member {
         };
         let front = async move {
             let cut_off = match front {
-                Some(front) => front.serve(stop, grace).await,
+                Some(front) => front.follow(goals, drained, grace).await,
                 None => {
-                    stop.await;
+                    let _ = goals.wait_for(|goal| goal.stop).await;
                     0
                 }
             };

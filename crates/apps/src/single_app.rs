@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
@@ -36,6 +37,9 @@ pub struct SingleApp {
     tracer: Tracer,
     environment: Arc<BTreeMap<String, String>>,
 }
+
+/// The interval between two checks whether a retired revision has left memory.
+const RETIRED_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// If the number of instances per group is limited, the engine's pool has room for the instances of this many groups.
 /// Such a pool is smaller than the default one, so that several apps fit into the address space of one process.
@@ -156,6 +160,20 @@ impl SingleApp {
             self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await?;
         self.tracer.apply(spec.package.sampling());
         Ok(started)
+    }
+
+    /// Takes the revision in service out of service, and waits until it has left memory and its stores in `data` are
+    /// closed. Waits for its running requests, but no longer than `timeout`. Returns whether the stores are closed.
+    pub async fn retire(&self, data: &DataDir, timeout: Duration) -> bool {
+        let closed = async {
+            if let Ok(Some(retired)) = self.tenancy.unload(&self.tenant, &self.name) {
+                while !retired.is_drained() {
+                    tokio::time::sleep(RETIRED_CHECK_INTERVAL).await;
+                }
+            }
+            self.stores().closed(data.path()).await;
+        };
+        tokio::time::timeout(timeout, closed).await.is_ok()
     }
 
     /// Puts `started` into service, and returns the revision that leaves service. Requests in flight are finished by

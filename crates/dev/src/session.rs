@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use isomer_console::{CliError, Console, WarningPrinter};
 use isomer_ids::StoreName;
-use isomer_manifest::MONOLITH;
+use isomer_manifest::App;
 use isomer_project::{AppDir, ValueSources, read_components};
-use isomer_seam::Components;
-use isomer_serve::{RevisionSource, RevisionStarter};
+use isomer_serve::{ReshapeOrder, ReshapeOrders, RevisionSource, RevisionStarter, StoreAccess, StorePreparation};
 use isomer_toolchain::BuildProfile;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::draft_stores::{DraftStores, OutdatedStore, StoreContext};
@@ -31,8 +31,6 @@ const QUESTIONS_MAX: usize = 1;
 /// Settings of a development session.
 #[derive(Debug, Clone)]
 pub struct DevSettings {
-    /// The name of the app's shape, which must have one process.
-    pub shape: String,
     /// The flags and files that provide config values and variables.
     pub values: ValueSources,
     /// The Cargo profile with which packages are built.
@@ -48,6 +46,8 @@ pub struct DevSession {
     settings: DevSettings,
     console: Console,
     revisions: RevisionStarter,
+    /// The orders to reshape the app.
+    orders: ReshapeOrders,
     /// The sources of the revision that serves, or `None` before the first revision.
     served: Option<SourceSnapshot>,
     /// Whether nothing has been built yet. Some errors can be caused by the command line or by a file. They end the
@@ -77,7 +77,7 @@ impl DevSession {
     pub fn new(
         app: &AppDir,
         settings: DevSettings,
-        revisions: RevisionStarter,
+        (revisions, orders): (RevisionStarter, ReshapeOrders),
         console: Console,
     ) -> Result<Self, CliError> {
         let watcher = FileWatcher::start(watch_set(app, settings.profile, false))?;
@@ -88,6 +88,7 @@ impl DevSession {
             settings,
             console,
             revisions,
+            orders,
             served: None,
             is_first: true,
             has_failed: false,
@@ -119,6 +120,7 @@ impl DevSession {
         loop {
             tokio::select! {
                 () = self.watcher.changed() => break,
+                order = self.orders.next() => self.reshape(order),
                 Some(yes) = self.answers.recv() => {
                     if let Some(store) = self.asking.take().filter(|_| yes) {
                         self.drafts.allow_recreation(store);
@@ -135,6 +137,13 @@ impl DevSession {
                 return;
             }
         }
+    }
+
+    /// Runs the revision that serves in another shape, which later revisions keep.
+    fn reshape(&mut self, order: ReshapeOrder) {
+        // Composing and compiling block this thread, so `block_in_place` moves the thread's other tasks to other
+        // threads.
+        tokio::task::block_in_place(|| Handle::current().block_on(self.revisions.reshape(order)));
     }
 
     /// Builds the app. If the result differs from the serving revision, starts a new revision. Prints errors that a
@@ -200,25 +209,25 @@ impl DevSession {
             }
             return Ok(());
         }
-        self.check_one_process(&app, &components)?;
-        let mut source = RevisionSource::new(&app, components);
+        let source = RevisionSource::new(&app, components)?;
+        let mut drafts = PreparedDrafts { drafts: &mut self.drafts, console, outdated: Vec::new() };
+        let revisions = &mut self.revisions;
         // Composing and compiling block this thread, so `block_in_place` moves the thread's other tasks to other
         // threads.
         let started = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(async {
-                let place = self.revisions.place(&source.dir);
-                let stores =
-                    StoreContext { engines: self.revisions.stores(), place: &place, data: self.revisions.data() };
-                let outdated = self.drafts.apply_migrations(&mut source.app, &stores, &self.console).await;
-                let started = self.revisions.take_over(&source).await;
-                self.ask(outdated);
-                started
-            })
+            Handle::current().block_on(async { revisions.take_over(source, &mut drafts).await })
         });
-        let plan = started?;
+        let outdated = drafts.outdated;
+        self.ask(outdated);
+        if !self.revisions.serves() {
+            // The previous revision could not be started again after its processes had been stopped.
+            self.served = None;
+            self.revisions.serve_unbuilt()?;
+        }
+        started?;
         match self.served.replace(snapshot) {
-            None => self.revisions.report_ready(&plan, began),
-            Some(_) => self.revisions.report_replaced(&plan, began),
+            None => self.revisions.report_ready(began),
+            Some(_) => self.revisions.report_replaced(began),
         }
     }
 
@@ -240,23 +249,20 @@ impl DevSession {
             }
         }
     }
+}
 
-    /// Refuses a shape of several processes: the session can replace the old revision only in one process, not in
-    /// several at the same time.
-    fn check_one_process(&self, app: &AppDir, components: &Components) -> Result<(), CliError> {
-        let shape = &self.settings.shape;
-        if shape == MONOLITH {
-            return Ok(());
-        }
-        let plan = app.plan(components, shape)?;
-        match plan.processes().len() {
-            0 | 1 => Ok(()),
-            several => Err(CliError::usage(
-                format!("`isomer dev` serves from one process, but shape `{shape}` has {several}"),
-                format!(
-                    "develop in a shape of one process (without `--shape`, all components run in one process), or run the shape: isomer run --shape {shape}"
-                ),
-            )),
-        }
+/// Applies the migrations of draft stores before a revision starts.
+struct PreparedDrafts<'a> {
+    drafts: &'a mut DraftStores,
+    console: Console,
+    /// The stores whose migrations could not be applied.
+    outdated: Vec<OutdatedStore>,
+}
+
+impl StorePreparation for PreparedDrafts<'_> {
+    async fn prepare(&mut self, app: &mut App, stores: &StoreAccess<'_>) {
+        let StoreAccess { engines, place, data } = stores;
+        let stores = StoreContext { engines, place, data };
+        self.outdated.extend(self.drafts.apply_migrations(app, &stores, &self.console).await);
     }
 }

@@ -24,6 +24,7 @@ use isomer_transport::{ClientNetwork, IpNetwork};
 use tokio::sync::Notify;
 
 use crate::activity::{Activity, now_ms};
+use crate::limits::Limits;
 
 /// The pause after a search that found no connection to close. During this pause, no new search is made, because each
 /// search looks at all connections.
@@ -48,6 +49,17 @@ pub struct ConnectionCounts {
 pub struct Connections(pub(crate) Arc<ConnectionRegistry>);
 
 impl Connections {
+    /// Creates the statistics of front doors with these limits, which have no trusted proxies. The front doors are
+    /// created later ([`Front::with_connections`](crate::Front::with_connections)).
+    #[must_use]
+    pub fn new(limits: &Limits, metrics: Option<&Metrics>) -> Self {
+        let registry = ConnectionRegistry::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
+        if let Some(metrics) = metrics {
+            registry.report_to(metrics);
+        }
+        Self(registry)
+    }
+
     /// Returns the current statistics.
     #[must_use]
     pub fn counts(&self) -> ConnectionCounts {

@@ -165,11 +165,25 @@ impl<H: Handler> Front<H> {
         Connections(self.registry.clone())
     }
 
+    /// Counts the front door's connections together with those of the front door that `connections` belongs to: the
+    /// limits apply to both together, and each drains until neither has a connection.
+    #[must_use]
+    pub fn with_connections(self, connections: &Connections) -> Self {
+        Self { registry: connections.0.clone(), ..self }
+    }
+
     /// Serves until `stop` resolves. Then accepts the connections that the kernel has already established, responds to
     /// the requests that clients have sent, notifies the clients that these are the last responses, and closes the
     /// connections. All this takes at most `grace`. Returns the number of connections that were still open after
     /// `grace`.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
+        // `serve_until` first polls `cut_off` when `stop` has resolved.
+        self.serve_until(stop, async { tokio::time::sleep(grace).await }).await
+    }
+
+    /// Serves like [`Front::serve`], except that the connections that are still open are closed when `cut_off` resolves.
+    /// `cut_off` is not polled before `stop` has resolved.
+    pub async fn serve_until(self, stop: impl Future<Output = ()>, cut_off: impl Future<Output = ()>) -> usize {
         let Self { mut listeners, pipeline, limits, proxies, registry, metrics: _ } = self;
         let idle_grace = limits.idle_grace;
         let (phase, observed) = watch::channel(Phase::Serving);
@@ -199,9 +213,9 @@ impl<H: Handler> Front<H> {
             listeners.drain(&mut shortage, serve).await;
             registry.wait_empty().await;
         };
-        let left = match tokio::time::timeout(grace, finished).await {
-            Ok(()) => 0,
-            Err(_) => registry.counts().open,
+        let left = tokio::select! {
+            () = finished => 0,
+            () = cut_off => registry.counts().open,
         };
         phase.send_replace(Phase::CutOff);
         left

@@ -47,6 +47,16 @@ fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Se
 }
 
 impl AppApi for Node {
+    fn reshape(
+        self: Arc<Self>,
+        caller: Caller,
+        tenant: TenantName,
+        app: AppName,
+        reshape: ReshapeRequest,
+    ) -> AdminReply<DeployReport> {
+        spawn_action(move |action| async move { self.reshape_app(caller, tenant, app, reshape, action).await })
+    }
+
     fn status(self: Arc<Self>) -> AdminReply<NodeStatus> {
         spawn_operation(async move { Ok(self.node_status()) })
     }
@@ -180,16 +190,6 @@ impl Admin for Node {
         swap: SwapRequest,
     ) -> AdminReply<DeployReport> {
         spawn_action(move |action| async move { self.swap_components(caller, tenant, app, swap, action).await })
-    }
-
-    fn reshape(
-        self: Arc<Self>,
-        caller: Caller,
-        tenant: TenantName,
-        app: AppName,
-        reshape: ReshapeRequest,
-    ) -> AdminReply<DeployReport> {
-        spawn_action(move |action| async move { self.reshape_app(caller, tenant, app, reshape, action).await })
     }
 
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {

@@ -180,7 +180,7 @@ impl ServeContext {
         &self,
         plan: &Plan,
         url: &str,
-        members: &[ReadyMember<'_>],
+        members: &[ReadyMember],
         admin: Option<ReadyAdmin<'_>>,
         began: Instant,
     ) -> Result<(), CliError> {
@@ -192,19 +192,11 @@ impl ServeContext {
                 line["admin"] = admin.url.into();
             }
             if !members.is_empty() {
-                let member = |it: &ReadyMember<'_>| json!({ "group": it.name, "pid": it.pid });
-                line["processes"] = members.iter().map(member).collect();
+                line["processes"] = processes_json(members);
             }
             return print(&format!("{line}\n"));
         }
-        let shown = |member: &ReadyMember<'_>| match member.pid {
-            Some(pid) => format!("{} (process {pid})", member.name),
-            None => member.name.to_owned(),
-        };
-        let processes = match members {
-            [] => String::new(),
-            all => format!(", in {} processes: {}", all.len(), all.iter().map(shown).collect::<Vec<_>>().join(", ")),
-        };
+        let processes = processes_text(members);
         let (Plan { app, version, .. }, took) = (plan, elapsed(took));
         self.console.message(&format!("{app} {version} is listening at {url}{processes}  ({took}; Ctrl-C stops it)"));
         let dashboard = admin.and_then(|admin| admin.dashboard).filter(|_| self.console.is_terminal());
@@ -218,12 +210,50 @@ impl ServeContext {
     ///
     /// # Errors
     /// If standard output cannot be written to.
-    pub fn report_replaced(&self, plan: &Plan, url: &str, began: Instant) -> Result<(), CliError> {
+    pub(crate) fn report_replaced(
+        &self,
+        plan: &Plan,
+        url: &str,
+        members: &[ReadyMember],
+        began: Instant,
+    ) -> Result<(), CliError> {
+        let text = format!("the new revision is listening at {url}{}", processes_text(members));
+        self.report_change("replaced", &text, plan, url, members, began)
+    }
+
+    /// Reports that the revision at `url` serves in another shape.
+    ///
+    /// # Errors
+    /// If standard output cannot be written to.
+    pub(crate) fn report_reshaped(
+        &self,
+        plan: &Plan,
+        url: &str,
+        members: &[ReadyMember],
+        began: Instant,
+    ) -> Result<(), CliError> {
+        let text = format!("the app now serves in shape {}{}", plan.shape, processes_text(members));
+        self.report_change("reshaped", &text, plan, url, members, began)
+    }
+
+    fn report_change(
+        &self,
+        name: &str,
+        text: &str,
+        plan: &Plan,
+        url: &str,
+        members: &[ReadyMember],
+        began: Instant,
+    ) -> Result<(), CliError> {
         let took = began.elapsed();
         if self.json {
-            return print(&format!("{}\n", event("replaced", plan, url, took)));
+            let mut line = event(name, plan, url, took);
+            if !members.is_empty() {
+                line["processes"] = processes_json(members);
+            }
+            return print(&format!("{line}\n"));
         }
-        self.console.message(&format!("the new revision is listening at {url}  ({})", elapsed(took)));
+        self.console.message(&format!("{text}  ({})", elapsed(took)));
         Ok(())
     }
 
@@ -302,6 +332,22 @@ fn event(name: &str, plan: &Plan, url: &str, took: Duration) -> Value {
         "pid": std::process::id(),
         "took_ms": milliseconds(took),
     })
+}
+
+fn processes_json(members: &[ReadyMember]) -> Value {
+    members.iter().map(|member| json!({ "group": member.name, "pid": member.pid })).collect()
+}
+
+/// Returns the end of a sentence about an app that runs in `members`.
+fn processes_text(members: &[ReadyMember]) -> String {
+    let shown = |member: &ReadyMember| match member.pid {
+        Some(pid) => format!("{} (process {pid})", member.name),
+        None => member.name.clone(),
+    };
+    match members {
+        [] => String::new(),
+        all => format!(", in {} processes: {}", all.len(), all.iter().map(shown).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn milliseconds(took: Duration) -> f64 {

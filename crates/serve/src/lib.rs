@@ -3,12 +3,21 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `context` | options, log and console of a process that serves, and its reports ([`ServeContext`]) |
-//! | `admin_endpoint`, `served_app`, `served_traces` | the admin API of the process ([`AdminEndpoint`]), and what it shows |
+//! | `admin_endpoint`, `served_app`, `served_data`, `served_manifest`, `served_traces` | the admin API of the process ([`AdminEndpoint`]), and what it shows |
 //! | `resources` | resources that another process may already use: the port and the data directory ([`ServeResources`]) |
-//! | `revision_starter` | serving from this process: starts a revision and replaces the previous one ([`AppServer`], [`RevisionStarter`]) |
-//! | `shape` | serving from several processes: the supervisor's side ([`run_shape`]) |
-//! | `member` | serving from several processes: one member's side ([`run_member`]) |
+//! | `revision_source` | the app of a revision, with its components' bytes ([`RevisionSource`]) |
+//! | `revision_starter` | starts revisions and reshapes the app ([`AppServer`], [`RevisionStarter`]) |
+//! | `serving`, `store_preparation` | what serves requests; preparing stores before a revision starts |
+//! | `reshape_orders` | orders to reshape the app, from the admin API |
+//! | `takeover` | the steps in which an arrangement takes over from another one, and what happens if one fails; pure |
+//! | `takeover_steps` | executes these steps |
+//! | `arrangement` | an arrangement: the running groups of the app |
+//! | `local_groups` | an arrangement in this process |
+//! | `member_groups` | an arrangement in member processes: the supervisor's side |
+//! | `member` | one member's side ([`run_member`]) |
 //! | `member_task` | the task of a member, which is the first message of the supervisor |
+//! | `health` | the health check of a new arrangement |
+//! | `shutdown` | shutting the process down with all arrangements |
 //! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
 //! | `start_error` | errors of planning or starting an app, with hints |
 //! | `network` | the settings for outgoing requests |
@@ -19,37 +28,49 @@
 //! The port and the data directory are opened before anything is built, so errors about them are reported immediately.
 //! If a client connects before the app is ready, its connection waits under `isomer run`, and its requests get 503
 //! under `isomer dev`. A store can be opened only once, so the stores and secrets that a revision has opened are passed
-//! to the next revision.
+//! to the next revision in the same process. Between processes, stores move: see `takeover`.
 
 #![forbid(unsafe_code)]
 
 mod admin_endpoint;
+mod arrangement;
 mod context;
+mod health;
+mod local_groups;
 mod member;
+mod member_groups;
 mod member_metrics;
 mod member_task;
 pub mod network;
+mod reshape_orders;
 mod resources;
+mod revision_source;
 mod revision_starter;
 mod served_app;
 mod served_data;
 mod served_manifest;
 mod served_traces;
 pub mod service_manager;
-mod shape;
+mod serving;
+mod shutdown;
 mod single_group;
 mod start_error;
 mod stop_signals;
+mod store_preparation;
+mod takeover;
+mod takeover_steps;
 mod telemetry;
 mod test_secrets;
 
 pub use admin_endpoint::AdminEndpoint;
 pub use context::{ServeContext, ServeOptions, TestMode, report_cut_off};
 pub use member::run_member;
+pub use reshape_orders::{ReshapeOrder, ReshapeOrders};
 pub use resources::{ServeResources, data_dir_error, listen_error, open_data};
-pub use revision_starter::{AppServer, RevisionSource, RevisionStarter};
-pub use shape::{ShapeApp, run_shape};
+pub use revision_source::RevisionSource;
+pub use revision_starter::{AppServer, RevisionStarter};
 pub use single_group::run_group;
 pub use stop_signals::{StopSignal, StopSignals};
+pub use store_preparation::{StoreAccess, StorePreparation, UnchangedStores};
 pub use telemetry::{AppExport, CollectorInFile, start_export};
 pub use test_secrets::apply_test_secrets;

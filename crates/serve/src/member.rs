@@ -1,29 +1,34 @@
 //! A member: a process that a supervisor has started to run one group of a shape.
 //!
-//! The member serves its group until the supervisor stops it, and exits when the control channel closes.
+//! The member prepares, starts, and accepts connections when the supervisor orders it to. It serves its group until the
+//! supervisor stops it, and exits when the control channel closes.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use isomer_apps::member::{Member, MemberOptions};
+use isomer_apps::GateGoal;
+use isomer_apps::member::{MemberOptions, PreparedMember};
 use isomer_capabilities::DataDir;
 use isomer_console::CliError;
 use isomer_diagnostics::{Renderer, SourceFile};
 use isomer_front::Limits;
 use isomer_ids::ComponentName;
-use isomer_manifest::LinkAddress;
+use isomer_manifest::{App, LinkAddress};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
-use isomer_supervisor::{ControlChannel, MemberMessage, NextTraces};
+use isomer_supervisor::{ControlChannel, MemberMessage, MemberOrders, NextTraces};
 use isomer_telemetry::metrics::Metrics;
 use isomer_telemetry::{TraceOrder, Tracer};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::context::report_cut_off;
+use crate::health::check_health;
+use crate::member_groups::WITHOUT_MIGRATIONS;
 use crate::member_metrics::MetricsTask;
 use crate::member_task::MemberTask;
 use crate::network;
@@ -64,8 +69,82 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
     let cache = CodeCache::open(&task.cache)?;
     let metrics = if task.sampling.is_some() { Metrics::default() } else { Metrics::disabled() };
     let tracer = tracer(task, &log);
+    let has_front_door = listener.is_some();
+    let attempt = StartAttempt { app: &app, dir: &task.app_dir, source: Some(&source), data: &data };
+    let duplicate = listener.as_ref().map(TcpListener::try_clone).transpose().context("cannot use the front door")?;
+    let prepare = |app: &App, listener| {
+        let options = options(task, listener, (tracer.clone(), metrics.clone()));
+        PreparedMember::new(app, &components, options, &cache, &log, &|_| {})
+    };
+    let mut prepared = prepare(&app, listener).map_err(|error| attempt.member_failed(error))?;
+    control.send(&MemberMessage::Prepared);
+    let mut orders = control.orders();
+    let ordered = *orders.wait_for(|orders| orders.start || orders.stop).await.context("the supervisor has exited")?;
+    if !ordered.start {
+        return Ok(());
+    }
+    let started = without_migrations(&app, &task.private_dir)?;
+    match &started {
+        // The package contains the stores' settings. Its code is already compiled.
+        Some(app) => prepared = prepare(app, duplicate).map_err(|error| attempt.member_failed(error))?,
+        // The kernel refuses connections only when no duplicate of the socket is left.
+        None => drop(duplicate),
+    }
+    let member = prepared.start(&task.app_dir, &data, &|_| {}).await;
+    let member = member.map_err(|error| attempt.member_failed(error))?;
+    if let Some(mut orders) = control.trace_orders() {
+        tokio::spawn(async move {
+            while let Some(NextTraces { path, requests }) = orders.recv().await {
+                tracer.order(TraceOrder { path, requests });
+            }
+        });
+    }
+    let report = MetricsTask::start(&log, metrics);
+    let (linked, site) = (member.linked(), member.site());
+    let health = app.health.as_ref().filter(|_| task.check_health && ordered.is_first && has_front_door);
+    let ready = async {
+        linked.await;
+        if let Some(path) = health {
+            check_health(&site, &path.value).await?;
+        }
+        control.send(&MemberMessage::Ready);
+        Ok::<_, CliError>(())
+    };
+    let (goals, followed) = watch::channel(gate_goal(*orders.borrow_and_update()));
+    let follow = async {
+        while orders.changed().await.is_ok() {
+            goals.send_replace(gate_goal(*orders.borrow_and_update()));
+        }
+        // Waits forever, because the channel's thread exits the process.
+        std::future::pending::<()>().await;
+    };
+    let drained = |number| control.send(&MemberMessage::Drained { number });
+    let mut serving = std::pin::pin!(member.serve_as_ordered(followed, drained));
+    let mut follow = std::pin::pin!(follow);
+    let cut_off = tokio::select! {
+        cut_off = &mut serving => cut_off,
+        () = &mut follow => 0,
+        ready = ready => {
+            ready?;
+            tokio::select! {
+                cut_off = &mut serving => cut_off,
+                () = &mut follow => 0,
+            }
+        }
+    };
+    report.end().await;
+    report_cut_off(&log, cut_off);
+    Ok(())
+}
+
+/// Returns what the front door does under the supervisor's orders.
+fn gate_goal(orders: MemberOrders) -> GateGoal {
+    GateGoal { open: orders.accept, pause: orders.pause, stop: orders.stop }
+}
+
+fn options(task: &MemberTask, listener: Option<TcpListener>, (tracer, metrics): (Tracer, Metrics)) -> MemberOptions {
     let endpoint = |socket: &PathBuf| LinkAddress::Unix(socket.clone());
-    let options = MemberOptions {
+    MemberOptions {
         shape: task.shape.clone(),
         group: task.group.clone(),
         listen: task.sockets.get(&task.group).map(endpoint),
@@ -76,34 +155,29 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
         // Warnings are dropped, because the supervisor has already printed the same warnings.
         network: network::from_environment(|_| ()).with_stubs(task.stubs.clone()),
         environment: task.environment.clone(),
-        tracer: tracer.clone(),
-        metrics: metrics.clone(),
+        tracer,
+        metrics,
         deterministic: task.deterministic,
         grace: Duration::from_secs(task.grace_s),
-    };
-    let made = Member::make(&app, &task.app_dir, &components, options, &data, &cache, &log, &|_| {}).await;
-    let attempt = StartAttempt { app: &app, dir: &task.app_dir, source: Some(&source), data: &data };
-    let member = made.map_err(|error| attempt.member_failed(error))?;
-    if let Some(mut orders) = control.trace_orders() {
-        tokio::spawn(async move {
-            while let Some(NextTraces { path, requests }) = orders.recv().await {
-                tracer.order(TraceOrder { path, requests });
-            }
-        });
     }
-    let report = MetricsTask::start(&log, metrics);
-    let linked = member.linked();
-    let mut serving = std::pin::pin!(member.serve(control.stopped()));
-    let cut_off = tokio::select! {
-        cut_off = &mut serving => cut_off,
-        () = linked => {
-            control.send(&MemberMessage::Ready);
-            serving.await
-        }
+}
+
+/// Returns the app without the migrations of the stores that the supervisor has listed in its private folder; `None` if
+/// there is no such list.
+fn without_migrations(app: &App, private_dir: &Path) -> anyhow::Result<Option<App>> {
+    let file = private_dir.join(WITHOUT_MIGRATIONS);
+    let names = match std::fs::read(&file) {
+        Ok(names) => names,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(anyhow::Error::new(error).context(format!("cannot read `{}`", file.display()))),
     };
-    report.end().await;
-    report_cut_off(&log, cut_off);
-    Ok(())
+    let names: Vec<String> =
+        serde_json::from_slice(&names).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let mut app = app.clone();
+    for (_, store) in app.sql.iter_mut().filter(|(name, _)| names.iter().any(|listed| listed == name.as_str())) {
+        store.migrations = None;
+    }
+    Ok(Some(app))
 }
 
 /// Returns the tracer whose traces the member sends to its supervisor.

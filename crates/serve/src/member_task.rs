@@ -37,6 +37,9 @@ pub(crate) struct MemberTask {
     pub(crate) access_log: bool,
     /// Which requests are traced; `None` if the member sends no traces to the supervisor.
     pub(crate) sampling: Option<SamplingPolicy>,
+    /// Whether the member with the front door checks the app's health before it reports for the first time that it is
+    /// ready.
+    pub(crate) check_health: bool,
     /// The maximum time in seconds for running requests to finish after the stop message.
     pub(crate) grace_s: u64,
     /// Whether messages for people may have colours.

@@ -1,74 +1,56 @@
-//! Serving an app from this process. Revisions are created one after the other, and each replaces the previous one.
+//! Serving an app: revisions are created one after the other, and each replaces the previous one. A revision runs in this
+//! process, or in member processes, as its shape requires.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use isomer_apps::{AppData, AppFront, NewPackage, PackageOptions, Peers, Progress, SingleApp, TenancyOptions};
-use isomer_capabilities::{AppGrants, AppResources, DataDir, Engines, GrantedBy};
+use isomer_api::{ApiProblem, DeployReport, ProblemKind};
+use isomer_apps::AppData;
+use isomer_capabilities::{AppGrants, DataDir};
 use isomer_console::{CliError, WarningPrinter};
-use isomer_diagnostics::SourceFile;
-use isomer_front::{FrontError, Limits};
-use isomer_manifest::App;
-use isomer_plan::Plan;
-use isomer_project::AppDir;
+use isomer_diagnostics::Renderer;
+use isomer_ids::{HostPattern, PlanDigest, ReleaseDigest};
 use isomer_runtime::code::CodeCache;
-use isomer_seam::Components;
+use isomer_supervisor::ReadyMember;
 
 use crate::admin_endpoint::AdminEndpoint;
-use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
+use crate::arrangement::{Arrangement, ArrangementHome};
+use crate::context::{ServeContext, ServeOptions};
+use crate::reshape_orders::{ReshapeOrder, ReshapeOrders};
 use crate::resources::ServeResources;
+use crate::revision_source::RevisionSource;
 use crate::served_traces::ServedTraces;
-use crate::start_error::{StartAttempt, revision_error};
-use crate::stop_signals::StopSignals;
+use crate::serving::{RunningRevision, Serving};
+use crate::shutdown::{FrontSocket, Shutdown};
+use crate::store_preparation::{StorePreparation, UnchangedStores};
+use crate::takeover_steps::TakeoverSteps;
 
-/// What a revision is started from: an app with its components' bytes.
-pub struct RevisionSource {
-    /// The app as its manifest describes it.
-    pub app: App,
-    /// The folder against which relative paths in the manifest are resolved.
-    pub dir: PathBuf,
-    /// The manifest, or `None` for a component without a manifest.
-    pub source: Option<SourceFile>,
-    /// The components' bytes.
-    pub components: Components,
-    /// Variables from which secrets may take their values if the process's environment lacks them.
-    pub environment: BTreeMap<String, String>,
-}
-
-impl RevisionSource {
-    /// Returns what a revision of `app` is started from. `components` contains the bytes of the app's components.
-    pub fn new(app: &AppDir, components: Components) -> Self {
-        let environment = app.values.environment.clone();
-        Self { app: app.app.clone(), dir: app.dir.clone(), source: Some(app.source.clone()), components, environment }
-    }
-}
-
-/// A listening front door, and the [`RevisionStarter`] that starts the revisions for it.
+/// The process that serves an app.
 pub struct AppServer {
-    front: AppFront,
+    shutdown: Shutdown,
     traces: Option<ServedTraces>,
+    orders: ReshapeOrders,
     /// Creates revisions and replaces the previous ones.
     pub revisions: RevisionStarter,
 }
 
 /// Creates revisions of an app and replaces the previous ones.
 pub struct RevisionStarter {
-    context: ServeContext,
+    pub(crate) home: ArrangementHome,
+    /// The name of the shape of the next revision.
     shape: String,
     url: String,
-    single_app: SingleApp,
-    data: DataDir,
     admin: Option<AdminEndpoint>,
     warnings: WarningPrinter,
+    serving: Option<Serving>,
 }
 
 impl AppServer {
-    /// Starts the front door, which serves no revision yet. `cache` is the folder of compiled code, or `None` for the
-    /// folder in `resources`.
+    /// Creates a process that serves no revision yet. `cache` is the folder of compiled code, or `None` for the folder in
+    /// `resources`. Installs the handlers of SIGTERM and SIGINT; without them, a signal ends the process immediately.
     ///
     /// # Errors
-    /// If the engine or the code cache cannot be opened.
+    /// If the code cache cannot be opened, or the signal handlers cannot be installed.
     pub fn new(
         context: ServeContext,
         resources: ServeResources,
@@ -76,125 +58,228 @@ impl AppServer {
         cache: Option<&Path>,
     ) -> Result<Self, CliError> {
         let ServeResources { listener, url, data, code, traces, admin } = resources;
-        let tracer = traces.as_ref().map(ServedTraces::tracer).unwrap_or_default();
-        let cache = CodeCache::open(cache.unwrap_or(&code))?;
-        let running = TenancyOptions {
-            metrics: context.metrics.clone(),
-            network: context.network.clone(),
-            source_lines: context.source_lines,
-            ..TenancyOptions::default()
-        };
-        let single_app = SingleApp::new(cache, context.log.clone(), running);
-        let single_app = single_app.map_err(|error| revision_error(error, None))?.traced_by(tracer);
-        let front = AppFront::from_listener(listener, Limits::default(), single_app.resolver(), context.log.clone())
-            .map_err(|source| FrontError::Listen { address: options.listen, source })?;
-        if let Some(admin) = &admin {
-            admin.app().set_counters(single_app.resolver(), front.connections());
+        let code = cache.map_or(code, Path::to_owned);
+        let socket = FrontSocket::new(listener);
+        let (shutdown, tasks) = Shutdown::listen(socket.clone())?;
+        let app = admin.as_ref().map(|admin| admin.app().clone());
+        let (sender, orders) = ReshapeOrders::channel();
+        if let Some(app) = &app {
+            app.set_orders(sender);
         }
-        let shape = options.shape.clone();
-        let warnings = WarningPrinter::default();
-        Ok(Self {
-            front,
-            traces,
-            revisions: RevisionStarter { context, shape, url, single_app, data, admin, warnings },
-        })
+        let cache = CodeCache::open(&code)?;
+        let home = ArrangementHome {
+            context,
+            socket,
+            tasks,
+            data,
+            code,
+            cache,
+            traces: traces.clone(),
+            app,
+            local: None,
+            process_metrics: None,
+        };
+        let revisions = RevisionStarter {
+            home,
+            shape: options.shape.clone(),
+            url,
+            admin,
+            warnings: WarningPrinter::default(),
+            serving: None,
+        };
+        Ok(Self { shutdown, traces, orders, revisions })
     }
 
-    /// Splits the server into a future that serves until SIGTERM or SIGINT arrives, and the [`RevisionStarter`], so
-    /// that each can run in its own task. Installs handlers for these signals; without them, a signal ends the process
-    /// immediately.
-    ///
-    /// # Errors
-    /// If signal handlers cannot be installed.
+    /// Splits the server into a future that serves until SIGTERM or SIGINT arrives, the [`RevisionStarter`], and the
+    /// orders to reshape the app, so that each can be used in its own task.
     pub fn split(
         self,
-    ) -> anyhow::Result<(impl Future<Output = Result<(), CliError>> + Send + 'static, RevisionStarter)> {
-        let (front, traces, signals) = (self.front, self.traces, StopSignals::listen()?);
-        let (log, grace) = (self.revisions.context.log.clone(), self.revisions.context.grace);
-        let end_export = self.revisions.context.end_export();
+    ) -> (impl Future<Output = Result<(), CliError>> + Send + 'static, RevisionStarter, ReshapeOrders) {
+        let (shutdown, traces) = (self.shutdown, self.traces);
+        let (log, end_export) = (self.revisions.home.context.log.clone(), self.revisions.home.context.end_export());
         let serving = async move {
-            let cut_off = signals.stop(|stop| front.serve(stop, grace)).await?;
+            let served = shutdown.run().await;
             traces.iter().for_each(ServedTraces::flush);
             end_export.await;
-            report_cut_off(&log, cut_off);
-            Ok(())
+            log.flush();
+            served
         };
-        Ok((serving, self.revisions))
+        (serving, self.revisions, self.orders)
     }
 }
 
 impl RevisionStarter {
+    /// Accepts connections before there is a revision, and responds that the app is not built yet.
+    ///
+    /// # Errors
+    /// If the engine cannot be created, or if the process shuts down.
+    pub fn serve_unbuilt(&mut self) -> Result<(), CliError> {
+        let groups = self.home.local_groups()?;
+        groups.accept();
+        self.serving = Some(Serving { arrangement: Arrangement::Local(groups), revision: None });
+        Ok(())
+    }
+
     /// Creates a revision of `source`, which replaces the previous revision. If this fails, the previous revision
     /// continues to serve.
     ///
     /// # Errors
     /// If the revision cannot be planned, created or started.
-    pub async fn take_over(&mut self, source: &RevisionSource) -> Result<Plan, CliError> {
-        let options =
-            PackageOptions { shape: self.shape.clone(), process: None, deterministic: self.context.is_deterministic() };
-        let progress = self.context.console.progress();
-        let report = |step: Progress<'_>| progress.step(describe(step));
-        self.single_app.set_environment(source.environment.clone());
-        let failed = |error| revision_error(error, source.source.as_ref());
-        let granted_by = if source.source.is_some() { GrantedBy::Manifest } else { GrantedBy::Flags };
-        let single_app = self.single_app.clone().granted_by(granted_by);
-        let new_package = single_app.make(&source.app, &source.components, &options, &report).map_err(failed)?;
-        let NewPackage { package, plan, code, .. } = new_package;
-        let digest = package.plan_digest();
-        let started = single_app.start(package, &source.dir, &self.data, Peers::new(), &report).await;
-        let started = started.map_err(|error| {
-            let RevisionSource { app, dir, source, .. } = source;
-            StartAttempt { app, dir, source: source.as_ref(), data: &self.data }.failed(error)
-        })?;
-        drop((code, progress));
-        self.single_app.take_over(started);
-        if let Some(admin) = &self.admin {
-            admin.app().set_revision(&plan, digest);
-            admin.app().set_manifest(&source.app, Some(self.data_of(source)));
+    pub async fn take_over(
+        &mut self,
+        source: RevisionSource,
+        stores: &mut impl StorePreparation,
+    ) -> Result<(), CliError> {
+        let shape = self.shape.clone();
+        let steps = TakeoverSteps { home: &mut self.home, warnings: &mut self.warnings, is_reshape: false };
+        let (serving, result) = steps.run(self.serving.take(), source, &shape, stores).await;
+        self.serving = serving;
+        self.show_stores();
+        result?;
+        self.show_revision();
+        Ok(())
+    }
+
+    /// Executes an order to reshape the app: starts the revision that serves in another shape, and reports the result
+    /// to the user and to the client that gave the order. If the process then serves nothing, it shuts down.
+    pub async fn reshape(&mut self, order: ReshapeOrder) {
+        let ReshapeOrder { shape, reply } = order;
+        let (began, previous) = (Instant::now(), self.revision().map(|revision| revision.digest));
+        let result = match self.try_reshape(&shape).await {
+            Ok(()) => {
+                // Without standard output, the client still gets the report.
+                let _ = self.report_reshaped(began);
+                Ok(self.report(previous, began.elapsed()))
+            }
+            Err(error) => {
+                let problem = self.problem(&shape, &error);
+                if !self.home.tasks.is_shutting_down() {
+                    self.home.context.console.message(&problem.title);
+                    match &self.serving {
+                        Some(_) => drop(self.home.context.console.report(&error)),
+                        None => self.home.tasks.fail(error),
+                    }
+                }
+                Err(problem)
+            }
+        };
+        // The client may have disconnected.
+        let _ = reply.send(result);
+    }
+
+    async fn try_reshape(&mut self, shape: &str) -> Result<(), CliError> {
+        let Some(revision) = self.revision() else {
+            return Err(CliError::failed("the app has not started yet", "wait until it is ready"));
+        };
+        if revision.shape == shape {
+            return Ok(());
         }
-        if let Some(source) = &source.source {
-            let warnings: Vec<_> = plan.warnings.iter().map(|warning| warning.clone().in_source(source)).collect();
-            self.warnings.print(&self.context.console, &warnings);
+        let source = RevisionSource::clone(&revision.source);
+        let steps = TakeoverSteps { home: &mut self.home, warnings: &mut self.warnings, is_reshape: true };
+        let (serving, result) = steps.run(self.serving.take(), source, shape, &mut UnchangedStores).await;
+        self.serving = serving;
+        self.show_stores();
+        result?;
+        shape.clone_into(&mut self.shape);
+        self.show_revision();
+        Ok(())
+    }
+
+    fn revision(&self) -> Option<&RunningRevision> {
+        self.serving.as_ref()?.revision.as_ref()
+    }
+
+    /// Shows the manifest in the admin API, and the stores if this process has them open.
+    fn show_stores(&self) {
+        let (Some(Serving { arrangement, revision: Some(revision) }), Some(app)) = (&self.serving, &self.home.app)
+        else {
+            return;
+        };
+        let source = &revision.source;
+        let local = self.home.local.as_ref().filter(|_| matches!(arrangement, Arrangement::Local(_)));
+        let data = local.map(|local| {
+            let resources = local.single_app.resources(&source.dir, &self.home.data);
+            AppData::new(local.single_app.stores().clone(), resources, AppGrants::from(&source.app))
+                .writable(self.home.context.writable_data)
+        });
+        app.set_manifest(&source.app, data);
+    }
+
+    /// Shows the new revision in the admin API, and prints the warnings of its plan.
+    fn show_revision(&mut self) {
+        let Some(RunningRevision { source, plan, digest, .. }) =
+            self.serving.as_ref().and_then(|serving| serving.revision.as_ref())
+        else {
+            return;
+        };
+        if let Some(app) = &self.home.app {
+            app.set_revision(plan, *digest);
         }
-        Ok(plan)
+        source.print_warnings(plan, &mut self.warnings, &self.home.context.console);
     }
 
-    /// Returns the stores of the app for the admin API.
-    fn data_of(&self, source: &RevisionSource) -> AppData {
-        let resources = self.single_app.resources(&source.dir, &self.data);
-        AppData::new(self.stores().clone(), resources, AppGrants::from(&source.app))
-            .writable(self.context.writable_data)
+    fn report(&self, previous: Option<PlanDigest>, took: Duration) -> DeployReport {
+        let every: HostPattern = "*".parse().expect("`*` is a valid pattern");
+        let digest = self.revision().map_or(PlanDigest([0; 16]), |revision| revision.digest);
+        DeployReport {
+            revision: ReleaseDigest::from(digest.0),
+            previous: previous.map(|previous| ReleaseDigest::from(previous.0)),
+            hosts: vec![every],
+            compiled: false,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            warnings: Vec::new(),
+            stores: Vec::new(),
+        }
     }
 
-    /// Returns the storage engines that all revisions share.
-    pub fn stores(&self) -> &Engines {
-        self.single_app.stores()
+    fn problem(&self, shape: &str, error: &CliError) -> ApiProblem {
+        let kept = match self.revision() {
+            Some(revision) => format!("the app still serves in shape `{}`", revision.shape),
+            None => "the app does not serve".to_owned(),
+        };
+        let kind = match error {
+            CliError::UsageFinding(_) => ProblemKind::NotFound,
+            _ => ProblemKind::Refused,
+        };
+        let (text, _) = error.render(&Renderer::new(false));
+        ApiProblem::new(kind, format!("the app could not take shape `{shape}`: {kept}")).detail(text)
     }
 
-    /// Returns the locations of the files and stores of an app whose folder is `dir`.
-    pub fn place(&self, dir: &Path) -> AppResources {
-        self.single_app.place(dir, &self.data)
+    /// Returns whether an arrangement accepts connections.
+    pub fn serves(&self) -> bool {
+        self.serving.is_some()
     }
 
     /// Returns the data directory.
     pub fn data(&self) -> &DataDir {
-        &self.data
+        &self.home.data
     }
 
     /// Reports that the app is ready.
     ///
     /// # Errors
     /// If standard output cannot be written to.
-    pub fn report_ready(&self, plan: &Plan, began: Instant) -> Result<(), CliError> {
+    pub fn report_ready(&self, began: Instant) -> Result<(), CliError> {
+        let Some(revision) = self.revision() else { return Ok(()) };
         let admin = self.admin.as_ref().map(AdminEndpoint::ready);
-        self.context.report_ready(plan, &self.url, &[], admin, began)
+        self.home.context.report_ready(&revision.plan, &self.url, &self.processes(), admin, began)
     }
 
     /// Reports that a new revision serves in place of the previous one.
     ///
     /// # Errors
     /// If standard output cannot be written to.
-    pub fn report_replaced(&self, plan: &Plan, began: Instant) -> Result<(), CliError> {
-        self.context.report_replaced(plan, &self.url, began)
+    pub fn report_replaced(&self, began: Instant) -> Result<(), CliError> {
+        let Some(revision) = self.revision() else { return Ok(()) };
+        self.home.context.report_replaced(&revision.plan, &self.url, &self.processes(), began)
+    }
+
+    fn report_reshaped(&self, began: Instant) -> Result<(), CliError> {
+        let Some(revision) = self.revision() else { return Ok(()) };
+        self.home.context.report_reshaped(&revision.plan, &self.url, &self.processes(), began)
+    }
+
+    fn processes(&self) -> Vec<ReadyMember> {
+        self.serving.as_ref().map(|serving| serving.arrangement.processes()).unwrap_or_default()
     }
 }

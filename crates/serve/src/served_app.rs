@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use isomer_admin::{AdminReply, AppApi, LogLines, MetricsText, NewTraces};
+use isomer_admin::{AdminReply, AppApi, Caller, LogLines, MetricsText, NewTraces};
 use isomer_api::{
-    ApiProblem, AppInfo, AppState, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind, StoredToken, Trace,
-    TraceOrderRequest, TracePage, TraceQuery,
+    ApiProblem, AppInfo, AppState, DeployReport, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind,
+    ReshapeRequest, StoredToken, Trace, TraceOrderRequest, TracePage, TraceQuery,
 };
 use isomer_apps::tenancy::memory::resident_bytes;
 use isomer_apps::{AppData, Tenancy, metrics_report, metrics_text};
@@ -17,7 +17,9 @@ use isomer_observe::{AppLog, AppLogError};
 use isomer_plan::Plan;
 use isomer_telemetry::metrics::Metrics;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
+use crate::reshape_orders::{self, ReshapeOrder};
 use crate::served_manifest::ServedManifest;
 use crate::served_traces::ServedTraces;
 
@@ -38,6 +40,8 @@ pub(crate) struct ServedApp {
     manifest: Mutex<Option<Arc<ServedManifest>>>,
     /// The parts of the process that count requests, instances and connections; unset in a supervisor.
     counters: OnceLock<(Arc<Tenancy>, Connections)>,
+    /// The receiver of orders to reshape the app; unset in a process that runs only one group of a shape.
+    orders: OnceLock<mpsc::Sender<ReshapeOrder>>,
 }
 
 /// The app's logs on disk.
@@ -77,12 +81,18 @@ impl ServedApp {
             revision: Mutex::default(),
             manifest: Mutex::default(),
             counters: OnceLock::new(),
+            orders: OnceLock::new(),
         }
     }
 
     /// Sets the parts of the process that count requests, instances and connections.
     pub(crate) fn set_counters(&self, tenancy: Arc<Tenancy>, connections: Connections) {
         let _ = self.counters.set((tenancy, connections));
+    }
+
+    /// Sets the receiver of orders to reshape the app.
+    pub(crate) fn set_orders(&self, orders: mpsc::Sender<ReshapeOrder>) {
+        let _ = self.orders.set(orders);
     }
 
     /// Replaces the plan of the revision that serves requests.
@@ -207,6 +217,23 @@ pub(crate) fn blocking<T: Send + 'static>(
 }
 
 impl AppApi for ServedApp {
+    fn reshape(
+        self: Arc<Self>,
+        _: Caller,
+        tenant: TenantName,
+        app: AppName,
+        reshape: ReshapeRequest,
+    ) -> AdminReply<DeployReport> {
+        Box::pin(async move {
+            self.check(&tenant, &app)?;
+            let Some(orders) = self.orders.get() else {
+                let problem = ApiProblem::new(ProblemKind::Refused, "this process runs only one group of a shape");
+                return Err(problem.hint("stop the processes of the shape, and start those of the other shape"));
+            };
+            reshape_orders::order(orders.clone(), reshape.shape).await
+        })
+    }
+
     fn status(self: Arc<Self>) -> AdminReply<NodeStatus> {
         reply(move || Ok(self.process_status()))
     }

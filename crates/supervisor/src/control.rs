@@ -50,12 +50,39 @@ fn receive_listener(channel: &UnixStream) -> io::Result<Option<TcpListener>> {
     Ok(descriptors.flatten().next().map(TcpListener::from))
 }
 
+/// What the supervisor wants a member to do: the messages that it has sent, combined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemberOrders {
+    /// Whether the member starts. Until then, it prepares everything that needs no store.
+    pub start: bool,
+    /// Whether the members of the supervisor had not been ready when the member was ordered to start.
+    pub is_first: bool,
+    /// Whether the member accepts connections from clients.
+    pub accept: bool,
+    /// The number of the last pause, which [`MemberMessage::Drained`] repeats.
+    pub pause: u64,
+    /// Whether the member finishes the running requests and exits.
+    pub stop: bool,
+}
+
+impl MemberOrders {
+    fn add(&mut self, message: &SupervisorMessage) {
+        match *message {
+            SupervisorMessage::Start { first } => (self.start, self.is_first) = (true, first),
+            SupervisorMessage::Accept => self.accept = true,
+            SupervisorMessage::Pause { number } => (self.accept, self.pause) = (false, number),
+            SupervisorMessage::Stop => self.stop = true,
+            SupervisorMessage::Trace(_) => {}
+        }
+    }
+}
+
 /// A member's end of the control channel.
 pub struct ControlChannel {
     sender: Mutex<UnixStream>,
-    stop: watch::Receiver<bool>,
+    orders: watch::Receiver<MemberOrders>,
     /// The orders to trace requests, until they are taken.
-    orders: Mutex<Option<mpsc::Receiver<NextTraces>>>,
+    traces: Mutex<Option<mpsc::Receiver<NextTraces>>>,
 }
 
 impl ControlChannel {
@@ -74,23 +101,21 @@ impl ControlChannel {
         let sender = Mutex::new(channel.try_clone()?);
         let mut lines = BufReader::new(channel);
         let task: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let (stop_sender, stop) = watch::channel(false);
-        let (order_sender, orders) = mpsc::channel(ORDERS_WAITING_MAX);
+        let (given, orders) = watch::channel(MemberOrders::default());
+        let (trace_sender, traces) = mpsc::channel(ORDERS_WAITING_MAX);
         let private_dir = private_dir(&task);
         // A thread and not a task, because it must notice that the channel is closed even when the executor is busy.
         std::thread::Builder::new().name("isomer-control".into()).spawn(move || {
             while let Ok(Some(message)) = read(&mut lines) {
                 match message {
-                    SupervisorMessage::Stop => {
-                        let _ = stop_sender.send(true);
-                    }
                     // Fails if too many orders wait. The front door would forget the oldest ones, too.
-                    SupervisorMessage::Trace(order) => drop(order_sender.try_send(order)),
+                    SupervisorMessage::Trace(order) => drop(trace_sender.try_send(order)),
+                    message => given.send_modify(|orders| orders.add(&message)),
                 }
             }
             abandoned(&private_dir)
         })?;
-        Ok((Arc::new(Self { sender, stop, orders: Mutex::new(Some(orders)) }), task, listener))
+        Ok((Arc::new(Self { sender, orders, traces: Mutex::new(Some(traces)) }), task, listener))
     }
 
     /// Sends a message to the supervisor. Errors are ignored: without its supervisor, this process exits anyway.
@@ -102,18 +127,13 @@ impl ControlChannel {
 
     /// Returns the orders to trace the next requests. Returns `None` from the second call on.
     pub fn trace_orders(&self) -> Option<mpsc::Receiver<NextTraces>> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Waits until the supervisor asks the member to stop.
-    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut stop = self.stop.clone();
-        async move {
-            if stop.wait_for(|stop| *stop).await.is_err() {
-                // Waits forever, because the channel's thread exits the process.
-                std::future::pending::<()>().await;
-            }
-        }
+    /// Returns the orders of the supervisor, which change while the member runs. The sender of this channel lives as
+    /// long as the process.
+    pub fn orders(&self) -> watch::Receiver<MemberOrders> {
+        self.orders.clone()
     }
 }
 

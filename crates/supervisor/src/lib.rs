@@ -2,7 +2,7 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `supervisor` | the event loop: carries out the actions that `reconcile` decides on ([`run`]) |
+//! | `supervisor` | the event loop: carries out the actions that `reconcile` decides on ([`members`]) |
 //! | `reconcile` | the next actions that bring all members to their goal; pure |
 //! | `restarts` | when a member that ended is started again, and when the supervisor gives up; pure |
 //! | `process` | one member as seen from the supervisor: its process and its pipes |
@@ -33,9 +33,10 @@ mod restarts;
 mod supervisor;
 mod trace_orders;
 
-pub use control::ControlChannel;
+pub use control::{ControlChannel, MemberOrders};
 pub use messages::MemberMessage;
 pub use private_dir::{PrivateDir, PrivateDirError, SOCKET_PATH_BYTES_MAX, socket_folders};
 pub use process::ProcessEnd;
-pub use supervisor::{MemberFailure, MemberReporter, MemberSpec, ReadyMember, SupervisorOutcome, run};
+pub use reconcile::Goal;
+pub use supervisor::{MemberFailure, MemberSpec, MembersHandle, MembersState, ReadyMember, SupervisorOutcome, members};
 pub use trace_orders::{NextTraces, TraceOrders};

@@ -36,7 +36,9 @@ const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// An event of a member.
 pub(crate) enum MemberEvent {
+    Prepared,
     Ready,
+    Drained(u64),
     Ended(ProcessEnd),
 }
 
@@ -105,8 +107,8 @@ impl MemberProcess {
         let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
         let task = [task, b"\n"].concat();
         tokio::spawn(async move {
-            let messages = read_messages(BufReader::new(messages), || {
-                let _ = events.send((number, MemberEvent::Ready));
+            let messages = read_messages(BufReader::new(messages), |event| {
+                let _ = events.send((number, event));
             });
             let relayed = async {
                 let log = &log;
@@ -134,9 +136,8 @@ impl MemberProcess {
         Ok(Self { pid, requests })
     }
 
-    /// Asks the member to drain and exit.
-    pub(crate) fn stop(&self) {
-        let _ = self.requests.send(ProcessRequest::Send(SupervisorMessage::Stop));
+    pub(crate) fn send(&self, message: SupervisorMessage) {
+        let _ = self.requests.send(ProcessRequest::Send(message));
     }
 
     pub(crate) fn kill(&self) {
@@ -184,14 +185,19 @@ fn append(unsent: &mut Vec<u8>, message: &SupervisorMessage) {
     unsent.push(b'\n');
 }
 
-/// Reads a member's messages to the end, and calls `ready` for each [`MemberMessage::Ready`]. Returns the error that
-/// the member reported, if any.
-async fn read_messages(mut channel: impl AsyncBufRead + Unpin, mut ready: impl FnMut()) -> Option<(String, u8)> {
+/// Reads a member's messages to the end, and calls `report` for each change of its state. Returns the error that the
+/// member reported, if any.
+async fn read_messages(
+    mut channel: impl AsyncBufRead + Unpin,
+    mut report: impl FnMut(MemberEvent),
+) -> Option<(String, u8)> {
     let mut error = None;
     let mut line = String::new();
     while let Ok(1..) = (&mut channel).take(LINE_BYTES_MAX).read_line(&mut line).await {
         match serde_json::from_str(&line) {
-            Ok(MemberMessage::Ready) => ready(),
+            Ok(MemberMessage::Prepared) => report(MemberEvent::Prepared),
+            Ok(MemberMessage::Ready) => report(MemberEvent::Ready),
+            Ok(MemberMessage::Drained { number }) => report(MemberEvent::Drained(number)),
             Ok(MemberMessage::Failed { text, code }) => error = Some((text, code)),
             Err(_) => {}
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use isomer_observe::MemberLog;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::process::{MemberEvent, MemberProcess, ProcessEnd};
 use crate::reconcile::{Action, EndOutcome, Goal, Reconciler};
@@ -30,25 +31,51 @@ pub struct MemberSpec {
     pub orders: TraceOrders,
 }
 
-/// A member that is ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadyMember<'a> {
+/// A member and its process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyMember {
     /// The member's name.
-    pub name: &'a str,
+    pub name: String,
     /// The id of the member's process, or `None` if the process has just ended.
     pub pid: Option<u32>,
 }
 
-/// Reports the state of the members to the user.
-pub trait MemberReporter {
-    /// The error of a failed report. Such an error ends [`run`].
-    type Error;
+/// The state of all members.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MembersState {
+    /// Whether all members are prepared to start.
+    pub is_prepared: bool,
+    /// The members, once all of them have been ready at the same time.
+    pub ready: Option<Vec<ReadyMember>>,
+    /// Whether no member has connections from clients, and none gets one before the goal changes.
+    pub is_drained: bool,
+    /// Whether all members have ended, and none is started again.
+    pub is_over: bool,
+}
 
-    /// Reports that all members are ready. Called once.
-    fn ready(&mut self, members: &[ReadyMember<'_>]) -> Result<(), Self::Error>;
+/// The control of running members. Clones control the same members.
+#[derive(Debug, Clone)]
+pub struct MembersHandle {
+    goal: watch::Sender<Goal>,
+    state: watch::Receiver<MembersState>,
+}
 
-    /// Reports an error that made a member exit; the member is started again. `text` is rendered for people.
-    fn member_failed(&mut self, text: &str);
+impl MembersHandle {
+    /// Sets the goal of the members. Members that are being stopped can only be killed.
+    pub fn set_goal(&self, goal: Goal) {
+        self.goal.send_if_modified(|current| {
+            let changes = *current != goal && current.allows(goal);
+            if changes {
+                *current = goal;
+            }
+            changes
+        });
+    }
+
+    /// Returns the state of the members, which changes while they run.
+    pub fn state(&self) -> watch::Receiver<MembersState> {
+        self.state.clone()
+    }
 }
 
 /// The outcome of a supervisor's run.
@@ -92,53 +119,67 @@ pub enum MemberFailure {
     },
 }
 
-/// Runs `members` until `next_signal` resolves. Then stops them, the member with the front door first, and kills each
-/// member that takes longer than `stop_timeout`. If `next_signal` resolves again, kills all members.
-///
-/// # Errors
-/// If a report fails. In this case all members are killed.
-pub async fn run<R: MemberReporter>(
+/// Creates the control of `members`, and the future that runs them until they have been stopped. When they are stopped,
+/// the member with the front door stops first, and each member that takes longer than `stop_timeout` is killed. Dropping
+/// the future kills all members. `member_failed` is called with the error, rendered for people, of a member that exits
+/// and is started again.
+pub fn members(
     members: Vec<MemberSpec>,
     listener: TcpListener,
+    goal: Goal,
     stop_timeout: Duration,
-    mut next_signal: impl AsyncFnMut(),
-    reporter: &mut R,
-) -> Result<SupervisorOutcome, R::Error> {
-    let (events, mut happened) = unbounded_channel();
+    member_failed: impl FnMut(&str) + Send + 'static,
+) -> (MembersHandle, impl Future<Output = SupervisorOutcome> + Send + 'static) {
+    let (events, happened) = unbounded_channel();
     let fronts = members.iter().map(|member| member.has_front_door);
-    let mut supervisor = Supervisor {
-        reconciler: Reconciler::new(fronts, stop_timeout, Instant::now()),
+    let supervisor = Supervisor {
+        reconciler: Reconciler::new(fronts, goal, stop_timeout, Instant::now()),
         members: members.into_iter().map(|spec| Member { spec, process: None, ended_before: false }).collect(),
         listener: Some(listener),
         events,
         failure: None,
     };
+    let (goal, goals) = watch::channel(goal);
+    let (published, state) = watch::channel(MembersState::default());
+    // The sender of goals lives as long as the members, so that they keep running if every handle is dropped.
+    let running = run(supervisor, happened, (goal.clone(), goals), published, member_failed);
+    (MembersHandle { goal, state }, running)
+}
+
+async fn run(
+    mut supervisor: Supervisor,
+    mut happened: UnboundedReceiver<(usize, MemberEvent)>,
+    (_goal, mut goals): (watch::Sender<Goal>, watch::Receiver<Goal>),
+    published: watch::Sender<MembersState>,
+    mut member_failed: impl FnMut(&str) + Send + 'static,
+) -> SupervisorOutcome {
     loop {
+        supervisor.reconciler.set_goal(*goals.borrow_and_update());
         for action in supervisor.reconciler.next(Instant::now()) {
-            match action {
-                Action::Announce => {
-                    let members = supervisor.members.iter();
-                    let ready = members.map(|it| ReadyMember { name: &it.spec.name, pid: it.pid() });
-                    reporter.ready(&ready.collect::<Vec<_>>())?;
-                }
-                action => supervisor.act(action),
-            }
+            supervisor.act(action);
         }
-        if supervisor.reconciler.is_over() {
+        let is_over = supervisor.reconciler.is_over();
+        published.send_if_modified(|state| {
+            let next = supervisor.state();
+            let changes = *state != next;
+            *state = next;
+            changes
+        });
+        if is_over {
             break;
         }
         let due = supervisor.reconciler.due();
         tokio::select! {
-            () = next_signal() => supervisor.reconciler.stop(),
-            event = next(&mut happened) => supervisor.learn(event, reporter),
+            _ = goals.changed() => {}
+            event = next(&mut happened) => supervisor.learn(event, &mut member_failed),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
         }
     }
-    Ok(match supervisor.failure {
+    match supervisor.failure {
         Some(failure) => SupervisorOutcome::Failed(failure),
         None if supervisor.reconciler.goal() == Goal::Kill => SupervisorOutcome::Killed,
         None => SupervisorOutcome::Stopped,
-    })
+    }
 }
 
 async fn next(events: &mut UnboundedReceiver<(usize, MemberEvent)>) -> (usize, MemberEvent) {
@@ -173,8 +214,18 @@ struct Supervisor {
 }
 
 impl Supervisor {
+    fn state(&self) -> MembersState {
+        let ready = |member: &Member| ReadyMember { name: member.spec.name.clone(), pid: member.pid() };
+        MembersState {
+            is_prepared: self.reconciler.is_prepared(),
+            ready: self.reconciler.was_ready().then(|| self.members.iter().map(ready).collect()),
+            is_drained: self.reconciler.is_drained(),
+            is_over: self.reconciler.is_over(),
+        }
+    }
+
     fn act(&mut self, action: Action) {
-        if self.reconciler.goal() != Goal::Serve {
+        if !self.reconciler.goal().runs() {
             self.listener = None;
         }
         match action {
@@ -190,18 +241,18 @@ impl Supervisor {
                         let failure = MemberFailure::NotStarted { member: name.clone(), source };
                         self.failure.get_or_insert(failure);
                         self.reconciler.ended(number, Instant::now());
-                        self.reconciler.give_up();
+                        self.reconciler.set_goal(Goal::Kill);
                     }
                 }
             }
-            Action::Stop(number) => {
+            Action::Send(number, message) => {
                 if let Some(process) = &self.members[number].process {
-                    process.stop();
+                    process.send(message);
                 }
             }
             Action::Kill(number) => {
                 let member = &self.members[number];
-                if self.reconciler.goal() == Goal::Stop {
+                if self.reconciler.goal() != Goal::Kill {
                     member.spec.log.warn("did not stop in time and is killed");
                 }
                 if let Some(process) = &member.process {
@@ -212,10 +263,12 @@ impl Supervisor {
         }
     }
 
-    fn learn(&mut self, (number, event): (usize, MemberEvent), reporter: &mut impl MemberReporter) {
+    fn learn(&mut self, (number, event): (usize, MemberEvent), member_failed: &mut impl FnMut(&str)) {
         let member = &mut self.members[number];
         let log = &member.spec.log;
         match event {
+            MemberEvent::Prepared => self.reconciler.prepared(number),
+            MemberEvent::Drained(pause) => self.reconciler.drained(number, pause),
             MemberEvent::Ready => {
                 self.reconciler.ready(number);
                 if std::mem::take(&mut member.ended_before) {
@@ -232,7 +285,7 @@ impl Supervisor {
                     EndOutcome::Expected => {}
                     EndOutcome::Restart(pause) => {
                         if let Some((text, _)) = &end.error {
-                            reporter.member_failed(text);
+                            member_failed(text);
                         }
                         let (how, pause) = (end.describe(), pause.as_millis());
                         log.warn(format!("process{pid} {how}; it is started again in {pause} ms"));

@@ -291,6 +291,16 @@ impl StoreApi for Fake {
 }
 
 impl AppApi for Fake {
+    fn reshape(
+        self: Arc<Self>,
+        _: Caller,
+        tenant: TenantName,
+        app: AppName,
+        reshape: ReshapeRequest,
+    ) -> AdminReply<DeployReport> {
+        self.answer(format!("reshape {tenant} {app} {}", reshape.shape), deployed(3))
+    }
+
     fn status(self: Arc<Self>) -> AdminReply<NodeStatus> {
         let status = NodeStatus {
             version: "0.0.0".to_owned(),
@@ -552,16 +562,6 @@ impl Admin for Fake {
     ) -> AdminReply<DeployReport> {
         let names = swap.components.into_keys().collect::<Vec<_>>().join(",");
         self.answer(format!("swap {tenant} {app} {names}"), deployed(3))
-    }
-
-    fn reshape(
-        self: Arc<Self>,
-        _: Caller,
-        tenant: TenantName,
-        app: AppName,
-        reshape: ReshapeRequest,
-    ) -> AdminReply<DeployReport> {
-        self.answer(format!("reshape {tenant} {app} {}", reshape.shape), deployed(3))
     }
 
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {

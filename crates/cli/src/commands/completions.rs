@@ -43,6 +43,8 @@ fn for_people(command: &Command) -> Command {
     let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
     let visible =
         Command::new(name).disable_help_subcommand(true).args(arguments).subcommands(commands.map(for_people));
+    // `isomer reshape [APP] SHAPE`
+    let visible = visible.allow_missing_positional(true);
     match command.get_about() {
         Some(about) => visible.about(about.clone()),
         None => visible,

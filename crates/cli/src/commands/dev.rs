@@ -58,16 +58,16 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), CliError
     context.writable_data = true;
     context.export_telemetry(&app.app)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
-    let (serving, revisions) = AppServer::new(context, resources, &options, None)?.split()?;
+    let (serving, mut revisions, orders) = AppServer::new(context, resources, &options, None)?.split();
+    revisions.serve_unbuilt()?;
     // Serving is a separate task, so that requests and signals are handled while a revision is prepared.
     let serving = tokio::spawn(serving);
     let settings = DevSettings {
-        shape: options.shape,
         values,
         profile: if arguments.release { BuildProfile::Release } else { BuildProfile::Dev },
         recreate_stores: arguments.recreate_stores,
     };
-    let session = DevSession::new(&app, settings, revisions, console)?;
+    let session = DevSession::new(&app, settings, (revisions, orders), console)?;
     let developing = tokio::spawn(session.run(began));
     tokio::select! {
         ended = serving => ended.context("the server ended unexpectedly")??,

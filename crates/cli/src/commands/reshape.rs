@@ -1,31 +1,55 @@
 //! `isomer reshape`: runs an app in another shape while the app serves requests.
 
+use std::time::Duration;
+
 use isomer_api::{DeployMessage, ReshapeRequest};
-use isomer_console::{CliError, Console};
+use isomer_console::{CliError, Console, print};
+use isomer_display::{elapsed, escaped};
+use isomer_ids::AppName;
 
 use crate::commands::deploy;
-use crate::remote::node::{AppFlags, client_error};
+use crate::observed::app::{ObservedApp, ObservedPlace};
+use crate::remote::node::client_error;
 
-/// Run an app in another shape while it serves requests. The components, the data and the host names do not change.
+/// Run an app in another shape while it serves requests: the app on a node, or the app that `isomer run` or `isomer dev`
+/// serves from this folder. The components, the data and the host names do not change.
 #[derive(clap::Args)]
+#[command(allow_missing_positional = true)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    app: AppFlags,
+    /// The app on a node. Without it, the app that `isomer run` or `isomer dev` serves from this folder, or the node's
+    /// only app.
+    #[arg(value_name = "APP")]
+    app: Option<AppName>,
     /// The shape: `monolith`, or a shape of the app's manifest.
-    #[arg(value_name = "SHAPE")]
+    #[arg(value_name = "SHAPE", required = true)]
     shape: String,
-    /// A message that `isomer revisions` shows.
+    /// A message that `isomer revisions` shows. Only for an app on a node.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<DeployMessage>,
+    #[command(flatten)]
+    place: ObservedPlace,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
-    let AppFlags { app, tenant, node } = &arguments.app;
-    let deployed = node.with_client(console, async |client| {
+    let json = arguments.place.node.json;
+    arguments.place.with_app(arguments.app.as_ref(), console, async |observed| {
+        let ObservedApp { client, tenant, name, is_here, .. } = observed;
         let progress = console.progress();
-        progress.step(format!("starting {app} in another shape"));
-        let reshape = ReshapeRequest { shape: arguments.shape.clone(), message: arguments.message.clone() };
-        client.reshape(tenant, app, &reshape).await.map_err(client_error(console))
-    })?;
-    deploy::report_deployed(&deployed, tenant, app, node.json, console)
+        let shape = &arguments.shape;
+        progress.step(format!("starting {name} in shape {}", escaped(shape)));
+        let reshape = ReshapeRequest { shape: shape.clone(), message: arguments.message.clone() };
+        let deployed = client.reshape(&tenant, &name, &reshape).await.map_err(client_error(console))?;
+        drop(progress);
+        if !is_here {
+            return deploy::report_deployed(&deployed, &tenant, &name, json, console);
+        }
+        if json {
+            let mut value = serde_json::to_value(&deployed).expect("a response is plain data");
+            (value["app"], value["shape"]) = (name.as_str().into(), shape.as_str().into());
+            return print(&format!("{value:#}\n"));
+        }
+        let took = elapsed(Duration::from_millis(deployed.took_ms));
+        console.message(&format!("{name} now serves in shape {}  ({took})", escaped(shape)));
+        Ok(())
+    })
 }

@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use isomer_console::{CliError, Console};
-use isomer_manifest::{App, MONOLITH};
+use isomer_manifest::App;
 use isomer_project::{AppDir, ValueSources, WasmFile, is_component, read_components};
 use isomer_serve::{
-    AppServer, RevisionSource, ServeContext, ServeResources, ShapeApp, apply_test_secrets, run_group, run_member,
-    run_shape,
+    AppServer, RevisionSource, ServeContext, ServeResources, UnchangedStores, apply_test_secrets, run_group, run_member,
 };
 
 use crate::grant_flags::GrantFlags;
@@ -97,26 +96,8 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     context.export_telemetry(&app.app)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
     let components = read_components(&app.build(&console)?)?;
-    // The plan is needed here only to determine the number of processes, which is always 1 for the monolith. The
-    // monolith is planned when it is loaded, and planning it twice would make the start slower.
-    if options.shape != MONOLITH {
-        let plan = app.plan(&components, &options.shape)?;
-        if plan.processes().len() > 1 {
-            context.print_warnings(&plan, &app.source);
-            let manifest = app.manifest()?;
-            let app = ShapeApp {
-                app_dir: app.dir.clone(),
-                app: &app.app,
-                manifest: &manifest,
-                environment: &app.values.environment,
-                components: &components,
-                plan: &plan,
-            };
-            return run_shape(context, resources, app, began).await;
-        }
-    }
     let server = AppServer::new(context, resources, &options, None)?;
-    serve_here(server, &RevisionSource::new(&app, components), began).await
+    serve_app(server, RevisionSource::new(&app, components)?, began).await
 }
 
 /// Removes the path of the group's node file from the values of `--config`, and returns it.
@@ -129,14 +110,33 @@ fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CliError
     })
 }
 
-/// Serves a revision of `source` in this process.
-async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Instant) -> Result<(), CliError> {
-    let plan = server.revisions.take_over(source).await?;
-    let (serving, revisions) = server.split()?;
-    revisions.report_ready(&plan, began)?;
-    serving.await?;
-    drop(revisions);
-    Ok(())
+/// Serves a revision of `source`, and executes orders to reshape the app, until the process shuts down.
+async fn serve_app(server: AppServer, source: RevisionSource, began: Instant) -> Result<(), CliError> {
+    let (serving, mut revisions, mut orders) = server.split();
+    // Serving is a separate task, because this task blocks while it composes and compiles.
+    let mut serving = tokio::spawn(serving);
+    let start = async {
+        revisions.take_over(source, &mut UnchangedStores).await?;
+        revisions.report_ready(began)
+    };
+    tokio::select! {
+        served = &mut serving => return ended(served),
+        started = start => started?,
+    }
+    let reshaping = async {
+        loop {
+            let order = orders.next().await;
+            revisions.reshape(order).await;
+        }
+    };
+    tokio::select! {
+        served = &mut serving => ended(served),
+        () = reshaping => Ok(()),
+    }
+}
+
+fn ended(served: Result<Result<(), CliError>, tokio::task::JoinError>) -> Result<(), CliError> {
+    served.context("the server ended unexpectedly")?
 }
 
 /// Runs a component without a manifest. The component cannot have stores, so the data directory is temporary unless
@@ -170,8 +170,8 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
     let server = AppServer::new(context, resources, &options, cache.as_deref())?;
     let dir = std::env::current_dir().context("cannot determine the working directory")?;
     let components = [(name, file.bytes.into())].into();
-    let source = RevisionSource { app, dir, source: None, components, environment: BTreeMap::new() };
-    serve_here(server, &source, began).await?;
+    let source = RevisionSource { app, dir, source: None, manifest: None, components, environment: BTreeMap::new() };
+    serve_app(server, source, began).await?;
     drop(kept);
     Ok(())
 }

@@ -22,6 +22,7 @@ mod node;
 mod observed;
 mod processes;
 mod remote;
+mod reshape;
 mod serve;
 mod support;
 mod templates;

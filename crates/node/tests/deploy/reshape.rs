@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use isomer_admin::{Admin as _, Caller};
+use isomer_admin::{Admin as _, AppApi as _, Caller};
 use isomer_api::{ProblemKind, QuotaChange, Release, ReshapeRequest, RevisionOperation, TenantChange};
 
 use crate::migrating_app::refused;

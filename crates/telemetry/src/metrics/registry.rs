@@ -92,11 +92,13 @@ impl Metrics {
         self.groups().remove(&(Arc::from(tenant), Arc::from(app)));
     }
 
-    /// Adds a source for all later snapshots. The source is removed when it is dropped.
+    /// Adds a source for all later snapshots, unless it was added before. The source is removed when it is dropped.
     pub fn add_source(&self, source: Weak<dyn MetricSource>) {
         let mut sources = self.sources();
         sources.retain(|source| source.strong_count() > 0);
-        sources.push(source);
+        if !sources.iter().any(|known| std::ptr::addr_eq(known.as_ptr(), source.as_ptr())) {
+            sources.push(source);
+        }
     }
 
     /// Returns the values of all metrics that a client with the given scope may see.

@@ -1,0 +1,150 @@
+//! A front door that can stop accepting connections and accept them again, while another process accepts connections
+//! from the same listening socket.
+//!
+//! Each time the gate opens, a new [`Front`](isomer_front::Front) accepts connections from a duplicate of the socket. When
+//! the gate closes, this front door drains: clients learn with their next response that the connection ends, and connect
+//! again. The connections that no front door has accepted wait in the kernel's queue until a process accepts them.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isomer_front::{Connections, Limits};
+use isomer_observe::Log;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::group_handler::{AppFront, AppResolver};
+
+/// The pause before the gate tries again to open, if it has no file descriptor for the socket.
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a gate does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GateGoal {
+    /// Whether the gate is open.
+    pub open: bool,
+    /// The number of the last pause. A gate that is closed reports this number after its front doors have drained.
+    pub pause: u64,
+    /// Whether the gate stops for good. If it is open, it first accepts the connections that wait in the kernel's
+    /// queue.
+    pub stop: bool,
+}
+
+/// A front door that can be closed and opened again.
+pub struct FrontGate {
+    listener: TcpListener,
+    limits: Limits,
+    resolver: Arc<AppResolver>,
+    connections: Connections,
+    log: Log,
+    /// Closes the front door that accepts connections, if there is one.
+    close: Option<oneshot::Sender<()>>,
+    /// The front doors that accept connections or drain. Each returns the number of connections that were cut off.
+    fronts: JoinSet<usize>,
+    /// Cuts off the connections of all front doors.
+    cut_off: watch::Sender<bool>,
+}
+
+impl FrontGate {
+    /// Creates a gate that is closed. Its connections are counted in `connections`.
+    #[must_use]
+    pub fn new(
+        listener: TcpListener,
+        limits: Limits,
+        resolver: Arc<AppResolver>,
+        connections: Connections,
+        log: Log,
+    ) -> Self {
+        let (cut_off, fronts) = (watch::Sender::new(false), JoinSet::new());
+        Self { listener, limits, resolver, connections, log, close: None, fronts, cut_off }
+    }
+
+    /// Follows `goals` until the gate is to stop, or the sender is dropped. Calls `drained` with the number of the pause
+    /// each time all connections of a closed gate have ended. When the gate stops, its requests may take `grace`.
+    /// Returns the number of connections that were cut off.
+    pub async fn follow(
+        mut self,
+        mut goals: watch::Receiver<GateGoal>,
+        mut drained: impl FnMut(u64),
+        grace: Duration,
+    ) -> usize {
+        let mut reported = 0;
+        loop {
+            let goal = *goals.borrow_and_update();
+            if goal.stop {
+                return self.stop(goal.open, grace).await;
+            }
+            let changed = if goal.open {
+                match self.open() {
+                    Ok(()) => goals.changed().await,
+                    Err(error) => {
+                        self.log.warn(format!("the front door cannot accept connections yet: {error}"));
+                        tokio::time::timeout(OPEN_PAUSE, goals.changed()).await.unwrap_or(Ok(()))
+                    }
+                }
+            } else {
+                self.close = None;
+                tokio::select! {
+                    () = self.ended(), if reported != goal.pause => {
+                        drained(goal.pause);
+                        reported = goal.pause;
+                        Ok(())
+                    }
+                    changed = goals.changed() => changed,
+                }
+            };
+            if changed.is_err() {
+                return self.stop(goal.open, grace).await;
+            }
+        }
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        if self.close.is_none() {
+            let front = self.front().with_shared_listener(self.listener.try_clone()?, None)?;
+            let (close, closed) = oneshot::channel();
+            self.close = Some(close);
+            self.serve(front, async { drop(closed.await) });
+        }
+        Ok(())
+    }
+
+    async fn stop(mut self, is_open: bool, grace: Duration) -> usize {
+        self.close = None;
+        if is_open {
+            let last = self.listener.try_clone().and_then(|listener| self.front().with_listener(listener, None));
+            match last {
+                Ok(last) => self.serve(last, std::future::ready(())),
+                Err(error) => self.log.warn(format!("connections that wait are not accepted: {error}")),
+            }
+        }
+        // Without the gate's own socket, the kernel refuses connections as soon as the last front door has drained.
+        let Self { listener, mut fronts, cut_off, connections, .. } = self;
+        drop(listener);
+        let all = async { while fronts.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all).await.is_ok() {
+            return 0;
+        }
+        let left = connections.counts().open;
+        cut_off.send_replace(true);
+        while fronts.join_next().await.is_some() {}
+        left
+    }
+
+    fn front(&self) -> AppFront {
+        AppFront::new(self.limits.clone(), self.resolver.clone(), self.log.clone()).with_connections(&self.connections)
+    }
+
+    fn serve(&mut self, front: AppFront, stop: impl Future<Output = ()> + Send + 'static) {
+        let mut cut_off = self.cut_off.subscribe();
+        let cut_off = async move { drop(cut_off.wait_for(|cut_off| *cut_off).await) };
+        self.fronts.spawn(front.serve_until(stop, cut_off));
+    }
+
+    /// Waits until no front door accepts or has connections.
+    async fn ended(&mut self) {
+        while self.fronts.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,102 @@
+//! The source of a revision: an app with its components' bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use isomer_console::{CliError, Console, WarningPrinter};
+use isomer_diagnostics::SourceFile;
+use isomer_ids::StoreName;
+use isomer_manifest::{App, MONOLITH};
+use isomer_plan::Plan;
+use isomer_project::AppDir;
+use isomer_seam::{Components, PlanError};
+
+/// The source of a revision: an app with its components' bytes.
+#[derive(Clone)]
+pub struct RevisionSource {
+    /// The app as its manifest describes it.
+    pub app: App,
+    /// The folder against which relative paths in the manifest are resolved.
+    pub dir: PathBuf,
+    /// The manifest, or `None` for a component without a manifest.
+    pub source: Option<SourceFile>,
+    /// The manifest, including config values from flags and files; `None` for a component without a manifest.
+    pub manifest: Option<SourceFile>,
+    /// The components' bytes.
+    pub components: Components,
+    /// Variables from which secrets may take their values if the process's environment lacks them.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl RevisionSource {
+    /// Returns the source of a revision of `app`.
+    ///
+    /// # Errors
+    /// If the config values of flags and files cannot be written into the manifest.
+    pub fn new(app: &AppDir, components: Components) -> Result<Self, CliError> {
+        Ok(Self {
+            app: app.app.clone(),
+            dir: app.dir.clone(),
+            source: Some(app.source.clone()),
+            manifest: Some(app.manifest()?),
+            components,
+            environment: app.values.environment.clone(),
+        })
+    }
+
+    /// Plans the app in `shape`. Returns `None` if one process runs all groups; the plan is then made with the package.
+    ///
+    /// # Errors
+    /// If the app has no such shape, or if the plan refuses the app.
+    pub(crate) fn plan_of_processes(&self, shape: &str) -> Result<Option<Plan>, CliError> {
+        // The monolith is not planned here, because it always has one process, and planning twice would make the start
+        // slower.
+        if shape == MONOLITH {
+            return Ok(None);
+        }
+        let plan =
+            isomer_seam::plan(&self.app, &self.components, shape).map_err(|error| match (error, &self.source) {
+                (PlanError::Refused(mut findings), _)
+                    if !self.app.shapes.contains_key(shape) && findings.len() == 1 =>
+                {
+                    CliError::UsageFinding(Box::new(findings.remove(0)))
+                }
+                (PlanError::Refused(findings), Some(source)) => CliError::findings(findings, source),
+                (PlanError::Refused(findings), None) => CliError::Findings(findings),
+                (error, _) => {
+                    let hint = match &error {
+                        PlanError::Component { source, .. } => source.hint(),
+                        PlanError::Refused(_) => None,
+                    };
+                    let hint = hint.map(str::to_owned);
+                    CliError::hinted(error, hint)
+                }
+            })?;
+        Ok((plan.processes().len() > 1).then_some(plan))
+    }
+
+    /// Prints the warnings of `plan`, unless they were printed before.
+    pub(crate) fn print_warnings(&self, plan: &Plan, printer: &mut WarningPrinter, console: &Console) {
+        if let Some(manifest) = &self.source {
+            let warnings: Vec<_> = plan.warnings.iter().map(|warning| warning.clone().in_source(manifest)).collect();
+            printer.print(console, &warnings);
+        }
+    }
+
+    /// Returns whether this source and `other` have a store with the same name and type.
+    pub(crate) fn shares_stores_with(&self, other: &Self) -> bool {
+        let stores = |source: &Self| -> (BTreeSet<StoreName>, BTreeSet<StoreName>) {
+            let grants = source.app.components.values().map(|component| &component.grants);
+            let kv = grants.clone().flat_map(|grants| &grants.kv).map(|store| store.value.clone());
+            let sql = grants.flat_map(|grants| &grants.sql).map(|store| store.value.clone());
+            (kv.collect(), sql.collect())
+        };
+        let (own, others) = (stores(self), stores(other));
+        !own.0.is_disjoint(&others.0) || !own.1.is_disjoint(&others.1)
+    }
+
+    /// Returns the SQL stores to which no migrations are applied.
+    pub(crate) fn stores_without_migrations(&self) -> Vec<&StoreName> {
+        self.app.sql.iter().filter(|(_, settings)| settings.migrations.is_none()).map(|(name, _)| name).collect()
+    }
+}
