@@ -1,6 +1,8 @@
 //! The cost of a call with telemetry off, in a request that is not sampled, and in a sampled request, which records a
 //! span for each side of the call.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use isomer_bench_workload::{Mode, What};
 
@@ -12,6 +14,10 @@ use crate::telemetry::with_mode;
 
 /// The calls of one request. A request has at most 1,000 spans, and a call has up to two.
 const CALLS: u32 = 400;
+
+/// The time in which the code with probes is compiled, which runs in the background after the start. Sampled requests
+/// use it from then on.
+const PROBES_COMPILED: Duration = Duration::from_secs(10);
 
 const KINDS: [(&str, What); 2] = [("add", What::Add), ("small record", What::Lookup)];
 
@@ -34,6 +40,7 @@ pub(crate) fn telemetry(lab: &Lab) -> Result<Report> {
     let methods: Vec<CallMethod> = LINES.into_iter().map(start).collect::<Result<_>>()?;
     let series = || KINDS.iter().map(|(kind, _)| Series::new(*kind, "ns")).collect();
     let mut subjects: Vec<Subject> = methods.iter().map(|method| method.subject(method.name, series())).collect();
+    std::thread::sleep(PROBES_COMPILED);
     // The first round is a warm-up.
     for round in 0..=lab.effort.rounds {
         for (number, (_, what)) in KINDS.into_iter().enumerate() {
