@@ -27,7 +27,8 @@ const FLUSH_S: u64 = 10;
 pub struct TraceLoad {
     /// The limits of the stores.
     pub limits: TraceLimits,
-    /// The number of apps. The first one is the busy one.
+    /// The number of apps. The first one is the busy app, which gets `busy_per_s` requests; each other app gets
+    /// `quiet_per_s`.
     pub apps: usize,
     /// The requests per second of the busy app, on average over a day.
     pub busy_per_s: f64,
@@ -99,7 +100,8 @@ impl TraceLoad {
             }
             if second % FLUSH_S == 0 || second + 1 == seconds {
                 opened.iter().take(1).for_each(TraceStore::flush);
-                // Files that were deleted in the meantime make the total too small by less than a file.
+                // If a file was deleted since `before` was measured, the total becomes too small, by less than the size
+                // of a file.
                 let stored = stores.stored_bytes();
                 written_bytes += stored.saturating_sub(before);
                 before = stored;

@@ -96,8 +96,8 @@ impl DraftStores {
                 self.reported.remove(&store);
                 continue;
             };
-            // The migrations of a store that does not exist yet stay in `app`, so the start of the revision reports
-            // their error.
+            // If the store does not exist yet, its migrations stay in `app`: the start of the revision applies them,
+            // and reports the error.
             if !file.exists() {
                 continue;
             }

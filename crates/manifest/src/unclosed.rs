@@ -51,8 +51,8 @@ struct OpenBracket {
     is_list: bool,
     /// Whether an entry of the table has a key and a `=`, and no comma yet.
     has_key: bool,
-    /// Whether a `=` was found that cannot be in this list or table, so the closing bracket is probably missing before
-    /// it.
+    /// Whether a `=` was found where this list or table cannot contain one. The closing bracket is then probably
+    /// missing before the `=`.
     is_suspect: bool,
 }
 

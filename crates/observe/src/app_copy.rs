@@ -1,5 +1,5 @@
-//! The copy of a process's log in the log of its only app. `isomer run` and `isomer dev` have it, so that earlier lines
-//! can be read from the app's log after they were printed.
+//! Copies the log of a process to the log of its only app. `isomer run` and `isomer dev` do this, so that printed lines
+//! can be read later from the app's log.
 
 use std::time::SystemTime;
 

@@ -29,7 +29,8 @@ pub(crate) enum LogRecord {
         backtrace: Vec<String>,
         response_cut_off: bool,
     },
-    /// A call over a seam that failed in the callee. The caller reports whether its own request failed.
+    /// The callee of a call over a seam failed. Whether the request that made the call failed as well is not in this
+    /// record; the caller reports it.
     CallFailed {
         component: String,
         request: Option<RequestId>,

@@ -13,7 +13,7 @@ use crate::{SpanId, TraceContext};
 /// A span as the parent of further spans, and the recording that they belong to. Cheap to clone.
 #[derive(Clone)]
 pub struct SpanContext {
-    /// The trace; its `parent` is the span.
+    /// The trace context for work that this span causes: its `parent` is this span.
     trace: TraceContext,
     recording: Option<Arc<Recording>>,
 }
@@ -120,7 +120,8 @@ impl ActiveSpan {
         Self { context, open: None }
     }
 
-    /// Returns the first span of a recording.
+    /// Creates the first span of a recording. `parent` is the client's span that caused it, if the client has sent a
+    /// trace context.
     pub(crate) fn root(context: SpanContext, parent: Option<SpanId>, start: Instant) -> Self {
         Self::new(context, parent, start, None)
     }

@@ -62,7 +62,7 @@ pub(crate) struct AppTracer {
     pub(crate) spans_dropped: AtomicU64,
 }
 
-/// Sets properties of a span that is kept.
+/// Sets the details of a span when its request has ended. Called only if the request's spans are kept.
 pub(crate) type DescribeSpan = Box<dyn FnOnce(&mut SpanDetails) + Send>;
 
 /// The recording of one request in this process.
@@ -119,7 +119,7 @@ pub(crate) struct RecordedSpan {
 }
 
 /// Converts times to nanoseconds since the Unix epoch. All times of a recording are derived from one reading of the
-/// system's clock, so that a span never starts before its parent because the clock was set.
+/// system's clock. So even if the clock is set in the meantime, no span appears to start before its parent.
 struct Clock {
     now: Instant,
     now_ns: u64,

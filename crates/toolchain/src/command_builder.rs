@@ -166,8 +166,9 @@ impl<'a> ProductFolders<'a> {
 
 fn command_files(before: &Inputs, after: Inputs, last: Option<&Record>, products: &ProductFolders<'_>) -> CommandFiles {
     let mut files = CommandFiles { inputs: Inputs::new(), made: BTreeSet::new(), in_doubt: BTreeSet::new() };
-    // A command may create files with new names in each run. If these were always in doubt, a development server would
-    // run the command forever. So new files are in doubt only if no file was in doubt after the previous run.
+    // Files that are in doubt make the command run again. A command may create files with new names in each run, so if
+    // new files were always in doubt, a development server would run the command forever. So new files are in doubt
+    // only if no file was in doubt after the previous run.
     let was_in_doubt = last.is_some_and(|last| !last.in_doubt.is_empty());
     for (path, stamp) in after {
         let known = last.is_some_and(|last| last.made.contains(&path));
@@ -200,7 +201,8 @@ mod tests {
         let dist = wasm.parent().and_then(Path::to_str).expect("a folder");
         let (made, doubt) = (named(&["/app/dist/x", "/app/dist/deep/y"]), named(&["/app/src/new", "/app/log"]));
         assert_eq!(found(&[dist]), (made, doubt));
-        // If the component is next to the manifest, new files in the app's subfolders are not products.
+        // If the component's file is directly in the app's folder, new files in subfolders are not taken for products
+        // of the build command.
         let (made, doubt) = (named(&["/app/log"]), named(&["/app/dist/x", "/app/dist/deep/y", "/app/src/new"]));
         assert_eq!(found(&["/app"]), (made, doubt));
     }

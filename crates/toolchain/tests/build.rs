@@ -44,9 +44,9 @@ impl Fixture {
             .expect("the time can be set");
     }
 
-    /// Changes a source file as an editor does. The new time must be the current one, because Cargo notices only newer
-    /// times. Then waits for one tick of the clock, so that the next build does not treat the file as edited during the
-    /// build.
+    /// Changes a source file as an editor does: its modification time becomes the current time, because Cargo notices a
+    /// change only if the file is newer than the last build. Then waits for one tick of the clock, so that the next
+    /// build does not treat the file as edited during the build.
     fn edit(&self, path: &str, text: &str) {
         fs::write(self.path().join(path), text).expect("written");
         let edited = SystemTime::now();
@@ -448,7 +448,7 @@ fn files_of_removed_components_are_removed() {
     let app = Fixture::new(&[("isomer.toml", two), ("a.wasm", "a"), ("b.wasm", "b")]);
     app.changed();
     let build = app.path().join(".isomer/build");
-    // These files are where the copies of Cargo's artifacts would be if `gone` had been a Cargo package before.
+    // The build folder looks as if `gone` had been a Cargo package before: it contains copies of Cargo's artifacts.
     fs::write(build.join("gone.wasm"), "").expect("written");
     fs::create_dir(build.join("dev")).expect("made");
     fs::write(build.join("dev/gone.wasm"), "").expect("written");

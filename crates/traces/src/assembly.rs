@@ -11,7 +11,7 @@ use isomer_telemetry::{Span, SpanId, SpanKind, SpanStatus, Text, Value};
 use crate::codec::{StoredFragment, root_of};
 use crate::summary::summary_of;
 
-/// A span during the assembly.
+/// A span of a trace that is being assembled.
 struct AssembledSpan<'a> {
     span: &'a Span,
     fragment: usize,
@@ -95,7 +95,8 @@ fn move_fragments(fragments: &[StoredFragment], spans: &mut [AssembledSpan<'_>])
             is_called[span.fragment] = true;
         }
     }
-    // Fragments are moved in the order callers before callees. Fragments that call each other in a cycle are not moved.
+    // The times of fragments are corrected in order, each caller before its callees, because the correction of a callee
+    // depends on the caller's times. Fragments that call each other in a cycle keep their times.
     let mut next: Vec<usize> = (0..fragments.len()).filter(|fragment| !is_called[*fragment]).collect();
     for fragment in &next {
         moved[*fragment] = Some(0);

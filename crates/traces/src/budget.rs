@@ -50,7 +50,7 @@ mod tests {
         let take = |bytes, at_ms| budget.take(bytes, 1000, start + Duration::from_millis(at_ms));
         assert!(take(8000, 0) && !take(1, 0));
         assert!(take(500, 500) && !take(1, 500));
-        // Frequent calls lose no fractions of a byte.
+        // Even if `take` is called often, no fraction of a byte is lost by rounding.
         let taken = (501..=600).map(|at_ms| u32::from(take(1, at_ms))).sum::<u32>();
         assert_eq!(taken, 100);
         assert!(!take(8001, 1_000_000) && take(8000, 1_000_000) && !take(1, 1_000_000));

@@ -143,7 +143,8 @@ impl TraceFilter {
         root_of(fragment).and_then(route_of) == Some(route)
     }
 
-    /// Returns the conditions that the fragments of a trace must meet together.
+    /// Returns the conditions that the fragments of a trace must meet together: each condition must be met by at least
+    /// one fragment.
     pub(crate) fn conditions(&self) -> Conditions {
         FAILED
             .when(self.is_failed)

@@ -3,7 +3,7 @@
 
 use isomer_api::{ApiProblem, ProblemKind, TraceQuery, TraceSummary};
 
-/// Conditions of a query for traces that can be decided with only the summary of a trace.
+/// The conditions of a query for traces, if all of them can be decided from the summary of a trace.
 #[derive(Debug, Clone)]
 pub struct FollowFilter {
     query: TraceQuery,

@@ -103,14 +103,14 @@ pub(crate) struct WaitingFragment {
 
 pub(crate) enum QueueMessage {
     Fragment(Box<WaitingFragment>),
-    /// Asks for a list of the store's files, the oldest first. The reply is sent after all earlier messages are
-    /// written.
+    /// Requests a list of the store's files, the oldest first. The writer's thread sends the list after it has written
+    /// all earlier fragments.
     Files(Arc<OpenStore>, SyncSender<Result<Vec<Segment>, TraceStoreError>>),
     /// The folders of stores that exist on disk but are not open. The writer's thread adds their sizes to
     /// `stored_bytes` and deletes their old traces.
     Existing(Vec<PathBuf>),
-    /// Removes the folders of closed stores from the writer's state. The reply is sent after all earlier messages are
-    /// processed.
+    /// Makes the writer's thread forget the stores with these folders, which are closed. Does not delete the folders.
+    /// The thread sends the reply after it has processed all earlier messages.
     Forget(Vec<PathBuf>, SyncSender<()>),
 }
 

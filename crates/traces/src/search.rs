@@ -86,8 +86,9 @@ pub(crate) fn search(
     Ok(page)
 }
 
-/// Returns the entry of the record with the index `record` in the list, if the record represents its trace and the trace
-/// matches. `near` contains the file `current` and the files next to it, the newest first.
+/// Returns the entry with which a list shows the trace of the record with the index `record` in `current`. Returns
+/// `None` if another record represents the trace in lists, if the trace does not match `filter`, or if the record
+/// cannot be decoded. `near` contains the file `current` and the files next to it, the newest first.
 fn entry(
     current: &LoadedSegment,
     record: usize,

@@ -271,7 +271,8 @@ mod tests {
         for (request, second) in [(1, 0), (2, 9), (3, 10), (4, 19)] {
             files.append(dir.path(), &record(request), second * SECOND, &limits()).unwrap();
         }
-        // The limit of the age is 80 seconds: a file gets no more records after an eighth of it.
+        // The maximum age of a trace is 80 seconds. A file gets records only for an eighth of this time, 10 seconds, so
+        // the third record is in another file.
         assert_eq!(requests(dir.path(), &files), [vec![1, 2], vec![3, 4]]);
         files.expire(dir.path(), 9 * SECOND).unwrap();
         assert_eq!(requests(dir.path(), &files), [vec![1, 2], vec![3, 4]]);

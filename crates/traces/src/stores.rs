@@ -103,7 +103,7 @@ impl TraceStores {
         self.queue.stored_bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns the numbers of fragments of all apps that were dropped since the start.
+    /// Returns how many fragments were dropped since the start, for all apps together.
     pub fn drops(&self) -> TraceDrops {
         self.queue.drops.get()
     }

@@ -5,9 +5,9 @@ use isomer_telemetry::{Span, Text, TraceFragment, semantics};
 
 use crate::codec::{fragment_times, root_of, status_of};
 
-/// Returns whether lists of traces show an entry for this fragment if no other fragment of its trace is known.
-/// `is_of_member` says whether another process of the app recorded the fragment. Such a fragment has an entry only if it
-/// contains the request's first span. Without this span, the trace is listed under the fragment that contains the span.
+/// Returns whether this fragment by itself makes its trace appear in lists of traces. `is_of_member` says whether
+/// another process of the app recorded the fragment. Such a fragment makes the trace appear only if it contains the
+/// request's first span; otherwise, the trace appears because of the fragment that contains this span.
 pub(crate) fn is_listed(fragment: &TraceFragment, is_of_member: bool) -> bool {
     !is_of_member || root_of(fragment).is_some()
 }

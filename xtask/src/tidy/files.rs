@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::project::Project;
 
-/// The number of lines above which a file's header must give the reason for the length, after [`LONG_BECAUSE`].
+/// A file with more lines than this must state the reason for its length in its header, after the words
+/// [`LONG_BECAUSE`].
 const LINES_EXPLAINED: usize = 500;
 /// The maximum number of lines of a file.
 const LINES_MAX: usize = 800;

@@ -37,7 +37,7 @@ const COUNTERS: u64 = 2;
 /// The key to which all clients of the app `counter` add.
 const SHARED: &str = "shared";
 const PAIR_HOSTS: [&str; 2] = ["fused.pair.test", "isolated.pair.test"];
-/// The first number of the actors that are clients of good tenants. Each actor has a different number, so that no two
+/// The number of the first actor that is a client of a good tenant. Each actor has a different number, so that no two
 /// actors draw the same random numbers.
 const ACTORS: u64 = 100;
 
@@ -120,7 +120,7 @@ impl Numbers {
         1_000_000 * (self.place as u32 + 1) + version
     }
 
-    /// Returns the app's release whose responses contain the given number.
+    /// Returns a release of the app that responds with `number`.
     ///
     /// # Errors
     /// If the app's host name is invalid.

@@ -26,7 +26,8 @@ const CLIENTS: u64 = 2;
 const PAUSE_MS: usize = 60;
 /// The maximum time that a client waits for a response.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The first number of the actors that are clients of hostile tenants.
+/// The number of the first actor that is a client of a hostile tenant. Each actor has a different number, so that no
+/// two actors draw the same random numbers.
 const ACTORS: u64 = 10_000;
 
 /// A kind of attack: a request to a test guest, and the behaviour of the client.

@@ -114,7 +114,7 @@ impl Fleet {
         (0..self.apps).map(|number| target(&host(number), number)).collect()
     }
 
-    /// Returns a list with one request for each tenant's copy of the shared app.
+    /// Returns a list with one request for each tenant: to the tenant's copy of the app that all tenants have deployed.
     pub(super) fn shared(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&shared_host(number), SHARED)).collect()
     }

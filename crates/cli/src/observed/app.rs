@@ -37,7 +37,8 @@ pub(crate) struct ObservedApp {
     pub(crate) client: Client,
     pub(crate) tenant: TenantName,
     pub(crate) name: AppName,
-    /// Whether `isomer run` or `isomer dev` serves the app from the working directory.
+    /// Whether the app is the one that `isomer run` or `isomer dev` serves from the working directory, and not an app
+    /// on a node.
     pub(crate) is_here: bool,
     /// The arguments with which other commands select this app, with a leading space.
     pub(crate) arguments: String,

@@ -120,9 +120,9 @@ struct TreeName {
 
 /// Returns the names of the spans with the lines of the tree. Each span follows its parent.
 fn tree(spans: &[TraceSpan]) -> Vec<TreeName> {
-    // The loop visits the spans from the last to the first. `open[depth]` is true if a span at `depth` that is shown
-    // further below is a sibling of the current span or of one of its ancestors. Entries deeper than the current span
-    // belong to its descendants, so the span clears them.
+    // The loop visits the spans from the last to the first. `open[level]` is true if the current span, or its ancestor
+    // at this level, has a sibling that is shown further below. Deeper levels belong to descendants of the current
+    // span, so the span clears them.
     let depths: Vec<usize> =
         spans.iter().map(|span| usize::try_from(span.depth).unwrap_or(usize::MAX).min(DEPTH_MAX)).collect();
     let mut open = [false; DEPTH_MAX + 1];

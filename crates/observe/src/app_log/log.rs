@@ -18,7 +18,7 @@ use crate::json_lines::with_record;
 /// The assumed number of bytes that a line has in addition to its text: names, time and quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
 
-/// The number of bytes of the ids of a trace and a span in a line, with their names.
+/// The number of bytes that a trace id and a span id take in a line, including the names of both fields.
 const TRACE_IDS_BYTES: usize = 80;
 
 /// The value of [`LogLine::stream`] in the lines of an access log.

@@ -15,7 +15,8 @@ pub(super) struct Position {
     pub(super) bytes: u64,
 }
 
-/// The end of a log, as far as the writer's thread knows it.
+/// The files of one log, to which the writer's thread appends lines. `end` is the end of the log; `None` if it must be
+/// read from the disk.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
     end: Option<Position>,

@@ -1,8 +1,9 @@
 //! Replaces config values in the text of a manifest, because other processes and nodes receive an app as the text of
 //! its manifest.
 //!
-//! Everything else stays the same, except for layout and comments, so errors are reported with the original text.
-//! (`toml_edit` would keep the layout, but it changes the features with which the engine's dependencies are built.)
+//! Apart from these values, only the layout and the comments change. Errors in the manifest are reported with the
+//! original text, because the user does not know the new one. (`toml_edit` would keep the layout, but it changes the
+//! features with which the engine's dependencies are built.)
 
 use std::collections::BTreeMap;
 

@@ -16,14 +16,15 @@ use crate::AppIdentity;
 pub const SERIES_PER_APP_MAX: usize = 1000;
 
 /// The series of one app, or those of the process itself. Revisions of an app share the group, so totals continue after
-/// a take-over. The default has no registry: no snapshot contains its series, so code that would have to read a clock for
-/// a value records nothing ([`is_recorded`](Self::is_recorded)).
+/// a take-over. A default group belongs to no registry, so no snapshot of the metrics contains its series. If a value
+/// requires reading a clock, callers therefore check [`is_recorded`](Self::is_recorded) first.
 #[derive(Debug, Default)]
 pub struct SeriesGroup {
-    /// The values of the first labels of all series: tenant and app. Empty for the process itself.
+    /// The values of the labels with which all series begin: the tenant and the app. Empty for the process itself.
     labels: Vec<Arc<str>>,
     series: Mutex<BTreeMap<SeriesKey, Cell>>,
-    /// `None` if no snapshot contains the series.
+    /// Limits the number of series of the process; `None` if the group belongs to no registry, so that no snapshot of
+    /// the metrics contains its series.
     budget: Option<Arc<SeriesBudget>>,
     /// The sequence number of the group's last look-up. Of several unused groups, the group with the lowest number is
     /// removed first.
@@ -52,7 +53,8 @@ impl SeriesGroup {
         self.budget.is_some()
     }
 
-    /// Returns the values of the first labels of all series of the group: the tenant and the app.
+    /// Returns the values of the labels with which all series of the group begin: the tenant and the app. Empty for the
+    /// process itself.
     pub fn labels(&self) -> &[Arc<str>] {
         &self.labels
     }
@@ -116,7 +118,7 @@ impl SeriesGroup {
     }
 
     fn cell(&self, metric: &'static MetricDescriptor, labels: &[&str], new: impl FnOnce() -> Cell) -> Cell {
-        // The group has no budget, so its series are in no snapshot and need no complete labels.
+        // Without a registry, no snapshot contains the series of the group, so the cell is not stored.
         let Some(budget) = &self.budget else { return new() };
         let key = self.key(metric, labels);
         debug_assert_eq!(key.1.len(), metric.labels.len(), "{}", metric.name);

@@ -7,7 +7,8 @@ use super::catalog;
 use super::group::SeriesGroup;
 use super::seam::{CallOutcome, CallSeries};
 
-/// The series of one group's instances. The default is not in any snapshot.
+/// The series of one group's instances. A default value belongs to no registry, so no snapshot of the metrics contains
+/// its series.
 #[derive(Debug, Default)]
 pub struct InstanceMetrics {
     series: Arc<SeriesGroup>,

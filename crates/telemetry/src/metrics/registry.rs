@@ -15,9 +15,9 @@ use crate::AppIdentity;
 /// The maximum number of series of a process. A series of a histogram takes about 400 bytes.
 pub const SERIES_MAX: usize = 20_000;
 
-/// Provides numbers that another type counts. Called for each snapshot.
+/// Provides the values of metrics that another type counts. Called for each snapshot of the metrics.
 pub trait MetricSource: Send + Sync {
-    /// Adds the current numbers to a snapshot.
+    /// Adds the current values of the source's metrics to a snapshot of all metrics.
     fn collect(&self, snapshot: &mut Snapshot);
 }
 
@@ -29,7 +29,8 @@ pub struct Metrics(Arc<Registry>);
 type AppGroups = BTreeMap<(Arc<str>, Arc<str>), Arc<SeriesGroup>>;
 
 struct Registry {
-    /// Whether series are recorded. Numbers of sources are in snapshots in both cases, because they are counted anyway.
+    /// Whether series are recorded. If not, snapshots still contain the values that sources add, because the sources
+    /// count them anyway.
     is_enabled: bool,
     /// The series of the process itself.
     process: Arc<SeriesGroup>,
@@ -47,7 +48,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Creates a registry that records no series. Its snapshots contain only the numbers of sources.
+    /// Creates a registry that records no series. Its snapshots contain only the values that sources add.
     pub fn disabled() -> Self {
         Self::with_bound(0, false)
     }

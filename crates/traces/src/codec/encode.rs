@@ -192,7 +192,8 @@ impl<'a> RecordEncoder<'a, '_> {
     }
 }
 
-/// Returns whether a new text gets a number, if the table has `texts` texts.
+/// Returns whether a text that is not yet in the table of a record is added to it and so gets a number. `texts` is the
+/// number of texts in the table.
 pub(super) fn has_number(text: &str, texts: usize) -> bool {
     text.len() <= OWN_TEXT_BYTES_MAX && texts < OWN_TEXTS_MAX
 }
