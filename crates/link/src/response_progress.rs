@@ -22,8 +22,8 @@ struct Shared {
     finished: Notify,
 }
 
-/// A guard inside the buffer of a response. The guard is dropped with the buffer, when all bytes are written or the
-/// stream discards them. Dropping the guard returns the permits.
+/// A guard inside the buffer of a response, which holds the response's permits. When all bytes are written or the
+/// stream discards them, the buffer and the guard are dropped. Dropping the guard returns the permits.
 #[derive(Debug)]
 pub(crate) struct ResponseGuard {
     progress: ResponseProgress,

@@ -89,8 +89,8 @@ pub(crate) fn isolate_conflicts(
     }
 }
 
-/// Finds a set whose grants for its package differ from the grants of another set in the same composition. Returns the
-/// components and the package of the set.
+/// Finds a set of components that pass each other handles of a package, and whose grants for this package differ from
+/// the grants of another such set in the same composition. Returns the components and the package.
 fn conflict(
     app: &App,
     types: &Types,

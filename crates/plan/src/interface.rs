@@ -55,7 +55,8 @@ pub struct InterfaceType {
     pub class: ValueClass,
     /// The resources that the interface defines.
     pub resources: BTreeSet<String>,
-    /// The resources of other interfaces whose handles the functions pass, each with its interface.
+    /// The resources of other interfaces that this interface's functions pass handles of. Each resource is listed with
+    /// the interface that defines it.
     pub carries: BTreeSet<(InterfaceId, String)>,
     /// The interfaces whose types this interface uses.
     pub uses: BTreeSet<InterfaceId>,

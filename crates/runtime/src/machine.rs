@@ -226,7 +226,8 @@ mod tests {
         assert_eq!(bytes(of_unit), Some(2000));
         allow(unit.parent().unwrap(), "1000\n");
         assert_eq!((bytes(of_unit), bytes("0::/\n")), (Some(1000), None));
-        // The root of a container's control group tree has a limit, and the host's paths do not exist in this tree.
+        // The limit at the root of the control group tree counts even if the path in `/proc/self/cgroup` does not exist
+        // in this tree, as in a container.
         allow(root.path(), "500\n");
         for groups in ["0::/\n", "0::/../../other\n", "0::/kubepods/pod\n", "", of_unit] {
             assert_eq!(bytes(groups), Some(500), "{groups}");

@@ -32,8 +32,8 @@ fn accounts_are_charged_what_the_process_used() {
         let engine = engine(64);
         let accounts = [Account::unlimited(), Account::unlimited()];
         let bounds = |account: usize| Bounds { account: accounts[account].clone(), ..Bounds::default() };
-        // One tenant has long polls and the other tenant has many short polls, on more threads than there may be
-        // processors.
+        // One tenant's requests compute for a long time in each poll. The other tenant has many requests with short
+        // polls. There may be more threads than processors.
         let long = guest(&engine, &counts_to(300_000_000), &bounds(0));
         let short = guest(&engine, &counts_to(400_000), &bounds(1));
         ask(&short, LONG).await.unwrap();

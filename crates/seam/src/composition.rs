@@ -47,9 +47,10 @@ pub struct HostImport {
 /// The owner of an import of a composition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportOwner {
-    /// One component, whose grants decide what the import can reach.
+    /// The import belongs to one component, whose grants decide what the import can reach.
     Component(ComponentName),
-    /// Several components. Either the import gives no authority, or all of them have the same grants.
+    /// The import belongs to several components. Either the import gives no authority, or all of them have the same
+    /// grants.
     Shared(Vec<ComponentName>),
 }
 

@@ -37,7 +37,7 @@ struct Resolved {
 #[derive(Debug, Default, Clone)]
 struct Contents {
     stream: Option<String>,
-    /// The name of a contained type that the engine disables by default.
+    /// The name of a type inside the type that is experimental: the engine disables it by default.
     experimental: Option<String>,
     resource: Option<String>,
     carried: BTreeSet<(InterfaceId, String)>,

@@ -35,7 +35,8 @@ pub(crate) struct HostEntry {
 #[derive(Debug, Default)]
 pub(crate) struct HostImports {
     entries: Vec<HostEntry>,
-    /// The indices of entries, by component and name of the component's import.
+    /// For each import of a component, the index of its entry in `entries`. The key is the component and the name of
+    /// its import.
     by_import: HashMap<(ComponentName, String), usize>,
 }
 

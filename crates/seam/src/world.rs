@@ -84,8 +84,8 @@ impl World {
         self.exports.iter().find(|interface| interface.name == name)
     }
 
-    /// Follows all names from `ty`. Returns the type that they lead to, and the interface in which the names of its
-    /// parts are defined. Returns `None` for a resource.
+    /// If `ty` is a name, looks up the type that the name stands for, until a type is not a name. Returns this type,
+    /// and the interface in which names inside the type are defined. Returns `None` for a resource.
     pub(crate) fn resolve<'a>(
         &'a self,
         mut interface: &'a Interface,

@@ -28,7 +28,8 @@ struct CallInFlight {
 #[derive(Default)]
 struct Host {
     in_flight: Vec<CallInFlight>,
-    /// The results that the guest has not taken, with their tickets.
+    /// The results that the guest has not taken yet. Each has its call's ticket, the number by which the guest
+    /// identifies the call.
     answers: Vec<(u32, String)>,
 }
 

@@ -256,7 +256,7 @@ fn a_discriminant_without_a_case() {
     is_refused("kind", 16, |_| Image::ending_at(BASE + 16).put(BASE, &[2]));
     is_refused("kind", 16, |_| Image::ending_at(BASE + 16).put(OK, &[3]));
     is_refused("kind", 16, |_| Image::ending_at(BASE + 16).put(OK, &[255]));
-    // The result is `err(call-error)`.
+    // The result is `err(call-error)`, and `call-error` has no case 4.
     is_refused("kind", 16, |_| Image::ending_at(BASE + 16).put(BASE, &[1]).put(OK, &[4]));
 }
 

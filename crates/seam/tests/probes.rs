@@ -253,7 +253,8 @@ fn streams_are_probed() {
     assert_eq!(probed.calls(), ["> api.numbers", "< api.numbers"]);
 }
 
-/// Components with the same bytes have different numbers, so they are nested twice.
+/// Probes report calls by numbers, which are different for each component. So if two components have the same bytes,
+/// these bytes are nested twice, with different probes.
 #[test]
 fn the_same_bytes_twice_are_reported_as_two_components() {
     let functions = "work: func() -> u32;";

@@ -53,7 +53,8 @@ pub fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-/// What a server does after an `accept` that failed for the whole process, usually because no file descriptor is free.
+/// How a server handles an `accept` that failed for the whole process, usually because no file descriptor is free: the
+/// server logs the error, closes a connection if it can, and pauses.
 pub struct ResourceShortage<F> {
     /// The server's name in the log.
     server: &'static str,
@@ -85,7 +86,8 @@ impl<F: FnMut() -> bool> ResourceShortage<F> {
         Self { server, close_one, from: Instant::now() + delay }
     }
 
-    /// Logs `error`, closes a connection if possible, and waits for a short fixed time.
+    /// Handles `error`, with which an `accept` failed: logs it, closes a connection that the server can do without, if
+    /// there is one and the delay of [`ResourceShortage::closing_after`] is over, and waits for a short fixed time.
     pub async fn pause(&mut self, error: &io::Error) {
         let closed = Instant::now() >= self.from && (self.close_one)();
         tracing::warn!(%error, closed, server = self.server, "cannot accept a connection");

@@ -44,7 +44,8 @@ pub enum CallFailure {
 }
 
 impl CallFailure {
-    /// Creates the failure of a call whose callee trapped for a reason other than a lost call.
+    /// Creates the failure of a call whose callee trapped, for any reason except that a call which the callee had made
+    /// was lost.
     pub fn trap(reason: impl Into<String>) -> Self {
         Self::Trap { reason: reason.into(), lost: None }
     }

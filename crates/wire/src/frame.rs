@@ -61,7 +61,7 @@ pub enum FrameError {
         /// The remaining time in the head, in microseconds.
         us: u64,
     },
-    /// The id of the request is 0.
+    /// The request id in the head is 0, which is not a valid id.
     #[error("`request` is 0")]
     Request,
     /// The status code in the head of a reply is unknown.

@@ -22,8 +22,9 @@ pub const VERSION: u8 = 1;
 /// space.
 pub const BASE: u32 = 64;
 
-/// The address at which the blocks of unspilled parameters begin. Between [`BASE`] and this address, there is room for
-/// 16 flat values of 8 bytes each.
+/// The address at which the blocks of an image begin (the strings and lists that the parameters point to) if the
+/// parameters flatten to at most 16 core values. Between [`BASE`] and this address, there is room for 16 flat values of
+/// 8 bytes each.
 pub const BLOCKS: u32 = BASE + 128;
 
 /// The maximum size of an image in bytes. Generated code traps if it would write a larger image.

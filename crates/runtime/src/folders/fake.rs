@@ -18,8 +18,8 @@ pub(crate) struct FakeStorage {
     pub(crate) refused: AtomicUsize,
     pub(crate) counts: AtomicUsize,
     never_counted: AtomicBool,
-    /// The host memory that the account was charged for, in bytes. The first list has one value for each attempt to
-    /// reserve space; the second list has one value for each write that ended.
+    /// The host memory that `account` was charged for at certain times, in bytes. The first list has one value for each
+    /// attempt to reserve space; the second list has one value for each write that ended.
     pub(crate) charged: Mutex<(Vec<u64>, Vec<u64>)>,
 }
 

@@ -261,9 +261,10 @@ impl OutputStream for FileOutput {
         Ok(0)
     }
 
-    /// Does not fail if the storage is full, but permits the write of one block, which then fails with the proper
-    /// error. `blocking-flush` must succeed in this case, and calls this function last. `blocking-splice` writes the
-    /// permitted number of bytes with [`Self::blocking_write_and_flush`] and returns the error of that write.
+    /// If the storage is full, does not fail, but permits the write of one block, which then fails with the proper
+    /// error. The reason is that `blocking-flush` calls this function last and must succeed even if the storage is
+    /// full. `blocking-splice` writes the permitted number of bytes with [`Self::blocking_write_and_flush`] and returns
+    /// the error of that write.
     async fn write_ready(&mut self) -> StreamResult<usize> {
         self.ready().await;
         self.check()?;

@@ -179,7 +179,8 @@ fn into_caller_value(target: &SeamTarget, result: CallResult) -> wasmtime::Resul
 fn until(request: &CallOrigin, target: &SeamTarget) -> (TimeLimit, bool) {
     let outlives = !request.is_exclusive;
     match request.until {
-        // The request's deadline comes first even if the request has just started, so the clock is not read.
+        // The request has already started, and its whole time is not longer than the call's. So the request's deadline
+        // is the earlier one, and the clock is not read.
         Some(until) if until.allowed <= target.allowed => (until, outlives),
         until => {
             let own = TimeLimit { deadline: Instant::now() + target.allowed, allowed: target.allowed };

@@ -371,8 +371,9 @@ impl Guest {
         WasiCtxView { ctx, table: &mut self.table }
     }
 
-    /// Returns the storage in which the instance's writes reserve space; `None` if the storage has no limit. All owners
-    /// in a wasmtime store belong to the same tenant.
+    /// Returns the tenant's storage, in which the instance's writes to folders reserve space; `None` if the tenant's
+    /// storage has no limit. The storage of any owner is the right one, because all owners in a wasmtime store belong
+    /// to the same tenant.
     pub(crate) fn folder_storage(&self) -> Option<Arc<dyn FolderStorage>> {
         self.template.owners.iter().find_map(|owner| owner.storage.clone())
     }

@@ -235,7 +235,7 @@ mod tests {
     use crate::clock::processor_time;
     use crate::pool::AccountLimits;
 
-    /// Sends durations to a guest, which computes for each of them.
+    /// Sends durations to a guest. For each of them, the guest uses the processor for that long.
     type Orders = mpsc::UnboundedSender<Duration>;
     /// Receives the id of the thread on which the guest computed, once for each duration.
     type Threads = mpsc::UnboundedReceiver<ThreadId>;
@@ -244,7 +244,7 @@ mod tests {
         Account::new("t".into(), AccountLimits { memory_bytes: 0, cpu_per_second: Duration::from_secs(100) })
     }
 
-    /// Returns a guest that computes for the durations that it receives, and ends when the sender is dropped.
+    /// Returns a guest that uses the processor for each duration that it receives, and ends when the sender is dropped.
     fn guest(account: &Arc<Account>) -> (MeteredFuture<&'static str>, Orders, Threads) {
         let (orders, mut received) = mpsc::unbounded_channel::<Duration>();
         let (done, threads) = mpsc::unbounded_channel();

@@ -60,8 +60,9 @@ impl PollSlot {
         slot
     }
 
-    // The epoch clock may read the beginning of this poll together with the slice of the previous poll. The only
-    // consequence is an unnecessary interruption, or one that is a millisecond late.
+    /// Records that a poll began at `began` and may run for `slice`. Both values are not stored at once, so the epoch
+    /// clock may read this `began` together with the slice of the previous poll. The only consequence is an unnecessary
+    /// interruption, or one that is a millisecond late.
     pub(crate) fn begin(&self, began: Instant, slice: Duration) {
         self.began_ns.store(nanoseconds_at(began), Ordering::Relaxed);
         self.slice_ns.store(u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -52,7 +52,7 @@ pub(crate) enum Shortage {
     /// The pool is full.
     Pool {
         dimension: Dimension,
-        /// Whether the account would exceed its guaranteed share with the instance.
+        /// Whether the account would exceed its guaranteed share if it got another instance.
         is_beyond: bool,
     },
 }

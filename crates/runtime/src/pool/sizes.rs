@@ -73,8 +73,8 @@ impl PoolSizes {
     }
 
     /// Returns the size of a pool for a node with many apps. Setting up such a pool takes 8 ms and some 8,000 mappings.
-    /// Each live instance takes another 4 mappings. Together, these are a quarter of the mappings that a Linux process
-    /// may have by default, which leaves enough for 10,000 loaded apps.
+    /// Each live instance takes another 4 mappings. If all instances are live, the pool takes a quarter of the mappings
+    /// that a Linux process may have by default, which leaves enough for 10,000 loaded apps.
     #[must_use]
     pub fn of_a_node() -> Self {
         Self::new(2048)

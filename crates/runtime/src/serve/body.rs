@@ -42,8 +42,8 @@ pub struct ResponseBody {
     signals: Arc<ResponseSignals>,
     /// Notifies the guest's execution that the last frame has been read.
     ended: Option<oneshot::Sender<()>>,
-    /// The number of announced bytes that have not been returned yet; `None` if the response announced no length. At 0,
-    /// the body must be complete: the server may not poll it again.
+    /// The number of announced bytes that have not been returned yet; `None` if the response announced no length. When
+    /// the number reaches 0, the body must be complete, because the server possibly does not poll the body again.
     missing_bytes: Option<u64>,
     /// The length in bytes that the response announced; 0 if it announced none.
     announced_bytes: u64,

@@ -1,5 +1,5 @@
-//! The requests that one instance is serving at the same time: which of them are late, and what outcome each of them
-//! gets when the instance ends.
+//! The requests that one instance is serving at the same time: whether their deadlines have passed, and what outcome
+//! each of them gets when the instance ends.
 //!
 //! This is a state machine without a clock, a lock or a task. `shared_instance` contains the task that uses it.
 
@@ -22,7 +22,7 @@ pub(super) trait RequestState {
 /// The reason why the execution of an instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunEnd {
-    /// The execution was stopped because a request was late while the guest was waiting.
+    /// The execution was stopped because the deadline of a request passed while the guest was waiting, not computing.
     Late,
     /// The execution ended without an error, because no more requests can be sent to the instance.
     Returned,
@@ -48,8 +48,8 @@ pub(super) enum RequestEnd {
     /// The guest trapped. The instance has one call stack for all requests, so the runtime cannot tell which request
     /// caused the trap. Every request gets this outcome.
     Trap,
-    /// The request was in time, but the instance ended: because another request was late, or because no more requests
-    /// could be sent to the instance.
+    /// The request's own deadline has not passed, but the instance ended: because the deadline of another request
+    /// passed, or because no more requests could be sent to the instance.
     InstanceLost,
 }
 
@@ -80,9 +80,9 @@ impl<R: RequestState> InFlightRequests<R> {
         self.0.is_empty()
     }
 
-    /// Returns whether the instance must be stopped at `now` because a request is late. Ignores requests whose client
-    /// does not read the response: the front door ends them, and the instance's other requests must not fail because of
-    /// them.
+    /// Returns whether the instance must be stopped at `now` because the deadline of a request has passed. Ignores
+    /// requests whose client does not read the response: the front door ends them, and the instance's other requests
+    /// must not fail because of them.
     pub(super) fn must_stop(&self, now: Instant) -> bool {
         self.0.values().any(|request| request.until().deadline <= now && !request.waits_for_client())
     }

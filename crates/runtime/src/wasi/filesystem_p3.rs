@@ -60,8 +60,8 @@ async fn run<T: Send + 'static>(
     result_value(calls::call(&account, admitted, files, work).await)
 }
 
-/// Defines host functions that are methods of a descriptor. `$cost` is the maximum number of bytes of the tenant's
-/// storage that a call may fill. This space is reserved before the call.
+/// Defines host functions that are methods of a descriptor. A call may increase the use of the tenant's storage by at
+/// most `$cost` bytes. This space is reserved before the call.
 macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(

@@ -137,8 +137,8 @@ fn cli<'a>(store: &'a mut StoreContextMut<'_, Guest>, owner: usize) -> WasiCliCt
     owner_cli(store.data_mut())
 }
 
-/// Returns the `wasi:cli` view of the owner that was entered last. This is a function, not a closure, because wasmtime
-/// stores a function pointer.
+/// Returns the `wasi:cli` view of the owner that [`Guest::enter`] selected last. This is a function, not a closure,
+/// because wasmtime stores a function pointer.
 fn owner_cli(guest: &mut Guest) -> WasiCliCtxView<'_> {
     let view = owner_context(guest);
     WasiCliCtxView { ctx: view.ctx.cli(), table: view.table }
@@ -221,8 +221,8 @@ fn client3(instance: &mut LinkerInstance<'_, Guest>, name: &str, owner: usize) -
     use http3::bindings::http::types::ErrorCode;
     instance.func_wrap_concurrent(name, move |accessor: &Accessor<Guest>, (request,): (Resource<http3::Request>,)| {
         Box::pin(async move {
-            // Entering the owner here is safe, because `send` calls the hooks for outgoing requests during its first
-            // poll, which is part of this poll.
+            // The owner can be selected here, because `send` calls the hooks for outgoing requests during its first
+            // poll, which is part of this poll. So no other owner is selected in between.
             accessor.with(|mut store| {
                 let span = current_span(&mut store);
                 store.data_mut().enter_sender(owner, span);

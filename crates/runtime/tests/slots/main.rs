@@ -1,5 +1,6 @@
-//! Tests that the number of slots counted for an instance equals the number of slots that it uses in the pool, for
-//! random nested components, and for stacks in the worst case.
+//! Tests the number of slots that is counted for an instance. The numbers of memories and tables must equal what the
+//! instance uses in the pool; this is tested with random nested components. The number of stacks must be sufficient in
+//! the worst case: a chain of components in which every function waits for the next one.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -26,9 +26,9 @@ pub(crate) struct Crossing {
 /// How the error type of a result contains `call-error`, the error that represents a lost call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lost {
-    /// The error type is `call-error`.
+    /// The error type is `call-error` itself.
     Whole,
-    /// The payload of this case of the error type is `call-error`.
+    /// The error type is a variant. The payload of the case with this index is `call-error`.
     Case(u32),
 }
 

@@ -62,7 +62,8 @@ pub(crate) const ARENA: &str = "arena";
 /// The module name under which the core module imports functions from outside of the component.
 pub(crate) const HOST: &str = "host";
 
-/// Adds imports of the arena's memory and functions to a core module.
+/// Makes a core module import the memory in which images are encoded (the arena), and the globals and the function of
+/// the memory's allocator.
 pub(crate) fn import_arena(module: &mut CoreModule) -> Arena {
     module.import_memory((ARENA, "memory"), arena::memory());
     Arena {
@@ -95,12 +96,14 @@ impl PartBuilder {
         PartBuilder { builder, types: indices, interface, arena, memory, realloc, hosts: vec![] }
     }
 
-    /// Returns the canonical options for lowering and lifting functions that read and write memory.
+    /// Returns the canonical options to lower or lift a function for which the engine both reads values from the memory
+    /// and writes values to it.
     pub(crate) fn options(&self) -> Vec<CanonicalOption> {
         vec![CanonicalOption::UTF8, CanonicalOption::Memory(self.memory), CanonicalOption::Realloc(self.realloc)]
     }
 
-    /// Returns the canonical options for functions that only read memory.
+    /// Returns the canonical options to lower or lift a function for which the engine only reads values from the
+    /// memory.
     pub(crate) fn reading_options(&self) -> Vec<CanonicalOption> {
         vec![CanonicalOption::UTF8, CanonicalOption::Memory(self.memory)]
     }

@@ -25,7 +25,8 @@ use super::part::{HOST, PartBuilder, function_name, value_type};
 use super::types::Types;
 use super::writer::{Writer, core_number, stored_end};
 
-/// The indices, in the core module, of the items that are needed for calls in flight.
+/// The indices, in the core module of a stub, of the functions and the global with which the stub makes asynchronous
+/// calls and keeps track of them.
 pub(crate) struct Tasks {
     begin: u32,
     take: u32,
@@ -50,15 +51,17 @@ const CALLBACK_EXIT: i32 = 0;
 const CALLBACK_WAIT: i32 = 2;
 const EVENT_CANCELLED: i32 = 6;
 
-/// The number of bits of a handle in a task's context. The context has the ticket in its upper bits and the subtask in
-/// its lower bits.
+/// The number of bits of a handle in a task's context. The upper bits of the context contain the handle of the call's
+/// waitable set, which is also the call's ticket, the number by which the host identifies the call. The lower bits
+/// contain the handle of the subtask.
 const HANDLE_BITS: i32 = 16;
 
 /// The name of the function in which a stub traps if it has so many calls in flight that a handle exceeds 16 bits.
 const TOO_MANY_CALLS: &str = "too_many_calls_in_flight";
 
 impl Tasks {
-    /// Imports the functions that are needed for calls in flight. `wire` is the index of the imported instance.
+    /// Imports the functions with which the stub makes asynchronous calls and keeps track of them. `wire` is the index
+    /// of the imported instance.
     pub(crate) fn import(part: &mut PartBuilder, module: &mut CoreModule, wire: u32, take: u32) -> Self {
         const I: ValType = ValType::I32;
         let begin = part.builder.alias_export(wire, "begin", ComponentExportKind::Func);
@@ -143,8 +146,8 @@ impl Tasks {
         code.local_get(ticket).i32_const(core_number(number)).i32_const(BASE.cast_signed());
         writer.push_image_length(&mut body, function);
         body.code().call(self.begin).local_set(state);
-        // Traps if the host has not started the call. The host would otherwise read the image later, when this code has
-        // reused the memory. This does not occur, because the host starts every call immediately.
+        // Writes a trap for the case that the host has not started the call: it would read the image later, when this
+        // code has reused the memory. The trap is never reached, because the host starts every call immediately.
         let mut code = body.code();
         code.local_get(state).i32_const((1 << SUBTASK_STATE_BITS) - 1).i32_and().i32_eqz();
         code.if_(BlockType::Empty).unreachable().end();

@@ -61,10 +61,10 @@ impl Writer<'_> {
         body
     }
 
-    /// Writes code that evaluates the host's reply in the return area. `deliver` writes the code that returns the
-    /// result at address [`BASE`] to the caller: the callee's result, or the result that represents a lost call. The
-    /// arguments may have been stored up to the address `stored`, so the memory below it is zeroed before the result
-    /// for a lost call is written.
+    /// Writes code that evaluates the host's reply to a call, which is in the return area ([`RETURN_AREA`]). `deliver`
+    /// writes the code that returns the result at address [`BASE`] to the caller: the callee's result, or the error
+    /// value that represents a lost call. The error value is written where the arguments were, which may have been
+    /// stored up to the address `stored`, so the memory below `stored` is zeroed first.
     pub(crate) fn evaluate_reply(
         &self,
         body: &mut Body,

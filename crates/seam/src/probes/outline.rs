@@ -1,9 +1,9 @@
-//! The outline of a component: where the functions of its outermost level come from.
+//! The outline of a component: for the functions of its outermost level, where they come from.
 //!
-//! Tools lift a core function at the outermost level, pass it to a nested component that gives it the named types of
-//! the interface, and export the instance of this nested component. [`Outline::lift`] follows an exported function back
-//! to where it is lifted. It can follow a function through a nested component only if that component exports the
-//! function as it imported it.
+//! The tools that make components lift a core function at the outermost level and pass it to a nested component. The
+//! nested component exports the function with the named types of the interface, and the outermost level exports the
+//! instance of the nested component. [`Outline::lift`] follows an exported function back to where it is lifted. It can
+//! follow a function through a nested component only if that component exports the function as it imported it.
 
 use std::collections::HashMap;
 

@@ -13,8 +13,8 @@ const CREDIT_MAX: Duration = Duration::from_millis(4);
 /// The credit that is added per second. Twenty hostile accounts can thus use a twenty-fifth of one thread's time.
 const CREDIT_PER_SECOND: Duration = Duration::from_millis(2);
 
-/// The maximum amount by which the credit can be below zero. An account whose requests no longer compute for a long
-/// time can thus use the fast lane again after two seconds.
+/// The maximum amount by which the credit can be below zero. So if the requests of an account have computed for a long
+/// time and then stop doing so, the account can use the fast lane again after two seconds.
 const DEBT_MAX: Duration = Duration::from_millis(4);
 
 /// The credit of one account for long polls in the fast lane.
@@ -39,7 +39,8 @@ impl FastLaneCredit {
         self.fill(now()) > 0
     }
 
-    /// Subtracts the time that a request spent in the fast lane before it moved to the slow lane at the time `now`.
+    /// Subtracts `used` from the credit: the time that a request spent in the fast lane before it moved to the slow
+    /// lane. `now` is the time of the move.
     pub(crate) fn charge(&self, used: Duration, now: u64) {
         self.fill(now);
         let used = nanoseconds(used);
