@@ -69,7 +69,7 @@ pub(crate) struct FileHold<T> {
     /// The store, if its file is open.
     pub(crate) store: Option<Arc<T>>,
     known: OwnedMutexGuard<FileState<T>>,
-    /// The permit of the file, if the file is not open.
+    /// The permit to open the file, if the file is not open. Holding it prevents the file from being opened.
     _closed: Option<OwnedSemaphorePermit>,
 }
 

@@ -58,8 +58,8 @@ pub struct StorageAccount {
 pub(crate) struct WaitingBytes(AtomicUsize);
 
 impl WaitingBytes {
-    /// Adds the bytes of a statement and returns `true`. Returns `false` if there are other statements and the total
-    /// would exceed `bytes_max`.
+    /// Adds the bytes of a statement to the total and returns `true`. Returns `false`, and adds nothing, if other
+    /// statements wait or run and the total would exceed `bytes_max`.
     pub(crate) fn begin(&self, bytes: usize, bytes_max: usize) -> bool {
         let add = |waiting: usize| {
             let sum = waiting.saturating_add(bytes);
@@ -68,7 +68,7 @@ impl WaitingBytes {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    /// Subtracts the bytes of a statement that has ended or no longer waits.
+    /// Subtracts the bytes of a statement that has ended or no longer waits from the total.
     pub(crate) fn end(&self, bytes: usize) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -117,8 +117,8 @@ impl StorageAccount {
     /// the reserve of the disk.
     #[must_use]
     pub fn lend(self: &Arc<Self>, bytes: u64) -> StorageLoan {
-        // Limits the loan, so that the sum of all loans does not overflow. An account without a limit needs no loan at
-        // all.
+        // Limits the loan, by which the account's limit is raised, so that the sum of all loans does not overflow. An
+        // account without a limit needs no loan at all.
         let bytes = bytes.min(LOAN_BYTES_MAX);
         self.lent.fetch_add(bytes, Ordering::Relaxed);
         StorageLoan { account: self.clone(), bytes }
@@ -367,8 +367,8 @@ impl StorageAccount {
         bytes
     }
 
-    /// Adds the bytes of a write and returns `true`. Returns `false` if other writes wait and the total would exceed
-    /// `bytes_max`.
+    /// Adds the bytes of a write to the total of all waiting writes and returns `true`. Returns `false`, and adds
+    /// nothing, if other writes wait and the total would exceed `bytes_max`.
     pub(crate) fn begin_waiting(&self, bytes: usize, bytes_max: usize) -> bool {
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let fits = before == 0 || before.saturating_add(bytes) <= bytes_max;
@@ -378,7 +378,7 @@ impl StorageAccount {
         fits
     }
 
-    /// Subtracts the bytes of a write that no longer waits.
+    /// Subtracts the bytes of a write that no longer waits from the total of all waiting writes.
     pub(crate) fn end_waiting(&self, bytes: usize) {
         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }

@@ -45,7 +45,8 @@ impl<T, C: StoreCopier<T>> StoreHandle<T, C> {
         &self.store
     }
 
-    /// Returns the store to read from: the copy, if there is one, otherwise the app's store.
+    /// Returns the store to read from: the candidate's copy, if this is the handle of a candidate revision that already
+    /// has a copy; otherwise the app's store.
     pub(crate) fn for_reading(&self) -> Arc<T> {
         self.candidate.as_ref().and_then(|candidate| candidate.copy.get()).unwrap_or(&self.store).clone()
     }

@@ -57,7 +57,8 @@ struct FolderCounts {
     counting: Mutex<CountState>,
     /// The number of the last finished scan of the folders. Scans are numbered from 1.
     counted: watch::Sender<u64>,
-    /// The number of reserved bytes whose writes have ended. The next scan that starts releases them.
+    /// The number of bytes that are still reserved for writes that have ended. The next scan to start will measure the
+    /// written data, and then release this reservation.
     written: AtomicU64,
 }
 
@@ -242,7 +243,8 @@ impl Drop for RequestedCount {
         if !self.is_over {
             let mut counting = locked(&self.shared.counting);
             (counting.is_running, counting.again) = (false, false);
-            // The next scan will not run either, so callers must not wait for it.
+            // If another scan was requested to follow, it will not run either. Count it as started and finished, so
+            // that no caller waits for it.
             counting.started += 1;
             self.shared.counted.send_replace(counting.started);
         }

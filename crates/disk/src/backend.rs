@@ -31,7 +31,8 @@ pub(crate) trait Around: Debug + Send + Sync + 'static {
     }
 }
 
-/// A storage backend whose operations are wrapped, except for locking and closing.
+/// A storage backend that runs each operation of another backend through `A`, except for locking and closing. `A` can
+/// observe an operation or make it fail.
 #[derive(Debug)]
 pub(crate) struct Layer<A> {
     storage: Box<dyn StorageBackend>,

@@ -10,8 +10,8 @@ use isomer_disk::tree::{DEPTH_MAX, depth_below, identity_of, remove, walk};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// The depth of the tree: more levels than the process has descriptors, than the thread's stack has room for frames,
-/// and than a path can have.
+/// The depth of the tree. It exceeds the number of descriptors that the process may open, the number of frames that fit
+/// on the thread's stack, and the number of levels that a path can have.
 const DEEP: usize = 5_000;
 const STACK_BYTES: usize = 128 << 10;
 const DESCRIPTORS: u64 = DEPTH_MAX as u64 + 32;
@@ -75,7 +75,7 @@ fn wide() {
         std::fs::create_dir_all(&inner).unwrap();
         std::fs::write(inner.join("file"), vec![1; 5000]).unwrap();
     }
-    // The folder has a name that a removal could use for a folder that it moves up.
+    // A removal moves nested folders to the root, under names of this form. This name exists already.
     std::fs::create_dir_all(root.join(".removed-0000000000000000/a/b")).unwrap();
     let mut bytes = 0;
     walk(&root, |_, found| bytes += found.bytes).unwrap();

@@ -70,19 +70,21 @@ impl fmt::Display for ChangeTarget {
     }
 }
 
-/// The intents of one kind. All methods except `new` block.
+/// The intents for one kind of change. All methods except `new` block.
 #[derive(Debug, Clone)]
 pub(crate) struct IntentLog {
     folder: PathBuf,
 }
 
 impl IntentLog {
-    /// Returns the intents in `folder`. The folder is created when the first intent is written.
+    /// Returns a log whose intents are files in `folder`. Reads nothing. The folder is created when the first intent is
+    /// written.
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// Writes an intent. Replaces an existing intent for the same target.
+    /// Writes an intent: `text` describes a change of `subject` that has not started yet. Replaces an existing intent
+    /// for `subject`.
     ///
     /// # Errors
     /// If the disk fails. In this case, the new intent is not stored.
@@ -99,7 +101,8 @@ impl IntentLog {
         synced.inspect_err(|_| drop(self.forget(subject)))
     }
 
-    /// Returns the text of a target's intent; `None` if the target has no intent.
+    /// Returns the text of the intent for `subject`, which describes an unfinished change; `None` if there is no
+    /// intent.
     ///
     /// # Errors
     /// If the intent exists but cannot be read.
@@ -107,7 +110,7 @@ impl IntentLog {
         none_if_missing(fs::read_to_string(self.path(subject)))
     }
 
-    /// Returns whether the target has an intent.
+    /// Returns whether there is an intent for `subject`.
     ///
     /// # Errors
     /// If the disk fails.
@@ -129,7 +132,7 @@ impl IntentLog {
         Ok(found)
     }
 
-    /// Removes the target's intent. Does nothing if the target has no intent.
+    /// Removes the intent for `subject`. Does nothing if there is none.
     ///
     /// # Errors
     /// If the disk fails. In this case, the intent may still exist, or reappear after a power failure.

@@ -141,7 +141,7 @@ fn is_started(folder: &Path) -> io::Result<bool> {
     };
     for entry in entries {
         // The name of each moved file contains the store's snapshot name. That also holds for the write-ahead log,
-        // which the switch moves first.
+        // which is moved first.
         if entry?.file_name().to_str().is_some_and(|name| name.contains(&snapshot_name(""))) {
             return Ok(true);
         }
@@ -149,10 +149,11 @@ fn is_started(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Writes the intent for the replacement `id` of the target's stores.
+/// Writes the intent to replace the stores of `subject`, before the replacement starts. `id` identifies the
+/// replacement.
 ///
 /// # Errors
-/// If the target already has an intent, which must be finished first, or if the disk fails.
+/// If the intent of an earlier replacement of these stores exists, which must be finished first, or if the disk fails.
 pub(crate) fn write_intent(dir: &NodeDir, subject: &ChangeTarget, id: &str) -> io::Result<()> {
     let intents = intents(dir);
     if intents.has(subject)? {

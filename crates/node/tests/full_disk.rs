@@ -20,8 +20,8 @@ const SEED: u64 = 0x00d1_5c00;
 const ROUNDS: u64 = 10;
 const TRIES: u64 = 6;
 
-/// The minimum size in bytes at which files stop growing. It must leave room for this test's own output, which may also
-/// be a file.
+/// The smallest maximum size of files, in bytes, with which the test simulates a full disk. It must leave room for this
+/// test's own output, which may also be a file.
 const SIZE_MIN: u64 = 96 << 10;
 
 /// The maximum time that a test waits for a condition. Only a test that hangs waits that long.

@@ -46,7 +46,7 @@ pub enum Refusal {
     Account,
 }
 
-/// The heap that the current thread has entered.
+/// The heap to which SQLite's allocations on the current thread are charged.
 struct CurrentHeap {
     heap: Arc<Heap>,
     /// The number of bytes that the thread may still allocate; `None` if every allocation is allowed.
@@ -58,8 +58,8 @@ thread_local! {
     static CURRENT: RefCell<Option<CurrentHeap>> = const { RefCell::new(None) };
 }
 
-/// When this guard is dropped, the thread leaves the heap that [`Heap::enter`] entered, and allocates from its previous
-/// heap again.
+/// While this guard exists, SQLite's allocations on this thread are charged to the heap whose [`Heap::enter`] returned
+/// it. When it is dropped, they are charged to the thread's previous heap again.
 pub struct HeapGuard {
     before: Option<CurrentHeap>,
     /// Makes the guard `!Send`, because the thread that created the guard must drop it.

@@ -107,10 +107,11 @@ impl StateIndex {
         self.tokens.values().filter(move |token| token.info.tenant == tenant)
     }
 
-    /// Checks that `claim` may own these host names.
+    /// Checks that the tenant or app of `claim` may have these host names.
     ///
     /// # Errors
-    /// [`StateError::TooMany`], or [`StateError::HostTaken`] for the first name that conflicts with another claim.
+    /// [`StateError::TooMany`] if there are too many names; [`StateError::HostTaken`] for the first name that conflicts
+    /// with a host name of another tenant or app.
     pub(crate) fn check(&self, hosts: &[HostPattern], claim: &Claim) -> Result<(), StateError> {
         if hosts.len() > HOSTS_MAX {
             return Err(StateError::TooMany { what: "host names", max: HOSTS_MAX });
@@ -125,7 +126,7 @@ impl StateIndex {
         Ok(())
     }
 
-    /// Replaces the host names `before`, which `claim` owns, with the host names `after`.
+    /// Replaces the host names `before` of the tenant or app of `claim` with the host names `after`.
     pub(crate) fn reclaim(&mut self, claim: &Claim, before: Vec<HostPattern>, after: &[HostPattern]) {
         for host in &before {
             self.hosts.remove(host, claim);

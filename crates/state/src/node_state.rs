@@ -596,7 +596,8 @@ impl NodeState {
             Ok(tables.commit()?)
         });
         match (written, committing) {
-            // The change may be durable even if the commit failed. The number in the file shows whether it is.
+            // The change may be durable even if the commit failed. It is durable if the last change in the database has
+            // the number of this change.
             (Err(StateError::Storage { source }), Some(number)) => {
                 match self.database.read_after_pause(tables::last_change, COMMIT_CHECK_WAIT_MAX) {
                     Ok(last) if last == number => Ok(()),

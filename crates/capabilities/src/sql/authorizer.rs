@@ -24,10 +24,10 @@ pub(super) enum Mode {
     Inspection,
     /// The statement comes from a file of the app's migrations.
     Migration,
-    /// This crate runs the statement, and the duration depends on a guest's data. So the statement has a deadline, and
-    /// pauses while the tenant has no processor time left.
+    /// The statement is one of this crate's own, and its duration depends on a guest's data. So the statement has a
+    /// deadline, and pauses while the tenant has no processor time left.
     BoundedInternal,
-    /// This crate runs the statement, which takes a short time.
+    /// The statement is one of this crate's own, and takes a short time.
     Internal,
 }
 

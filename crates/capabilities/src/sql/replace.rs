@@ -317,8 +317,8 @@ fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
         unless_missing(fs::rename(companion_file(path, "-wal"), companion_file(&snapshot, "-wal")))?;
         if !snapshot.try_exists()? {
             unless_missing(fs::rename(path, &snapshot))?;
-            // Syncs the name of the snapshot before the new file gets the store's name, because after a crash the old
-            // file must still have a name.
+            // The store's old file now has the name of the snapshot. This name must be synced before the new file gets
+            // the store's name, because the old file must still have a name after a crash.
             sync_dir(folder)?;
             sync_dir(sql)?;
         }

@@ -7,8 +7,8 @@
 
 use std::borrow::Cow;
 
-/// The comments before the forward statements and the backward statements, in lower case, as written by: goose, dbmate,
-/// sql-migrate, node-pg-migrate, Rambler.
+/// The comments that mark the beginning of the forward statements and of the backward statements, in lower case. There
+/// is one pair for each program that writes such files: goose, dbmate, sql-migrate, node-pg-migrate, Rambler.
 const MARKS: [(&str, &str); 5] = [
     ("+goose up", "+goose down"),
     ("migrate:up", "migrate:down"),

@@ -308,7 +308,8 @@ impl Session {
             self.opening.measure();
             let number = |pragma| self.number(pragma).map_err(|error| self.error(&error));
             let (pages, page_bytes) = (number("page_count")?, number("page_size")?.max(1));
-            // The maximum includes the current pages, because SQLite does not accept a lower one.
+            // SQLite does not accept a maximum below the current number of pages, so the maximum is this number plus
+            // the number of pages for which there is room.
             (pages + account.room() / page_bytes).clamp(1, PAGES_MAX)
         } else {
             PAGES_MAX

@@ -116,15 +116,15 @@ impl WriterLease {
         Ok(self.session.insert(session))
     }
 
-    /// Returns the connection of a transaction. The connection stays open as long as the lease exists.
+    /// Returns the connection of the transaction. The lease holds the connection until the lease is dropped.
     fn session(&self) -> &Session {
         self.session.as_ref().expect("a transaction holds its connection until the lease is dropped")
     }
 }
 
 impl Drop for WriterLease {
-    /// Returns the connection to the store. If a transaction is still open, rolls it back first, on a thread of the
-    /// pool, or on this thread if no thread can be started.
+    /// Puts the connection back into the store. If a transaction is still open, it is rolled back first, on a thread of
+    /// the pool, or on this thread if no thread can be started.
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
         if session.in_transaction() && !self.rolled_back {

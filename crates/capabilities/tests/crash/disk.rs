@@ -24,9 +24,9 @@ pub(crate) enum Event {
     Delete {
         file: String,
     },
-    /// The operation of the workload with this index was started.
+    /// The operation with this index in the workload was started.
     Started(usize),
-    /// The operation of the workload with this index was acknowledged.
+    /// The operation with this index in the workload was acknowledged.
     Acknowledged(usize),
 }
 

@@ -223,7 +223,8 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
 macro_rules! pass_on {
     ($($name:ident, $method:ident, ($($argument:ident: $type:ty),*);)*) => {$(
         unsafe extern "C" fn $name(file: *mut sqlite3_file $(, $argument: $type)*) -> c_int {
-            // SAFETY: the file is open, and SQLite passes these arguments for the same method.
+            // SAFETY: the file is open, and SQLite passed these arguments to the recording VFS for the same method, so
+            // they are valid for the real VFS.
             unsafe {
                 let real = real(file);
                 (*(*real).pMethods).$method.expect("the real VFS supports WAL mode")(real $(, $argument)*)

@@ -434,7 +434,8 @@ async fn a_silent_address_does_not_delay_the_next_one() {
         };
         assert_eq!(answer, expected, "{connections_max}");
     }
-    // All addresses are tried. The returned error comes from a server, not from an address family without a route.
+    // All addresses are tried. Even if the machine has no route to the IPv6 address, the returned error states that the
+    // servers at the other addresses refused the connection.
     let refusing = Names::with(&[("app.localhost", &["127.0.0.1 ::1 127.0.0.3"])]);
     let client = self::client(&refusing, vec![rule("app.localhost", false)], OutboundLimits::default());
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

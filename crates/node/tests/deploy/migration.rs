@@ -142,9 +142,9 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
-    // The rollback to a snapshot can itself be undone, because it took a snapshot of the data that it replaced.
-    // Revision one was in service before the rollback, so its newest snapshot is now the one that the rollback took. A
-    // second rollback to the snapshot of revision one therefore restores the replaced data.
+    // A rollback to a snapshot can itself be undone, because it saves the data that it replaces as a snapshot of the
+    // revision in service, which was revision one here. This is now the newest snapshot of revision one, so a second
+    // rollback to the snapshot of revision one restores the replaced data.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));

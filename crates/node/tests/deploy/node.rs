@@ -273,8 +273,8 @@ pub(crate) fn warm(dir: &Path) {
     link_code(&code_folder(), &cache);
 }
 
-/// Stores a node's compiled code for later calls of [`warm`]. `dir` is the node's data directory. [`warm`] must have
-/// prepared it before the node was opened, because the code is sealed with the key in the directory.
+/// Stores the compiled code of the node with the data directory `dir`, for later calls of [`warm`]. [`warm`] must have
+/// prepared `dir` before the node was opened, because the code is sealed with the key that [`warm`] copies to `dir`.
 pub(crate) fn keep(dir: &Path) {
     link_code(&dir.join("cache"), &code_folder());
 }

@@ -70,14 +70,14 @@ impl Fault {
 #[derive(Default)]
 struct Plan {
     fault: Option<Fault>,
-    /// The number of calls to which the fault applies and that still succeed before the first one fails.
+    /// The number of system calls to which the fault applies and that will still succeed. Later ones fail.
     left: u64,
-    /// The number of calls since the start of the fault to which the fault applies, whether or not they failed.
+    /// The number of system calls to which the fault applied since it started, whether or not they failed.
     concerned: u64,
 }
 
-/// Controls which calls fail. A test that installs the filter must be a separate program, because a filter cannot be
-/// removed.
+/// Controls which system calls fail, with a seccomp filter. A test that installs the filter must be a separate program,
+/// because a process cannot remove it.
 pub(crate) struct Faults(Arc<Mutex<Plan>>);
 
 impl Faults {
@@ -93,13 +93,13 @@ impl Faults {
         Self(plan)
     }
 
-    /// Starts a fault. The next `left` calls to which `fault` applies succeed. All later such calls fail, until
+    /// Starts a fault. The next `left` system calls to which `fault` applies succeed. All later such calls fail, until
     /// [`Faults::end`].
     pub(crate) fn begin(&self, fault: Fault, left: u64) {
         *self.plan() = Plan { fault: Some(fault), left, concerned: 0 };
     }
 
-    /// Ends the fault: all calls succeed again. Returns the number of calls to which the fault applied.
+    /// Ends the fault: all system calls succeed again. Returns the number of system calls to which the fault applied.
     pub(crate) fn end(&self) -> u64 {
         let mut plan = self.plan();
         plan.fault = None;
@@ -165,7 +165,8 @@ fn install_filter() -> io::Result<OwnedFd> {
     }
 }
 
-/// Responds to filtered calls. This is the main function of the responding thread.
+/// Lets each system call that the seccomp filter reports succeed or fail, as `plan` states. This is the main function
+/// of the responding thread.
 fn respond(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
     let Ok(listener) = listens.recv() else { return };
     loop {
