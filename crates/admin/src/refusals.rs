@@ -26,8 +26,8 @@ impl Refusals {
         Self(Mutex::new(Counts { since: Instant::now(), recorded: 0, unrecorded: 0 }))
     }
 
-    /// Counts a refused request. Returns `None` if the audit log gets no line about the request. If it gets a line,
-    /// returns how many refused requests before this one got no line; the line states this number.
+    /// Counts a refused request. If the audit log gets a line about the request, returns the number that the line
+    /// states: how many refused requests got no line since the previous line. Otherwise returns `None`.
     pub(crate) fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }

@@ -381,7 +381,7 @@ impl<A: AppApi + ?Sized> AuditedRequest<A> {
         Self { service: service.clone(), entry }
     }
 
-    /// Writes the line about an action that was refused before it began.
+    /// Writes a line to the audit log about an action that was refused before it began.
     async fn refused(mut self, problem: &ApiProblem) {
         if self.entry.who.token != Credential::Valid {
             // Limit the number of lines about refused requests, because any client without the node's token can send
@@ -398,7 +398,7 @@ impl<A: AppApi + ?Sized> AuditedRequest<A> {
         self.write().await;
     }
 
-    /// Runs an action, and writes the lines about its beginning and its end.
+    /// Runs an action. Writes a line to the audit log before the action begins, and another one when it has ended.
     async fn run(mut self, work: PreparedOperation, overflow: body::Overflow) -> Result<OperationResult, ApiProblem> {
         if work.details.to_string().len() <= DETAILS_BYTES_MAX {
             self.entry.details = work.details;

@@ -32,7 +32,8 @@ pub(crate) const REQUESTS_OF_TENANTS_MAX: usize = 96;
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 
 /// The maximum number of parts that a tenant may upload in each [`PERIOD`]: twice the maximum number of parts of a
-/// release. It may be high, because the two lines of an upload in the audit log are short.
+/// release. The limit keeps the audit log small. It can be this high, because the two lines that an upload adds to the
+/// log are short.
 pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
 
 /// The maximum number of actions other than uploads that a tenant may perform in each [`PERIOD`]. It is lower than the
@@ -208,9 +209,9 @@ impl TenantLimits {
         Ok(RequestPermit { all: self.all.clone(), actions: self.actions.clone(), tenant, token, exclusive })
     }
 
-    /// Counts a refused request of the tenant. Returns `None` if the audit log gets no line about the request. If it
-    /// gets a line, returns how many refused requests of the tenant before this one got no line; the line states this
-    /// number.
+    /// Counts a refused request of the tenant. If the audit log gets a line about the request, returns the number that
+    /// the line states: how many refused requests of the tenant got no line since the tenant's previous line. Otherwise
+    /// returns `None`.
     pub(crate) fn count_refusal(&self, tenant: &TenantName) -> Option<u64> {
         lock(&self.all).use_of(tenant, Instant::now()).refusals.count()
     }

@@ -72,12 +72,12 @@ pub enum RevisionError {
         /// The operating system's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The imports of a group could not be resolved.
+    /// A group could not be linked, for example because an import could not be resolved.
     #[error("cannot link group `{group}`")]
     Link {
         /// The name of the group.
         group: String,
-        /// The import that could not be resolved.
+        /// The reason, such as the import that could not be resolved.
         source: GroupError,
     },
     /// A granted capability could not be provided.

@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 pub struct FairSemaphoreLimits {
     /// The number of permits.
     pub permits: usize,
-    /// The maximum number of one tenant's permits and slow operations together.
+    /// The maximum number of one tenant's operations that run at the same time: those that hold a permit, and slow ones
+    /// that continue without a permit.
     pub of_tenant: usize,
     /// The maximum number of requests that wait for a permit.
     pub waiting: usize,
@@ -188,9 +189,9 @@ impl SemaphoreState {
         }
     }
 
-    /// Checks the number of waiting requests. Returns the tenant's limit if the tenant exceeds it, or the limit of all
-    /// tenants together if they exceed it. Returns `None` if no limit is exceeded, or if this tenant has no waiting
-    /// requests.
+    /// Returns the limit on waiting requests that is exceeded: the limit of the tenant, or the limit of all tenants
+    /// together. Returns `None` if no limit is exceeded. Also returns `None` if this tenant has no waiting requests,
+    /// because then none of them can be refused.
     fn exceeded_limit(&self, tenant: &TenantName, limits: &FairSemaphoreLimits) -> Option<usize> {
         let of_tenant = self.tenants.get(tenant).map_or(0, |permits| permits.waiting.len());
         let of_tenant_is_over = of_tenant > limits.waiting_of_tenant;

@@ -77,8 +77,8 @@ pub async fn files(request: Request) -> HandlerResult {
     respond(200, lines)
 }
 
-/// Tries to open sockets of every kind, and to resolve names. Uses the functions of WASI 0.2, because some C libraries
-/// for guests have no sockets.
+/// Tries to open sockets of every kind, and to resolve names. Calls WASI 0.2 directly instead of using `std::net`,
+/// because some C libraries for guests have no sockets.
 pub fn sockets() -> HandlerResult {
     let network = instance_network();
     let mut lines = String::new();

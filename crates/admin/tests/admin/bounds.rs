@@ -103,7 +103,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
     }
     // The only permitted connection is available again.
     assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
-    // No response reads new lines of the log any more.
+    // The response that followed the log has ended, so nothing receives new lines of the log any more.
     tokio::time::timeout(PATIENCE, served.fake.lines.closed()).await.unwrap();
     drop(deaf);
 }

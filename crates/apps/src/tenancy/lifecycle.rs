@@ -119,7 +119,7 @@ pub(super) enum LoadResult<T: Types> {
     Failed,
 }
 
-/// What the requests that waited for a load get.
+/// The outcome of a load for the requests that waited for it.
 pub(super) enum LoadEnd<T: Types> {
     /// The loaded revision, which is in service now.
     Serves(Arc<T::Loaded>),

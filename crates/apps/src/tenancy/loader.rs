@@ -355,7 +355,8 @@ impl Loader {
     }
 }
 
-/// Waits for the end of a hold, and then returns the app's routes like [`Loader::load`].
+/// Waits until the app's hold ends, which makes new requests wait, for example while the app's stores are replaced.
+/// Then returns the app's routes like [`Loader::load`].
 async fn wait_for_release(loader: Arc<Loader>, app: Arc<App>, mut held: watch::Receiver<()>) -> LoadOutcome {
     // No value is ever sent, so this waits until the channel is closed.
     let _ = held.changed().await;

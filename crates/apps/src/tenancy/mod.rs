@@ -555,7 +555,8 @@ impl Tenancy {
         Ok(Arc::new(self.loader().start(request, permit, progress).await?))
     }
 
-    /// Removes `before`, which left service, from memory, and returns a reference to this revision.
+    /// Removes `before`, a revision that no longer serves, from the apps in memory. Returns a weak reference to it,
+    /// with which callers can wait until its requests have finished.
     fn retire(&self, before: Option<Arc<LoadedRevision>>) -> Option<RetiredRevision> {
         let before = before?;
         let retired = RetiredRevision::new(&before);

@@ -321,8 +321,8 @@ impl World {
         }
     }
 
-    /// Models `Tenancy::admit`, `Loader::load` and `loader::wait_for_release`. Sets `found_at` to the number of times
-    /// that the stores had been switched when the request found a revision.
+    /// Models the admission of a request: `Tenancy::admit`, `Loader::load` and `loader::wait_for_release`. When the
+    /// request finds a revision, sets `found_at` to the number of switches of the stores so far.
     fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
         loop {
             if self.lifecycle.is_stopped() {

@@ -10,7 +10,8 @@ use super::memory::resident_bytes;
 /// The number of clock ticks per second in the times of `/proc` (`USER_HZ`). Linux uses this number on all platforms.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Adds the resources of this process to snapshots.
+/// Adds the resources that this process uses (memory, processor time, file descriptors, threads) to snapshots of the
+/// metrics.
 #[derive(Debug)]
 pub struct ProcessMetrics {
     /// The start of the process as the time since the Unix epoch; `None` if the system does not report it.

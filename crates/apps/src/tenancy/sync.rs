@@ -1,5 +1,5 @@
-//! The synchronization primitives of `shared_lifecycle`. `model` replaces them with other primitives with the same
-//! names.
+//! The synchronization primitives that `shared_lifecycle` uses. The tests in `model` compile `shared_lifecycle` again
+//! with other primitives, which have the same names.
 
 use std::sync::Arc;
 

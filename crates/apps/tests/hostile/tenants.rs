@@ -17,7 +17,7 @@ use crate::{attacked_node, instantiation};
 /// A quota, and requests that reach it: `at_once` concurrent requests are repeated until the quota is reached.
 struct Reach {
     quota: Quota,
-    /// Sets the quota to a low value. The other quotas keep their defaults.
+    /// Sets `quota` to a low value. The other quotas keep their defaults.
     bound: fn(&mut Quotas),
     target: &'static str,
     at_once: usize,

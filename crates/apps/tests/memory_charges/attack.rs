@@ -25,8 +25,8 @@ use crate::world::TestTenancy;
 /// tenant is known, the log's queue, and freed memory that the allocator keeps.
 const UNCHARGED_BYTES_MAX: u64 = 320 << 20;
 
-/// The number of instances of the node. It exceeds a tenant's maximum number of requests, so that the tenant's quotas
-/// limit an attack, and not the number of instances.
+/// The number of instances of the node. It exceeds a tenant's maximum number of requests, so an attack is limited by
+/// the tenant's quotas, not by this number.
 const INSTANCES: u32 = 2048;
 
 /// The number of bytes of a response's body that are checked.

@@ -1,4 +1,5 @@
-//! All attacks, as concurrent requests, by the group of attacks that share a process.
+//! The groups of attacks. An attack consists of concurrent requests, and the attacks of a group run in the same
+//! process.
 
 use std::collections::BTreeMap;
 

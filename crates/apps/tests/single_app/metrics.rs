@@ -6,7 +6,7 @@ use isomer_telemetry::metrics::Metrics;
 
 use crate::harness::{Setup, TestNode, one, until};
 
-/// An app whose metrics a test reads.
+/// A node with one app, and the node's metrics, which a test reads.
 struct MeasuredNode {
     node: TestNode,
     metrics: Metrics,

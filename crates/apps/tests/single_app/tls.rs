@@ -23,7 +23,7 @@ use crate::harness::{one, until, within};
 const HTTP1: &[&str] = &["http/1.1"];
 const BOTH: &[&str] = &["h2", "http/1.1"];
 
-/// A folder with certificates of its own authority.
+/// A folder with certificates, and the authority that signs them. Each folder has a different authority.
 struct CertificateFolder {
     authority: Authority,
     folder: TempDir,

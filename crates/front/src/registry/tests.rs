@@ -106,7 +106,7 @@ fn one_client_of_a_proxy_costs_the_others_no_connection() {
     let mut greedy: Vec<_> = (0..20).map(|_| proxied("192.0.2.2")).collect();
     assert!(!unknown.iter().chain([&modest]).any(is_evicted), "the greedy client has closed its own");
     assert_eq!(greedy.iter().filter(|permit| !is_evicted(permit)).count(), 2);
-    // A greedy client that connects directly also closes only connections of greedy clients.
+    // If another client opens many direct connections, only connections of clients with many connections are closed.
     let direct: Vec<_> = (0..20).map(|_| registry.accept(ip("192.0.2.3")).expect("a permit")).collect();
     assert!(!unknown.iter().chain([&modest]).any(is_evicted));
     greedy.retain(|permit| !is_evicted(permit));

@@ -63,8 +63,8 @@ async fn a_full_front_door_closes_the_connections_of_the_proxys_greedy_client_an
         connection
     };
     let mut modest = Vec::new();
-    // The proxy does not know the clients of these connections. There are more such connections than the greedy client
-    // ever has.
+    // The proxy does not state the clients of these connections. There are more of them than the client of `greedy`
+    // ever has, but they must stay open.
     for _ in 0..5 {
         let mut connection = connect(b"PROXY UNKNOWN\r\n".to_vec()).await;
         assert_eq!(within("an answer", connection.get("shop.example")).await.unwrap().status, 404);
