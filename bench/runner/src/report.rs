@@ -32,7 +32,7 @@ pub(crate) struct Comparison {
 pub(crate) struct Report {
     pub subjects: Vec<Subject>,
     pub comparisons: Vec<Comparison>,
-    /// Remarks, and targets that are not ratios.
+    /// Remarks, and the targets that are not a ratio between two subjects.
     pub notes: Vec<String>,
 }
 

@@ -113,8 +113,8 @@ impl StorageAccount {
     }
 
     /// Raises the limit by `bytes` until the returned loan is dropped. Used for copies that are removed before the loan
-    /// ends, or for which other data of the tenant is removed if the copies become permanent. A loan does not reduce
-    /// the reserve of the disk.
+    /// ends, or that become permanent and replace other data of the tenant. A loan does not reduce the reserve of the
+    /// disk.
     #[must_use]
     pub fn lend(self: &Arc<Self>, bytes: u64) -> StorageLoan {
         // Limits the loan, by which the account's limit is raised, so that the sum of all loans does not overflow. An

@@ -1,5 +1,5 @@
-//! The last layer: the parts of a response's head that HTTP determines for every response, whether a guest or the front
-//! door generated it.
+//! The last layer that a response passes. It sets the parts of the head that HTTP determines for every response,
+//! whether a guest or the front door generated it.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};

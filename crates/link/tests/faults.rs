@@ -320,9 +320,9 @@ async fn waiting_for_a_connection_counts_for_the_deadline() {
     release.send(()).unwrap();
     assert_eq!(result.await.unwrap().unwrap(), b"echo");
     // The frame contains the time that is left when the call is sent. So the callee's deadline is later than the
-    // caller's by the time between sending and receiving. However slow the machine is, this time is at most the time
-    // since the test released the held bytes. If the wait before the release did not count for the deadline, the
-    // callee's deadline would also be later by this wait.
+    // caller's only by the time that the frame travels. However slow the machine is, this is at most the time since the
+    // test released the held bytes. If the time for which the call waited for the release did not count for the
+    // deadline, the callee's deadline would be later by this time as well.
     let late = server.script.last().context.deadline.saturating_duration_since(deadline);
     assert!(late <= released_at.elapsed(), "the callee has {late:?} more than the caller");
 }

@@ -375,7 +375,8 @@ impl DiskRepository {
     }
 }
 
-/// The usable content of a revision's record.
+/// The part of a revision's record that can be used: the package, or only the release, which must then be compiled
+/// again.
 enum StoredRevision {
     Package(Arc<Package>),
     /// The release. The package cannot be used, because another version of the program made it, or its code was lost.

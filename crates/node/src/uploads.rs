@@ -4,8 +4,8 @@
 //! Each part is stored once for all tenants. But a tenant must not learn which parts other tenants have deployed, and
 //! must not get the bytes of a part just because it knows the digest. So for a tenant, a part exists only if one of the
 //! tenant's own revisions refers to it, or if the tenant itself has uploaded it. Parts that no revision refers to are
-//! not charged to the tenant's storage, so the number of bytes in the list is limited per tenant. Neither rule applies
-//! to the node's own token.
+//! not charged to the tenant's storage, so the number of bytes in the list is limited per tenant. The node's own token
+//! is not restricted in this way: every stored part exists for it, and its uploads are not limited.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -49,7 +49,7 @@ pub(crate) struct QueueCounters {
     traces: AtomicUsize,
     trace_bytes: AtomicUsize,
     metrics: AtomicUsize,
-    /// The number of a member's traces that were dropped since the last one that was written.
+    /// The number of a member's traces that were dropped since a trace was last written.
     traces_dropped: AtomicU64,
     /// The number of records that were dropped since the last report in the log.
     dropped: AtomicU64,

@@ -45,7 +45,8 @@ pub(crate) fn find<'a>(
                 members: BTreeSet::from([link.importer.clone(), link.exporter.clone()]),
                 link,
             };
-            // Sets for the same package that have a common component are merged.
+            // If two sets of components that pass handles of the same package have a component in common, they are
+            // merged.
             sets.retain_mut(|set| {
                 let overlap = set.package == joined.package && !set.members.is_disjoint(&joined.members);
                 if overlap {

@@ -94,12 +94,12 @@ pub enum ValueClass {
     },
     /// The functions pass at least one `stream` or `future`.
     Streaming {
-        /// The first `stream` or `future` type that was found, as WIT.
+        /// The first `stream` or `future` type that was found in the types of the functions, as WIT.
         type_name: String,
     },
     /// The functions pass at least one resource. Its handles are valid in one wasmtime store only.
     Pinned {
-        /// The first resource that was found.
+        /// The name of the first resource that was found in the types of the functions.
         type_name: String,
     },
 }

@@ -205,8 +205,8 @@ impl<'a> Finder<'a> {
         Err(Box::new(diagnostic.hint(format!("build both against the same WIT of `{}`", import.id.package_name()))))
     }
 
-    /// Returns the types that the importer and the exporter define differently, in the interfaces whose types the
-    /// import uses.
+    /// Compares the interfaces whose types `import` uses. Returns the types of these interfaces that the importer and
+    /// the exporter define differently.
     fn used_types_that_differ(&self, import: &InterfaceType, exporter: &ComponentName) -> Vec<String> {
         let (Some(ours), Some(theirs)) = (self.types.get(self.name), self.types.get(exporter)) else { return vec![] };
         let mut differences = Vec::new();

@@ -63,8 +63,8 @@ pub struct PlannedGroup {
     pub skeletons: Vec<PlannedSkeleton>,
 }
 
-/// The functions outside the composition that one component calls. A stub is generated from them and fused to the
-/// component; it encodes the arguments of each call.
+/// The stub of one component: the functions that the component calls and that are outside its composition. The stub is
+/// fused to the component, and encodes the arguments of each call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedStub {
     /// The calling component.

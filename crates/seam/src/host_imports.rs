@@ -128,7 +128,7 @@ impl HostImports {
         }
     }
 
-    /// Returns the key of the entry that provides the import of `owner`.
+    /// Returns the key of the [`HostEntry`] for what `owner` imports as `import`; `None` if there is no such entry.
     pub(crate) fn key(&self, owner: &ComponentName, import: &str) -> Option<&str> {
         self.by_import.get(&(owner.clone(), import.to_owned())).map(|place| self.entries[*place].key.as_str())
     }

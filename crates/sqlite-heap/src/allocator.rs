@@ -63,8 +63,8 @@ pub fn install() -> Result<(), InstallError> {
         if code != ffi::SQLITE_OK {
             return Err(InstallError { code });
         }
-        // SAFETY: as above. The arguments of this control are an int and, if the int is 2, a function with two pointers
-        // as parameters. SQLite keeps the function, which lives as long as the program.
+        // SAFETY: as above. The arguments of this operation are an int and, if the int is 2, a function with two
+        // pointers as parameters. SQLite keeps the function, which lives as long as the program.
         let code = unsafe {
             ffi::sqlite3_test_control(ffi::SQLITE_TESTCTRL_LOCALTIME_FAULT, c_int::from(2_u8), utc as LocalTime)
         };

@@ -113,7 +113,7 @@ pub(crate) enum EndOutcome {
 
 #[derive(Debug)]
 struct Member {
-    /// Whether the member has the front door.
+    /// Whether the member gets the front door's listening socket.
     front: bool,
     state: MemberState,
     restarts: Restarts,

@@ -15,7 +15,7 @@ pub const SPAN_TEXT_BYTES_MAX: usize = 1024;
 /// The maximum number of attributes of a span. Further attributes are dropped.
 pub const SPAN_ATTRIBUTES_MAX: usize = 32;
 
-/// The side of a call that a span describes, with the meanings of OpenTelemetry's span kinds.
+/// Which side of a call a span describes, with the meanings of OpenTelemetry's span kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpanKind {

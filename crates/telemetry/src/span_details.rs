@@ -19,7 +19,7 @@ impl SpanDetails {
         self.name = Some(name.into().cut());
     }
 
-    /// Sets the side of a call that the span describes.
+    /// Sets which side of a call the span describes.
     pub fn set_kind(&mut self, kind: SpanKind) {
         self.kind = Some(kind);
     }

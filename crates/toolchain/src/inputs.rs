@@ -26,8 +26,8 @@ pub(crate) struct CommandScope<'a> {
 }
 
 impl<'a> CommandScope<'a> {
-    /// Returns the scope of the command that makes component `name` in the file `wasm`. `record` returns the record of
-    /// another component's last build.
+    /// Returns the files that the command that makes component `name` in the file `wasm` may read, and those of them
+    /// that do not count as its inputs. `record` returns the record of another component's last build.
     pub(crate) fn of(
         name: &ComponentName,
         inputs: Option<&'a [PathBuf]>,
@@ -96,7 +96,7 @@ pub(crate) enum Input {
     Pattern {
         /// The folder: the segments before the first segment that contains a wildcard.
         base: PathBuf,
-        /// The pattern: the remaining segments.
+        /// The pattern: the first segment that contains a wildcard, and all segments after it.
         rest: Vec<String>,
     },
 }

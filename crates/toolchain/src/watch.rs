@@ -108,7 +108,8 @@ impl WatchFolders {
         if self.files.contains(path) || (appeared && self.steps.contains(path)) {
             return true;
         }
-        // A wanted folder may be inside a folder that is ignored in another wanted folder.
+        // A folder that is ignored as a part of one wanted folder may itself contain another wanted folder, which is
+        // not ignored.
         let is_in = |root: &PathBuf| {
             path.starts_with(root) && !path.ancestors().take_while(|dir| dir != root).any(is_tools_dir)
         };

@@ -136,8 +136,8 @@ impl TraceFilter {
             && self.status.is_none_or(|status| header.status == Some(status))
     }
 
-    /// Returns whether the fragment that represents a trace in a list of traces has the route of the filter, if
-    /// the filter has one.
+    /// Returns whether a trace has the filter's route, or true if the filter has no route. `fragment` is the fragment
+    /// that represents the trace in a list of traces.
     pub(crate) fn accepts_route(&self, fragment: &TraceFragment) -> bool {
         let Some(route) = &self.route else { return true };
         root_of(fragment).and_then(route_of) == Some(route)

@@ -81,7 +81,7 @@ impl<F: FnMut() -> bool> ResourceShortage<F> {
     }
 
     /// Creates a `ResourceShortage` like [`ResourceShortage::closing`] that does not call `close_one` before `delay`
-    /// has passed.
+    /// has passed since its creation.
     pub fn closing_after(server: &'static str, delay: Duration, close_one: F) -> Self {
         Self { server, close_one, from: Instant::now() + delay }
     }

@@ -71,8 +71,8 @@ struct History {
 }
 
 impl Numbers {
-    /// Records that a change to the revision with this number begins. From now on, a response of that revision is
-    /// correct.
+    /// Records that the app is about to be changed to the revision whose responses contain `number`. From now on, a
+    /// response of that revision is correct.
     pub fn begin(&self, number: u32) {
         self.history().served.push((number, None));
     }

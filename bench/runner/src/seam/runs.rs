@@ -11,7 +11,7 @@ use crate::http;
 /// computed as well.
 const CALLS_MAX: u32 = 20_000_000;
 
-/// The calls of a round, without their number.
+/// The kind of call that a round makes repeatedly. The number of calls is passed separately.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub what: What,

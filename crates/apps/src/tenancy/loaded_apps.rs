@@ -107,7 +107,7 @@ impl LoadedApps {
         self.permits_in_use.load(Ordering::Acquire)
     }
 
-    /// Returns the number of evictions since the set was created.
+    /// Returns the number of evictions since this value was created.
     pub(super) fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
     }

@@ -39,7 +39,8 @@ pub(super) enum Failed {
     Unsent(Box<OutboundRequest>),
 }
 
-/// The parameters of an exchange that are the same on a new and on a reused connection.
+/// One HTTP exchange: its destination, its timeouts, and the idle connections. They do not depend on whether the
+/// exchange uses a new or a reused connection.
 pub(super) struct Exchange {
     pub(super) to: Destination,
     pub(super) timeouts: Timeouts,

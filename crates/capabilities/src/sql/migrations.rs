@@ -6,10 +6,10 @@
 //! end of each file and not at each statement. Otherwise, a table that other tables refer to could not be altered by
 //! rebuilding it, as SQLite's documentation recommends.
 //!
-//! Applied files must not change: a changed file, a missing file, or a new file before an applied one is an error. A
-//! store may contain a migration of a later revision than the one that is started, if the name of the migration comes
-//! after all files of the started revision; that revision then uses the newer schema. Line endings affect neither the
-//! hash nor the statements, so a checkout with CRLF has the same migrations.
+//! Applied files must not change: a changed file, a missing file, or a new file before an applied one is an error. An
+//! older revision may be started with a store that a later revision has migrated, if the names of the later migrations
+//! come after the names of all its own files. The older revision then uses the newer schema. Line endings affect
+//! neither the hash nor the statements, so a checkout with CRLF has the same migrations.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -74,7 +74,8 @@ struct Paused {
     permits: Vec<OwnedSemaphorePermit>,
     /// Prevents the store from being opened. `None` only while this is dropped.
     held: Option<FileHold<OpenStore>>,
-    /// If the switch failed, the operation that must succeed before the store may be used.
+    /// The operation that failed when the store's file was replaced, and that must be repeated successfully before the
+    /// store may be used; `None` if it did not fail.
     unfinished: Option<Unfinished>,
 }
 

@@ -5,13 +5,13 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-/// Returns the folder in which compiled code is kept between tests, and between runs of the tests.
+/// Returns the folder in which compiled code is stored between tests, and between runs of the tests.
 fn kept_code() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-code")
 }
 
-/// Fills the folder of compiled code of a program that is about to start, and stores the key with which the code is
-/// sealed next to the folder. Does nothing if the folder exists.
+/// Fills the folder of compiled code of a program that is about to start. Next to this folder, stores the key with
+/// which the code is sealed. Does nothing if the folder exists, or if no key is stored yet.
 pub(crate) fn warm(cache: &Path) {
     let key = kept_code().with_extension("key");
     if cache.exists() || !key.exists() {
@@ -22,13 +22,13 @@ pub(crate) fn warm(cache: &Path) {
     link_code(&kept_code(), cache);
 }
 
-/// Stores the code that a program has compiled. Code that is sealed with a key other than the kept one is not stored.
-/// Only programs that started before a key was kept have such code.
+/// Stores the code that a program has compiled, for later tests. Code that is sealed with a key other than the stored
+/// one is not stored. Only a program that started before a key was stored has compiled such code.
 pub(crate) fn keep(cache: &Path) {
     let (key, kept_key) = (cache.with_extension("key"), kept_code().with_extension("key"));
     let Ok(key_bytes) = fs::read(&key) else { return };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(kept_code()).unwrap();
-    // If a key is already kept, no link is created and the kept key stays.
+    // If a key is already stored, no link is created and the stored key stays.
     let _ = fs::hard_link(&key, &kept_key);
     if fs::read(&kept_key).is_ok_and(|kept| kept == key_bytes) {
         link_code(cache, &kept_code());

@@ -52,7 +52,8 @@ pub enum TlsError {
     /// [`TlsSettings::files`](crate::tls::TlsSettings::files) is empty.
     #[error("there is no certificate in `{}`", path.display())]
     Nothing {
-        /// The folder of certificates, or the section of the node file if no folder is configured.
+        /// The folder of certificates. If no folder is configured, the name of the section of the node file that can
+        /// name one: `[front.tls]`.
         path: PathBuf,
     },
     /// No certificate covers the default host.

@@ -92,8 +92,9 @@ impl Candidate<'_> {
         match self.attempt(node, CandidateFolders::Copied).await {
             Ok(()) => Ok(None),
             Err(CandidateError::Revision(problem)) => Err(problem),
-            // The candidate might pass its health check with writable copies of the app's folders, but the copies
-            // cannot be made. Report the failure of the attempt with read-only folders.
+            // The first attempt, with read-only folders, has failed. The candidate might pass its health check with
+            // writable copies of the app's folders, but the copies cannot be made, so the failure of the first attempt
+            // is reported.
             Err(CandidateError::Preparation(problem)) => {
                 let why = problem.detail.unwrap_or(problem.title);
                 Err(reading.hint(format!(

@@ -40,7 +40,8 @@ impl Change {
     }
 }
 
-/// Runs in the child process.
+/// Makes the change that `arguments` name. Called in the child process, which kills itself when the change reaches the
+/// step that `arguments` name.
 pub(crate) async fn run(arguments: &[String]) {
     let [dir, change, step] = arguments else { panic!("not a folder, a change and a step: {arguments:?}") };
     let change = Change::all().find(|one| format!("{one:?}") == *change).unwrap();

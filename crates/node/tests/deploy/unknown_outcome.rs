@@ -28,7 +28,8 @@ pub(crate) struct Failing {
     pub(crate) faults: Faults,
     /// The number of operations that still succeed; [`NEVER`] if no operation is to fail.
     pub(crate) left: Arc<AtomicU64>,
-    /// The number of storage operations between the chosen step and the step `Recorded`, if no operation fails.
+    /// The number of storage operations between the step that was passed to `open` and the step `Recorded`, if no
+    /// operation fails.
     operations: Arc<AtomicU64>,
 }
 

@@ -1,4 +1,4 @@
-//! The content of requests with metrics.
+//! Tests of the content of the requests that send metrics to the collector.
 
 use std::sync::Arc;
 use std::time::Duration;

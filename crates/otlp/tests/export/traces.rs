@@ -1,4 +1,4 @@
-//! The content of requests with traces.
+//! Tests of the content of the requests that send traces to the collector.
 
 use isomer_telemetry::{Attribute, Span, SpanId, SpanKind, SpanStatus, Value};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

@@ -237,7 +237,7 @@ mod tests {
 
     /// Sends durations to a guest. For each of them, the guest uses the processor for that long.
     type Orders = mpsc::UnboundedSender<Duration>;
-    /// Receives the id of the thread on which the guest computed, once for each duration.
+    /// Receives, for each duration that was sent to the guest, the id of the thread on which the guest computed.
     type Threads = mpsc::UnboundedReceiver<ThreadId>;
 
     fn limited() -> Arc<Account> {

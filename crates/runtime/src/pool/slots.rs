@@ -31,9 +31,9 @@ impl Slots {
         self.stacks = self.stacks.saturating_add(other.stacks);
     }
 
-    /// Returns these slots, but with the numbers of memories and tables in the compiled `component`. The pool allocates
-    /// by these numbers, whatever was computed from the component's bytes. Returns `None` if the numbers depend on the
-    /// host.
+    /// Returns these slots, which were computed from the component's bytes, with the numbers of memories and tables
+    /// replaced by those of the compiled `component`, because the pool allocates by the latter. Returns `None` if the
+    /// numbers depend on the host.
     pub(crate) fn of_compiled(self, component: &Component) -> Option<Self> {
         let required = component.resources_required()?;
         Some(Self { memories: required.num_memories, tables: required.num_tables, stacks: self.stacks })

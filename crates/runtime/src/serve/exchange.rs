@@ -19,7 +19,8 @@ use crate::failure::Failure;
 use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{HandleFunctionP2, HandleFunctionP3, HandlerFunction, Instance};
 
-/// The guest's ends of the channels to the response and its body.
+/// The guest's side of one response: the sender of the head, the receiver that reports the end of the body, and the
+/// signals.
 pub(crate) struct Exchange {
     pub(crate) head: HeadSender,
     /// Resolves when the last frame of the response's body has been read.

@@ -69,7 +69,7 @@ pub(crate) struct Caller {
     pub(crate) instance: Instance,
 }
 
-/// The host's state between the caller and the callee.
+/// The state of the host, which passes calls from the caller to the callee.
 pub(crate) struct Wire {
     /// The callee; `None` while it serves an `async func`.
     pub(crate) callee: Option<Callee>,
