@@ -45,7 +45,7 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Tests the dashboard of a running shop, and its pages with fixed data.
+/// Tests the dashboard of a running shop, then the dashboard's pages with fixed data.
 fn test_dashboard(project: &Project, isomer: &Path, browser: &Path, folder: &Path) -> Result<()> {
     let data = folder.join("data");
     let shop = Shop::start(project, isomer, &data)?;

@@ -129,7 +129,8 @@ impl Lab {
         Server::start(&mut launch, &self.dir)
     }
 
-    /// Starts a server. Unlike [`Lab::start`], leaves `launch` to the caller, who can start the server several times.
+    /// Starts a server. Unlike [`Lab::start`], only borrows `launch`, so that the caller can start the server several
+    /// times.
     pub(crate) fn start_again(&self, launch: &mut Launch) -> Result<Server> {
         Server::start(launch, &self.dir)
     }

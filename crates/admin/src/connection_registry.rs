@@ -145,8 +145,9 @@ impl OpenConnections {
         unauthenticated().find(|(_, open)| by_source.get(&open.source) == Some(most)).map(|(id, _)| *id)
     }
 
-    /// Marks a connection as one with an accepted request. If there are already `max` such connections, closes the one
-    /// that has been idle for the longest time. If none of them is idle, returns [`Acceptance::NotYet`].
+    /// Marks a connection as accepted: a request on it has been accepted. If `max` connections are already accepted,
+    /// closes the one of them that has been idle for the longest time. If none of them is idle, does not mark the
+    /// connection and returns [`Acceptance::NotYet`].
     fn accept(&mut self, id: u64, max: usize) -> Acceptance {
         match self.open.get(&id) {
             None => return Acceptance::Evicted,

@@ -55,7 +55,7 @@ pub struct StartOptions {
     pub peers: Peers,
     /// The account that the guests are charged to.
     pub account: Arc<Account>,
-    /// The app and its logs; `None` if the app is the only app of a process.
+    /// The owner of the app's site: the app and its logs. `None` if the app is the only app of a process.
     pub owner: Option<SiteOwner>,
     /// Records the spans of the app's requests, and of calls from other processes.
     pub tracer: Tracer,

@@ -74,8 +74,8 @@ pub(crate) struct FileHold<T> {
 }
 
 impl<T> FileHold<T> {
-    /// Returns the failed operation that must succeed before the file may be opened; `None` if there is no such
-    /// operation.
+    /// Returns the operation that failed and must be repeated successfully before the file may be opened; `None` if
+    /// there is no such operation.
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
         self.known.unfinished.clone()
     }

@@ -39,7 +39,8 @@ const REPLACED: &str = "replaced";
 /// The maximum time to recreate a store. Requests to the store wait during this time.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// The state of stores whose applied migrations were edited: which may be recreated, and which were reported.
+/// The stores whose applied migrations were edited: which of them may be recreated, and which of them were reported to
+/// the user as outdated.
 pub(crate) struct DraftStores {
     /// Whether stores whose applied migrations were edited are recreated without confirmation.
     recreate: bool,

@@ -43,7 +43,8 @@ impl SourceSnapshot {
     }
 }
 
-/// Returns the files to watch for an app. With `has_failed`, includes the sources of all packages in the app's folder.
+/// Returns the files to watch for an app. If the last build failed, or the revision that it made could not be started
+/// (`has_failed`), includes the sources of all packages in the app's folder.
 pub(crate) fn watch_set(app: &AppDir, profile: BuildProfile, has_failed: bool) -> WatchSet {
     let mut wanted = watch_paths(&app.app, &app.dir, profile);
     if has_failed {

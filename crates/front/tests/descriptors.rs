@@ -58,7 +58,8 @@ async fn connections_that_wait_for_a_descriptor_are_answered_while_the_front_doo
 /// Limits the process to `free` further descriptors.
 fn leave_free(free: usize) {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
-    // The list contains the descriptor of the folder that was read, which is closed by now.
+    // The entries of the folder include the descriptor with which the folder itself was read. This descriptor is closed
+    // by now.
     let open: Vec<u64> = open.map(|number| number.parse().unwrap()).collect();
     let is_free =
         |number: &u64| !open.contains(number) || !std::path::Path::new(&format!("/proc/self/fd/{number}")).exists();

@@ -140,7 +140,8 @@ async fn a_half_open_connection_is_detected_and_replaced() {
     let peer = peer_with(&[&proxy.address], limits);
     peer.wait_ready(Instant::now() + LONG).await.unwrap();
     proxy.stall();
-    // A call with a short deadline fails at its deadline. A call with a long deadline fails earlier, with the reason.
+    // A call with a short deadline fails at its deadline. A call with a long deadline fails before its deadline, with
+    // the error `Unreachable`.
     let (error, ..) = lost(in_time(&peer, call_in(Duration::from_millis(20), b"echo".to_vec())).await);
     assert!(matches!(error, CallError::Deadline), "{error:?}");
     let (error, reason, _) = lost(peer.call(call(b"echo".to_vec())).await);

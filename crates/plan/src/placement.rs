@@ -22,9 +22,9 @@ pub(crate) struct Placement {
 /// The reason why a component is isolated from its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Separation {
-    /// The manifest sets `isolate` for the component.
+    /// The component is isolated because the manifest sets `isolate` for it.
     Isolate,
-    /// The component has its own limits and no routes.
+    /// The component is isolated because it has its own limits and no routes.
     Limits,
     /// The component passes handles of a package, and its grants for this package differ from those of other components
     /// in the group.

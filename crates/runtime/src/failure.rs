@@ -124,7 +124,7 @@ pub enum Failure {
     },
 }
 
-/// The limit at which memory was refused to a guest.
+/// The limit because of which a guest was refused memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusedBy {
     /// The memory limit of the guest's instance.
@@ -152,8 +152,8 @@ impl From<OutOfMemory> for Failure {
 }
 
 impl Failure {
-    /// Returns the failure for an execution of the guest that ended with `error`. `refused` is the limit at which
-    /// memory was refused to the guest during this execution, if any.
+    /// Returns the failure for an execution of the guest that ended with `error`. `refused` is the limit because of
+    /// which the guest was refused memory during this execution, if any.
     pub(crate) fn from_trap(error: &wasmtime::Error, refused: Option<RefusedBy>) -> Self {
         let backtrace = backtrace(error);
         if let Some(CallTrap { seam, failure }) = error.downcast_ref() {

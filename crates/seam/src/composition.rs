@@ -49,8 +49,8 @@ pub struct HostImport {
 pub enum ImportOwner {
     /// The import belongs to one component, whose grants decide what the import can reach.
     Component(ComponentName),
-    /// The import belongs to several components. Either the import gives no authority, or all of them have the same
-    /// grants.
+    /// The components that share the import. Either its functions reach only what their handles refer to, or all of the
+    /// components have the same grants.
     Shared(Vec<ComponentName>),
 }
 

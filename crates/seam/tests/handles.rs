@@ -93,8 +93,8 @@ const KEYS: &str = "
     interface outer { read: func() -> tuple<string, string>; }
 ";
 
-/// Returns a component that opens a bucket with `keys` and reads it with `batch`. `then` is further code, with which
-/// the component `outer` calls the component `inner`.
+/// Returns a component that opens a bucket with `keys` and reads it with `batch`. `then` is code that runs afterwards;
+/// in the component `outer`, it calls the component `inner`.
 fn reader(export: &str, world: &str, import: &str, then: &str) -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module

@@ -119,7 +119,7 @@ impl TraceContext {
 
     /// Parses a `traceparent` header. Returns `None` if the header is not valid.
     ///
-    /// Headers of later versions may be longer, and are parsed like version 00 (section 3.2.4).
+    /// Headers of later versions may be longer, and are parsed like version 00 (W3C Trace Context, section 3.2.4).
     pub fn parse(header: &[u8]) -> Option<Self> {
         let is_longer = header.len() > TRACEPARENT_BYTES && &header[..2] != b"00" && header[TRACEPARENT_BYTES] == b'-';
         if header.len() != TRACEPARENT_BYTES && !is_longer {

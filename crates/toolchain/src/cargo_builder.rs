@@ -20,8 +20,9 @@ use crate::record::{Record, cargo_dir, stamps};
 use crate::variables::are_unchanged;
 use crate::watch::WatchSet;
 
-/// How many components of an app were built with a profile. A value with more components that are up to date is
-/// greater.
+/// The number of an app's components that were built with a profile (`recorded`), and how many of them are up to date
+/// (`fresh`). Values are compared by `fresh` first, so less has to be built with the profile that has the greater
+/// value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BuiltCount {
     fresh: usize,

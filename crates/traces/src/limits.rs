@@ -1,16 +1,16 @@
-//! The limits of the stores of all apps.
+//! The limits of the stored traces of all apps.
 
 use std::time::Duration;
 
 /// The limits of the trace stores of all apps of a process.
 #[derive(Debug, Clone)]
 pub struct TraceLimits {
-    /// The maximum size of one file of a store in bytes. At least [`SEGMENT_BYTES_MIN`].
+    /// The maximum size of one file of a trace store in bytes. At least [`SEGMENT_BYTES_MIN`].
     pub segment_bytes: u64,
-    /// The maximum size of all files of one store in bytes. Before it is exceeded, the oldest file is deleted.
+    /// The maximum size of all files of one trace store in bytes. Before it is exceeded, the oldest file is deleted.
     pub store_bytes: u64,
-    /// The maximum size of all stores together in bytes. If they are larger, the oldest file of the largest store is
-    /// deleted.
+    /// The maximum size of all trace stores together in bytes. If it is exceeded, the oldest file of the largest trace
+    /// store is deleted.
     pub bytes: u64,
     /// The age from which traces are deleted. Whole files are deleted, so traces may become an eighth older.
     pub age: Duration,
@@ -23,7 +23,7 @@ pub struct TraceLimits {
     /// The number of bytes that the apps of one tenant may record per second, measured by the size of traces in memory.
     /// In a file, a trace has about a third of this size.
     pub bytes_per_second_of_tenant: u64,
-    /// The maximum number of followers of one store.
+    /// The maximum number of followers of one trace store.
     pub followers: usize,
     /// The number of bytes after which a query stops reading further files. Its page then has `next`, with which the
     /// search continues. 16 MiB are read and searched in less than 100 ms.

@@ -1,4 +1,4 @@
-//! The stores of all apps of a process.
+//! The stored traces of all apps of a process, one [`TraceStore`] for each app.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::queue::{FragmentQueue, OpenStore, OpenStores, QUEUE_MAX, QueueMessage
 use crate::store::TraceStore;
 use crate::writer::Writer;
 
-/// The trace stores of all apps of a process. The writer's thread ends when all clones of this value and all stores are
-/// dropped.
+/// The trace stores of all apps of a process. The writer's thread ends when all clones of this value and all trace
+/// stores are dropped.
 #[derive(Clone)]
 pub struct TraceStores {
     queue: Arc<FragmentQueue>,

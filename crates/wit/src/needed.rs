@@ -157,7 +157,7 @@ struct Item {
 }
 
 impl Use {
-    /// Returns the location of the first use.
+    /// Returns the location at which the package is first used.
     fn place(&self) -> String {
         self.items.first().map(|item| item.place.clone()).unwrap_or_default()
     }

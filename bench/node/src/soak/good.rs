@@ -191,7 +191,7 @@ impl GoodTenants {
         }
     }
 
-    /// Checks the sum of the shared key, which is known only after all clients have stopped.
+    /// Checks the counter to which all clients add. Its correct value is known only after all clients have stopped.
     pub async fn check_at_the_end(&self, front: SocketAddr, tally: &Tally) {
         let read = add(&mut Connection::new(front), SHARED, 0).await;
         let wanted = self.shared_sum.load(Ordering::Relaxed);

@@ -109,7 +109,7 @@ impl Fleet {
         show(&self.launch.command())
     }
 
-    /// Returns a list with one request for each distinct app.
+    /// Returns a list with one request for each app that has a component of its own.
     pub(super) fn distinct(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&host(number), number)).collect()
     }
@@ -124,8 +124,8 @@ impl Fleet {
         target(FRESH_HOST, SHARED)
     }
 
-    /// Returns a list with one request for each host name of the distinct apps. There are at least [`HOSTS_MIN`] host
-    /// names.
+    /// Returns a list with one request for each host name of the apps that have a component of their own. There are at
+    /// least [`HOSTS_MIN`] host names.
     pub(super) fn all_hosts(&self) -> Vec<Target> {
         let both =
             (0..self.apps).flat_map(|number| hosts_of(number, self.apps).into_iter().map(move |host| (host, number)));

@@ -21,7 +21,7 @@ use crate::report::{Report, Subject};
 /// The number of requests per second to the good app.
 const PER_SECOND: f64 = 400.0;
 const CONNECTIONS: usize = 16;
-/// The number in the component of the good app.
+/// The number that is in the component of the good app, and in the responses of the app.
 const NUMBER: u32 = 7;
 
 const UNDISTURBED: &str = "without other load";

@@ -55,7 +55,7 @@ fn stream_idle() -> Duration {
     ComponentLimits::STREAM_IDLE_DEFAULT
 }
 
-/// The calls of one component that leave its composition.
+/// The stub of one component: the functions that the component calls and that are outside its composition.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedStub {
     pub(crate) component: ComponentName,

@@ -58,7 +58,7 @@ impl Tenant {
     }
 }
 
-/// Returns the quotas that limit something.
+/// Returns the quotas that are set, each with its metric and its value.
 fn limits(quotas: &Quotas) -> impl Iterator<Item = (&'static MetricDescriptor, MetricValue)> {
     let count = |number: u32| (number != u32::MAX).then(|| MetricValue::integer(number.into()));
     let bytes = |number: u64| (number != u64::MAX).then(|| MetricValue::integer(number));

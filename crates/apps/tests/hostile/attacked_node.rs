@@ -217,7 +217,7 @@ impl AttackedNode {
             }
         };
         check(must.status.contains(&outcome.status), format!("not the status {:?}", must.status));
-        // A problem that the platform has sent is always complete.
+        // A response with an `id` is an error response of the platform itself, which is always complete.
         let broken = must.broken && outcome.id.is_none();
         check(broken == outcome.broken, format!("cut off is not {broken}"));
         for part in must.contains {

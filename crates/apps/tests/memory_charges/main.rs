@@ -82,7 +82,8 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, names.into_iter().map(test).collect()).exit_code()
 }
 
-/// Returns the number that selects a quarter of the attacks that share a process, or `None` to make all attacks.
+/// The attacks of a group share a process. Returns the number that selects a quarter of each group's attacks, or `None`
+/// to make all attacks.
 fn quarter() -> Option<u64> {
     if std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0") {
         return None;

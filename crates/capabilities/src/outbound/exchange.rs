@@ -127,7 +127,8 @@ impl Drop for Closing {
     }
 }
 
-/// The connection of an exchange, with the values for keeping it when the response has been read completely.
+/// The connection of an exchange, with the values that are needed to add it to the idle connections when the response
+/// has been read completely.
 struct End {
     connection: HttpConnection,
     to: Destination,
@@ -140,8 +141,8 @@ struct End {
 }
 
 impl End {
-    /// Called at the end of the response. Keeps the connection if it is still open, if the request was also sent
-    /// completely, and if the caller has not dropped the future of the exchange.
+    /// Called at the end of the response. Adds the connection to the idle connections if it is still open, if the
+    /// request was also sent completely, and if the caller has not dropped the future of the exchange.
     fn reached(self) {
         if self.request_end.is_reached() && !self.done.is_closed() && !self.connection.is_closed() {
             self.is_kept.store(true, Ordering::Release);

@@ -243,8 +243,9 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
 /// Finishes or discards the replacements that a killed process left in the folders `drafts/STORE/NUMBER`. The stores
 /// are in the folder `sql`, and no process may have them open. Blocks the thread.
 ///
-/// There is no record of these replacements. If the store has a file, the store was not replaced, so the new file is
-/// removed. If the store has no file, the process was killed between the two renames, so the switch is finished.
+/// There is no record of these replacements. A replacement renames the store's file first, and then renames the new
+/// file to the store's path. If the store has a file, the store was not replaced, so the new file is removed. If the
+/// store has no file, the process was killed between the two renames, so the replacement is finished.
 ///
 /// # Errors
 /// If the disk fails.

@@ -83,7 +83,7 @@ pub(super) async fn begin(store: &Arc<OpenStore>) -> Result<Transaction, SqlErro
 async fn expire(open: Weak<OpenTransaction>, deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;
     let Some(open) = open.upgrade() else { return };
-    // Waits for a running step, which ends at the same deadline.
+    // Waits for a running step of the transaction. A running statement also stops at the transaction's deadline.
     let Ok(_step) = open.step.clone().acquire_owned().await else { return };
     // Takes the lease in a separate statement, so that the lock is released before the lease is dropped.
     let lease = locked(&open.lease).take();

@@ -104,8 +104,8 @@ fn release_paths(app: &AppDir) -> Result<ReleasePaths, CliError> {
     Ok(paths)
 }
 
-/// Returns the error for a granted folder that does not exist. Folders of migrations exist, because the build has
-/// checked them.
+/// Returns the error for a granted folder that does not exist. Folders of migrations are not considered, because the
+/// build has already checked that they exist.
 fn missing_folder(app: &AppDir, folder: &Path) -> CliError {
     let grants = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let at = grants.filter(|grant| !grant.value.write && grant.value.host == folder).map(|grant| grant.span).next();

@@ -28,7 +28,7 @@ use certificate::Certificate;
 /// The configuration of a front door's certificates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// Certificates that must exist.
+    /// Certificates that are configured one by one. Their files must exist.
     pub files: Vec<CertificateFiles>,
     /// A folder with files `NAME.crt` or `NAME.pem`, and a file `NAME.key` for each of them.
     pub folder: Option<PathBuf>,

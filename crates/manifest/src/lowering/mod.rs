@@ -179,8 +179,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// Returns whether no component was left out because of an error. Otherwise, the app lacks grants and routes that
-    /// the manifest contains, so their absence is not reported.
+    /// Returns whether the app contains all components of the manifest. If a component was left out because of an
+    /// error, its grants and routes are missing as well, so the caller must not report that grants or routes are
+    /// missing.
     fn is_complete(&self, components: &BTreeMap<ComponentName, Component>) -> bool {
         components.len() == self.declared.len()
     }

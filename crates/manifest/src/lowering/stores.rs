@@ -137,7 +137,8 @@ impl Lowering<'_> {
         }
         for name in secrets.keys().filter(|name| SecretName::new(&name.value).is_ok() && !granted.contains(&name.value))
         {
-            // A secret that is granted under a similar name was misspelt in one of the two places.
+            // If a component is granted an undefined secret with a similar name, the name was misspelt either here or
+            // in the grant.
             let undefined = granted.iter().filter(|granted| !secrets.contains_key(**granted));
             let hint = match nearest(&name.value, undefined.map(|granted| granted.as_str())) {
                 Some(near) => format!("did you mean `{near}`?"),

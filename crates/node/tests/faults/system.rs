@@ -253,7 +253,8 @@ fn path(at: u64) -> Option<PathBuf> {
     if at.is_null() {
         return None;
     }
-    // SAFETY: a thread of this process waits in a call with this path, so it is a C string until the call returns.
+    // SAFETY: `at` is the path argument of a system call in which a thread of this process waits, so it points to a C
+    // string until the system call returns.
     let path = unsafe { CStr::from_ptr(at) };
     Some(path.to_str().ok()?.into())
 }

@@ -44,7 +44,7 @@ pub enum TlsError {
     Content {
         /// The file.
         path: PathBuf,
-        /// What is wrong. Contains nothing of the file.
+        /// The problem. Contains no part of the file's content.
         problem: String,
     },
 }

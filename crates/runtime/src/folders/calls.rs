@@ -104,8 +104,8 @@ pub(crate) struct FileCallPermit {
 }
 
 impl FileCall {
-    /// Returns a call of a file function on the file `file`, with the text arguments `texts`. The call may fill up to
-    /// `cost` bytes of the storage.
+    /// Returns a call of a file function on the file `file`, with the text arguments `texts`. The call may use at most
+    /// `cost` further bytes of the storage.
     pub(crate) fn of(file: Handle, cost: u64, texts: &[&str]) -> Self {
         let lengths = || texts.iter().map(|text| text.len());
         let is_too_long = lengths().any(|bytes| bytes > TEXT_BYTES_MAX);
@@ -117,7 +117,7 @@ impl FileCall {
         Self { other: Some(other), ..self }
     }
 
-    /// Charges the memory that the call holds. Then reserves the space that the call may fill, if the storage has a
+    /// Charges the memory that the call holds. Then reserves the space that the call may use, if the storage has a
     /// limit; only this step waits.
     ///
     /// # Errors

@@ -128,13 +128,13 @@ impl RequestScope {
         self.request.as_ref()?.id
     }
 
-    /// Returns the span that causes the work; `None` while an instance starts.
+    /// Returns the span that causes the request or call of this scope; `None` while the instance starts.
     pub(crate) fn span(&self) -> Option<&SpanContext> {
         self.span.as_ref()
     }
 
-    /// Returns the trace of the request or call of this scope, and the span that causes it; `None` while an instance
-    /// starts.
+    /// Returns the trace of the request or call of this scope, and the span that causes this request or call; `None`
+    /// while an instance starts.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
         self.span.as_ref().map(SpanContext::trace)
     }

@@ -40,9 +40,9 @@ pub(crate) struct ResponseSignals {
 pub(crate) const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 impl ResponseSignals {
-    /// Returns the signals of a request with the time limit `until`. If its response is an event stream, the request
-    /// may take longer: `stream_allowed` from its start. `None` if the client reads no body: `until` then applies to
-    /// event streams too.
+    /// Returns the signals of a request with the time limit `until`. If the response is an event stream, the limit is
+    /// `stream_allowed` plus [`STREAM_GRACE`] after the start of the request, but not earlier than `until`.
+    /// `stream_allowed` is `None` if the client reads no body; `until` then applies to event streams, too.
     pub(crate) fn new(until: TimeLimit, stream_allowed: Option<Duration>) -> Arc<Self> {
         let until_of_stream = stream_allowed.and_then(|stream_allowed| {
             let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);

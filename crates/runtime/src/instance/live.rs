@@ -23,13 +23,14 @@ pub(crate) struct Instance {
     pub(crate) in_flight_calls: Option<Arc<InFlightCalls>>,
     served: u32,
     born: Instant,
-    /// The instance's room in the engine's pool. Declared after the wasmtime store, because the store must be dropped
-    /// first.
+    /// The reservation of the slots that the instance takes in the engine's pool. Declared after the wasmtime store,
+    /// because the store must be dropped first.
     room: RoomReservation,
 }
 
 impl Instance {
-    /// Returns an instance that has not served anything yet. `room` is the instance's room in the engine's pool.
+    /// Returns an instance that has not served anything yet. `room` is the reservation of the slots that the instance
+    /// takes in the engine's pool.
     pub(super) fn new(
         store: Store<Guest>,
         is_probed: bool,
@@ -51,8 +52,8 @@ impl Instance {
         self.served
     }
 
-    /// Returns whether a waiting request could start in the instance's place in the engine's pool if the instance were
-    /// dropped now.
+    /// Returns whether a request that waits for room in the engine's pool could start if this instance were dropped
+    /// now.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.room.is_wanted()
     }

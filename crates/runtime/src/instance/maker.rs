@@ -48,8 +48,8 @@ impl InstanceMaker {
         account.idle_pools().add(since.clone(), pool, ());
     }
 
-    /// Returns whether a waiting request could start in the place of an instance of this group in the engine's pool if
-    /// the instance were dropped now.
+    /// Returns whether a request that waits for room in the engine's pool could start if an instance of this group were
+    /// dropped now.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.engine.room().is_wanted(self.plain.slots, &self.template.account)
     }

@@ -23,8 +23,9 @@ use super::watch::PollSlot;
 use crate::clock::processor_time;
 use crate::pool::Account;
 
-/// The maximum duration of a poll that is measured by the monotonic clock. Also the minimum time between two readings
-/// of the thread's processor clock: at half a microsecond each, the readings take at most half a per cent of the time.
+/// A poll of at most this duration is measured by the monotonic clock, a longer one by the thread's processor clock. So
+/// there is at least this time between two readings of the processor clock: at half a microsecond each, the readings
+/// take at most half a per cent of the time.
 const SHORT: Duration = Duration::from_micros(100);
 
 thread_local! {

@@ -88,8 +88,8 @@ mod tests {
             .collect()
     }
 
-    /// Returns the nice value and the policy of the calling thread: fields 19 and 41 of proc_pid_stat(5). The first two
-    /// fields are removed before the others are counted.
+    /// Returns the nice value and the policy of the calling thread: fields 19 and 41 of proc_pid_stat(5). `statistics`
+    /// leaves out the first two fields, so the index of a field is its number minus 3.
     fn scheduled() -> (i32, i32) {
         let fields = statistics();
         let number = |field: usize| fields[field - 3].parse().expect("the field is a number");

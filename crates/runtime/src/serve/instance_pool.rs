@@ -61,8 +61,8 @@ pub(crate) trait PooledInstance: Send {
     /// Returns whether the instance holds so many handles that another request might not find enough free ones.
     fn is_cluttered(&self) -> bool;
 
-    /// Returns whether a waiting request could start in the instance's place in the engine's pool if the instance were
-    /// dropped now.
+    /// Returns whether a request that waits for room in the engine's pool could start if this instance were dropped
+    /// now.
     fn is_room_wanted(&self) -> bool;
 
     /// Returns the number of bytes that the account is charged for the instance's memory.

@@ -1,10 +1,10 @@
 //! Links the interfaces of WASI 0.2 and 0.3.
 //!
-//! Interfaces that carry no authority (streams, clocks, random, types of handles) are linked once, without an owner.
-//! Interfaces with authority (environment, stdio, preopened directories, outgoing HTTP) are linked per owner: each
-//! function first *enters* its owner, then calls wasmtime's implementation, which gets that owner's context. There is
-//! never an `await` between entering the owner and the call that reads the context, so calls in flight for several
-//! owners do not interfere.
+//! Interfaces whose functions reach only what their handles refer to (streams, clocks, random, types of handles) are
+//! linked once, without an owner. The other interfaces (environment, stdio, preopened directories, outgoing HTTP) are
+//! linked per owner: each function first *enters* its owner, then calls wasmtime's implementation, which gets that
+//! owner's context. There is never an `await` between entering the owner and the call that reads the context, so calls
+//! in flight for several owners do not interfere.
 
 use std::sync::OnceLock;
 
@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
 use super::{filesystem, http_heads, output_streams};
 use crate::guest::{Guest, attribute_output, current_span, owner_context};
 
-/// The interfaces that carry authority, without their version.
+/// The interfaces that are linked per owner, because what they reach depends on the owner. Without their versions.
 const OWNED: [&str; 12] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -35,13 +35,13 @@ const OWNED: [&str; 12] = [
     "wasi:http/handler",
 ];
 
-/// The packages of which only the interfaces in [`OWNED`] carry authority. Through their other interfaces, a guest can
-/// reach files, streams and servers only with a handle that it already has. `wasi:sockets` is included because every
-/// address is refused.
+/// The packages of which only the interfaces in [`OWNED`] are linked per owner. Through their other interfaces, a guest
+/// can reach files, streams and servers only with a handle that it already has. `wasi:sockets` is included because
+/// every address is refused.
 const SHARED_PACKAGES: [&str; 7] =
     ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:http/", "wasi:sockets/"];
 
-/// Returns whether the interface carries authority and is linked per owner.
+/// Returns whether the interface is linked per owner.
 pub(crate) fn is_owned(interface: &str) -> bool {
     let (path, _) = split(interface);
     OWNED.contains(&path)
@@ -73,7 +73,8 @@ impl BaseLinker {
     }
 }
 
-/// Defines all of WASI under its standard names. Functions that need authority use the context that has none.
+/// Defines all of WASI under its standard names. Functions that need a context use the one that belongs to no owner and
+/// has no grants.
 pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     p2::add_to_linker_async(linker)?;
     p3::add_to_linker(linker)?;
@@ -84,7 +85,7 @@ pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     filesystem::bound(linker)
 }
 
-/// Defines one interface that carries authority. Its functions use the context of `owner`.
+/// Defines one of the interfaces in [`OWNED`]. Its functions use the context of `owner`.
 pub(crate) fn link_owned(
     instance: &mut LinkerInstance<'_, Guest>,
     interface: &str,

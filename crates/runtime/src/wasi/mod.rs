@@ -4,7 +4,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `provider` | the imports of a group, and the trait through which capabilities implement imports |
-//! | `linking` | linking WASI's interfaces: without authority for all components, or with the grants of one owner |
+//! | `linking` | linking WASI's interfaces: once for all components, or with the grants of one owner |
 //! | `filesystem`, `filesystem_p2`, `filesystem_p3` | functions on files and folders |
 //! | `http_heads` | the heads of requests and responses that a guest creates |
 //! | `output_streams` | the functions that write to output streams |

@@ -11,8 +11,8 @@ use crate::guest::Guest;
 pub enum InterfaceOwner {
     /// The import belongs to this component: it is labelled with the component, or the group has no other component.
     Component(Arc<str>),
-    /// The import belongs to these components: all of them have the same effective grants for the interface, or the
-    /// interface carries no authority.
+    /// The import belongs to these components: all of them have the same effective grants for the interface, or its
+    /// functions reach only what their handles refer to.
     Shared(Vec<Arc<str>>),
 }
 

@@ -138,8 +138,8 @@ async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
             }
         }
     }
-    // Waits until the accounts have all instances that they may have: one each of the 8 instances that are reserved,
-    // and nearly all of the other 24.
+    // Waits until the accounts hold all instances that they may hold: each account one of the 8 instances that are set
+    // aside for guaranteed shares, and all accounts together nearly all of the other 24.
     let held = || greedy.iter().map(|account| pages(account)).sum::<u64>();
     until(Duration::from_secs(1), || held() >= 24).await;
     let modest = account(1 << 40, Duration::MAX);

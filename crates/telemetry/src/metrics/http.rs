@@ -110,7 +110,8 @@ pub struct RouteMetrics {
     duration: &'static MetricDescriptor,
     /// The values of the labels that precede `method`. Does not contain the labels of the group, which `group` adds.
     labels: Vec<Arc<str>>,
-    /// The gauge of requests in progress, created when it is first needed; `None` if there is no such gauge.
+    /// The gauge of requests in progress, created when it is first needed; `None` if requests in progress are not
+    /// counted.
     active: Option<OnceLock<Arc<Gauge>>>,
     /// The histogram for each method and result, created when it is first needed.
     durations: [OnceLock<Arc<Histogram>>; METHODS * STATUSES],
@@ -204,7 +205,8 @@ impl RequestMeter {
         Self { metrics: None, start, method, status: StatusClass::Failed, trace: None }
     }
 
-    /// Sets the series that the request belongs to, unless they are in no snapshot. Later calls have no effect.
+    /// Sets the series in which the request is counted. Does nothing if no snapshot contains these series, or if the
+    /// series are already set.
     pub fn set_metrics(&mut self, metrics: &Arc<RouteMetrics>) {
         if self.metrics.is_none() && metrics.is_recorded() {
             metrics.add_active(1);

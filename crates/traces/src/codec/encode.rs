@@ -177,8 +177,8 @@ impl<'a> RecordEncoder<'a, '_> {
         }
     }
 
-    /// Writes the number of a text. A text without a number is written in full; [`has_number`] decides whether it gets
-    /// the next number.
+    /// Writes a text: as its number if the text has one, otherwise in full. [`has_number`] decides whether a text that
+    /// is written in full gets the next number.
     fn text(&mut self, text: &'a str) {
         let number = number_of(text).or_else(|| self.texts.get(text).copied());
         put(self.out, number.unwrap_or(0));

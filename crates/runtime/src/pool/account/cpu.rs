@@ -120,8 +120,8 @@ impl CpuBucket {
         // period is clamped to 0, because a plain subtraction would wrap to a huge value.
         let passed = u64::try_from(now.wrapping_sub(last).cast_signed()).unwrap_or(0);
         let due = i64::try_from(u128::from(passed) * u128::from(rate) / SECOND_NS).unwrap_or(i64::MAX);
-        // If several threads try to add the same period, only one succeeds. Less than a microsecond is not added yet,
-        // but together with the next period; otherwise much time would be lost by rounding.
+        // If less than a microsecond is due, it is added later, together with the next period, because rounding would
+        // otherwise lose much time. If several threads try to add the same period, only one succeeds.
         if due < 1_000 || self.filled_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }

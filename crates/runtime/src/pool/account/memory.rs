@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// While evicted instances are being dropped, charges may exceed the limit by at most the limit divided by this number:
-/// an eighth. Callers that make room in advance also free at most this amount, so that a small account keeps some idle
-/// instances.
+/// an eighth. This is also the maximum amount that is freed in advance for a charge, so that a small account keeps some
+/// idle instances.
 const ROOM_PART: u64 = 8;
 
 /// The memory that is charged to one account, in bytes.
@@ -107,8 +107,8 @@ impl MemoryCharges {
         charged.saturating_add(bytes).saturating_sub(self.limit().saturating_add(evicted))
     }
 
-    /// Returns the maximum number of bytes by which charges may exceed the limit. Callers that make room in advance
-    /// free at most the same number of bytes.
+    /// Returns the maximum number of bytes by which charges may exceed the limit. This is also the maximum number of
+    /// bytes that are freed in advance for a charge.
     pub(super) fn room_max(&self) -> u64 {
         self.limit() / ROOM_PART
     }
