@@ -62,8 +62,8 @@ pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()
     intents.all()?.iter().filter(|pending| is_of(pending)).try_for_each(|pending| intents.forget(pending))
 }
 
-/// Returns whether a recorded replacement of the app's stores is not finished, so that the app must not serve. Also
-/// returns `true` if the node cannot read whether it is finished. Blocks.
+/// Returns `true` if a replacement of the app's stores was recorded and has not finished, or if the node cannot
+/// determine this. In both cases, the app must not serve. Blocks.
 pub(crate) fn is_pending(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppName) -> bool {
     let pending = pending(dir, state, &ChangeTarget::app(tenant, app));
     matches!(pending, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))

@@ -50,7 +50,7 @@ pub enum StateError {
     },
     /// The commit of a change failed, and the database cannot be read now. It is unknown whether the change was made;
     /// it was made either completely or not at all.
-    #[error("cannot write the node's state, nor find out whether the change was made")]
+    #[error("a write to the node's state failed, and it is unknown whether the change was made")]
     Unsettled {
         /// The error of the database.
         source: Box<redb::Error>,

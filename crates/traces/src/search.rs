@@ -86,7 +86,7 @@ pub(crate) fn search(
     Ok(page)
 }
 
-/// Returns the entry with which a list shows the trace of the record with the index `record` in `current`. Returns
+/// Returns the list entry for the trace that record number `record` of the file `current` belongs to. Returns
 /// `None` if another record represents the trace in lists, if the trace does not match `filter`, or if the record
 /// cannot be decoded. `near` contains the file `current` and the files next to it, the newest first.
 fn entry(

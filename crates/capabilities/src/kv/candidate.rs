@@ -34,8 +34,8 @@ impl StoreCopier<OpenStore> for Kv {
 }
 
 impl Kv {
-    /// Opens the app's store `name` for a candidate revision. `candidate` contains the candidate's own stores. Does not
-    /// change the app's store, and does not create it.
+    /// Opens the store `name` for a candidate revision, which reads the app's store and writes to a copy in `candidate`.
+    /// The app's store is neither changed nor created.
     ///
     /// # Errors
     /// The errors of [`Kv::store`].

@@ -59,7 +59,8 @@ pub struct NodeSettings {
 /// Which requests of a node's apps are traced in full. A setting that is absent has the platform's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct NodeSampling {
-    /// The settings of apps whose manifest sets none. The number per second is also the maximum for all apps.
+    /// The sampling settings of apps whose manifest sets none. `per_second_max` is also the maximum that a manifest can
+    /// set.
     pub default: Sampling,
     /// The maximum of the fraction that a manifest can set.
     pub fraction_max: Option<f64>,

@@ -157,7 +157,7 @@ impl Compilers {
         self.compiled.load(Ordering::Relaxed)
     }
 
-    /// Starts a child process without a task, to find out which layers of the sandbox this system supports.
+    /// Starts a child process that compiles nothing and only reports which layers of the sandbox this system supports.
     ///
     /// # Errors
     /// If the child cannot be started or cannot enter its sandbox.

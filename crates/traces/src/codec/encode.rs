@@ -192,8 +192,8 @@ impl<'a> RecordEncoder<'a, '_> {
     }
 }
 
-/// Returns whether a text that is not yet in the table of a record is added to it and so gets a number. `texts` is the
-/// number of texts in the table.
+/// Returns whether a new text gets a number: whether the table of the record's texts, which has `texts` entries, still
+/// accepts it.
 pub(super) fn has_number(text: &str, texts: usize) -> bool {
     text.len() <= OWN_TEXT_BYTES_MAX && texts < OWN_TEXTS_MAX
 }
