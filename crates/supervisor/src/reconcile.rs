@@ -145,7 +145,7 @@ pub(crate) struct Reconciler {
 
 impl Reconciler {
     /// Creates the state in which no member runs and all are due to start. `fronts` has one entry per member: whether
-    /// the member has the front door.
+    /// the member gets the front door's listening socket.
     pub(crate) fn new(
         fronts: impl IntoIterator<Item = bool>,
         goal: Goal,
