@@ -32,7 +32,7 @@ pub(crate) struct TakeoverSteps<'a> {
 enum NewArrangement {
     Absent,
     Prepared(PreparedArrangement),
-    Started(StartedArrangement),
+    Started(Box<StartedArrangement>),
 }
 
 impl TakeoverSteps<'_> {
@@ -85,7 +85,8 @@ impl TakeoverSteps<'_> {
         };
         let Execution { old, source, new, .. } = execution;
         match (outcome, new) {
-            (TakeoverOutcome::TakenOver, NewArrangement::Started(StartedArrangement { arrangement, plan, digest })) => {
+            (TakeoverOutcome::TakenOver, NewArrangement::Started(started)) => {
+                let StartedArrangement { arrangement, plan, digest } = *started;
                 let revision = RunningRevision { source: Arc::new(source), shape: shape.to_owned(), plan, digest };
                 (Some(Serving { arrangement, revision: Some(revision) }), Ok(()))
             }
@@ -176,7 +177,7 @@ impl<P: StorePreparation> Execution<'_, P> {
                     prepared = NewArrangement::Prepared(PreparedArrangement::Local(Box::new(package)));
                 }
                 if let NewArrangement::Prepared(prepared) = prepared {
-                    self.new = NewArrangement::Started(home.start(prepared, source, *is_reshape).await?);
+                    self.new = NewArrangement::Started(Box::new(home.start(prepared, source, *is_reshape).await?));
                 }
             }
             TakeoverStep::Accept => {
