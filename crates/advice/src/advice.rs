@@ -3,7 +3,7 @@
 use isomer_api::{AdviceItem, AdviceKind, Confidence, ShapeAdvice};
 use isomer_plan::{ArrangedSeam, Arrangement, SeamMode};
 
-use crate::comparison::{Callers, callers};
+use crate::comparison::{Callers, GroupPlacement, callers};
 use crate::cost::{FUSED_CALL_US, ISOLATED_CALL_US, REMOTE_CALL_US, call_us};
 use crate::traffic::{SeamTraffic, Traffic, mode_name, number, without_version};
 
@@ -39,9 +39,11 @@ struct Measured<'a> {
     per_request: f64,
 }
 
-/// Returns advice about an app that runs in this arrangement, from its traffic.
+/// Returns advice about an app that runs in this arrangement, from its traffic. Without processes for groups, there is no
+/// advice to move a component.
 #[must_use]
-pub fn advise(current: &Arrangement, traffic: &Traffic) -> ShapeAdvice {
+pub fn advise(current: &Arrangement, traffic: &Traffic, placement: GroupPlacement) -> ShapeAdvice {
+    let current = &placement.arrange(current);
     let mut advice =
         ShapeAdvice { requests: traffic.requests, request_us: traffic.mean_request_us(), ..ShapeAdvice::default() };
     let Some(request_us) = advice.request_us.filter(|_| traffic.requests >= SAMPLES_MIN) else {
@@ -55,7 +57,9 @@ pub fn advise(current: &Arrangement, traffic: &Traffic) -> ShapeAdvice {
     let (measured, unmeasured) = measured(current, traffic, &callers);
     let mut items: Vec<_> = measured.iter().filter_map(|seam| fuse(seam, request_us, traffic.requests)).collect();
     items.extend(measured.iter().filter_map(|seam| isolate(seam, traffic.requests)));
-    items.extend(measured.iter().filter_map(|seam| relocate(seam, request_us, traffic.requests)));
+    if placement == GroupPlacement::OwnProcesses {
+        items.extend(measured.iter().filter_map(|seam| relocate(seam, request_us, traffic.requests)));
+    }
     items.sort_by(|one, other| {
         let size = |item: &AdviceItem| item.cost_us_per_request.abs();
         (one.kind == AdviceKind::Move).cmp(&(other.kind == AdviceKind::Move)).then(size(other).total_cmp(&size(one)))

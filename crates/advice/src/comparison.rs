@@ -16,15 +16,37 @@ use crate::traffic::{Traffic, mode_name, without_version};
 /// The name of an arrangement that the manifest does not define.
 const UNNAMED: &str = "unnamed";
 
+/// Where the groups of a shape run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupPlacement {
+    /// Each group runs in its own process.
+    OwnProcesses,
+    /// All groups run in one process, as on a node. Seams between groups are isolated.
+    OneProcess,
+}
+
+/// The name of the process in which all groups run on a node.
+const NODE_PROCESS: &str = "node";
+
+impl GroupPlacement {
+    pub(crate) fn arrange(self, arrangement: &Arrangement) -> Arrangement {
+        match self {
+            Self::OwnProcesses => arrangement.clone(),
+            Self::OneProcess => arrangement.clone().in_one_process(NODE_PROCESS),
+        }
+    }
+}
+
 /// The reason why a shape cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidShape(pub String);
 
 /// Returns the shapes that the manifest defines. `current` is the name of the shape in which the app runs.
 #[must_use]
-pub fn shapes(app: &App, current: &str) -> Vec<ShapeInfo> {
+pub fn shapes(app: &App, current: &str, placement: GroupPlacement) -> Vec<ShapeInfo> {
     let info = |(name, compositions): (String, Vec<ArrangedComposition>)| ShapeInfo {
         current: name == current,
+        in_one_process: placement == GroupPlacement::OneProcess,
         processes: outlines(&Arrangement { shape: name.clone(), compositions, seams: Vec::new() }),
         name,
     };
@@ -46,10 +68,11 @@ pub fn compare(
     current: &Arrangement,
     request: &ShapeRequest,
     traffic: &Traffic,
+    placement: GroupPlacement,
 ) -> Result<ShapeComparison, InvalidShape> {
     let (name, shape) = shape_of(app, request)?;
     let (other, problems) = current.in_shape(app, name.as_deref().unwrap_or(UNNAMED), &shape);
-    let mut comparison = compare_arrangements(current, &other, traffic);
+    let mut comparison = compare_arrangements(&placement.arrange(current), &placement.arrange(&other), traffic);
     // Two arrangements that differ only in the names of their processes are the same shape.
     let equal = || {
         let known = Arrangement::of_manifest(app).into_iter();

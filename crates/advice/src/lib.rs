@@ -20,5 +20,5 @@ pub mod cost;
 pub mod traffic;
 
 pub use advice::advise;
-pub use comparison::{InvalidShape, arrangement_of, compare, compare_arrangements, shapes};
+pub use comparison::{GroupPlacement, InvalidShape, arrangement_of, compare, compare_arrangements, shapes};
 pub use traffic::Traffic;

@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use isomer_advice::{Traffic, advise, compare, shapes};
+use isomer_advice::{GroupPlacement, Traffic, compare, shapes};
 use isomer_api::{AdviceKind, Confidence, MetricKind, MetricReport, MetricsReport, SeriesReport, ShapeRequest};
 use isomer_diagnostics::SourceFile;
 use isomer_manifest::App;
 use isomer_plan::{ArrangedComposition, ArrangedSeam, Arrangement, SeamMode};
+
+/// Returns advice for an app whose groups are processes.
+fn advise(current: &Arrangement, traffic: &Traffic) -> isomer_api::ShapeAdvice {
+    isomer_advice::advise(current, traffic, GroupPlacement::OwnProcesses)
+}
+
+const OWN: GroupPlacement = GroupPlacement::OwnProcesses;
 
 const MANIFEST: &str = r#"
 [app]
@@ -179,7 +186,7 @@ fn a_comparison_has_modes_costs_and_isolation() {
     let (app, current) = (app(), arrangement(SeamMode::Fused, SeamMode::Fused));
     let traffic = traffic(1000, 1000.0, &[("mail", "fused", "ok", 500, 50.0)]);
     let named = |name: &str| ShapeRequest { shape: Some(name.to_owned()), ..ShapeRequest::default() };
-    let comparison = compare(&app, &current, &named("split"), &traffic).unwrap();
+    let comparison = compare(&app, &current, &named("split"), &traffic, OWN).unwrap();
     assert_eq!((comparison.from.as_str(), comparison.to.as_deref()), ("monolith", Some("split")));
     let [seam] = comparison.seams.as_slice() else { panic!("{comparison:?}") };
     assert_eq!((seam.exporter.as_str(), seam.before.as_str(), seam.after.as_str()), ("mail", "fused", "remote"));
@@ -188,7 +195,7 @@ fn a_comparison_has_modes_costs_and_isolation() {
     assert_eq!(comparison.after.len(), 2);
     let mail = comparison.isolation.iter().find(|change| change.component == "mail").unwrap();
     assert_eq!((mail.store_before, mail.store_after, mail.process_before, mail.process_after), (2, 0, 2, 0));
-    let unmeasured = compare(&app, &current, &named("split"), &Traffic::default()).unwrap();
+    let unmeasured = compare(&app, &current, &named("split"), &Traffic::default(), OWN).unwrap();
     assert_eq!((unmeasured.cost_us_per_request, unmeasured.unmeasured), (None, 1));
 }
 
@@ -198,7 +205,7 @@ fn groups_that_equal_a_shape_have_its_name() {
     let ask = |groups: &[(&str, &[&str])], isolate: &[&str]| {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let groups = groups.iter().map(|(name, members)| ((*name).to_owned(), list(members))).collect();
-        compare(&app, &current, &ShapeRequest { shape: None, groups, isolate: list(isolate) }, &Traffic::default())
+        compare(&app, &current, &ShapeRequest { shape: None, groups, isolate: list(isolate) }, &Traffic::default(), OWN)
     };
     let to = |groups: &[(&str, &[&str])], isolate: &[&str]| ask(groups, isolate).unwrap().to;
     assert_eq!(to(&[("a", &["front", "cart"]), ("b", &["mail"])], &[]).as_deref(), Some("split"));
@@ -215,15 +222,29 @@ fn groups_that_equal_a_shape_have_its_name() {
         assert!(ask(&groups, &isolate).is_err(), "{groups:?}");
     }
     let unknown = ShapeRequest { shape: Some("other".to_owned()), ..ShapeRequest::default() };
-    let error = compare(&app, &current, &unknown, &Traffic::default()).unwrap_err();
+    let error = compare(&app, &current, &unknown, &Traffic::default(), OWN).unwrap_err();
     assert!(error.0.contains("`other`") && error.0.contains("`split`"), "{error:?}");
 }
 
 #[test]
 fn shapes_are_listed_with_their_processes() {
-    let listed = shapes(&app(), "split");
+    let listed = shapes(&app(), "split", OWN);
     let names: Vec<_> = listed.iter().map(|shape| (shape.name.as_str(), shape.current)).collect();
     assert_eq!(names, [("careful", false), ("monolith", false), ("split", true)]);
     let careful = &listed[0].processes[0].compositions;
     assert_eq!((careful.len(), listed[2].processes.len()), (2, 2));
+}
+
+#[test]
+fn on_a_node_groups_share_a_process() {
+    let (app, current) = (app(), arrangement(SeamMode::Fused, SeamMode::Fused));
+    let split = ShapeRequest { shape: Some("split".to_owned()), ..ShapeRequest::default() };
+    let comparison = compare(&app, &current, &split, &Traffic::default(), GroupPlacement::OneProcess).unwrap();
+    assert_eq!((comparison.seams[0].after.as_str(), comparison.after.len()), ("isolated", 1));
+    assert_eq!((comparison.after[0].compositions.len(), comparison.to.as_deref()), (2, Some("split")));
+    let calls = [("mail", "isolated", "ok", 2000, 40_000.0)];
+    let current = arrangement(SeamMode::Fused, SeamMode::Remote);
+    let advice = isomer_advice::advise(&current, &traffic(2000, 50_000.0, &calls), GroupPlacement::OneProcess);
+    assert!(advice.items.is_empty(), "{advice:?}");
+    assert!(shapes(&app, "split", GroupPlacement::OneProcess).iter().all(|shape| shape.in_one_process));
 }

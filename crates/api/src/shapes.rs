@@ -18,11 +18,14 @@ pub struct ShapeInfo {
     pub name: String,
     /// Whether the app runs in this shape.
     pub current: bool,
-    /// The processes that the shape has, each with its compositions.
+    /// Whether all groups run in one process, as on a node. Seams between groups are then isolated.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_one_process: bool,
+    /// The groups of the shape, each with its compositions.
     pub processes: Vec<ProcessOutline>,
 }
 
-/// A process of a shape: a group.
+/// A group of a shape. It runs in its own process, except on a node, where all groups run in the node's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessOutline {
     /// The group's name.
@@ -169,4 +172,8 @@ pub enum Confidence {
     Low,
     /// Enough samples: at least 1,000 requests and calls.
     High,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }

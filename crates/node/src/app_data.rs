@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_admin::{AdminReply, AppApi as _, ShapeApi, StoreApi};
-use isomer_advice::{InvalidShape, Traffic, advise, arrangement_of, compare, shapes};
+use isomer_advice::{GroupPlacement, InvalidShape, Traffic, advise, arrangement_of, compare, shapes};
 use isomer_api::{
     ApiProblem, KvKeyPage, KvKeysQuery, KvValue, MetricsQuery, ProblemKind, ShapeAdvice, ShapeComparison, ShapeInfo,
     ShapeRequest, SqlRows, SqlSchema, SqlStatement, StoreInfo,
@@ -129,7 +129,7 @@ impl ShapeApi for Node {
                 let bytes = node.state.package(&current).map_err(problems::of_state)?;
                 let bytes = bytes.ok_or_else(|| ApiProblem::not_found("revision", &current))?;
                 let release = RevisionRecord::read(&bytes)?.release()?;
-                Ok(shapes(&read_manifest(&release.manifest)?.0, &release.shape))
+                Ok(shapes(&read_manifest(&release.manifest)?.0, &release.shape, GroupPlacement::OneProcess))
             };
             self.blocking(release).await
         })
@@ -146,7 +146,7 @@ impl ShapeApi for Node {
             let current = arrangement_of(&plan).ok_or_else(no_plan)?;
             let traffic = self.traffic_of(&tenant, &app).await?;
             let invalid = |InvalidShape(why)| ApiProblem::new(ProblemKind::BadRequest, why);
-            compare(&manifest, &current, &shape, &traffic).map_err(invalid)
+            compare(&manifest, &current, &shape, &traffic, GroupPlacement::OneProcess).map_err(invalid)
         })
     }
 
@@ -154,7 +154,7 @@ impl ShapeApi for Node {
         Box::pin(async move {
             let (_, plan) = self.clone().shape_of(tenant.clone(), app.clone()).await?;
             let current = arrangement_of(&plan).ok_or_else(no_plan)?;
-            Ok(advise(&current, &self.traffic_of(&tenant, &app).await?))
+            Ok(advise(&current, &self.traffic_of(&tenant, &app).await?, GroupPlacement::OneProcess))
         })
     }
 }

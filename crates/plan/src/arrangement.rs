@@ -161,6 +161,19 @@ impl Arrangement {
         (Self { shape: name.to_owned(), compositions: compositions(&places), seams }.sorted(), problems)
     }
 
+    /// Returns the arrangement if all groups run in one process, as on a node: the seams between groups are isolated.
+    /// `process` is the name of the process.
+    #[must_use]
+    pub fn in_one_process(mut self, process: &str) -> Self {
+        for composition in &mut self.compositions {
+            process.clone_into(&mut composition.process);
+        }
+        for seam in self.seams.iter_mut().filter(|seam| seam.mode == SeamMode::Remote) {
+            seam.mode = SeamMode::Isolated;
+        }
+        self.sorted()
+    }
+
     /// Returns the process and the composition of each component.
     #[must_use]
     pub fn places(&self) -> BTreeMap<&str, &ArrangedComposition> {

@@ -303,6 +303,14 @@ fn the_difference_of_two_shapes_has_modes_processes_and_isolation() {
 }
 
 #[test]
+fn groups_in_one_process_are_isolated() {
+    let split = Arrangement::of(&shop().plan("split")).in_one_process("node");
+    assert!(split.seams.iter().all(|seam| seam.mode != SeamMode::Remote));
+    assert!(split.seams.iter().any(|seam| seam.mode == SeamMode::Isolated));
+    assert!(split.compositions.len() == 2 && split.compositions.iter().all(|it| it.process == "node"));
+}
+
+#[test]
 fn reasons_against_a_shape_are_found_without_types() {
     let shop = shop();
     let current = Arrangement::of(&shop.plan("monolith"));

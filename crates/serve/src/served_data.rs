@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isomer_admin::{AdminReply, AppApi as _, ShapeApi, StoreApi};
-use isomer_advice::{InvalidShape, Traffic, advise, arrangement_of, compare, shapes};
+use isomer_advice::{GroupPlacement, InvalidShape, Traffic, advise, arrangement_of, compare, shapes};
 use isomer_api::{
     ApiProblem, KvDeleteRequest, KvKeyPage, KvKeysQuery, KvSetRequest, KvValue, MetricsQuery, ProblemKind, ShapeAdvice,
     ShapeComparison, ShapeInfo, ShapeRequest, SqlChanges, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreKind,
@@ -168,7 +168,7 @@ impl ShapeApi for ServedApp {
         Box::pin(async move {
             self.check(&tenant, &app)?;
             let (manifest, current) = self.arrangement()?;
-            Ok(shapes(&manifest.app, &current.shape))
+            Ok(shapes(&manifest.app, &current.shape, GroupPlacement::OwnProcesses))
         })
     }
 
@@ -183,7 +183,7 @@ impl ShapeApi for ServedApp {
             let (manifest, current) = self.arrangement()?;
             let traffic = self.traffic().await?;
             let invalid = |InvalidShape(why)| ApiProblem::new(ProblemKind::BadRequest, why);
-            compare(&manifest.app, &current, &shape, &traffic).map_err(invalid)
+            compare(&manifest.app, &current, &shape, &traffic, GroupPlacement::OwnProcesses).map_err(invalid)
         })
     }
 
@@ -191,7 +191,7 @@ impl ShapeApi for ServedApp {
         Box::pin(async move {
             self.check(&tenant, &app)?;
             let (_, current) = self.arrangement()?;
-            Ok(advise(&current, &self.traffic().await?))
+            Ok(advise(&current, &self.traffic().await?, GroupPlacement::OwnProcesses))
         })
     }
 }

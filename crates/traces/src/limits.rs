@@ -26,7 +26,7 @@ pub struct TraceLimits {
     /// The maximum number of followers of one trace store.
     pub followers: usize,
     /// The number of bytes after which a query stops reading further files. Its page then has `next`, with which the
-    /// search continues. 16 MiB are read and searched in less than 100 ms.
+    /// search continues. So a response does not take longer in a larger store.
     pub query_bytes: u64,
     /// The number of bytes after which the search for one trace stops.
     pub find_bytes: u64,

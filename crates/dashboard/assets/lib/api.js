@@ -115,6 +115,6 @@ async function send(path, init) {
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  const { title = `the server responded with status ${response.status}`, hint, detail } = problem;
-  throw new ApiError(title, { status: response.status, hint, detail });
+  const { title = `the server responded with status ${response.status}`, hints = [], detail } = problem;
+  throw new ApiError(title, { status: response.status, hint: hints.join("; "), detail });
 }

@@ -3,11 +3,12 @@
 /** @typedef {{name: string, compositions: string[][]}} Process */
 /** @typedef {{groups: {name: string, members: string[]}[], isolated: string[]}} Arrangement */
 
-/** The arrangement of a shape's processes. In each process, all components outside the largest composition are isolated. @param {Process[]} processes @returns {Arrangement} */
+/** The arrangement of a shape's groups. In each group, all components outside the largest composition are isolated, or all if none is fused. @param {Process[]} processes @returns {Arrangement} */
 export function arrangementOf(processes) {
   const isolated = processes.flatMap(({ compositions }) => {
     const largest = compositions.reduce((best, each) => (each.length > best.length ? each : best), compositions[0] ?? []);
-    return compositions.filter((each) => each !== largest).flat();
+    const isNoneFused = compositions.length > 1 && largest.length === 1;
+    return compositions.filter((each) => isNoneFused || each !== largest).flat();
   });
   return { groups: processes.map(({ name, compositions }) => ({ name, members: compositions.flat().sort() })), isolated: isolated.sort() };
 }
@@ -40,16 +41,15 @@ export const groupOf = ({ groups }, component) => groups.findIndex((group) => gr
  * @param {Arrangement} after
  */
 export function movesBetween(before, after) {
-  const moves = new Set();
-  for (const { members } of after.groups) {
-    const counts = new Map();
-    for (const member of members) counts.set(groupOf(before, member), (counts.get(groupOf(before, member)) ?? 0) + 1);
-    const [same] = [...counts].sort((one, other) => other[1] - one[1])[0] ?? [-1];
-    for (const member of members) {
-      if (groupOf(before, member) !== same || before.isolated.includes(member) !== after.isolated.includes(member)) moves.add(member);
-    }
+  const common = (one, other) => one.members.filter((member) => other.members.includes(member)).length;
+  const pairs = after.groups.flatMap((group) => before.groups.map((earlier) => ({ group, earlier, count: common(group, earlier) })));
+  const same = new Map();
+  for (const { group, earlier } of pairs.sort((one, other) => other.count - one.count)) {
+    if (!same.has(group) && ![...same.values()].includes(earlier)) same.set(group, earlier);
   }
-  return moves;
+  const isMoved = (group) => (member) =>
+    !same.get(group)?.members.includes(member) || before.isolated.includes(member) !== after.isolated.includes(member);
+  return new Set(after.groups.flatMap((group) => group.members.filter(isMoved(group))));
 }
 
 /** The request of the API for an arrangement. @param {Arrangement} arrangement */
@@ -59,6 +59,15 @@ export function requestOf({ groups, isolated }) {
     groups: Object.fromEntries(groups.map((group) => [group.name, group.members])),
     isolate: isolated.filter((name) => (sizes.get(name) ?? 0) > 1),
   };
+}
+
+/** The name of the shape that is the same arrangement, whatever the names of its groups. @param {{name: string, processes: Process[]}[]} shapes @param {Arrangement} arrangement */
+export function nameOf(shapes, arrangement) {
+  const text = ({ groups, isolated }) => {
+    const part = (members) => (members.length > 1 ? members.map((name) => (isolated.includes(name) ? `${name}!` : name)) : members);
+    return JSON.stringify(groups.map(({ members }) => part([...members].sort())).sort());
+  };
+  return shapes.find((shape) => text(arrangementOf(shape.processes)) === text(arrangement))?.name;
 }
 
 /** The lines of a manifest that define the arrangement. @param {Arrangement} arrangement @param {string} name */

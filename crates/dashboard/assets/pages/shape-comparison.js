@@ -38,12 +38,15 @@ export function change(us) {
   return `${us > 0 ? "+" : "−"}${duration(Math.abs(us) * 1000)}`;
 }
 
+/** The cost of a seam per request, for sorting: the largest change first, and unmeasured seams last. */
+const weight = (seam) => (seam.calls_per_request === undefined ? -1 : Math.abs(seam.calls_per_request * seam.cost_us_per_call));
+
 const Seams = ({ seams }) => html`
   <div class="table-frame">
     <table class="seam-changes">
       <thead><tr><th>Seam</th><th class="col-wide">Interface</th><th>Mode</th><th class="number col-wide">Calls per request</th><th class="number">Per request</th></tr></thead>
       <tbody>
-        ${seams.map(
+        ${[...seams].sort((one, other) => weight(other) - weight(one)).map(
           (seam) => html`
           <tr key=${`${seam.importer} ${seam.interface}`}>
             <td class="cut">${seam.importer} → ${seam.exporter}</td>

@@ -1,7 +1,7 @@
 // The shape of the app: choose another shape or move components, see what changes and what it costs, and apply it.
 
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
-import { advised, arrangementOf, groupOf, isolatedAs, manifestOf, moved, movesBetween, requestOf } from "../lib/arrangement.js";
+import { advised, arrangementOf, groupOf, isolatedAs, manifestOf, moved, movesBetween, nameOf, requestOf } from "../lib/arrangement.js";
 import { call } from "../lib/api.js";
 import { sentence } from "../lib/format.js";
 import { useData } from "../lib/live.js";
@@ -39,12 +39,12 @@ export function Shape({ app }) {
   return html`
     <div class="shape">
       <header class="section-head">
-        <div><h2>Arrangement</h2><p class="dim">The app runs in the shape <code>${current.name}</code>. Each column is a process. Fused components share one wasmtime store; isolated ones have a dashed border.</p></div>
+        <div><h2>Arrangement</h2><p class="dim">The app runs in the shape <code>${current.name}</code>. Each column is a group${current.in_one_process ? "; on a node, all groups run in the node's process, isolated from each other" : ", which runs in its own process"}. The components of a group are fused, except isolated ones, which have a dashed border.</p></div>
         ${edited && html`<button class="button" disabled=${isApplying} onClick=${() => edit(undefined)}>Discard</button>`}
       </header>
       <${Shapes} shapes=${shapes} onChoose=${(shape) => edit(shape.current ? undefined : arrangementOf(shape.processes))} />
       <${Editor} arrangement=${arrangement} original=${initial} edit=${edit} isDisabled=${isApplying} />
-      ${edited && html`<${Preview} app=${app} arrangement=${arrangement} isApplying=${isApplying} setApplying=${setApplying} onDone=${() => (edit(undefined), reload())} />`}
+      ${edited && html`<${Preview} app=${app} shapes=${shapes} arrangement=${arrangement} isApplying=${isApplying} setApplying=${setApplying} onDone=${() => (edit(undefined), reload())} />`}
       <${Failure} error=${adviceError?.status === 404 ? undefined : adviceError} />
       ${advice && html`<${Advice} advice=${advice} onTry=${(item) => edit(advised(arrangement, item))} />`}
     </div>
@@ -58,7 +58,7 @@ const Shapes = ({ shapes, onChoose }) => html`
       (shape) => html`
       <li key=${shape.name}><button class=${shape.current ? "shape-choice current" : "shape-choice"} onClick=${() => onChoose(shape)}>
         <b class="cut">${shape.name}</b>${shape.current && html`<span class="badge">runs now</span>`}
-        <span class="dim">${plural(shape.processes.length, "process", "processes")}, ${plural(shape.processes.reduce((sum, process) => sum + process.compositions.length, 0), "composition", "compositions")}</span>
+        <span class="dim">${plural(shape.processes.length, "group", "groups")}, ${plural(shape.processes.reduce((sum, process) => sum + process.compositions.length, 0), "composition", "compositions")}</span>
       </button></li>
     `,
     )}
@@ -114,7 +114,7 @@ function Editor({ arrangement, original, edit, isDisabled }) {
         </section>
       `,
       )}
-      <section class=${over === groups.length ? "lane new over" : "lane new"} aria-label="Another group" ...${lane(groups.length)}><p class="dim">Drag a component here to give it its own process.</p></section>
+      <section class=${over === groups.length ? "lane new over" : "lane new"} aria-label="Another group" ...${lane(groups.length)}><p class="dim">Drag a component here to give it its own group.</p></section>
     </div>
     <div class="piece-actions">
       ${
@@ -132,7 +132,7 @@ function Editor({ arrangement, original, edit, isDisabled }) {
 }
 
 /** What changes, and the button that applies it. */
-function Preview({ app, arrangement, isApplying, setApplying, onDone }) {
+function Preview({ app, shapes, arrangement, isApplying, setApplying, onDone }) {
   const [state, setState] = useState({ comparison: undefined, error: undefined });
   const request = JSON.stringify(requestOf(arrangement));
   useEffect(() => {
@@ -151,10 +151,17 @@ function Preview({ app, arrangement, isApplying, setApplying, onDone }) {
     };
   }, [app.base, request]);
   const { comparison, error } = state;
-  if (error) return html`<${Failure} error=${error} />`;
+  const apply = (compared) =>
+    html`<${Apply} app=${app} comparison=${compared} manifest=${manifestOf(arrangement, "custom")} isApplying=${isApplying} setApplying=${setApplying} onDone=${onDone} />`;
+  if (error) {
+    // Without a plan, nothing can be compared, but a shape can still be applied.
+    const from = shapes.find((shape) => shape.current)?.name;
+    const known = error.status === 404 && apply({ from, to: nameOf(shapes, arrangement), problems: [] });
+    return html`<${Failure} error=${error} />${known}`;
+  }
   if (!comparison) return html`<${Loading} rows=${3} />`;
   return html`
     <${Comparison} comparison=${comparison} />
-    <${Apply} app=${app} comparison=${comparison} manifest=${manifestOf(arrangement, "custom")} isApplying=${isApplying} setApplying=${setApplying} onDone=${onDone} />
+    ${apply(comparison)}
   `;
 }

@@ -73,6 +73,8 @@ export function SqlStore({ app, store }) {
 /** The tables and views, each with its columns. */
 function Schema({ objects, open }) {
   const tables = objects.filter((object) => object.kind === "table" || object.kind === "view");
+  // The record of migrations is rarely what a person looks for.
+  tables.sort((one, other) => Number(one.name.startsWith("_isomer_")) - Number(other.name.startsWith("_isomer_")));
   const of = (table) => objects.filter((object) => object.table === table.name && object !== table);
   if (tables.length === 0) {
     return html`<${Empty} icon="sql" title="No tables"><p>A migration creates the tables of the store. The store is created when the app starts.</p></${Empty}>`;

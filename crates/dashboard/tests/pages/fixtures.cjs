@@ -424,12 +424,13 @@ async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, i
       return typeof upstream === "function" ? upstream(request, response) : forward(upstream, request, response);
     }
     record.requests.push(`${request.method} ${request.url}`);
-    if (record.failing) return json(response, { type: "failed", title: "the store of traces cannot be read", hint: "check the disk" }, 500);
+    if (record.failing) return json(response, { type: "failed", title: "the store of traces cannot be read", hints: ["check the disk"] }, 500);
     if (request.method !== "GET") {
       const chunks = [];
       request.on("data", (chunk) => chunks.push(chunk));
       request.on("end", () => {
         record.body = Buffer.concat(chunks).toString();
+        if (record.noPlan && path === "/app/shapes/compare") return missing(response, "the process keeps no plan");
         if (path === "/app/shapes/compare") return json(response, stored.comparison(plan(), JSON.parse(record.body)));
         if (path.endsWith("/query")) {
           const { status, body } = stored.query(JSON.parse(record.body).statement);

@@ -222,6 +222,10 @@ const tests = {
     await page.getByRole("button", { name: "Run as micro" }).click();
     await page.getByText("the group `email` did not become ready").waitFor();
     await page.getByText("The app still runs in the shape").waitFor();
+    fixture.record.noPlan = true;
+    await page.getByRole("button", { name: /^monolith/ }).click();
+    await page.getByText("the process keeps no plan").waitFor();
+    await page.getByRole("button", { name: "Run as monolith" }).waitFor();
   },
 
   async "components are moved with the pointer and with keys"({ page, fixture }) {

@@ -1,12 +1,13 @@
 //! Tests of reading the stores of a node's apps through the admin API, while the apps serve requests.
 
 use isomer_admin::{Admin as _, ShapeApi as _, StoreApi as _};
-use isomer_api::{KvKeysQuery, KvSetRequest, ProblemKind, SqlStatement, StoreKind};
+use isomer_api::{KvKeysQuery, KvSetRequest, ProblemKind, ShapeRequest, SqlStatement, StoreKind};
 use isomer_ids::StoreName;
 use serde_json::Value;
 
 use crate::migrating_app::{notes, refused, with_migrations, write};
 use crate::node::{TestNode, app, custom, shop, tenant};
+use crate::reshape::chain;
 
 fn name(store: &str) -> StoreName {
     StoreName::new(store).unwrap()
@@ -86,5 +87,25 @@ async fn shapes_of_the_manifest_are_listed() {
     let names: Vec<_> = shapes.iter().map(|shape| (shape.name.as_str(), shape.current)).collect();
     assert_eq!(names, [("apart", false), ("monolith", true)]);
     refused(node.node.clone().shapes(tenant("other"), app("shop")), ProblemKind::NotFound).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shape_is_compared_with_groups_in_the_process_of_the_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    node.deploy(&chain()).await.unwrap();
+    let (tenant, app) = shop();
+    let compare = |shape: &str| {
+        let request = ShapeRequest { shape: Some(shape.to_owned()), ..ShapeRequest::default() };
+        node.node.clone().compare_shape(tenant.clone(), app.clone(), request)
+    };
+    let comparison = compare("micro").await.unwrap();
+    let changes: Vec<_> = comparison.seams.iter().map(|seam| (seam.before.as_str(), seam.after.as_str())).collect();
+    assert_eq!(changes, [("fused", "isolated"); 2], "{comparison:?}");
+    assert_eq!((comparison.to.as_deref(), comparison.after.len()), (Some("micro"), 1));
+    refused(compare("round"), ProblemKind::BadRequest).await;
+    let advice = node.node.clone().advice(tenant.clone(), app.clone()).await.unwrap();
+    assert!(advice.items.is_empty() && !advice.notes.is_empty(), "{advice:?}");
     node.stop().await;
 }
