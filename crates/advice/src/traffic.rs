@@ -56,7 +56,7 @@ impl Traffic {
         let requests = report.series("http.server.request.duration").iter().filter(is_wanted);
         // A request that was refused before its route was found has no component.
         for series in requests.filter(|series| !series.label("component").is_empty()) {
-            traffic.requests += series.count();
+            traffic.requests = traffic.requests.saturating_add(series.count());
             traffic.request_us += series.value * 1e6;
         }
         for series in report.series("rpc.client.call.duration").iter().filter(is_wanted) {
@@ -64,11 +64,11 @@ impl Traffic {
             let interface = without_version(series.label("interface")).to_owned();
             let key = SeamKey { caller: label("caller"), callee: label("callee"), interface };
             let seam = traffic.seams.entry(key).or_default();
-            seam.calls += series.count();
+            seam.calls = seam.calls.saturating_add(series.count());
             seam.call_us += series.value * 1e6;
             seam.is_lower_bound |= series.label("sampled") == "true";
             if FAULTS.contains(&series.label("outcome")) {
-                seam.faults += series.count();
+                seam.faults = seam.faults.saturating_add(series.count());
             }
         }
         traffic
@@ -94,9 +94,9 @@ impl Traffic {
         let mut found = known.into_iter().chain(unknown).cloned();
         let first = found.next()?;
         let sum = found.fold(first, |sum, other| SeamTraffic {
-            calls: sum.calls + other.calls,
+            calls: sum.calls.saturating_add(other.calls),
             call_us: sum.call_us + other.call_us,
-            faults: sum.faults + other.faults,
+            faults: sum.faults.saturating_add(other.faults),
             is_lower_bound: sum.is_lower_bound || other.is_lower_bound,
         });
         (sum.calls > 0).then_some(sum)

@@ -111,8 +111,14 @@ impl SeriesReport {
     /// Returns the number of values in a histogram.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        total(&self.counts)
     }
+}
+
+/// Returns the sum of the counts of a histogram's buckets, or the maximum of `u64` if the sum is greater.
+#[must_use]
+pub fn total(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |total, count| total.saturating_add(*count))
 }
 
 /// Returns an estimate of the quantile `q` (0 to 1) of the values in a histogram, as Prometheus' `histogram_quantile`
@@ -124,8 +130,7 @@ impl SeriesReport {
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "the result is an estimate")]
 pub fn quantile(bounds: &[f64], counts: &[u64], q: f64) -> Option<f64> {
-    let total: u64 = counts.iter().sum();
-    let rank = q.clamp(0.0, 1.0) * total as f64;
+    let rank = q.clamp(0.0, 1.0) * total(counts) as f64;
     let mut below = 0.0;
     for (index, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let lower = if index == 0 { 0.0 } else { bounds.get(index - 1).copied()? };
@@ -153,5 +158,12 @@ mod tests {
         assert_eq!(of([10, 0, 10, 0], 0.75), Some(3.0));
         assert_eq!(of([1, 0, 0, 9], 0.99), Some(4.0));
         assert_eq!(of([4, 0, 0, 0], 1.0), Some(1.0));
+    }
+
+    #[test]
+    fn counts_do_not_overflow() {
+        let series = SeriesReport { counts: vec![u64::MAX, 1], ..SeriesReport::default() };
+        assert_eq!(series.count(), u64::MAX);
+        assert_eq!(quantile(&[1.0], &series.counts, 1.0), Some(1.0));
     }
 }

@@ -11,7 +11,7 @@ use isomer_capabilities::NodeDir;
 use isomer_disk::{FileStorage, Reserve, Storage};
 use isomer_ids::TenantName;
 use isomer_observe::{AppLogLimits, AppLogs};
-use isomer_otlp::{AppVersions, Otlp, ServedApps, ServiceIdentity};
+use isomer_otlp::{Otlp, ServedApps, ServiceIdentity};
 use isomer_runtime::code::{CodeCache, Key};
 use isomer_runtime::engine::PoolSizes;
 use isomer_state::{Blobs, NodeState};
@@ -87,7 +87,7 @@ impl Node {
         let tenancy = Tenancy::new(engine, cache, options.log, repository.clone(), options.tenancy);
         repository.traces.stores().report_to(tenancy.metrics());
         if let Some(export) = options.export {
-            export_metrics(&export, tenancy.metrics(), state.clone());
+            export_metrics(&export, tenancy.metrics());
         }
         for (name, tenant) in state.tenants() {
             match tenancy.set_tenant(&name, &tenant.quotas) {
@@ -128,19 +128,9 @@ impl Node {
 }
 
 /// Begins to export the metrics of the node. Also adds the counters of the export itself to `metrics`.
-fn export_metrics(export: &Arc<Otlp>, metrics: &Metrics, state: Arc<NodeState>) {
+fn export_metrics(export: &Arc<Otlp>, metrics: &Metrics) {
     let source: Arc<dyn MetricSource> = export.clone();
     metrics.add_source(Arc::downgrade(&source));
     let node = ServiceIdentity { app: "isomer-node", tenant: None, version: Some(env!("CARGO_PKG_VERSION")) };
-    export.export_metrics(metrics, &node, ServedApps::Many(Arc::new(CurrentRevisions(state))));
-}
-
-/// The current revisions of the apps, as the versions of their metrics.
-struct CurrentRevisions(Arc<NodeState>);
-
-impl AppVersions for CurrentRevisions {
-    fn version(&self, tenant: &str, app: &str) -> Option<String> {
-        let app = self.0.app(&tenant.parse().ok()?, &app.parse().ok()?).ok()?;
-        Some(app.current().revision.to_string())
-    }
+    export.export_metrics(metrics, &node, ServedApps::Many);
 }

@@ -1,7 +1,7 @@
 //! The metrics of a member, which the member sends to its supervisor in the same pipe as its log.
 //!
 //! The supervisor does not rely on the member, which runs guests: it admits only metrics that exist, with values of the
-//! right kind, and limits the number of series and the length of labels.
+//! right kind and size, and limits the number of series and the length of labels.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -140,7 +140,9 @@ mod tests {
     use std::time::Duration;
 
     use isomer_telemetry::AppIdentity;
-    use isomer_telemetry::metrics::{MethodClass, MetricScope, RouteMetrics, StatusClass, TextFormat};
+    use isomer_telemetry::metrics::{
+        Buckets, MethodClass, MetricScope, RouteMetrics, SERIES_PER_PROCESS_MAX, StatusClass, TextFormat,
+    };
 
     use super::*;
     use crate::log::{Format, Log};
@@ -271,5 +273,37 @@ mod tests {
         let snapshot = supervisor.snapshot(MetricScope::All);
         let active = snapshot.families().find(|it| it.descriptor == &catalog::HTTP_SERVER_ACTIVE).unwrap();
         assert_eq!(active.series[0].labels[3].len(), LABEL_BYTES_MAX);
+    }
+
+    #[test]
+    fn huge_numbers_are_bounded_and_dropped_series_are_counted() {
+        let (supervisor, members) = (Metrics::default(), MembersMetrics::default());
+        members.report_to(&supervisor);
+        let line = |name: &str, labels: &[&str], value: serde_json::Value| {
+            let series = serde_json::json!([{ "name": name, "labels": labels, "value": value }]);
+            format!("{{\"metrics\":{series}}}")
+        };
+        let number = |name: &str| {
+            let snapshot = supervisor.snapshot(MetricScope::All);
+            let family = snapshot.families().find(|family| family.descriptor.name == name).unwrap();
+            family.series[0].value.number().unwrap()
+        };
+        let receivers = [members.receiver("web"), members.receiver("web")];
+        for receiver in &receivers {
+            assert!(receiver.receive(&line("isomer.apps.loads", &[], 1e308.into())));
+        }
+        assert!(number("isomer.apps.loads") > 1e100 && number("isomer.apps.loads").is_finite());
+        let counts = vec![u64::MAX; Buckets::REQUEST.bounds() + 1];
+        let durations = serde_json::json!({ "counts": counts, "sum_s": 1, "exemplars": [] });
+        let labels = ["default", "app", "web", "/", "GET", "2xx"];
+        assert!(!receivers[0].receive(&line("http.server.request.duration", &labels, durations)));
+        assert_eq!(requests(&supervisor), []);
+        assert!(number("isomer.telemetry.dropped") < 1.0);
+        for route in 0..SERIES_PER_PROCESS_MAX {
+            let labels = ["default", "app", "web", &route.to_string()];
+            receivers[0].receive(&line("http.server.active_requests", &labels, 1.into()));
+        }
+        // There is also the series of the loads.
+        assert!((number("isomer.telemetry.dropped") - 1.0).abs() < 1e-9);
     }
 }

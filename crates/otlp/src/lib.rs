@@ -34,7 +34,7 @@ mod statistics;
 mod traces;
 
 pub use delivery::TlsError;
-pub use metrics::{AppVersions, ServedApps};
+pub use metrics::ServedApps;
 pub use otlp::{Otlp, SHUTDOWN_TIME_MAX};
 pub use resource::ServiceIdentity;
 pub use settings::OtlpSettings;

@@ -1,7 +1,6 @@
 //! Snapshots of metrics as messages.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use isomer_telemetry::metrics::{
     HistogramValue, MetricDescriptor, MetricFamily, MetricKind, MetricSeries, MetricValue, Snapshot,
@@ -34,19 +33,17 @@ pub(crate) struct ProcessIdentity {
     apps: ServedApps,
 }
 
-/// The versions of the apps of a process that serves several apps.
-pub trait AppVersions: Send + Sync + 'static {
-    /// Returns the version of an app, or its revision on a node: `service.version`. `None` if the app is not known.
-    fn version(&self, tenant: &str, app: &str) -> Option<String>;
-}
-
 /// The apps that a process serves.
-#[derive(Clone)]
+#[derive(Debug, Clone, Copy)]
 pub enum ServedApps {
     /// One app, to which all series belong, whatever their labels are.
     One,
     /// The apps of tenants. The labels of each series name its tenant and its app.
-    Many(Arc<dyn AppVersions>),
+    ///
+    /// Resources of apps have no `service.version`, unlike those of traces and logs: a total continues when another
+    /// revision takes over. With the revision in the resource, the total would become another series, and the requests
+    /// of earlier revisions would be counted again.
+    Many,
 }
 
 /// The times of data points, in nanoseconds since the Unix epoch.
@@ -66,13 +63,10 @@ impl ProcessIdentity {
     fn resource(&self, template: &ResourceTemplate, (tenant, app): (&str, &str)) -> Resource {
         let of_tenant = Some(tenant).filter(|tenant| !tenant.is_empty());
         let version = self.version.as_deref();
-        match (&self.apps, app) {
+        match (self.apps, app) {
             (ServedApps::One, _) => template.of(&ServiceIdentity { app: &self.app, tenant: None, version }),
-            (ServedApps::Many(_), "") => template.of(&ServiceIdentity { app: &self.app, tenant: of_tenant, version }),
-            (ServedApps::Many(versions), app) => {
-                let version = versions.version(tenant, app);
-                template.of(&ServiceIdentity { app, tenant: of_tenant, version: version.as_deref() })
-            }
+            (ServedApps::Many, "") => template.of(&ServiceIdentity { app: &self.app, tenant: of_tenant, version }),
+            (ServedApps::Many, app) => template.of(&ServiceIdentity { app, tenant: of_tenant, version: None }),
         }
     }
 }
@@ -88,7 +82,7 @@ pub(crate) fn encode(
     let mut request = Request::default();
     for family in snapshot.families() {
         for series in &family.series {
-            request.add(&process.apps, family, series);
+            request.add(process.apps, family, series);
             if request.points == POINTS_MAX {
                 requests.push(std::mem::take(&mut request).encode(template, process, times));
             }
@@ -110,7 +104,7 @@ struct Request<'a> {
 type SeriesOfMetric<'a> = (&'static MetricDescriptor, Vec<&'a MetricSeries>);
 
 impl<'a> Request<'a> {
-    fn add(&mut self, apps: &ServedApps, family: &'a MetricFamily, series: &'a MetricSeries) {
+    fn add(&mut self, apps: ServedApps, family: &'a MetricFamily, series: &'a MetricSeries) {
         let metric = family.descriptor;
         let value = |key: &str| {
             let index = metric.labels.iter().position(|label| label.attribute == key);
@@ -118,7 +112,7 @@ impl<'a> Request<'a> {
         };
         let names = match apps {
             ServedApps::One => ("", ""),
-            ServedApps::Many(_) => OF_RESOURCE.map(value).into(),
+            ServedApps::Many => OF_RESOURCE.map(value).into(),
         };
         let metrics = self.resources.entry(names).or_default();
         metrics.entry(metric.name).or_insert_with(|| (metric, Vec::new())).1.push(series);
@@ -168,9 +162,8 @@ fn number(metric: &MetricDescriptor, series: &MetricSeries, times: Times) -> Opt
 }
 
 fn histogram(metric: &MetricDescriptor, series: &MetricSeries, times: Times) -> Option<HistogramDataPoint> {
-    let MetricValue::Histogram(HistogramValue { buckets, counts, sum_s, exemplars }) = &series.value else {
-        return None;
-    };
+    let MetricValue::Histogram(value) = &series.value else { return None };
+    let HistogramValue { buckets, counts, sum_s, exemplars } = value;
     let exemplars = exemplars.iter().map(|(_, exemplar)| Exemplar {
         time_unix_nano: exemplar.at_ns,
         as_double: Some(exemplar.value_s),
@@ -179,7 +172,7 @@ fn histogram(metric: &MetricDescriptor, series: &MetricSeries, times: Times) -> 
     Some(HistogramDataPoint {
         start_time_unix_nano: times.start_ns,
         time_unix_nano: times.now_ns,
-        count: counts.iter().sum(),
+        count: value.count(),
         sum: Some(*sum_s),
         bucket_counts: counts.clone(),
         explicit_bounds: (0..buckets.bounds()).map(|index| buckets.bound_s(index)).collect(),

@@ -12,7 +12,7 @@ pub struct ServiceIdentity<'a> {
     pub app: &'a str,
     /// The tenant's name, on a node: `service.namespace`.
     pub tenant: Option<&'a str>,
-    /// The app's version, or its revision on a node: `service.version`.
+    /// The app's version, or its revision on a node: `service.version`. Metrics of a node's apps have none.
     pub version: Option<&'a str>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use isomer_api::metrics::{MetricsReport, SeriesReport, quantile};
+use isomer_api::metrics::{MetricsReport, SeriesReport, quantile, total};
 use isomer_display::escaped;
 
 use super::durations::{duration, rate};
@@ -138,7 +138,7 @@ impl Traffic {
 impl TrafficRow {
     /// Returns the number of requests, calls or operations.
     pub(crate) fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        total(&self.counts)
     }
 
     /// Formats the number of failed requests, calls or operations.
@@ -163,10 +163,10 @@ impl TrafficRow {
             self.counts.resize(counts.len(), 0);
             self.bounds = bounds.to_vec();
         }
-        for (total, count) in self.counts.iter_mut().zip(counts) {
-            *total += count;
+        for (sum, count) in self.counts.iter_mut().zip(counts) {
+            *sum = sum.saturating_add(*count);
         }
-        self.failed += failed;
+        self.failed = self.failed.saturating_add(failed);
     }
 }
 
@@ -203,7 +203,7 @@ fn rows(
             Some(earlier) => difference(earlier, &series.counts),
             None => series.counts.clone(),
         };
-        let count = counts.iter().sum::<u64>();
+        let count = total(&counts);
         if count == 0 {
             continue;
         }

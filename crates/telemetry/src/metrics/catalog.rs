@@ -4,7 +4,7 @@
 //! `isomer.`.
 
 use super::buckets::Buckets;
-use super::descriptor::{MetricDescriptor, MetricKind, MetricLabel, MetricUnit};
+use super::descriptor::{MetricDescriptor, MetricKind, MetricLabel, MetricUnit, Overlap};
 use crate::semantics;
 
 /// Defines descriptors, and a list of all of them.
@@ -13,7 +13,8 @@ macro_rules! catalog {
         $(#[doc = $help] pub const $name: MetricDescriptor = MetricDescriptor {
             name: $key,
             unit: $unit,
-            kind: $kind,
+            kind: $kind.0,
+            overlap: $kind.1,
             labels: &[$($label),*],
             help: $help,
         };)+
@@ -23,10 +24,11 @@ macro_rules! catalog {
     };
 }
 
-const COUNTER: MetricKind = MetricKind::Counter;
-const GAUGE: MetricKind = MetricKind::Gauge;
-const REQUESTS: MetricKind = MetricKind::Histogram(Buckets::REQUEST);
-const CALLS: MetricKind = MetricKind::Histogram(Buckets::CALL);
+const COUNTER: (MetricKind, Overlap) = (MetricKind::Counter, Overlap::Sum);
+const GAUGE: (MetricKind, Overlap) = (MetricKind::Gauge, Overlap::Sum);
+const LATEST: (MetricKind, Overlap) = (MetricKind::Gauge, Overlap::Latest);
+const REQUESTS: (MetricKind, Overlap) = (MetricKind::Histogram(Buckets::REQUEST), Overlap::Sum);
+const CALLS: (MetricKind, Overlap) = (MetricKind::Histogram(Buckets::CALL), Overlap::Sum);
 const SECONDS: MetricUnit = MetricUnit::Seconds;
 const BYTES: MetricUnit = MetricUnit::Bytes;
 
@@ -111,40 +113,40 @@ catalog! {
     GUEST_TOTAL = "isomer.app.amount", COUNTER, count("values"),
         [TENANT, APP, COMPONENT, GUEST_METRIC, GUEST_UNIT, GUEST_ATTRIBUTES],
         "The totals that components report with `wasi:otel`, and the counts and sums of their histograms.";
-    GUEST_VALUE = "isomer.app.value", GAUGE, count("values"),
+    GUEST_VALUE = "isomer.app.value", LATEST, count("values"),
         [TENANT, APP, COMPONENT, GUEST_METRIC, GUEST_UNIT, GUEST_ATTRIBUTES],
         "The last values that components report with `wasi:otel`.";
     TENANT_REQUESTS = "isomer.tenant.requests", COUNTER, count("requests"), [TENANT],
         "The number of requests, including refused ones.";
     TENANT_REQUESTS_ACTIVE = "isomer.tenant.requests.active", GAUGE, count("requests"), [TENANT],
         "The number of requests in flight.";
-    TENANT_REQUESTS_LIMIT = "isomer.tenant.requests.limit", GAUGE, count("requests"), [TENANT],
+    TENANT_REQUESTS_LIMIT = "isomer.tenant.requests.limit", LATEST, count("requests"), [TENANT],
         "The quota of requests in flight; absent if there is none.";
-    TENANT_REQUEST_RATE_LIMIT = "isomer.tenant.requests.rate_limit", GAUGE, count("requests"), [TENANT],
+    TENANT_REQUEST_RATE_LIMIT = "isomer.tenant.requests.rate_limit", LATEST, count("requests"), [TENANT],
         "The quota of requests per second; absent if there is none.";
     TENANT_MEMORY = "isomer.tenant.memory.usage", GAUGE, BYTES, [TENANT],
         "The memory that is charged to the tenant's account.";
     TENANT_HOST_MEMORY = "isomer.tenant.memory.host_usage", GAUGE, BYTES, [TENANT],
         "The part of the charged memory that the platform uses for the tenant's guests.";
-    TENANT_MEMORY_LIMIT = "isomer.tenant.memory.limit", GAUGE, BYTES, [TENANT],
+    TENANT_MEMORY_LIMIT = "isomer.tenant.memory.limit", LATEST, BYTES, [TENANT],
         "The quota of memory; absent if there is none.";
     TENANT_CPU = "isomer.tenant.cpu.time", COUNTER, SECONDS, [TENANT],
         "The processor time of the tenant's guests and of the platform's work for them.";
-    TENANT_CPU_LIMIT = "isomer.tenant.cpu.limit", GAUGE, count("cores"), [TENANT],
+    TENANT_CPU_LIMIT = "isomer.tenant.cpu.limit", LATEST, count("cores"), [TENANT],
         "The quota of processor time per second of real time; absent if there is none.";
-    TENANT_STORAGE = "isomer.tenant.storage.usage", GAUGE, BYTES, [TENANT],
+    TENANT_STORAGE = "isomer.tenant.storage.usage", LATEST, BYTES, [TENANT],
         "The bytes on disk of the tenant's stores, files and logs.";
-    TENANT_STORAGE_LIMIT = "isomer.tenant.storage.limit", GAUGE, BYTES, [TENANT],
+    TENANT_STORAGE_LIMIT = "isomer.tenant.storage.limit", LATEST, BYTES, [TENANT],
         "The quota of bytes on disk; absent if there is none.";
     TENANT_REFUSED = "isomer.tenant.refused", COUNTER, count("refusals"), [TENANT, QUOTA],
         "The number of times that a quota was reached.";
-    TENANTS = "isomer.tenants", GAUGE, count("tenants"), [],
+    TENANTS = "isomer.tenants", LATEST, count("tenants"), [],
         "The number of tenants.";
-    APPS = "isomer.apps", GAUGE, count("apps"), [],
+    APPS = "isomer.apps", LATEST, count("apps"), [],
         "The number of apps.";
     APPS_LOADED = "isomer.apps.loaded", GAUGE, count("apps"), [],
         "The number of apps in memory.";
-    APPS_LOADED_LIMIT = "isomer.apps.loaded_limit", GAUGE, count("apps"), [],
+    APPS_LOADED_LIMIT = "isomer.apps.loaded_limit", LATEST, count("apps"), [],
         "The maximum number of apps in memory; absent if there is none.";
     APP_LOADS = "isomer.apps.loads", COUNTER, count("loads"), [],
         "The number of times that an app was loaded into memory.";
@@ -168,7 +170,7 @@ catalog! {
         "The number of open file descriptors of the process.";
     PROCESS_THREADS = "process.thread.count", GAUGE, count("threads"), [],
         "The number of threads of the process.";
-    PROCESS_START = "process.start_time", GAUGE, SECONDS, [],
+    PROCESS_START = "process.start_time", LATEST, SECONDS, [],
         "The time at which the process started, since the Unix epoch.";
 }
 
@@ -187,6 +189,10 @@ mod tests {
             assert!(metric.help.ends_with('.') && !metric.help.contains(['\\', '\n']), "{}", metric.name);
             let labels: BTreeSet<_> = metric.labels.iter().map(|label| label.name).collect();
             assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
+            let is_gauge = metric.kind == MetricKind::Gauge;
+            assert!(is_gauge || metric.overlap == Overlap::Sum, "{}: totals add up", metric.name);
+            let is_limit = metric.name.ends_with("limit");
+            assert!(!is_limit || metric.overlap == Overlap::Latest, "{}: limits do not add up", metric.name);
             let tenant = metric.labels.iter().position(|label| *label == TENANT);
             assert!(tenant.is_none_or(|position| position == 0), "{}: `tenant` is the first label", metric.name);
         }

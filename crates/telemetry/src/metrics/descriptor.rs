@@ -11,6 +11,8 @@ pub struct MetricDescriptor {
     pub unit: MetricUnit,
     /// The kind, which says how values add up.
     pub kind: MetricKind,
+    /// The value of a series of several processes that run at the same time.
+    pub overlap: Overlap,
     /// The labels of each series, in the order of [`MetricSeries::labels`](super::MetricSeries).
     pub labels: &'static [MetricLabel],
     /// The meaning in one sentence.
@@ -48,6 +50,16 @@ pub enum MetricKind {
     Gauge,
     /// The distribution of durations.
     Histogram(Buckets),
+}
+
+/// The value of a series of several processes that run the same part of an app at the same time, as during a change of
+/// the app's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlap {
+    /// The sum of the values of all processes.
+    Sum,
+    /// The value of the process that was started last. For gauges whose sum has no meaning, such as limits.
+    Latest,
 }
 
 impl MetricUnit {

@@ -68,7 +68,7 @@ impl Histogram {
 impl HistogramValue {
     /// Returns the number of durations.
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |total, count| total.saturating_add(*count))
     }
 }
 

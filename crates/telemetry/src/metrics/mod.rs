@@ -10,7 +10,7 @@
 //! | `http`, `seam`, `instance`, `store` | the series of a route, a seam, a group's instances and a store, resolved once |
 //! | `guest` | the metrics that components report themselves |
 //! | `dropped` | totals of dropped telemetry |
-//! | `process_series` | the series of another process of the same app |
+//! | `process_series`, `accumulated_value` | the series of another process of the same app |
 //! | `snapshot` | the values of all metrics at one time |
 //! | `text` | snapshots as Prometheus text and as OpenMetrics |
 //!
@@ -27,6 +27,7 @@
 //! Numbers that other types count anyway, such as the memory of an account, are not counted twice: a [`MetricSource`]
 //! adds them to a snapshot.
 
+mod accumulated_value;
 mod buckets;
 mod budget;
 pub mod catalog;
@@ -48,7 +49,7 @@ mod text;
 
 pub use buckets::Buckets;
 pub use cell::{Counter, Gauge, Number};
-pub use descriptor::{MetricDescriptor, MetricKind, MetricLabel, MetricUnit};
+pub use descriptor::{MetricDescriptor, MetricKind, MetricLabel, MetricUnit, Overlap};
 pub(crate) use dropped::SPANS_DROPPED;
 pub use exemplar::Exemplar;
 pub use group::{SERIES_PER_APP_MAX, SeriesGroup};

@@ -3,42 +3,39 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::descriptor::{MetricDescriptor, MetricKind};
-use super::histogram::HistogramValue;
+use super::accumulated_value::{AccumulatedValue, fits};
+use super::descriptor::MetricDescriptor;
 use super::snapshot::{MetricValue, Snapshot};
 
-/// The maximum number of series of one process. Further series are ignored and counted.
+/// The maximum number of series of one process. A further series takes the place of one that no running process has, or
+/// is dropped if there is none. Both are counted.
 pub const SERIES_PER_PROCESS_MAX: usize = 4000;
 
 /// The series of all processes that run the same part of an app, one after the other or at the same time. Counters and
-/// histograms of a new process start at 0. The totals here contain those of earlier processes, so they never decrease.
+/// histograms of a new process start at 0. The totals here contain those of earlier processes, so they do not decrease
+/// while the series exists.
 #[derive(Debug)]
 pub struct ProcessSeries {
     name: Arc<str>,
     series: BTreeMap<SeriesKey, AccumulatedValue>,
-    refused: u64,
+    /// The number of series that no running process has: totals of processes that have ended.
+    retained: usize,
+    /// The number of processes that have ended: the time of the last end.
+    ends: u64,
+    dropped: u64,
 }
 
 /// The name of a metric, and the values of its labels.
 type SeriesKey = (&'static str, Vec<Arc<str>>);
 
-#[derive(Debug)]
-struct AccumulatedValue {
-    metric: &'static MetricDescriptor,
-    /// The sum of the last values of all processes that have ended; `None` for gauges.
-    before: Option<MetricValue>,
-    /// The last values that the running processes sent, with the numbers of the processes.
-    current: Vec<(u64, MetricValue)>,
-}
-
 impl ProcessSeries {
     /// Creates the series of processes that snapshots call `name`.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), series: BTreeMap::new(), refused: 0 }
+        Self { name: name.into(), series: BTreeMap::new(), retained: 0, ends: 0, dropped: 0 }
     }
 
-    /// Replaces the value of a series of the process with the number `process`. Returns `false` if the value or the
-    /// labels do not fit the metric; they are ignored.
+    /// Replaces the value of a series of the process with the number `process`; a process that was started later has a
+    /// higher number. Returns `false` if the value or the labels do not fit the metric; they are ignored.
     pub fn set(
         &mut self,
         process: u64,
@@ -51,86 +48,55 @@ impl ProcessSeries {
         }
         let key = (metric.name, labels);
         if self.series.len() >= SERIES_PER_PROCESS_MAX && !self.series.contains_key(&key) {
-            self.refused += 1;
-            return true;
+            self.dropped += 1;
+            if !self.remove_retained() {
+                return true;
+            }
         }
-        let new = || AccumulatedValue { metric, before: None, current: Vec::new() };
-        let current = &mut self.series.entry(key).or_insert_with(new).current;
-        match current.iter_mut().find(|(number, _)| *number == process) {
-            Some((_, last)) => *last = value,
-            None => current.push((process, value)),
+        match self.series.get_mut(&key) {
+            Some(series) => {
+                self.retained -= usize::from(!series.is_of_running_process());
+                series.set(process, value);
+            }
+            None => self.series.entry(key).or_insert_with(|| AccumulatedValue::new(metric)).set(process, value),
         }
         true
+    }
+
+    /// Removes the series whose last process ended first. Returns `false` if running processes have all series.
+    fn remove_retained(&mut self) -> bool {
+        if self.retained == 0 {
+            return false;
+        }
+        let retained = self.series.iter().filter(|(_, series)| !series.is_of_running_process());
+        let oldest = retained.min_by_key(|(_, series)| series.ended()).map(|(key, _)| key.clone());
+        let is_removed = oldest.is_some_and(|key| self.series.remove(&key).is_some());
+        self.retained -= usize::from(is_removed);
+        is_removed
     }
 
     /// Ends a process: its totals are kept, and its gauges are removed. Later values with the same number are those of
     /// another process.
     pub fn end_process(&mut self, process: u64) {
+        self.ends += 1;
+        let mut retained = 0;
         self.series.retain(|_, series| {
-            if let Some(index) = series.current.iter().position(|(number, _)| *number == process) {
-                let (_, last) = series.current.swap_remove(index);
-                if series.metric.kind != MetricKind::Gauge {
-                    series.before = Some(match &series.before {
-                        Some(before) => sum(before, &last),
-                        None => last,
-                    });
-                }
-            }
-            series.before.is_some() || !series.current.is_empty()
+            series.end_process(process, self.ends);
+            let is_kept = !series.is_empty();
+            retained += usize::from(is_kept && !series.is_of_running_process());
+            is_kept
         });
+        self.retained = retained;
     }
 
-    /// Returns the number of values that were ignored because there were too many series.
-    pub fn refused(&self) -> u64 {
-        self.refused
-    }
-
-    /// Adds the series to a snapshot.
+    /// Adds the series to a snapshot, and the number of series that were dropped because there were too many.
     pub fn collect(&self, snapshot: &mut Snapshot) {
         for ((_, labels), series) in &self.series {
             if let Some(total) = series.total() {
-                snapshot.push_of_process(&self.name, series.metric, labels.clone(), total);
+                snapshot.push_of_process(&self.name, series.metric(), labels.clone(), total);
             }
         }
-    }
-}
-
-impl AccumulatedValue {
-    fn total(&self) -> Option<MetricValue> {
-        let values = self.before.iter().chain(self.current.iter().map(|(_, value)| value));
-        values.fold(None, |total, value| Some(total.map_or_else(|| value.clone(), |total| sum(&total, value))))
-    }
-}
-
-/// Returns whether a metric of the given kind can have this value.
-fn fits(kind: MetricKind, value: &MetricValue) -> bool {
-    match (kind, value) {
-        (MetricKind::Counter, MetricValue::Number(number)) => number.is_finite() && *number >= 0.0,
-        (MetricKind::Gauge, MetricValue::Number(number)) => number.is_finite(),
-        (MetricKind::Histogram(buckets), MetricValue::Histogram(value)) => {
-            let has_buckets = value.buckets == buckets && value.counts.len() == buckets.bounds() + 1;
-            has_buckets && value.sum_s.is_finite() && value.sum_s >= 0.0
-        }
-        _ => false,
-    }
-}
-
-/// Returns the sum of two values of the same series. The exemplars are those of `current`, if there are any.
-fn sum(before: &MetricValue, current: &MetricValue) -> MetricValue {
-    match (before, current) {
-        (MetricValue::Number(before), MetricValue::Number(current)) => MetricValue::Number(before + current),
-        (MetricValue::Histogram(before), MetricValue::Histogram(current)) => {
-            let counts = before.counts.iter().zip(&current.counts);
-            let exemplars = if current.exemplars.is_empty() { &before.exemplars } else { &current.exemplars };
-            MetricValue::Histogram(HistogramValue {
-                buckets: current.buckets,
-                counts: counts.map(|(before, current)| before.saturating_add(*current)).collect(),
-                sum_s: before.sum_s + current.sum_s,
-                exemplars: exemplars.clone(),
-            })
-        }
-        // `ProcessSeries::set` admits only values of the metric's kind.
-        _ => current.clone(),
+        snapshot.add_refused(self.dropped);
     }
 }
 
@@ -138,6 +104,7 @@ fn sum(before: &MetricValue, current: &MetricValue) -> MetricValue {
 mod tests {
     use super::super::buckets::Buckets;
     use super::super::catalog;
+    use super::super::histogram::HistogramValue;
     use super::super::snapshot::MetricScope;
     use super::*;
 
@@ -194,11 +161,11 @@ mod tests {
         let mut series = ProcessSeries::new("cart");
         for (process, loads) in [(1, 2), (2, 3)] {
             assert!(series.set(process, &catalog::APP_LOADS, vec![], MetricValue::integer(loads)));
-            assert!(series.set(process, &catalog::APPS, vec![], MetricValue::integer(1)));
+            assert!(series.set(process, &catalog::APPS_LOADED, vec![], MetricValue::integer(1)));
         }
-        assert_eq!(numbers(&series), [("isomer.apps", 2.0), ("isomer.apps.loads", 5.0)]);
+        assert_eq!(numbers(&series), [("isomer.apps.loaded", 2.0), ("isomer.apps.loads", 5.0)]);
         series.end_process(1);
-        assert_eq!(numbers(&series), [("isomer.apps", 1.0), ("isomer.apps.loads", 5.0)]);
+        assert_eq!(numbers(&series), [("isomer.apps.loaded", 1.0), ("isomer.apps.loads", 5.0)]);
     }
 
     #[test]
@@ -214,13 +181,50 @@ mod tests {
         assert_eq!(numbers(&series), []);
     }
 
+    /// Returns the number of series, and the number of dropped ones.
+    fn counts(series: &ProcessSeries) -> (usize, u64) {
+        let mut snapshot = Snapshot::new(MetricScope::All);
+        series.collect(&mut snapshot);
+        (snapshot.families().map(|family| family.series.len()).sum(), snapshot.refused())
+    }
+
+    fn serve(series: &mut ProcessSeries, process: u64, routes: std::ops::Range<usize>) {
+        for route in routes {
+            let duration = labels(&["default", "app", "web", &route.to_string(), "GET", "2xx"]);
+            assert!(series.set(process, &catalog::HTTP_SERVER_DURATION, duration, histogram(1, 0.5)));
+        }
+    }
+
+    fn has_route(series: &ProcessSeries, route: usize) -> bool {
+        let route: Arc<str> = route.to_string().into();
+        series.series.keys().any(|(_, labels)| labels.get(3) == Some(&route))
+    }
+
     #[test]
     fn the_number_of_series_is_bounded() {
         let mut series = ProcessSeries::new("cart");
-        for number in 0..SERIES_PER_PROCESS_MAX + 2 {
-            let route = labels(&["default", "app", "web", &number.to_string()]);
-            assert!(series.set(0, &catalog::HTTP_SERVER_ACTIVE, route, MetricValue::integer(1)));
-        }
-        assert_eq!((numbers(&series).len(), series.refused()), (SERIES_PER_PROCESS_MAX, 2));
+        serve(&mut series, 0, 0..SERIES_PER_PROCESS_MAX + 2);
+        assert_eq!(counts(&series), (SERIES_PER_PROCESS_MAX, 2));
+        serve(&mut series, 0, 0..1);
+        assert_eq!(counts(&series), (SERIES_PER_PROCESS_MAX, 2), "a known series is not dropped");
+    }
+
+    #[test]
+    fn series_of_ended_processes_make_room_for_those_of_running_ones() {
+        let max = SERIES_PER_PROCESS_MAX;
+        let mut series = ProcessSeries::new("cart");
+        serve(&mut series, 1, 0..1);
+        serve(&mut series, 2, 1..max);
+        series.end_process(2);
+        series.end_process(1);
+        // Process 3 continues series 1, which therefore is not removed.
+        serve(&mut series, 3, 1..2);
+        serve(&mut series, 3, max..2 * max - 2);
+        assert_eq!(counts(&series), (max, u64::try_from(max).unwrap() - 2));
+        assert!(has_route(&series, 0), "process 1 ended after process 2");
+        assert!(has_route(&series, 1) && !has_route(&series, 2) && !has_route(&series, max - 1));
+        serve(&mut series, 3, 2 * max..2 * max + 2);
+        assert!(!has_route(&series, 0) && has_route(&series, 2 * max) && !has_route(&series, 2 * max + 1));
+        assert_eq!(counts(&series), (max, u64::try_from(max).unwrap()));
     }
 }

@@ -142,7 +142,12 @@ impl Snapshot {
         self.families.values()
     }
 
-    /// Returns the number of series that were ignored because the snapshot was full.
+    /// Counts series that a source has dropped because there were too many.
+    pub(crate) fn add_refused(&mut self, count: u64) {
+        self.refused = self.refused.saturating_add(count);
+    }
+
+    /// Returns the number of series that were ignored because the snapshot was full, and of those that sources dropped.
     pub(crate) fn refused(&self) -> u64 {
         self.refused
     }

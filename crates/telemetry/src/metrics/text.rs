@@ -74,9 +74,9 @@ impl TextFormat {
     fn write_histogram(self, text: &mut String, name: &str, labels: &str, histogram: &HistogramValue) {
         let separator = if labels.is_empty() { "" } else { "," };
         let mut exemplars = histogram.exemplars.iter().peekable();
-        let mut total = 0;
+        let mut total: u64 = 0;
         for (index, count) in histogram.counts.iter().enumerate() {
-            total += count;
+            total = total.saturating_add(*count);
             push(text, format_args!("{name}_bucket{{{labels}{separator}le=\""));
             match index == histogram.buckets.bounds() {
                 true => text.push_str("+Inf"),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use isomer_telemetry::metrics::catalog::{CATALOG, PROCESS_LABEL};
-use isomer_telemetry::metrics::{Buckets, MetricKind, SERIES_MAX, SERIES_PER_APP_MAX};
+use isomer_telemetry::metrics::{Buckets, MetricKind, SERIES_MAX, SERIES_PER_APP_MAX, SERIES_PER_PROCESS_MAX};
 
 const INFALLIBLE: &str = "writing to a `String` never fails";
 
@@ -34,7 +34,10 @@ fn page() -> String {
          If an app runs in several processes on one machine (`isomer run --shape`), the process that starts them shows the \
          metrics of all of them. Each series of another process has the label `process`. The processes send changed values \
          once a second. Totals continue when a process is started again: they lack at most the last second of a process that \
-         was killed.\n\n"
+         was killed. While the app changes its shape, two processes can have the same value of this label; their values are \
+         added. Where a sum has no meaning, as for limits, the value is that of the process that was started last. At most \
+         {SERIES_PER_PROCESS_MAX} series have the same value of the label. A further series takes the place of a total to \
+         which no running process adds, or is refused; both are counted in `isomer_telemetry_dropped_total`.\n\n"
     );
     for metric in CATALOG {
         let (kind, unit) = (metric.kind.name(), metric.unit.word());
