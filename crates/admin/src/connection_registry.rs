@@ -13,13 +13,11 @@
 //! waits.
 
 use std::collections::{BTreeMap, HashMap};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body::{Body, Frame, SizeHint};
 use isomer_api::{ApiProblem, ProblemKind};
 use isomer_transport::ClientNetwork;
 use tokio::sync::Notify;
@@ -91,12 +89,6 @@ pub(crate) struct ConnectionPermit {
 /// has a request in progress.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest(Arc<ConnectionPermit>);
-
-/// The body of a response. Its request is in progress until the body is dropped.
-pub(crate) struct ActiveBody<B> {
-    pub(crate) body: B,
-    pub(crate) _request: Option<ActiveRequest>,
-}
 
 impl ConnectionRegistry {
     pub(crate) fn new(accepted_max: usize, unauthenticated_max: usize, wait_max: Duration) -> Arc<Self> {
@@ -246,23 +238,6 @@ impl Drop for ActiveRequest {
             }
         }
         all.freed.notify_waiters();
-    }
-}
-
-impl<B: Body + Unpin> Body for ActiveBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

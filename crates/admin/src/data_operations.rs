@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::access_rule::AccessRule;
 use crate::app_api::AppApi;
-use crate::operation::{Operation, json_in, json_in_only, plain, query};
+use crate::operation::{Operation, charged_json_in, json_in, json_in_only, plain};
 
 /// The maximum size in bytes of a body that contains a statement. In JSON, a character may need six bytes.
 const STATEMENT_BODY_BYTES_MAX: u64 = 6 * STATEMENT_BYTES_MAX as u64 + 1024;
@@ -36,21 +36,24 @@ fn store_operations<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             |api, named| Ok(api.stores(named.tenant()?, named.app()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Read)),
-        query::<KvKeysQuery, KvKeyPage, A>(
+        // The key-value operations are POST requests, because proxies log paths with their queries, and keys may be private.
+        json_in::<KvKeysQuery, KvKeyPage, A>(
             "kv-keys",
-            Method::GET,
+            Method::POST,
             routes::KV_KEYS,
             "Keys of a key-value store and the sizes of their values, ordered by the bytes of the keys",
-            |api, named, query| Ok(api.kv_keys(named.tenant()?, named.app()?, named.store()?, query)),
+            |api, named, query| Ok((api.kv_keys(named.tenant()?, named.app()?, named.store()?, query), Value::Null)),
         )
         .open_to(AccessRule::Data)
         .recorded(),
-        query::<KvValueQuery, KvValue, A>(
+        json_in::<KvValueQuery, KvValue, A>(
             "kv-value",
-            Method::GET,
+            Method::POST,
             routes::KV_VALUE,
             "The value of a key",
-            |api, named, query| Ok(api.kv_value(named.tenant()?, named.app()?, named.store()?, query.key)),
+            |api, named, query| {
+                Ok((api.kv_value(named.tenant()?, named.app()?, named.store()?, query.key), Value::Null))
+            },
         )
         .open_to(AccessRule::Data)
         .recorded(),
@@ -63,7 +66,7 @@ fn store_operations<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
         )
         .open_to(AccessRule::Data)
         .recorded(),
-        json_in::<SqlStatement, SqlRows, A>(
+        charged_json_in::<SqlStatement, SqlRows, A>(
             "sql-query",
             Method::POST,
             routes::SQL_QUERY,
@@ -72,6 +75,7 @@ fn store_operations<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
                 check_statement(&query)?;
                 Ok((api.sql_query(named.tenant()?, named.app()?, named.store()?, query), Value::Null))
             },
+            |rows| rows.charge.clone(),
         )
         .open_to(AccessRule::Data)
         .at_most(STATEMENT_BODY_BYTES_MAX)
@@ -95,7 +99,8 @@ fn change_operations<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
         .at_most(SET_BODY_BYTES_MAX)
-        .changes(),
+        .changes()
+        .hides_problems(),
         json_in_only::<KvDeleteRequest, A>(
             "delete-kv",
             Method::POST,
@@ -104,7 +109,8 @@ fn change_operations<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             |api, named, request| Ok(api.delete_kv(named.tenant()?, named.app()?, named.store()?, request)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
-        .changes(),
+        .changes()
+        .hides_problems(),
         json_in::<SqlStatement, SqlChanges, A>(
             "execute-sql",
             Method::POST,
@@ -117,7 +123,8 @@ fn change_operations<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
         .at_most(STATEMENT_BODY_BYTES_MAX)
-        .changes(),
+        .changes()
+        .hides_problems(),
     ]
 }
 

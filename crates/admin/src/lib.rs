@@ -46,6 +46,7 @@ pub mod data_api;
 mod data_operations;
 mod exchange;
 mod guard;
+mod held_body;
 mod listener;
 pub mod node_address;
 pub mod openapi;

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use http::Method;
-use isomer_api::ApiProblem;
+use isomer_api::{ApiProblem, ResponseCharge};
+use isomer_ids::ReleaseDigest;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::access_rule::AccessRule;
@@ -40,6 +41,9 @@ pub(crate) struct Operation<A: ?Sized> {
     pub(crate) changes: bool,
     /// Whether the operation changes nothing, but has lines in the audit log, because it reads the content of stores.
     pub(crate) is_recorded: bool,
+    /// Whether the audit log contains only the status of a problem and not its title, which may repeat parts of a
+    /// statement or of stored data.
+    pub(crate) hides_problems: bool,
     /// The callers that may call the operation. The default is [`AccessRule::Node`]; [`Operation::open_to`] changes it.
     pub(crate) rule: AccessRule,
     pub(crate) run: Run<A>,
@@ -101,7 +105,11 @@ pub(crate) enum Output {
 /// The output of an operation that was run.
 pub(crate) enum OperationResult {
     Nothing,
-    Json(Value),
+    Json {
+        text: Vec<u8>,
+        /// The charge for the memory of the result, which must be kept until the response was sent.
+        charge: ResponseCharge,
+    },
     /// JSON objects, each with a newline.
     Lines(BoxStream<'static, Bytes>),
     Text(MetricsText),
@@ -119,6 +127,11 @@ impl<A: ?Sized> Operation<A> {
 
     pub(crate) fn recorded(mut self) -> Self {
         self.is_recorded = true;
+        self.hides_problems()
+    }
+
+    pub(crate) fn hides_problems(mut self) -> Self {
+        self.hides_problems = true;
         self
     }
 
@@ -137,6 +150,18 @@ impl<A: ?Sized> Operation<A> {
             *bytes_max = most;
         }
         self
+    }
+}
+
+impl OperationResult {
+    /// Returns the field `revision` of a JSON object; `None` if there is no such field.
+    pub(crate) fn revision(&self) -> Option<ReleaseDigest> {
+        #[derive(Deserialize)]
+        struct WithRevision {
+            revision: String,
+        }
+        let Self::Json { text, .. } = self else { return None };
+        serde_json::from_slice::<WithRevision>(text).ok()?.revision.parse().ok()
     }
 }
 
@@ -162,6 +187,7 @@ pub(crate) fn plain<R: JsonSchema + Serialize + 'static, A: ?Sized + 'static>(
         output: Output::Json(schema_of::<R>),
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -185,6 +211,7 @@ pub(crate) fn empty<A: ?Sized + 'static>(
         output: Output::Nothing,
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -202,9 +229,25 @@ pub(crate) fn json_in<
     about: &'static str,
     run: AuditedFn<Q, R, A>,
 ) -> Operation<A> {
+    charged_json_in(id, method, path, about, run, |_| ResponseCharge::default())
+}
+
+/// Creates an operation with a JSON body, whose result is charged to a tenant. `charge_of` returns the charge.
+pub(crate) fn charged_json_in<
+    Q: JsonSchema + DeserializeOwned + 'static,
+    R: JsonSchema + Serialize + 'static,
+    A: ?Sized + 'static,
+>(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    run: AuditedFn<Q, R, A>,
+    charge_of: fn(&R) -> ResponseCharge,
+) -> Operation<A> {
     let run: Run<A> = Box::new(move |admin, named, given| {
         let (reply, details) = run(admin, named, given.json()?)?;
-        Ok(work(reply, details))
+        Ok(charged_work(reply, details, charge_of))
     });
     let input = Input::Json { schema: schema_of::<Q>, bytes_max: JSON_BYTES_MAX };
     Operation {
@@ -216,6 +259,7 @@ pub(crate) fn json_in<
         output: Output::Json(schema_of::<R>),
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -240,6 +284,7 @@ pub(crate) fn json_in_only<Q: JsonSchema + DeserializeOwned + 'static, A: ?Sized
         output: Output::Nothing,
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -268,6 +313,7 @@ pub(crate) fn query<
         output,
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -294,6 +340,7 @@ pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static, A: ?Sized +
         output: Output::Nothing,
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -326,6 +373,7 @@ pub(crate) fn lines<
         output,
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -351,6 +399,7 @@ pub(crate) fn metrics_text<A: AppApi + ?Sized>(
         output: Output::Text(&["text/plain", "application/openmetrics-text"]),
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -371,6 +420,7 @@ pub(crate) fn document<A: ?Sized + 'static>(id: &'static str, path: &'static str
         output: Output::Document,
         changes: false,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
@@ -395,15 +445,25 @@ pub(crate) fn dashboard_code<A: ?Sized + 'static>(
         output: Output::Json(schema_of::<isomer_api::DashboardCode>),
         changes: true,
         is_recorded: false,
+        hides_problems: false,
         rule: AccessRule::Node,
         run,
     }
 }
 
 fn work<R: Serialize + 'static>(reply: AdminReply<R>, details: Value) -> PreparedOperation {
-    let answer = reply.map(|given| {
-        let value = serde_json::to_value(given?).expect("the result of an operation is plain data");
-        Ok(OperationResult::Json(value))
+    charged_work(reply, details, |_| ResponseCharge::default())
+}
+
+fn charged_work<R: Serialize + 'static>(
+    reply: AdminReply<R>,
+    details: Value,
+    charge_of: fn(&R) -> ResponseCharge,
+) -> PreparedOperation {
+    let answer = reply.map(move |given| {
+        let given = given?;
+        let text = serde_json::to_vec(&given).expect("the result of an operation is plain data");
+        Ok(OperationResult::Json { text, charge: charge_of(&given) })
     });
     PreparedOperation { details, answer: answer.boxed() }
 }

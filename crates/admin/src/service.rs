@@ -13,7 +13,7 @@ use http::{StatusCode, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use isomer_api::{ApiProblem, ProblemKind, StoredToken, routes};
-use isomer_ids::{AppName, ReleaseDigest, TenantName, TokenId};
+use isomer_ids::{AppName, TenantName, TokenId};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
@@ -22,9 +22,10 @@ use crate::arguments::{ArgumentBody, Arguments, PathNames, check_json, names_of}
 use crate::audit::{AuditEntry, AuditError, AuditLog, Credential, Phase, Requester, as_action, now_ms};
 use crate::body;
 use crate::caller::Caller;
-use crate::connection_registry::{ActiveBody, ConnectionPermit};
+use crate::connection_registry::ConnectionPermit;
 use crate::dashboard_access::{self, AdminDashboard};
 use crate::guard::{self, Guard};
+use crate::held_body::HeldBody;
 use crate::operation::{Input, JSON_BYTES_MAX, Operation, OperationResult, PreparedOperation};
 use crate::refusals::Refusals;
 use crate::response::{Request, Response, refuse, refuse_to, response};
@@ -178,8 +179,7 @@ impl<A: AppApi + ?Sized> Service<A> {
         };
         // The response body holds the `ActiveRequest`, so that the registry does not close the connection before the
         // whole response is sent.
-        let with_request =
-            |answer: Response| answer.map(|body| ActiveBody { body, _request: in_progress }.boxed_unsync());
+        let with_request = |answer: Response| answer.map(|body| HeldBody { body, _held: in_progress }.boxed_unsync());
         let work = match checked {
             Err(problem) => Err(problem),
             Ok(permit) => match self.read_arguments_exclusively(operation, request, permit.as_ref()).await {
@@ -207,10 +207,15 @@ impl<A: AppApi + ?Sized> Service<A> {
         };
         with_request(match (operation.changes, operation.is_recorded) {
             (true, _) => self.run_action(record, work, overflow, permits, caller).await,
-            (false, true) => match record.run(work, overflow).await {
-                Ok(answer) => self.respond(answer, caller, permits.map(|(permit, _)| permit)),
-                Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
-            },
+            (false, true) => {
+                // Spawned, so that the line about the end of the read is written even if the client disconnects.
+                let result = tokio::spawn(async move { (record.run(work, overflow).await, permits) });
+                match result.await {
+                    Ok((Ok(answer), permits)) => self.respond(answer, caller, permits.map(|(permit, _)| permit)),
+                    Ok((Err(problem), _)) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
+                    Err(_) => refuse(&failed()),
+                }
+            }
             (false, false) => match finished(work.answer).await {
                 Ok(answer) => self.respond(answer, caller, permits.map(|(permit, _)| permit)),
                 Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
@@ -295,8 +300,9 @@ impl<A: AppApi + ?Sized> Service<A> {
         Ok((Arguments { uri: parts.uri, accept, body }, overflow))
     }
 
-    /// Returns the HTTP response for the result of an operation. A response that follows a log holds `permit`, and ends
-    /// as soon as the caller's token is no longer valid.
+    /// Returns the HTTP response for the result of an operation. The response holds `permit` until it was sent, so that a
+    /// client that reads slowly is limited to as few responses as requests. A response that follows a log ends as soon as
+    /// the caller's token is no longer valid.
     fn respond(&self, answer: OperationResult, caller: Option<Caller>, permit: Option<RequestPermit>) -> Response {
         match answer {
             OperationResult::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
@@ -314,12 +320,13 @@ impl<A: AppApi + ?Sized> Service<A> {
                     Err(problem) => refuse(&problem),
                 }
             }
-            OperationResult::Json(value) => {
-                let text = value.to_string();
-                response(StatusCode::OK, Some("application/json"), Full::new(text.into()).boxed_unsync())
+            OperationResult::Json { text, charge } => {
+                let body = HeldBody { body: Full::new(text.into()), _held: (permit, charge) };
+                response(StatusCode::OK, Some("application/json"), body.boxed_unsync())
             }
             OperationResult::Text(MetricsText { content_type, text }) => {
-                response(StatusCode::OK, Some(content_type), Full::new(text.into()).boxed_unsync())
+                let body = HeldBody { body: Full::new(text.into()), _held: permit };
+                response(StatusCode::OK, Some(content_type), body.boxed_unsync())
             }
             OperationResult::Lines(lines) => {
                 let mut running = self.running.clone();
@@ -349,6 +356,8 @@ impl<A: AppApi + ?Sized> Service<A> {
 struct AuditedRequest<A: ?Sized> {
     service: Arc<Service<A>>,
     entry: AuditEntry,
+    /// Whether the title of a problem is left out.
+    hides_problems: bool,
 }
 
 impl<A: AppApi + ?Sized> AuditedRequest<A> {
@@ -378,7 +387,7 @@ impl<A: AppApi + ?Sized> AuditedRequest<A> {
             revision: None,
             untold: None,
         };
-        Self { service: service.clone(), entry }
+        Self { service: service.clone(), entry, hides_problems: operation.hides_problems }
     }
 
     /// Writes a line to the audit log about an action that was refused before it began.
@@ -414,9 +423,8 @@ impl<A: AppApi + ?Sized> AuditedRequest<A> {
         self.entry.at_ms = now_ms();
         self.entry.details = Value::Null;
         match &done {
-            Ok(OperationResult::Json(value)) => {
-                self.entry.status = Some(200);
-                self.entry.revision = value["revision"].as_str().and_then(|text| text.parse::<ReleaseDigest>().ok());
+            Ok(answer @ OperationResult::Json { .. }) => {
+                (self.entry.status, self.entry.revision) = (Some(200), answer.revision());
             }
             Ok(_) => self.entry.status = Some(204),
             Err(problem) => self.ended(problem),
@@ -427,7 +435,8 @@ impl<A: AppApi + ?Sized> AuditedRequest<A> {
 
     fn ended(&mut self, problem: &ApiProblem) {
         self.entry.status = Some(problem.kind.status());
-        self.entry.problem = Some(problem.title.chars().take(PROBLEM_CHARS_MAX).collect());
+        let is_shown = !self.hides_problems || problem.kind == ProblemKind::Forbidden;
+        self.entry.problem = is_shown.then(|| problem.title.chars().take(PROBLEM_CHARS_MAX).collect());
     }
 
     async fn write_entry(&self) -> Result<(), AuditError> {

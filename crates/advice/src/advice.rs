@@ -67,6 +67,12 @@ pub fn advise(current: &Arrangement, traffic: &Traffic, placement: GroupPlacemen
     items.truncate(ITEMS_MAX);
     advice.items = items;
     advice.notes = unmeasured;
+    if measured.iter().any(|seam| seam.traffic.is_lower_bound) {
+        advice.notes.push(
+            "Calls of fused seams are measured only in sampled requests, so there is no advice to move a fused component."
+                .to_owned(),
+        );
+    }
     advice
 }
 
@@ -78,9 +84,9 @@ fn measured<'a>(
 ) -> (Vec<Measured<'a>>, Vec<String>) {
     let (mut measured, mut rare) = (Vec::new(), Vec::new());
     for seam in &current.seams {
-        let ArrangedSeam { importer, exporter, interface, .. } = seam;
+        let ArrangedSeam { importer, exporter, interface, mode, .. } = seam;
         let is_only = callers.get(&(exporter.as_str(), without_version(interface))).is_some_and(|all| all.len() == 1);
-        let found = traffic.seam(importer, exporter, interface, is_only);
+        let found = traffic.seam((importer, exporter), interface, *mode, is_only);
         match found.and_then(|found| Some((traffic.per_request(found.calls)?, found))) {
             Some((per_request, found)) if found.calls >= SAMPLES_MIN => {
                 measured.push(Measured { seam, traffic: found, per_request });
@@ -103,7 +109,12 @@ fn measured<'a>(
 }
 
 fn confidence(seam: &Measured<'_>, requests: u64) -> Confidence {
-    if requests >= SAMPLES_HIGH && seam.traffic.calls >= SAMPLES_HIGH { Confidence::High } else { Confidence::Low }
+    let is_exact = !seam.traffic.is_lower_bound;
+    if is_exact && requests >= SAMPLES_HIGH && seam.traffic.calls >= SAMPLES_HIGH {
+        Confidence::High
+    } else {
+        Confidence::Low
+    }
 }
 
 /// Returns the mean duration of a call in microseconds.
@@ -177,7 +188,8 @@ fn isolate(measured: &Measured<'_>, requests: u64) -> Option<AdviceItem> {
         component: exporter.clone(),
         caller: Some(importer.clone()),
         summary: format!(
-            "Isolate `{exporter}`: its faults would no longer end `{importer}`, at about {} per request.",
+            "Isolate `{exporter}`: its faults would no longer end `{importer}`, at {} {} per request.",
+            if measured.traffic.is_lower_bound { "a cost of at least" } else { "about" },
             time(cost)
         ),
         cost_us_per_request: cost,
@@ -186,9 +198,13 @@ fn isolate(measured: &Measured<'_>, requests: u64) -> Option<AdviceItem> {
     })
 }
 
-/// Returns the advice to move a component that does most of the work into its own process.
+/// Returns the advice to move a component that does most of the work into its own process. There is no such advice if only
+/// a part of the calls was measured, because then the component's part of the work is not known.
 fn relocate(measured: &Measured<'_>, request_us: f64, requests: u64) -> Option<AdviceItem> {
     let ArrangedSeam { importer, exporter, mode, can_part, .. } = measured.seam;
+    if measured.traffic.is_lower_bound {
+        return None;
+    }
     let work = mean_us(measured);
     let part = work * measured.per_request / request_us;
     let cost = REMOTE_CALL_US - call_us(*mode);

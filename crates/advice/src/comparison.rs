@@ -104,6 +104,7 @@ pub fn compare_arrangements(before: &Arrangement, after: &Arrangement, traffic: 
         to: Some(after.shape.clone()),
         unchanged: difference.unchanged as u64,
         cost_us_per_request: (measured > 0).then(|| costs.sum()),
+        is_lower_bound: seams.iter().any(|seam| seam.is_lower_bound),
         unmeasured: (seams.len() - measured) as u64,
         requests: traffic.requests,
         before: outlines(before),
@@ -130,7 +131,7 @@ fn seam_change(change: &ModeChange, traffic: &Traffic, callers: &Callers<'_>) ->
     let ModeChange { importer, exporter, interface, before, after } = change;
     let is_only =
         callers.get(&(exporter.as_str(), without_version(interface))).is_some_and(|callers| callers.len() == 1);
-    let measured = traffic.seam(importer, exporter, interface, is_only);
+    let measured = traffic.seam((importer, exporter), interface, *before, is_only);
     SeamChange {
         importer: importer.clone(),
         exporter: exporter.clone(),
@@ -138,6 +139,7 @@ fn seam_change(change: &ModeChange, traffic: &Traffic, callers: &Callers<'_>) ->
         before: mode_name(*before).to_owned(),
         after: mode_name(*after).to_owned(),
         cost_us_per_call: call_us(*after) - call_us(*before),
+        is_lower_bound: measured.as_ref().is_some_and(|seam| seam.is_lower_bound),
         calls_per_request: measured.and_then(|seam| traffic.per_request(seam.calls)),
     }
 }

@@ -29,12 +29,15 @@ pub struct SeamKey {
     pub callee: String,
     /// The interface, without its version.
     pub interface: String,
+    /// The mode in which the calls ran. If the mode of a seam changes, calls in the earlier mode say nothing about the
+    /// duration of later calls.
+    pub mode: String,
 }
 
 /// The measured calls of one seam.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SeamTraffic {
-    /// The number of calls, in any mode.
+    /// The number of calls.
     pub calls: u64,
     /// The total duration of the calls in microseconds, with the work of the callee.
     pub call_us: f64,
@@ -62,7 +65,7 @@ impl Traffic {
         for series in report.series("rpc.client.call.duration").iter().filter(is_wanted) {
             let label = |name: &str| series.label(name).to_owned();
             let interface = without_version(series.label("interface")).to_owned();
-            let key = SeamKey { caller: label("caller"), callee: label("callee"), interface };
+            let key = SeamKey { caller: label("caller"), callee: label("callee"), interface, mode: label("mode") };
             let seam = traffic.seams.entry(key).or_default();
             seam.calls = seam.calls.saturating_add(series.count());
             seam.call_us += series.value * 1e6;
@@ -80,14 +83,21 @@ impl Traffic {
         (self.requests > 0).then(|| self.request_us / number(self.requests))
     }
 
-    /// Returns the measured calls from `caller` to `callee` over `interface`. Calls whose caller is not known belong to
+    /// Returns the calls from `caller` to `callee` over `interface` that were measured in the mode `mode`. Calls whose caller is not known belong to
     /// the seam if `is_only_caller`: no other component calls this interface of the callee.
     #[must_use]
-    pub fn seam(&self, caller: &str, callee: &str, interface: &str, is_only_caller: bool) -> Option<SeamTraffic> {
+    pub fn seam(
+        &self,
+        (caller, callee): (&str, &str),
+        interface: &str,
+        mode: SeamMode,
+        is_only_caller: bool,
+    ) -> Option<SeamTraffic> {
         let key = |caller: &str| SeamKey {
             caller: caller.to_owned(),
             callee: callee.to_owned(),
             interface: without_version(interface).to_owned(),
+            mode: mode_name(mode).to_owned(),
         };
         let known = self.seams.get(&key(caller));
         let unknown = if is_only_caller { self.seams.get(&key("")) } else { None };

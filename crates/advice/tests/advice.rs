@@ -191,12 +191,34 @@ fn a_comparison_has_modes_costs_and_isolation() {
     let [seam] = comparison.seams.as_slice() else { panic!("{comparison:?}") };
     assert_eq!((seam.exporter.as_str(), seam.before.as_str(), seam.after.as_str()), ("mail", "fused", "remote"));
     assert_eq!((seam.calls_per_request, comparison.unchanged, comparison.unmeasured), (Some(0.5), 1, 0));
+    assert!(seam.is_lower_bound && comparison.is_lower_bound, "fused calls are only measured in sampled requests");
     assert_eq!((comparison.cost_us_per_request.unwrap() * 1000.0).round(), 47_245.0);
     assert_eq!(comparison.after.len(), 2);
     let mail = comparison.isolation.iter().find(|change| change.component == "mail").unwrap();
     assert_eq!((mail.store_before, mail.store_after, mail.process_before, mail.process_after), (2, 0, 2, 0));
     let unmeasured = compare(&app, &current, &named("split"), &Traffic::default(), OWN).unwrap();
     assert_eq!((unmeasured.cost_us_per_request, unmeasured.unmeasured), (None, 1));
+}
+
+#[test]
+fn calls_in_an_earlier_mode_do_not_count() {
+    let (app, current) = (app(), arrangement(SeamMode::Isolated, SeamMode::Isolated));
+    let calls = [("mail", "remote", "ok", 9000, 150.0), ("mail", "isolated", "ok", 500, 50.0)];
+    let traffic = traffic(1000, 1000.0, &calls);
+    let split = ShapeRequest { shape: Some("split".to_owned()), ..ShapeRequest::default() };
+    let comparison = compare(&app, &current, &split, &traffic, OWN).unwrap();
+    let mail = comparison.seams.iter().find(|seam| seam.exporter == "mail").unwrap();
+    assert_eq!((mail.calls_per_request, mail.is_lower_bound, comparison.is_lower_bound), (Some(0.5), false, false));
+    let advice = advise(&arrangement(SeamMode::Fused, SeamMode::Fused), &traffic);
+    assert!(advice.items.is_empty() && advice.notes[0].contains("`mail`"), "{advice:?}");
+}
+
+#[test]
+fn a_part_of_the_calls_is_no_reason_to_move_a_component() {
+    let current = arrangement(SeamMode::Isolated, SeamMode::Fused);
+    let advice = advise(&current, &traffic(2000, 50_000.0, &[("mail", "fused", "ok", 2000, 40_000.0)]));
+    assert!(advice.items.is_empty(), "{advice:?}");
+    assert!(advice.notes.iter().any(|note| note.contains("sampled requests")), "{advice:?}");
 }
 
 #[test]

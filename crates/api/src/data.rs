@@ -1,11 +1,10 @@
 //! Reading and changing the key-value and SQL stores of an app.
 //!
 //! Values and blobs are written as hexadecimal digits. Integers that a JavaScript number cannot represent, long texts
-//! and blobs are objects: see [`SqlRows::rows`].
+//! and blobs are objects: see [`SqlRows::rows`](crate::SqlRows::rows).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// The number of keys in a page if the query has no limit.
 pub const KEYS_DEFAULT: u32 = 100;
@@ -182,21 +181,6 @@ pub struct SqlColumn {
 pub struct SqlStatement {
     /// The statement, at most 32 KiB, without parameters.
     pub statement: String,
-}
-
-/// The rows that a statement returned.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SqlRows {
-    /// The names of the columns.
-    pub columns: Vec<String>,
-    /// The rows, with one value per column: `null`, a number or a text. An integer of more than 53 bits is
-    /// `{"integer": "…"}`. A blob is `{"hex": "…", "bytes": N}`, and a text of more than 4 KiB is
-    /// `{"text": "…", "bytes": N}`, both with the first 4 KiB.
-    pub rows: Vec<Vec<Value>>,
-    /// Whether the statement has more rows: at most 1,000 rows and 1 MiB are returned.
-    pub truncated: bool,
-    /// The time that the statement took, in microseconds.
-    pub took_us: u64,
 }
 
 /// The result of a statement that changes a store.

@@ -8,6 +8,7 @@
 //! | [`app`] | apps and their revisions |
 //! | [`deploy`] | releases, deployments, rollbacks |
 //! | [`data`] | reading and changing the stores of an app |
+//! | [`sql_rows`] | the result of a statement on an SQL store |
 //! | [`shapes`] | shapes, their comparison, and advice |
 //! | [`status`] | the state of a node, and lines of apps' logs |
 //! | [`log_level`] | the severity of records in an app's log |
@@ -33,6 +34,7 @@ pub mod problem;
 pub mod quotas;
 pub mod routes;
 pub mod shapes;
+pub mod sql_rows;
 pub mod status;
 pub mod tenant;
 pub mod tokens;
@@ -46,7 +48,7 @@ pub use app::{
 pub use dashboard::DashboardCode;
 pub use data::{
     KvDeleteRequest, KvKey, KvKeyPage, KvKeysQuery, KvSetRequest, KvValue, KvValueQuery, SqlChanges, SqlColumn,
-    SqlObject, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreKind,
+    SqlObject, SqlSchema, SqlStatement, StoreInfo, StoreKind,
 };
 pub use deploy::{
     DeployMessage, DeployReport, MissingParts, PartPath, Release, ReleasePart, ReshapeRequest, RollbackRequest,
@@ -60,6 +62,7 @@ pub use shapes::{
     AdviceItem, AdviceKind, Confidence, IsolationChange, ProcessOutline, SeamChange, ShapeAdvice, ShapeComparison,
     ShapeInfo, ShapeRequest,
 };
+pub use sql_rows::{ResponseCharge, SqlCell, SqlRows};
 pub use status::{LogLine, LogQuery, NodeStatus};
 pub use tenant::{TenantChange, TenantInfo, TenantUsage};
 pub use tokens::{CreatedToken, StoredToken, TokenInfo, TokenRequest, TokenRole};

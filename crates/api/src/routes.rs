@@ -56,9 +56,9 @@ pub const TRACE: &str = "/v1/tenants/{tenant}/apps/{app}/traces/{trace}";
 pub const TRACE_ORDERS: &str = "/v1/tenants/{tenant}/apps/{app}/trace-orders";
 /// `GET`; returns the app's [`StoreInfo`](crate::StoreInfo)s.
 pub const STORES: &str = "/v1/tenants/{tenant}/apps/{app}/stores";
-/// `GET` with [`KvKeysQuery`](crate::KvKeysQuery) in the query; returns [`KvKeyPage`](crate::KvKeyPage).
+/// `POST` a [`KvKeysQuery`](crate::KvKeysQuery); returns [`KvKeyPage`](crate::KvKeyPage).
 pub const KV_KEYS: &str = "/v1/tenants/{tenant}/apps/{app}/stores/kv/{store}/keys";
-/// `GET` with [`KvValueQuery`](crate::KvValueQuery) in the query; returns [`KvValue`](crate::KvValue).
+/// `POST` a [`KvValueQuery`](crate::KvValueQuery); returns [`KvValue`](crate::KvValue).
 pub const KV_VALUE: &str = "/v1/tenants/{tenant}/apps/{app}/stores/kv/{store}/value";
 /// `POST` a [`KvSetRequest`](crate::KvSetRequest); the response has no body.
 pub const KV_SET: &str = "/v1/tenants/{tenant}/apps/{app}/stores/kv/{store}/set";

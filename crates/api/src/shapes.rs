@@ -1,6 +1,7 @@
 //! The shapes of an app, the comparison of two shapes, and advice from measured traffic.
 
 use std::collections::BTreeMap;
+use std::ops::Not;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,10 @@ pub struct ShapeComparison {
     /// measured seams that change. Negative if requests become faster. Absent if no seam that changes was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_us_per_request: Option<f64>,
+    /// Whether the cost is at least `cost_us_per_request`, because the calls of some seams are only measured in sampled
+    /// requests.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub is_lower_bound: bool,
     /// The number of seams that change and were not measured, so the estimate does not include them.
     pub unmeasured: u64,
     /// The number of requests from which calls per request were computed.
@@ -99,6 +104,10 @@ pub struct SeamChange {
     /// The measured number of calls per request; absent if no call was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls_per_request: Option<f64>,
+    /// Whether there were more calls than `calls_per_request`, because calls of a fused seam are only measured in sampled
+    /// requests.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub is_lower_bound: bool,
 }
 
 /// How the isolation of a component changes.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use isomer_api::data::{CELL_BYTES_MAX, KEYS_DEFAULT, KEYS_MAX, VALUE_BYTES_MAX};
 use isomer_api::{
-    ApiProblem, KvKey, KvKeyPage, KvKeysQuery, KvSetRequest, KvValue, ProblemKind, Quota, SqlChanges, SqlColumn,
-    SqlObject, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreKind,
+    ApiProblem, KvKey, KvKeyPage, KvKeysQuery, KvSetRequest, KvValue, ProblemKind, Quota, ResponseCharge, SqlCell,
+    SqlChanges, SqlColumn, SqlObject, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreKind,
 };
 use isomer_capabilities::kv::{KvError, KvStore};
 use isomer_capabilities::sql::{
@@ -17,12 +17,11 @@ use isomer_capabilities::sql::{
 };
 use isomer_capabilities::{AppGrants, AppResources, Engines};
 use isomer_ids::StoreName;
-use serde_json::{Value, json};
 
 /// The maximum number of rows of a result.
 const ROWS_MAX: usize = 1000;
 
-/// The maximum size of a result in bytes.
+/// The maximum size of a result in bytes, as JSON.
 const RESULT_BYTES_MAX: usize = 1 << 20;
 
 /// The time limit of a statement.
@@ -144,16 +143,11 @@ impl AppData {
             "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' \
              ORDER BY type = 'trigger', type = 'index', type = 'view', name LIMIT {OBJECTS_MAX}"
         );
-        let columns = format!(
-            "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk FROM sqlite_schema m, pragma_table_xinfo(m.name) c \
-             WHERE m.type IN ('table', 'view') LIMIT {COLUMNS_MAX}"
-        );
         let limits =
-            |rows_max| InspectionLimits { rows_max, cell_bytes_max: OBJECT_SQL_BYTES_MAX, ..inspection_limits() };
-        let objects = found.inspect(objects, limits(OBJECTS_MAX)).await.map_err(sql_problem)?;
-        // A view whose table is missing makes the whole statement fail. Its columns are then left out.
-        let columns = found.inspect(columns, limits(COLUMNS_MAX)).await.unwrap_or_default();
-        Ok(SqlSchema { objects: described(objects, &columns) })
+            InspectionLimits { rows_max: OBJECTS_MAX, cell_bytes_max: OBJECT_SQL_BYTES_MAX, ..inspection_limits() };
+        let objects = found.inspect(objects, limits).await.map_err(sql_problem)?;
+        let columns = columns_of(&found, &objects).await.map_err(sql_problem)?;
+        Ok(SqlSchema { objects: described(objects, columns) })
     }
 
     /// Runs one statement that only reads.
@@ -168,7 +162,8 @@ impl AppData {
         let result = found.inspect(statement.statement, inspection_limits()).await.map_err(sql_problem)?;
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let rows = result.rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
-        Ok(SqlRows { columns: result.columns, rows, truncated: result.truncated, took_us })
+        let charge = ResponseCharge::of(result.charge);
+        Ok(SqlRows { columns: result.columns, rows, truncated: result.truncated, took_us, charge })
     }
 
     /// Runs one statement that changes the SQL store `store`.
@@ -239,11 +234,50 @@ fn inspection_limits() -> InspectionLimits {
     }
 }
 
-/// Returns the objects of a schema. `columns` has a row for each column: table, name, type, whether it is `NOT NULL`,
-/// and its place in the primary key.
-fn described(objects: Inspection, columns: &Inspection) -> Vec<SqlObject> {
-    let mut of_table = BTreeMap::<String, Vec<SqlColumn>>::new();
-    for row in &columns.rows {
+/// Returns the columns of the tables and views among `objects`, by the name of the table. Reads all tables with one
+/// statement. If it fails, for example because of a view whose table is missing, reads each table with its own statement,
+/// and leaves out the columns of those that fail.
+async fn columns_of(store: &SqlStore, objects: &Inspection) -> Result<BTreeMap<String, Vec<SqlColumn>>, SqlError> {
+    const COLUMNS: &str = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk \
+                           FROM sqlite_schema m, pragma_table_xinfo(m.name) c WHERE m.type IN ('table', 'view')";
+    let deadline = Instant::now() + STATEMENT_TIME;
+    let mut of_table = BTreeMap::new();
+    match store.inspect(format!("{COLUMNS} LIMIT {COLUMNS_MAX}"), column_limits(COLUMNS_MAX, deadline)).await {
+        Ok(found) => add_columns(&mut of_table, &found),
+        Err(SqlError::Statement(_)) => {
+            let mut left = COLUMNS_MAX;
+            for row in &objects.rows {
+                let [InspectedValue::Text(kind, _), InspectedValue::Text(name, _), ..] = row.as_slice() else {
+                    continue;
+                };
+                if kind != "table" && kind != "view" {
+                    continue;
+                }
+                let statement = format!("{COLUMNS} AND m.name = '{}' LIMIT {left}", name.replace('\'', "''"));
+                match store.inspect(statement, column_limits(left, deadline)).await {
+                    Ok(found) => {
+                        left = left.saturating_sub(found.rows.len());
+                        add_columns(&mut of_table, &found);
+                    }
+                    Err(SqlError::Statement(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(of_table)
+}
+
+fn column_limits(rows_max: usize, deadline: Instant) -> InspectionLimits {
+    let time = deadline.saturating_duration_since(Instant::now());
+    InspectionLimits { rows_max, cell_bytes_max: OBJECT_SQL_BYTES_MAX, time, ..inspection_limits() }
+}
+
+/// Adds the columns in `found` to `of_table`. Each row of `found` has the table, name and type of a column, whether it is
+/// `NOT NULL`, and its place in the primary key.
+fn add_columns(of_table: &mut BTreeMap<String, Vec<SqlColumn>>, found: &Inspection) {
+    for row in &found.rows {
         let [table, name, r#type, not_null, key] = row.as_slice() else { continue };
         let is_set = |value: &InspectedValue| matches!(value, InspectedValue::Integer(number) if *number != 0);
         let column = SqlColumn {
@@ -254,6 +288,10 @@ fn described(objects: Inspection, columns: &Inspection) -> Vec<SqlObject> {
         };
         of_table.entry(text(table).unwrap_or_default()).or_default().push(column);
     }
+}
+
+/// Returns the objects of a schema, with the columns in `of_table`.
+fn described(objects: Inspection, mut of_table: BTreeMap<String, Vec<SqlColumn>>) -> Vec<SqlObject> {
     let object = |row: Vec<InspectedValue>| {
         let mut values = row.iter().map(text);
         let mut next = || values.next().flatten();
@@ -272,19 +310,20 @@ fn text(value: &InspectedValue) -> Option<String> {
     }
 }
 
-fn cell(value: InspectedValue) -> Value {
+fn cell(value: InspectedValue) -> SqlCell {
+    let number = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
     match value {
-        InspectedValue::Null => Value::Null,
+        InspectedValue::Null => SqlCell::Null,
         InspectedValue::Integer(integer) if integer.unsigned_abs() <= EXACT_INTEGER_MAX.unsigned_abs() => {
-            integer.into()
+            SqlCell::Integer(integer)
         }
-        InspectedValue::Integer(integer) => json!({ "integer": integer.to_string() }),
+        InspectedValue::Integer(integer) => SqlCell::LargeInteger { integer: integer.to_string() },
         // JSON has no infinity.
-        InspectedValue::Real(real) if real.is_finite() => real.into(),
-        InspectedValue::Real(real) => real.to_string().into(),
-        InspectedValue::Text(text, bytes) if bytes <= CELL_BYTES_MAX => text.into(),
-        InspectedValue::Text(text, bytes) => json!({ "text": text, "bytes": bytes }),
-        InspectedValue::Blob(blob, bytes) => json!({ "hex": hex(&blob), "bytes": bytes }),
+        InspectedValue::Real(real) if real.is_finite() => SqlCell::Real(real),
+        InspectedValue::Real(real) => SqlCell::Text(real.to_string()),
+        InspectedValue::Text(text, bytes) if bytes <= CELL_BYTES_MAX => SqlCell::Text(text),
+        InspectedValue::Text(text, bytes) => SqlCell::CutText { text, bytes: number(bytes) },
+        InspectedValue::Blob(blob, bytes) => SqlCell::Blob { hex: hex(&blob), bytes: number(bytes) },
     }
 }
 
@@ -344,6 +383,7 @@ fn open_problem(error: SqlOpenError) -> ApiProblem {
 mod tests {
     use isomer_capabilities::{CapabilityLimits, ComponentGrants, DataDir};
     use isomer_ids::{ComponentName, StoreName};
+    use serde_json::json;
 
     use super::*;
 
@@ -423,5 +463,47 @@ mod tests {
         let columns = &schema.objects[0].columns;
         assert_eq!((columns[0].primary_key, columns[1].not_null, columns[2].r#type.as_str()), (true, true, "REAL"));
         drop(store);
+    }
+
+    #[tokio::test]
+    async fn a_view_that_fails_hides_only_its_own_columns() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = data(dir.path()).writable(true);
+        let stores = data.engines.sql(&data.resources);
+        let store = stores.open("orders", SqlSettings::default()).await.unwrap();
+        for statement in [
+            "CREATE TABLE 'it''s' (a, b)",
+            "CREATE VIRTUAL TABLE areas USING rtree(id, low, high)",
+            "CREATE TABLE lost (a)",
+            "CREATE VIEW broken AS SELECT * FROM lost",
+            "DROP TABLE lost",
+        ] {
+            store.execute(statement.to_owned(), Vec::new()).await.unwrap();
+        }
+        let schema = data.sql_schema("orders").await.unwrap();
+        let columns = |name: &str| {
+            let object = schema.objects.iter().find(|object| object.name == name).unwrap();
+            object.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!((columns("it's"), columns("areas")), (vec!["a", "b"], vec!["id", "low", "high"]));
+        assert_eq!(columns("broken"), Vec::<&str>::new());
+    }
+
+    #[tokio::test]
+    async fn a_result_is_bounded_as_json() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = data(dir.path()).writable(true);
+        let stores = data.engines.sql(&data.resources);
+        let _store = stores.open("orders", SqlSettings::default()).await.unwrap();
+        let blobs = vec!["x''"; 100].join(", ");
+        let rows = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 1000)";
+        for values in [blobs, "zeroblob(4096)".to_owned(), "replace(hex(zeroblob(2048)), '0', char(1))".to_owned()] {
+            let statement = SqlStatement { statement: format!("{rows} SELECT {values} FROM c") };
+            let found = data.sql_query("orders", statement).await.unwrap();
+            assert!(
+                found.truncated && serde_json::to_vec(&found).unwrap().len() <= RESULT_BYTES_MAX + 1024,
+                "{values}"
+            );
+        }
     }
 }

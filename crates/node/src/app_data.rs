@@ -16,14 +16,24 @@ use isomer_ids::{AppName, StoreName, TenantName};
 use isomer_manifest::App;
 use serde_json::Value;
 
+use crate::data_leases::DataLease;
 use crate::node::Node;
 use crate::problems;
 use crate::revisions::record::RevisionRecord;
 use crate::revisions::release::read_manifest;
 
+/// The stores of an app, whose data is not removed while this value exists.
+struct LeasedData {
+    data: AppData,
+    _lease: DataLease,
+}
+
 impl Node {
     /// Returns the stores of an app. Reading them is charged to the tenant. Blocks.
-    fn data_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppData, ApiProblem> {
+    fn data_of(&self, tenant: &TenantName, app: &AppName) -> Result<LeasedData, ApiProblem> {
+        // The lease is taken before the manifest is read, because a removal waits for leases after the app is no longer
+        // recorded.
+        let lease = self.data_leases.lease(tenant, app);
         let grants = AppGrants::from(&self.manifest_of(tenant, app)?);
         let no_tenant = || ApiProblem::not_found("tenant", tenant);
         let data = self.dir.app(tenant.as_str(), app.as_str());
@@ -41,7 +51,8 @@ impl Node {
             series: Arc::default(),
             granted_by: GrantedBy::Manifest,
         };
-        Ok(AppData::new(self.tenancy.stores().clone(), resources, grants))
+        let data = AppData::new(self.tenancy.stores().clone(), resources, grants);
+        Ok(LeasedData { data, _lease: lease })
     }
 
     /// Returns the manifest of the revision in service. Blocks.
@@ -53,7 +64,7 @@ impl Node {
     }
 
     /// Returns the stores of an app, read on a blocking thread.
-    async fn stores_of(self: Arc<Self>, tenant: TenantName, app: AppName) -> Result<AppData, ApiProblem> {
+    async fn stores_of(self: Arc<Self>, tenant: TenantName, app: AppName) -> Result<LeasedData, ApiProblem> {
         let node = self.clone();
         self.blocking(move || node.data_of(&tenant, &app)).await
     }
@@ -81,7 +92,7 @@ impl StoreApi for Node {
     fn stores(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<StoreInfo>> {
         Box::pin(async move {
             let node = self.clone();
-            self.blocking(move || node.data_of(&tenant, &app)?.stores()).await
+            self.blocking(move || node.data_of(&tenant, &app)?.data.stores()).await
         })
     }
 
@@ -92,7 +103,7 @@ impl StoreApi for Node {
         store: StoreName,
         query: KvKeysQuery,
     ) -> AdminReply<KvKeyPage> {
-        Box::pin(async move { self.stores_of(tenant, app).await?.kv_keys(store.as_str(), query).await })
+        Box::pin(async move { self.stores_of(tenant, app).await?.data.kv_keys(store.as_str(), query).await })
     }
 
     fn kv_value(
@@ -102,11 +113,11 @@ impl StoreApi for Node {
         store: StoreName,
         key: String,
     ) -> AdminReply<KvValue> {
-        Box::pin(async move { self.stores_of(tenant, app).await?.kv_value(store.as_str(), key).await })
+        Box::pin(async move { self.stores_of(tenant, app).await?.data.kv_value(store.as_str(), key).await })
     }
 
     fn sql_schema(self: Arc<Self>, tenant: TenantName, app: AppName, store: StoreName) -> AdminReply<SqlSchema> {
-        Box::pin(async move { self.stores_of(tenant, app).await?.sql_schema(store.as_str()).await })
+        Box::pin(async move { self.stores_of(tenant, app).await?.data.sql_schema(store.as_str()).await })
     }
 
     fn sql_query(
@@ -116,7 +127,7 @@ impl StoreApi for Node {
         store: StoreName,
         statement: SqlStatement,
     ) -> AdminReply<SqlRows> {
-        Box::pin(async move { self.stores_of(tenant, app).await?.sql_query(store.as_str(), statement).await })
+        Box::pin(async move { self.stores_of(tenant, app).await?.data.sql_query(store.as_str(), statement).await })
     }
 }
 

@@ -35,6 +35,7 @@ mod app_traces;
 mod apps;
 mod attempts;
 pub mod compiler;
+mod data_leases;
 mod deployment;
 mod intents;
 pub mod listeners;

@@ -23,6 +23,7 @@ use isomer_telemetry::SamplingLimits;
 use crate::attempts::Attempts;
 use crate::compiler::sandbox::Confinement;
 use crate::compiler::{CompileError, CompilerOptions, Compilers};
+use crate::data_leases::DataLeases;
 use crate::locks::{AppLocks, TenantLocks};
 use crate::repository::DiskRepository;
 use crate::steps::ChangeStep;
@@ -91,6 +92,7 @@ pub struct Node {
     pub(crate) tenancy: Tenancy,
     pub(crate) app_locks: AppLocks,
     pub(crate) attempts: Attempts,
+    pub(crate) data_leases: DataLeases,
     pub(crate) uploads: Uploads,
     pub(crate) suspended: SuspendedApps,
     pub(crate) tenant_locks: TenantLocks,

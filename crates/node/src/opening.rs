@@ -21,6 +21,7 @@ use crate::app_traces::AppTraces;
 use crate::attempts::Attempts;
 use crate::compiler::Compilers;
 use crate::compiler::jobs::CompileJobs;
+use crate::data_leases::DataLeases;
 use crate::locks::{AppLocks, TenantLocks};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::repository::DiskRepository;
@@ -112,6 +113,7 @@ impl Node {
             repository,
             tenancy,
             app_locks: AppLocks::default(),
+            data_leases: DataLeases::default(),
             attempts: Attempts::default(),
             uploads: Uploads::default(),
             suspended: SuspendedApps::new(unfinished),

@@ -69,7 +69,7 @@ impl Node {
     }
 
     /// Removes the data of a tenant or app that is no longer recorded, and removes the intent. Waits at most `patience`
-    /// for requests in flight that use the target's stores.
+    /// for requests in flight that use the target's stores, including requests to the admin API.
     ///
     /// # Errors
     /// If requests use the stores for longer than `patience`, or if the data cannot be moved to the trash. In both
@@ -80,7 +80,11 @@ impl Node {
         patience: Duration,
     ) -> Result<(), ApiProblem> {
         let (data, stores) = (subject.data(&self.dir), self.tenancy.stores());
-        if tokio::time::timeout(patience, stores.closed(&data)).await.is_err() {
+        let unused = async {
+            self.data_leases.released(subject).await;
+            stores.closed(&data).await;
+        };
+        if tokio::time::timeout(patience, unused).await.is_err() {
             let title = format!("requests of an earlier {subject} still use the stores");
             return Err(ApiProblem::new(ProblemKind::Conflict, title));
         }

@@ -6,7 +6,7 @@ use isomer_admin::{AUDIT_FILE, ClientError};
 use serde_json::json;
 
 use crate::operations::release;
-use crate::served::Served;
+use crate::served::{PATIENCE, Served};
 
 #[tokio::test]
 async fn an_action_has_a_line_before_and_one_after() {
@@ -128,7 +128,8 @@ async fn clients_without_a_token_cannot_fill_the_disk() {
 async fn reading_data_is_recorded_without_keys_values_and_statements() {
     let served = Served::tcp().await;
     let of_store = "/v1/tenants/acme/apps/shop/stores";
-    let value = served.ask("GET", &format!("{of_store}/kv/carts/value?key=private-key"), "").await;
+    let key = json!({ "key": "private-key" }).to_string();
+    let value = served.ask("POST", &format!("{of_store}/kv/carts/value"), &key).await;
     assert_eq!((value.status, &value.json()["hex"]), (200, &json!("736563726574")));
     let body = json!({ "statement": "SELECT 'private-text'" }).to_string();
     assert_eq!(served.ask("POST", &format!("{of_store}/sql/orders/query"), &body).await.status, 200);
@@ -146,4 +147,47 @@ async fn reading_data_is_recorded_without_keys_values_and_statements() {
     assert_eq!(told, expected.iter().map(|(action, phase, store)| (action, phase, store)).collect::<Vec<_>>());
     let text = json!(lines).to_string();
     assert!(!text.contains("private") && !text.contains("7365"), "{text}");
+}
+
+#[tokio::test]
+async fn problems_of_operations_on_data_are_recorded_without_their_titles() {
+    let served = Served::tcp().await;
+    let of_store = "/v1/tenants/acme/apps/shop/stores/sql/orders";
+    let fails = json!({ "statement": "SELECT 'fails'" }).to_string();
+    let answered = served.ask("POST", &format!("{of_store}/query"), &fails).await;
+    assert_eq!((answered.status, &answered.json()["title"]), (400, &json!("JSON path error near 'private-text'")));
+    let unknown = json!({ "private-field": 1 }).to_string();
+    assert_eq!(served.ask("POST", &format!("{of_store}/execute"), &unknown).await.status, 400);
+    let lines = served.audit();
+    let told: Vec<_> = lines.iter().map(|line| (&line["action"], &line["phase"], &line["status"])).collect();
+    let (query, execute, status) = (json!("sql-query"), json!("execute-sql"), json!(400));
+    let phases = ["begin", "end", "refused"].map(|phase| json!(phase));
+    assert_eq!(
+        told,
+        [(&query, &phases[0], &json!(null)), (&query, &phases[1], &status), (&execute, &phases[2], &status)]
+    );
+    assert!(!json!(lines).to_string().contains("private"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_read_is_recorded_to_its_end_although_the_client_disconnects() {
+    let served = Served::tcp().await;
+    let body = json!({ "statement": "SELECT 'waits'" }).to_string();
+    let waits = served.ask("POST", "/v1/tenants/acme/apps/shop/stores/sql/orders/query", &body);
+    tokio::select! {
+        _ = waits => panic!("the statement has not ended"),
+        () = served.fake.started.notified() => {}
+    }
+    // During these requests, the server notices that the first connection is closed.
+    for _ in 0..5 {
+        served.client().status().await.unwrap();
+    }
+    served.fake.go_on.notify_one();
+    let recorded = async {
+        while served.audit().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, recorded).await.expect("the end of the read is recorded");
+    assert_eq!(served.audit()[1]["phase"], "end");
 }

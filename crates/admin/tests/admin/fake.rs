@@ -33,9 +33,9 @@ pub(crate) struct Fake {
     tokens: Mutex<Vec<StoredToken>>,
     /// The channel that carries new log lines to the responses that stream a log as it grows.
     pub(crate) lines: broadcast::Sender<LogLine>,
-    /// Notified by a test to let a deployment of the app `slow` continue.
+    /// Notified by a test to let a deployment of the app `slow`, or a statement that contains `waits`, continue.
     pub(crate) go_on: Notify,
-    /// Notified when a deployment of the app `slow` starts.
+    /// Notified when a deployment of the app `slow`, or a statement that contains `waits`, starts.
     pub(crate) started: Notify,
 }
 
@@ -260,9 +260,21 @@ impl StoreApi for Fake {
         tenant: TenantName,
         app: AppName,
         store: StoreName,
-        _: SqlStatement,
+        SqlStatement { statement }: SqlStatement,
     ) -> AdminReply<SqlRows> {
-        self.answer(format!("sql-query {tenant}/{app} {store}"), SqlRows::default())
+        let fake = self.clone();
+        let answer = self.answer(format!("sql-query {tenant}/{app} {store}"), SqlRows::default());
+        async move {
+            if statement.contains("waits") {
+                fake.started.notify_one();
+                fake.go_on.notified().await;
+            }
+            if statement.contains("fails") {
+                return Err(ApiProblem::new(ProblemKind::BadRequest, "JSON path error near 'private-text'"));
+            }
+            answer.await
+        }
+        .boxed()
     }
 
     fn set_kv(self: Arc<Self>, tenant: TenantName, app: AppName, store: StoreName, _: KvSetRequest) -> AdminReply<()> {

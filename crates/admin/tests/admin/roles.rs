@@ -58,7 +58,8 @@ fn body_of(operation: &str) -> String {
         "order-traces" => json!({ "path": "/", "requests": 1 }).to_string(),
         "sql-query" | "execute-sql" => json!({ "statement": "SELECT 1" }).to_string(),
         "set-kv" => json!({ "key": "a", "hex": "00" }).to_string(),
-        "delete-kv" => json!({ "key": "a" }).to_string(),
+        "kv-keys" => "{}".to_owned(),
+        "delete-kv" | "kv-value" => json!({ "key": "a" }).to_string(),
         "compare-shape" => json!({ "shape": "micro" }).to_string(),
         "reshape" => json!({ "shape": "micro" }).to_string(),
         "create-token" => json!({ "name": "mine", "role": "read" }).to_string(),
@@ -75,7 +76,6 @@ fn path_of(path: &str) -> String {
         .replace("{app}", "shop")
         .replace("{secret}", "key")
         .replace("{store}", "carts");
-    let path = if path.ends_with("/value") { path + "?key=a" } else { path };
     path.replace("{digest}", &"0".repeat(64)).replace("{token}", "other").replace("{trace}", TRACE)
 }
 

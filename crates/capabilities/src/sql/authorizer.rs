@@ -50,6 +50,9 @@ const PRAGMAS_READ_ONLY: [&str; 11] = [
 /// The modules of allowed virtual tables, which keep all their data in the store itself.
 const VIRTUAL_TABLES: [&str; 3] = ["fts5", "fts5vocab", "rtree"];
 
+/// The endings of the names of the tables in which the module `rtree` keeps the data of a virtual table.
+const RTREE_TABLES: [&str; 3] = ["_node", "_parent", "_rowid"];
+
 /// The functions that access something outside the store.
 const FUNCTIONS_DENIED: [&str; 2] = ["load_extension", "fts3_tokenizer"];
 
@@ -111,7 +114,7 @@ fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
         return Ok(());
     }
     let denied = |what: &str| Err(what.to_owned());
-    if mode == Mode::Inspection && !reads(&context.action) {
+    if mode == Mode::Inspection && !reads(&context.action) && !connects_rtree(&context.action) {
         return denied("only one statement that reads is allowed here");
     }
     match context.action {
@@ -191,13 +194,29 @@ fn reads(action: &AuthAction<'_>) -> bool {
     )
 }
 
+/// Returns whether the action writes to a table in which the module `rtree` keeps the data of a virtual table. When a
+/// connection first uses such a virtual table, the module prepares statements that write, even if the statement that uses
+/// the table only reads. Allowing these statements to be prepared changes nothing: an inspection runs its own statement
+/// only if SQLite reports that the statement reads, and its connection is opened read-only.
+fn connects_rtree(action: &AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Insert { table_name }
+        | AuthAction::Delete { table_name }
+        | AuthAction::Update { table_name, .. } => {
+            let name = table_name.to_ascii_lowercase();
+            RTREE_TABLES.iter().any(|suffix| name.ends_with(suffix))
+        }
+        _ => false,
+    }
+}
+
 fn check_pragma(mode: Mode, name: &str, value: Option<&str>) -> Result<(), String> {
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
     let is_read_only = PRAGMAS_READ_ONLY.iter().any(is);
     let reads_version = is(&"user_version") && (value.is_none() || mode == Mode::Migration);
-    // Allow reading `data_version`, because FTS5 reads it when its table is opened.
-    let fts = is(&"data_version") && value.is_none();
-    if is_read_only || reads_version || fts {
+    // FTS5 reads `data_version` when its table is opened, and `rtree` reads `page_size` when its table is created.
+    let is_of_module = (is(&"data_version") || is(&"page_size")) && value.is_none();
+    if is_read_only || reads_version || is_of_module {
         return Ok(());
     }
     if mode == Mode::Migration {

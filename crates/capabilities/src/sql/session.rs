@@ -22,7 +22,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::{self, Mode, Verdict};
 use super::functions;
-use super::inspection::{InspectedValue, Inspection, InspectionLimits, cut_text};
+use super::inspection::{InspectedValue, Inspection, InspectionLimits, cut_text, json_text_bytes};
 use super::memory;
 use super::{Rows, RowsCharge, SqlError, SqlLimits, VALUE_OVERHEAD_BYTES, Value};
 use crate::StorageAccount;
@@ -393,25 +393,40 @@ impl Session {
             if !prepared.readonly() || prepared.column_count() == 0 {
                 return Err(SqlError::Statement("only one statement that reads is allowed here".to_owned()));
             }
+            // Checks the size before the names are copied, because a statement can repeat a long name many times.
+            let mut bytes = 0;
+            for name in prepared.column_names() {
+                bytes += VALUE_OVERHEAD_BYTES + json_text_bytes(name);
+                if bytes > limits.bytes_max {
+                    return Err(SqlError::TooLarge(format!(
+                        "the names of the columns have more than {}: select fewer columns",
+                        size(limits.bytes_max)
+                    )));
+                }
+            }
+            let mut charge = self.opening.tenant_account.charge_host_memory(bytes)?;
             let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
             let mut found = Inspection { columns, ..Inspection::default() };
-            let mut bytes = found.columns.iter().map(String::len).sum::<usize>();
-            let mut charge = self.opening.tenant_account.charge_host_memory(bytes)?;
             let mut rows = prepared.raw_query();
             while let Some(row) = rows.next().map_err(|error| self.error(&error))? {
                 let mut values = Vec::with_capacity(found.columns.len());
                 for index in 0..found.columns.len() {
                     let value = row.get_ref(index).map_err(|error| self.error(&error))?;
-                    bytes += VALUE_OVERHEAD_BYTES + value_bytes(value).min(limits.cell_bytes_max);
-                    values.push(inspected(value, limits.cell_bytes_max));
+                    let value = inspected(value, limits.cell_bytes_max);
+                    bytes += value.json_bytes();
+                    if bytes > limits.bytes_max {
+                        break;
+                    }
+                    grow_to(&mut charge, bytes)?;
+                    values.push(value);
                 }
                 if found.rows.len() >= limits.rows_max || bytes > limits.bytes_max {
                     found.truncated = true;
                     break;
                 }
-                grow_to(&mut charge, bytes)?;
                 found.rows.push(values);
             }
+            found.charge = RowsCharge { _held: Some(charge) };
             Ok(found)
         })
     }

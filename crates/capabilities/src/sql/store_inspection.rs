@@ -70,6 +70,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_result_is_bounded_in_json_and_charged_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path()).await;
+        let name = "n".repeat(1000);
+        let names = vec![format!("1 AS {name}"); 10].join(", ");
+        let error = store.inspect(format!("SELECT {names}"), LIMITS).await.unwrap_err();
+        assert!(matches!(&error, SqlError::TooLarge(why) if why.contains("names of the columns")), "{error:?}");
+        let limits = InspectionLimits { rows_max: 1000, cell_bytes_max: 4096, ..LIMITS };
+        for value in
+            ["zeroblob(4000)", "replace(hex(zeroblob(1000)), '00', char(1))", "replace(hex(zeroblob(2000)), '0', '\"')"]
+        {
+            let rows = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 9)";
+            let found = store.inspect(format!("{rows} SELECT {value} FROM c"), limits.clone()).await.unwrap();
+            assert_eq!((found.rows.len(), found.truncated), (1, true), "{value} has more than 5,000 bytes in JSON");
+        }
+        let found = store.inspect("SELECT zeroblob(4000)".to_owned(), limits).await.unwrap();
+        let used = || store.inner().job_queue.account().used().memory_bytes;
+        let with_result = used();
+        drop(found);
+        assert!(with_result >= used() + 8000, "the result is charged until it is dropped");
+    }
+
+    #[tokio::test]
     async fn nothing_can_be_changed() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path()).await;
@@ -102,6 +125,18 @@ mod tests {
             assert!(matches!(outcome, Err(SqlError::Statement(_))), "{statement}: {outcome:?}");
             assert_eq!(store.inspect(count, LIMITS).await.unwrap(), before, "{statement}");
         }
+        store.execute("CREATE VIRTUAL TABLE r USING rtree(id, low, high)".to_owned(), vec![]).await.unwrap();
+        store.execute("INSERT INTO r VALUES (1, 2, 3)".to_owned(), vec![]).await.unwrap();
+        let fresh = Sql::new(dir.path(), SqlLimits::default());
+        drop(store);
+        let store = fresh.open("s", SqlSettings::default()).await.unwrap();
+        for statement in ["DELETE FROM r_node", "UPDATE r_rowid SET nodeno = 7", "INSERT INTO r_parent VALUES (8, 9)"] {
+            let outcome = store.inspect(statement.to_owned(), LIMITS).await;
+            assert!(matches!(outcome, Err(SqlError::Statement(_))), "{statement}: {outcome:?}");
+        }
+        // The module `rtree` prepares statements that write to its own tables when a connection first uses the table.
+        let found = store.inspect("SELECT id FROM r WHERE low <= 2".to_owned(), LIMITS).await.unwrap();
+        assert_eq!(found.rows, [[InspectedValue::Integer(1)]]);
         let fts = "CREATE VIRTUAL TABLE f USING fts5(body)";
         store.execute(fts.to_owned(), vec![]).await.unwrap();
         store.execute("INSERT INTO f VALUES ('hello world')".to_owned(), vec![]).await.unwrap();

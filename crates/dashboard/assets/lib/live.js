@@ -12,10 +12,12 @@ const PAUSES = [500, 1000, 2000, 5000];
  * Reads `path`, and again every `everyMs` while the page is visible. The previous data stays until the next arrives.
  * @param {string | undefined} path
  * @param {number} [everyMs]
+ * @param {unknown} [body] The body of a POST request, for queries that must not be in an address.
  * @returns {Loaded<any>}
  */
-export function useData(path, everyMs = 0) {
-  const [state, setState] = useState({ path: "", data: undefined, error: undefined });
+export function useData(path, everyMs = 0, body = undefined) {
+  const [state, setState] = useState({ request: "", data: undefined, error: undefined });
+  const request = path && body !== undefined ? `${path} ${JSON.stringify(body)}` : path;
   const [round, setRound] = useState(0);
   useEffect(() => {
     if (!path) return undefined;
@@ -25,12 +27,13 @@ export function useData(path, everyMs = 0) {
       clearTimeout(timer);
       if (document.hidden) return;
       try {
-        const data = await call(path, { signal: control.signal });
-        if (!control.signal.aborted) setState({ path, data, error: undefined });
+        const options = body === undefined ? {} : { method: "POST", body };
+        const data = await call(path, { ...options, signal: control.signal });
+        if (!control.signal.aborted) setState({ request, data, error: undefined });
       } catch (error) {
         if (control.signal.aborted) return;
         report(error);
-        setState((before) => ({ path, data: before.path === path ? before.data : undefined, error }));
+        setState((before) => ({ request, data: before.request === request ? before.data : undefined, error }));
       }
       if (everyMs) timer = setTimeout(load, everyMs);
     };
@@ -42,8 +45,8 @@ export function useData(path, everyMs = 0) {
       clearTimeout(timer);
       document.removeEventListener("visibilitychange", shown);
     };
-  }, [path, everyMs, round]);
-  const isCurrent = state.path === path;
+  }, [request, everyMs, round]);
+  const isCurrent = state.request === request;
   const reload = () => setRound((before) => before + 1);
   return { data: isCurrent ? state.data : undefined, error: isCurrent ? state.error : undefined, reload };
 }

@@ -21,13 +21,40 @@ export function textOf(bytes, isCut) {
   }
 }
 
-/** JSON with indentation, or undefined if the text is not JSON. @param {string | undefined} text */
+/** The maximum depth of JSON that is shown with indentation. Deeper JSON would need much more room than its text. */
+const JSON_DEPTH_MAX = 64;
+
+/** A string, a mark, or a number or word of JSON. */
+const JSON_TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
+
+/** JSON with indentation, or undefined if the text is not JSON or is nested too deeply. All numbers, names and strings stay as they are written. @param {string | undefined} text */
 export function prettyJson(text) {
   try {
-    return text === undefined ? undefined : JSON.stringify(JSON.parse(text), undefined, 2);
+    if (text === undefined) return undefined;
+    JSON.parse(text);
   } catch {
     return undefined;
   }
+  const tokens = text.match(JSON_TOKEN) ?? [];
+  const parts = [];
+  let depth = 0;
+  const line = () => parts.push("\n", "  ".repeat(depth));
+  for (const [index, token] of tokens.entries()) {
+    const isEmpty = /^[}\]]$/.test(tokens[index + 1] ?? "");
+    if (token === "{" || token === "[") {
+      parts.push(token);
+      if (++depth > JSON_DEPTH_MAX) return undefined;
+      if (!isEmpty) line();
+    } else if (token === "}" || token === "]") {
+      depth--;
+      if (!/^[{[]$/.test(tokens[index - 1])) line();
+      parts.push(token);
+    } else {
+      parts.push(token === ":" ? ": " : token);
+      if (token === ",") line();
+    }
+  }
+  return parts.join("");
 }
 
 /** Lines with a position, hexadecimal digits and characters. @param {Uint8Array} bytes */

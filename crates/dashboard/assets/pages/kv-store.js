@@ -1,7 +1,7 @@
 // A key-value store: its keys by prefix, and the value of one key as text, JSON or hexadecimal digits.
 
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
-import { call, withQuery } from "../lib/api.js";
+import { call } from "../lib/api.js";
 import { bytes, number } from "../lib/format.js";
 import { useData } from "../lib/live.js";
 import { Choice, Dialog, Empty, Failure, Field, Icon, Loading, Panel } from "../lib/parts.js";
@@ -11,26 +11,26 @@ import { bytesOf, hexDump, hexOf, prettyJson, textOf } from "../lib/values.js";
 const PAGE_SIZE = 100;
 
 /**
- * Keys may be private, so they are not in the address of the page.
+ * Keys may be private, so they are neither in the address of the page nor in those of its requests.
  * @param {{app: any, store: import("./data.js").Store}} props
  */
 export function KvStore({ app, store }) {
   const base = `${app.base}/stores/kv/${store.name}`;
   const [prefix, setPrefix] = useState("");
   const [chosen, choose] = useState(undefined);
-  const path = withQuery(`${base}/keys`, { prefix, limit: PAGE_SIZE });
-  const { data, error, reload } = useData(path);
-  const [older, setMore] = useState({ path, keys: [], next: undefined, isBusy: false, error: undefined });
+  const query = { prefix, limit: PAGE_SIZE };
+  const { data, error, reload } = useData(`${base}/keys`, 0, query);
+  const [older, setMore] = useState({ prefix, keys: [], next: undefined, isBusy: false, error: undefined });
   const [isAdding, setAdding] = useState(false);
-  useEffect(() => setMore({ path, keys: [], next: undefined, isBusy: false, error: undefined }), [data]);
-  const more = older.path === path ? older : { path, keys: [], next: undefined, isBusy: false, error: undefined };
+  useEffect(() => setMore({ prefix, keys: [], next: undefined, isBusy: false, error: undefined }), [data]);
+  const more = older.prefix === prefix ? older : { prefix, keys: [], next: undefined, isBusy: false, error: undefined };
   const keys = [...(data?.keys ?? []), ...more.keys];
   const next = more.keys.length > 0 ? more.next : data?.next;
   const loadMore = async () => {
-    setMore({ ...more, path, isBusy: true });
+    setMore({ ...more, prefix, isBusy: true });
     try {
-      const page = await call(withQuery(`${base}/keys`, { prefix, limit: PAGE_SIZE, after: next }));
-      setMore({ path, keys: [...more.keys, ...page.keys], next: page.next, isBusy: false, error: undefined });
+      const page = await call(`${base}/keys`, { method: "POST", body: { ...query, after: next } });
+      setMore({ prefix, keys: [...more.keys, ...page.keys], next: page.next, isBusy: false, error: undefined });
     } catch (error) {
       setMore({ ...more, path, isBusy: false, error });
     }
@@ -89,7 +89,7 @@ function PrefixField({ value, onChange }) {
 }
 
 function ValuePanel({ base, store, name, onChanged, onClose }) {
-  const { data: value, error, reload } = useData(withQuery(`${base}/value`, { key: name }));
+  const { data: value, error, reload } = useData(`${base}/value`, 0, { key: name });
   const shown = useMemo(() => value && viewsOf(value), [value]);
   const [chosen, choose] = useState("");
   const [asking, ask] = useState("");

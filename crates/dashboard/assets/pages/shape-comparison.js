@@ -6,11 +6,11 @@ import { Icon, Mode } from "../lib/parts.js";
 
 /** @param {{comparison: any}} props */
 export function Comparison({ comparison }) {
-  const { seams, cost_us_per_request: cost, unmeasured, unchanged, before, after, isolation, problems, requests } = comparison;
+  const { seams, cost_us_per_request: cost, unmeasured, unchanged, before, after, isolation, problems, requests, is_lower_bound: isLowerBound } = comparison;
   return html`
     <section class="comparison-of-shapes" aria-label="What changes">
       <dl class="tiles">
-        <div class=${cost > 0 ? "tile slower-tile" : "tile"}><dt>Per request</dt><dd>${change(cost)}</dd></div>
+        <div class=${cost > 0 ? "tile slower-tile" : "tile"}><dt>Per request</dt><dd>${change(cost, isLowerBound)}</dd></div>
         <div class="tile"><dt>Seams that change</dt><dd>${number(seams.length)}<small class="dim"> of ${number(seams.length + unchanged)}</small></dd></div>
         <div class="tile"><dt>Processes</dt><dd>${before.length} → ${after.length}</dd></div>
         <div class="tile"><dt>Wasmtime stores</dt><dd>${stores(before)} → ${stores(after)}</dd></div>
@@ -21,6 +21,7 @@ export function Comparison({ comparison }) {
       <p class="dim">
         ${requests > 0 ? `Calls per request are those of ${count(requests, "request")} since the process started. ` : "No request was measured yet, so the cost per request is not known. "}
         The cost of a call is that of a small record in the published benchmarks; larger arguments cost more.
+        ${isLowerBound ? " Calls of fused seams are measured only in sampled requests, so there were more calls." : ""}
         ${unmeasured > 0 && requests > 0 ? ` ${count(unmeasured, "seam")} without measured calls ${unmeasured === 1 ? "is" : "are"} not included.` : ""}
       </p>
       ${isolation.length > 0 && html`<${Isolation} isolation=${isolation} />`}
@@ -31,11 +32,11 @@ export function Comparison({ comparison }) {
 /** @param {{compositions: string[][]}[]} processes */
 const stores = (processes) => processes.reduce((sum, process) => sum + process.compositions.length, 0);
 
-/** A change of a time in microseconds, with its sign. @param {number | undefined} us */
-export function change(us) {
+/** A change of a time in microseconds, with its sign. @param {number | undefined} us @param {boolean} [isLowerBound] */
+export function change(us, isLowerBound) {
   if (us === undefined || us === null) return "not measured";
-  if (Math.abs(us) < 0.05) return "no change";
-  return `${us > 0 ? "+" : "−"}${duration(Math.abs(us) * 1000)}`;
+  if (Math.abs(us) < 0.05 && !isLowerBound) return "no change";
+  return `${isLowerBound ? "at least " : ""}${us > 0 ? "+" : "−"}${duration(Math.abs(us) * 1000)}`;
 }
 
 /** The cost of a seam per request, for sorting: the largest change first, and unmeasured seams last. */
@@ -52,8 +53,8 @@ const Seams = ({ seams }) => html`
             <td class="cut">${seam.importer} → ${seam.exporter}</td>
             <td class="col-wide dim cut"><code>${interfaceName(seam.interface)}</code></td>
             <td class="modes"><${Mode} mode=${seam.before} /><span class="dim" aria-label="becomes">→</span><${Mode} mode=${seam.after} /></td>
-            <td class="number col-wide dim">${seam.calls_per_request === undefined ? "–" : seam.calls_per_request.toFixed(2)}</td>
-            <td class=${`number ${seam.cost_us_per_call > 0 ? "slower" : "faster"}`}>${seam.calls_per_request === undefined ? html`<span class="dim">–</span>` : change(seam.calls_per_request * seam.cost_us_per_call)}</td>
+            <td class="number col-wide dim">${seam.calls_per_request === undefined ? "–" : `${seam.is_lower_bound ? "≥ " : ""}${seam.calls_per_request.toFixed(2)}`}</td>
+            <td class=${`number ${seam.cost_us_per_call > 0 ? "slower" : "faster"}`}>${seam.calls_per_request === undefined ? html`<span class="dim">–</span>` : change(seam.calls_per_request * seam.cost_us_per_call, seam.is_lower_bound)}</td>
           </tr>
         `,
         )}

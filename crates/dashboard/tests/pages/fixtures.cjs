@@ -432,6 +432,12 @@ async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, i
         record.body = Buffer.concat(chunks).toString();
         if (record.noPlan && path === "/app/shapes/compare") return missing(response, "the process keeps no plan");
         if (path === "/app/shapes/compare") return json(response, stored.comparison(plan(), JSON.parse(record.body)));
+        const query = new Map(Object.entries(path.includes("/stores/kv/") ? JSON.parse(record.body) : {}));
+        if (path.endsWith("/keys")) return json(response, stored.keys(query));
+        if (path.endsWith("/value")) {
+          const found = stored.value(query.get("key"));
+          return found ? json(response, found) : missing(response, "the store `carts` does not have this key");
+        }
         if (path.endsWith("/query")) {
           const { status, body } = stored.query(JSON.parse(record.body).statement);
           return json(response, body, status);
@@ -472,11 +478,6 @@ async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, i
       return json(response, { metrics: all.filter((metric) => metric.name.startsWith(name)) });
     }
     if (path === "/app/stores") return json(response, stored.stores({ isEmpty, isNode }));
-    if (path.endsWith("/keys")) return json(response, stored.keys(url.searchParams));
-    if (path.endsWith("/value")) {
-      const found = stored.value(url.searchParams.get("key"));
-      return found ? json(response, found) : missing(response, "the store `carts` does not have this key");
-    }
     if (path.endsWith("/schema")) return json(response, stored.schema());
     if (path === "/app/shapes") return json(response, stored.shapes(plan()));
     if (path === "/app/advice") return json(response, stored.advice(isEmpty));

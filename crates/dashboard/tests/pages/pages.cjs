@@ -192,6 +192,9 @@ const tests = {
     await page.keyboard.press("Escape");
     await page.getByRole("complementary").waitFor({ state: "detached" });
     assert.equal(await page.getByRole("button", { name: "Set a key" }).count(), 0, "a node's data is read-only");
+    await page.getByPlaceholder("Keys that begin with").fill("exact");
+    await page.getByRole("button", { name: "exact" }).click();
+    await page.locator(".value", { hasText: /"id": 9007199254740993,\s+"total": 1\.0/ }).waitFor();
   },
 
   async "tables are shown, and statements run"({ page, fixture }) {

@@ -5,7 +5,7 @@ const CARTS = Array.from({ length: 240 }, (_, index) => ({
   key: `cart/user-${String(index).padStart(4, "0")}`,
   value: JSON.stringify({ items: [{ id: "OLJCESPC7Z", quantity: 1 + (index % 4) }], currency: "EUR" }),
 }));
-const KEYS = [...CARTS, { key: "counter", value: "1042" }, { key: "icon/logo.png", value: "\u0089PNG\r\n\u001a\n\u0000\u0000" }];
+const KEYS = [...CARTS, { key: "counter", value: "1042" }, { key: "exact", value: '{"id":9007199254740993,"total":1.0}' }, { key: "icon/logo.png", value: "\u0089PNG\r\n\u001a\n\u0000\u0000" }];
 
 /** The stores of the app. @param {{isEmpty: boolean, isNode: boolean}} options */
 function stores({ isEmpty, isNode }) {

@@ -1,9 +1,8 @@
 //! Tests of reading the stores of a node's apps through the admin API, while the apps serve requests.
 
 use isomer_admin::{Admin as _, ShapeApi as _, StoreApi as _};
-use isomer_api::{KvKeysQuery, KvSetRequest, ProblemKind, ShapeRequest, SqlStatement, StoreKind};
+use isomer_api::{KvKeysQuery, KvSetRequest, ProblemKind, ShapeRequest, SqlCell, SqlStatement, StoreKind};
 use isomer_ids::StoreName;
-use serde_json::Value;
 
 use crate::migrating_app::{notes, refused, with_migrations, write};
 use crate::node::{TestNode, app, custom, shop, tenant};
@@ -60,7 +59,10 @@ async fn sql_stores_are_read_by_statements_that_only_read() {
     let rows = |text: &str| api().sql_query(tenant.clone(), app.clone(), name("default"), statement(text));
     write(&node, "hello").await;
     let found = rows("SELECT text FROM note").await.unwrap();
-    assert_eq!((found.columns, found.rows.last()), (vec!["text".to_owned()], Some(&vec![Value::from("hello")])));
+    assert_eq!(
+        (found.columns, found.rows.last()),
+        (vec!["text".to_owned()], Some(&vec![SqlCell::Text("hello".to_owned())]))
+    );
     refused(rows("DELETE FROM note"), ProblemKind::BadRequest).await;
     refused(rows("PRAGMA journal_mode = DELETE"), ProblemKind::BadRequest).await;
     assert_eq!(notes(&node).await.last().map(String::as_str), Some("hello"));
