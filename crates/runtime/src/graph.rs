@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use isomer_display::size;
 use isomer_ids::PlanDigest;
@@ -18,7 +19,7 @@ use tokio::time::timeout_at;
 use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::group::{Group, GroupError, GroupSettings, HttpHandlerExport, ProbedCode};
+use crate::group::{Group, GroupError, GroupSettings, HttpHandlerExport, LinkedProbedCode, ProbedCode};
 use crate::guest::{CallableGroups, GroupFunction, GroupsInUse, RequestScope, TimeLimit, fields_bytes};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
@@ -27,7 +28,7 @@ use crate::wasi::{Import, Provider};
 
 /// Supplies the probed code of a graph's groups.
 pub trait ProbedCodeSupplier: Send + Sync + 'static {
-    /// Starts to make the probed code of the group at `index`, which then is passed to [`Graph::add_probed_code`]. Called
+    /// Starts to make the probed code of the group at `index`, which then is passed to [`Graph::link_probed_code`]. Called
     /// when the group gets its first sampled request or call. Must not block.
     fn request(&self, graph: Weak<Graph>, index: usize);
 }
@@ -77,14 +78,29 @@ impl Graph {
         }
     }
 
-    /// Links the probed code of the group at `index`. Sampled requests and calls that start from now on run it. Linking
-    /// takes some time, so this function should not be called on a thread that runs guests.
+    /// Links the probed code of the group at `index`, for [`Graph::start_probed_code`]. Returns `None` if there is no
+    /// such group, or if it has no fused seams. Linking takes some time, so this function should not be called on a
+    /// thread that runs guests.
     ///
     /// # Errors
     /// If the code does not fit the group.
-    pub fn add_probed_code(&self, index: usize, code: ProbedCode) -> Result<(), GroupError> {
+    pub fn link_probed_code(&self, index: usize, code: ProbedCode) -> Result<Option<LinkedProbedCode>, GroupError> {
+        self.groups.get(index).map_or(Ok(None), |group| group.link_probed_code::<Self>(code))
+    }
+
+    /// Creates one instance of the probed code of the group at `index`, within the time `allowed`. Sampled requests and
+    /// calls that start after that run the probed code.
+    ///
+    /// # Errors
+    /// If the instance cannot be created. The code is not used in this case.
+    pub async fn start_probed_code(
+        &self,
+        index: usize,
+        code: LinkedProbedCode,
+        allowed: Duration,
+    ) -> Result<(), Failure> {
         match self.groups.get(index) {
-            Some(group) => group.add_probed_code::<Self>(code),
+            Some(group) => group.start_probed_code(code, allowed).await,
             None => Ok(()),
         }
     }

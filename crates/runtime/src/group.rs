@@ -15,8 +15,8 @@ use wasmtime::component::{Component, Linker};
 
 pub use self::linker::LinkerError;
 use self::linker::linker;
-pub use self::probed::ProbedCode;
 use self::probed::ProbingInputs;
+pub use self::probed::{LinkedProbedCode, ProbedCode};
 pub use self::stub::{SeamCallee, SeamStub, SeamTarget};
 use crate::code::Code;
 use crate::engine::Engine;

@@ -50,7 +50,9 @@ mod wasi;
 pub use code::{Code, CodeCache};
 pub use failure::Failure;
 pub use graph::{Graph, GroupHandle, ProbedCodeSupplier};
-pub use group::{Group, GroupSettings, HttpHandlerExport, ProbedCode, SeamCallee, SeamStub, SeamTarget};
+pub use group::{
+    Group, GroupSettings, HttpHandlerExport, LinkedProbedCode, ProbedCode, SeamCallee, SeamStub, SeamTarget,
+};
 pub use guest::signals::{has_no_content, is_event_stream};
 pub use guest::{Denials, GroupFunction, Guest, current_request, current_span, output};
 pub use instance::{ExportedFunction, Skeleton};

@@ -1,15 +1,17 @@
 //! Makes and links probed code when a group requests it.
 
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use isomer_diagnostics::chain;
 use isomer_display::excerpt::{self, cut};
-use isomer_ids::TenantName;
+use isomer_ids::{PlanDigest, TenantName};
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
-use isomer_runtime::{Graph, ProbedCode, ProbedCodeSupplier};
+use isomer_runtime::{Graph, LinkedProbedCode, ProbedCode, ProbedCodeSupplier};
 use isomer_telemetry::metrics::SeriesGroup;
 
+use super::failures::Failures;
 use super::maker::{ProbedCodeMaker, ProbedGroup, ProbingError};
 use super::registry::ProbedGroups;
 use crate::fair_semaphore::{FairSemaphore, FairSemaphoreLimits};
@@ -28,6 +30,13 @@ const WAITING_MAX: usize = 256;
 /// The maximum number of one tenant's groups that wait.
 const WAITING_PER_TENANT_MAX: usize = 32;
 
+/// The time limit for starting the first instance of probed code, as for the first instance of plain code.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// A group of a tenant's app: the tenant, the app, the plan of its revision, and the index of the group. The plan includes
+/// the digests of the components.
+type GroupKey = (TenantName, Arc<str>, PlanDigest, usize);
+
 /// What all revisions of a process share: the limits of making probed code, and the groups that have it.
 pub(crate) struct ProbeSupply {
     engine: Engine,
@@ -35,6 +44,7 @@ pub(crate) struct ProbeSupply {
     runtime: tokio::runtime::Handle,
     semaphore: FairSemaphore,
     groups: ProbedGroups,
+    failures: Failures<GroupKey>,
 }
 
 /// Supplies the probed code of one revision.
@@ -58,58 +68,81 @@ impl ProbeSupply {
             slow: 0,
         });
         let runtime = tokio::runtime::Handle::current();
-        Arc::new(Self { engine, cache, runtime, semaphore, groups: ProbedGroups::new(groups_max) })
+        let (groups, failures) = (ProbedGroups::new(groups_max), Failures::default());
+        Arc::new(Self { engine, cache, runtime, semaphore, groups, failures })
     }
 }
 
 impl ProbedCodeSupplier for RevisionProbes {
     fn request(&self, graph: Weak<Graph>, index: usize) {
         let Self { supply, maker, tenant, app, series } = self;
-        let Ok(permit) = supply.semaphore.request(tenant) else {
+        let Some(plan) = graph.upgrade().map(|graph| graph.plan()) else { return };
+        let key: GroupKey = (tenant.clone(), app.clone(), plan, index);
+        let is_paused = supply.failures.is_paused(&key, Instant::now());
+        let Some(permit) = supply.semaphore.request(tenant).ok().filter(|_| !is_paused) else {
             forget(&graph, index);
             return;
         };
         let (supply, maker, series) = (supply.clone(), maker.clone(), series.clone());
-        let (tenant, app) = (tenant.clone(), app.clone());
         self.supply.runtime.clone().spawn(async move {
             let _permit = permit.granted().await;
             // Nothing is made for an app that was evicted or replaced in the meantime.
             if graph.strong_count() == 0 {
                 return;
             }
-            let made = match maker.make(index).await {
-                Ok(Some(made)) => made,
-                Ok(None) => return,
+            let reason = match maker.make(index).await {
+                Ok(Some(made)) => supply.add(&key, &graph, made, series).await.err(),
+                Ok(None) => None,
                 Err(ProbingError::Busy(_)) => return forget(&graph, index),
-                Err(error) => return log_failure(&tenant, &app, &chain(&error)),
+                Err(error) => Some(chain(&error)),
             };
-            let link = move || supply.link(&graph, index, &made, &series);
-            let linked = tokio::task::spawn_blocking(link).await;
-            if let Ok(Err(reason)) = linked {
-                log_failure(&tenant, &app, &reason);
+            if let Some(reason) = reason {
+                let (tenant, app, ..) = &key;
+                log_failure(tenant, app, &reason);
+                supply.failures.add(key, Instant::now());
+                forget(&graph, index);
             }
         });
     }
 }
 
 impl ProbeSupply {
+    /// Adds probed code to its group, after the code has been linked and has started.
+    ///
+    /// # Errors
+    /// The reason for which the code cannot be used.
+    async fn add(
+        self: &Arc<Self>,
+        (tenant, _, _, index): &GroupKey,
+        graph: &Weak<Graph>,
+        made: ProbedGroup,
+        series: Arc<SeriesGroup>,
+    ) -> Result<(), String> {
+        let Some(running) = graph.upgrade() else { return Ok(()) };
+        let (supply, linking, index) = (self.clone(), running.clone(), *index);
+        let link = move || supply.link(&linking, index, &made, &series);
+        let linked = tokio::task::spawn_blocking(link).await.map_err(|_| "linking it failed".to_owned())?;
+        if let Some(code) = linked? {
+            running.start_probed_code(index, code, START_MAX).await.map_err(|failure| chain(&failure))?;
+            self.groups.add(tenant.clone(), graph.clone(), index);
+        }
+        Ok(())
+    }
+
     /// Maps the code and links it. Blocks.
     fn link(
         &self,
-        graph: &Weak<Graph>,
+        graph: &Graph,
         index: usize,
         made: &ProbedGroup,
         series: &Arc<SeriesGroup>,
-    ) -> Result<(), String> {
-        let Some(running) = graph.upgrade() else { return Ok(()) };
+    ) -> Result<Option<LinkedProbedCode>, String> {
         let code = self.cache.load(&self.engine, &made.key);
         let code = code.ok_or_else(|| "its compiled code cannot be read".to_owned())?;
         let metadata = &made.metadata;
         let (slots, state_bytes) = (metadata.slots(), metadata.state_bytes());
         let probed = ProbedCode { code, probes: metadata.probes(series), slots, state_bytes };
-        running.add_probed_code(index, probed).map_err(|error| chain(&error))?;
-        self.groups.add(graph.clone(), index);
-        Ok(())
+        graph.link_probed_code(index, probed).map_err(|error| chain(&error))
     }
 }
 
@@ -122,5 +155,5 @@ fn forget(graph: &Weak<Graph>, index: usize) {
 
 fn log_failure(tenant: &TenantName, app: &str, reason: &str) {
     let reason = cut(reason, excerpt::TEXT_BYTES_MAX);
-    isomer_telemetry::warn!(%tenant, app, reason, "cannot compile an app with probes, so its traces contain no fused calls");
+    isomer_telemetry::warn!(%tenant, app, reason, "cannot run an app with probes, so its traces contain no fused calls");
 }

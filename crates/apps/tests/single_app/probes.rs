@@ -10,7 +10,7 @@ use isomer_telemetry::{Span, SpanKind, TraceFragment, TraceOrder, Tracer};
 
 use crate::harness::body::whole;
 use crate::harness::traces::{MemoryTraces, attribute, find, new_trace, tree};
-use crate::harness::{Setup, TestNode, one};
+use crate::harness::{Setup, TestNode, one, until};
 use crate::wat_components;
 
 /// A node with probed code, and the traces of its requests.
@@ -201,14 +201,34 @@ async fn requests_that_are_not_sampled_run_the_plain_code() {
 async fn plain_and_probed_instances_share_the_maximum() {
     let setup = Setup::new(&ping_and_pong()).options(|options| options.instances_max = Some(1));
     let probed = ProbedNode::start(setup, 0.0).await;
-    for _ in 0..3 {
-        let plain = probed.node.get("/greet?name=ada").await;
-        assert_eq!(plain.ok(), "pong to ada (count 1)\n", "the plain instance takes the place of the probed one");
+    let plain = probed.node.get("/greet?name=ada").await;
+    assert_eq!(plain.ok(), "pong to ada (count 1)\n");
+    for count in [1, 3, 5] {
         probed.tracer.order(TraceOrder { path: "/greet".to_owned(), requests: 1 });
         let (_, text, fragment) = probed.send(Method::GET, "/greet?name=ada", "").await;
-        assert_eq!(text, "pong to ada (count 1)\n");
+        assert_eq!(text, format!("pong to ada (count {count})\n"), "a probed instance replaces the plain one once");
         assert!(tree(&fragment.spans).contains("pong.greet [internal pong]"), "{}", tree(&fragment.spans));
+        let plain = probed.node.get("/greet?name=ada").await;
+        let expected = format!("pong to ada (count {})\n", count + 1);
+        assert_eq!(plain.ok(), expected, "the probed instance also serves requests that are not sampled");
     }
+}
+
+/// An idle instance that serves several requests at a time is replaced too, because its guest has no work left.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_for_several_requests_is_replaced_when_it_has_no_work_left() {
+    let manifest = ping_and_pong().replacen("routes = ", "concurrency = 8\nroutes = ", 1);
+    let setup = Setup::new(&manifest).options(|options| options.instances_max = Some(1));
+    let probed = ProbedNode::start(setup, 0.0).await;
+    assert_eq!(probed.node.get("/greet?name=ada").await.ok(), "pong to ada (count 1)\n");
+    until("a probed instance", async || {
+        probed.tracer.order(TraceOrder { path: "/greet".to_owned(), requests: 1 });
+        let (_, text, fragment) = probed.send(Method::GET, "/greet?name=ada", "").await;
+        (text == "pong to ada (count 1)\n" && tree(&fragment.spans).contains("pong.greet [internal pong]"))
+            .then_some(())
+    })
+    .await;
+    assert_eq!(probed.node.get("/greet?name=ada").await.ok(), "pong to ada (count 2)\n");
 }
 
 /// If the only instance is busy with a plain request, it also serves a sampled one, and the other way round.

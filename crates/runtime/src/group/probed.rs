@@ -4,6 +4,7 @@
 //! give a component access to more than the plain code has.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use isomer_telemetry::SpanContext;
 
@@ -11,8 +12,10 @@ use super::linker::linker;
 use super::stub::SeamStub;
 use super::{Group, GroupError, HttpHandlerExport, fitting, linked};
 use crate::code::Code;
+use crate::failure::Failure;
 use crate::guest::CallableGroups;
 use crate::instance::{LinkedCode, Skeleton};
+use crate::lanes::MeteredFuture;
 use crate::pool::Slots;
 use crate::wasi::{Import, InterfaceOwner, PROBE_INTERFACE, Provider, SeamProbes};
 
@@ -28,6 +31,9 @@ pub struct ProbedCode {
     /// The number of bytes on the host's heap that the engine needs for one instance.
     pub state_bytes: usize,
 }
+
+/// The probed code of a group, linked with the group's imports, but not in use yet.
+pub struct LinkedProbedCode(Arc<LinkedCode>);
 
 /// The inputs for linking probed code: those with which the plain code was linked.
 pub(super) struct ProbingInputs {
@@ -69,12 +75,15 @@ impl Group {
         self.probing.is_some() && self.maker.probed.request()
     }
 
-    /// Links the group's probed code. Sampled requests and calls that start from now on get instances of it.
+    /// Links the group's probed code. Returns `None` if the group has no fused seams.
     ///
     /// # Errors
     /// If the code does not fit the group.
-    pub(crate) fn add_probed_code<G: CallableGroups>(&self, probed: ProbedCode) -> Result<(), GroupError> {
-        let Some(probing) = &self.probing else { return Ok(()) };
+    pub(crate) fn link_probed_code<G: CallableGroups>(
+        &self,
+        probed: ProbedCode,
+    ) -> Result<Option<LinkedProbedCode>, GroupError> {
+        let Some(probing) = &self.probing else { return Ok(None) };
         let ProbedCode { code, probes, slots, state_bytes } = probed;
         let maker = &self.maker;
         let (slots, _) = fitting(&maker.engine, &code, slots, &self.account)?;
@@ -90,7 +99,26 @@ impl Group {
         let linker = linker::<G>(&maker.engine, &imports, &names, &providers, probing.stubs.clone())?;
         let exports = probing.skeletons.iter().map(String::as_str);
         let linked = linked(&code, &linker, &probing.handlers, exports, (slots, state_bytes))?;
-        maker.probed.set(LinkedCode { is_probed: true, ..linked });
+        Ok(Some(LinkedProbedCode(Arc::new(LinkedCode { is_probed: true, ..linked }))))
+    }
+
+    /// Creates one instance of the probed code within the time `allowed`. Then sampled requests and calls run the probed
+    /// code. The instance is kept for the first of them if the group's pool has room for it.
+    ///
+    /// # Errors
+    /// If the instance cannot be created. The probed code is not used in this case, because each sampled request would
+    /// wait for an instance in vain.
+    pub(crate) async fn start_probed_code(&self, code: LinkedProbedCode, allowed: Duration) -> Result<(), Failure> {
+        let LinkedProbedCode(code) = code;
+        let (maker, started) = (self.maker.clone(), code.clone());
+        let deadline = Instant::now() + allowed;
+        let start = Box::pin(async move { maker.make(Some(&started), deadline, None).await });
+        let instance = MeteredFuture::new(&self.account, start).await?;
+        self.maker.probed.set(code);
+        // Instances that serve several requests at a time are not created in advance, but those for calls are.
+        if let Some(exclusive) = self.exclusive().next() {
+            exclusive.add(instance);
+        }
         Ok(())
     }
 

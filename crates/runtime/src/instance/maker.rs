@@ -11,6 +11,7 @@ use wasmtime::{AsContextMut as _, Store, StoreContextMut, Trap, UpdateDeadline};
 use super::exports::{HandlerFunction, HandlerIndex};
 use super::linked_code::{LinkedCode, ProbedVariant};
 use super::live::Instance;
+use crate::clock::now;
 use crate::engine::Engine;
 use crate::failure::{Failure, RefusedBy};
 use crate::guest::{GroupTemplate, Guest, RequestScope, TimeLimit, tasks};
@@ -77,6 +78,23 @@ impl InstanceMaker {
         if let Some(mut span) = span {
             span.fail_if(&made);
             span.end();
+        }
+        made
+    }
+
+    /// Creates an instance of `probed`. Returns `None` if this fails or takes more than half of the time until `deadline`,
+    /// so that the caller can still use the plain code. In this case, sampled requests run the plain code for some time.
+    pub(crate) async fn make_probed(
+        &self,
+        probed: &LinkedCode,
+        deadline: Instant,
+        current: Option<&SpanContext>,
+    ) -> Option<Instance> {
+        let start = Instant::now();
+        let half = deadline.saturating_duration_since(start) / 2;
+        let made = self.make(Some(probed), start + half, current).await.ok();
+        if made.is_none() {
+            self.probed.pause(now());
         }
         made
     }

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use isomer_telemetry::{Event, RequestId, TraceContext};
+use isomer_telemetry::{Event, RequestId, SpanContext, TraceContext};
 use isomer_wire::CallFailure;
 use isomer_wire::call::CallResult;
 use tokio::sync::oneshot;
@@ -18,7 +18,7 @@ use super::instance_pool::{InstanceCounts, InstancePermit, InstancePool, PoolLim
 use super::request::GuestRequest;
 use crate::failure::Failure;
 use crate::guest::{GroupsInUse, RequestScope, ResponseSignals, TimeLimit};
-use crate::instance::{Instance, InstanceMaker, SkeletonFunction};
+use crate::instance::{Instance, InstanceMaker, LinkedCode, SkeletonFunction};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
 use crate::spans::CallSpan;
@@ -61,6 +61,28 @@ impl ExclusiveInstances {
         self.pool.counts()
     }
 
+    /// Adds an instance that was created outside of the pool, or drops it if the pool has no room for it.
+    pub(crate) fn add(&self, instance: Instance) {
+        self.pool.add(instance);
+    }
+
+    /// Creates an instance of `probed`, or of the plain code. If no instance of `probed` can be created, uses an idle
+    /// instance, or creates one of the plain code. The caller must hold a permit of the pool without an instance.
+    async fn make(
+        &self,
+        probed: Option<&LinkedCode>,
+        deadline: Instant,
+        current: Option<&SpanContext>,
+    ) -> Result<Instance, Failure> {
+        if let Some(probed) = probed {
+            let made = self.maker.make_probed(probed, deadline, current).await;
+            if let Some(instance) = made.or_else(|| self.pool.pop_any_idle()) {
+                return Ok(instance);
+            }
+        }
+        self.maker.make(None, deadline, current).await
+    }
+
     fn account(&self) -> &Arc<Account> {
         &self.maker.template.account
     }
@@ -82,7 +104,7 @@ impl ExclusiveInstances {
         let run: BoxFuture<'static, ()> = Box::pin(async move {
             let made = match idle {
                 Some(instance) => Ok(instance),
-                None => self.maker.make(probed.as_deref(), request.deadline, Some(&request.span)).await,
+                None => self.make(probed.as_deref(), request.deadline, Some(&request.span)).await,
             };
             match made {
                 Ok(mut instance) => {
@@ -172,7 +194,7 @@ impl ExclusiveInstances {
                 span.set_cold();
                 // The future of `make` is large. It is boxed, because it would otherwise enlarge the future of every
                 // call, although instances are rarely created here.
-                Box::pin(self.maker.make(probed.as_deref(), until.deadline, scope.span())).await.map_err(failed)?
+                Box::pin(self.make(probed.as_deref(), until.deadline, scope.span())).await.map_err(failed)?
             }
         };
         match instance.call(function, scope, until, image).await {

@@ -14,6 +14,7 @@ use isomer_telemetry::SpanContext;
 use isomer_telemetry::metrics::InstanceMetrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::replacement::ReplacementLimit;
 use super::waiting::WaitingRequest;
 use crate::clock::now;
 use crate::failure::Failure;
@@ -103,6 +104,7 @@ pub(crate) struct InstancePool<I> {
     /// The idle instances, with the most recently used instance at the end.
     idle: Mutex<VecDeque<IdleInstance<I>>>,
     since: Arc<IdleSince>,
+    replacements: ReplacementLimit,
     metrics: Arc<InstanceMetrics>,
 }
 
@@ -122,7 +124,7 @@ impl<I: PooledInstance> InstancePool<I> {
     pub(crate) fn new(limits: PoolLimits, metrics: Arc<InstanceMetrics>) -> Self {
         let permits = Arc::new(Semaphore::new(limits.instances_max));
         let (waiting, idle, since) = (AtomicUsize::new(0), Mutex::default(), Arc::default());
-        Self { limits, permits, waiting, idle, since, metrics }
+        Self { limits, permits, waiting, idle, since, replacements: ReplacementLimit::default(), metrics }
     }
 
     /// Returns the numbers of instances and of waiting requests.
@@ -132,9 +134,9 @@ impl<I: PooledInstance> InstancePool<I> {
         InstanceCounts { live: busy + idle, idle, waiting: self.waiting.load(Ordering::Relaxed) }
     }
 
-    /// Acquires a permit, and waits for it until `deadline` at the latest. Also returns an idle instance of the probed or
-    /// of the plain code if there is one; otherwise the caller creates an instance. Records the time that it waits, if
-    /// any, as a span that `current` causes.
+    /// Acquires a permit, and waits for it until `deadline` at the latest. Also returns an idle instance, if possible of
+    /// the requested code; without an instance, the caller creates one. Records the time that it waits, if any, as a
+    /// span that `current` causes.
     ///
     /// # Errors
     /// If all instances are busy and no instance became free in time, or if too many requests are already waiting.
@@ -168,23 +170,50 @@ impl<I: PooledInstance> InstancePool<I> {
     }
 
     /// Removes the most recently used idle instance of the requested code and returns it. If there is none, the caller
-    /// creates an instance. All idle instances then run the other code, and the least recently used one is dropped if
-    /// there would be too many instances otherwise.
+    /// creates an instance.
+    ///
+    /// If there would be too many instances otherwise, returns an idle instance of the other code, which can serve the
+    /// request too. But a sampled request may cause the least recently used plain instance to be dropped, as often as
+    /// [`ReplacementLimit`] allows.
     fn pop_idle(&self, is_probed: bool) -> Option<I> {
         let mut idle = self.idle();
         let position = idle.iter().rposition(|idle| idle.instance.is_probed() == is_probed);
-        let busy = self.limits.instances_max.saturating_sub(self.permits.available_permits());
-        let removed = match position {
-            Some(position) => idle.remove(position),
-            None if busy + idle.len() > self.limits.instances_max => idle.pop_front(),
-            None => None,
+        let (removed, is_usable) = match position {
+            Some(position) => (idle.remove(position), true),
+            None if !self.is_over_maximum(idle.len()) => (None, false),
+            None if is_probed && self.replacements.allows(now()) => (idle.pop_front(), false),
+            None => (idle.pop_back(), true),
         };
         if removed.is_some() {
             self.since.set(idle.front().map(|idle| idle.since));
         }
         // An instance that is not returned is dropped after the lock is released.
         drop(idle);
-        removed.filter(|_| position.is_some()).map(|idle| idle.instance)
+        removed.filter(|_| is_usable).map(|idle| idle.instance)
+    }
+
+    /// Removes the most recently used idle instance of any code and returns it. The caller must hold a permit without
+    /// an instance.
+    pub(crate) fn pop_any_idle(&self) -> Option<I> {
+        let mut idle = self.idle();
+        let removed = idle.pop_back();
+        self.since.set(idle.front().map(|idle| idle.since));
+        removed.map(|idle| idle.instance)
+    }
+
+    /// Adds an instance that was created without a permit. Drops it instead if there are as many instances as allowed.
+    pub(crate) fn add(&self, instance: I) {
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else { return };
+        let is_over_maximum = self.is_over_maximum(self.idle().len());
+        if !is_over_maximum {
+            self.give_back(InstancePermit { _permit: permit }, instance);
+        }
+    }
+
+    /// Returns whether `idle` idle instances and one instance for each permit in use are too many instances.
+    fn is_over_maximum(&self, idle: usize) -> bool {
+        let busy = self.limits.instances_max.saturating_sub(self.permits.available_permits());
+        busy + idle > self.limits.instances_max
     }
 
     /// Returns the time at which the pool's least recently used instance became idle, for
@@ -349,10 +378,46 @@ mod tests {
         assert_eq!(pool.since.get(), IdleSince::default().get());
         pool.give_back(first, probed("a"));
         pool.give_back(second, probed("b"));
-        // One plain instance is created next to an idle probed one, because only two may exist.
+        // Only two instances may exist, so a probed one serves a request that is not sampled.
+        let (permit, taken) = take(&pool);
+        assert_eq!((taken, pool.counts()), (Some(probed("b")), InstanceCounts { live: 2, idle: 1, waiting: 0 }));
+        drop(permit);
+        // Below the maximum, a plain instance is created next to the idle probed one.
         let (_permit, taken) = take(&pool);
         assert_eq!((taken, pool.counts()), (None, InstanceCounts { live: 2, idle: 1, waiting: 0 }));
-        assert_eq!(take_probed().1, Some(probed("b")));
+        assert_eq!(take_probed().1, Some(probed("a")));
+    }
+
+    #[test]
+    fn plain_instances_are_replaced_at_a_limited_rate() {
+        let mut pool = pool(1);
+        let take_probed =
+            |pool: &InstancePool<_>| pool.take(true, later(), None).now_or_never().expect("a permit is free").unwrap();
+        // The limit allows no replacement in the near future.
+        assert!(pool.replacements.allows(u64::MAX / 2));
+        pool.give_back(take(&pool).0, named("plain"));
+        let (permit, taken) = take_probed(&pool);
+        assert_eq!(taken, Some(named("plain")));
+        pool.give_back(permit, named("plain"));
+        // Now it allows one.
+        pool.replacements = ReplacementLimit::default();
+        assert_eq!(take_probed(&pool).1, None);
+        assert_eq!(pool.counts(), InstanceCounts::default());
+    }
+
+    #[test]
+    fn instances_that_were_created_without_a_permit_respect_the_maximum() {
+        let pool = pool(1);
+        pool.add(named("a"));
+        pool.add(named("b"));
+        assert_eq!(pool.idle_bytes(), 100);
+        let (permit, taken) = take(&pool);
+        assert_eq!(taken, Some(named("a")));
+        pool.add(named("c"));
+        assert_eq!(pool.pop_any_idle(), None);
+        pool.give_back(permit, named("a"));
+        assert_eq!(pool.pop_any_idle(), Some(named("a")));
+        assert_eq!(pool.since.get(), IdleSince::default().get());
     }
 
     #[test]

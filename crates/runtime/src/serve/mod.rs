@@ -8,6 +8,7 @@
 //! | `instance_pool` | which instance serves a request, the maximum number of instances, when an instance is dropped |
 //! | `exclusive` | requests and calls that each have their own instance |
 //! | `shared_instances`, `shared_instance`, `in_flight_requests` | several requests at the same time in one instance (`concurrency = N`): the pool, the task of one instance, its state |
+//! | `replacement` | how often a plain instance is replaced with a probed one |
 //! | `waiting` | the count of requests that wait for an instance |
 
 mod body;
@@ -15,6 +16,7 @@ mod exchange;
 mod exclusive;
 mod in_flight_requests;
 mod instance_pool;
+mod replacement;
 mod request;
 mod shared_instance;
 mod shared_instances;

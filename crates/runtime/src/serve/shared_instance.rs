@@ -11,6 +11,7 @@
 //! continues while later requests are served, and ends at the latest when the instance ends. It is not assigned to the
 //! request, because the wasmtime store shows only whether any work is left.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,6 +59,8 @@ pub(super) struct InstanceUsage {
     bytes: AtomicU64,
     /// Whether the instance held so many handles at the end of the last request that it must not get more requests.
     is_cluttered: AtomicBool,
+    /// Whether the guest has no work left: no request, and no work that it continues after a response.
+    is_quiet: AtomicBool,
     /// The memory of the evicted instance, which new charges may use before the instance has been dropped. `None` if
     /// the instance was not evicted.
     evicted: Mutex<Option<EvictedMemory>>,
@@ -70,6 +73,10 @@ impl InstanceUsage {
 
     pub(super) fn is_cluttered(&self) -> bool {
         self.is_cluttered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_quiet.load(Ordering::Acquire)
     }
 
     /// Marks the instance as evicted. New charges may use `memory`, the memory of the instance, even before the
@@ -152,6 +159,7 @@ async fn serve_all<P: Send>(
     let (mut next, mut is_open) = (Some(first), true);
     loop {
         if let Some(job) = next.take() {
+            usage.is_quiet.store(false, Ordering::Release);
             let Job { request, head, ended, signals, permit, groups } = job;
             let GuestRequest { http, id, span, handler, component, .. } = request;
             let function = &handlers[handler];
@@ -193,6 +201,11 @@ async fn serve_all<P: Send>(
                 // Has no effect if the handler has already sent a head.
                 let _ = head.send(Err(Failure::NoResponse));
                 requests.lock().end(id);
+            }
+            () = poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)),
+                if is_open && calls.is_empty() && !usage.is_quiet() =>
+            {
+                usage.is_quiet.store(true, Ordering::Release);
             }
             else => return Ok(()),
         }

@@ -4,7 +4,7 @@
 //! Each instance has its own task, which runs its wasmtime store ([`SharedInstance`]). Requests are sent to that task.
 //! A trap or a missed deadline ends the instance and all requests that it is serving (at most N).
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::body::{RemainingWork, ResponseBody};
 use super::exchange::HeadSender;
 use super::instance_pool::{InstanceCounts, PoolLimits};
+use super::replacement::ReplacementLimit;
 use super::request::GuestRequest;
 use super::shared_instance::{InstanceUsage, Job, SharedInstance};
 use super::waiting::WaitingRequest;
@@ -39,13 +40,14 @@ pub(crate) struct SharedInstances {
     waiting: AtomicUsize,
     workers: Mutex<Vec<Arc<Worker>>>,
     since: Arc<IdleSince>,
+    replacements: ReplacementLimit,
 }
 
 /// The task of one instance, as the pool sees it. The pool gives requests only to the workers in its list. When a
 /// worker is removed from the list, its task ends after the requests that it has.
 struct Worker {
-    /// The probed code that the instance runs; `None` if the instance runs the plain code.
-    probed: Option<Arc<LinkedCode>>,
+    /// Whether the instance runs the probed code. Set to `false` if no instance of the probed code can be created.
+    is_probed: Arc<AtomicBool>,
     /// Sends requests to the task. The channel has room for every request that the instance may serve at the same time.
     /// It is never full, because a request is counted in `serving` before it is sent and until it has ended.
     jobs: mpsc::Sender<Job<RequestPermit>>,
@@ -92,6 +94,7 @@ impl SharedInstances {
             waiting: AtomicUsize::new(0),
             workers: Mutex::default(),
             since: Arc::default(),
+            replacements: ReplacementLimit::default(),
         });
         shared.maker.register(&shared.since, &shared);
         shared
@@ -151,18 +154,21 @@ impl SharedInstances {
     /// Returns a worker with room for `request`, and counts the request. The worker runs the probed code if the request
     /// is sampled and the group has probed code. Starts a worker if no worker with this code has room.
     ///
-    /// If there are as many workers as instances are allowed, an idle worker with the other code is replaced. If all are
-    /// busy, the request is served by a worker with the other code. The caller holds a permit of `permits`, so in this
-    /// case one of the workers has room.
+    /// If there are as many workers as instances are allowed, the request is served by a worker with the other code. The
+    /// caller holds a permit of `permits`, so in this case one of the workers has room. But a sampled request may cause
+    /// an idle plain worker to be replaced, as often as [`ReplacementLimit`] allows.
     fn worker(self: &Arc<Self>, request: &GuestRequest) -> Arc<Worker> {
         let probed = self.maker.probed.code_for(Some(&request.span));
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
         let has_room = |worker: &&Arc<Worker>| worker.serving.load(Ordering::Acquire) < self.concurrency;
         let is_probed = probed.is_some();
-        let mut free = workers.iter().find(|worker| worker.probed.is_some() == is_probed && has_room(worker)).cloned();
-        if free.is_none() && workers.len() >= self.limits.instances_max {
-            match workers.iter().position(|worker| worker.idle_since().is_some()) {
+        let mut free = workers.iter().find(|worker| worker.is_probed() == is_probed && has_room(worker)).cloned();
+        // A worker that was removed from the list may still need its permit to finish its requests.
+        let is_full = workers.len() >= self.limits.instances_max || self.instance_permits.available_permits() == 0;
+        if free.is_none() && is_full {
+            let replaceable = workers.iter().position(|worker| is_probed && worker.is_replaceable());
+            match replaceable.filter(|_| self.replacements.allows(now())) {
                 Some(idle) => drop(workers.swap_remove(idle).evict(self.account())),
                 None => free = workers.iter().find(has_room).cloned(),
             }
@@ -182,10 +188,11 @@ impl SharedInstances {
     fn start_worker(self: &Arc<Self>, probed: Option<Arc<LinkedCode>>) -> Arc<Worker> {
         let (jobs, inbox) = mpsc::channel(self.concurrency.max(1) as usize);
         let usage = Arc::<InstanceUsage>::default();
-        let run = Box::pin(self.clone().run(probed.clone(), inbox, usage.clone()));
+        let is_probed = Arc::new(AtomicBool::new(probed.is_some()));
+        let run = Box::pin(self.clone().run(probed, is_probed.clone(), inbox, usage.clone()));
         tokio::spawn(MeteredFuture::new(self.account(), run));
         Arc::new(Worker {
-            probed,
+            is_probed,
             jobs,
             usage,
             serving: AtomicU32::new(0),
@@ -200,6 +207,7 @@ impl SharedInstances {
     async fn run(
         self: Arc<Self>,
         probed: Option<Arc<LinkedCode>>,
+        is_probed: Arc<AtomicBool>,
         mut inbox: mpsc::Receiver<Job<RequestPermit>>,
         usage: Arc<InstanceUsage>,
     ) {
@@ -212,6 +220,8 @@ impl SharedInstances {
                 return;
             }
         };
+        drop(probed);
+        is_probed.store(instance.is_probed(), Ordering::Relaxed);
         let mut inbox = SharedInstance::new(instance, inbox, usage.clone()).run(first).await;
         while let Some(mut job) = inbox.recv().await {
             let worker = self.worker(&job.request);
@@ -220,7 +230,8 @@ impl SharedInstances {
         }
     }
 
-    /// Creates an instance. The returned permit must be dropped after the instance.
+    /// Creates an instance of `probed`, or of the plain code if that fails. The returned permit must be dropped after the
+    /// instance.
     async fn make(
         &self,
         probed: Option<&LinkedCode>,
@@ -235,7 +246,12 @@ impl SharedInstances {
             }
         };
         let permit = record_wait(Some(span), &self.maker.metrics, acquired).await?;
-        Ok((permit, self.maker.make(probed, deadline, Some(span)).await?))
+        if let Some(probed) = probed
+            && let Some(instance) = self.maker.make_probed(probed, deadline, Some(span)).await
+        {
+            return Ok((permit, instance));
+        }
+        Ok((permit, self.maker.make(None, deadline, Some(span)).await?))
     }
 
     /// Returns the numbers of instances and of waiting requests.
@@ -283,6 +299,15 @@ impl Worker {
         let bytes = self.usage.bytes();
         self.usage.set_evicted(account.evicted(bytes));
         Eviction { bytes, is_gone: false }
+    }
+
+    fn is_probed(&self) -> bool {
+        self.is_probed.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the worker runs plain code and can be replaced without stopping any work.
+    fn is_replaceable(&self) -> bool {
+        !self.is_probed() && self.idle_since().is_some() && self.usage.is_quiet()
     }
 
     /// Returns the time at which the worker became idle, as a value of [`now`]. Returns `None` while it serves a
