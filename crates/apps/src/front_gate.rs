@@ -20,6 +20,16 @@ use crate::group_handler::{AppFront, AppResolver};
 /// The pause before the gate tries again to open, if it has no file descriptor for the socket.
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
+/// How a gate stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateStop {
+    /// Another process accepts the connections that wait in the kernel's queue.
+    LeaveQueue,
+    /// No other process accepts connections: a gate that is open or has ever been open first accepts the connections
+    /// that wait in the kernel's queue.
+    AcceptQueue,
+}
+
 /// What a gate does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GateGoal {
@@ -27,9 +37,8 @@ pub struct GateGoal {
     pub open: bool,
     /// The number of the last pause. A gate that is closed reports this number after its front doors have drained.
     pub pause: u64,
-    /// Whether the gate stops for good. If it is open, it first accepts the connections that wait in the kernel's
-    /// queue.
-    pub stop: bool,
+    /// How the gate stops; `None` if it continues.
+    pub stop: Option<GateStop>,
 }
 
 /// A front door that can be closed and opened again.
@@ -41,6 +50,8 @@ pub struct FrontGate {
     log: Log,
     /// Closes the front door that accepts connections, if there is one.
     close: Option<oneshot::Sender<()>>,
+    /// Whether the gate has ever been open. Otherwise, clients connected to another process.
+    was_open: bool,
     /// The front doors that accept connections or drain. Each returns the number of connections that were cut off.
     fronts: JoinSet<usize>,
     /// Cuts off the connections of all front doors.
@@ -58,7 +69,7 @@ impl FrontGate {
         log: Log,
     ) -> Self {
         let (cut_off, fronts) = (watch::Sender::new(false), JoinSet::new());
-        Self { listener, limits, resolver, connections, log, close: None, fronts, cut_off }
+        Self { listener, limits, resolver, connections, log, close: None, was_open: false, fronts, cut_off }
     }
 
     /// Follows `goals` until the gate is to stop, or the sender is dropped. Calls `drained` with the number of the pause
@@ -73,8 +84,9 @@ impl FrontGate {
         let mut reported = 0;
         loop {
             let goal = *goals.borrow_and_update();
-            if goal.stop {
-                return self.stop(goal.open, grace).await;
+            if let Some(how) = goal.stop {
+                let accepts_queue = how == GateStop::AcceptQueue && (goal.open || self.was_open);
+                return self.stop(accepts_queue, grace).await;
             }
             let changed = if goal.open {
                 match self.open() {
@@ -105,15 +117,15 @@ impl FrontGate {
         if self.close.is_none() {
             let front = self.front().with_shared_listener(self.listener.try_clone()?, None)?;
             let (close, closed) = oneshot::channel();
-            self.close = Some(close);
+            (self.close, self.was_open) = (Some(close), true);
             self.serve(front, async { drop(closed.await) });
         }
         Ok(())
     }
 
-    async fn stop(mut self, is_open: bool, grace: Duration) -> usize {
+    async fn stop(mut self, accepts_queue: bool, grace: Duration) -> usize {
         self.close = None;
-        if is_open {
+        if accepts_queue {
             let last = self.listener.try_clone().and_then(|listener| self.front().with_listener(listener, None));
             match last {
                 Ok(last) => self.serve(last, std::future::ready(())),

@@ -48,7 +48,7 @@ pub mod tenancy;
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
 pub use app_data::AppData;
 pub use error::RevisionError;
-pub use front_gate::{FrontGate, GateGoal};
+pub use front_gate::{FrontGate, GateGoal, GateStop};
 pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
 pub use metrics_report::{metrics_report, metrics_text};
 pub use package::{NewPackage, Package, PackageError, PackageOptions, draft_probed_group, sampling_of};

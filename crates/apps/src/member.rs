@@ -26,7 +26,7 @@ use isomer_wire::Callee;
 use tokio::sync::watch;
 
 use crate::error::RevisionError;
-use crate::front_gate::{FrontGate, GateGoal};
+use crate::front_gate::{FrontGate, GateGoal, GateStop};
 use crate::group_handler::AppSite;
 use crate::membership::{PeerGroups, peer_groups};
 use crate::package::{NewPackage, PackageOptions};
@@ -241,7 +241,7 @@ impl Member {
         let (goals, followed) = watch::channel(goal);
         let stop = async move {
             stop.await;
-            goals.send_replace(GateGoal { stop: true, ..goal });
+            goals.send_replace(GateGoal { stop: Some(GateStop::AcceptQueue), ..goal });
             // Keeps the sender, because the gate also stops without a sender.
             std::future::pending::<()>().await;
         };
@@ -270,7 +270,7 @@ impl Member {
             let cut_off = match front {
                 Some(front) => front.follow(goals, drained, grace).await,
                 None => {
-                    let _ = goals.wait_for(|goal| goal.stop).await;
+                    let _ = goals.wait_for(|goal| goal.stop.is_some()).await;
                     0
                 }
             };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use isomer_apps::tenancy::ProcessMetrics;
 use isomer_apps::{FrontGate, NewPackage, PackageOptions, Peers, Progress, SingleApp, TenancyOptions};
@@ -23,6 +24,9 @@ use crate::served_app::ServedApp;
 use crate::served_traces::ServedTraces;
 use crate::shutdown::{ArrangementTasks, FrontSocket};
 use crate::start_error::{StartAttempt, revision_error};
+
+/// The maximum time from the end of the last request until the stores of an arrangement in this process are closed.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// The parts of the serving process that every arrangement uses. They survive a change of the shape.
 pub(crate) struct ArrangementHome {
@@ -129,6 +133,22 @@ impl Arrangement {
         }
     }
 
+    /// Ends requests that have not finished in a pause. The requests in this process are cut off later, when the
+    /// arrangement retires.
+    pub(crate) fn cut_off(&self) {
+        if let Self::Members(groups) = self {
+            groups.set_goal(Goal::Kill);
+        }
+    }
+
+    /// Sets whether another arrangement is about to take over. Meanwhile, a failure of this arrangement does not end the
+    /// process.
+    pub(crate) fn set_being_replaced(&self, is_being_replaced: bool) {
+        if let Self::Members(groups) = self {
+            groups.set_being_replaced(is_being_replaced);
+        }
+    }
+
     /// Returns the processes of the arrangement, if they are other processes than this one.
     pub(crate) fn processes(&self) -> Vec<ReadyMember> {
         match self {
@@ -143,13 +163,14 @@ impl ArrangementHome {
     /// shape has several processes.
     ///
     /// # Errors
-    /// If the app cannot be planned or compiled, or if a process cannot be started.
+    /// If the app cannot be planned or compiled, or if a process cannot be started, or is not prepared within `max`.
     pub(crate) async fn prepare(
         &mut self,
         source: &RevisionSource,
         shape: &str,
         plan: Option<Plan>,
         check_health: bool,
+        max: Duration,
     ) -> Result<PreparedArrangement, CliError> {
         let Some(plan) = plan else {
             return self.prepare_local(source, shape).map(Box::new).map(PreparedArrangement::Local);
@@ -165,7 +186,7 @@ impl ArrangementHome {
             traces: self.traces.as_ref(),
         };
         let mut groups = MemberGroups::prepare(&home, source, &plan, listener, check_health, &self.tasks)?;
-        if let Err(error) = groups.prepared().await {
+        if let Err(error) = within(max, groups.prepared()).await {
             groups.set_goal(Goal::Kill);
             groups.ended().await;
             return Err(error);
@@ -177,20 +198,32 @@ impl ArrangementHome {
     /// Opens the stores and starts the instances. If this fails, all that was started has ended.
     ///
     /// # Errors
-    /// If a store cannot be opened, an instance does not start, or the health check fails.
+    /// If a store cannot be opened, an instance does not start, the health check fails, or all this takes longer than
+    /// `max`.
     pub(crate) async fn start(
         &mut self,
         prepared: PreparedArrangement,
         source: &RevisionSource,
         with_health: bool,
+        max: Duration,
     ) -> Result<StartedArrangement, CliError> {
         match prepared {
             PreparedArrangement::Local(package) => {
-                let (plan, digest) = self.start_local(*package, source, with_health).await?;
-                Ok(StartedArrangement { arrangement: Arrangement::Local(self.local_groups()?), plan, digest })
+                let arrangement = Arrangement::Local(self.local_groups()?);
+                match within(max, self.start_local(*package, source, with_health)).await {
+                    Ok((plan, digest)) => Ok(StartedArrangement { arrangement, plan, digest }),
+                    Err(error) => {
+                        arrangement.retire().await;
+                        // The next arrangement opens the same stores.
+                        if let Err(error) = self.close_stores(&arrangement).await {
+                            self.context.console.report(&error);
+                        }
+                        Err(error)
+                    }
+                }
             }
             PreparedArrangement::Members(mut groups, plan, digest) => {
-                match groups.start(&source.stores_without_migrations()).await {
+                match within(max, groups.start(&source.stores_without_migrations())).await {
                     Ok(()) => Ok(StartedArrangement { arrangement: Arrangement::Members(groups), plan: *plan, digest }),
                     Err(error) => {
                         groups.set_goal(Goal::Kill);
@@ -199,6 +232,31 @@ impl ArrangementHome {
                     }
                 }
             }
+        }
+    }
+
+    /// Waits until the stores of an arrangement that has ended are closed.
+    ///
+    /// # Errors
+    /// If they are not closed within [`CLOSE_MAX`].
+    pub(crate) async fn close_stores(&self, arrangement: &Arrangement) -> Result<(), CliError> {
+        let (Arrangement::Local(_), Some(local)) = (arrangement, &self.local) else { return Ok(()) };
+        if let Some(app) = &self.app {
+            app.set_counters(None);
+        }
+        if !local.single_app.retire(&self.data, CLOSE_MAX).await {
+            let error =
+                format!("the stores were not closed within {} s, because a guest still runs", CLOSE_MAX.as_secs());
+            return Err(CliError::failed(error, "try again"));
+        }
+        Ok(())
+    }
+
+    /// Waits until all stores that this process has opened are closed, but no longer than [`CLOSE_MAX`].
+    pub(crate) async fn local_stores_closed(&self) {
+        if let Some(local) = &self.local {
+            let closed = local.single_app.stores().closed(self.data.path());
+            let _ = tokio::time::timeout(CLOSE_MAX, closed).await;
         }
     }
 
@@ -211,6 +269,9 @@ impl ArrangementHome {
         let (log, grace) = (self.context.log.clone(), self.context.grace);
         let local = self.local()?;
         let (connections, resolver) = (local.connections.clone(), local.single_app.resolver());
+        if let Some(app) = &self.app {
+            app.set_counters(Some((resolver.clone(), connections.clone())));
+        }
         let gate = FrontGate::new(listener, Limits::default(), resolver, connections, log.clone());
         Ok(LocalGroups::start(gate, &self.tasks, log, grace))
     }
@@ -292,9 +353,18 @@ impl ArrangementHome {
         let single_app = single_app.map_err(|error| revision_error(error, None))?.traced_by(tracer);
         let tenancy = single_app.resolver();
         let connections = Connections::new(&Limits::default(), Some(tenancy.metrics()));
-        if let Some(app) = &self.app {
-            app.set_counters(tenancy, connections.clone());
-        }
         Ok(LocalHome { single_app, connections })
     }
+}
+
+/// Waits for a step of an arrangement that is prepared or started.
+///
+/// # Errors
+/// The error of the step; or that it takes longer than `max`.
+async fn within<T>(max: Duration, step: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let late = |_| {
+        let error = format!("the groups of the app were not ready within {} s", max.as_secs());
+        Err(CliError::failed(error, "see the log of the app for the reason, and try again"))
+    };
+    tokio::time::timeout(max, step).await.unwrap_or_else(late)
 }

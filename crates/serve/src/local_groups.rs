@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isomer_apps::{FrontGate, GateGoal, SingleApp};
+use isomer_apps::{FrontGate, GateGoal, GateStop, SingleApp};
 use isomer_front::Connections;
 use isomer_observe::Log;
 use tokio::sync::watch;
@@ -50,7 +50,7 @@ impl LocalGroups {
         let stopping = goal.clone();
         tasks.spawn(work, move |level| {
             if level >= ShutdownLevel::Drain {
-                stopping.send_modify(|goal| goal.stop = true);
+                stopping.send_modify(|goal| goal.stop = goal.stop.or(Some(GateStop::AcceptQueue)));
             }
         });
         Self { goal, state }
@@ -67,7 +67,7 @@ impl LocalGroups {
     /// Ends the task of the front door after its requests have finished. Connections that it has not accepted are left to
     /// another process.
     pub(crate) fn retire(&self) {
-        self.goal.send_modify(|goal| (goal.open, goal.stop) = (false, true));
+        self.goal.send_modify(|goal| (goal.open, goal.stop) = (false, Some(GateStop::LeaveQueue)));
     }
 
     /// Waits until all connections have ended in the current pause.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use isomer_apps::GateGoal;
 use isomer_apps::member::{MemberOptions, PreparedMember};
+use isomer_apps::{GateGoal, GateStop};
 use isomer_capabilities::DataDir;
 use isomer_console::CliError;
 use isomer_diagnostics::{Renderer, SourceFile};
@@ -139,7 +139,9 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
 
 /// Returns what the front door does under the supervisor's orders.
 fn gate_goal(orders: MemberOrders) -> GateGoal {
-    GateGoal { open: orders.accept, pause: orders.pause, stop: orders.stop }
+    // The supervisor lets a member that is to accept the waiting connections accept again before it stops.
+    let how = if orders.accept { GateStop::AcceptQueue } else { GateStop::LeaveQueue };
+    GateGoal { open: orders.accept, pause: orders.pause, stop: orders.stop.then_some(how) }
 }
 
 fn options(task: &MemberTask, listener: Option<TcpListener>, (tracer, metrics): (Tracer, Metrics)) -> MemberOptions {

@@ -19,7 +19,7 @@ use isomer_supervisor::{
     Goal, MemberFailure, MemberSpec, MembersHandle, MembersState, PrivateDir, ProcessEnd, ReadyMember,
     SupervisorOutcome,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::context::ServeContext;
 use crate::member_task::MemberTask;
@@ -51,6 +51,8 @@ pub(crate) struct MemberGroups {
     private_dir: Arc<PrivateDir>,
     console: Console,
     shape: String,
+    /// Whether another arrangement is about to take over.
+    is_being_replaced: watch::Sender<bool>,
 }
 
 impl MemberGroups {
@@ -86,7 +88,8 @@ impl MemberGroups {
             ShutdownLevel::Drain => stopping.set_goal(Goal::Stop),
             ShutdownLevel::Now => stopping.set_goal(Goal::Kill),
         });
-        Ok(Self { handle, failure, private_dir, console, shape: plan.shape.clone() })
+        let (shape, is_being_replaced) = (plan.shape.clone(), watch::Sender::new(false));
+        Ok(Self { handle, failure, private_dir, console, shape, is_being_replaced })
     }
 
     /// Waits until all members are prepared.
@@ -140,14 +143,22 @@ impl MemberGroups {
         self.handle.state().borrow().ready.clone().unwrap_or_default()
     }
 
-    /// Shuts the process down if these members fail from now on.
+    /// Sets whether another arrangement is about to take over.
+    pub(crate) fn set_being_replaced(&self, is_being_replaced: bool) {
+        self.is_being_replaced.send_replace(is_being_replaced);
+    }
+
+    /// Shuts the process down if these members fail from now on, unless another arrangement takes over from them.
     pub(crate) fn shut_down_on_failure(&mut self, tasks: &ArrangementTasks) {
         // The receiver that remains is never used again.
         let (_, unused) = oneshot::channel();
         let failure = std::mem::replace(&mut self.failure, unused);
         let (tasks, console, shape) = (tasks.clone(), self.console, self.shape.clone());
+        let mut replaced = self.is_being_replaced.subscribe();
         tokio::spawn(async move {
-            if let Ok(failure) = failure.await {
+            let Ok(failure) = failure.await else { return };
+            // The sender is dropped when the other arrangement has taken over.
+            if replaced.wait_for(|is_being_replaced| !is_being_replaced).await.is_ok() {
                 tasks.fail(failed(&console, &shape, failure));
             }
         });

@@ -1,5 +1,7 @@
 //! Orders to reshape the app, from the admin API to the loop that serves the app.
 
+use std::time::Duration;
+
 use isomer_api::{ApiProblem, DeployReport, ProblemKind};
 use tokio::sync::{mpsc, oneshot};
 
@@ -7,11 +9,16 @@ use tokio::sync::{mpsc, oneshot};
 pub struct ReshapeOrder {
     /// The name of the shape.
     pub(crate) shape: String,
+    /// Reports that the order is executed. Its receiver is dropped when the client no longer waits for the order.
+    pub(crate) started: oneshot::Sender<()>,
     pub(crate) reply: oneshot::Sender<Result<DeployReport, ApiProblem>>,
 }
 
 /// The maximum number of orders that wait while the app changes. Further orders are refused.
 const ORDERS_MAX: usize = 1;
+
+/// The maximum time that an order waits until its execution starts.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The receiver of the orders.
 pub struct ReshapeOrders(mpsc::Receiver<ReshapeOrder>);
@@ -33,17 +40,53 @@ impl ReshapeOrders {
     }
 }
 
-/// Passes the order to reshape the app into `shape` on, and returns the reply.
+/// Passes the order to reshape the app into `shape` on, and returns the reply. If the future is dropped before the
+/// execution has started, the order is discarded.
 pub(crate) async fn order(sender: mpsc::Sender<ReshapeOrder>, shape: String) -> Result<DeployReport, ApiProblem> {
-    let (reply, replied) = oneshot::channel();
-    sender.try_send(ReshapeOrder { shape, reply }).map_err(|error| match error {
-        mpsc::error::TrySendError::Full(_) => ApiProblem::new(ProblemKind::Conflict, "the app is being changed")
-            .hint("try again when the change has ended"),
+    order_within(WAIT_MAX, sender, shape).await
+}
+
+async fn order_within(
+    wait_max: Duration,
+    sender: mpsc::Sender<ReshapeOrder>,
+    shape: String,
+) -> Result<DeployReport, ApiProblem> {
+    let ((started, has_started), (reply, replied)) = (oneshot::channel(), oneshot::channel());
+    sender.try_send(ReshapeOrder { shape, started, reply }).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => being_changed(),
         mpsc::error::TrySendError::Closed(_) => stopping(),
     })?;
+    match tokio::time::timeout(wait_max, has_started).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Err(stopping()),
+        Err(_) => return Err(being_changed()),
+    }
     replied.await.unwrap_or_else(|_| Err(stopping()))
+}
+
+fn being_changed() -> ApiProblem {
+    ApiProblem::new(ProblemKind::Conflict, "the app is being changed").hint("try again when the change has ended")
 }
 
 fn stopping() -> ApiProblem {
     ApiProblem::new(ProblemKind::Unavailable, "the process shuts down")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_that_waits_too_long_is_refused_and_discarded() {
+        let (sender, mut orders) = ReshapeOrders::channel();
+        let problem = order_within(Duration::ZERO, sender.clone(), "split".to_owned()).await.unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::Conflict);
+        assert!(orders.next().await.started.send(()).is_err(), "the order is executed without a client");
+        let (replied, ()) = tokio::join!(order(sender, "split".to_owned()), async {
+            let order = orders.next().await;
+            order.started.send(()).unwrap();
+            drop(order.reply);
+        });
+        assert_eq!(replied.unwrap_err().kind, ProblemKind::Unavailable);
+    }
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use isomer_capabilities::AppGrants;
+use isomer_capabilities::secrets::{SecretOrigin, Secrets};
 use isomer_console::{CliError, Console, WarningPrinter};
 use isomer_diagnostics::SourceFile;
 use isomer_ids::StoreName;
@@ -93,6 +95,28 @@ impl RevisionSource {
         };
         let (own, others) = (stores(self), stores(other));
         !own.0.is_disjoint(&others.0) || !own.1.is_disjoint(&others.1)
+    }
+
+    /// Returns this source with the stores as they are: no migrations are applied to them. Used to start a revision again
+    /// that has already applied its migrations. The files of the migrations may have changed since then, and an edited
+    /// migration would prevent the start.
+    pub(crate) fn without_migrations(&self) -> Self {
+        let mut source = self.clone();
+        source.app.sql.values_mut().for_each(|settings| settings.migrations = None);
+        source
+    }
+
+    /// Checks that all secrets that components use can be read.
+    ///
+    /// # Errors
+    /// If a variable is not set, or a file cannot be read.
+    pub(crate) fn check_secrets(&self) -> Result<(), CliError> {
+        let grants = AppGrants::from(&self.app);
+        let used = grants.secrets.iter().filter(|(name, _)| grants.uses_secret(name));
+        let origins = used.map(|(name, source)| (name.clone(), SecretOrigin::from(source)));
+        let variable = |name: &str| std::env::var_os(name).or_else(|| self.environment.get(name).map(Into::into));
+        Secrets::read(origins, &self.dir, variable).map_err(anyhow::Error::new)?;
+        Ok(())
     }
 
     /// Returns the SQL stores to which no migrations are applied.

@@ -143,7 +143,11 @@ impl RevisionStarter {
     /// Executes an order to reshape the app: starts the revision that serves in another shape, and reports the result
     /// to the user and to the client that gave the order. If the process then serves nothing, it shuts down.
     pub async fn reshape(&mut self, order: ReshapeOrder) {
-        let ReshapeOrder { shape, reply } = order;
+        let ReshapeOrder { shape, started, reply } = order;
+        if started.send(()).is_err() {
+            // The client has disconnected, or was told that its order waited too long.
+            return;
+        }
         let (began, previous) = (Instant::now(), self.revision().map(|revision| revision.digest));
         let result = match self.try_reshape(&shape).await {
             Ok(()) => {
@@ -174,10 +178,14 @@ impl RevisionStarter {
         if revision.shape == shape {
             return Ok(());
         }
-        let source = RevisionSource::clone(&revision.source);
+        // The revision that serves has applied its migrations.
+        let (original, source) = (revision.source.clone(), revision.source.without_migrations());
         let steps = TakeoverSteps { home: &mut self.home, warnings: &mut self.warnings, is_reshape: true };
         let (serving, result) = steps.run(self.serving.take(), source, shape, &mut UnchangedStores).await;
         self.serving = serving;
+        if let Some(Serving { revision: Some(revision), .. }) = &mut self.serving {
+            revision.source = original;
+        }
         self.show_stores();
         result?;
         shape.clone_into(&mut self.shape);

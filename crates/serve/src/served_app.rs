@@ -38,8 +38,9 @@ pub(crate) struct ServedApp {
     revision: Mutex<Option<ServedRevision>>,
     /// The manifest and the stores of this revision.
     manifest: Mutex<Option<Arc<ServedManifest>>>,
-    /// The parts of the process that count requests, instances and connections; unset in a supervisor.
-    counters: OnceLock<(Arc<Tenancy>, Connections)>,
+    /// The parts of the process that count requests, instances and connections; `None` while member processes run all
+    /// groups.
+    counters: Mutex<Option<(Arc<Tenancy>, Connections)>>,
     /// The receiver of orders to reshape the app; unset in a process that runs only one group of a shape.
     orders: OnceLock<mpsc::Sender<ReshapeOrder>>,
 }
@@ -80,14 +81,15 @@ impl ServedApp {
             metrics,
             revision: Mutex::default(),
             manifest: Mutex::default(),
-            counters: OnceLock::new(),
+            counters: Mutex::default(),
             orders: OnceLock::new(),
         }
     }
 
-    /// Sets the parts of the process that count requests, instances and connections.
-    pub(crate) fn set_counters(&self, tenancy: Arc<Tenancy>, connections: Connections) {
-        let _ = self.counters.set((tenancy, connections));
+    /// Sets the parts of the process that count requests, instances and connections; `None` if the process no longer
+    /// serves requests itself.
+    pub(crate) fn set_counters(&self, counters: Option<(Arc<Tenancy>, Connections)>) {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
     }
 
     /// Sets the receiver of orders to reshape the app.
@@ -149,7 +151,8 @@ impl ServedApp {
     }
 
     fn process_status(&self) -> NodeStatus {
-        let counters = self.counters.get().map(|(tenancy, connections)| {
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = counters.as_ref().map(|(tenancy, connections)| {
             (tenancy.counts(), u64::from(tenancy.engine().live_instances()), connections.counts())
         });
         let (counts, instances, connections) = counters.unwrap_or_default();

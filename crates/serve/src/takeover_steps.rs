@@ -16,8 +16,22 @@ use crate::takeover::{OldArrangement, Takeover, TakeoverOutcome, TakeoverStep};
 /// the old arrangement goes on.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// The maximum time from the end of the last request until the stores of an arrangement in this process are closed.
-const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// The maximum time that new connections wait if `isomer dev` has built the app again. Then the open connections are cut
+/// off. Otherwise, a page that keeps a stream open would prevent each new revision.
+const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(3);
+
+/// The maximum time in which a new arrangement prepares. Includes compiling; the old arrangement serves meanwhile.
+const PREPARE_MAX: Duration = Duration::from_secs(600);
+
+/// The maximum time in which an arrangement opens its stores and starts, if it replaces another one. Connections may wait
+/// meanwhile. The first start has no limit, because its migrations may take long, and no other arrangement can serve.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// The number of attempts to start the old arrangement again.
+const RESTARTS: u32 = 3;
+
+/// The pause between two attempts to start the old arrangement again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The parts that execute a take-over.
 pub(crate) struct TakeoverSteps<'a> {
@@ -63,6 +77,9 @@ impl TakeoverSteps<'_> {
             }
             Some(_) => OldArrangement::Compatible,
         };
+        if let Some(current) = &current {
+            current.arrangement.set_being_replaced(true);
+        }
         let is_reshape = self.is_reshape;
         let mut execution =
             Execution { steps: self, old: current, source, shape, plan, new: NewArrangement::Absent, stores };
@@ -92,7 +109,11 @@ impl TakeoverSteps<'_> {
             }
             (outcome, _) => {
                 let error = first_error.unwrap_or_else(|| CliError::failed("the take-over failed", "try again"));
-                (old.filter(|_| outcome != TakeoverOutcome::Lost), Err(error))
+                let old = old.filter(|_| outcome != TakeoverOutcome::Lost);
+                if let Some(old) = &old {
+                    old.arrangement.set_being_replaced(false);
+                }
+                (old, Err(error))
             }
         }
     }
@@ -139,15 +160,28 @@ struct Execution<'a, P> {
 impl<P: StorePreparation> Execution<'_, P> {
     async fn execute(&mut self, step: TakeoverStep) -> Result<(), CliError> {
         let Self { steps: TakeoverSteps { home, is_reshape, .. }, old, source, .. } = self;
+        let is_first = old.as_ref().is_none_or(|old| old.revision.is_none());
+        let at_most = |max| if is_first { Duration::MAX } else { max };
         match step {
             TakeoverStep::PrepareNew => {
-                let prepared = home.prepare(source, self.shape, self.plan.take(), *is_reshape).await?;
+                if !is_first {
+                    // Found before the old arrangement stops, which could not be started again without the secrets.
+                    source.check_secrets()?;
+                }
+                let (plan, max) = (self.plan.take(), at_most(PREPARE_MAX));
+                let prepared = home.prepare(source, self.shape, plan, *is_reshape, max).await?;
                 self.new = NewArrangement::Prepared(prepared);
             }
             TakeoverStep::PauseOld => {
                 let Some(old) = old else { return Ok(()) };
                 old.arrangement.pause();
-                if tokio::time::timeout(PAUSE_MAX, old.arrangement.drained()).await.is_err() {
+                let max = if *is_reshape { PAUSE_MAX } else { REBUILD_PAUSE_MAX };
+                if tokio::time::timeout(max, old.arrangement.drained()).await.is_err() {
+                    if !*is_reshape {
+                        tracing::warn!("requests of the previous revision did not finish in time and are cut off");
+                        old.arrangement.cut_off();
+                        return Ok(());
+                    }
                     let error = format!("requests in progress did not finish within {} s", PAUSE_MAX.as_secs());
                     let hint = "an app with stores can change its processes only when no request is in progress: wait for long requests and streams to end, and try again";
                     return Err(Hinted::new(error, hint).into());
@@ -159,16 +193,14 @@ impl<P: StorePreparation> Execution<'_, P> {
                     // The admin API must not open the stores again.
                     app.set_manifest(&revision.source.app, None);
                 }
-                return retire(home, arrangement).await;
+                arrangement.retire().await;
+                return home.close_stores(arrangement).await;
             }
             TakeoverStep::StartNew => {
                 let has_changed = prepare_stores(home, source, self.stores).await?;
-                if P::IS_NEEDED
-                    && let Some(local) = &home.local
-                {
+                if P::IS_NEEDED {
                     // If the old arrangement has other stores open in this process, they do not close.
-                    let closed = local.single_app.stores().closed(home.data.path());
-                    let _ = tokio::time::timeout(CLOSE_MAX, closed).await;
+                    home.local_stores_closed().await;
                 }
                 let mut prepared = std::mem::replace(&mut self.new, NewArrangement::Absent);
                 if has_changed && matches!(prepared, NewArrangement::Prepared(PreparedArrangement::Local(_))) {
@@ -177,7 +209,8 @@ impl<P: StorePreparation> Execution<'_, P> {
                     prepared = NewArrangement::Prepared(PreparedArrangement::Local(Box::new(package)));
                 }
                 if let NewArrangement::Prepared(prepared) = prepared {
-                    self.new = NewArrangement::Started(Box::new(home.start(prepared, source, *is_reshape).await?));
+                    let started = home.start(prepared, source, *is_reshape, at_most(START_MAX)).await?;
+                    self.new = NewArrangement::Started(Box::new(started));
                 }
             }
             TakeoverStep::Accept => {
@@ -192,7 +225,7 @@ impl<P: StorePreparation> Execution<'_, P> {
                 }
                 NewArrangement::Started(started) => {
                     started.arrangement.discard().await;
-                    return close_stores(home, &started.arrangement).await;
+                    return home.close_stores(&started.arrangement).await;
                 }
             },
             TakeoverStep::ResumeOld => {
@@ -202,33 +235,37 @@ impl<P: StorePreparation> Execution<'_, P> {
             }
             TakeoverStep::RestartOld => {
                 let Some(Serving { arrangement, revision: Some(revision) }) = old else { return Ok(()) };
-                let RunningRevision { source, shape, .. } = revision;
-                let plan = source.plan_of_processes(shape)?;
-                let prepared = home.prepare(source, shape, plan, false).await?;
-                let mut started = home.start(prepared, source, false).await?;
-                started.arrangement.accept(&home.tasks).await?;
-                *arrangement = started.arrangement;
+                let mut attempt = 1;
+                *arrangement = loop {
+                    match restart(home, revision).await {
+                        Ok(restarted) => break restarted,
+                        Err(error) if attempt == RESTARTS || home.tasks.is_shutting_down() => return Err(error),
+                        Err(error) => {
+                            home.context.console.report(&error);
+                            tracing::warn!("the previous arrangement does not start; the next attempt follows");
+                        }
+                    }
+                    attempt += 1;
+                    tokio::time::sleep(RESTART_PAUSE).await;
+                };
             }
         }
         Ok(())
     }
 }
 
-/// Ends an arrangement after its requests have finished, and waits until its stores are closed.
-async fn retire(home: &ArrangementHome, arrangement: &Arrangement) -> Result<(), CliError> {
-    arrangement.retire().await;
-    close_stores(home, arrangement).await
-}
-
-/// Waits until the stores of an arrangement that has ended are closed.
-async fn close_stores(home: &ArrangementHome, arrangement: &Arrangement) -> Result<(), CliError> {
-    if let (Arrangement::Local(_), Some(local)) = (arrangement, &home.local)
-        && !local.single_app.retire(&home.data, CLOSE_MAX).await
-    {
-        let error = format!("the stores were not closed within {} s, because a guest still runs", CLOSE_MAX.as_secs());
-        return Err(CliError::failed(error, "try again"));
+/// Starts the revision that the old arrangement ran. It has already applied its migrations to the stores.
+async fn restart(home: &mut ArrangementHome, revision: &RunningRevision) -> Result<Arrangement, CliError> {
+    let (source, shape) = (revision.source.without_migrations(), &revision.shape);
+    let plan = source.plan_of_processes(shape)?;
+    let prepared = home.prepare(&source, shape, plan, false, PREPARE_MAX).await?;
+    let StartedArrangement { mut arrangement, .. } = home.start(prepared, &source, false, START_MAX).await?;
+    if let Err(error) = arrangement.accept(&home.tasks).await {
+        arrangement.discard().await;
+        home.close_stores(&arrangement).await?;
+        return Err(error);
     }
-    Ok(())
+    Ok(arrangement)
 }
 
 /// Prepares the stores in this process. Returns whether the app was changed.

@@ -120,6 +120,8 @@ struct Member {
     /// Whether the member's process was sent the message to start.
     start_sent: bool,
     door: Door,
+    /// Whether the member's process was sent the message to accept connections.
+    was_open: bool,
     /// The time at which the member was asked to stop, or `None` if it has not been asked.
     stop_sent: Option<Instant>,
     killed: bool,
@@ -158,6 +160,7 @@ impl Reconciler {
             restarts: Restarts::default(),
             start_sent: false,
             door: Door::Closed,
+            was_open: false,
             stop_sent: None,
             killed: false,
         };
@@ -194,7 +197,7 @@ impl Reconciler {
         let member = &mut self.members[member];
         member.killed = false;
         member.start_sent = false;
-        member.door = Door::Closed;
+        (member.door, member.was_open) = (Door::Closed, false);
         member.state = MemberState::Ended;
         if !goal.runs() {
             return EndOutcome::Expected;
@@ -275,6 +278,10 @@ impl Reconciler {
                         if self.goal == Goal::Retire && member.door == Door::Open {
                             actions.push(Action::Send(number, SupervisorMessage::Pause { number: self.pauses }));
                         }
+                        // Connections may wait since a pause, and no other process accepts them.
+                        if self.goal == Goal::Stop && member.was_open && member.door != Door::Open {
+                            actions.push(Action::Send(number, SupervisorMessage::Accept));
+                        }
                         actions.push(Action::Send(number, SupervisorMessage::Stop));
                     }
                 }
@@ -327,7 +334,7 @@ fn door_message(member: &mut Member, goal: Goal, pauses: u64) -> Option<Supervis
     }
     match (goal, member.door) {
         (Goal::Serve, Door::Closed | Door::Draining(_)) => {
-            member.door = Door::Open;
+            (member.door, member.was_open) = (Door::Open, true);
             Some(SupervisorMessage::Accept)
         }
         (Goal::Pause, Door::Open) => {
@@ -498,6 +505,22 @@ mod tests {
         assert_eq!(all.due(), Some(now + STOP_TIMEOUT));
     }
 
+    /// The connections that wait since the pause are not reset.
+    #[test]
+    fn a_front_door_that_is_stopped_in_a_pause_opens_again() {
+        let now = Instant::now();
+        let mut all = serving(now);
+        all.set_goal(Goal::Pause);
+        assert_eq!(all.next(now), [Send(1, Pause { number: 1 })]);
+        all.set_goal(Goal::Stop);
+        assert_eq!(all.next(now), [Send(1, Accept), Send(1, Stop)]);
+        let mut all = serving(now);
+        all.set_goal(Goal::Pause);
+        all.next(now);
+        all.set_goal(Goal::Retire);
+        assert_eq!(all.next(now), [Send(1, Stop)], "the next arrangement accepts the connections");
+    }
+
     #[test]
     fn only_the_last_pause_counts() {
         let now = Instant::now();
@@ -556,7 +579,13 @@ mod tests {
                         }
                         Send(member, message) => {
                             assert!(running[member], "seed {seed}");
-                            assert_eq!(message == Stop, stopped, "seed {seed}");
+                            let is_allowed = match message {
+                                Stop => stopped,
+                                // A front door that is stopped in a pause first opens again.
+                                Accept => true,
+                                _ => !stopped,
+                            };
+                            assert!(is_allowed, "seed {seed}: {message:?}");
                         }
                         Kill(member) => assert!(running[member], "seed {seed}"),
                         Announce => assert_eq!(running, [true; 3], "seed {seed}"),

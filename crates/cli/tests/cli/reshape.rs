@@ -285,6 +285,41 @@ fn an_unhealthy_arrangement_does_not_take_over() {
 }
 
 #[test]
+fn files_that_change_after_the_start_do_not_stop_the_app() {
+    let workspace = app("health = \"/check/read/ready/c\"");
+    let manifest = std::fs::read_to_string(workspace.path("isomer.toml")).unwrap();
+    let manifest = manifest.replace("sql = [\"default\"]", "sql = [\"default\"], secrets = [\"token\"]");
+    let tables = "[sql.default]\nmigrations = \"migrations\"\n\n[secrets]\ntoken = { file = \"token.txt\" }\n";
+    workspace.write("isomer.toml", format!("{manifest}\n{tables}"));
+    workspace.write("migrations/1.sql", "CREATE TABLE t (c);\n");
+    workspace.write("token.txt", "secret");
+    let server = workspace.serve(&["run"]);
+    workspace.write("migrations/1.sql", "CREATE TABLE t (c, d);\n");
+    workspace.write("migrations/2.sql", "CREATE TABLE u (c);\n");
+    let is_unhealthy = |shape_name| {
+        let printed = workspace.run(&["reshape", shape_name]);
+        assert!(printed.starts_with("exit code: 1") && printed.contains("not healthy"), "{printed}");
+        assert_eq!(server.get(INSERT).0, 200);
+    };
+    // The stores have moved before the health check fails, so the old arrangement opens them again.
+    is_unhealthy("split");
+    assert_eq!(server.get("/execute?store=default&sql=CREATE%20TABLE%20ready%20(c)").0, 200);
+    for shape_name in ["isolated", "split"] {
+        let printed = workspace.run(&["reshape", shape_name]);
+        assert!(printed.starts_with("exit code: 0"), "{printed}");
+        assert_eq!(server.get(INSERT).0, 200);
+    }
+    assert_eq!(server.get("/execute?store=default&sql=DROP%20TABLE%20ready").0, 200);
+    is_unhealthy("monolith");
+    assert_eq!(server.get("/execute?store=default&sql=CREATE%20TABLE%20u%20(c)").0, 200, "a migration was applied");
+    std::fs::remove_file(workspace.path("token.txt")).unwrap();
+    let printed = workspace.run(&["reshape", "monolith"]);
+    assert!(printed.starts_with("exit code: 1") && printed.contains("the secret `token`"), "{printed}");
+    assert_eq!((shape(&workspace).as_str(), server.get(INSERT).0), ("split", 200));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn an_unknown_shape_and_an_absent_process_are_errors() {
     let workspace = app("");
     let server = workspace.serve(&["run"]);
