@@ -5,6 +5,9 @@ import { Graph, layout as place } from "../vendor/dagre.js";
 /** The height of a node. */
 const NODE_HEIGHT = 46;
 
+/** The minimum width of a node. The calls per second and the p99 fit into it. */
+const NODE_WIDTH_MIN = 124;
+
 /** The size of the label of an edge, for which the layout keeps space. */
 const LABEL = { width: 52, height: 30, labelpos: "c" };
 
@@ -82,7 +85,7 @@ export function layoutOf(plan, isNarrow) {
   for (const node of nodes) {
     const width = Math.min(
       210,
-      Math.max(node.kind === "store" ? 96 : 124, 34 + 7.2 * Math.max(node.name.length, Math.min(24, node.note.length))),
+      Math.max(NODE_WIDTH_MIN, 34 + 7.2 * Math.max(node.name.length, Math.min(24, node.note.length))),
     );
     graph.setNode(node.id, { width, height: NODE_HEIGHT });
   }

@@ -20,6 +20,7 @@ const ICONS = {
   close: "M6 6l12 12M18 6L6 18",
   back: "M14 6l-6 6 6 6",
   out: "M10 4H5v16h5M14 8l4 4-4 4M18 12H9",
+  check: "M5 12.5l4.5 4.5L19 7.5",
   warning: "M12 4l9 16H3zM12 10v4.5M12 17.2v.1",
   pause: "M9 6v12M15 6v12",
   play: "M8 5.5l11 6.5-11 6.5z",

@@ -87,3 +87,9 @@ export function compare(left, right) {
   const all = [...rows.values()].map((row) => ({ ...row, difference: row.right.self - row.left.self }));
   return all.sort((a, b) => Math.abs(b.difference) - Math.abs(a.difference));
 }
+
+/** The path of a trace's request, unless the name of the trace contains it. The name has the route, which may be `/...`. @param {{summary: any, spans: any[]}} trace */
+export function pathOf({ summary, spans }) {
+  const path = spans.find((span) => span.kind === "server" && !span.parent)?.attributes?.["url.path"];
+  return path === undefined || summary.name.endsWith(` ${path}`) ? undefined : path;
+}

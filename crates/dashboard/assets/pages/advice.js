@@ -7,8 +7,8 @@ import { change } from "./shape-comparison.js";
 const KINDS = { fuse: "Fuse", isolate: "Isolate", move: "Move" };
 const CONFIDENCE = { high: "many samples", low: "few samples" };
 
-/** @param {{advice: any, onTry: (item: any) => void}} props */
-export const Advice = ({ advice, onTry }) => html`
+/** @param {{advice: any, onTry: (item: any) => void, isDisabled?: boolean}} props */
+export const Advice = ({ advice, onTry, isDisabled = false }) => html`
   <section class="advice" aria-label="Advice">
     <header class="section-head">
       <div><h2>Advice</h2><p class="dim">${advice.requests > 0 ? `From ${count(advice.requests, "request")} since the process started${advice.request_us === undefined ? "" : `, ${duration(advice.request_us * 1000)} on average`}.` : "From measured traffic."} Seams that were not measured often enough get no advice.</p></div>
@@ -23,7 +23,7 @@ export const Advice = ({ advice, onTry }) => html`
             <ul class="evidence">${item.evidence.map((line) => html`<li key=${line}>${marked(line)}</li>`)}</ul>
           </div>
           <div class="advice-side"><b class=${item.cost_us_per_request > 0 ? "slower" : "faster"}>${change(item.cost_us_per_request)}</b><span class="dim">per request</span><span class="dim">${CONFIDENCE[item.confidence]}</span>
-            <button class="button small" onClick=${() => onTry(item)}>Try it</button></div>
+            <button class="button small" disabled=${isDisabled} onClick=${() => onTry(item)}>Try it</button></div>
         </li>
       `,
       )}

@@ -111,7 +111,10 @@ function optionsOf(Plot, element, latest, format, setAt) {
     ],
     series: [
       {},
-      ...lines.map((line, number) => ({ stroke: color(toneOf(line, number)), width: 1.75, spanGaps: true, points: { show: false } })),
+      ...lines.map((line, number) => {
+        const stroke = color(toneOf(line, number));
+        return { stroke, width: 1.75, spanGaps: true, points: { show: isShort, size: 5, fill: stroke } };
+      }),
     ],
     hooks: {
       setCursor: [(plot) => setAt(plot.cursor.idx ?? undefined)],
@@ -121,6 +124,9 @@ function optionsOf(Plot, element, latest, format, setAt) {
     },
   };
 }
+
+/** Whether a line has too few values to be visible as a line. */
+const isShort = (plot, line) => plot.data[line].filter((value) => value != null).length < 2;
 
 /** Chooses the time range that was dragged over. */
 function select(plot, latest) {

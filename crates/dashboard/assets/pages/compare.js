@@ -5,7 +5,7 @@ import { clock, duration, spanName } from "../lib/format.js";
 import { useData } from "../lib/live.js";
 import { Failure, Icon, Loading, Status } from "../lib/parts.js";
 import { Link, pageOf } from "../lib/router.js";
-import { compare } from "../lib/trace-model.js";
+import { compare, pathOf } from "../lib/trace-model.js";
 
 /** @param {{app: any, left: string, right: string}} props */
 export function Compare({ app, left, right }) {
@@ -30,7 +30,7 @@ function Comparison({ left, right }) {
     <div class="pair">
       <${Side} letter="A" trace=${left} />
       <${Side} letter="B" trace=${right} />
-      <div class="card pair-total"><span class="dim">B compared with A</span><b class=${total > 0 ? "slower" : "faster"}>${signed(total)}</b></div>
+      <div class="card pair-total"><span class="dim">B compared with A</span><b class=${toneOf(total)}>${signed(total)}</b></div>
     </div>
     <div class="table-frame">
       <table class="comparison">
@@ -42,7 +42,7 @@ function Comparison({ left, right }) {
               <td><span title=${row.name}>${spanName(row.name)}</span> <span class="row-component">${row.component ?? "platform"}</span></td>
               <td class="number"><${Part} side=${row.left} /></td>
               <td class="number"><${Part} side=${row.right} /></td>
-              <td class=${`number ${row.difference > 0 ? "slower" : "faster"}`}>${signed(row.difference)}</td>
+              <td class=${`number ${toneOf(row.difference)}`}>${signed(row.difference)}</td>
               <td class="col-bar"><span class=${`difference ${row.difference > 0 ? "more" : "less"}`} style=${{ width: `${(Math.abs(row.difference) / most) * 50}%` }}></span></td>
             </tr>
           `,
@@ -53,10 +53,10 @@ function Comparison({ left, right }) {
   `;
 }
 
-const Side = ({ letter, trace: { summary } }) => html`
+const Side = ({ letter, trace, trace: { summary } }) => html`
   <div class="card">
     <span class="letter">${letter}</span>
-    <div><${Link} href=${pageOf(`/traces/${summary.id}`)}>${summary.name}</${Link}>
+    <div><${Link} href=${pageOf(`/traces/${summary.id}`)}>${summary.name}</${Link}> <span class="dim">${pathOf(trace)}</span>
       <div class="dim"><${Status} status=${summary.status} failed=${summary.failed} /> ${duration(summary.duration_ns)} · ${clock(summary.start_us / 1000)}</div></div>
   </div>
 `;
@@ -65,6 +65,9 @@ const Part = ({ side }) =>
   side.calls === 0
     ? html`<span class="dim">–</span>`
     : html`${duration(side.self)}${side.calls > 1 && html` <span class="dim">× ${side.calls}</span>`}${side.failed > 0 && html` <span class="slower">failed</span>`}`;
+
+/** The class with the colour of a difference. @param {number} ns */
+const toneOf = (ns) => (ns === 0 ? "dim" : ns > 0 ? "slower" : "faster");
 
 /** A difference with its sign. @param {number} ns */
 const signed = (ns) => (ns === 0 ? "0" : `${ns > 0 ? "+" : "−"}${duration(Math.abs(ns))}`);

@@ -49,7 +49,7 @@ export function KvStore({ app, store }) {
     </div>
     <div class="inset"><${Failure} error=${error ?? more.error} retry=${reload} /></div>
     ${!data && !error && html`<${Loading} rows=${8} />`}
-    ${data && keys.length === 0 && html`<${Empty} icon="search" title=${prefix ? "No key begins with this" : "No keys"}><p>${prefix ? "Remove the prefix to see all keys." : "The app has not stored anything here yet."}</p></${Empty}>`}
+    ${data && keys.length === 0 && html`<${Empty} icon="search" title=${prefix ? "No key begins with this" : "No keys"}><p>${prefix ? "Remove the prefix to see all keys." : "The store is empty."}</p></${Empty}>`}
     ${
       keys.length > 0 &&
       html`

@@ -15,6 +15,9 @@ const RANGES = [
   ["1800", "30 min"],
 ];
 
+/** The minimum number of seconds that a chart shows, even if less was recorded: otherwise several marks have the same time. */
+const SPAN_MIN = 30;
+
 /** @param {{app: any, route: import("../lib/router.js").Route}} props */
 export function Metrics({ app, route: { query } }) {
   const { snapshots, error } = useHistory(app);
@@ -22,7 +25,8 @@ export function Metrics({ app, route: { query } }) {
   const span = Number(query.range ?? 300);
   const all = useMemo(() => charts(snapshots), [snapshots]);
   const now = snapshots.at(-1)?.at ?? Date.now();
-  const shownRange = range ?? [Math.max(now / 1000 - span, (snapshots[0]?.at ?? now) / 1000), now / 1000];
+  const recorded = (now - (snapshots[0]?.at ?? now)) / 1000;
+  const shownRange = range ?? [now / 1000 - Math.min(span, Math.max(recorded, SPAN_MIN)), now / 1000];
   if (error && snapshots.length === 0) {
     return error.status === 404
       ? html`<${Empty} icon="charts" title="No metrics"><p>${sentence(error.message)}</p></${Empty}>`

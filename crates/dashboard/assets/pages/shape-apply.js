@@ -8,20 +8,19 @@ import { Failure } from "../lib/parts.js";
 /** The maximum number of lines of progress that are shown. */
 const LINES_MAX = 6;
 
-/** @param {{app: any, comparison: any, manifest: string, isApplying: boolean, setApplying: (value: boolean) => void, onDone: () => void}} props */
+/** @param {{app: any, comparison: any, manifest: string, isApplying: boolean, setApplying: (value: boolean) => void, onDone: (report: any) => void}} props */
 export function Apply({ app, comparison, manifest, isApplying, setApplying, onDone }) {
   const { from, to, problems } = comparison;
-  const [state, setState] = useState({ error: undefined, report: undefined });
+  const [error, setError] = useState(undefined);
   const apply = async () => {
     setApplying(true);
-    setState({ error: undefined, report: undefined });
+    setError(undefined);
     try {
       const report = await call(`${app.base}/reshape`, { method: "POST", body: { shape: to } });
-      setState({ error: undefined, report });
       setApplying(false);
-      onDone();
-    } catch (error) {
-      setState({ error, report: undefined });
+      onDone({ shape: to, ...report });
+    } catch (caught) {
+      setError(caught);
       setApplying(false);
     }
   };
@@ -40,7 +39,7 @@ export function Apply({ app, comparison, manifest, isApplying, setApplying, onDo
       <span class="dim">The new arrangement starts next to the old one and takes over; requests in flight finish. If it does not start, nothing changes.</span>
     </div>
     ${isApplying && html`<${Progress} app=${app} />`}
-    ${state.error && html`<${Failure} error=${state.error} />${html`<p class="dim">The app still runs in the shape <code>${from}</code>.</p>`}`}
+    ${error && html`<${Failure} error=${error} /><p class="dim">The app still runs in the shape <code>${from}</code>.</p>`}
   `;
 }
 

@@ -1,11 +1,11 @@
 // The shape of the app: choose another shape or move components, see what changes and what it costs, and apply it.
 
-import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { advised, arrangementOf, groupOf, isolatedAs, manifestOf, moved, movesBetween, nameOf, requestOf } from "../lib/arrangement.js";
 import { call } from "../lib/api.js";
-import { sentence } from "../lib/format.js";
+import { duration, sentence } from "../lib/format.js";
 import { useData } from "../lib/live.js";
-import { Empty, Failure, Loading, Select } from "../lib/parts.js";
+import { Empty, Failure, Icon, Loading, Select } from "../lib/parts.js";
 import { Advice } from "./advice.js";
 import { Apply } from "./shape-apply.js";
 import { Comparison } from "./shape-comparison.js";
@@ -25,6 +25,7 @@ export function Shape({ app }) {
   const { data: advice, error: adviceError } = useData(`${app.base}/advice`, SHAPES_EVERY_MS);
   const [edited, edit] = useState(undefined);
   const [isApplying, setApplying] = useState(false);
+  const [applied, setApplied] = useState(undefined);
   const current = shapes?.find((shape) => shape.current) ?? shapes?.[0];
   const key = current && JSON.stringify(current.processes);
   const initial = useMemo(() => current && arrangementOf(current.processes), [key]);
@@ -36,27 +37,41 @@ export function Shape({ app }) {
   if (!initial) return html`<${Loading} />`;
   if (initial.groups.length === 0) return html`<${Empty} icon="shape" title="No components"><p>Add a component to <code>isomer.toml</code>.</p></${Empty}>`;
   const arrangement = edited ?? initial;
+  const change = (arrangement) => (setApplied(undefined), edit(arrangement));
+  const finish = (report) => (setApplied(report), edit(undefined), reload());
   return html`
     <div class="shape">
       <header class="section-head">
         <div><h2>Arrangement</h2><p class="dim">The app runs in the shape <code>${current.name}</code>. Each column is a group${current.in_one_process ? "; on a node, all groups run in the node's process, isolated from each other" : ", which runs in its own process"}. The components of a group are fused, except isolated ones, which have a dashed border.</p></div>
-        ${edited && html`<button class="button" disabled=${isApplying} onClick=${() => edit(undefined)}>Discard</button>`}
+        ${edited && html`<button class="button" disabled=${isApplying} onClick=${() => change(undefined)}>Discard</button>`}
       </header>
-      <${Shapes} shapes=${shapes} onChoose=${(shape) => edit(shape.current ? undefined : arrangementOf(shape.processes))} />
-      <${Editor} arrangement=${arrangement} original=${initial} edit=${edit} isDisabled=${isApplying} />
-      ${edited && html`<${Preview} app=${app} shapes=${shapes} arrangement=${arrangement} isApplying=${isApplying} setApplying=${setApplying} onDone=${() => (edit(undefined), reload())} />`}
+      ${applied && html`<${Applied} report=${applied} />`}
+      <${Shapes} shapes=${shapes} chosen=${edited && nameOf(shapes, edited)} isDisabled=${isApplying} onChoose=${(shape) => change(shape.current ? undefined : arrangementOf(shape.processes))} />
+      <${Editor} arrangement=${arrangement} original=${initial} edit=${change} isDisabled=${isApplying} />
+      ${edited && html`<${Preview} app=${app} shapes=${shapes} arrangement=${arrangement} isApplying=${isApplying} setApplying=${setApplying} onDone=${finish} />`}
       <${Failure} error=${adviceError?.status === 404 ? undefined : adviceError} />
-      ${advice && html`<${Advice} advice=${advice} onTry=${(item) => edit(advised(arrangement, item))} />`}
+      ${advice && html`<${Advice} advice=${advice} onTry=${(item) => change(advised(arrangement, item))} isDisabled=${isApplying} />`}
     </div>
   `;
 }
 
+/** The end of a change of the shape. It gets the focus, because the button that started the change is gone, and the page was scrolled down to it. */
+function Applied({ report }) {
+  const place = useRef(null);
+  useEffect(() => {
+    place.current?.focus({ preventScroll: true });
+    place.current?.scrollIntoView({ block: "center" });
+  }, [report]);
+  const time = report.took_ms === undefined ? "" : ` The change took ${duration(report.took_ms * 1e6)}.`;
+  return html`<p ref=${place} class="applied card" role="status" tabindex="-1"><${Icon} name="check" /><span>The app now runs in the shape <code>${report.shape}</code>.${time}</span></p>`;
+}
+
 /** The shapes of the manifest. */
-const Shapes = ({ shapes, onChoose }) => html`
+const Shapes = ({ shapes, chosen, isDisabled, onChoose }) => html`
   <ul class="shape-list" aria-label="Shapes of the manifest">
     ${shapes.map(
       (shape) => html`
-      <li key=${shape.name}><button class=${shape.current ? "shape-choice current" : "shape-choice"} onClick=${() => onChoose(shape)}>
+      <li key=${shape.name}><button class=${shape.current ? "shape-choice current" : "shape-choice"} aria-pressed=${shape.name === chosen} disabled=${isDisabled} onClick=${() => onChoose(shape)}>
         <b class="cut">${shape.name}</b>${shape.current && html`<span class="badge">runs now</span>`}
         <span class="dim">${plural(shape.processes.length, "group", "groups")}, ${plural(shape.processes.reduce((sum, process) => sum + process.compositions.length, 0), "composition", "compositions")}</span>
       </button></li>

@@ -5,7 +5,7 @@ import { clock, count, date, duration, percent, spanName } from "../lib/format.j
 import { useData } from "../lib/live.js";
 import { Empty, Failure, Icon, Loading, Mode, Panel, Status } from "../lib/parts.js";
 import { Link, pageOf, setQuery } from "../lib/router.js";
-import { CATEGORIES, breakdown, category, extent, parents, ticks, visible } from "../lib/trace-model.js";
+import { CATEGORIES, breakdown, category, extent, parents, pathOf, ticks, visible } from "../lib/trace-model.js";
 
 /** The maximum number of components in the summary of own times. The others are added up. */
 const PARTS_MAX = 5;
@@ -32,9 +32,10 @@ export function TracePage({ app, id, route }) {
 function Head({ trace }) {
   const { summary } = trace;
   const start = summary.start_us / 1000;
+  const path = pathOf(trace);
   return html`
     <header class="trace-head">
-      <h2><${Status} status=${summary.status} failed=${summary.failed} /> ${summary.name}</h2>
+      <h2><${Status} status=${summary.status} failed=${summary.failed} /> ${summary.name}${path && html` <span class="dim">${path}</span>`}</h2>
       <div class="trace-facts">
         <span><b>${duration(summary.duration_ns)}</b></span>
         <span>${date(start).split(",")[0]}, ${clock(start)}</span>

@@ -44,6 +44,7 @@ async function main() {
     await page.getByRole("button", { name: /^micro/ }).click();
     await page.locator(".seam-changes tbody tr").first().waitFor();
     await page.screenshot({ path: path.join(folder, "dashboard-live-shape.png") });
+    await changeShapes(page);
     await page.getByRole("link", { name: "Tenants" }).click();
     await page.getByRole("heading", { name: "One app, no tenants" }).waitFor();
     console.log("ok: the current shape is compared with another one");
@@ -61,6 +62,32 @@ async function main() {
   } finally {
     await browser.close();
   }
+}
+
+/** Changes the shape of the app while visitors use it. No request may fail, and the page must tell the end of each change. */
+async function changeShapes(page) {
+  const failures = [];
+  let requests = 0;
+  let isOver = false;
+  const visits = (async () => {
+    while (!isOver) {
+      requests += 1;
+      await fetch(`${app}/`)
+        .then(async (response) => response.ok && (await response.text()))
+        .then((text) => text || failures.push("a response without success or text"))
+        .catch((error) => failures.push(String(error.cause ?? error)));
+    }
+  })();
+  for (const shape of ["isolated", "split", "monolith"]) {
+    await page.getByRole("button", { name: new RegExp(`^${shape}`) }).click();
+    await page.getByRole("button", { name: `Run as ${shape}` }).click();
+    await page.getByText(`The app now runs in the shape ${shape}.`).waitFor();
+    await page.locator(".shape-choice.current", { hasText: shape }).waitFor();
+  }
+  isOver = true;
+  await visits;
+  assert.deepEqual(failures, []);
+  console.log(`ok: the shape is changed three times, and none of ${requests} requests fails`);
 }
 
 main().then(
