@@ -33,13 +33,13 @@ wit_bindgen::generate!({
 
 use wasi::clocks::wall_clock::Datetime;
 use wasi::logging::logging::{self, Level};
+use wasi::otel::logs::{self, LogRecord};
 use wasi::otel::metrics::{
     self, Gauge, GaugeDataPoint, Metric, MetricData, MetricNumber, ResourceMetrics, ScopeMetrics, Sum, SumDataPoint,
     Temporality,
 };
 use wasi::otel::tracing::{self, Event, SpanContext, SpanData, SpanKind, Status};
 use wasi::otel::types::{InstrumentationScope, KeyValue, Resource};
-use wasi::otel::logs::{self, LogRecord};
 
 wasip3::http::service::export!(TelemetryProbe);
 

@@ -55,12 +55,10 @@ impl SmallNode {
             .await
             .expect("an app without grants");
         let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
-        let options = StartOptions {
-            instances_max: Some(1),
-            requests_per_instance_max: Some(1),
-            warm_up: false,
-            ..StartOptions::default()
-        };
+        let mut options = StartOptions::default();
+        options.instances_max = Some(1);
+        options.requests_per_instance_max = Some(1);
+        options.warm_up = false;
         let revision = Revision::start(&package, engine, &cache, &parts, &options, &|_| {}).await;
         let revision = revision.expect("nothing runs yet");
         drop(code);
