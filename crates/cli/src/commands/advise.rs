@@ -32,7 +32,9 @@ fn text_of(advice: &ShapeAdvice) -> String {
         None => format!("{} requests\n", advice.requests),
     };
     if advice.items.is_empty() {
-        text.push_str("no advice: the measurements support no change of the shape\n");
+        // If something could not be judged, the notes state the reason.
+        let has_notes = !advice.notes.is_empty();
+        text.push_str(if has_notes { "no advice\n" } else { "no advice: the measurements support no change\n" });
     }
     for AdviceItem { summary, evidence, confidence, .. } in &advice.items {
         let confidence = match confidence {

@@ -31,6 +31,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             None => None,
             Some(period) => {
                 let before = app.metrics(console).await?;
+                let progress = console.progress();
+                progress.step("measuring …");
                 tokio::time::sleep(period).await;
                 Some(before)
             }

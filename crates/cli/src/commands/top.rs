@@ -41,7 +41,10 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         let json = arguments.app.place.node.json;
         if arguments.once || json {
             let before = app.metrics(console).await?;
+            let progress = console.progress();
+            progress.step("measuring …");
             tokio::time::sleep(interval).await;
+            drop(progress);
             let after = app.metrics(console).await?;
             return match json {
                 true => print(&(serde_json::to_string(&after).expect("a report is plain data") + "\n")),

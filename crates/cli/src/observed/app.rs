@@ -67,7 +67,7 @@ impl ObservedPlace {
     ) -> Result<T, CliError> {
         let here = if name.is_none() && !self.node.names_a_node() { local_process() } else { None };
         let client = match &here {
-            None => self.node.client(console)?,
+            None => self.node.client(console).map_err(|error| self.without_node(name, error))?,
             Some(data) => local_client(data)?,
         };
         block_on(async {
@@ -79,6 +79,18 @@ impl ObservedPlace {
             let is_here = here.is_some();
             requests(ObservedApp { client, tenant: self.tenant.clone(), name, is_here, arguments }).await
         })
+    }
+
+    /// Replaces `error`, with which no client of a node can be created, if the user has selected neither an app nor a
+    /// node, and the current folder contains an app: then the user most likely means this app, which does not run.
+    fn without_node(&self, name: Option<&AppName>, error: CliError) -> CliError {
+        if name.is_some() || self.node.selects_a_node() || find_app_dir(Path::new(".")).is_err() {
+            return error;
+        }
+        CliError::failed(
+            "the app in this folder is not running",
+            "start it with `isomer run` or `isomer dev`; for an app on a node, name the app and the node: APP --node NODE",
+        )
     }
 
     /// Returns the name of the process's only app.

@@ -70,8 +70,14 @@ impl NodeFlags {
         block_on(requests(client))
     }
 
-    /// Returns whether the user has named a node, by the flag or by the environment variable.
+    /// Returns whether the command line names a node. `ISOMER_NODE` does not count: it replaces the default node for all
+    /// commands of a shell, so the app that runs in the current folder comes before it.
     pub(crate) fn names_a_node(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Returns whether a flag or an environment variable selects the node.
+    pub(crate) fn selects_a_node(&self) -> bool {
         self.node.is_some() || variable(NODE_VARIABLE).is_some()
     }
 
