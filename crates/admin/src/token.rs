@@ -19,8 +19,7 @@ use isomer_ids::{Digest, TokenId};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The name of the token file in a node's data directory.
-pub const TOKEN_FILE: &str = "admin.token";
+pub use isomer_api::TOKEN_FILE;
 
 /// The number of random bytes in a token.
 const RANDOM_BYTES: usize = 32;

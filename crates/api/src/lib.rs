@@ -65,7 +65,7 @@ pub use shapes::{
 pub use sql_rows::{ResponseCharge, SqlCell, SqlRows};
 pub use status::{LogLine, LogQuery, NodeStatus};
 pub use tenant::{TenantChange, TenantInfo, TenantUsage};
-pub use tokens::{CreatedToken, StoredToken, TokenInfo, TokenRequest, TokenRole};
+pub use tokens::{CreatedToken, StoredToken, TOKEN_FILE, TokenInfo, TokenRequest, TokenRole};
 pub use trace::{
     TRACES_DEFAULT, TRACES_MAX, Trace, TraceKind, TracePage, TraceQuery, TraceSpan, TraceSummary, TraceValue,
 };

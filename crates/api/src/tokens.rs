@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use isomer_ids::{Digest, InvalidText, TenantName, TokenId, TokenName};
 
+/// The name of the token file in a node's data directory.
+pub const TOKEN_FILE: &str = "admin.token";
+
 /// The permissions of a tenant's token. Each role includes the permissions of the previous roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -9,10 +9,9 @@ use isomer_console::{CliError, Console, print};
 use isomer_display::{elapsed, escaped};
 use isomer_ids::{AppName, HostPattern, TenantName};
 use isomer_manifest::{App, MONOLITH, SecretSource};
-use isomer_project::{AppDir, read_components, shown};
+use isomer_project::{AppDir, pack_release, read_components, shown};
 
 use crate::remote::node::{NodeFlags, client_error, is_missing};
-use crate::remote::release::PackedRelease;
 use crate::remote::show::{list, minute, tenant_flag};
 use crate::remote::upload::upload;
 use crate::value_flags::ValueFlags;
@@ -63,14 +62,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     // The app is planned before anything is uploaded, so that errors show lines of the manifest file.
     app.plan(&components, &arguments.shape)?;
     let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
-    let mut packed = PackedRelease::new(&app, components, &arguments.shape, hosts)?;
+    let mut packed = pack_release(&app, components, &arguments.shape, hosts)?;
     packed.release.message.clone_from(&arguments.message);
     let tenant = &arguments.tenant;
     let deployed = arguments.node.with_client(console, async |client| {
         let secrets = check_tenant(&client, tenant, console).await?;
         check_secrets(&app.app, &packed.release, tenant, &secrets)
             .map_err(|problem| client_error(console)(ClientError::Problem(problem)))?;
-        upload(&client, &packed.release, &packed.bytes, console).await?;
+        upload(&client, &packed.release, &packed.parts, console).await?;
         let progress = console.progress();
         progress.step(format!("deploying {name}"));
         client.deploy(tenant, &name, &packed.release).await.map_err(client_error(console))

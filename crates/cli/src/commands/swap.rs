@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use isomer_api::{DeployMessage, Release, SwapRequest};
 use isomer_console::{CliError, Console};
+use isomer_parcel::add_part;
 use isomer_project::WasmFile;
 
 use crate::commands::deploy;
 use crate::remote::node::{AppFlags, client_error};
-use crate::remote::release::add_part;
 use crate::remote::upload::upload;
 
 /// Replace components of an app while it serves requests. The other components do not change.

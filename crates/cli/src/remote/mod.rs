@@ -3,11 +3,9 @@
 //! | file | what it contains |
 //! | --- | --- |
 //! | [`node`] | the node's address and token, and the errors that it returns |
-//! | [`release`] | packs an app on this machine as a release |
 //! | [`upload`] | uploads the parts that a node does not have |
 //! | [`show`] | formats tables, times, sizes, and text from a node |
 
 pub(crate) mod node;
-pub(crate) mod release;
 pub(crate) mod show;
 pub(crate) mod upload;

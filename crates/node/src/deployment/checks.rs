@@ -8,12 +8,13 @@ use isomer_admin::Caller;
 use isomer_api::deploy::{FOLDERS_MAX, MANIFEST_BYTES_MAX, PARTS_MAX};
 use isomer_api::{ApiProblem, MissingParts, PartPath, ProblemKind, Release};
 use isomer_ids::HostPattern;
+use isomer_parcel::parts;
 use isomer_state::App;
 use isomer_state::model::REVISIONS_MAX;
 
 use crate::node::Node;
 use crate::problems;
-use crate::revisions::release::{RELEASE_BYTES_MAX, parts};
+use crate::revisions::release::RELEASE_BYTES_MAX;
 
 /// The maximum number of bytes in the parts of all revisions of a tenant: sixteen releases of the maximum size. It
 /// applies to deployments with the tenant's own tokens.

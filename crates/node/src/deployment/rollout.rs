@@ -14,6 +14,7 @@ use isomer_apps::tenancy::{LaunchSpec, StandbyRevision, TenancyError};
 use isomer_capabilities::sql::Schema;
 use isomer_capabilities::{AppGrants, schemas};
 use isomer_ids::{AppName, ReleaseDigest, StoreName, TenantName};
+use isomer_parcel::parts;
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
 
 use super::candidate::Candidate;
@@ -28,7 +29,7 @@ use crate::problems;
 use crate::repository::CompiledRelease;
 use crate::revisions::changes;
 use crate::revisions::record::RevisionRecord;
-use crate::revisions::release::{self, parts};
+use crate::revisions::release;
 use crate::revisions::snapshots::Snapshot;
 use crate::steps::ChangeStep;
 

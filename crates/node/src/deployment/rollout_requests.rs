@@ -9,12 +9,12 @@ use isomer_api::{
     ApiProblem, DeployReport, ProblemKind, Release, ReshapeRequest, RevisionOperation, RollbackRequest, SwapRequest,
 };
 use isomer_ids::{AppName, TenantName};
+use isomer_parcel::release_digest;
 
 use super::checks::check_size;
 use super::rollout::Rollout;
 use crate::node::Node;
 use crate::problems;
-use crate::revisions::release;
 
 impl Node {
     pub(crate) async fn deploy_release(
@@ -29,7 +29,7 @@ impl Node {
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
         check_size(&release)?;
         let before = self.app_before(&tenant, &app)?;
-        let revision = release::revision_of(&release);
+        let revision = release_digest(&release);
         let (operation, message) = (RevisionOperation::Deploy, release.message.take());
         self.attempt_rollout(Rollout {
             caller,
@@ -118,7 +118,7 @@ impl Node {
             *component = part;
         }
         check_size(&release)?;
-        let revision = release::revision_of(&release);
+        let revision = release_digest(&release);
         self.attempt_rollout(Rollout {
             caller,
             operation: RevisionOperation::Swap,
@@ -150,7 +150,7 @@ impl Node {
         let mut release = self.release_of(&before.current().revision).await?;
         release.shape = reshape.shape;
         check_size(&release)?;
-        let revision = release::revision_of(&release);
+        let revision = release_digest(&release);
         self.attempt_rollout(Rollout {
             caller,
             operation: RevisionOperation::Reshape,

@@ -1,4 +1,4 @@
-//! Releases: their digest, the checks that need no compiler, and their files on disk.
+//! Releases: the checks that need no compiler, and their files on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Component as PathPart, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use isomer_api::{ApiProblem, PartPath, ProblemKind, Release, ReleasePart};
+use isomer_api::{ApiProblem, PartPath, ProblemKind, Release};
 use isomer_capabilities::AppGrants;
 use isomer_diagnostics::{Diagnostic, Renderer, SourceFile};
 use isomer_disk::Reserve;
@@ -14,7 +14,6 @@ use isomer_disk::tree::remove;
 use isomer_ids::{ReleaseDigest, TenantName};
 use isomer_manifest::{App, Parsed, SecretSource, Spanned};
 use isomer_state::Blobs;
-use sha2::{Digest as _, Sha256};
 
 use crate::unique_folder::create_unique_folder;
 
@@ -23,44 +22,6 @@ pub(crate) const RELEASE_BYTES_MAX: u64 = 1 << 30;
 
 /// The prefix of the names of folders that are not complete yet.
 const UNFINISHED: &str = ".";
-
-/// The first input of a release's digest. Changing this value changes the digests of all releases.
-const IDENTITY: &[u8] = b"isomer-revision-1";
-
-/// Returns the digest of a release: a hash of all its content, except its host names.
-pub(crate) fn revision_of(release: &Release) -> ReleaseDigest {
-    let mut hasher = Sha256::new();
-    let mut add = |bytes: &[u8]| {
-        hasher.update((bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    add(IDENTITY);
-    add(release.manifest.as_bytes());
-    add(release.shape.as_bytes());
-    add(&release.components.len().to_le_bytes());
-    for (name, part) in &release.components {
-        add(name.as_bytes());
-        add(part.digest.as_str().as_bytes());
-    }
-    for (path, part) in &release.files {
-        add(path.as_str().as_bytes());
-        add(part.digest.as_str().as_bytes());
-    }
-    if !release.folders.is_empty() {
-        // A separator that cannot be a path, so that the folders after it cannot be confused with the files before it.
-        add(b"\0folders");
-        release.folders.iter().for_each(|path| add(path.as_str().as_bytes()));
-    }
-    let hash: [u8; 32] = hasher.finalize().into();
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash[..16]);
-    ReleaseDigest::from(id)
-}
-
-/// Returns the parts of a release: its components and files.
-pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &ReleasePart> {
-    release.components.values().chain(release.files.values())
-}
 
 /// Parses a manifest. Returns the app, and the warnings as text for people.
 ///
@@ -312,7 +273,10 @@ fn remove_unfinished_if(revisions: &Path, may: impl Fn(&fs::DirEntry) -> bool) {
 
 #[cfg(test)]
 mod tests {
+    use isomer_api::ReleasePart;
     use isomer_ids::Digest;
+    use isomer_parcel::release_digest;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
 
@@ -343,15 +307,18 @@ mod tests {
     fn a_digest_covers_everything_but_host_names() {
         let one = release("", &["static/a"]);
         let hosts = Release { hosts: Some(vec!["a.example".parse().unwrap()]), ..one.clone() };
-        assert_eq!(revision_of(&one), revision_of(&hosts));
+        assert_eq!(release_digest(&one), release_digest(&hosts));
         let mut others = vec![release("isolate = true", &["static/a"]), release("", &["static/b"]), release("", &[])];
         others.push(Release { shape: "split".to_owned(), ..one.clone() });
         others.push(Release { folders: ["empty".parse().unwrap()].into(), ..one.clone() });
-        assert_eq!(revision_of(&one), revision_of(&Release { message: Some("x".parse().unwrap()), ..one.clone() }));
+        assert_eq!(
+            release_digest(&one),
+            release_digest(&Release { message: Some("x".parse().unwrap()), ..one.clone() })
+        );
         let mut changed = one.clone();
         changed.components.get_mut("c").unwrap().digest = Digest::from([0; 32]);
         others.push(changed);
-        let names = others.iter().chain([&one]).map(revision_of).collect::<BTreeSet<_>>();
+        let names = others.iter().chain([&one]).map(release_digest).collect::<BTreeSet<_>>();
         assert_eq!(names.len(), others.len() + 1);
     }
 
@@ -412,7 +379,7 @@ mod tests {
         }
         release.folders.insert("static/empty/inner".parse().unwrap());
         let granted = [PathBuf::from("static"), "nothing/at/all".into(), "".into()].into();
-        let revision = revision_of(&release);
+        let revision = release_digest(&release);
         // A killed process leaves an incomplete folder like this one.
         fs::create_dir_all(revisions.join(format!(".{revision}-0/files/static"))).unwrap();
         remove_unfinished(&revisions);
@@ -433,7 +400,7 @@ mod tests {
         let grants =
             "grants.dirs = [{ host = \"./a/b\", guest = \"/b\" }, { host = \"w\", guest = \"/w\", write = true }]";
         let release = release(grants, &[]);
-        let (granted, revision) = (folders_read(&AppGrants::from(&app(&release))), revision_of(&release));
+        let (granted, revision) = (folders_read(&AppGrants::from(&app(&release))), release_digest(&release));
         assert_eq!(granted, [PathBuf::from("a/b")].into());
         lay_out(folder.path(), &revision, &release, &granted, &blobs, &no_reserve(folder.path())).unwrap();
         let files = files_of(folder.path(), &revision);
@@ -448,11 +415,11 @@ mod tests {
         fs::create_dir(&revisions).unwrap();
         // The part of `static/a.txt` was not uploaded.
         let release = release("", &["static/a.txt"]);
-        lay_out(&revisions, &revision_of(&release), &release, &BTreeSet::new(), &blobs, &no_reserve(folder.path()))
+        lay_out(&revisions, &release_digest(&release), &release, &BTreeSet::new(), &blobs, &no_reserve(folder.path()))
             .unwrap_err();
         assert_eq!(fs::read_dir(&revisions).unwrap().count(), 0);
         // A failing disk leaves an incomplete folder like this one.
-        let left = revisions.join(format!(".{}-0", revision_of(&release)));
+        let left = revisions.join(format!(".{}-0", release_digest(&release)));
         fs::create_dir_all(left.join("files")).unwrap();
         let later = SystemTime::now() + Duration::from_secs(60);
         sweep_unfinished(&revisions, later, Duration::from_secs(3600));
@@ -469,7 +436,7 @@ mod tests {
         let release = release("", &["static/a.txt"]);
         let all = Reserve::new(folder.path(), u64::MAX);
         let error =
-            lay_out(folder.path(), &revision_of(&release), &release, &BTreeSet::new(), &blobs, &all).unwrap_err();
+            lay_out(folder.path(), &release_digest(&release), &release, &BTreeSet::new(), &blobs, &all).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -9,65 +9,53 @@ use std::path::{Component as PathComponent, Path, PathBuf};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use isomer_admin::TOKEN_FILE;
 use isomer_api::deploy::PARTS_MAX;
-use isomer_api::{PartPath, Release, ReleasePart};
+use isomer_api::{PartPath, Release, TOKEN_FILE};
 use isomer_console::CliError;
 use isomer_diagnostics::Diagnostic;
-use isomer_ids::{Digest, HostPattern};
-use isomer_project::{AppDir, ENV_FILE};
+use isomer_ids::HostPattern;
+use isomer_parcel::{Contents, add_part};
 use isomer_seam::Components;
-use sha2::Digest as _;
+
+use crate::{AppDir, ENV_FILE};
 
 /// Files and folders that are not packed if they are directly in the app's folder. Files that [`has_values`] recognises
 /// are left out of all folders.
 const LEFT_OUT: [&str; 3] = [".isomer", ".git", "target"];
 
-/// A release, and the bytes of its parts.
-pub(crate) struct PackedRelease {
-    pub(crate) release: Release,
-    pub(crate) bytes: BTreeMap<Digest, Bytes>,
-}
-
-impl PackedRelease {
-    pub(crate) fn new(
-        app: &AppDir,
-        components: Components,
-        shape: &str,
-        hosts: Option<Vec<HostPattern>>,
-    ) -> Result<Self, CliError> {
-        let mut bytes = BTreeMap::new();
-        let components = components
-            .into_iter()
-            .map(|(name, wasm)| (name.to_string(), add_part(&mut bytes, Bytes::from_owner(wasm))));
-        let components = components.collect();
-        let mut files = BTreeMap::new();
-        let ReleasePaths { files: paths, empty } = release_paths(app)?;
-        let folders = empty.iter().map(|path| part_path(path)).collect::<Result<BTreeSet<_>, _>>()?;
-        for path in paths {
-            let name = part_path(&path)?;
-            let whole = app.dir.join(&path);
-            let content = std::fs::read(&whole).with_context(|| format!("cannot read `{}`", whole.display()))?;
-            files.insert(name, add_part(&mut bytes, content.into()));
-            if files.len() + folders.len() > PARTS_MAX {
-                return Err(CliError::failed(
-                    format!("the granted folders contain more than {PARTS_MAX} files and empty folders"),
-                    "grant only the folders that are needed",
-                ));
-            }
+/// Packs the app and its built components as a release that runs in `shape`.
+///
+/// # Errors
+/// If the manifest names a file or folder that does not exist, that is outside of the app's folder, or that cannot be
+/// read; if there are more than [`PARTS_MAX`] files and empty folders.
+pub fn pack_release(
+    app: &AppDir,
+    components: Components,
+    shape: &str,
+    hosts: Option<Vec<HostPattern>>,
+) -> Result<Contents, CliError> {
+    let mut parts = BTreeMap::new();
+    let components =
+        components.into_iter().map(|(name, wasm)| (name.to_string(), add_part(&mut parts, Bytes::from_owner(wasm))));
+    let components = components.collect();
+    let mut files = BTreeMap::new();
+    let ReleasePaths { files: paths, empty } = release_paths(app)?;
+    let folders = empty.iter().map(|path| part_path(path)).collect::<Result<BTreeSet<_>, _>>()?;
+    for path in paths {
+        let name = part_path(&path)?;
+        let whole = app.dir.join(&path);
+        let content = std::fs::read(&whole).with_context(|| format!("cannot read `{}`", whole.display()))?;
+        files.insert(name, add_part(&mut parts, content.into()));
+        if files.len() + folders.len() > PARTS_MAX {
+            return Err(CliError::failed(
+                format!("the granted folders contain more than {PARTS_MAX} files and empty folders"),
+                "grant only the folders that are needed",
+            ));
         }
-        let manifest = app.manifest()?.text().to_owned();
-        let shape = shape.to_owned();
-        Ok(Self { release: Release { manifest, shape, components, files, folders, hosts, message: None }, bytes })
     }
-}
-
-/// Adds the bytes of a part to `kept`, under their digest.
-pub(crate) fn add_part(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> ReleasePart {
-    let digest = Digest::from(<[u8; 32]>::from(sha2::Sha256::digest(&bytes)));
-    let part = ReleasePart { digest: digest.clone(), bytes: bytes.len() as u64 };
-    kept.insert(digest, bytes);
-    part
+    let manifest = app.manifest()?.text().to_owned();
+    let shape = shape.to_owned();
+    Ok(Contents { release: Release { manifest, shape, components, files, folders, hosts, message: None }, parts })
 }
 
 /// The paths that a release contains, relative to the app's folder.
@@ -150,7 +138,7 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
             paths.files.insert(path);
         }
         if paths.files.len() + paths.empty.len() > PARTS_MAX {
-            // Stops collecting paths: the release has too many. `PackedRelease::new` also counts them, and returns the
+            // Stops collecting paths: the release has too many. [`pack_release`] also counts them, and returns the
             // error.
             return Ok(());
         }
