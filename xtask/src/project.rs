@@ -6,6 +6,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+/// The option of cargo that compiles crates which declare a newer Rust than the compiler's. `js-component-bindgen` depends
+/// on such crates: they declare the minimum of the release that they belong to, but need no feature of it. Cargo has no
+/// setting for this option, so it is part of every command.
+const IGNORE_RUST_VERSION: &str = "--ignore-rust-version";
+
+/// The subcommands of cargo that compile, as far as this project uses them.
+const COMPILING: [&str; 4] = ["build", "doc", "run", "test"];
+
 /// The checked-out repository.
 pub struct Project {
     /// The root folder of the repository.
@@ -60,10 +68,13 @@ impl Project {
         command
     }
 
-    /// Returns a command that runs cargo with the given arguments in the root folder of the repository.
+    /// Returns a command that runs cargo with the given arguments in the root folder of the repository. The first
+    /// argument is the subcommand. Subcommands that compile get the option [`IGNORE_RUST_VERSION`].
     pub fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("cargo");
-        command.args(arguments);
+        let compiles = arguments.first().is_some_and(|subcommand| COMPILING.contains(subcommand));
+        let (subcommand, options) = arguments.split_at(usize::from(compiles));
+        command.args(subcommand).args(compiles.then_some(IGNORE_RUST_VERSION)).args(options);
         command
     }
 

@@ -55,13 +55,13 @@ impl TestProgram {
         }
     }
 
-    /// Returns the `cargo test` command that runs only this test program.
+    /// Returns the command that runs only this test program.
     pub(crate) fn command_line(&self) -> String {
         let target = match self.kind.as_str() {
             "lib" => "--lib".to_owned(),
             kind => format!("--{kind} {}", self.target),
         };
-        format!("cargo test --package {} {target}", self.package)
+        format!("cargo t --package {} {target}", self.package)
     }
 }
 
@@ -206,7 +206,7 @@ mod tests {
             executable: "/t/debug/deps/deploy-1".into(),
         };
         assert_eq!(deploy.id(), "isomer-node/deploy");
-        assert_eq!(deploy.command_line(), "cargo test --package isomer-node --test deploy");
+        assert_eq!(deploy.command_line(), "cargo t --package isomer-node --test deploy");
         assert_eq!(messages.tests, [deploy]);
     }
 }
