@@ -20,19 +20,22 @@ mod node_file;
 mod outbound;
 mod parser;
 mod raw;
+mod raw_shapes;
 mod reference;
 mod route;
 mod schema;
+mod session;
 mod spanned;
 mod structure;
+mod texts;
 mod unclosed;
 mod units;
 
 pub use address::LinkAddress;
 pub use listen_address::parse_listen;
 pub use model::{
-    App, Component, ComponentLimits, ComponentSource, DirGrant, Grants, MONOLITH, OutboundHost, Reuse, Route, Sampling,
-    SecretSource, Shape, SqlStoreSettings,
+    App, BrowserGroup, Component, ComponentLimits, ComponentSource, DirGrant, Exposure, Grants, MONOLITH, OutboundHost,
+    Reuse, Route, Sampling, SecretSource, Session, Shape, SqlStoreSettings,
 };
 pub use node_file::{
     AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSampling, NodeSettings, OtlpExport, node_schema_json,
@@ -42,6 +45,7 @@ pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};
 pub use route::FRONT_HEALTH_PATH;
 pub use schema::schema_json;
+pub use session::SESSION_COOKIES;
 pub use spanned::Spanned;
 pub use unclosed::unclosed_value;
 pub use units::{parse_duration, parse_size, show_duration, show_size};

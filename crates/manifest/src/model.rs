@@ -36,6 +36,15 @@ pub struct App {
     pub sql: BTreeMap<StoreName, SqlStoreSettings>,
     /// Which requests are traced in full: `[telemetry]`.
     pub sampling: Sampling,
+    /// How the app recognises its visitors in shapes with a browser group: `[session]`.
+    pub session: Option<Session>,
+}
+
+/// How the app recognises its visitors in shapes with a browser group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The app's cookie that identifies a visitor: `cookie`. The front door sets its value in requests to components.
+    pub cookie: Spanned<String>,
 }
 
 /// Which requests are traced in full. A setting that is absent has the default of the process that runs the app.
@@ -66,13 +75,14 @@ impl App {
             links: BTreeMap::new(),
             isolate: false,
             idempotent: vec![],
+            exposed: vec![],
             concurrency: 1,
             reuse: None,
             compress: false,
             at: Spanned::default(),
         };
         let group = vec![Spanned::unwritten(name.clone())];
-        let monolith = Shape { groups: BTreeMap::from([(MONOLITH.to_owned(), group)]), isolate: vec![] };
+        let monolith = Shape { groups: BTreeMap::from([(MONOLITH.to_owned(), group)]), ..Shape::default() };
         Self {
             name: name.to_string(),
             version: semver::Version::new(0, 0, 0),
@@ -82,6 +92,7 @@ impl App {
             secrets: BTreeMap::new(),
             sql: BTreeMap::new(),
             sampling: Sampling::default(),
+            session: None,
         }
     }
 }
@@ -106,6 +117,9 @@ pub struct Component {
     /// of an interface: `idempotent`. Calling an idempotent function twice has the same effect as calling it once. The
     /// planner checks that the component exports the functions.
     pub idempotent: Vec<Spanned<String>>,
+    /// The exported functions that components in a tab may call: `exposed`. The planner checks that the component
+    /// exports the functions.
+    pub exposed: Vec<Exposure>,
     /// The maximum number of requests that one instance serves at the same time: `concurrency`. Default 1.
     pub concurrency: u32,
     /// The maximum number of requests and calls that one instance serves, one after another: `reuse`. If it is `None`,
@@ -115,6 +129,16 @@ pub struct Component {
     pub compress: bool,
     /// The location of `[components.NAME]` in the manifest.
     pub at: Spanned<()>,
+}
+
+/// Exported functions that components in a tab may call: an entry of `exposed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure {
+    /// The functions, as `INTERFACE.FUNCTION`, or `INTERFACE` for all functions of an interface.
+    pub functions: Spanned<String>,
+    /// The parameter that must be the identity of the tab's session: `session`. If it is `None`, anyone can call the
+    /// functions with any arguments.
+    pub session: Option<Spanned<String>>,
 }
 
 /// The maximum number of requests and calls that one instance serves, one after another. Smaller numbers sort first.
@@ -280,11 +304,23 @@ impl ComponentLimits {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shape {
     /// The groups: `groups.NAME = ["component", …]`. Without `groups`, all components are in one group, [`MONOLITH`].
-    /// With `groups = "each"`, every component forms a group with its own name.
+    /// With `groups = "each"`, every component forms a group with its own name. The browser group is not included: if it
+    /// is the only group, all components are in the group [`MONOLITH`].
     pub groups: BTreeMap<String, Vec<Spanned<ComponentName>>>,
     /// The components that are isolated in this shape, in addition to those that set `isolate` themselves: `isolate =
     /// ["component", …]` or `"all"`.
     pub isolate: Vec<Spanned<ComponentName>>,
+    /// The group that also runs in the tabs of visitors: the group with `place = "browser"`.
+    pub browser: Option<BrowserGroup>,
+}
+
+/// A group with `place = "browser"`: components of which each tab runs a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrowserGroup {
+    /// The group's name.
+    pub name: Spanned<String>,
+    /// The components of the group.
+    pub components: Vec<Spanned<ComponentName>>,
 }
 
 /// The source of a secret's value.

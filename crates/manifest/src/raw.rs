@@ -1,23 +1,24 @@
-//! The keys of a manifest. This is the only place that defines a key, its type and its meaning.
+//! The keys of a manifest. Only this file and `raw_shapes.rs` define a key, its type and its meaning.
 //!
 //! `serde` reads these types after `structure.rs` has removed everything that does not match their schema, so
 //! deserializing does not fail, whatever a manifest contains. Every key is optional here, even a required one, because
 //! `structure.rs` reports missing keys, removes invalid ones, and lets the rest be read, so that one run finds many
 //! errors. The doc comments are the descriptions in the schema and in the reference.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use isomer_ids::{ENVIRONMENT_PATTERN, NAME_CHARS_MAX, NAME_PATTERN, SECRET_NAME_PATTERN};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::keyword::{Keyword, KeywordOr};
 use crate::model::{ComponentLimits, SqlStoreSettings};
+use crate::raw_shapes::RawShape;
 use crate::spanned::Spanned;
-use crate::units::{DURATION_UNITS, SIZE_UNITS, pattern, show_duration, show_size};
-use crate::{directory, route};
+use crate::texts::{
+    CommandText, CookieText, DurationText, EnvironmentText, FunctionText, GuestText, HealthText, HostText, ImportText,
+    NameText, ParameterText, PathText, RouteText, SecretText, SizeText, VersionText,
+};
+use crate::units::{show_duration, show_size};
 
 /// The maximum value of the key `concurrency`.
 pub(crate) const CONCURRENCY_MAX: u32 = 10_000;
@@ -56,6 +57,21 @@ pub(crate) struct RawManifest {
     pub(crate) sql: BTreeMap<Spanned<NameText>, RawSqlStore>,
     /// Which requests of the app are traced in full. On a node, the node's limits apply to these settings.
     pub(crate) telemetry: Option<RawSampling>,
+    /// How the app recognises its visitors, in shapes with a browser group.
+    pub(crate) session: Option<RawSession>,
+}
+
+/// How the app recognises its visitors, in shapes with a browser group.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawSession {
+    /// The name of the app's cookie that identifies a visitor. In a shape with a browser group, the front door sets the
+    /// cookie's value in the requests that components receive: it is the identity of the visitor's session, 32
+    /// hexadecimal digits. A value that a client sends is dropped, so the value can be trusted. A response that removes
+    /// or changes the cookie starts a new session. Other shapes ignore this key.
+    #[schemars(required)]
+    pub(crate) cookie: Option<Spanned<CookieText>>,
 }
 
 /// Which requests of the app are traced in full. On a node, the node's limits apply to these settings.
@@ -132,6 +148,11 @@ pub(crate) struct RawComponent {
     /// an interface with all its functions. The interface's version may be left out.
     #[serde(default)]
     pub(crate) idempotent: Vec<Spanned<FunctionText>>,
+    /// Exported functions that a component in a tab may call over the network, in shapes with a browser group: see
+    /// `place`. Anyone who can open the app's pages can call these functions, with any arguments. An entry is one function
+    /// of an interface, an interface with all its functions, or a table. Default: none.
+    #[serde(default)]
+    pub(crate) exposed: Vec<Spanned<RawExposed>>,
     /// Maximum number of requests that one instance serves at the same time. Use more than 1 only for components that
     /// do nothing but asynchronous I/O. If one request traps, all requests of the instance fail.
     #[schemars(range(min = 1, max = CONCURRENCY_MAX), extend("default" = 1))]
@@ -147,6 +168,28 @@ pub(crate) struct RawComponent {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) compress: bool,
+}
+
+/// Functions that a component in a tab may call, or a table with options.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum RawExposed {
+    Text(FunctionText),
+    Table(RawExposedTable),
+}
+
+/// Functions that a component in a tab may call, with options.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawExposedTable {
+    /// One function of an interface, or an interface with all its functions. The interface's version may be left out.
+    #[schemars(required)]
+    pub(crate) functions: Option<FunctionText>,
+    /// The parameter that identifies the visitor: a parameter of type `string` of each of the functions. A call from a
+    /// tab is refused unless its value is the identity of the tab's session.
+    #[schemars(extend("examples" = ["session-id"]))]
+    pub(crate) session: Option<ParameterText>,
 }
 
 /// The value of `reuse`: a switch or a number.
@@ -273,39 +316,6 @@ pub(crate) struct RawStreamTable {
     pub(crate) idle: Option<DurationText>,
 }
 
-/// A named arrangement of the components. Each group runs in its own process. A shape without `groups` has one group
-/// with all components.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "shape")]
-pub(crate) struct RawShape {
-    /// The components of each group, by the group's name. A component that is in no group forms a group by itself. With
-    /// `"each"`, every component forms a group by itself.
-    pub(crate) groups: Option<Spanned<KeywordOr<Each, RawGroups>>>,
-    /// Components that are never fused with another component in this shape, or `"all"`.
-    #[serde(default)]
-    pub(crate) isolate: Spanned<KeywordOr<All, Vec<Spanned<NameText>>>>,
-}
-
-/// The components of each group, by the group's name.
-pub(crate) type RawGroups = BTreeMap<Spanned<NameText>, Vec<Spanned<NameText>>>;
-
-/// The keyword that makes a group for each component.
-#[derive(Debug)]
-pub(crate) enum Each {}
-
-impl Keyword for Each {
-    const KEYWORD: &'static str = "each";
-}
-
-/// The keyword that means all components.
-#[derive(Debug)]
-pub(crate) enum All {}
-
-impl Keyword for All {
-    const KEYWORD: &'static str = "all";
-}
-
 /// The source of a secret's value: either `env` or `file`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -332,67 +342,4 @@ pub(crate) struct RawSqlStore {
     /// Maximum duration of one statement.
     #[schemars(extend("default" = show_duration(SqlStoreSettings::STATEMENT_TIMEOUT_DEFAULT)))]
     pub(crate) statement_timeout: Option<Spanned<DurationText>>,
-}
-
-/// Defines types of text values. Each entry contains the name of the type, the keywords of its JSON Schema, and an
-/// example. The schema checks only some of the rules of a type. `lowering` checks all rules, because its error messages
-/// can state which rule a text breaks.
-macro_rules! text_types {
-    ($($(#[$doc:meta])* $type:ident: $title:literal, $rule:expr, $example:literal;)*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-        #[serde(transparent)]
-        pub(crate) struct $type(pub(crate) String);
-
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                let mut schema = json_schema!({ "type": "string", "title": $title, "examples": [$example] });
-                let rules: serde_json::Value = $rule;
-                for (key, rule) in rules.as_object().into_iter().flatten() {
-                    schema.insert(key.clone(), rule.clone());
-                }
-                schema
-            }
-        }
-    )*};
-}
-pub(crate) use text_types;
-
-text_types! {
-    /// The name of a component, store, shape or group, in kebab case.
-    NameText: "name", json!({ "pattern": NAME_PATTERN, "maxLength": NAME_CHARS_MAX }), "cart";
-    /// The name of a secret.
-    SecretText: "secret name", json!({ "pattern": SECRET_NAME_PATTERN }), "payment-key";
-    /// The name of an environment variable.
-    EnvironmentText: "environment name", json!({ "pattern": ENVIRONMENT_PATTERN }), "PAYMENT_KEY";
-    /// The name of an imported interface.
-    ImportText: "import", json!({ "pattern": "." }), "shop:boutique/catalog";
-    /// An interface, or a function of an interface.
-    FunctionText: "function", json!({ "pattern": "." }), "shop:boutique/catalog.get-product";
-    /// A semantic version.
-    VersionText: "version", json!({ "pattern": "^[0-9]+\\.[0-9]+\\.[0-9]+" }), "0.1.0";
-    /// A path on the host.
-    PathText: "path", json!({ "minLength": 1 }), "components/cart";
-    /// A shell command.
-    CommandText: "command", json!({ "minLength": 1 }), "npm run build";
-    /// A route.
-    RouteText: "route", json!({ "pattern": route::ROUTE_PATTERN }), "/cart";
-    /// The path of an HTTP request.
-    HealthText: "path of a request", json!({ "pattern": route::PATH_PATTERN }), "/health";
-    /// A host to which HTTP requests are sent.
-    HostText: "host", json!({ "minLength": 1, "pattern": "^[^/]+$" }), "api.example.com";
-    /// A path that a guest sees.
-    GuestText: "absolute path", json!({ "pattern": directory::GUEST_PATTERN }), "/data";
-    /// A number of bytes, with a unit.
-    SizeText: "size", json!({ "pattern": pattern(SIZE_UNITS) }), "64MiB";
-    /// A duration, with a unit.
-    DurationText: "duration", json!({ "pattern": pattern(DURATION_UNITS) }), "30s";
 }

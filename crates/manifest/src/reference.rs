@@ -80,11 +80,12 @@ fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: O
         row(out, key, &kind, default_of(schema, key, property), property);
         match inner {
             Some(Inner::Table(table)) => below.push((key, table)),
-            Some(Inner::Fields(table)) => {
+            Some(Inner::Fields(table) | Inner::NamedFields(table)) => {
+                let path = if matches!(inner, Some(Inner::Fields(_))) { key.to_owned() } else { format!("{key}.NAME") };
                 for (field, property) in keys(table) {
                     row(
                         out,
-                        &format!("{key}.{field}"),
+                        &format!("{path}.{field}"),
                         &kind_of(property).0,
                         default_of(table, field, property),
                         property,
@@ -100,10 +101,12 @@ fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: O
 }
 
 /// The inner keys of a key whose value contains tables. A `Table` gets its own section of the reference. For a list of
-/// tables (`Fields`), each key of its tables gets a row `KEY.FIELD` below the row of the list.
+/// tables (`Fields`), each key of its tables gets a row `KEY.FIELD` below the row of the list. For a table of tables with
+/// names that the author chooses (`NamedFields`), these rows are `KEY.NAME.FIELD`.
 enum Inner<'a> {
     Table(&'a Value),
     Fields(&'a Value),
+    NamedFields(&'a Value),
 }
 
 fn kind_of(schema: &Value) -> (String, Option<Inner<'_>>) {
@@ -113,7 +116,10 @@ fn kind_of(schema: &Value) -> (String, Option<Inner<'_>>) {
             let items = schema.get("items").map(choices).unwrap_or_default();
             items.into_iter().find(|items| items.get("properties").is_some()).map(Inner::Fields)
         }
-        _ => None,
+        _ => {
+            let tables = choices(schema).into_iter().filter_map(any_property).flat_map(choices);
+            tables.into_iter().find(|table| table.get("properties").is_some()).map(Inner::NamedFields)
+        }
     };
     (type_name(schema), inner)
 }

@@ -158,7 +158,10 @@ fn name_of_one(schema: &Value, plural: bool) -> String {
             format!("list{s} of {}", items.join(" or "))
         }
         Some("object") => match any_property(schema) {
-            Some(values) => format!("table{s} of {}", name_of_one(values, true)),
+            Some(values) => {
+                let values: Vec<String> = choices(values).into_iter().map(|choice| name_of_one(choice, true)).collect();
+                format!("table{s} of {}", values.join(" or "))
+            }
             None => format!("table{s}"),
         },
         _ => match text(schema, "title").unwrap_or("string") {

@@ -311,7 +311,11 @@ fn example_of(schema: &Value) -> String {
             if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
         }
         _ => {
-            let schema = choices(schema)[0];
+            let first = choices(schema)[0];
+            if text(schema, "type").is_none() && text(first, "type").is_some_and(|kind| kind != "string") {
+                return example_of(first);
+            }
+            let schema = first;
             let example = schema.get("examples").and_then(|examples| examples.get(0));
             example.map_or_else(|| "\"…\"".to_owned(), Value::to_string)
         }

@@ -75,16 +75,30 @@ fn every_key_is_parsed() {
     let command = ComponentSource::Command { command: "npm run build".into(), wasm: "js/greeter.wasm".into(), inputs };
     assert_eq!(app.components["greeter"].source.value, command);
 
-    assert_eq!(app.shapes.keys().collect::<Vec<_>>(), ["guarded", "micro", MONOLITH, "split"]);
+    assert_eq!(app.shapes.keys().collect::<Vec<_>>(), ["guarded", "micro", MONOLITH, "split", "split-tab", "tab"]);
     assert_eq!(app.shapes[MONOLITH].groups[MONOLITH].len(), 3);
     let split = &app.shapes["split"];
     assert_eq!(split.groups["back"].iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["cart", "greeter"]);
     assert_eq!(split.isolate[0].value, "greeter");
+    let tab = &app.shapes["tab"];
+    assert_eq!((&tab.groups, tab.isolate.len()), (&app.shapes[MONOLITH].groups, 0));
+    let client = tab.browser.as_ref().expect("the shape has a browser group");
+    assert_eq!((client.name.value.as_str(), client.components.len()), ("client", 2));
+    let split_tab = &app.shapes["split-tab"];
+    assert_eq!(split_tab.groups.keys().collect::<Vec<_>>(), ["back", "front"]);
+    assert_eq!(split_tab.groups["front"], split_tab.browser.as_ref().expect("there is a browser group").components);
+    assert_eq!((&split.browser, &app.shapes[MONOLITH].browser), (&None, &None));
     let guarded = &app.shapes["guarded"];
     assert_eq!((&guarded.groups, guarded.isolate.len()), (&app.shapes[MONOLITH].groups, 3));
     let micro = &app.shapes["micro"];
     assert_eq!(micro.groups.keys().collect::<Vec<_>>(), ["cart", "frontend", "greeter"]);
     assert!(micro.groups.iter().all(|(group, members)| members.len() == 1 && members[0].value == group.as_str()));
+
+    let [list, all] = app.components["cart"].exposed.as_slice() else { panic!("the component exposes two entries") };
+    assert_eq!((list.functions.value.as_str(), &list.session), ("shop:parts/orders.list", &None));
+    let session = all.session.as_ref().map(|session| session.value.as_str());
+    assert_eq!((all.functions.value.as_str(), session), ("shop:parts/cart", Some("session-id")));
+    assert_eq!(app.session.as_ref().map(|session| session.cookie.value.as_str()), Some("shop_session"));
 
     assert_eq!(app.secrets["payment-key"], SecretSource::Env("PAYMENT_KEY".into()));
     assert_eq!(app.secrets["SIGNING_KEY"], SecretSource::File("keys/signing.pem".into()));
@@ -107,6 +121,10 @@ fn spans_point_at_the_text() {
     assert_eq!(at(cart.idempotent[0].span), "\"shop:parts/cart\"");
     assert_eq!(at(app.shapes["split"].groups["back"][1].span), "\"greeter\"");
     assert_eq!(at(app.shapes["split"].isolate[0].span), "\"greeter\"");
+    let client = app.shapes["tab"].browser.as_ref().expect("the shape has a browser group");
+    assert_eq!((at(client.name.span), at(client.components[1].span)), ("client", "\"greeter\""));
+    assert_eq!(at(cart.exposed[0].functions.span), "\"shop:parts/orders.list\"");
+    assert_eq!(at(app.session.as_ref().expect("there is a cookie").cookie.span), "\"shop_session\"");
     assert_eq!(at(cart.grants.kv[1].span), "\"sessions\"");
     assert_eq!(at(cart.limits.at.as_ref().expect("there are limits").span), "limits");
     assert_eq!(at(app.components["greeter"].grants.at.span), "greeter");

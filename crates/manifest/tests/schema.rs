@@ -17,6 +17,7 @@ const BEYOND: &[&str] = &[
     "bad-link",
     "monolith-defined",
     "placed-twice",
+    "two-browser-groups",
     "unknown-component",
     "unknown-secret",
     "zero-limit",
@@ -163,6 +164,7 @@ const SHARPER: &[&str] = &[
     "bad-quantity",
     "empty-source",
     "bad-name",
+    "bad-cookie",
 ];
 
 proptest! {

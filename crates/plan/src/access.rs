@@ -9,7 +9,8 @@ use isomer_manifest::{App, Component};
 
 use crate::interface::ComponentType;
 use crate::links::Types;
-use crate::model::{ComponentAccess, MissingGrant, ResolvedImport};
+use crate::model::{ComponentAccess, MissingGrant};
+use crate::planned_group::ResolvedImport;
 use crate::platform::{self, Authority, Grant};
 
 /// Returns the grants of each component. Adds a warning to `warnings` for each grant that is missing or unused.

@@ -11,8 +11,9 @@ use isomer_ids::ComponentName;
 use isomer_manifest::{App, Shape};
 use serde::Deserialize;
 
-use crate::model::{Plan, SeamMode};
+use crate::model::Plan;
 use crate::placement::{self, Placement};
+use crate::planned_group::SeamMode;
 use crate::stores;
 
 /// Where the components of an app run, and the mode of each seam.

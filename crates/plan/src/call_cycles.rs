@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{PlannedGroup, Seam, SeamMode};
+use crate::model::Seam;
+use crate::planned_group::{PlannedGroup, SeamMode};
 
 /// Returns one note for each cycle of calls among `groups`.
 pub(crate) fn notes(groups: &[PlannedGroup], seams: &[Seam]) -> Vec<String> {

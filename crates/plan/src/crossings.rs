@@ -10,7 +10,9 @@ use isomer_wire::FunctionKey;
 
 use crate::idempotent::Idempotent;
 use crate::links::Types;
-use crate::model::{PlannedSkeleton, PlannedStub, Seam, SeamMode, SkeletonFunction, StubFunction};
+use crate::model::Seam;
+use crate::planned_browser::PlannedBrowser;
+use crate::planned_group::{PlannedSkeleton, PlannedStub, ResolvedImport, SeamMode, SkeletonFunction, StubFunction};
 
 /// Returns the stubs of the composition that consists of `components`.
 pub(crate) fn stubs(
@@ -29,7 +31,7 @@ pub(crate) fn stubs(
             is_async: function.is_async,
             catches: function.catches,
             callee: link.exporter.clone(),
-            key: key(seam, name, &function.hash.0),
+            key: key(link, name, &function.hash.0),
             mode: seam.mode,
             idempotent: idempotent.has(&link.exporter, &link.export, name),
         });
@@ -39,8 +41,13 @@ pub(crate) fn stubs(
 }
 
 /// Returns the skeletons of the composition that consists of `components`. A skeleton lists the functions of one
-/// component that other compositions call.
-pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentName]) -> Vec<PlannedSkeleton> {
+/// component that other compositions call, or that tabs call (`browser`).
+pub(crate) fn skeletons(
+    types: &Types,
+    seams: &[Seam],
+    browser: Option<&PlannedBrowser>,
+    components: &[ComponentName],
+) -> Vec<PlannedSkeleton> {
     let mut skeletons = BTreeMap::<&ComponentName, BTreeSet<SkeletonFunction>>::new();
     for seam in crossing(seams).filter(|seam| components.contains(&seam.link.exporter)) {
         let link = &seam.link;
@@ -50,9 +57,19 @@ pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentNa
             interface: link.export.clone(),
             function: name.clone(),
             is_async: function.is_async,
-            key: key(seam, name, &function.hash.0),
+            key: key(link, name, &function.hash.0),
         });
         skeletons.entry(&link.exporter).or_default().extend(functions);
+    }
+    for (seam, function) in browser.into_iter().flat_map(PlannedBrowser::functions) {
+        if components.contains(&seam.link.exporter) {
+            skeletons.entry(&seam.link.exporter).or_default().insert(SkeletonFunction {
+                interface: function.interface.clone(),
+                function: function.function.clone(),
+                is_async: function.is_async,
+                key: function.key,
+            });
+        }
     }
     let skeleton = |(component, functions): (&ComponentName, BTreeSet<_>)| PlannedSkeleton {
         component: component.clone(),
@@ -67,7 +84,6 @@ fn crossing(seams: &[Seam]) -> impl Iterator<Item = &Seam> {
 
 /// Returns the key of a function. The caller's and the callee's composition compute the same key, because it is made of
 /// the component, the interface's name as the callee exports it, the function's name and the type hash.
-fn key(seam: &Seam, function: &str, hash: &[u8; 16]) -> FunctionKey {
-    let link = &seam.link;
+pub(crate) fn key(link: &ResolvedImport, function: &str, hash: &[u8; 16]) -> FunctionKey {
     FunctionKey::new(link.exporter.as_str(), &link.export.to_string(), function, hash)
 }

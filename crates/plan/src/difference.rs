@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::arrangement::{ArrangedComposition, ArrangedSeam, Arrangement};
-use crate::model::SeamMode;
+use crate::planned_group::SeamMode;
 
 /// The difference between two arrangements.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,13 @@
 //! Formats a plan as text for people.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use isomer_ids::ComponentName;
 
-use crate::model::{Http, Plan, PlannedGroup, SeamMode};
+use crate::model::Plan;
+use crate::planned_browser::{TabSeam, Transport};
+use crate::planned_group::{Http, PlannedGroup, SeamMode};
 
 impl Plan {
     /// Returns the plan as text: processes, seams with the reason for each mode, grants, and capabilities that are
@@ -16,6 +19,10 @@ impl Plan {
             let _ = writeln!(out, "\nprocess {process}");
             table(&mut out, groups.into_iter().flat_map(|group| rows(self, group)).collect());
         }
+        if let Some(browser) = &self.browser {
+            let _ = writeln!(out, "\ntab {}", browser.group.name);
+            table(&mut out, rows(self, &browser.group));
+        }
         let seams = self.seams.iter().map(|seam| {
             let link = &seam.link;
             vec![
@@ -26,6 +33,9 @@ impl Plan {
             ]
         });
         section(&mut out, "seams", seams.collect());
+        if let Some(browser) = &self.browser {
+            section(&mut out, "tab seams", browser.seams.iter().map(tab_seam).collect());
+        }
         let granted = self.access.iter().filter(|access| !access.granted.is_empty());
         let granted = granted.map(|access| vec![access.component.to_string(), access.granted.join("; ")]);
         section(&mut out, "granted", granted.collect());
@@ -71,6 +81,29 @@ fn rows(plan: &Plan, group: &PlannedGroup) -> Vec<Vec<String>> {
     group.components.iter().map(row).collect()
 }
 
+/// Returns the row of a tab seam: who calls which interface, how, and who may call what.
+fn tab_seam(seam: &TabSeam) -> Vec<String> {
+    let TabSeam { link, transport, reason, functions, .. } = seam;
+    let mut by_identity = BTreeMap::<Option<&str>, Vec<&str>>::new();
+    for function in functions {
+        let identity = function.identity.as_ref().map(|identity| identity.name.as_str());
+        by_identity.entry(identity).or_default().push(&function.function);
+    }
+    let callable: Vec<_> = by_identity
+        .into_iter()
+        .map(|(identity, functions)| match identity {
+            Some(parameter) => format!("{} for the own session ({parameter})", functions.join(", ")),
+            None => format!("{} with any arguments", functions.join(", ")),
+        })
+        .collect();
+    vec![
+        format!("{} → {}", link.importer, link.exporter),
+        link.import.to_string(),
+        format!("{transport} ({reason})"),
+        format!("anyone who can open the pages may call {}", callable.join("; ")),
+    ]
+}
+
 /// Writes the title and the table to `out`, or nothing if there are no rows.
 fn section(out: &mut String, title: &str, rows: Vec<Vec<String>>) {
     if !rows.is_empty() {
@@ -101,6 +134,14 @@ impl fmt::Display for SeamMode {
             SeamMode::Fused => "fused",
             SeamMode::Isolated => "isolated",
             SeamMode::Remote => "remote",
+        })
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Http => "HTTP",
         })
     }
 }

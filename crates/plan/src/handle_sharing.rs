@@ -11,8 +11,8 @@ use isomer_ids::ComponentName;
 use isomer_manifest::App;
 
 use crate::links::Types;
-use crate::model::ResolvedImport;
 use crate::placement::{Placement, Separation};
+use crate::planned_group::ResolvedImport;
 use crate::platform::{self, Authority, Grant};
 
 /// A set of components that pass handles to each other, directly or through other components. All handles belong to

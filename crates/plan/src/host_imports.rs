@@ -10,8 +10,8 @@ use isomer_manifest::App;
 use crate::handle_sharing::{self, HandleSharing};
 use crate::interface::InterfaceId;
 use crate::links::Types;
-use crate::model::{HostBinding, ImportBinding, ResolvedImport};
 use crate::options::PlanOptions;
+use crate::planned_group::{HostBinding, ImportBinding, ResolvedImport};
 use crate::platform::{self, Authority, Grant};
 
 /// Returns how a composition imports the interfaces of the host: one entry for each import, ordered by component as in

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::ComponentName;
-use isomer_manifest::{App, Spanned};
+use isomer_manifest::App;
 
-use crate::interface::{ComponentType, InterfaceId};
-use crate::links::{SIMILARITY_MIN, Types};
+use crate::interface::InterfaceId;
+use crate::links::Types;
+use crate::named_functions::{functions, means, unknown};
 
 /// The functions that the manifest declares idempotent. Each entry is the exporting component, the interface and the
 /// function's name.
@@ -34,42 +35,4 @@ pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Id
         }
     }
     Idempotent(declared)
-}
-
-/// Returns all exported functions of a component, each with its interface.
-fn functions(ty: &ComponentType) -> impl Iterator<Item = (&InterfaceId, &str)> {
-    ty.exports.values().flat_map(|export| export.functions.keys().map(|function| (&export.id, function.as_str())))
-}
-
-/// Returns whether `written` names the interface `id`, or `function` of this interface. Versions contain dots and
-/// letters, so it is not known where the version in `written` ends (for example in `…@1.0.0-rc.1.get`). The beginning
-/// of `written` is therefore compared with the name of the interface.
-fn means(written: &str, id: &InterfaceId, function: &str) -> bool {
-    [id.path(), id.to_string()].iter().any(|interface| match written.strip_prefix(interface.as_str()) {
-        Some(rest) => rest.is_empty() || rest.strip_prefix('.') == Some(function),
-        None => false,
-    })
-}
-
-fn unknown(name: &ComponentName, ty: &ComponentType, written: &Spanned<String>) -> Diagnostic {
-    let text = &written.value;
-    let candidates = ty.exports.keys().map(InterfaceId::path);
-    let candidates = candidates.chain(functions(ty).map(|(id, function)| format!("{}.{function}", id.path())));
-    let nearest = candidates
-        .map(|candidate| (strsim::jaro_winkler(text, &candidate), candidate))
-        .filter(|(similarity, _)| *similarity > SIMILARITY_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)));
-    Diagnostic::error(format!("component `{name}` exports no function `{text}`"))
-        .code("unknown-function")
-        .at(written.span, "not exported")
-        .hint(match nearest {
-            Some((_, nearest)) => format!("did you mean `{nearest}`?"),
-            None => {
-                let exports: Vec<_> = ty.exports.keys().map(|id| format!("`{}`", id.path())).collect();
-                match exports.as_slice() {
-                    [] => "remove the entry: the component exports nothing".to_owned(),
-                    _ => format!("name an exported interface ({}), or `INTERFACE.FUNCTION`", exports.join(", ")),
-                }
-            }
-        })
 }

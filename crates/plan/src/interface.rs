@@ -74,6 +74,19 @@ pub struct FunctionType {
     pub catches: bool,
     /// The signature as WIT, for messages: `async func(id: string) -> option<product>`.
     pub signature: String,
+    /// The parameters in their order.
+    pub parameters: Vec<Parameter>,
+}
+
+/// A parameter of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// The parameter's name.
+    pub name: String,
+    /// For a parameter of type `string`: the offset in bytes, from the start of an image of the arguments, at which the
+    /// image contains the address of the text (four bytes) and its length (four bytes). `None` for other types, and for
+    /// functions whose calls cannot leave a wasmtime store.
+    pub text_offset: Option<u32>,
 }
 
 /// A hash of a type in which every named type is replaced by its definition, so that equal structures have equal hashes.

@@ -9,7 +9,8 @@
 //! 3. `access`, `stores` and `routes`: the grants, the process that opens each store, and the process that serves the routes;
 //! 4. `host_imports`: what a group's composition imports from the host, shared by its components or under labels;
 //! 5. `crossings` and `idempotent`: the functions that are called across seams, their numbers, and whether a lost call may be repeated;
-//! 6. `reuse`: how many requests an instance of a group serves.
+//! 6. `exposed` and `browser`: the components that run in tabs, and the functions that tabs may call;
+//! 7. `reuse`: how many requests an instance of a group serves.
 //!
 //! `arrangement` and `difference` compare shapes.
 //!
@@ -22,22 +23,30 @@
 
 mod access;
 mod arrangement;
+mod browser;
+mod browser_inputs;
 mod call_cycles;
 mod crossings;
 mod difference;
 mod explanation;
+mod exposed;
 mod handle_sharing;
 mod host_imports;
 mod idempotent;
 mod interface;
 mod links;
 mod model;
+mod named_functions;
 mod options;
 mod placement;
+mod planned_browser;
+mod planned_group;
 mod platform;
 mod reuse;
 mod routes;
 mod stores;
+mod tab_refusals;
+mod tab_warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,13 +56,18 @@ use isomer_manifest::App;
 
 pub use arrangement::{ArrangedComposition, ArrangedSeam, Arrangement, PlanOutline};
 pub use difference::{ArrangementDifference, Isolation, IsolationDifference, ModeChange, processes};
-pub use interface::{ComponentType, FunctionType, InterfaceId, InterfaceType, NotAnInterface, TypeHash, ValueClass};
-pub use model::{
-    ComponentAccess, HostBinding, Http, ImportBinding, MissingGrant, Plan, PlannedGroup, PlannedHandler,
-    PlannedSkeleton, PlannedStub, ResolvedImport, Seam, SeamMode, SkeletonFunction, StubFunction,
+pub use interface::{
+    ComponentType, FunctionType, InterfaceId, InterfaceType, NotAnInterface, Parameter, TypeHash, ValueClass,
 };
+pub use model::{ComponentAccess, MissingGrant, Plan, Seam};
 pub use options::PlanOptions;
+pub use planned_browser::{IdentityParameter, PlannedBrowser, TabFunction, TabSeam, Transport};
+pub use planned_group::{
+    HostBinding, Http, ImportBinding, PlannedGroup, PlannedHandler, PlannedSkeleton, PlannedStub, ResolvedImport,
+    SeamMode, SkeletonFunction, StubFunction,
+};
 
+use browser_inputs::BrowserInputs;
 use idempotent::Idempotent;
 use placement::Placement;
 
@@ -94,6 +108,7 @@ pub fn plan_with(
     let mut warnings = Vec::new();
     let links = links::find(app, types, &mut errors);
     let idempotent = idempotent::find(app, types, &mut errors);
+    let exposed = exposed::find(app, types, &mut errors);
     let mut places = placement::place(app, shape, shape_of_app);
     handle_sharing::isolate_conflicts(app, types, &links, &mut places);
     let seams: Vec<Seam> =
@@ -104,8 +119,32 @@ pub fn plan_with(
     stores::check(app, shape, &places, &mut errors, &mut shared);
     let handlers = routes::handlers(app, types, &links, &mut errors, &mut warnings);
     errors.extend(routes::front_doors(app, shape, &handlers, &places));
-    let deciding =
-        Deciding { app, types, seams: &seams, places: &places, handlers: &handlers, idempotent: &idempotent, options };
+    let browser = shape_of_app.browser.as_ref().and_then(|group| {
+        let browser = BrowserInputs {
+            app,
+            types,
+            shape_name: shape,
+            shape: shape_of_app,
+            group,
+            links: &links,
+            places: &places,
+            handlers: &handlers,
+            idempotent: &idempotent,
+            exposed: &exposed,
+            options,
+        };
+        browser.plan(&mut errors, &mut warnings)
+    });
+    let deciding = Deciding {
+        app,
+        types,
+        seams: &seams,
+        places: &places,
+        handlers: &handlers,
+        idempotent: &idempotent,
+        browser: browser.as_ref(),
+        options,
+    };
     let groups = deciding.groups(&mut errors);
     if !errors.is_empty() {
         return Err(errors);
@@ -119,9 +158,11 @@ pub fn plan_with(
             .chain(reuse::notes(app, &groups))
             .chain(shared)
             .chain(call_cycles::notes(&groups, &seams))
+            .chain(browser.iter().flat_map(tab_warnings::notes))
             .collect(),
         reuse: reuse::bounds(app, &groups),
         groups,
+        browser,
         seams,
         access,
         warnings,
@@ -136,6 +177,7 @@ struct Deciding<'a> {
     places: &'a BTreeMap<ComponentName, Placement>,
     handlers: &'a BTreeMap<ComponentName, PlannedHandler>,
     idempotent: &'a Idempotent,
+    browser: Option<&'a PlannedBrowser>,
     options: PlanOptions,
 }
 
@@ -143,7 +185,7 @@ impl Deciding<'_> {
     /// Returns the compositions: one for each group of the shape, and one for each isolated component or set of
     /// components that are isolated together. Import cycles and grants that conflict are added to `errors`.
     fn groups(&self, errors: &mut Vec<Diagnostic>) -> Vec<PlannedGroup> {
-        let Self { app, types, seams, places, handlers, idempotent, options } = *self;
+        let Self { app, types, seams, places, handlers, idempotent, browser, options } = *self;
         let mut units: BTreeMap<(String, Option<ComponentName>), BTreeSet<ComponentName>> = BTreeMap::new();
         for (component, place) in places {
             units.entry(place.unit(component)).or_default().insert(component.clone());
@@ -158,7 +200,7 @@ impl Deciding<'_> {
             let components = match placement::order(&members, &links) {
                 Ok(components) => components,
                 Err(cycle) => {
-                    errors.push(cycle_error(app, &shape_group, &cycle, &links));
+                    errors.push(placement::cycle_error(app, &shape_group, &cycle, &links));
                     continue;
                 }
             };
@@ -173,7 +215,7 @@ impl Deciding<'_> {
                 imports: host_imports::host_imports(app, types, options, &components, &met, errors),
                 handlers: components.iter().filter_map(|component| handlers.get(component).cloned()).collect(),
                 stubs: crossings::stubs(types, seams, idempotent, &components),
-                skeletons: crossings::skeletons(types, seams, &components),
+                skeletons: crossings::skeletons(types, seams, browser, &components),
                 components,
                 links,
                 name: leader
@@ -184,21 +226,6 @@ impl Deciding<'_> {
         }
         groups
     }
-}
-
-fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[ResolvedImport]) -> Diagnostic {
-    let path: Vec<_> = cycle.iter().map(ToString::to_string).collect();
-    let error =
-        Diagnostic::error(format!("components of group `{group}` import from each other: {}", path.join(" → ")))
-            .code("cycle")
-            .at(app.components[&cycle[0]].at.span, "part of the cycle");
-    let steps = cycle.windows(2).filter_map(|pair| {
-        let link = links.iter().find(|link| link.importer == pair[0] && link.exporter == pair[1])?;
-        Some(format!("`{}` imports `{}` from `{}`", pair[0], link.import, pair[1]))
-    });
-    steps
-        .fold(error, Diagnostic::note)
-        .hint("a component is instantiated after the components that it imports from: move what the components need from each other into another component")
 }
 
 fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Placement>) -> Vec<String> {

@@ -8,7 +8,7 @@ use isomer_ids::ComponentName;
 use isomer_manifest::{App, Component};
 
 use crate::interface::{ComponentType, InterfaceId, InterfaceType};
-use crate::model::ResolvedImport;
+use crate::planned_group::ResolvedImport;
 use crate::platform::{self, Verdict};
 
 /// The minimum Jaro-Winkler similarity between a wrong name and the name that a hint suggests.

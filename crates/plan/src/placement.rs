@@ -8,7 +8,8 @@ use isomer_ids::ComponentName;
 use isomer_manifest::{App, MONOLITH, Shape};
 
 use crate::interface::{InterfaceType, ValueClass};
-use crate::model::{ResolvedImport, Seam, SeamMode};
+use crate::model::Seam;
+use crate::planned_group::{ResolvedImport, SeamMode};
 
 /// The placement of one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,4 +276,20 @@ fn cycle(waiting: &BTreeMap<&ComponentName, BTreeSet<&ComponentName>>) -> Vec<Co
         path.push(current);
         current = waiting[current].iter().next().expect("every component waits for another");
     }
+}
+
+/// Returns the error for components that import from each other in a cycle. `links` contains the imports of the group.
+pub(crate) fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[ResolvedImport]) -> Diagnostic {
+    let path: Vec<_> = cycle.iter().map(ToString::to_string).collect();
+    let error =
+        Diagnostic::error(format!("components of group `{group}` import from each other: {}", path.join(" → ")))
+            .code("cycle")
+            .at(app.components[&cycle[0]].at.span, "part of the cycle");
+    let steps = cycle.windows(2).filter_map(|pair| {
+        let link = links.iter().find(|link| link.importer == pair[0] && link.exporter == pair[1])?;
+        Some(format!("`{}` imports `{}` from `{}`", pair[0], link.import, pair[1]))
+    });
+    steps
+        .fold(error, Diagnostic::note)
+        .hint("a component is instantiated after the components that it imports from: move what the components need from each other into another component")
 }

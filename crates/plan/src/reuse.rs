@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use isomer_ids::ComponentName;
 use isomer_manifest::{App, Reuse};
 
-use crate::model::{Http, PlannedGroup};
+use crate::planned_group::{Http, PlannedGroup};
 
 /// The reuse of a group's instances, and the component (`by`) that determines it.
 struct Decided<'a> {

@@ -8,8 +8,8 @@ use isomer_manifest::{App, Route};
 
 use crate::interface::{ComponentType, InterfaceId};
 use crate::links::Types;
-use crate::model::{Http, PlannedHandler, ResolvedImport};
 use crate::placement::Placement;
+use crate::planned_group::{Http, PlannedHandler, ResolvedImport};
 
 /// Returns the HTTP handlers of components with routes, by component. Adds problems to `errors` and `warnings`.
 pub(crate) fn handlers(

@@ -97,9 +97,11 @@ fn app(parts: &[Part], reversed: bool) -> (App, BTreeMap<ComponentName, Componen
         everything.reverse();
         groups.values_mut().for_each(|members| members.reverse());
     }
-    let monolith = Shape { groups: BTreeMap::from([("monolith".to_owned(), everything)]), isolate: vec![] };
-    app.shapes =
-        BTreeMap::from([("monolith".to_owned(), monolith), ("groups".to_owned(), Shape { groups, isolate: vec![] })]);
+    let monolith = Shape { groups: BTreeMap::from([("monolith".to_owned(), everything)]), ..Shape::default() };
+    app.shapes = BTreeMap::from([
+        ("monolith".to_owned(), monolith),
+        ("groups".to_owned(), Shape { groups, ..Shape::default() }),
+    ]);
     (app, types)
 }
 

@@ -11,17 +11,19 @@ use sha2::{Digest, Sha256};
 use wasmparser::PrimitiveValType;
 
 use crate::error::SeamError;
+use crate::generate::{self, Types};
 use crate::world::{Function, Interface, TypeDefinition, ValueType, World};
 
 /// Returns the summary of a component's imports and exports for the plan.
 pub(crate) fn component_type(world: &World) -> Result<ComponentType, SeamError> {
     let mut described = ComponentType { world_imports: world.loose_imports.clone(), ..ComponentType::default() };
+    let mut types = Types::default();
     for interface in &world.imports {
-        let ty = Describer { world, interface, item: "import", resolved: HashMap::new() }.describe()?;
+        let ty = Describer { world, interface, item: "import", resolved: HashMap::new() }.describe(&mut types)?;
         described.imports.insert(ty.id.clone(), ty);
     }
     for interface in &world.exports {
-        let ty = Describer { world, interface, item: "export", resolved: HashMap::new() }.describe()?;
+        let ty = Describer { world, interface, item: "export", resolved: HashMap::new() }.describe(&mut types)?;
         described.exports.insert(ty.id.clone(), ty);
     }
     Ok(described)
@@ -61,7 +63,7 @@ fn id_of(name: &str, item: &'static str) -> Result<InterfaceId, SeamError> {
 }
 
 impl<'a> Describer<'a> {
-    fn describe(mut self) -> Result<InterfaceType, SeamError> {
+    fn describe(mut self, types: &mut Types) -> Result<InterfaceType, SeamError> {
         let interface = self.interface;
         let id = id_of(&interface.name, self.item)?;
         let mut functions = BTreeMap::new();
@@ -85,6 +87,7 @@ impl<'a> Describer<'a> {
                     hash: TypeHash(short),
                     catches: catches(self.world, interface, function),
                     signature: signature(function),
+                    parameters: generate::parameters(types, self.world, interface, name),
                 },
             );
         }

@@ -81,7 +81,7 @@ fn a_chain_of_eleven_components_works_as_one() {
     template.routes.clear();
     app.components = bytes.keys().map(|name| (name.clone(), template.clone())).collect();
     let everything = bytes.keys().map(|name| Spanned::unwritten(name.clone())).collect();
-    let monolith = Shape { groups: BTreeMap::from([("monolith".to_owned(), everything)]), isolate: vec![] };
+    let monolith = Shape { groups: BTreeMap::from([("monolith".to_owned(), everything)]), ..Shape::default() };
     app.shapes = BTreeMap::from([("monolith".to_owned(), monolith)]);
 
     let plan = plan(&app, &types, "monolith").expect("the app can be planned");

@@ -184,3 +184,32 @@ proptest! {
         let _ = component_type(&bytes);
     }
 }
+
+/// Returns the offsets of the texts among the parameters of a function.
+fn text_offsets(parameters: &str) -> Vec<(String, Option<u32>)> {
+    let wit = format!(
+        "interface i {{ type id = string; record pair {{ a: u8, b: id }} enum kind {{ x, y }} \
+         f: async func({parameters}) -> result<string>; }}"
+    );
+    let parameters = &import(&wit).functions["f"].parameters;
+    parameters.iter().map(|parameter| (parameter.name.clone(), parameter.text_offset)).collect()
+}
+
+#[test]
+fn texts_among_the_parameters_have_offsets_in_the_image() {
+    let named = |expected: &[(&str, Option<u32>)]| -> Vec<_> {
+        expected.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect()
+    };
+    assert_eq!(text_offsets("session: string"), named(&[("session", Some(0))]));
+    assert_eq!(text_offsets("a: u8, session: id"), named(&[("a", None), ("session", Some(4))]));
+    assert_eq!(
+        text_offsets("a: u64, p: pair, l: list<u8>, o: option<string>, session: string, k: kind"),
+        named(&[("a", None), ("p", None), ("l", None), ("o", None), ("session", Some(40)), ("k", None)])
+    );
+    // Seventeen flat values: the parameters are passed in memory, after the room for flat values.
+    assert_eq!(
+        text_offsets("a: tuple<pair, pair, pair, pair, pair>, session: string"),
+        named(&[("a", None), ("session", Some(128 + 60))])
+    );
+    assert_eq!(text_offsets("a: stream<u8>, session: string"), named(&[("a", None), ("session", None)]));
+}

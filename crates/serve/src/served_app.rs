@@ -322,6 +322,7 @@ mod tests {
             shape: "monolith".to_owned(),
             groups: Vec::new(),
             reuse: Default::default(),
+            browser: None,
             seams: Vec::new(),
             access: Vec::new(),
             notes: Vec::new(),

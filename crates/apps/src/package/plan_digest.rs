@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use isomer_ids::{ComponentName, PlanDigest};
 use isomer_manifest::{App, Grants};
 use isomer_plan::{
-    HostBinding, Http, ImportBinding, InterfaceId, Plan, PlannedGroup, PlannedHandler, PlannedSkeleton, PlannedStub,
-    ResolvedImport, Seam, SeamMode, SkeletonFunction, StubFunction,
+    HostBinding, Http, IdentityParameter, ImportBinding, InterfaceId, Plan, PlannedBrowser, PlannedGroup,
+    PlannedHandler, PlannedSkeleton, PlannedStub, ResolvedImport, Seam, SeamMode, SkeletonFunction, StubFunction,
+    TabFunction, TabSeam, Transport,
 };
 use isomer_wire::FunctionKey;
 use sha2::{Digest as _, Sha256};
@@ -36,6 +37,11 @@ pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentN
         hash.text(name.as_str());
         hash.bytes(digest.as_ref());
     });
+    // The values of a browser group are hashed only if there is one. They are last, so they cannot be mistaken for
+    // other values.
+    if let Some(browser) = &plan.browser {
+        hash.browser(browser);
+    }
     hash.finish()
 }
 
@@ -166,6 +172,37 @@ impl Hash {
         self.each(functions, |hash, function| hash.text(function));
     }
 
+    fn browser(&mut self, browser: &PlannedBrowser) {
+        let PlannedBrowser { group, seams, config, session_cookie } = browser;
+        self.group(group);
+        self.each(seams, Self::tab_seam);
+        self.each(config, |hash, (component, names)| {
+            hash.text(component.as_str());
+            hash.each(names, |hash, name| hash.text(name));
+        });
+        self.each(session_cookie, |hash, cookie| hash.text(cookie));
+    }
+
+    /// Hashes a tab seam without `reason`, which is prose.
+    fn tab_seam(&mut self, seam: &TabSeam) {
+        let TabSeam { link, process, transport, reason: _, functions } = seam;
+        self.link(link);
+        self.text(process);
+        self.number(match transport {
+            Transport::Http => 0,
+        });
+        self.each(functions, |hash, function| {
+            let TabFunction { interface, function, key, is_async, catches, idempotent, identity } = function;
+            hash.function(interface, function, *is_async, key);
+            hash.number(u64::from(*catches));
+            hash.number(u64::from(*idempotent));
+            hash.each(identity, |hash, IdentityParameter { name, offset }| {
+                hash.text(name);
+                hash.number(u64::from(*offset));
+            });
+        });
+    }
+
     /// Hashes the names in the grants. Config values and paths on the machine are left out, because they may differ
     /// between processes of one app.
     fn grants(&mut self, grants: &Grants) {
@@ -257,6 +294,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             shape: "monolith".to_owned(),
             groups: vec![group()],
+            browser: None,
             reuse: BTreeMap::new(),
             seams: vec![Seam {
                 link: link(),
@@ -270,6 +308,35 @@ mod tests {
             warnings: vec![Diagnostic::error("a warning")],
         };
         (App::single(Path::new("shop.wasm"), Grants::default()), plan)
+    }
+
+    fn browser() -> PlannedBrowser {
+        let function = TabFunction {
+            interface: interface("shop:cart/cart@0.1.0"),
+            function: "add".to_owned(),
+            key: FunctionKey([1; 16]),
+            is_async: true,
+            catches: false,
+            idempotent: false,
+            identity: Some(IdentityParameter { name: "session".to_owned(), offset: 0 }),
+        };
+        PlannedBrowser {
+            group: group(),
+            seams: vec![TabSeam {
+                link: link(),
+                process: "front".to_owned(),
+                transport: Transport::Http,
+                reason: "only the tab calls".to_owned(),
+                functions: vec![function],
+            }],
+            config: BTreeMap::from([(name("shop"), vec!["CURRENCY".to_owned()])]),
+            session_cookie: Some("shop-session".to_owned()),
+        }
+    }
+
+    /// Returns the digest of a plan with a browser group after a change of this group.
+    fn digest_after_browser(change: impl FnOnce(&mut PlannedBrowser)) -> PlanDigest {
+        digest_after(|_, plan| change(plan.browser.insert(browser())))
     }
 
     fn digest_after(change: impl FnOnce(&mut App, &mut Plan)) -> PlanDigest {
@@ -332,6 +399,44 @@ mod tests {
             let same = identities[at + 1..].iter().position(|other| other == one);
             assert_eq!(same, None, "change {at} has the same digest as a later change");
         }
+    }
+
+    #[test]
+    fn every_decision_about_a_browser_group_changes_the_digest() {
+        type Change = fn(&mut PlannedBrowser);
+        let changes: &[Change] = &[
+            |_| {},
+            |browser| browser.group.name = "tab".to_owned(),
+            |browser| browser.group.stubs.clear(),
+            |browser| browser.seams[0].process = "back".to_owned(),
+            |browser| browser.seams[0].link.exporter = name("basket"),
+            |browser| browser.seams[0].functions[0].function = "remove".to_owned(),
+            |browser| browser.seams[0].functions[0].key = FunctionKey([2; 16]),
+            |browser| browser.seams[0].functions[0].is_async = false,
+            |browser| browser.seams[0].functions[0].catches = true,
+            |browser| browser.seams[0].functions[0].idempotent = true,
+            |browser| browser.seams[0].functions[0].identity = None,
+            |browser| {
+                browser.seams[0].functions[0].identity =
+                    Some(IdentityParameter { name: "session".to_owned(), offset: 8 });
+            },
+            |browser| {
+                browser.seams[0].functions[0].identity = Some(IdentityParameter { name: "user".to_owned(), offset: 0 });
+            },
+            |browser| browser.seams[0].functions.clear(),
+            |browser| browser.seams.clear(),
+            |browser| browser.config.clear(),
+            |browser| browser.session_cookie = None,
+            |browser| browser.session_cookie = Some("session".to_owned()),
+        ];
+        let mut digests: Vec<_> = changes.iter().map(|change| digest_after_browser(change)).collect();
+        digests.push(digest_after(|_, _| {}));
+        for (at, one) in digests.iter().enumerate() {
+            let same = digests[at + 1..].iter().position(|other| other == one);
+            assert_eq!(same, None, "change {at} has the same digest as a later change");
+        }
+        let reworded = digest_after_browser(|browser| browser.seams[0].reason = "another reason".to_owned());
+        assert_eq!(digests[0], reworded);
     }
 
     #[test]

@@ -10,11 +10,10 @@ use isomer_ids::InvalidText;
 
 use super::Lowering;
 use crate::model::{Component, ComponentLimits, ComponentSource, Reuse, Route};
-use crate::raw::{
-    DurationText, FunctionText, ImportText, NameText, PathText, RawComponent, RawLimits, RawReuse, RawStream, RouteText,
-};
+use crate::raw::{RawComponent, RawLimits, RawReuse, RawStream};
 use crate::route::FRONT_HEALTH_PATH;
 use crate::spanned::Spanned;
+use crate::texts::{DurationText, FunctionText, ImportText, NameText, PathText, RouteText};
 use crate::units::{parse_duration, parse_size};
 
 impl Lowering<'_> {
@@ -44,6 +43,7 @@ impl Lowering<'_> {
         let limits = self.limits(raw.limits.unwrap_or_default(), limits_at);
         let links = self.links(name, raw.links);
         let idempotent = self.idempotent(name, raw.idempotent);
+        let exposed = self.exposed(name, raw.exposed);
         Some(Component {
             source: source?,
             routes,
@@ -52,6 +52,7 @@ impl Lowering<'_> {
             links,
             isolate: raw.isolate,
             idempotent,
+            exposed,
             concurrency: raw.concurrency.unwrap_or(1),
             reuse: raw.reuse.map(|reuse| match reuse {
                 RawReuse::Switch(true) => Reuse::Unbounded,

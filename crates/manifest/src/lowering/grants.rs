@@ -9,8 +9,9 @@ use isomer_ids::{StoreName, is_environment_name};
 
 use super::Lowering;
 use crate::model::{DirGrant, Grants, OutboundHost};
-use crate::raw::{DIRS_MAX, EnvironmentText, NameText, RawDirectory, RawGrants, RawHost, RawHostTable};
+use crate::raw::{DIRS_MAX, RawDirectory, RawGrants, RawHost, RawHostTable};
 use crate::spanned::Spanned;
+use crate::texts::{EnvironmentText, NameText};
 
 impl Lowering<'_> {
     pub(super) fn grants(&mut self, component: &str, raw: RawGrants, at: Spanned<()>) -> Grants {

@@ -5,6 +5,7 @@
 //! used.
 
 mod component;
+mod exposed;
 mod grants;
 mod shapes;
 mod stores;
@@ -17,9 +18,10 @@ use isomer_ids::{ComponentName, check_name};
 
 use crate::bounds::Findings;
 use crate::model::{App, Component, Route, Sampling};
-use crate::raw::{HealthText, NameText, RawApp, RawManifest, RawSampling};
+use crate::raw::{RawApp, RawManifest, RawSampling};
 use crate::route::FRONT_HEALTH_PATH;
 use crate::spanned::Spanned;
+use crate::texts::{HealthText, NameText};
 use crate::units::parse_duration;
 
 /// The name of a health check's path in error messages.
@@ -67,12 +69,13 @@ pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Findings) {
     let components = lowering.components(components);
     let shapes = lowering.shapes(raw.shapes, &components);
     let sampling = lowering.sampling(raw.telemetry.unwrap_or_default());
+    let session = lowering.session(raw.session.unwrap_or_default());
     lowering.check_health(health.as_ref(), &components);
     lowering.check_secrets(&components, &secrets);
     lowering.check_sql(&components, &sql);
     let secrets = secrets.into_iter().filter_map(|(name, source)| Some((name.value, source?))).collect();
     let sql = sql.into_iter().map(|(name, store)| (name.value, store)).collect();
-    (App { name, version, health, components, shapes, secrets, sql, sampling }, lowering.found)
+    (App { name, version, health, components, shapes, secrets, sql, sampling, session }, lowering.found)
 }
 
 struct Lowering<'a> {

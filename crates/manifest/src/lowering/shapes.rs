@@ -8,9 +8,11 @@ use isomer_ids::{ComponentName, check_name};
 
 use super::Lowering;
 use crate::keyword::{Keyword, KeywordOr};
-use crate::model::{Component, MONOLITH, Shape};
-use crate::raw::{NameText, RawGroups, RawShape};
+use crate::model::{BrowserGroup, Component, MONOLITH, Shape};
+use crate::raw_shapes::{RawGroup, RawGroups, RawShape};
+use crate::session::BROWSER;
 use crate::spanned::Spanned;
+use crate::texts::{NameText, PlaceText};
 
 impl Lowering<'_> {
     pub(super) fn shapes(
@@ -21,7 +23,7 @@ impl Lowering<'_> {
         let everything: Vec<_> =
             components.iter().map(|(name, component)| Spanned::new(name.clone(), component.at.span)).collect();
         let one_group = || BTreeMap::from([(MONOLITH.to_owned(), everything.clone())]);
-        let mut shapes = BTreeMap::from([(MONOLITH.to_owned(), Shape { groups: one_group(), isolate: vec![] })]);
+        let mut shapes = BTreeMap::from([(MONOLITH.to_owned(), Shape { groups: one_group(), ..Shape::default() })]);
         for (name, raw) in raw {
             let text = name.value.0;
             if text == MONOLITH {
@@ -35,9 +37,20 @@ impl Lowering<'_> {
             }
             let checked = check_name("a shape name", &text);
             self.valid(checked, "bad-name", name.span);
+            let mut browser = None;
             let groups = match raw.groups {
                 None => one_group(),
-                Some(Spanned { value: KeywordOr::Value(groups), .. }) => self.groups(&text, groups),
+                Some(Spanned { value: KeywordOr::Value(groups), .. }) => {
+                    let (on_server, in_browser): (RawGroups, RawGroups) =
+                        groups.into_iter().partition(|(_, group)| place(group).is_none());
+                    let groups = if on_server.is_empty() && !in_browser.is_empty() {
+                        one_group()
+                    } else {
+                        self.groups(&text, on_server)
+                    };
+                    browser = self.browser_group(&text, in_browser);
+                    groups
+                }
                 Some(Spanned { value: KeywordOr::Text(written, kind), span }) => {
                     self.keyword(
                         kind,
@@ -65,7 +78,7 @@ impl Lowering<'_> {
                     everything.clone()
                 }
             };
-            shapes.insert(text, Shape { groups, isolate });
+            shapes.insert(text, Shape { groups, isolate, browser });
         }
         shapes
     }
@@ -90,6 +103,7 @@ impl Lowering<'_> {
         let mut raw_groups: Vec<_> = raw.into_iter().collect();
         raw_groups.sort_by_key(|(name, _)| name.span);
         for (name, members) in raw_groups {
+            let members = components_of(members);
             let group = name.value.0;
             let checked = check_name("a group name", &group);
             self.valid(checked, "bad-name", name.span);
@@ -127,5 +141,53 @@ impl Lowering<'_> {
             groups.insert(group, checked);
         }
         groups
+    }
+
+    /// Returns the group that also runs in tabs, or reports that there are several. `raw` contains the groups with
+    /// `place`.
+    fn browser_group(&mut self, shape: &str, raw: RawGroups) -> Option<BrowserGroup> {
+        for place in raw.values().filter_map(place).filter(|place| place.value.0 != BROWSER) {
+            self.report(
+                Diagnostic::error(format!(
+                    "a group cannot be placed in `{}`: the only place is `{BROWSER}`",
+                    place.value.0
+                ))
+                .code("unknown-word")
+                .at(place.span, "unknown place")
+                .hint(format!("write `\"{BROWSER}\"`, or remove `place` for a group that runs in a process")),
+            );
+        }
+        let mut names: Vec<_> = raw.keys().map(|name| (name.span, name.value.0.clone())).collect();
+        names.sort();
+        if let [(first, _), (second, name), ..] = names.as_slice() {
+            self.report(
+                Diagnostic::error(format!("shape `{shape}` has more than one browser group"))
+                    .code("two-browser-groups")
+                    .at(*second, format!("`{name}` is another one"))
+                    .related(*first, "the first browser group")
+                    .hint("put the components into one group: a tab runs one group"),
+            );
+            return None;
+        }
+        // The group is a copy, so its components may also be in a group on the server.
+        let name = raw.keys().next()?;
+        let name = Spanned::new(name.value.0.clone(), name.span);
+        let (_, components) = self.groups(shape, raw).pop_first()?;
+        Some(BrowserGroup { name, components })
+    }
+}
+
+fn place(group: &RawGroup) -> Option<&Spanned<PlaceText>> {
+    match group {
+        RawGroup::List(_) => None,
+        RawGroup::Table(table) => table.place.as_ref(),
+    }
+}
+
+fn components_of(group: RawGroup) -> Vec<Spanned<NameText>> {
+    match group {
+        RawGroup::List(components) => components,
+        // A missing `components` was reported by the structural check.
+        RawGroup::Table(table) => table.components.unwrap_or_default(),
     }
 }

@@ -7,8 +7,9 @@ use isomer_ids::{ComponentName, SecretName, StoreName, is_environment_name};
 
 use super::Lowering;
 use crate::model::{Component, SecretSource, SqlStoreSettings};
-use crate::raw::{NameText, RawSecret, RawSqlStore, SecretText};
+use crate::raw::{RawSecret, RawSqlStore};
 use crate::spanned::Spanned;
+use crate::texts::{NameText, SecretText};
 use crate::units::parse_duration;
 
 /// The sources of secrets by name. `None` if the source is invalid, which has been reported.

@@ -32,10 +32,10 @@ use crate::address::LinkAddress;
 use crate::bounds::Findings;
 use crate::listen_address::with_host;
 use crate::parser::syntax_errors;
-use crate::raw::PathText;
 use crate::schema::{as_text, schema_of};
 use crate::spanned::Spanned;
 use crate::structure;
+use crate::texts::PathText;
 
 use raw::{AddressText, RawAddresses, RawNodeFile, RawTls};
 

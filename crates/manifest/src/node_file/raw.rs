@@ -9,8 +9,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::raw::{DurationText, EnvironmentText, HostText, NameText, PER_SECOND_MAX, PathText, SizeText, text_types};
+use crate::raw::PER_SECOND_MAX;
 use crate::spanned::Spanned;
+use crate::texts::{DurationText, EnvironmentText, HostText, NameText, PathText, SizeText, text_types};
 use crate::units::show_duration;
 
 use super::limits::NodeLimits;

@@ -199,7 +199,7 @@ impl Reader<'_> {
         let head = raw.head.map(|text| text.map(|text| text.0));
         let reserve = raw.disk_reserve.map(|text| text.map(|text| text.0));
         let mut time =
-            |text: Option<Spanned<crate::raw::DurationText>>| self.duration(text.map(|it| it.map(|it| it.0)));
+            |text: Option<Spanned<crate::texts::DurationText>>| self.duration(text.map(|it| it.map(|it| it.0)));
         let (handshake_timeout, head_timeout) = (time(raw.handshake_timeout), time(raw.head_timeout));
         let idle_grace = time(raw.idle_grace);
         let (body_timeout, write_timeout) = (time(raw.body_timeout), time(raw.write_timeout));

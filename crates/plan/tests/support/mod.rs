@@ -8,7 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use isomer_diagnostics::{Diagnostic, Renderer, SourceFile};
 use isomer_ids::ComponentName;
 use isomer_manifest::App;
-use isomer_plan::{ComponentType, FunctionType, InterfaceId, InterfaceType, Plan, TypeHash, ValueClass, plan};
+use isomer_plan::{
+    ComponentType, FunctionType, InterfaceId, InterfaceType, Parameter, Plan, TypeHash, ValueClass, plan,
+};
 
 /// Parses `namespace:package/interface@version { name: signature; … }`. Without braces, the interface has one function.
 pub(crate) fn interface(text: &str) -> InterfaceType {
@@ -24,7 +26,16 @@ pub(crate) fn interface(text: &str) -> InterfaceType {
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&hasher.finish().to_le_bytes());
         let is_async = signature.starts_with("async");
-        (name.trim().to_owned(), FunctionType { is_async, hash: TypeHash(hash), catches: false, signature })
+        (
+            name.trim().to_owned(),
+            FunctionType {
+                is_async,
+                hash: TypeHash(hash),
+                catches: false,
+                parameters: parameters(&signature),
+                signature,
+            },
+        )
     });
     InterfaceType {
         id: id.parse().expect("the interface's name is right"),
@@ -35,6 +46,18 @@ pub(crate) fn interface(text: &str) -> InterfaceType {
         carries: BTreeSet::new(),
         uses: BTreeSet::new(),
     }
+}
+
+/// Returns the parameters in a signature. The first text is at the offset 0, the next one at the offset 8.
+fn parameters(signature: &str) -> Vec<Parameter> {
+    let written = signature.split_once('(').map_or("", |(_, rest)| rest.split(')').next().unwrap_or_default());
+    let mut offsets = (0..).step_by(8);
+    let parameter = |text: &str| {
+        let (name, ty) = text.split_once(':').expect("a parameter has a type");
+        let text_offset = if ty.trim() == "string" { offsets.next() } else { None };
+        Parameter { name: name.trim().to_owned(), text_offset }
+    };
+    written.split(',').map(str::trim).filter(|text| !text.is_empty()).map(parameter).collect()
 }
 
 /// Returns the type of a component with these imports and exports.

@@ -1,7 +1,7 @@
 //! A function that crosses a seam: its types, and the addresses of its arguments and its result in an image.
 
 use isomer_ids::ComponentName;
-use isomer_plan::InterfaceId;
+use isomer_plan::{InterfaceId, Parameter};
 use isomer_wire::image::{BASE, BLOCKS};
 use wasm_encoder::{ComponentBuilder, ComponentValType, ValType};
 
@@ -63,6 +63,15 @@ impl Crossing {
         if self.spills() { BLOCKS } else { BASE }
     }
 
+    /// Returns, for each parameter, the offset from the start of an image at which the image contains the address and
+    /// the length of a text. `None` for parameters that are not of type `string`.
+    pub(crate) fn text_offsets(&self, types: &Types) -> Vec<Option<u32>> {
+        let Kind::Record(fields) = &self.arguments.kind else { return vec![None; self.parameters.len()] };
+        let root = self.arguments_root() - BASE;
+        let is_text = |id: &TypeId| matches!(types.layout(*id).kind, Kind::String);
+        fields.iter().map(|(offset, id)| is_text(id).then_some(root + offset)).collect()
+    }
+
     /// Returns the address in an image at which the tuple of the arguments ends.
     pub(crate) fn arguments_end(&self) -> u32 {
         match &self.arguments.kind {
@@ -122,6 +131,18 @@ fn lost(world: &World, interface: &Interface, result: &ValueType) -> Option<Lost
     (0..).zip(cases).find_map(|(number, (_, ty))| {
         ty.as_ref().filter(|ty| world.is_call_error(scope, ty)).map(|_| Lost::Case(number))
     })
+}
+
+/// Returns the parameters of the function `name` of an interface, as the plan describes them. `types` contains the
+/// types of other functions of `world`.
+pub(crate) fn parameters(types: &mut Types, world: &World, interface: &Interface, name: &str) -> Vec<Parameter> {
+    let named = |name: String, text_offset| Parameter { name, text_offset };
+    if let Ok(crossing) = Crossing::new(types, world, interface, name) {
+        let offsets = crossing.text_offsets(types);
+        return crossing.parameters.into_iter().zip(offsets).map(|((name, _), offset)| named(name, offset)).collect();
+    }
+    let function = interface.functions.get(name);
+    function.into_iter().flat_map(|function| &function.parameters).map(|(name, _)| named(name.clone(), None)).collect()
 }
 
 /// Returns `found`, or an error if the component does not have the interface that the plan names.

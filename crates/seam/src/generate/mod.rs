@@ -42,7 +42,9 @@ mod utf8;
 mod wire;
 mod writer;
 
+pub(crate) use function::parameters;
 pub(crate) use part::{GeneratedPart, TYPES, function_name};
 pub(crate) use skeleton::{DISPATCH_FUNCTIONS, REFUSAL, generate as skeleton};
 pub(crate) use stub::generate as stub;
+pub(crate) use types::Types;
 pub(crate) use wire::{WIRE, wire};

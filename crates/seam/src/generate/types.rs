@@ -25,6 +25,9 @@ pub(crate) struct Types {
     entries: Vec<TypeEntry>,
     /// The ids of the types, by their structure as text.
     known: HashMap<String, TypeId>,
+    /// The results of [`Types::add`] for names, by the interface (identified by its address) and the name. Without
+    /// them, a type that contains another type twice, on several levels, would be visited exponentially often.
+    named: HashMap<(usize, String), Option<TypeId>>,
 }
 
 #[derive(Debug)]
@@ -115,8 +118,20 @@ impl Scalar {
 }
 
 impl Types {
-    /// Adds a type of an interface and returns its id. Returns `None` if no stub or skeleton can encode the type.
+    /// Adds a type of an interface and returns its id. Returns `None` if no stub or skeleton can encode the type. All
+    /// interfaces must belong to `world`, which must be the same in each call.
     pub(crate) fn add(&mut self, world: &World, interface: &Interface, ty: &ValueType) -> Option<TypeId> {
+        let ValueType::Named(name) = ty else { return self.add_resolved(world, interface, ty) };
+        let key = (std::ptr::from_ref(interface).addr(), name.clone());
+        if let Some(known) = self.named.get(&key) {
+            return *known;
+        }
+        let id = self.add_resolved(world, interface, ty);
+        self.named.insert(key, id);
+        id
+    }
+
+    fn add_resolved(&mut self, world: &World, interface: &Interface, ty: &ValueType) -> Option<TypeId> {
         let (scope, ty) = world.resolve(interface, ty)?;
         let mut add = |ty: &ValueType| self.add(world, scope, ty);
         match ty {
