@@ -218,7 +218,8 @@ const tests = {
     await page.locator(".seam-changes tbody tr").nth(3).waitFor();
     await page.locator(".tile", { hasText: "Per request" }).getByText("−").waitFor();
     await page.getByRole("button", { name: "Run as monolith" }).click();
-    await page.getByRole("button", { name: "Run as monolith" }).waitFor({ state: "detached" });
+    // The button gets another text when the change begins, so the end of the change is awaited here.
+    await page.getByText("The app now runs in the shape monolith.").waitFor();
     assert.ok(fixture.record.requests.includes("POST /v1/tenants/local/apps/boutique/reshape"));
     fixture.record.refusal = { type: "refused", title: "the group `email` did not become ready", detail: "the port is in use" };
     await page.getByRole("button", { name: /^micro/ }).click();
@@ -403,7 +404,7 @@ async function show(page, address, { isEmpty }) {
   }
 }
 
-/** Takes pictures of all pages, and checks the contrast of texts, and that no page is wider than the window. */
+/** Takes pictures of all pages, and checks the contrast of texts, and that neither a page nor the navigation is wider than the window. */
 async function pictures(browser, kind, options) {
   const fixture = await serve({ upstream, ...options });
   for (const [size, viewport] of Object.entries(SIZES)) {
@@ -428,6 +429,8 @@ async function pictures(browser, kind, options) {
         await show(page, address, options);
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${address} is ${overflow} pixels wider than ${size}`);
+        const hidden = await page.locator(".sidebar ul").evaluate((list) => list.scrollWidth - list.clientWidth);
+        assert.ok(hidden <= 0, `${hidden} pixels of the navigation are not visible (${size})`);
         assert.deepEqual(await page.evaluate(lowContrast), [], `contrast of ${address} (${colorScheme})`);
         const name = `${address.replace(/[^a-z].*/, "")}${address.includes("?") ? "-seam" : address.includes("/sql/") ? "-sql" : address.includes("/") ? "-one" : ""}`;
         await page.screenshot({ path: path.join(folder, `dashboard-${name}-${kind}-${size}-${colorScheme}.png`) });
