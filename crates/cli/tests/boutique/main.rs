@@ -174,7 +174,7 @@ fn the_shops_script_passes_in_every_shape() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_isomer")).arg("test").arg(app).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    for shape in ["monolith", "guarded", "isolated", "micro", "split"] {
+    for shape in ["monolith", "guarded", "isolated", "micro", "split", "tab"] {
         let line = said.lines().find(|line| line.split_whitespace().nth(1) == Some(shape)).unwrap();
         assert!(line.ends_with(" ok"), "{line}");
     }

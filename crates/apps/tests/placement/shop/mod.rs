@@ -51,7 +51,7 @@ async fn every_shape_responds_like_the_monolith() {
     let running = |shape, fresh| Running { shape, transport: Transport::Unix, fresh, is_probed: false, without: &[] };
     let monolith = play(&subject, running("monolith", false), &steps, seed).await;
     check_facts(&steps, &monolith);
-    for shape in ["monolith", "test-payment", "test-isolated", "split", "test-micro"] {
+    for shape in ["monolith", "test-payment", "test-isolated", "split", "test-micro", "tab"] {
         for fresh in [false, true] {
             if (shape, fresh) == ("monolith", false) {
                 continue;
@@ -80,7 +80,7 @@ async fn the_probed_shop_responds_like_the_plain_one() {
     let running =
         |shape, fresh, is_probed| Running { shape, transport: Transport::Unix, fresh, is_probed, without: &[] };
     let plain = play(&subject, running("monolith", false, false), &steps, seed).await;
-    for (shape, fresh) in [("monolith", false), ("monolith", true), ("split", false)] {
+    for (shape, fresh) in [("monolith", false), ("monolith", true), ("split", false), ("tab", false)] {
         let responses = play(&subject, running(shape, fresh, true), &steps, seed).await;
         if let Some(difference) = difference(&steps, &plain, &responses) {
             panic!("the probed shop in shape `{shape}` responds differently:\n{difference}{}", seed::again(seed));
