@@ -73,9 +73,11 @@ pub fn compare(
     let (name, shape) = shape_of(app, request)?;
     let (other, problems) = current.in_shape(app, name.as_deref().unwrap_or(UNNAMED), &shape);
     let mut comparison = compare_arrangements(&placement.arrange(current), &placement.arrange(&other), traffic);
-    // Two arrangements that differ only in the names of their processes are the same shape.
+    // Two arrangements that differ only in the names of their processes are the same shape. An arrangement does not
+    // contain a browser group, so a shape with such a group is not equal to it.
     let equal = || {
-        let known = Arrangement::of_manifest(app).into_iter();
+        let has_browser_group = |name: &str| app.shapes.get(name).is_some_and(|shape| shape.browser.is_some());
+        let known = Arrangement::of_manifest(app).into_iter().filter(|(name, _)| !has_browser_group(name));
         known.filter(|(_, known)| partition(known) == partition(&other.compositions)).map(|(name, _)| name).next()
     };
     comparison.to = name.or_else(equal);

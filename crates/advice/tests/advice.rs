@@ -35,6 +35,11 @@ wasm = "mail.wasm"
 groups.web = ["front", "cart"]
 groups.back = ["mail"]
 
+[shapes.a-tab.groups]
+client = { components = ["front"], place = "browser" }
+web = ["front", "cart"]
+back = ["mail"]
+
 [shapes.careful]
 groups.all = ["front", "cart", "mail"]
 isolate = ["mail"]
@@ -252,9 +257,9 @@ fn groups_that_equal_a_shape_have_its_name() {
 fn shapes_are_listed_with_their_processes() {
     let listed = shapes(&app(), "split", OWN);
     let names: Vec<_> = listed.iter().map(|shape| (shape.name.as_str(), shape.current)).collect();
-    assert_eq!(names, [("careful", false), ("monolith", false), ("split", true)]);
-    let careful = &listed[0].processes[0].compositions;
-    assert_eq!((careful.len(), listed[2].processes.len()), (2, 2));
+    assert_eq!(names, [("a-tab", false), ("careful", false), ("monolith", false), ("split", true)]);
+    let careful = &listed[1].processes[0].compositions;
+    assert_eq!((careful.len(), listed[3].processes.len()), (2, 2));
 }
 
 #[test]

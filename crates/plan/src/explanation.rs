@@ -1,12 +1,12 @@
 //! Formats a plan as text for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use isomer_ids::ComponentName;
 
 use crate::model::Plan;
-use crate::planned_browser::{TabSeam, Transport};
+use crate::planned_browser::{PlannedBrowser, TabSeam, Transport};
 use crate::planned_group::{Http, PlannedGroup, SeamMode};
 
 impl Plan {
@@ -52,6 +52,25 @@ impl Plan {
         section(&mut out, "imported without a grant", missing.collect());
         section(&mut out, "notes", self.notes.iter().map(|note| vec![note.replace('`', "")]).collect());
         out
+    }
+}
+
+impl PlannedBrowser {
+    /// Returns a line that states what the tabs of `shape` run, and which functions they may call.
+    #[must_use]
+    pub fn summary(&self, shape: &str) -> String {
+        let components = self.group.components.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ");
+        let callees: BTreeSet<_> = self.seams.iter().map(|seam| seam.link.exporter.as_str()).collect();
+        let called: BTreeSet<_> = self.functions().map(|(_, function)| function.key).collect();
+        let functions = if called.len() == 1 { "function" } else { "functions" };
+        let calls = match called.len() {
+            0 => "calls nothing on the server".to_owned(),
+            number => {
+                let callees = callees.into_iter().collect::<Vec<_>>().join(", ");
+                format!("may call {number} {functions} on the server ({callees})")
+            }
+        };
+        format!("in shape {shape}, each tab also runs {components}, and {calls}\n")
     }
 }
 

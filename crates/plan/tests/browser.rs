@@ -3,7 +3,7 @@
 
 mod support;
 
-use isomer_plan::{ComponentType, Plan, SeamMode, ValueClass, plan};
+use isomer_plan::{Arrangement, ComponentType, Plan, PlanOutline, SeamMode, ValueClass, plan};
 use support::{Planned, component, interface, name};
 
 const HANDLER: &str = "wasi:http/handler@0.3.0";
@@ -75,6 +75,10 @@ fn a_tab_calls_the_functions_that_the_server_exposes() {
     insta::assert_snapshot!("explained", plan.explain());
     insta::assert_snapshot!("json", serde_json::to_string_pretty(&json(&plan)["browser"]).expect("it is JSON"));
     let browser = plan.browser.as_ref().expect("the shape has a browser group");
+    assert_eq!(
+        browser.summary("tab"),
+        "in shape tab, each tab also runs catalog + frontend, and may call 2 functions on the server (cart)\n"
+    );
     let keys: Vec<_> = browser.functions().map(|(_, function)| function.key).collect();
     let called: Vec<_> = browser.group.stubs.iter().flat_map(|stub| stub.functions.iter().map(|it| it.key)).collect();
     let answered: Vec<_> = plan
@@ -85,6 +89,17 @@ fn a_tab_calls_the_functions_that_the_server_exposes() {
         .collect();
     assert_eq!((&keys, &keys), (&called, &answered));
     assert!(browser.group.stubs[0].functions.iter().all(|function| function.mode == SeamMode::Remote));
+}
+
+#[test]
+fn the_server_side_is_compared_like_any_shape() {
+    let planned = shop(EXPOSED, &["frontend", "catalog"]);
+    let (tab, monolith) = (Arrangement::of(&planned.plan("tab")), Arrangement::of(&planned.plan("monolith")));
+    assert_eq!((&tab.compositions, &tab.seams), (&monolith.compositions, &monolith.seams));
+    let (other, problems) = monolith.in_shape(&planned.app, "tab", &planned.app.shapes["tab"]);
+    assert_eq!((other, problems.as_slice()), (tab.clone(), [].as_slice()));
+    let outline: PlanOutline = serde_json::from_value(json(&planned.plan("tab"))).expect("a plan contains an outline");
+    assert_eq!(Arrangement::from(outline), tab);
 }
 
 #[test]

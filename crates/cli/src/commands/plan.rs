@@ -40,7 +40,13 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             let comparison = compare_arrangements(&from, &to, &Traffic::default());
             return print(&format!("{:#}\n", serde_json::json!(comparison)));
         }
-        return print(&ArrangementDifference::between(&from, &to).explain(&from, &to));
+        let mut text = ArrangementDifference::between(&from, &to).explain(&from, &to);
+        let browsers = [&plan, &other].map(|plan| plan.browser.as_ref().map(|browser| browser.summary(&plan.shape)));
+        if browsers.iter().any(Option::is_some) {
+            text.push_str("\nbrowser\n");
+            browsers.iter().flatten().for_each(|summary| text.push_str(&format!("  {summary}")));
+        }
+        return print(&text);
     }
     let located = |finding: &Diagnostic| finding.clone().in_source(&app.source);
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
