@@ -12,6 +12,9 @@ use crate::links::{SIMILARITY_MIN, Types};
 use crate::named_functions::{functions, means, unknown};
 use crate::planned_browser::IdentityParameter;
 
+/// The maximum number of functions that a hint lists.
+const SHOWN_MAX: usize = 20;
+
 /// The functions that the manifest exposes, by exporting component, interface and function.
 pub(crate) struct Exposed(BTreeMap<(ComponentName, InterfaceId, String), ExposedFunction>);
 
@@ -46,23 +49,27 @@ pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Ex
             if matching.is_empty() {
                 errors.push(unknown(name, ty, &entry.functions));
             }
+            // An interface may have thousands of functions, so at most one error is reported for each entry.
+            let mut problem = None;
             for (id, function) in matching {
                 let key = (name.clone(), id.clone(), function.to_owned());
                 if let Some(first) = exposed.get(&key) {
-                    errors.push(exposed_twice(id, function, span, first.span));
+                    problem = problem.or_else(|| Some(exposed_twice(id, function, span, first.span)));
                     continue;
                 }
                 let ty = &ty.exports[id].functions[function];
                 let identity = entry.session.as_ref().and_then(|session| {
                     let parameter = ty.parameters.iter().find(|parameter| parameter.name == session.value);
                     let offset = parameter.and_then(|parameter| parameter.text_offset);
-                    if offset.is_none() {
-                        errors.push(no_identity(id, function, ty, session, types.get(name), &entry.functions.value));
+                    if offset.is_none() && problem.is_none() {
+                        let written = &entry.functions.value;
+                        problem = Some(no_identity(id, function, ty, session, types.get(name), written));
                     }
                     offset.map(|offset| IdentityParameter { name: session.value.clone(), offset })
                 });
                 exposed.insert(key, ExposedFunction { identity, span });
             }
+            errors.extend(problem);
         }
     }
     Exposed(exposed)
@@ -106,6 +113,7 @@ fn no_identity(
         .into_iter()
         .flat_map(|ty| functions(ty).map(|(id, other)| (id, other, &ty.exports[id].functions[other])))
         .filter(|(id, other, ty)| means(written, id, other) && has(ty))
+        .take(SHOWN_MAX)
         .map(|(id, other, _)| format!("{{ functions = \"{}.{other}\", session = \"{session}\" }}", id.path()))
         .collect();
     if others.is_empty() {
