@@ -1,6 +1,6 @@
 //! Transpiles a component to a JavaScript module and its core modules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use js_component_bindgen::{AsyncMode, InstantiationMode, TranspileOpts};
 
@@ -9,12 +9,12 @@ const NAME: &str = "group";
 
 /// A component as JavaScript.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transpiled {
+pub(crate) struct Transpiled {
     /// The source of the JavaScript module. The module exports the function `instantiate`, which compiles and
     /// instantiates the core modules.
-    pub source: String,
+    pub(crate) source: String,
     /// The core modules, by the names with which `instantiate` requests them.
-    pub core_modules: BTreeMap<String, Vec<u8>>,
+    pub(crate) core_modules: BTreeMap<String, Vec<u8>>,
 }
 
 /// The error of a component that cannot be transpiled.
@@ -37,16 +37,22 @@ pub enum TranspileError {
     NoModule,
 }
 
-/// Transpiles `component`. `suspending` names the synchronous imports that return promises, as `INTERFACE#FUNCTION`: when
-/// such an import is called, the component's stack is suspended until the promise is fulfilled.
+/// Transpiles `component`. `suspending` names the synchronous imports that return promises, as `IMPORT#FUNCTION`: when
+/// such an import is called, the component's stack is suspended until the promise is fulfilled. `names` maps the names of
+/// imports to the names by which the generated code finds them.
 ///
 /// # Errors
 /// If the component is invalid, or uses a feature that cannot be transpiled.
-pub fn transpile(component: &[u8], suspending: Vec<String>) -> Result<Transpiled, TranspileError> {
+pub(crate) fn transpile(
+    component: &[u8],
+    suspending: Vec<String>,
+    names: HashMap<String, String>,
+) -> Result<Transpiled, TranspileError> {
     let options = TranspileOpts::builder()
         .name(NAME.to_owned())
         .maybe_instantiation_mode(Some(InstantiationMode::Async))
         .maybe_async_mode(Some(AsyncMode::JavaScriptPromiseIntegration { imports: suspending, exports: vec![] }))
+        .maybe_map(Some(names))
         .no_typescript(true)
         .no_namespaced_exports(true)
         .nodejs_compat_disabled(true)
@@ -83,15 +89,23 @@ mod tests {
     #[test]
     fn a_component_becomes_a_module_and_core_modules() {
         let bytes = wat::parse_str(COMPONENT).expect("the text is right");
-        let transpiled = transpile(&bytes, vec!["test:it/far#ask".to_owned()]).expect("the component is supported");
+        let transpiled = transpile(
+            &bytes,
+            vec!["test:it/far#ask".to_owned()],
+            HashMap::from([("test:it/far".to_owned(), "i0".to_owned())]),
+        )
+        .expect("the component is supported");
         assert!(transpiled.source.contains("export function instantiate("), "{}", transpiled.source);
         assert_eq!(transpiled.core_modules.keys().collect::<Vec<_>>(), ["group.core.wasm"]);
-        assert!(transpiled.source.contains("WebAssembly.Suspending"), "{}", transpiled.source);
+        for part in ["WebAssembly.Suspending", "imports.i0"] {
+            assert!(transpiled.source.contains(part), "{}", transpiled.source);
+        }
     }
 
     #[test]
     fn bytes_that_are_not_a_component_are_refused() {
-        let error = transpile(b"\0asm\x01\0\0\0", vec![]).expect_err("a core module is not a component");
+        let error =
+            transpile(b"\0asm\x01\0\0\0", vec![], HashMap::new()).expect_err("a core module is not a component");
         assert!(error.to_string().starts_with("the component cannot be transpiled to JavaScript: "), "{error}");
     }
 }

@@ -1,0 +1,154 @@
+//! All files with which a browser runs a group.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use isomer_ids::{Digest, PlanDigest};
+use isomer_manifest::App;
+use isomer_plan::PlannedGroup;
+use isomer_seam::Composition;
+use sha2::{Digest as _, Sha256};
+
+use crate::description::{self, Description};
+use crate::error::WebError;
+use crate::provided::suspending;
+use crate::rewrite::rewrite;
+use crate::source_text::condense;
+use crate::transpile::transpile;
+use crate::{core_module, scheduler};
+
+/// The file that the service worker's script imports.
+const ENTRY: &str = "worker.js";
+
+/// The content types of the files.
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const BINARY: &str = "application/octet-stream";
+
+/// The file that contains the core modules, one after another.
+const MODULES: &str = "modules.bin";
+
+/// The modules of the service worker that are the same for every group.
+const ASSETS: [(&str, &str); 11] = [
+    ("calls.js", include_str!("../assets/calls.js")),
+    ("cookies.js", include_str!("../assets/cookies.js")),
+    ("frame.js", include_str!("../assets/frame.js")),
+    ("http.js", include_str!("../assets/http.js")),
+    ("instance.js", include_str!("../assets/instance.js")),
+    ("logs.js", include_str!("../assets/logs.js")),
+    ("request.js", include_str!("../assets/request.js")),
+    ("respond.js", include_str!("../assets/respond.js")),
+    ("session.js", include_str!("../assets/session.js")),
+    ("values.js", include_str!("../assets/values.js")),
+    ("wasi.js", include_str!("../assets/wasi.js")),
+];
+
+/// The files of a browser group. They depend only on the group, the plan and this crate, so equal inputs have equal
+/// files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebParcel {
+    /// The digest of all files. A server should serve the files below a path that contains the digest.
+    pub digest: Digest,
+    /// The files by name. The modules import each other by relative paths, so all files belong into one folder.
+    pub files: BTreeMap<String, WebFile>,
+    /// The name of the file that the script of the service worker must import.
+    pub entry: &'static str,
+}
+
+/// A file of a [`WebParcel`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebFile {
+    /// The content.
+    pub bytes: Vec<u8>,
+    /// The content type.
+    pub content_type: &'static str,
+}
+
+impl WebParcel {
+    /// Makes the files of a browser group. `composition` is the composition of `group`, a group of `app`. `plan` is the
+    /// digest that calls to the server must contain.
+    ///
+    /// # Errors
+    /// If the group cannot run in a browser: see [`WebError`].
+    pub fn make(
+        app: &App,
+        group: &PlannedGroup,
+        composition: &Composition,
+        plan: PlanDigest,
+    ) -> Result<Self, WebError> {
+        let handlers = description::handlers(composition, export_key)?;
+        let imports = description::imports(composition)?;
+        let names: HashMap<_, _> = imports.iter().map(|import| (import.name.clone(), import.key.clone())).collect();
+        let functions = composition
+            .imports
+            .iter()
+            .flat_map(|import| suspending(&import.interface).map(|function| format!("{}#{function}", import.name)));
+        let transpiled = transpile(&composition.bytes, functions.collect(), names)?;
+
+        // All core modules are in one file, because a file takes longer to read than a small module to compile.
+        let (mut joined, mut modules) = (Vec::new(), BTreeMap::new());
+        for (name, bytes) in transpiled.core_modules {
+            let bytes = core_module::strip(&bytes)
+                .map_err(|error| WebError::CoreModule { name: name.clone(), reason: error.to_string() })?;
+            let start = joined.len();
+            joined.extend_from_slice(&bytes);
+            modules.insert(name, (start, joined.len()));
+        }
+        let mut files = BTreeMap::new();
+        files.insert(MODULES.to_owned(), WebFile { bytes: joined, content_type: BINARY });
+        let group_source = rewrite(condense(&transpiled.source, scheduler::DEBUG_LOG)?, &scheduler::RULES)?;
+        let description = Description::new((app, group), plan, (imports, modules), &handlers);
+        let sources = [
+            ("group.js", Cow::Owned(group_source)),
+            ("description.js", Cow::Owned(description.module())),
+            (ENTRY, Cow::Borrowed(include_str!("../assets/worker.js"))),
+        ];
+        for (name, source) in ASSETS.map(|(name, source)| (name, Cow::Borrowed(source))).into_iter().chain(sources) {
+            let source =
+                if name == "group.js" { source.into_owned() } else { condense(&source, scheduler::DEBUG_LOG)? };
+            files.insert(name.to_owned(), WebFile { bytes: source.into_bytes(), content_type: JAVASCRIPT });
+        }
+        Ok(Self { digest: digest(&files), files, entry: ENTRY })
+    }
+}
+
+/// Returns the name by which the generated code exports the instance `name` of the composition.
+fn export_key(name: &str) -> String {
+    let interface = name.rsplit('/').next().unwrap_or(name);
+    let interface = interface.split('@').next().unwrap_or(interface);
+    let mut key = String::with_capacity(interface.len());
+    let mut is_start = false;
+    for c in interface.chars() {
+        match c {
+            '-' => is_start = true,
+            c if is_start => {
+                key.extend(c.to_uppercase());
+                is_start = false;
+            }
+            c => key.push(c),
+        }
+    }
+    key
+}
+
+fn digest(files: &BTreeMap<String, WebFile>) -> Digest {
+    let mut hasher = Sha256::new();
+    for (name, file) in files {
+        for bytes in [name.as_bytes(), file.content_type.as_bytes(), &file.bytes] {
+            hasher.update((bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        }
+    }
+    let hash: [u8; 32] = hasher.finalize().into();
+    Digest::from(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exports_have_the_names_of_the_generated_code() {
+        assert_eq!(export_key("wasi:http/handler@0.3.0"), "handler");
+        assert_eq!(export_key("frontend-http-handler"), "frontendHttpHandler");
+    }
+}
