@@ -19,8 +19,8 @@ const REPLY_GRACE_MS = 250;
 /** The answers to calls whose frame the server did not read. The others have a frame as their body. */
 const STATUS_ERRORS = { 408: "deadline", 413: "refused", 429: "overloaded", 503: "overloaded", 504: "deadline" };
 
-/** The event that the server has refused this revision or this session. */
-export const onRefused = new EventTarget();
+/** Receives the event `end` when the server no longer runs this revision. */
+export const revisionEnded = new EventTarget();
 
 const bytesOfHex = (text) => Uint8Array.from(text.match(/../g) ?? [], (digits) => Number.parseInt(digits, 16));
 
@@ -110,9 +110,14 @@ async function sendOnce(called, image, request) {
     const options = { method: "POST", headers, body: frame, credentials: "same-origin", cache: "no-store", redirect: "error" };
     const response = await fetch(CALL_URL, { ...options, signal: end.signal });
     const reply = new Uint8Array(await response.arrayBuffer());
-    if (response.headers.get("content-type") === MEDIA_TYPE) return decodeReply(reply);
-    throw refusal(response);
+    if (response.headers.get("content-type") === MEDIA_TYPE) {
+      const image = decodeReply(reply);
+      request.hasEffects = true;
+      return image;
+    }
+    throw refusal(response, request);
   } catch (error) {
+    if (!(error instanceof CallFailure && error.hasNotRun)) request.hasEffects = true;
     if (error instanceof CallFailure) throw error;
     if (request.signal.aborted) throw lost("unreachable", "the request was cancelled");
     if (end.signal.aborted) throw lost("deadline", "the server has not answered before the deadline");
@@ -124,10 +129,10 @@ async function sendOnce(called, image, request) {
 }
 
 /** Returns the failure of a call whose answer is not a frame. */
-function refusal(response) {
+function refusal(response, request) {
   const { status } = response;
-  // 401: the session has changed. 410: the server no longer runs this revision.
-  if (status === 401 || status === 410) onRefused.dispatchEvent(new Event(status === 401 ? "session" : "revision"));
+  if (status === 401) request.isSessionOutdated = true;
+  if (status === 410) revisionEnded.dispatchEvent(new Event("end"));
   const reason = `the server has answered with status ${status}`;
   if (status === 502 || status === 404) return lost("unreachable", reason);
   return lost(STATUS_ERRORS[status] ?? "refused", reason, status !== 504 && status !== 408);

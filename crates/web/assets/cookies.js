@@ -4,7 +4,7 @@
 // and written with `cookieStore`. Cookies with `HttpOnly` are set by the server, and are not visible in the tab. The cookie that
 // identifies the visitor has the identity as its value, which the server derives from the session.
 
-import { refreshSession } from "./session.js";
+import { storeSession } from "./session.js";
 
 /** The URL that sets cookies which a script cannot set. */
 const COOKIES_URL = "/_isomer/cookies";
@@ -36,6 +36,8 @@ export async function setCookies(lines, session, url) {
       // The component renews the cookie without a change.
       if (cookie.value === session.identity && !cookie.isExpired) continue;
       forServer.push(line);
+    } else if (cookie.isHttpOnly && cookie.domain) {
+      console.warn(`isomer: the cookie ${cookie.name} is ignored: a tab cannot set a cookie with both HttpOnly and Domain`);
     } else if (cookie.isHttpOnly) {
       forServer.push(line);
     } else {
@@ -46,8 +48,8 @@ export async function setCookies(lines, session, url) {
   const request = { method: "POST", body: JSON.stringify({ set_cookie: forServer }), headers: { "content-type": "application/json" } };
   const response = await fetch(COOKIES_URL, { ...request, credentials: "same-origin", cache: "no-store", redirect: "error" });
   if (!response.ok) console.warn(`isomer: the server has refused cookies (status ${response.status})`);
-  // A login or a logout changes the identity.
-  await refreshSession();
+  // A login or a logout starts another session, which the response describes.
+  if (response.status === 200) await storeSession(response);
 }
 
 async function set({ name, value, path, domain, sameSite, expires, isExpired }) {

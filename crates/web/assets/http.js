@@ -220,6 +220,7 @@ function client(component, instance) {
     const body = request.contents ? await collect(request.contents) : undefined;
     request.reportSent();
     const signal = instance.request?.signal;
+    if (instance.request) instance.request.hasEffects = true;
     try {
       const options = { method, headers, body: ["GET", "HEAD"].includes(method) ? undefined : body, credentials: "omit", signal };
       const found = await fetch(url, { ...options, redirect: "error", referrerPolicy: "no-referrer" });

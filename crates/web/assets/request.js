@@ -12,6 +12,10 @@ export class RequestContext {
     this.id = crypto.getRandomValues(new BigUint64Array(1))[0] | 1n;
     this.trace = new TraceContext();
     this.end = new AbortController();
+    /** Whether the server has refused a call because the session has changed. */
+    this.isSessionOutdated = false;
+    /** Whether the request may have had an effect outside of the tab, so that it must not run again. */
+    this.hasEffects = false;
   }
 
   /** The signal that ends the request's calls. */

@@ -32,32 +32,50 @@ export class BodyTooLarge extends Error {}
 /** The error of a request that was not answered before its deadline. */
 export class DeadlinePassed extends Error {}
 
+/** The error of a request that the server has refused to serve for this session. The request can be repeated. */
+export class SessionOutdated extends Error {}
+
+/**
+ * Returns the body of a request, so that it can be answered more than once.
+ *
+ * @param {Request} request
+ * @param {{ component: string }} handler
+ */
+export async function readBody(request, handler) {
+  if (["GET", "HEAD"].includes(request.method)) return undefined;
+  const body = new Uint8Array(await request.arrayBuffer());
+  if (body.length > description.limits[handler.component].body_bytes) throw new BodyTooLarge("the request's body is too large");
+  return body;
+}
+
 /**
  * Answers a request. The response's body may still arrive when the response is returned; `done` is fulfilled when it is complete.
  *
  * @param {Request} request
+ * @param {Uint8Array | undefined} body the result of `readBody`
  * @param {{ export: string, component: string }} handler the handler that serves the request's path
  * @returns {Promise<{ response: Response, done: Promise<void> }>}
  */
-export async function respond(request, handler) {
+export async function respond(request, body, handler) {
   const limits = description.limits[handler.component];
   const context = new RequestContext(limits.request_ms);
   const url = new URL(request.url);
   const current = await session();
-  const received = await groupRequest(request, url, current, limits);
+  const received = await groupRequest(request, body, url, current);
   const instance = await take(current);
   instance.request = context;
   const exchange = new Exchange(instance, context, request.signal);
   try {
     const answer = await exchange.race(instance.exports[handler.export].handle(received));
+    if (context.isSessionOutdated && !context.hasEffects) throw new SessionOutdated("the session has changed");
     const headers = await responseHeaders(answer, current, url);
     if (headers.get("content-type")?.startsWith(EVENT_STREAM)) exchange.extend(limits.stream_ms);
     const isOmitted = request.method === "HEAD" || WITHOUT_BODY.has(answer.status);
-    const body = bodyOf(answer, exchange, isOmitted);
-    return { response: new Response(body, { status: answer.status, headers }), done: exchange.done };
+    const content = bodyOf(answer, exchange, isOmitted);
+    return { response: new Response(content, { status: answer.status, headers }), done: exchange.done };
   } catch (error) {
     exchange.end(false);
-    throw error;
+    throw context.isSessionOutdated && !context.hasEffects ? new SessionOutdated("the session has changed") : error;
   }
 }
 
@@ -111,9 +129,7 @@ class Exchange {
 }
 
 /** Returns a request of `wasi:http` with the fields that the server's copy of the component would receive. */
-async function groupRequest(request, url, current, limits) {
-  const body = ["GET", "HEAD"].includes(request.method) ? undefined : new Uint8Array(await request.arrayBuffer());
-  if (body && body.length > limits.body_bytes) throw new BodyTooLarge("the request's body is too large");
+async function groupRequest(request, body, url, current) {
   const fields = new Map([...request.headers].filter(([name]) => name !== "cookie"));
   fields.set("host", url.host);
   const referrer = URL.canParse(request.referrer) ? new URL(request.referrer) : null;

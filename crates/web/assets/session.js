@@ -7,7 +7,7 @@
 const SESSION_URL = "/_isomer/session";
 
 /** The name of the cache that contains the report. */
-export const SESSION_CACHE = "isomer-session";
+const SESSION_CACHE = "isomer-session";
 
 /** @typedef {{ identity: string, revision: string, cookie: string | null, config: Record<string, Record<string, string>> }} Session */
 
@@ -43,6 +43,16 @@ async function ask() {
   const request = { method: "POST", body: "{}", headers: { "content-type": "application/json" } };
   const response = await fetch(SESSION_URL, { ...request, credentials: "same-origin", cache: "no-store", redirect: "error" });
   if (!response.ok) throw new Error(`the server reports no session (status ${response.status})`);
+  return save(response);
+}
+
+/** Stores the report in a response of the server, and uses it from now on. */
+export function storeSession(response) {
+  current = save(response);
+  return current;
+}
+
+async function save(response) {
   const cache = await caches.open(SESSION_CACHE);
   await cache.put(SESSION_URL, response.clone());
   return response.json();

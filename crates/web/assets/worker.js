@@ -1,10 +1,10 @@
 // The service worker: it answers the app's requests with the group's components, or lets the server answer.
 
-import { onRefused } from "./calls.js";
+import { revisionEnded } from "./calls.js";
 import { description } from "./description.js";
 import { compileModules, MODULE_CACHE, MODULE_CACHE_PREFIX, prepare, storeModules, TooManyRequests } from "./instance.js";
 import { flushed } from "./logs.js";
-import { BodyTooLarge, DeadlinePassed, respond } from "./respond.js";
+import { BodyTooLarge, DeadlinePassed, readBody, respond, SessionOutdated } from "./respond.js";
 import { refreshSession, session } from "./session.js";
 
 /** The prefix of the paths that the server answers itself. */
@@ -29,8 +29,11 @@ self.addEventListener("message", (event) => {
   if (event.data === TAKE_OVER) self.skipWaiting();
 });
 self.addEventListener("fetch", answer);
-onRefused.addEventListener("session", () => refreshSession().catch(() => {}));
-onRefused.addEventListener("revision", () => self.registration.update().catch(() => {}));
+let isRevisionEnded = false;
+revisionEnded.addEventListener("end", () => {
+  isRevisionEnded = true;
+  self.registration.update().catch(() => {});
+});
 
 async function install() {
   if (!isSupported) throw new Error("this browser cannot suspend WebAssembly, or has no store for cookies");
@@ -92,14 +95,24 @@ function normal(path) {
 
 async function respondOrFallBack(request, handler) {
   const isSafe = SAFE_METHODS.has(request.method);
+  // The body can be read once, and the server may have to read it.
+  const forServer = isSafe ? request : null;
   try {
-    return await respond(request, handler);
+    const body = await readBody(request, handler);
+    try {
+      return await respond(request, body, handler);
+    } catch (error) {
+      if (!(error instanceof SessionOutdated)) throw error;
+      // Nothing has happened yet: the visitor has logged in or out in another way.
+      await refreshSession();
+      return await respond(request, body, handler);
+    }
   } catch (error) {
     if (error.name === "AbortError") throw error;
     console.debug(`isomer: ${request.method} ${request.url}: ${error.message}`);
-    if (isSafe) {
+    if (forServer) {
       try {
-        return { response: await fetch(request), done: Promise.resolve() };
+        return { response: await fetch(forServer), done: Promise.resolve() };
       } catch {
         // There is no connection.
       }
@@ -111,13 +124,14 @@ async function respondOrFallBack(request, handler) {
 /** Returns the page that tells the visitor that the request has failed. */
 function failure(error) {
   const [status, title] = statusOf(error);
-  const text = status === 503 ? "The server cannot be reached, or has too much to do. Try again in a moment." : "Try again in a moment.";
+  const text = status === 503 && !isRevisionEnded ? "The server cannot be reached, or has too much to do. Try again in a moment." : "Load the page again in a moment.";
   const page = `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title><h1>${title}</h1><p>${text}</p></html>`;
   const headers = { "content-type": "text/html; charset=utf-8", "cache-control": "no-store", "isomer-answered-by": "tab", "content-security-policy": "default-src 'none'" };
   return new Response(page, { status, headers });
 }
 
 function statusOf(error) {
+  if (isRevisionEnded) return [503, "This page has a new version"];
   if (error instanceof BodyTooLarge) return [413, "Content too large"];
   if (error instanceof DeadlinePassed) return [504, "No answer in time"];
   if (error instanceof TooManyRequests || error.error === "overloaded" || error.error === "unreachable" || !navigator.onLine) return [503, "Not available"];

@@ -34,7 +34,7 @@ mod source_text;
 mod transpile;
 
 pub use error::WebError;
-pub use parcel::{WebFile, WebParcel};
+pub use parcel::{WebFile, WebParcel, generator_digest};
 pub use provided::PROVIDED;
 pub use rewrite::RewriteError;
 pub use source_text::TokenError;

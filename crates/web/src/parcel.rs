@@ -27,6 +27,9 @@ const BINARY: &str = "application/octet-stream";
 /// The file that contains the core modules, one after another.
 const MODULES: &str = "modules.bin";
 
+/// The source of the file [`ENTRY`].
+const WORKER: &str = include_str!("../assets/worker.js");
+
 /// The modules of the service worker that are the same for every group.
 const ASSETS: [(&str, &str); 11] = [
     ("calls.js", include_str!("../assets/calls.js")),
@@ -61,6 +64,23 @@ pub struct WebFile {
     pub bytes: Vec<u8>,
     /// The content type.
     pub content_type: &'static str,
+}
+
+/// Returns a digest of everything in this crate on which the files of a group depend: the sources of the service worker,
+/// and how code is generated. A cache of [`WebParcel`]s must include it in its keys.
+#[must_use]
+pub fn generator_digest() -> Digest {
+    let mut hasher = Sha256::new();
+    let rules = scheduler::RULES.iter().flat_map(|rule| [rule.old, rule.new]);
+    let assets = ASSETS.iter().flat_map(|(name, source)| [*name, *source]);
+    let sources =
+        [include_str!("source_text.rs"), include_str!("description.rs"), WORKER, scheduler::GENERATOR_VERSION];
+    for text in rules.chain(assets).chain(sources) {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    }
+    let hash: [u8; 32] = hasher.finalize().into();
+    Digest::from(hash)
 }
 
 impl WebParcel {
@@ -100,7 +120,7 @@ impl WebParcel {
         let sources = [
             ("group.js", Cow::Owned(group_source)),
             ("description.js", Cow::Owned(description.module())),
-            (ENTRY, Cow::Borrowed(include_str!("../assets/worker.js"))),
+            (ENTRY, Cow::Borrowed(WORKER)),
         ];
         for (name, source) in ASSETS.map(|(name, source)| (name, Cow::Borrowed(source))).into_iter().chain(sources) {
             let source =

@@ -5,7 +5,8 @@ use crate::http::Head;
 /// The name of the cookie that identifies the visitor's cart and orders. The value is secret, because it gives access
 /// to them.
 pub(crate) const SESSION: &str = "shop_session-id";
-/// The name of the cookie with the currency in which prices are shown.
+/// The name of the cookie with the currency in which prices are shown. Scripts may read it, so that the shop can also
+/// run in a tab: a component in a tab sees no cookie with `HttpOnly`.
 pub(crate) const CURRENCY: &str = "shop_currency";
 
 /// The lifetime of the cookies: thirty days.
@@ -22,15 +23,21 @@ pub(crate) fn read<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
 
 /// Returns the value of a `Set-Cookie` header that sets the cookie.
 pub(crate) fn keep(name: &str, value: &str, secure: bool) -> String {
-    format!("{name}={value}; Path=/; Max-Age={AGE_SECONDS}; HttpOnly; SameSite=Lax{}", attribute(secure))
+    format!("{name}={value}; Path=/; Max-Age={AGE_SECONDS}; {}SameSite=Lax{}", visibility(name), attribute(secure))
 }
 
 /// Returns the value of a `Set-Cookie` header that removes the cookie.
 pub(crate) fn expire(name: &str, secure: bool) -> String {
     format!(
-        "{name}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax{}",
+        "{name}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; {}SameSite=Lax{}",
+        visibility(name),
         attribute(secure)
     )
+}
+
+/// Returns the attribute that hides a cookie with a secret value from scripts.
+fn visibility(name: &str) -> &'static str {
+    if name == SESSION { "HttpOnly; " } else { "" }
 }
 
 fn attribute(secure: bool) -> &'static str {
@@ -61,5 +68,6 @@ mod tests {
             }
         }
         assert!(!keep(SESSION, "abc", false).contains("Secure"));
+        assert!(!keep(CURRENCY, "EUR", true).contains("HttpOnly"));
     }
 }

@@ -1,0 +1,229 @@
+// Tests the example shop in a tab: the service worker answers pages, forms and files with the components of the browser group.
+//
+// node tab.cjs URL BROWSER: prints a line for each check and exits with 0 if all passed. URL is that of the shop in the shape `tab`.
+"use strict";
+
+const assert = require("node:assert/strict");
+const { chromium } = require("playwright-core");
+
+const [url, executablePath] = process.argv.slice(2);
+
+const PRODUCT = "/product/OLJCESPC7Z";
+const FILE = "/static/products/larch-stool.svg";
+const ANSWERED_BY = "isomer-answered-by";
+
+async function check(name, body) {
+  await body();
+  console.log(`ok - ${name}`);
+}
+
+async function main() {
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  try {
+    const errors = [];
+    const visitor = await visit(browser, errors);
+    await modules(visitor.page);
+    await pages(visitor);
+    await forms(visitor.page);
+    assert.deepEqual(errors, [], "the console has no errors");
+    await load(visitor.page);
+    await connection(visitor);
+  } finally {
+    await browser.close();
+  }
+}
+
+/** Opens the shop as a new visitor, and waits until the worker controls the page. */
+async function visit(browser, errors) {
+  // The checks call `fetch`, which the policy of the shop's pages does not allow.
+  const context = await browser.newContext({ baseURL: url, bypassCSP: true });
+  context.setDefaultTimeout(60_000);
+  const page = await context.newPage();
+  page.on("pageerror", (error) => errors.push(String(error)));
+  context.on("console", (message) => {
+    if (message.type() === "error" && !message.text().includes("status of 404")) errors.push(message.text());
+  });
+  await check("the server answers the first visit, and the worker the next one", async () => {
+    const first = await page.goto("/");
+    assert.equal(first.headers()[ANSWERED_BY], undefined);
+    await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+    const second = await page.goto("/");
+    assert.equal(second.headers()[ANSWERED_BY], "tab");
+    assert.equal(await page.locator("#products a[href^='/product/']").count(), 9);
+  });
+  return { context, page };
+}
+
+/** Requests a page from the server, with the visitor's cookies but without the worker. */
+async function fromServer(context, path) {
+  // The browser sends cookies with `Secure` to the own machine over plain HTTP, unlike requests of the context.
+  const cookies = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
+  const response = await fetch(new URL(path, url), { headers: { cookie: cookies } });
+  assert.equal(response.headers.get(ANSWERED_BY), null);
+  return response;
+}
+
+/** Tests the modules of the worker that need no component. */
+async function modules(page) {
+  await check("cookies are parsed as browsers do", async () => {
+    const parsed = await page.evaluate(async () => {
+      const entry = (await (await fetch("/_isomer/worker.js")).text()).match(/"(.*)"/)[1];
+      const { parse } = await import(new URL("cookies.js", new URL(entry, location.href)).href);
+      const at = new URL("https://shop.example/a/b");
+      const of = (line) => {
+        const cookie = parse(line, at);
+        return cookie && [cookie.name, cookie.value, cookie.path, cookie.domain, cookie.sameSite, cookie.isExpired, cookie.isHttpOnly];
+      };
+      return ["a=b", " a = b=c ; Path=/; HttpOnly", "a=; Max-Age=0; Expires=Wed, 01 Jan 2200 00:00:00 GMT", "a=b; Domain=.Example.com; SameSite=None; Path=x", "=", ";"].map(of);
+    });
+    assert.deepEqual(parsed, [
+      ["a", "b", "/a", null, "lax", false, false],
+      ["a", "b=c", "/", null, "lax", false, true],
+      ["a", "", "/a", null, "lax", true, false],
+      ["a", "b", "/a", "example.com", "none", false, false],
+      null,
+      null,
+    ]);
+  });
+  await check("malformed reply frames are refused", async () => {
+    const failures = await page.evaluate(async () => {
+      const entry = (await (await fetch("/_isomer/worker.js")).text()).match(/"(.*)"/)[1];
+      const { decodeReply } = await import(new URL("frame.js", new URL(entry, location.href)).href);
+      const of = (...bytes) => {
+        try {
+          return [...decodeReply(Uint8Array.from(bytes))];
+        } catch (error) {
+          return `${error.kind} ${error.error}`;
+        }
+      };
+      return [
+        of(2, 0, 0, 0, 1, 0, 0, 0, 7),
+        of(2, 1, 0, 0, 1, 0, 0, 0, 65),
+        of(2, 2, 2, 0, 0, 0, 0, 0),
+        of(2, 2, 4, 1, 0, 0, 0, 0),
+        of(),
+        of(1, 0, 0, 0, 0, 0, 0, 0),
+        of(2, 0, 0, 0, 2, 0, 0, 0, 7),
+        of(2, 0, 1, 0, 0, 0, 0, 0),
+        of(2, 2, 0, 0, 0, 0, 0, 0),
+        of(2, 0, 0, 1, 0, 0, 0, 0),
+        of(2, 9, 0, 0, 0, 0, 0, 0),
+      ];
+    });
+    const refused = "lost refused";
+    assert.deepEqual(failures, [[7], "trap undefined", "lost deadline", refused, refused, refused, refused, refused, refused, refused, refused]);
+  });
+  await check("grants of hosts are matched as on the server", async () => {
+    const granted = await page.evaluate(async () => {
+      const entry = (await (await fetch("/_isomer/worker.js")).text()).match(/"(.*)"/)[1];
+      const { isGranted } = await import(new URL("http.js", new URL(entry, location.href)).href);
+      const of = (host, port, address) => isGranted([{ host, port }], new URL(address));
+      return [
+        of("api.example.com", null, "https://api.example.com/"),
+        of("api.example.com", 443, "https://api.example.com/"),
+        of("*.example.com", null, "https://a.b.example.com:8443/"),
+        of("*", null, "https://other.example/"),
+        of("api.example.com", 443, "https://api.example.com:8443/"),
+        of("api.example.com", null, "https://api.example.com.evil.example/"),
+        of("*.example.com", null, "https://example.com/"),
+        of("*.example.com", null, "https://evilexample.com/"),
+      ];
+    });
+    assert.deepEqual(granted, [true, true, true, true, false, false, false, false]);
+  });
+}
+
+async function pages({ context, page }) {
+  await check("pages and files are answered in the tab, and equal those of the server", async () => {
+    // The ads are chosen at random.
+    const body = (text) => text.replace(/<aside class="ad".*?<\/aside>/s, "").replace(/<script>if\("serviceWorker".*<\/script>/s, "");
+    for (const path of ["/", PRODUCT, "/search?q=mug", "/cart", "/nothing", FILE]) {
+      const inTab = await page.goto(path);
+      assert.equal(inTab.headers()[ANSWERED_BY], "tab", path);
+      const onServer = await fromServer(context, path);
+      assert.equal(inTab.status(), onServer.status, path);
+      assert.equal(inTab.headers()["content-type"], onServer.headers.get("content-type"), path);
+      assert.ok(body(await inTab.text()) === body(await onServer.text()), `${path} differs`);
+    }
+  });
+}
+
+async function forms(page) {
+  await check("a form is sent in the tab, and the server's copy sees its effect", async () => {
+    await page.goto(PRODUCT);
+    const response = page.waitForResponse((response) => response.request().method() === "POST");
+    await page.locator("form[action='/cart'] button").first().click();
+    assert.equal((await response).headers()[ANSWERED_BY], "tab");
+    await page.getByText("Noon Sunglasses").first().waitFor();
+    const onServer = await fromServer(page.context(), "/cart");
+    assert.match(await onServer.text(), /Noon Sunglasses/);
+  });
+  await check("cookies of the app have the same values in the tab and on the server", async () => {
+    await page.goto("/");
+    const price = page.locator("#products .card-price").first();
+    const before = await price.innerText();
+    const form = page.locator("form[action='/setCurrency']");
+    await form.locator("[name=currency_code]").selectOption("JPY");
+    await form.locator("button").click();
+    await page.waitForFunction((before) => document.querySelector("#products .card-price").innerText !== before, before);
+    const shown = await price.innerText();
+    const onServer = await fromServer(page.context(), "/");
+    assert.ok((await onServer.text()).includes(shown), shown);
+  });
+}
+
+async function load(page) {
+  await check("twenty overlapping requests have the right responses", async () => {
+    const wrong = await page.evaluate(async () => {
+      const products = ["OLJCESPC7Z", "66VCHSJNUP", "1YMWWN1N4O", "L9ECAV7KIM", "2ZYFJ3GM2N"];
+      const get = async (id) => {
+        const response = await fetch(`/product/${id}`);
+        return [response.headers.get("isomer-answered-by"), (await response.text()).replace(/<aside class="ad".*?<\/aside>/s, "")];
+      };
+      const expected = new Map();
+      for (const id of products) expected.set(id, String(await get(id)));
+      const all = await Promise.all(Array.from({ length: 20 }, async (_, index) => [products[index % 5], await get(products[index % 5])]));
+      return all.filter(([id, response]) => response[0] !== "tab" || String(response) !== expected.get(id)).length;
+    });
+    assert.equal(wrong, 0);
+  });
+  await check("cancelled requests do not use up instances", async () => {
+    const answers = await page.evaluate(async () => {
+      const cancelled = Array.from({ length: 30 }, async (_, index) => {
+        const controller = new AbortController();
+        setTimeout(() => controller.abort(), index * 3);
+        await (await fetch("/cart", { signal: controller.signal })).text();
+      });
+      await Promise.allSettled(cancelled);
+      const answers = [];
+      for (let index = 0; index < 5; index += 1) answers.push((await fetch("/cart")).headers.get("isomer-answered-by"));
+      return answers;
+    });
+    assert.deepEqual(answers, Array(5).fill("tab"));
+  });
+  await check("a body that is too large is refused", async () => {
+    const status = await page.evaluate(async () => (await fetch("/cart", { method: "POST", body: "x".repeat(70_000) })).status);
+    assert.equal(status, 413);
+  });
+}
+
+async function connection({ context, page }) {
+  const protocol = await context.newCDPSession(page);
+  await protocol.send("ServiceWorker.enable");
+  await check("a stopped worker starts again without a connection", async () => {
+    await context.setOffline(true);
+    await protocol.send("ServiceWorker.stopAllWorkers");
+    const file = await page.goto(FILE);
+    assert.deepEqual([file.status(), file.headers()[ANSWERED_BY]], [200, "tab"]);
+    const product = await page.goto("/cart");
+    assert.deepEqual([product.status(), product.headers()[ANSWERED_BY]], [503, "tab"]);
+    await context.setOffline(false);
+    const cart = await page.goto("/cart");
+    assert.deepEqual([cart.status(), cart.headers()[ANSWERED_BY]], [200, "tab"]);
+  });
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
