@@ -20,6 +20,7 @@ const isSupported = "Suspending" in WebAssembly && "cookieStore" in self;
 
 if (isSupported && self.registration.active) {
   // The worker was stopped, and was started for a request.
+  compileModules().catch(() => {});
   session().then(prepare).catch(() => {});
 }
 

@@ -2,6 +2,7 @@
 
 use isomer_ids::ComponentName;
 
+use crate::bundle::BundleError;
 use crate::rewrite::RewriteError;
 use crate::scheduler::GENERATOR_VERSION;
 use crate::source_text::TokenError;
@@ -35,6 +36,9 @@ pub enum WebError {
     /// The transpiler's output is not JavaScript that this crate understands.
     #[error("js-component-bindgen {} generated unexpected code", GENERATOR_VERSION)]
     Source(#[from] TokenError),
+    /// The modules of the worker cannot be joined.
+    #[error("the modules of the service worker cannot be joined")]
+    Bundle(#[from] BundleError),
     /// A generated core module is invalid.
     #[error("the generated core module `{name}` is invalid: {reason}")]
     CoreModule {

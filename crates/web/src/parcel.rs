@@ -1,6 +1,5 @@
 //! All files with which a browser runs a group.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use isomer_ids::{Digest, PlanDigest};
@@ -9,6 +8,7 @@ use isomer_plan::PlannedGroup;
 use isomer_seam::Composition;
 use sha2::{Digest as _, Sha256};
 
+use crate::bundle::bundle;
 use crate::description::{self, Description};
 use crate::error::WebError;
 use crate::provided::suspending;
@@ -51,7 +51,7 @@ const ASSETS: [(&str, &str); 11] = [
 pub struct WebParcel {
     /// The digest of all files. A server should serve the files below a path that contains the digest.
     pub digest: Digest,
-    /// The files by name. The modules import each other by relative paths, so all files belong into one folder.
+    /// The files by name. The worker finds the other files by relative paths, so all files belong into one folder.
     pub files: BTreeMap<String, WebFile>,
     /// The name of the file that the script of the service worker must import.
     pub entry: &'static str,
@@ -73,8 +73,16 @@ pub fn generator_digest() -> Digest {
     let mut hasher = Sha256::new();
     let rules = scheduler::RULES.iter().flat_map(|rule| [rule.old, rule.new]);
     let assets = ASSETS.iter().flat_map(|(name, source)| [*name, *source]);
-    let sources =
-        [include_str!("source_text.rs"), include_str!("description.rs"), WORKER, scheduler::GENERATOR_VERSION];
+    let sources = [
+        include_str!("bundle.rs"),
+        include_str!("core_module.rs"),
+        include_str!("description.rs"),
+        include_str!("parcel.rs"),
+        include_str!("source_text.rs"),
+        include_str!("transpile.rs"),
+        WORKER,
+        scheduler::GENERATOR_VERSION,
+    ];
     for text in rules.chain(assets).chain(sources) {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text);
@@ -105,28 +113,24 @@ impl WebParcel {
         let transpiled = transpile(&composition.bytes, functions.collect(), names)?;
 
         // All core modules are in one file, because a file takes longer to read than a small module to compile.
-        let (mut joined, mut modules) = (Vec::new(), BTreeMap::new());
+        let (mut joined, mut positions) = (Vec::new(), BTreeMap::new());
         for (name, bytes) in transpiled.core_modules {
             let bytes = core_module::strip(&bytes)
                 .map_err(|error| WebError::CoreModule { name: name.clone(), reason: error.to_string() })?;
             let start = joined.len();
             joined.extend_from_slice(&bytes);
-            modules.insert(name, (start, joined.len()));
+            positions.insert(name, (start, joined.len()));
         }
         let mut files = BTreeMap::new();
         files.insert(MODULES.to_owned(), WebFile { bytes: joined, content_type: BINARY });
         let group_source = rewrite(condense(&transpiled.source, scheduler::DEBUG_LOG)?, &scheduler::RULES)?;
-        let description = Description::new((app, group), plan, (imports, modules), &handlers);
-        let sources = [
-            ("group.js", Cow::Owned(group_source)),
-            ("description.js", Cow::Owned(description.module())),
-            (ENTRY, Cow::Borrowed(WORKER)),
-        ];
-        for (name, source) in ASSETS.map(|(name, source)| (name, Cow::Borrowed(source))).into_iter().chain(sources) {
-            let source =
-                if name == "group.js" { source.into_owned() } else { condense(&source, scheduler::DEBUG_LOG)? };
-            files.insert(name.to_owned(), WebFile { bytes: source.into_bytes(), content_type: JAVASCRIPT });
+        let description = Description::new((app, group), plan, (imports, positions), &handlers);
+        let mut modules = BTreeMap::from([("group.js", group_source), ("description.js", description.module())]);
+        for (name, source) in ASSETS.into_iter().chain([(ENTRY, WORKER)]) {
+            modules.insert(name, condense(source, scheduler::DEBUG_LOG)?);
         }
+        let worker = bundle(ENTRY, &modules)?;
+        files.insert(ENTRY.to_owned(), WebFile { bytes: worker.into_bytes(), content_type: JAVASCRIPT });
         Ok(Self { digest: digest(&files), files, entry: ENTRY })
     }
 }

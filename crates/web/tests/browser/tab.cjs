@@ -4,10 +4,13 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const path = require("node:path");
 const { chromium } = require("playwright-core");
 
 const [url, executablePath] = process.argv.slice(2);
 
+const ASSETS = path.join(__dirname, "../../assets");
 const PRODUCT = "/product/OLJCESPC7Z";
 const FILE = "/static/products/larch-stool.svg";
 const ANSWERED_BY = "isomer-answered-by";
@@ -55,20 +58,41 @@ async function visit(browser, errors) {
 }
 
 /** Requests a page from the server, with the visitor's cookies but without the worker. */
-async function fromServer(context, path) {
+async function fromServer(context, address) {
   // The browser sends cookies with `Secure` to the own machine over plain HTTP, unlike requests of the context.
   const cookies = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
-  const response = await fetch(new URL(path, url), { headers: { cookie: cookies } });
+  const response = await fetch(new URL(address, url), { headers: { cookie: cookies } });
   assert.equal(response.headers.get(ANSWERED_BY), null);
   return response;
 }
 
+/** Makes a module of the worker available to scripts of the page, as `window.worker[name]`. */
+async function expose(page, name) {
+  const sources = { "description.js": "export const description = { plan: '', stubs: {}, outbound: {} };" };
+  for (const file of fs.readdirSync(ASSETS)) sources[file] = fs.readFileSync(path.join(ASSETS, file), "utf8");
+  await page.evaluate(
+    async ([name, sources]) => {
+      // Each module becomes a file of its own that imports the other ones by their URLs.
+      const urls = {};
+      const urlOf = (file) => {
+        urls[file] ??= URL.createObjectURL(
+          new Blob([sources[file].replace(/"\.\/([a-z]+\.js)";/g, (_, imported) => `"${urlOf(imported)}";`)], { type: "text/javascript" }),
+        );
+        return urls[file];
+      };
+      window.worker ??= {};
+      window.worker[name] = await import(urlOf(`${name}.js`));
+    },
+    [name, sources],
+  );
+}
+
 /** Tests the modules of the worker that need no component. */
 async function modules(page) {
+  for (const name of ["cookies", "frame", "http"]) await expose(page, name);
   await check("cookies are parsed as browsers do", async () => {
-    const parsed = await page.evaluate(async () => {
-      const entry = (await (await fetch("/_isomer/worker.js")).text()).match(/"(.*)"/)[1];
-      const { parse } = await import(new URL("cookies.js", new URL(entry, location.href)).href);
+    const parsed = await page.evaluate(() => {
+      const { parse } = window.worker.cookies;
       const at = new URL("https://shop.example/a/b");
       const of = (line) => {
         const cookie = parse(line, at);
@@ -86,9 +110,8 @@ async function modules(page) {
     ]);
   });
   await check("malformed reply frames are refused", async () => {
-    const failures = await page.evaluate(async () => {
-      const entry = (await (await fetch("/_isomer/worker.js")).text()).match(/"(.*)"/)[1];
-      const { decodeReply } = await import(new URL("frame.js", new URL(entry, location.href)).href);
+    const failures = await page.evaluate(() => {
+      const { decodeReply } = window.worker.frame;
       const of = (...bytes) => {
         try {
           return [...decodeReply(Uint8Array.from(bytes))];
@@ -114,9 +137,8 @@ async function modules(page) {
     assert.deepEqual(failures, [[7], "trap undefined", "lost deadline", refused, refused, refused, refused, refused, refused, refused, refused]);
   });
   await check("grants of hosts are matched as on the server", async () => {
-    const granted = await page.evaluate(async () => {
-      const entry = (await (await fetch("/_isomer/worker.js")).text()).match(/"(.*)"/)[1];
-      const { isGranted } = await import(new URL("http.js", new URL(entry, location.href)).href);
+    const granted = await page.evaluate(() => {
+      const { isGranted } = window.worker.http;
       const of = (host, port, address) => isGranted([{ host, port }], new URL(address));
       return [
         of("api.example.com", null, "https://api.example.com/"),
@@ -137,13 +159,13 @@ async function pages({ context, page }) {
   await check("pages and files are answered in the tab, and equal those of the server", async () => {
     // The ads are chosen at random.
     const body = (text) => text.replace(/<aside class="ad".*?<\/aside>/s, "").replace(/<script>if\("serviceWorker".*<\/script>/s, "");
-    for (const path of ["/", PRODUCT, "/search?q=mug", "/cart", "/nothing", FILE]) {
-      const inTab = await page.goto(path);
-      assert.equal(inTab.headers()[ANSWERED_BY], "tab", path);
-      const onServer = await fromServer(context, path);
-      assert.equal(inTab.status(), onServer.status, path);
-      assert.equal(inTab.headers()["content-type"], onServer.headers.get("content-type"), path);
-      assert.ok(body(await inTab.text()) === body(await onServer.text()), `${path} differs`);
+    for (const address of ["/", PRODUCT, "/search?q=mug", "/cart", "/nothing", FILE]) {
+      const inTab = await page.goto(address);
+      assert.equal(inTab.headers()[ANSWERED_BY], "tab", address);
+      const onServer = await fromServer(context, address);
+      assert.equal(inTab.status(), onServer.status, address);
+      assert.equal(inTab.headers()["content-type"], onServer.headers.get("content-type"), address);
+      assert.ok(body(await inTab.text()) === body(await onServer.text()), `${address} differs`);
     }
   });
 }
