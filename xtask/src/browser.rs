@@ -1,8 +1,9 @@
 //! Tests the boutique in a real browser: starts the shop as a process, visits it, restarts the process, and visits the
-//! shop again. Then tests the dashboard of the process.
+//! shop again. Then compares the server's copy of the shop in the shape `tab` with the monolith, and tests the dashboard of
+//! the process.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
 
     // The second visit checks that the visitor's cookies and the shop's data survive a restart.
     for visit in ["the first visit", "after a restart"] {
-        let shop = Shop::start(project, isomer, &folder.join("data"))?;
+        let shop = Shop::start(project, isomer, "monolith", &folder.join("data"))?;
         println!("{visit}: {}", shop.url);
         project::run(
             project
@@ -40,15 +41,29 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
         )?;
         shop.stop()?;
     }
+    test_shape_tab(project, isomer, &browser, &folder)?;
     test_dashboard(project, isomer, &browser, &folder)?;
     println!("screenshots: {}", folder.display());
     Ok(())
 }
 
+/// Compares the pages that the server's copy of the shop sends in the shape `tab` with those of the monolith.
+fn test_shape_tab(project: &Project, isomer: &Path, browser: &Path, folder: &Path) -> Result<()> {
+    let monolith = Shop::start(project, isomer, "monolith", &folder.join("data-of-monolith"))?;
+    let tab = Shop::start(project, isomer, "tab", &folder.join("data-of-tab"))?;
+    println!("the shape `tab`: {}", tab.url);
+    let mut command = project.command("node");
+    command.arg(project.boutique().join("tests/tab.cjs")).args([&monolith.url, &tab.url]);
+    command.arg(browser).arg(folder).arg("server");
+    project::run(command.env("NODE_PATH", playwright_dir(project).join("node_modules")))?;
+    tab.stop()?;
+    monolith.stop()
+}
+
 /// Tests the dashboard of a running shop, then the dashboard's pages with fixed data.
 fn test_dashboard(project: &Project, isomer: &Path, browser: &Path, folder: &Path) -> Result<()> {
     let data = folder.join("data");
-    let shop = Shop::start(project, isomer, &data)?;
+    let shop = Shop::start(project, isomer, "monolith", &data)?;
     let scripts = project.root.join("crates/dashboard/tests/pages");
     for (script, address) in [("live.cjs", &shop.url), ("pages.cjs", &shop.admin)] {
         println!("the dashboard: {script}");
@@ -69,9 +84,13 @@ struct Shop {
 }
 
 impl Shop {
-    fn start(project: &Project, isomer: &Path, data: &PathBuf) -> Result<Self> {
+    fn start(project: &Project, isomer: &Path, shape: &str, data: &Path) -> Result<Self> {
         let mut command = project.command(isomer);
-        command.arg("run").arg(project.boutique()).args(["--listen", "127.0.0.1:0", "--json", "--data"]).arg(data);
+        command
+            .arg("run")
+            .arg(project.boutique())
+            .args(["--shape", shape, "--listen", "127.0.0.1:0", "--json", "--data"])
+            .arg(data);
         println!("$ {}", project::show(&command));
         let mut process = command.stdout(Stdio::piped()).spawn().context("cannot run `isomer`")?;
         let stdout = process.stdout.take().context("stdout is not a pipe")?;
