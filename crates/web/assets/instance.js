@@ -12,6 +12,9 @@ const INSTANCES_MAX = 6;
 /** The maximum number of requests that wait for an instance. */
 const WAITING_MAX = 100;
 
+/** The maximum time that a request waits for an instance, in milliseconds. All instances may send streams without an end. */
+const WAITING_MS_MAX = 3000;
+
 /** The number of requests after which an instance is replaced. The generated code keeps a few handles of each request. */
 const REQUESTS_MAX = 100;
 
@@ -81,7 +84,7 @@ class Instance {
 
 /** The instances that answer no request. @type {Instance[]} */
 const idle = [];
-/** The requests that wait for an instance. @type {{ resolve: (instance: Instance) => void, reject: (error: Error) => void, session: object }[]} */
+/** The requests that wait for an instance. @type {{ resolve: (instance: Instance) => void, reject: (error: Error) => void, session: object, timer: number }[]} */
 const waiting = [];
 let count = 0;
 
@@ -101,7 +104,14 @@ export async function take(session) {
     }
   }
   if (waiting.length >= WAITING_MAX) throw new TooManyRequests("too many requests are waiting for an instance");
-  return new Promise((resolve, reject) => waiting.push({ resolve, reject, session }));
+  return new Promise((resolve, reject) => {
+    const request = { resolve, reject, session, timer: 0 };
+    request.timer = setTimeout(() => {
+      waiting.splice(waiting.indexOf(request), 1);
+      reject(new TooManyRequests("no instance was free in time"));
+    }, WAITING_MS_MAX);
+    waiting.push(request);
+  });
 }
 
 async function create(session) {
@@ -124,6 +134,7 @@ export function giveBack(instance, isReusable) {
   instance.request = null;
   instance.requests += 1;
   const next = waiting.shift();
+  if (next) clearTimeout(next.timer);
   if (isReusable && instance.requests < REQUESTS_MAX) {
     if (!next) {
       idle.push(instance);

@@ -21,18 +21,22 @@ async function check(name, body) {
 }
 
 async function main() {
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  const server = await chromium.launchServer({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage", "--js-flags=--expose-gc"] });
+  const browser = await chromium.connect(server.wsEndpoint());
   try {
     const errors = [];
     const visitor = await visit(browser, errors);
     await modules(visitor.page);
     await pages(visitor);
     await forms(visitor.page);
+    await otherOrigin(visitor.context);
     assert.deepEqual(errors, [], "the console has no errors");
     await load(visitor.page);
     await connection(visitor);
+    if (process.env.ISOMER_LONG === "1") await growth(browser, server.process().pid);
   } finally {
     await browser.close();
+    await server.close();
   }
 }
 
@@ -89,7 +93,32 @@ async function expose(page, name) {
 
 /** Tests the modules of the worker that need no component. */
 async function modules(page) {
-  for (const name of ["cookies", "frame", "http"]) await expose(page, name);
+  for (const name of ["cookies", "frame", "http", "logs"]) await expose(page, name);
+  await check("output is sent as lines, in batches with a maximum size", async () => {
+    const batches = await page.evaluate(async () => {
+      const { OutputLines, flushed, logLine } = window.worker.logs;
+      const batches = [];
+      const real = window.fetch;
+      window.fetch = async (_url, { body }) => {
+        batches.push(JSON.parse(body).lines);
+        return new Response(null, { status: 204 });
+      };
+      const bytes = new TextEncoder().encode("first\nsecönd\nrest");
+      const output = new OutputLines("front", "stdout");
+      // The ö has two bytes, which arrive separately.
+      output.write(bytes.subarray(0, 10));
+      output.write(bytes.subarray(10));
+      await flushed();
+      for (let index = 0; index < 250; index += 1) logLine({ component: "front", level: "info", message: "x".repeat(1000) });
+      await flushed();
+      window.fetch = real;
+      return batches.map((lines) => [lines.length, lines.reduce((sum, line) => sum + line.message.length, 0), lines[0]]);
+    });
+    assert.deepEqual(batches[0], [2, 11, { component: "front", stream: "stdout", message: "first" }]);
+    assert.match(batches[1][2].message, /^\(50 lines before this one were dropped\) x/);
+    assert.equal(batches.slice(1).reduce((sum, [lines]) => sum + lines, 0), 200);
+    assert.ok(batches.slice(1).every(([, length]) => length <= 16_500), "a batch is too large");
+  });
   await check("cookies are parsed as browsers do", async () => {
     const parsed = await page.evaluate(() => {
       const { parse } = window.worker.cookies;
@@ -194,6 +223,17 @@ async function forms(page) {
   });
 }
 
+async function otherOrigin(context) {
+  await check("a form of another origin is left to the server", async () => {
+    const page = await context.newPage();
+    await page.setContent(`<form method="post" action="${url}/cart"><input name="product_id" value="OLJCESPC7Z"><input name="quantity" value="1"><button>Send</button></form>`);
+    const response = page.waitForResponse((response) => response.request().method() === "POST");
+    await page.locator("button").click();
+    assert.equal((await response).headers()[ANSWERED_BY], undefined);
+    await page.close();
+  });
+}
+
 async function load(page) {
   await check("twenty overlapping requests have the right responses", async () => {
     const wrong = await page.evaluate(async () => {
@@ -242,6 +282,49 @@ async function connection({ context, page }) {
     await context.setOffline(false);
     const cart = await page.goto("/cart");
     assert.deepEqual([cart.status(), cart.headers()[ANSWERED_BY]], [200, "tab"]);
+  });
+}
+
+/** Returns the memory of all processes below `root`, without memory that they share, in MiB. Linux only. */
+function memoryBelow(root) {
+  const processes = fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const parents = new Map();
+  for (const id of processes) {
+    try {
+      parents.set(Number(id), Number(fs.readFileSync(`/proc/${id}/stat`, "utf8").replace(/^.*\) /s, "").split(" ")[1]));
+    } catch {
+      // The process has ended.
+    }
+  }
+  const isBelow = (id) => id === root || (parents.has(id) && isBelow(parents.get(id)));
+  let sum = 0;
+  for (const id of [...parents.keys()].filter(isBelow)) {
+    try {
+      sum += Number(fs.readFileSync(`/proc/${id}/smaps_rollup`, "utf8").match(/^Pss:\s+(\d+)/m)[1]);
+    } catch {
+      // The process has ended, or belongs to another user.
+    }
+  }
+  return sum / 1024;
+}
+
+/** The maximum growth of the browser's memory over 3,000 pages, in MiB. Without the replacement of instances, it is 200. */
+const GROWTH_MAX = 80;
+
+async function growth(browser, root) {
+  await check("memory does not grow over 3,000 pages", async () => {
+    const { context, page } = await visit(browser, []);
+    const measured = async (pages) => {
+      await page.evaluate(async (pages) => {
+        for (let index = 0; index < pages; index += 1) await (await fetch(index % 2 ? "/" : "/product/OLJCESPC7Z")).text();
+      }, pages);
+      for (const worker of context.serviceWorkers()) await worker.evaluate(() => globalThis.gc());
+      return memoryBelow(root);
+    };
+    const before = await measured(1000);
+    const after = await measured(3000);
+    console.log(`memory: ${before.toFixed(0)} MiB after 1,000 pages, ${after.toFixed(0)} MiB after 3,000 more`);
+    assert.ok(after - before < GROWTH_MAX, `the memory grew from ${before} to ${after} MiB`);
   });
 }
 
