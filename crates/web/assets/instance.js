@@ -15,6 +15,10 @@ const WAITING_MAX = 100;
 /** The maximum time that a request waits for an instance, in milliseconds. All instances may send streams without an end. */
 const WAITING_MS_MAX = 3000;
 
+/** The maximum number of attempts to create an instance, and the time between them in milliseconds. */
+const ATTEMPTS_MAX = 3;
+const RETRY_MS = 50;
+
 /** The number of requests after which an instance is replaced. The generated code keeps a few handles of each request. */
 const REQUESTS_MAX = 100;
 
@@ -95,12 +99,14 @@ export async function take(session) {
     instance.session = session;
     return instance;
   }
-  if (count < INSTANCES_MAX) {
+  for (let attempt = 1; count < INSTANCES_MAX; attempt += 1) {
     try {
       return await create(session);
     } catch (error) {
-      // Memory is reclaimed late. While other instances exist, one of them will be free.
-      if (count === 0) throw error;
+      // The browser reclaims the memory of discarded instances late. While other instances exist, one of them will be free.
+      if (count > 0) break;
+      if (attempt === ATTEMPTS_MAX) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
   if (waiting.length >= WAITING_MAX) throw new TooManyRequests("too many requests are waiting for an instance");
@@ -147,4 +153,5 @@ export function giveBack(instance, isReusable) {
   instance.life.end();
   count -= 1;
   if (next) create(next.session).then(next.resolve, next.reject);
+  else if (isReusable) prepare(instance.session).catch(() => {});
 }

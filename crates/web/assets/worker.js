@@ -2,8 +2,9 @@
 
 import { revisionEnded } from "./calls.js";
 import { description } from "./description.js";
+import { CallFailure } from "./frame.js";
 import { compileModules, MODULE_CACHE, MODULE_CACHE_PREFIX, prepare, storeModules, TooManyRequests } from "./instance.js";
-import { flushed } from "./logs.js";
+import { flushed, logLine } from "./logs.js";
 import { BodyTooLarge, DeadlinePassed, readBody, respond, SessionOutdated } from "./respond.js";
 import { refreshSession, session } from "./session.js";
 
@@ -110,7 +111,7 @@ async function respondOrFallBack(request, handler) {
     }
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    console.debug(`isomer: ${request.method} ${request.url}: ${error.message}`);
+    report(request, handler, error);
     if (forServer) {
       try {
         return { response: await fetch(forServer), done: Promise.resolve() };
@@ -120,6 +121,14 @@ async function respondOrFallBack(request, handler) {
     }
     return { response: failure(error), done: Promise.resolve() };
   }
+}
+
+/** Reports why a request failed in the tab. If the cause is the component, the app's log gets the reason, too. */
+function report(request, handler, error) {
+  const message = `${request.method} ${new URL(request.url).pathname} failed in the tab: ${error.message}`;
+  console.debug(`isomer: ${message}`);
+  const isExpected = [BodyTooLarge, CallFailure, TooManyRequests].some((kind) => error instanceof kind) || !navigator.onLine;
+  if (!isExpected) logLine({ component: handler.component, level: "error", message });
 }
 
 /** Returns the page that tells the visitor that the request has failed. */
