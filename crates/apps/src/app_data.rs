@@ -12,9 +12,7 @@ use isomer_api::{
     SqlChanges, SqlColumn, SqlObject, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreKind,
 };
 use isomer_capabilities::kv::{KvError, KvStore};
-use isomer_capabilities::sql::{
-    InspectedValue, Inspection, InspectionLimits, SqlError, SqlOpenError, SqlSettings, SqlStore,
-};
+use isomer_capabilities::sql::{InspectedValue, Inspection, InspectionLimits, SqlError, SqlOpenError, SqlStore};
 use isomer_capabilities::{AppGrants, AppResources, Engines};
 use isomer_ids::StoreName;
 
@@ -188,11 +186,12 @@ impl AppData {
 
     /// Returns a key-value store; `None` if it is granted but does not exist yet.
     async fn kv(&self, store: &str) -> Result<Option<KvStore>, ApiProblem> {
-        let stores = self.engines.kv(&self.resources);
-        if stores.has(store) {
-            return stores.store(store).await.map(Some).map_err(kv_problem);
+        match self.engines.kv(&self.resources).existing(store).await {
+            Ok(Some(found)) => Ok(Some(found)),
+            // The error for a name that is not granted also applies to invalid names.
+            Ok(None) | Err(KvError::Name(_)) => self.check_granted(StoreKind::Kv, store).map(|()| None),
+            Err(error) => Err(kv_problem(error)),
         }
-        self.check_granted(StoreKind::Kv, store).map(|()| None)
     }
 
     /// Returns a key-value store that is granted to a component, and creates it if it does not exist.
@@ -203,16 +202,14 @@ impl AppData {
 
     /// Returns an SQL store; `None` if it is granted but does not exist yet.
     async fn sql(&self, store: &str) -> Result<Option<SqlStore>, ApiProblem> {
-        let stores = self.engines.sql(&self.resources);
-        if stores.has(store).await {
-            // The settings must be those of the app, which uses the store as it was opened here.
-            let name = StoreName::new(store).ok();
-            let statement_time =
-                name.and_then(|name| self.grants.statement_time(&name, self.resources.statement_time_max));
-            let settings = SqlSettings { migrations: None, statement_time };
-            return stores.open(store, settings).await.map(Some).map_err(open_problem);
+        // The settings must be those of the app, which uses the store as it was opened here.
+        let name = StoreName::new(store).ok();
+        let statement_time = name.and_then(|name| self.grants.statement_time(&name, self.resources.statement_time_max));
+        match self.engines.sql(&self.resources).existing(store, statement_time).await {
+            Ok(Some(found)) => Ok(Some(found)),
+            Ok(None) | Err(SqlOpenError::Name(_)) => self.check_granted(StoreKind::Sql, store).map(|()| None),
+            Err(error) => Err(open_problem(error)),
         }
-        self.check_granted(StoreKind::Sql, store).map(|()| None)
     }
 
     fn check_granted(&self, kind: StoreKind, store: &str) -> Result<(), ApiProblem> {

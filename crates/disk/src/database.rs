@@ -52,6 +52,8 @@ pub trait Storage: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct FileStorage {
     path: PathBuf,
+    /// Whether the file is created if it does not exist.
+    is_created: bool,
 }
 
 /// An open database. A `redb::Error` in a result is an error of redb, or means that the database failed recently and
@@ -227,7 +229,13 @@ impl FileStorage {
     /// Creates the storage that consists of the file at `path`. [`Storage::open`] opens the file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), is_created: true }
+    }
+
+    /// Creates the storage that consists of the file at `path`, which must exist. [`Storage::open`] fails if it does not.
+    #[must_use]
+    pub fn existing(path: &Path) -> Self {
+        Self { path: path.to_owned(), is_created: false }
     }
 
     /// Creates an empty database. redb refuses a file whose creation was interrupted, so the database is created under a
@@ -258,7 +266,7 @@ impl FileStorage {
 
 impl Storage for FileStorage {
     fn open(&self, is_reopened: bool) -> Result<Box<dyn StorageBackend>, redb::Error> {
-        if !self.path.try_exists()? {
+        if self.is_created && !self.path.try_exists()? {
             self.create()?;
         }
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;

@@ -1,5 +1,6 @@
 //! Tests the stores of an app as the admin API shows them.
 
+use isomer_capabilities::sql::SqlSettings;
 use isomer_capabilities::{CapabilityLimits, ComponentGrants, DataDir};
 use isomer_ids::{ComponentName, StoreName};
 use serde_json::json;

@@ -15,9 +15,9 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 use super::entry::{ENTRIES, META, entry_bytes};
 use super::open_store::OpenStore;
 use super::{CACHE_BYTES_MIN, Kv, KvError, KvStore, open_file};
+use crate::StorageAccount;
 use crate::storage::Claim;
 use crate::store_handle::StoreCopier;
-use crate::{StorageAccount, check_store_name};
 
 /// The time limit for copying a store. A health check that waits for the copy has a shorter time limit of its own.
 const COPY_TIME: Duration = Duration::from_secs(60);
@@ -40,11 +40,10 @@ impl Kv {
     /// # Errors
     /// The errors of [`Kv::store`].
     pub(crate) async fn candidate_store(&self, name: &str, candidate: &Self) -> Result<KvStore, KvError> {
-        check_store_name(name)?;
-        if !self.path_of(name).exists() {
-            return candidate.store(name).await;
+        match self.existing(name).await? {
+            Some(store) => Ok(store.for_candidate(candidate.clone())),
+            None => candidate.store(name).await,
         }
-        Ok(self.store(name).await?.for_candidate(candidate.clone()))
     }
 }
 

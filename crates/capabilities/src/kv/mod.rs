@@ -14,6 +14,7 @@ mod browse;
 mod candidate;
 mod cursors;
 mod entry;
+mod existing;
 mod open_store;
 mod store;
 mod write_queue;
@@ -287,12 +288,6 @@ impl Kv {
         };
         let (store, _) = self.engine.files.get(&path, open).await?;
         Ok(KvStore::new(store))
-    }
-
-    /// Returns whether the store `name` exists.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        check_store_name(name).is_ok() && self.path_of(name).exists()
     }
 
     /// Opens a store over the given storage, for tests of crashes and failing disks.

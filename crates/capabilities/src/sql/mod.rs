@@ -18,6 +18,7 @@
 mod authorizer;
 mod candidate;
 mod error;
+mod existing;
 mod functions;
 mod inspection;
 mod memory;
@@ -44,7 +45,7 @@ use crate::pool::{JobQueue, JobQueueBounds, Pool, PoolSize};
 use crate::{StorageAccount, check_store_name};
 
 use candidate::CandidateStores;
-use open_store::OpenStore;
+use open_store::{MissingFile, OpenStore};
 
 pub use error::{SqlError, SqlOpenError};
 pub use inspection::{InspectedValue, Inspection, InspectionLimits};
@@ -277,11 +278,6 @@ impl Sql {
         Ok(store)
     }
 
-    /// Returns whether the store `name` exists.
-    pub async fn has(&self, name: &str) -> bool {
-        check_store_name(name).is_ok() && self.is_there(name).await
-    }
-
     /// Opens the app's store `name` for a candidate revision. `stores` contains the candidate's own stores. Does not
     /// change the app's store, and does not create it.
     ///
@@ -296,11 +292,13 @@ impl Sql {
         check_store_name(name)?;
         // Uses the candidate's own store if it already exists (usually as a copy of the app's store), or if the app has
         // no such store.
-        if stores.path_of(name).exists() || !self.is_there(name).await {
+        if stores.path_of(name).exists() {
             return stores.open(name, settings).await;
         }
         let of_store = SqlSettings { migrations: None, ..settings.clone() };
-        let store = self.open(name, of_store.clone()).await?;
+        let Some(store) = self.existing(name, of_store.statement_time).await? else {
+            return stores.open(name, settings).await;
+        };
         let schema = match settings.migrations.clone() {
             Some(folder) => store.schema(folder).await?,
             None => Schema::default(),
@@ -324,7 +322,7 @@ impl Sql {
                 if let Some(job) = unfinished {
                     job.carry_out().map_err(|source| SqlOpenError::Unfinished { store: name.clone(), source })?;
                 }
-                OpenStore::open_file(&name, &path, &settings, limits, of_tenant, permit)
+                OpenStore::open_file(&name, &path, &settings, limits, of_tenant, permit, MissingFile::Create)
             };
             self.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
         };
@@ -337,25 +335,15 @@ impl Sql {
     /// If the store cannot be opened, or the applied migrations differ from the files in `folder`.
     pub(crate) async fn schema(&self, name: &str, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         check_store_name(name)?;
-        if !self.is_there(name).await {
+        let Some(store) = self.existing(name, None).await? else {
             let read = (name.to_owned(), folder);
             let job = move || migrations::Migrations::read(&read.0, &read.1).map(|files| files.schema_of_none());
             return self.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)?;
-        }
-        self.open(name, SqlSettings::default()).await?.schema(folder).await
+        };
+        store.schema(folder).await
     }
 
     fn path_of(&self, name: &str) -> PathBuf {
         self.dir.join(snapshot_name(name))
-    }
-
-    /// Returns whether the store exists. This is also true while the store's file is being replaced.
-    async fn is_there(&self, name: &str) -> bool {
-        let path = self.path_of(name);
-        if path.exists() {
-            return true;
-        }
-        let held = self.engine.files.hold(&path).await;
-        held.unfinished().is_some() || path.exists()
     }
 }

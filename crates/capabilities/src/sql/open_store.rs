@@ -41,8 +41,16 @@ pub(super) struct Connections {
     permit: Mutex<Option<OpenPermit>>,
 }
 
+/// What happens if a store has no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MissingFile {
+    Create,
+    Refuse,
+}
+
 impl OpenStore {
-    /// Opens the file of a store, and applies the migrations. Blocks the thread.
+    /// Opens the file of a store, and applies the migrations. `missing` says what happens if there is no file. Blocks the
+    /// thread.
     pub(super) fn open_file(
         name: &str,
         path: &Path,
@@ -50,6 +58,7 @@ impl OpenStore {
         limits: Arc<SqlLimits>,
         (job_queue, account): (JobQueue, Arc<StorageAccount>),
         permit: OpenPermit,
+        missing: MissingFile,
     ) -> Result<Arc<Self>, SqlOpenError> {
         let open = |source| SqlOpenError::Open { path: path.to_owned(), source };
         let io = |source| SqlOpenError::Io { path: path.to_owned(), source };
@@ -59,8 +68,14 @@ impl OpenStore {
         let opening =
             Opening { path: path.to_owned(), limits: limits.clone(), statement_time, account, tenant_account, heap };
         let dir = path.parent().unwrap_or(Path::new("."));
-        make_private_dir(dir).map_err(io)?;
-        let session = Session::open(&opening, Access::Write).map_err(open)?;
+        let session = match missing {
+            MissingFile::Create => {
+                make_private_dir(dir).map_err(io)?;
+                Session::open(&opening, Access::Write)
+            }
+            MissingFile::Refuse => Session::open_existing(&opening),
+        };
+        let session = session.map_err(open)?;
         // Syncs the folder before anything is committed, because the switch to WAL mode may have deleted a rollback
         // journal. If a crash undid this deletion, SQLite would roll the journal back over later commits.
         sync_dir(dir).map_err(io)?;

@@ -224,14 +224,23 @@ pub(super) enum ReadOutcome {
 
 impl Session {
     pub(super) fn open(opening: &Opening, access: Access) -> Result<Self, rusqlite::Error> {
-        isomer_sqlite_heap::install().map_err(|error| {
-            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(error.code), Some(error.to_string()))
-        })?;
-        let _entered = opening.heap.enter(None);
         let flags = match access {
             Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
+        Self::open_with(opening, access, flags)
+    }
+
+    /// Opens a writing connection to a file that exists.
+    pub(super) fn open_existing(opening: &Opening) -> Result<Self, rusqlite::Error> {
+        Self::open_with(opening, Access::Write, OpenFlags::SQLITE_OPEN_READ_WRITE)
+    }
+
+    fn open_with(opening: &Opening, access: Access, flags: OpenFlags) -> Result<Self, rusqlite::Error> {
+        isomer_sqlite_heap::install().map_err(|error| {
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(error.code), Some(error.to_string()))
+        })?;
+        let _entered = opening.heap.enter(None);
         let connection = Connection::open_with_flags(&opening.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         Self::guard(connection, access, opening)
     }
