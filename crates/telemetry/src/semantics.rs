@@ -77,7 +77,10 @@ keys! {
     SCOPE_NAME = "otel.scope.name";
     /// The number of attributes of a component's own span that were dropped.
     ATTRIBUTES_DROPPED = "otel.dropped_attributes_count";
-    /// The number of links of a component's own span, which are not stored.
+    /// The spans to which a component's own span has links: their trace ids and span ids, as `TRACE-SPAN`, separated by
+    /// spaces. The export sends them as links.
+    LINKS = "isomer.links";
+    /// The number of links of a component's own span that were dropped.
     LINKS_DROPPED = "otel.dropped_links_count";
     /// The number of spans of the request that were dropped.
     SPANS_DROPPED = "isomer.spans_dropped";
@@ -112,7 +115,7 @@ pub const SPANS: &[(&str, &str)] = &[
     ("deploy", "A deployment. `rollback`, `swap` and `reshape` are the names for the other kinds."),
     (
         "‹step›",
-        "A step of a deployment: `check`, `compile`, `write files`, `start`, `health check`, `record`, `take over`; if stores are replaced, also `hold requests`, `write intent`, `prepare stores` and `replace stores`.",
+        "A step of a deployment: `check`, `compile`, `write files`, `start`, `health check`, `record`, `take over`; if stores are replaced, also `hold requests`, `write intent`, `prepare stores` and `replace stores`. `drain` is the time in which the previous revision finishes its requests; it is stored when it ends.",
     ),
 ];
 

@@ -10,12 +10,13 @@ use isomer_admin::Caller;
 use isomer_api::deploy::DeployMessage;
 use isomer_api::{ApiProblem, DeployReport, ProblemKind, Release, RevisionOperation, RevisionOrigin, StoreChange};
 use isomer_apps::Package;
-use isomer_apps::tenancy::{LaunchSpec, StandbyRevision, TenancyError};
+use isomer_apps::tenancy::{LaunchSpec, RetiredRevision, StandbyRevision, TenancyError};
 use isomer_capabilities::sql::Schema;
 use isomer_capabilities::{AppGrants, schemas};
 use isomer_ids::{AppName, ReleaseDigest, StoreName, TenantName};
 use isomer_parcel::parts;
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
+use isomer_telemetry::TraceFragment;
 
 use super::candidate::Candidate;
 use super::checks::{check_hosts, check_tree};
@@ -75,12 +76,32 @@ impl Node {
         let (tenant, app) = (rollout.tenant.clone(), rollout.app.clone());
         let revision = rollout.revision.clone();
         let outcome = self.attempt(revision.clone(), self.run_rollout(rollout, &trace)).await;
-        if let Some(fragment) = trace.end(&outcome) {
-            let node = self.clone();
-            // The outcome of the deployment does not depend on its trace.
-            let _stored = self.blocking(move || node.repository.store_trace(&tenant, &app, &revision, fragment)).await;
+        let (fragment, drain) = trace.end(&outcome);
+        if let Some(fragment) = fragment {
+            self.store_trace(&tenant, &app, &revision, fragment).await;
+        }
+        if let Some(drain) = drain {
+            // Requests may run for long, and must not keep the node in memory.
+            let node = Arc::downgrade(self);
+            tokio::spawn(async move {
+                if let (Some(fragment), Some(node)) = (drain.drained().await, node.upgrade()) {
+                    node.store_trace(&tenant, &app, &revision, fragment).await;
+                }
+            });
         }
         outcome
+    }
+
+    async fn store_trace(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        app: &AppName,
+        revision: &ReleaseDigest,
+        fragment: TraceFragment,
+    ) {
+        let (node, key) = (self.clone(), (tenant.clone(), app.clone(), revision.clone()));
+        // The outcome of the deployment does not depend on its trace.
+        let _stored = self.blocking(move || node.repository.store_trace(&key.0, &key.1, &key.2, fragment)).await;
     }
 
     /// Runs all steps of a rollout. If a step before [`ChangeStep::Recorded`] fails, the app is unchanged.
@@ -188,6 +209,7 @@ impl Node {
             charges_max: charge.all_max,
         };
         let key = (&tenant, &app, &revision, &package);
+        let previous = before.as_ref().map(|before| before.current().revision.clone());
         let was_stopped = before.as_ref().is_some_and(|before| before.stopped);
         let (hosts, stores) = if snapshot.is_some() || schemas.values().any(|schema| !schema.pending.is_empty()) {
             let (before, spec) = (before.as_deref(), &spec);
@@ -206,7 +228,7 @@ impl Node {
             let outcome = takeover.run().await?;
             warnings.extend(outcome.warnings);
             self.resume_if(was_stopped, &tenant, &app);
-            self.serve_recorded(key, &outcome.recorded).await?;
+            trace.retired(self.serve_recorded(key, &outcome.recorded).await?, previous.as_ref());
             drop(outcome.held);
             (outcome.recorded.hosts.clone(), outcome.changes)
         } else {
@@ -218,20 +240,13 @@ impl Node {
             let recorded = self.record(&subject, &app_lock, move |node| node.state.take_over(taking)).await?;
             trace.completed(self, ChangeStep::Recorded);
             self.resume_if(was_stopped, &tenant, &app);
-            self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
+            let retired = self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
+            trace.retired(retired, previous.as_ref());
             (recorded.hosts.clone(), unchanged(schemas))
         };
         trace.completed(self, ChangeStep::TookOver);
         self.uploads.deployed(&tenant, sent.iter());
-        Ok(DeployReport {
-            revision,
-            previous: before.map(|before| before.current().revision.clone()),
-            hosts,
-            compiled,
-            took_ms: took_ms(started_at),
-            warnings,
-            stores,
-        })
+        Ok(DeployReport { revision, previous, hosts, compiled, took_ms: took_ms(started_at), warnings, stores })
     }
 
     /// Returns the launch spec of a revision, and the value that the counter [`inputs`](isomer_apps::Tenancy::inputs)
@@ -258,13 +273,17 @@ impl Node {
     }
 
     /// Puts a recorded revision into service. If the revision does not start now, the app's next request loads it.
-    async fn serve_recorded(self: &Arc<Self>, key: RevisionKey<'_>, recorded: &App) -> Result<(), ApiProblem> {
+    async fn serve_recorded(
+        self: &Arc<Self>,
+        key: RevisionKey<'_>,
+        recorded: &App,
+    ) -> Result<Option<RetiredRevision>, ApiProblem> {
         let (tenant, app, revision, _) = key;
         let served = match self.restarted(key).await {
-            Ok(started) => self.tenancy.take_over(started, &recorded.hosts).map(drop),
+            Ok(started) => self.tenancy.take_over(started, &recorded.hosts),
             Err(error) => {
                 tracing::warn!(%error, %tenant, %app, "cannot start a recorded revision now; the app's next request starts it");
-                self.tenancy.put(tenant, app, revision, &recorded.hosts, recorded.stopped)
+                self.tenancy.put(tenant, app, revision, &recorded.hosts, recorded.stopped).map(|_| None)
             }
         };
         served.map_err(|error| problems::failed(&error))

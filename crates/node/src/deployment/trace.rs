@@ -1,11 +1,15 @@
 //! The trace of a deployment: one span for each of its steps. It is stored with the traces of the app.
 //!
 //! A step has no span of its own type: the time between two completed [`ChangeStep`]s is the duration of the second one.
+//!
+//! The revision that leaves service finishes its requests after the deployment has ended. Its span is a fragment of its
+//! own, which is stored when the revision has drained.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use isomer_api::{ApiProblem, DeployReport, ProblemKind, RevisionOperation};
+use isomer_apps::tenancy::RetiredRevision;
 use isomer_ids::ReleaseDigest;
 use isomer_telemetry::{
     ActiveSpan, RequestId, SamplingPolicy, SpanKind, TraceFragment, TraceId, TraceSink, Tracer, semantics,
@@ -17,8 +21,18 @@ use crate::steps::ChangeStep;
 /// Every deployment is traced.
 const POLICY: SamplingPolicy = SamplingPolicy { ratio: 1.0, per_second_max: u32::MAX, slow: Duration::MAX };
 
+/// The maximum time that the span of a draining revision takes. If requests still run then, the span fails.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
+
+/// The interval between two checks whether a revision has drained. Its last request notifies no task.
+const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The name of the span of a draining revision.
+const DRAIN: &str = "drain";
+
 /// The trace of a deployment in progress.
 pub(super) struct DeploymentTrace {
+    request: RequestId,
     recorded: Arc<RecordedTrace>,
     spans: Mutex<DeploymentSpans>,
 }
@@ -27,6 +41,14 @@ struct DeploymentSpans {
     root: ActiveSpan,
     /// The span of the step in progress, and the step that completes it.
     current: Option<(ActiveSpan, ChangeStep)>,
+    drain: Option<DrainSpan>,
+}
+
+/// The span of a revision that has left service and finishes its requests.
+pub(super) struct DrainSpan {
+    recorded: Arc<RecordedTrace>,
+    span: ActiveSpan,
+    retired: RetiredRevision,
 }
 
 /// Keeps the trace until the deployment has ended, because a new app has no traces before it is recorded.
@@ -45,7 +67,8 @@ impl DeploymentTrace {
     pub(super) fn begin(operation: RevisionOperation, revision: &ReleaseDigest, action: Option<u64>) -> Self {
         let recorded = Arc::new(RecordedTrace::default());
         let tracer = Tracer::new(None, POLICY, recorded.clone());
-        let mut root = tracer.begin_request(None, false, RequestId::random(), "", Instant::now());
+        let request = RequestId::random();
+        let mut root = tracer.begin_request(None, false, request, "", Instant::now());
         let name = operation_name(operation);
         root.rename(name);
         root.set_kind(SpanKind::Internal);
@@ -54,8 +77,8 @@ impl DeploymentTrace {
         if let Some(action) = action {
             root.set(semantics::AUDIT_ACTION, action);
         }
-        let spans = Mutex::new(DeploymentSpans { root, current: None });
-        let trace = Self { recorded, spans };
+        let spans = Mutex::new(DeploymentSpans { root, current: None, drain: None });
+        let trace = Self { request, recorded, spans };
         trace.expect(ChangeStep::Checked);
         trace
     }
@@ -84,9 +107,25 @@ impl DeploymentTrace {
         }
     }
 
-    /// Ends the trace. Returns its spans, if there are any.
-    pub(super) fn end(self, outcome: &Result<DeployReport, ApiProblem>) -> Option<TraceFragment> {
-        let DeploymentSpans { mut root, current } = self.spans.into_inner().unwrap_or_else(PoisonError::into_inner);
+    /// Starts the span of the revision that leaves service now. `revision` is its digest.
+    pub(super) fn retired(&self, retired: Option<RetiredRevision>, revision: Option<&ReleaseDigest>) {
+        let Some(retired) = retired else { return };
+        let recorded = Arc::new(RecordedTrace::default());
+        let tracer = Tracer::new(None, POLICY, recorded.clone());
+        let mut spans = lock(&self.spans);
+        let context = tracer.continue_call(spans.root.context().trace(), self.request);
+        let mut span = context.begin(DRAIN, SpanKind::Internal);
+        span.set(semantics::DEPLOY_STEP, DRAIN);
+        if let Some(revision) = revision {
+            span.set(semantics::REVISION, revision.to_string());
+        }
+        spans.drain = Some(DrainSpan { recorded, span, retired });
+    }
+
+    /// Ends the trace. Returns its spans, if there are any, and the span of the revision that drains, if there is one.
+    pub(super) fn end(self, outcome: &Result<DeployReport, ApiProblem>) -> (Option<TraceFragment>, Option<DrainSpan>) {
+        let DeploymentSpans { mut root, current, drain } =
+            self.spans.into_inner().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(report) => {
                 root.set(semantics::DEPLOY_COMPILED, report.compiled);
@@ -106,7 +145,24 @@ impl DeploymentTrace {
             }
         }
         drop(root);
-        lock(&self.recorded.0).take()
+        (lock(&self.recorded.0).take(), drain)
+    }
+}
+
+impl DrainSpan {
+    /// Waits until the revision has drained, but no longer than [`DRAIN_MAX`]. Returns the span.
+    pub(super) async fn drained(self) -> Option<TraceFragment> {
+        let Self { recorded, mut span, retired } = self;
+        let drained = async {
+            while !retired.is_drained() {
+                tokio::time::sleep(DRAIN_CHECK_INTERVAL).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+            span.fail(format!("requests still run after {} s", DRAIN_MAX.as_secs()));
+        }
+        span.end();
+        lock(&recorded.0).take()
     }
 }
 

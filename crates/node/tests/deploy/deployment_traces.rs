@@ -32,11 +32,21 @@ async fn a_deployment_has_a_trace_with_its_steps() {
     let (tenant, app) = shop();
     node.node.clone().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     assert_eq!(node.serving().await, "one");
-    let traces = traces(&node).await;
+    let traces = loop {
+        // The span of a revision that drains is stored after the deployment has ended.
+        let traces = traces(&node).await;
+        if traces.iter().skip(1).all(|trace| names(trace).contains(&"drain")) {
+            break traces;
+        }
+        tokio::task::yield_now().await;
+    };
     let [first, second, rollback] = &traces[..] else { panic!("three traces: {traces:?}") };
     let steps = ["check", "compile", "write files", "start", "health check", "record", "take over"];
     assert_eq!(names(first), [&["deploy"][..], &steps].concat());
-    assert_eq!(names(rollback), [&["rollback"][..], &steps].concat());
+    assert_eq!(names(rollback), [&["rollback"][..], &steps, &["drain"]].concat());
+    let drain = second.spans.last().unwrap();
+    assert_eq!((drain.name.as_str(), drain.parent.as_ref()), ("drain", Some(&second.spans[0].id)));
+    assert_eq!(drain.attributes["isomer.revision"], TraceValue::Text(report.revision.to_string()));
     assert!(!first.summary.failed && !second.summary.failed);
     let root = &first.spans[0].attributes;
     assert_eq!(root["isomer.revision"], TraceValue::Text(report.revision.to_string()));
