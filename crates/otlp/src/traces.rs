@@ -81,6 +81,7 @@ fn spans(fragment: &TraceFragment) -> impl Iterator<Item = message::Span> + '_ {
             start_time_unix_nano: span.start_ns,
             end_time_unix_nano: span.end_ns(),
             attributes,
+            links: links(span),
             status: status(&span.status),
             flags,
         }
@@ -89,8 +90,22 @@ fn spans(fragment: &TraceFragment) -> impl Iterator<Item = message::Span> + '_ {
 
 fn attributes(span: &Span) -> Vec<KeyValue> {
     let component = span.component.iter().map(|component| KeyValue::new(semantics::COMPONENT, component.as_str()));
-    let own = span.attributes.iter().filter(|attribute| attribute.key != *semantics::COMPONENT);
+    let is_own = |attribute: &&Attribute| ![semantics::COMPONENT, semantics::LINKS].contains(&attribute.key.as_str());
+    let own = span.attributes.iter().filter(is_own);
     component.chain(own.map(attribute)).collect()
+}
+
+/// Returns the links of a component's own span.
+fn links(span: &Span) -> Vec<message::Link> {
+    let stored = span.attributes.iter().find(|attribute| attribute.key == *semantics::LINKS);
+    let Some(Attribute { value: Value::Text(links), .. }) = stored else { return Vec::new() };
+    let link = |link: &str| {
+        let (trace_id, span_id) = link.split_once('-')?;
+        let trace_id = u128::from_str_radix(trace_id, 16).ok()?.to_be_bytes().to_vec();
+        let span_id = u64::from_str_radix(span_id, 16).ok()?.to_be_bytes().to_vec();
+        Some(message::Link { trace_id, span_id })
+    };
+    links.as_str().split(' ').filter_map(link).collect()
 }
 
 pub(crate) fn attribute(Attribute { key, value }: &Attribute) -> KeyValue {

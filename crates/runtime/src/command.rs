@@ -21,7 +21,7 @@ use crate::code::{Code, CodeCache, CodeError, Key};
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::guest::{Directory, Outbound};
-use crate::wasi::{config, http_heads};
+use crate::wasi::{config, http_heads, logging};
 
 /// The exit code of a command whose `run` function returns an error without an exit code.
 const FAILED: u8 = 1;
@@ -196,6 +196,7 @@ fn linker(engine: &Engine, environment: &[(String, String)]) -> wasmtime::Result
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     http_heads::charge_command(&mut linker)?;
     config::define_all(&mut linker, &Arc::new(environment.iter().cloned().collect()))?;
+    logging::define_all(&mut linker)?;
     Ok(linker)
 }
 

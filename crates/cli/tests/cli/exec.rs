@@ -66,7 +66,7 @@ fn asks_for_a_colour(interface: &str) -> Vec<u8> {
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
             (core instance $memory (instantiate $memory))
             (core func $get (canon lower (func $config "get")
-                (memory $memory "memory") (realloc (func $memory "realloc"))))
+                (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
             (core module $command
                 (import "" "memory" (memory 1))
                 (import "" "get" (func $get (param i32 i32 i32)))
@@ -94,6 +94,44 @@ fn wasi_config_of_every_version_has_the_environment() {
             let printed = workspace.run(&[&["exec"], flags, &["tool.wasm"]].concat());
             assert!(printed.starts_with(&format!("exit code: {code}\n")), "{interface} {flags:?}: {printed}");
         }
+    }
+}
+
+/// Returns a command component that logs a warning through `interface`.
+fn logs_a_warning(interface: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (import "{interface}" (instance $logging
+                (type $level' (enum "trace" "debug" "info" "warn" "error" "critical"))
+                (export "level" (type $level (eq $level')))
+                (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
+            (core module $memory
+                (memory (export "memory") 1)
+                (data (i32.const 16) "paymentdeclined"))
+            (core instance $memory (instantiate $memory))
+            (core func $log (canon lower (func $logging "log") (memory (core memory $memory "memory"))))
+            (core module $command
+                (import "" "log" (func $log (param i32 i32 i32 i32 i32)))
+                (func (export "run") (result i32)
+                    (call $log (i32.const 3) (i32.const 16) (i32.const 7) (i32.const 23) (i32.const 8))
+                    (i32.const 0)))
+            (core instance $command (instantiate $command (with "" (instance (export "log" (func $log))))))
+            (func $run (result (result)) (canon lift (core func $command "run")))
+            (instance $cli (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.6" (instance $cli)))"#
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn wasi_logging_writes_to_standard_error() {
+    let workspace = Workspace::new();
+    for interface in ["wasi:logging/logging", "wasi:logging/logging@0.1.0-draft"] {
+        workspace.write("tool.wasm", logs_a_warning(interface));
+        let output = workspace.command(&["exec", "tool.wasm"]).output().unwrap();
+        assert!(output.status.success() && output.stdout.is_empty(), "{interface}: {output:?}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(printed.ends_with("warn: payment: declined\n"), "{interface}: {printed}");
     }
 }
 

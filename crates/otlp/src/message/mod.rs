@@ -13,4 +13,4 @@ mod trace;
 pub(crate) use common::{AnyValue, InstrumentationScope, KeyValue, Resource, any_value};
 pub(crate) use logs::{ExportLogsRequest, LogRecord, ResourceLogs, ScopeLogs};
 pub(crate) use response::{ExportResponse, RpcStatus};
-pub(crate) use trace::{ExportTraceRequest, ResourceSpans, ScopeSpans, Span, Status, status_code};
+pub(crate) use trace::{ExportTraceRequest, Link, ResourceSpans, ScopeSpans, Span, Status, status_code};

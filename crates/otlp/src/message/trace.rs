@@ -46,10 +46,21 @@ pub(crate) struct Span {
     pub(crate) end_time_unix_nano: u64,
     #[prost(message, repeated, tag = "9")]
     pub(crate) attributes: Vec<KeyValue>,
+    #[prost(message, repeated, tag = "13")]
+    pub(crate) links: Vec<Link>,
     #[prost(message, optional, tag = "15")]
     pub(crate) status: Option<Status>,
     #[prost(fixed32, tag = "16")]
     pub(crate) flags: u32,
+}
+
+/// A reference of a span to a span that is not its parent.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Link {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) span_id: Vec<u8>,
 }
 
 /// The outcome of a span.

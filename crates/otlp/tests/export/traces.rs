@@ -42,6 +42,7 @@ async fn spans_arrive_with_their_identities_attributes_and_outcomes() {
             attribute("isomer.instance.cold", Value::Bool(true)),
             attribute("http.response.status_code", Value::Int(-7)),
             attribute("ratio", Value::Float(0.5)),
+            attribute("isomer.links", "0000000000000000000000000000abcd-0000000000001122 x 1-y".into()),
         ],
         ..sent.spans[0].clone()
     };
@@ -81,6 +82,9 @@ async fn spans_arrive_with_their_identities_attributes_and_outcomes() {
     assert_eq!(value(&call.attributes, "isomer.instance.cold"), Some(&AnyValue::BoolValue(true)));
     assert_eq!(value(&call.attributes, "http.response.status_code"), Some(&AnyValue::IntValue(-7)));
     assert_eq!(value(&call.attributes, "ratio"), Some(&AnyValue::DoubleValue(0.5)));
+    let [link] = &call.links[..] else { panic!("one link: {call:?}") };
+    assert_eq!((&link.trace_id[..], &link.span_id[..]), (&call.trace_id[..], &call.span_id[..]));
+    assert_eq!(value(&call.attributes, "isomer.links"), None);
     assert_eq!((&root.parent_span_id[..], root.status.as_ref()), (&[][..], None));
     assert_eq!(text(&root.attributes, "isomer.request.id"), "0000000000000002");
     assert_eq!(value(&root.attributes, "isomer.spans_dropped"), Some(&AnyValue::IntValue(3)));

@@ -9,6 +9,7 @@
 //! | `http_heads` | the heads of requests and responses that a guest creates |
 //! | `output_streams` | the functions that write to output streams |
 //! | [`config`] | `wasi:config` |
+//! | `logging` | `wasi:logging` for commands |
 //! | `probe` | `isomer:probe`, through which probed compositions report calls over fused seams |
 //! | `deterministic` | the clock and randomness of test mode |
 
@@ -21,6 +22,7 @@ mod filesystem_p2;
 mod filesystem_p3;
 pub(crate) mod http_heads;
 mod linking;
+pub(crate) mod logging;
 mod output_streams;
 mod probe;
 mod provider;

@@ -69,22 +69,30 @@ impl GuestMetrics {
 
     /// Adds `increase` to a total. Returns `false` if the app has too many totals.
     pub fn increase(&self, series: &GuestSeries, increase: f64) -> bool {
-        self.number(&catalog::GUEST_TOTAL, series).map(|total| total.add(increase.max(0.0))).is_some()
+        let total = self.number(&catalog::GUEST_TOTAL, series, GUEST_SERIES_PER_APP_MAX);
+        total.map(|total| total.add(increase.max(0.0))).is_some()
+    }
+
+    /// Adds `increase` to the total of a histogram's bucket. Returns `false` if the app has many totals: buckets leave room
+    /// for other totals.
+    pub fn increase_bucket(&self, series: &GuestSeries, increase: f64) -> bool {
+        let total = self.number(&catalog::GUEST_TOTAL, series, GUEST_SERIES_PER_APP_MAX / 2);
+        total.map(|total| total.add(increase.max(0.0))).is_some()
     }
 
     /// Replaces a value. Returns `false` if the app has too many values.
     pub fn set(&self, series: &GuestSeries, value: f64) -> bool {
-        self.number(&catalog::GUEST_VALUE, series).map(|number| number.set(value)).is_some()
+        self.number(&catalog::GUEST_VALUE, series, GUEST_SERIES_PER_APP_MAX).map(|number| number.set(value)).is_some()
     }
 
     /// Adds `change`, which may be negative, to a value. Returns `false` if the app has too many values.
     pub fn change(&self, series: &GuestSeries, change: f64) -> bool {
-        self.number(&catalog::GUEST_VALUE, series).map(|number| number.add(change)).is_some()
+        self.number(&catalog::GUEST_VALUE, series, GUEST_SERIES_PER_APP_MAX).map(|number| number.add(change)).is_some()
     }
 
-    fn number(&self, metric: &'static MetricDescriptor, series: &GuestSeries) -> Option<Arc<Number>> {
+    fn number(&self, metric: &'static MetricDescriptor, series: &GuestSeries, max: usize) -> Option<Arc<Number>> {
         let GuestSeries { name, unit, attributes } = series;
-        self.group.number(metric, &[&*self.component, name, unit, attributes], GUEST_SERIES_PER_APP_MAX)
+        self.group.number(metric, &[&*self.component, name, unit, attributes], max)
     }
 }
 

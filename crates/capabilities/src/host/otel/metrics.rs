@@ -1,7 +1,8 @@
 //! `wasi:otel/metrics`: the metrics of guests.
 //!
-//! A counter becomes a total; a gauge, and a sum that may decrease, become a value; a histogram becomes two totals, its
-//! count and its sum. The buckets and exemplars of histograms are not stored.
+//! A counter becomes a total; a gauge, and a sum that may decrease, become a value. A histogram becomes totals: its count,
+//! its sum, and for each bound of its buckets the number of values up to this bound, as in Prometheus. The buckets of
+//! exponential histograms, and exemplars, are not stored.
 
 use isomer_runtime::Guest;
 use isomer_telemetry::metrics::{GUEST_METRIC_ATTRIBUTES_MAX, GuestMetrics, GuestSeries};
@@ -9,11 +10,20 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
 use super::totals::ReportedTotals;
-use super::types::{KeyValue, Metric, MetricData, MetricNumber, NumberPoint, ResourceMetrics, Temporality};
+use super::types::{
+    HistogramPoint, KeyValue, Metric, MetricData, MetricNumber, NumberPoint, ResourceMetrics, Temporality,
+};
 use super::{state, values};
 
 /// The maximum number of values that one call reports. Further values are dropped.
 const POINTS_MAX: usize = 500;
+
+/// The maximum number of bounds of a histogram. If there are more, its buckets are not stored, and count as one dropped
+/// value.
+const BOUNDS_MAX: usize = 32;
+
+/// The attribute that has the bound of a bucket, as in Prometheus.
+const BOUND: &str = "le";
 
 /// Defines the function for the component of `metrics`.
 pub(super) fn link(instance: &mut LinkerInstance<'_, Guest>, metrics: GuestMetrics) -> wasmtime::Result<()> {
@@ -62,6 +72,7 @@ impl Receiver<'_> {
                 let is_total = histogram.temporality == Temporality::Cumulative;
                 for point in &histogram.data_points {
                     self.histogram(metric, &point.attributes, (point.count, point.sum), is_total);
+                    self.buckets(metric, point, is_total);
                 }
             }
             FloatExponential(histogram) | UnsignedExponential(histogram) | SignedExponential(histogram) => {
@@ -97,6 +108,32 @@ impl Receiver<'_> {
         });
     }
 
+    /// Adds the buckets of a histogram to the totals. All its buckets together are one value of the report.
+    fn buckets(&mut self, metric: &Metric, point: &HistogramPoint, is_total: bool) {
+        let HistogramPoint { attributes, bounds, bucket_counts, .. } = point;
+        if bounds.is_empty() {
+            return;
+        }
+        self.points += 1;
+        let is_bounded = self.points <= POINTS_MAX
+            && bounds.len() <= BOUNDS_MAX
+            && bucket_counts.len() == bounds.len() + 1
+            && bounds.is_sorted_by(|one, next| one < next)
+            && attributes.len() < GUEST_METRIC_ATTRIBUTES_MAX;
+        let mut below = 0_u64;
+        let is_received = is_bounded
+            && bounds.iter().zip(bucket_counts).all(|(bound, count)| {
+                below = below.saturating_add(*count);
+                let own = attributes.iter().filter(|attribute| attribute.key != BOUND);
+                let own = own.map(|attribute| (attribute.key.as_str(), text(&attribute.value)));
+                let pairs: Vec<_> = own.chain([(BOUND, bound.to_string())]).collect();
+                GuestSeries::new(&metric.name, &metric.unit, &pairs).is_some_and(|series| {
+                    self.increase_bucket(&series.part("bucket"), number(MetricNumber::Unsigned(below)), is_total)
+                })
+            });
+        self.dropped += usize::from(!is_received);
+    }
+
     fn point(
         &mut self,
         metric: &Metric,
@@ -116,6 +153,12 @@ impl Receiver<'_> {
     fn increase(&mut self, series: &GuestSeries, number: f64, is_total: bool) -> bool {
         let increase = if is_total { self.totals.increase(series, number) } else { Some(number) };
         increase.is_some_and(|increase| increase.is_finite() && self.metrics.increase(series, increase))
+    }
+
+    /// Adds to the total of a histogram's bucket.
+    fn increase_bucket(&mut self, series: &GuestSeries, number: f64, is_total: bool) -> bool {
+        let increase = if is_total { self.totals.increase_bucket(series, number) } else { Some(number) };
+        increase.is_some_and(|increase| self.metrics.increase_bucket(series, increase))
     }
 
     fn result(&self) -> Result<(), String> {
@@ -149,7 +192,7 @@ mod tests {
     use isomer_telemetry::AppIdentity;
     use isomer_telemetry::metrics::{MetricScope, Metrics};
 
-    use super::super::types::{Datetime, Gauge, Histogram, HistogramPoint, Sum};
+    use super::super::types::{Datetime, Gauge, Histogram, Sum};
     use super::*;
 
     const TIME: Datetime = Datetime { seconds: 0, nanoseconds: 0 };
@@ -202,9 +245,24 @@ mod tests {
             sum: MetricNumber::Unsigned(9),
             exemplars: Vec::new(),
         };
-        let data_points = vec![of_histogram];
-        let histogram = Histogram { data_points, start_time: TIME, time: TIME, temporality: Temporality::Delta };
-        receive(metric("size", MetricData::UnsignedHistogram(histogram))).unwrap();
+        let histogram_of = |data_points| {
+            MetricData::UnsignedHistogram(Histogram {
+                data_points,
+                start_time: TIME,
+                time: TIME,
+                temporality: Temporality::Delta,
+            })
+        };
+        let unsorted = HistogramPoint { bounds: vec![2.0, 1.0], bucket_counts: vec![0; 3], ..of_histogram.clone() };
+        let many: Vec<_> = (0..=u32::try_from(BOUNDS_MAX).unwrap()).map(f64::from).collect();
+        let many = HistogramPoint { bucket_counts: vec![0; many.len() + 1], bounds: many, ..of_histogram.clone() };
+        let few = HistogramPoint { bucket_counts: vec![1], ..of_histogram.clone() };
+        for refused in [unsorted, many, few] {
+            let point = HistogramPoint { count: 0, sum: MetricNumber::Unsigned(0), ..refused };
+            assert!(receive(metric("size", histogram_of(vec![point]))).is_err());
+        }
+        let of_histogram = HistogramPoint { bounds: vec![1.0, 2.5], bucket_counts: vec![1, 2, 1], ..of_histogram };
+        receive(metric("size", histogram_of(vec![of_histogram]))).unwrap();
         let refused = receive(metric("a b", sum(1.0, Temporality::Delta, true)));
         assert!(refused.unwrap_err().starts_with("1 values were dropped"));
         let snapshot = registry.snapshot(MetricScope::All);
@@ -221,6 +279,8 @@ mod tests {
                 "cart bytes 1 currency=EUR 8",
                 "cart open 1 currency=EUR 4",
                 "cart orders 1 currency=EUR 5",
+                "cart size.bucket 1 le=1 1",
+                "cart size.bucket 1 le=2.5 3",
                 "cart size.count 1  4",
                 "cart size.sum 1  9",
                 "cart temperature 1 currency=EUR 20.5",

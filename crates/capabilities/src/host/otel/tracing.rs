@@ -4,20 +4,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use isomer_runtime::{Guest, current_span};
-use isomer_telemetry::{self as telemetry, Attribute, Severity, SpanStatus, TraceContext, semantics};
+use isomer_telemetry::{self as telemetry, Attribute, Severity, SpanId, SpanStatus, TraceContext, TraceId, semantics};
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
 use super::spans::EndedSpan;
-use super::types::{SpanContext, SpanData, SpanEvent, SpanKind, Status, TraceFlags};
+use super::types::{SpanContext, SpanData, SpanEvent, SpanKind, SpanLink, Status, TraceFlags};
 use super::{state, values};
 use crate::host::records::{self, RecordDraft, short};
 
 /// The maximum number of events of one span. Each of them becomes a record in the log.
 const EVENTS_MAX: usize = 16;
 
+/// The maximum number of links of one span. Further links are dropped and counted.
+const LINKS_MAX: usize = 8;
+
 /// The keys that the platform sets in the spans of guests.
-const PLATFORM_KEYS: [&str; 3] = [semantics::SCOPE_NAME, semantics::ATTRIBUTES_DROPPED, semantics::LINKS_DROPPED];
+const PLATFORM_KEYS: [&str; 4] =
+    [semantics::SCOPE_NAME, semantics::ATTRIBUTES_DROPPED, semantics::LINKS, semantics::LINKS_DROPPED];
 
 /// The names of the function that returns the host's span. The release candidate is published with both names.
 const CURRENT_SPAN: [&str; 2] = ["current-span-context", "outer-span-context"];
@@ -71,10 +75,25 @@ fn end(store: &mut Store<'_>, component: &Arc<str>, span: SpanData) {
     let stated = span_number(&span.span_context.span_id);
     let Some(state) = state(store.data_mut()) else { return };
     let Some(ended) = state.spans.end(stated, span_number(&span.parent_span_id), trace, now) else { return };
+    let links = links(&span.links, |stated, trace_id| state.spans.id(stated, trace_id));
     let recording = current.recording_start().map_or(Duration::ZERO, |start| now.saturating_duration_since(start));
     let duration = duration(&ended, &span, now).min(recording);
     write_events(store, component, &span);
-    current.record_span(to_span(&ended, span, component, duration));
+    current.record_span(to_span(&ended, span, links, component, duration));
+}
+
+/// Returns the text of [`semantics::LINKS`]. Links to other spans of the guest get the ids that the platform has given
+/// them, which `known` returns. Links to other traces keep the ids that the guest states, because only the guest knows
+/// these traces, for example from a message. Links that are not valid are left out.
+fn links(links: &[SpanLink], known: impl Fn(u64, TraceId) -> Option<SpanId>) -> Vec<String> {
+    let link = |link: &SpanLink| {
+        let SpanContext { trace_id, span_id, .. } = &link.span_context;
+        let trace_id = TraceId::parse(trace_id)?;
+        let stated = span_number(span_id);
+        let span_id = known(stated, trace_id).or_else(|| SpanId::from_raw(stated))?;
+        Some(format!("{trace_id}-{span_id}"))
+    };
+    links.iter().filter_map(link).take(LINKS_MAX).collect()
 }
 
 /// Returns the duration of a span that ends now. The platform measures it, because a guest's clock may be that of test
@@ -84,16 +103,23 @@ fn duration(ended: &EndedSpan, span: &SpanData, now: Instant) -> Duration {
     ended.start.map_or_else(|| Duration::from_nanos(stated()), |start| now.saturating_duration_since(start))
 }
 
-fn to_span(ended: &EndedSpan, span: SpanData, component: &Arc<str>, duration: Duration) -> telemetry::Span {
+fn to_span(
+    ended: &EndedSpan,
+    span: SpanData,
+    links: Vec<String>,
+    component: &Arc<str>,
+    duration: Duration,
+) -> telemetry::Span {
     let stated = values::attributes(&span.attributes);
     let dropped = stated.dropped() + u64::from(span.dropped_attributes);
-    let links = span.links.len() as u64 + u64::from(span.dropped_links);
+    let links_dropped = (span.links.len() - links.len()) as u64 + u64::from(span.dropped_links);
     let scope = short(&span.instrumentation_scope.name);
     let mut attributes: Vec<Attribute> = Vec::new();
     let platform = [
         (semantics::SCOPE_NAME, (!scope.is_empty()).then(|| scope.into())),
         (semantics::ATTRIBUTES_DROPPED, (dropped > 0).then(|| dropped.into())),
-        (semantics::LINKS_DROPPED, (links > 0).then(|| links.into())),
+        (semantics::LINKS, (!links.is_empty()).then(|| links.join(" ").into())),
+        (semantics::LINKS_DROPPED, (links_dropped > 0).then(|| links_dropped.into())),
     ];
     attributes
         .extend(platform.into_iter().filter_map(|(key, value)| Some(Attribute { key: key.into(), value: value? })));
@@ -146,6 +172,30 @@ pub(super) fn span_number(id: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_have_the_ids_of_the_platform_and_are_bounded() {
+        let link = |trace_id: &str, span_id: &str| SpanLink {
+            span_context: SpanContext {
+                trace_id: trace_id.to_owned(),
+                span_id: span_id.to_owned(),
+                trace_flags: TraceFlags::empty(),
+                is_remote: false,
+                trace_state: Vec::new(),
+            },
+            attributes: Vec::new(),
+        };
+        let (own, other) = ("0".repeat(31) + "1", "0".repeat(31) + "2");
+        let known = |stated, trace_id: TraceId| {
+            (stated == 7 && trace_id.to_string() == own).then(|| SpanId::from_raw(0xff).unwrap())
+        };
+        let stated = "0000000000000007";
+        let all =
+            [link(&own, stated), link(&other, stated), link("", stated), link(&own, &"0".repeat(16)), link("x", "y")];
+        assert_eq!(links(&all, known), [format!("{own}-00000000000000ff"), format!("{other}-{stated}")]);
+        let many: Vec<_> = (0..3 * LINKS_MAX).map(|_| link(&other, stated)).collect();
+        assert_eq!(links(&many, known).len(), LINKS_MAX);
+    }
 
     #[test]
     fn only_16_digits_are_an_id() {
