@@ -4,6 +4,9 @@
 //! Each time the gate opens, a new [`Front`](isomer_front::Front) accepts connections from a duplicate of the socket. When
 //! the gate closes, this front door drains: clients learn with their next response that the connection ends, and connect
 //! again. The connections that no front door has accepted wait in the kernel's queue until a process accepts them.
+//!
+//! In a pause, streams of server-sent events end as well, because the pause waits for all connections. Their clients
+//! connect again without a user's help, and wait in the queue.
 
 use std::io;
 use std::net::TcpListener;
@@ -35,7 +38,8 @@ pub enum GateStop {
 pub struct GateGoal {
     /// Whether the gate is open.
     pub open: bool,
-    /// The number of the last pause. A gate that is closed reports this number after its front doors have drained.
+    /// The number of the last pause. A gate that is closed reports this number after its front doors have drained. When
+    /// the number increases, the front doors end their streams of server-sent events.
     pub pause: u64,
     /// How the gate stops; `None` if it continues.
     pub stop: Option<GateStop>,
@@ -54,6 +58,8 @@ pub struct FrontGate {
     was_open: bool,
     /// The front doors that accept connections or drain. Each returns the number of connections that were cut off.
     fronts: JoinSet<usize>,
+    /// The number of the last pause.
+    pause: watch::Sender<u64>,
     /// Cuts off the connections of all front doors.
     cut_off: watch::Sender<bool>,
 }
@@ -68,8 +74,8 @@ impl FrontGate {
         connections: Connections,
         log: Log,
     ) -> Self {
-        let (cut_off, fronts) = (watch::Sender::new(false), JoinSet::new());
-        Self { listener, limits, resolver, connections, log, close: None, was_open: false, fronts, cut_off }
+        let (pause, cut_off, fronts) = (watch::Sender::new(0), watch::Sender::new(false), JoinSet::new());
+        Self { listener, limits, resolver, connections, log, close: None, was_open: false, fronts, pause, cut_off }
     }
 
     /// Follows `goals` until the gate is to stop, or the sender is dropped. Calls `drained` with the number of the pause
@@ -84,6 +90,7 @@ impl FrontGate {
         let mut reported = 0;
         loop {
             let goal = *goals.borrow_and_update();
+            self.pause.send_replace(goal.pause);
             if let Some(how) = goal.stop {
                 let accepts_queue = how == GateStop::AcceptQueue && (goal.open || self.was_open);
                 return self.stop(accepts_queue, grace).await;
@@ -133,15 +140,17 @@ impl FrontGate {
             }
         }
         // Without the gate's own socket, the kernel refuses connections as soon as the last front door has drained.
-        let Self { listener, mut fronts, cut_off, connections, .. } = self;
+        let Self { listener, mut fronts, cut_off, .. } = self;
         drop(listener);
         let all = async { while fronts.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all).await.is_ok() {
             return 0;
         }
-        let left = connections.counts().open;
         cut_off.send_replace(true);
-        while fronts.join_next().await.is_some() {}
+        let mut left = 0;
+        while let Some(front) = fronts.join_next().await {
+            left += front.unwrap_or(0);
+        }
         left
     }
 
@@ -150,9 +159,15 @@ impl FrontGate {
     }
 
     fn serve(&mut self, front: AppFront, stop: impl Future<Output = ()> + Send + 'static) {
-        let mut cut_off = self.cut_off.subscribe();
+        let (mut pause, mut cut_off) = (self.pause.subscribe(), self.cut_off.subscribe());
+        let opened_after = *pause.borrow();
+        let handed_over = async move {
+            if pause.wait_for(|pause| *pause > opened_after).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         let cut_off = async move { drop(cut_off.wait_for(|cut_off| *cut_off).await) };
-        self.fronts.spawn(front.serve_until(stop, cut_off));
+        self.fronts.spawn(front.serve_until_handed_over(stop, handed_over, cut_off));
     }
 
     /// Waits until no front door accepts or has connections.

@@ -51,6 +51,8 @@ pub(crate) enum Phase {
     Serving,
     /// The front door finishes the requests in progress.
     Draining,
+    /// The front door drains, and another one takes over its clients, so streams of events end.
+    HandingOver,
     /// The grace period is over, and the remaining connections are closed.
     CutOff,
 }
@@ -232,6 +234,15 @@ impl<H: Handler> ConnectionServer<H> {
     async fn respond(self: Arc<Self>, request: Request<Incoming>, active: ActiveRequest) -> Response<ResponseBody<H>> {
         let version = request.version();
         let mut response = self.pipeline.respond(request.map(BodySource::Connection), active, &self.proxies).await;
+        response.body_mut().end_events_when(|| {
+            let mut phase = self.phase.clone();
+            async move {
+                if phase.wait_for(|phase| *phase >= Phase::HandingOver).await.is_err() {
+                    // The front door has ended, and cuts off its connections itself.
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
         if version < http::Version::HTTP_2 && self.is_draining() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

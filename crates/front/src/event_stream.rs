@@ -4,6 +4,9 @@
 //! instead: a maximum duration, and a maximum time without data. Without the second limit, a guest that waits for an
 //! event that never happens would keep its instance. A stream that reaches a limit ends without an error, since clients
 //! of server-sent events reconnect automatically.
+//!
+//! For the same reason, streams do not delay a front door that makes room for another one: it ends its streams, and their
+//! clients connect to the other front door.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -21,12 +24,25 @@ pub(crate) struct EventClock {
     /// The timer for the next limit. `None` before the first call of [`EventClock::poll`], because a stream whose data
     /// is always available needs no timer.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Resolves when another front door takes over the clients of streams.
+    handed_over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl EventClock {
     /// Creates the clock of a stream whose request arrived at `start` and whose response head was received at `now`.
     pub(crate) fn new(limits: StreamLimits, start: Instant, now: Instant) -> Self {
-        Self { limits, ends: start + limits.max, silent_until: now + limits.idle_max, timer: None }
+        Self { limits, ends: start + limits.max, silent_until: now + limits.idle_max, timer: None, handed_over: None }
+    }
+
+    /// Ends the stream when `handed_over` resolves.
+    pub(crate) fn end_when(&mut self, handed_over: impl Future<Output = ()> + Send + 'static) {
+        self.handed_over = Some(Box::pin(handed_over));
+    }
+
+    /// Returns whether another front door takes over the client. If not, the task is woken when it does. Must not be
+    /// called again after it has returned `true`.
+    pub(crate) fn is_handed_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.handed_over.as_mut().is_some_and(|handed_over| handed_over.as_mut().poll(cx).is_ready())
     }
 
     /// Records that data was sent at `now`. Returns the reason if the stream must end.

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use isomer_telemetry::metrics::{MetricSource, MetricValue, Metrics, Snapshot, catalog};
 use isomer_transport::{ClientNetwork, IpNetwork};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::activity::{Activity, now_ms};
 use crate::limits::Limits;
@@ -75,8 +75,6 @@ pub(crate) struct ConnectionRegistry {
     /// proxy has announced its client.
     proxies: Vec<IpNetwork>,
     connections: Mutex<OpenConnections>,
-    /// Notified when the last connection ends.
-    empty: Notify,
     accepted: AtomicU64,
     evicted: AtomicU64,
     refused: AtomicU64,
@@ -143,7 +141,6 @@ impl ConnectionRegistry {
             per_source_max,
             proxies,
             connections: Mutex::default(),
-            empty: Notify::new(),
             accepted: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -173,17 +170,6 @@ impl ConnectionRegistry {
     /// Closes an idle connection, because another resource is exhausted. Returns `false` if no connection is idle.
     pub(crate) fn evict_any(&self) -> bool {
         self.evict(&mut self.lock(), None)
-    }
-
-    /// Waits until no connection is open.
-    pub(crate) async fn wait_empty(&self) {
-        loop {
-            let empty = self.empty.notified();
-            if self.lock().open.is_empty() {
-                return;
-            }
-            empty.await;
-        }
     }
 
     pub(crate) fn counts(&self) -> ConnectionCounts {
@@ -375,11 +361,38 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut open = self.registry.lock();
-        open.remove(self.id);
-        if open.open.is_empty() {
-            self.registry.empty.notify_waiters();
-        }
+        self.registry.lock().remove(self.id);
+    }
+}
+
+/// The connections of one front door, which waits for them when it drains. Front doors that share a
+/// [`ConnectionRegistry`] must not wait for each other's connections: the one that takes over keeps its connections open.
+#[derive(Clone, Default)]
+pub(crate) struct OwnConnections(watch::Sender<usize>);
+
+/// Counts a connection of a front door until it is dropped.
+pub(crate) struct OwnConnection(watch::Sender<usize>);
+
+impl OwnConnections {
+    pub(crate) fn begin(&self) -> OwnConnection {
+        self.0.send_modify(|open| *open += 1);
+        OwnConnection(self.0.clone())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    /// Waits until no connection of the front door is open.
+    pub(crate) async fn wait_none(&self) {
+        // Fails only if there is no sender, but `self` is one.
+        let _ = self.0.subscribe().wait_for(|open| *open == 0).await;
+    }
+}
+
+impl Drop for OwnConnection {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
     }
 }
 

@@ -175,6 +175,16 @@ impl<H: Handler> ResponseBody<H> {
         }
     }
 
+    /// If the response is a stream of events, ends it when the future that `handed_over` returns resolves.
+    pub(crate) fn end_events_when<F>(&mut self, handed_over: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(events) = &mut self.events {
+            events.end_when(handed_over());
+        }
+    }
+
     /// Discards the body, so that the client gets only the head. The guest still runs to its end.
     pub(crate) fn unsent(mut self) -> Self {
         self.unsent = true;
@@ -211,8 +221,15 @@ impl<H: Handler> ResponseBody<H> {
         self.source = Source::Front(Full::default());
     }
 
-    /// Polls for the next frame. If a stream of events has reached a limit, ends the stream.
+    /// Polls for the next frame. If a stream of events has reached a limit, or if another front door takes over its
+    /// client, ends the stream.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error<H>>>> {
+        if self.events.as_mut().is_some_and(|events| events.is_handed_over(cx)) {
+            // Nothing has failed, so nothing is reported.
+            (self.reporter, self.events) = (None, None);
+            self.source = Source::Front(Full::default());
+            return Poll::Ready(None);
+        }
         let polled = self.source.poll_frame(cx);
         let Some(events) = &mut self.events else { return polled };
         let interruption = match polled {

@@ -16,7 +16,7 @@ use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::pipeline::Pipeline;
 use crate::proxies::Proxies;
-use crate::registry::{ConnectionRegistry, Connections};
+use crate::registry::{ConnectionRegistry, Connections, OwnConnections};
 use crate::resolver::SiteResolver;
 use crate::tls::Certificates;
 
@@ -166,7 +166,7 @@ impl<H: Handler> Front<H> {
     }
 
     /// Counts the front door's connections together with those of the front door that `connections` belongs to: the
-    /// limits apply to both together, and each drains until neither has a connection.
+    /// limits apply to both together. Each drains until it has no connection of its own.
     #[must_use]
     pub fn with_connections(self, connections: &Connections) -> Self {
         Self { registry: connections.0.clone(), ..self }
@@ -184,12 +184,30 @@ impl<H: Handler> Front<H> {
     /// Serves like [`Front::serve`], except that the connections that are still open are closed when `cut_off` resolves.
     /// `cut_off` is not polled before `stop` has resolved.
     pub async fn serve_until(self, stop: impl Future<Output = ()>, cut_off: impl Future<Output = ()>) -> usize {
+        self.serve_until_handed_over(stop, std::future::pending(), cut_off).await
+    }
+
+    /// Serves like [`Front::serve_until`], and ends the streams of server-sent events when `handed_over` resolves. Their
+    /// clients then connect to the front door that takes over. `handed_over` is not polled before `stop` has resolved.
+    pub async fn serve_until_handed_over(
+        self,
+        stop: impl Future<Output = ()>,
+        handed_over: impl Future<Output = ()>,
+        cut_off: impl Future<Output = ()>,
+    ) -> usize {
         let Self { mut listeners, pipeline, limits, proxies, registry, metrics: _ } = self;
         let idle_grace = limits.idle_grace;
         let (phase, observed) = watch::channel(Phase::Serving);
         let server = ConnectionServer::new(pipeline, limits, proxies, observed);
+        let own = OwnConnections::default();
         let serve = |accepted: AcceptedTcp<_>| match registry.accept(accepted.peer.ip()) {
-            Some(permit) => drop(tokio::spawn(server.clone().run(accepted, permit))),
+            Some(permit) => {
+                let (counted, connection) = (own.begin(), server.clone().run(accepted, permit));
+                drop(tokio::spawn(async move {
+                    let _counted = counted;
+                    connection.await;
+                }));
+            }
             None => {
                 tracing::debug!(peer = %accepted.peer, "a connection was refused because too many connections are open")
             }
@@ -211,11 +229,17 @@ impl<H: Handler> Front<H> {
             let mut shortage =
                 ResourceShortage::closing_after("front door", idle_grace.saturating_mul(3), || registry.evict_any());
             listeners.drain(&mut shortage, serve).await;
-            registry.wait_empty().await;
+            own.wait_none().await;
+        };
+        let handing_over = async {
+            handed_over.await;
+            phase.send_replace(Phase::HandingOver);
+            std::future::pending::<()>().await;
         };
         let left = tokio::select! {
             () = finished => 0,
-            () = cut_off => registry.counts().open,
+            () = handing_over => 0,
+            () = cut_off => own.count(),
         };
         phase.send_replace(Phase::CutOff);
         left

@@ -229,6 +229,49 @@ async fn a_shared_socket_passes_to_the_next_front_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drained_front_door_does_not_wait_for_the_connections_of_its_successor() {
+    let listener = socket();
+    let setup = |counted_with| Setup { shared: true, counted_with, ..Setup::default() };
+    let old = setup(None).start_on(listener.try_clone().unwrap());
+    let mut of_old = Http1::new(connect(old.address).await.unwrap());
+    of_old.send(head(WAITS)).await.unwrap();
+    old.held.arrived(1).await;
+    let (connections, held) = (old.connections.clone(), old.held.clone());
+    let old = old.stop();
+    // The old front door accepts no more connections when its listener has left the queue. Until then, a connection may
+    // still arrive at it, and then gets its last response.
+    let new = setup(Some(connections.clone())).start_on(listener);
+    let mut of_new = loop {
+        let mut connection = Http1::new(connect(new.address).await.unwrap());
+        if !within("an answer", connection.get("shop.example")).await.unwrap().is_last {
+            break connection;
+        }
+    };
+    of_new.send(head(WAITS)).await.unwrap();
+    new.held.arrived(1).await;
+    until("both connections to be counted", || connections.counts().open == 2).await;
+    held.release();
+    assert!(within("an answer", of_old.answer()).await.unwrap().is_last);
+    assert_eq!(within("the end of the old front door", old).await.unwrap(), 0);
+    new.held.release();
+    within("an answer", of_new.answer()).await.unwrap();
+    assert_eq!(within("the end", new.stop()).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_door_reports_only_its_own_connections_that_were_cut_off() {
+    let other = Setup::default().start();
+    let _idle = connect(other.address).await.unwrap();
+    until("the connection to be taken", || other.connections.counts().open == 1).await;
+    let setup = Setup { grace: Duration::ZERO, counted_with: Some(other.connections.clone()), ..Setup::default() };
+    let front = setup.start();
+    let mut running = Http1::new(connect(front.address).await.unwrap());
+    running.send(head(WAITS)).await.unwrap();
+    front.held.arrived(1).await;
+    assert_eq!(within("the end", front.stop()).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_in_the_kernels_queue_are_served() {
     // No connection is accepted before the front door is stopped.
     let listener = socket();

@@ -240,6 +240,8 @@ pub(crate) struct Setup {
     pub(crate) tls: Option<Arc<Certificates>>,
     /// Whether another process also holds the listener.
     pub(crate) shared: bool,
+    /// The connections of another front door, with which the connections are counted.
+    pub(crate) counted_with: Option<Connections>,
     pub(crate) grace: Duration,
 }
 
@@ -247,7 +249,7 @@ impl Default for Setup {
     fn default() -> Self {
         // The long grace period prevents connections from being closed because a busy machine delays their clients.
         let limits = Limits { idle_grace: PATIENCE, ..Limits::default() };
-        Self { limits, proxies: Proxies::default(), tls: None, shared: false, grace: PATIENCE }
+        Self { limits, proxies: Proxies::default(), tls: None, shared: false, counted_with: None, grace: PATIENCE }
     }
 }
 
@@ -285,6 +287,10 @@ impl Setup {
             Arc::new(RefusingResolver { resolved: resolved.clone(), waiting: waiting.clone(), go_on: may_go_on });
         let log = Log::start(Nowhere, Format::Json, false).unwrap();
         let front = Front::new(self.limits, resolver, log).with_proxies(self.proxies);
+        let front = match &self.counted_with {
+            Some(connections) => front.with_connections(connections),
+            None => front,
+        };
         let front = match self.shared {
             true => front.with_shared_listener(socket, self.tls),
             false => front.with_listener(socket, self.tls),
