@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use isomer_capabilities::DataDir;
 use isomer_capabilities::outbound::OutboundNetwork;
+use isomer_capabilities::secrets::SecretValues;
 use isomer_front::{Connections, Limits};
 use isomer_link::{Address, LinkError, Peer, PeerLimits, Server, ServerLimits, Tls};
 use isomer_manifest::{App, LinkAddress};
@@ -58,6 +59,8 @@ pub struct MemberOptions {
     pub grace: Duration,
     /// The resolver, certificate authorities and limits for outgoing requests.
     pub network: OutboundNetwork,
+    /// The source of the secrets.
+    pub secrets: SecretValues,
     /// Environment variables from which secrets may take their values. A variable is used only if the process's own
     /// environment does not have it.
     pub environment: BTreeMap<String, String>,
@@ -149,6 +152,7 @@ impl PreparedMember {
         let running =
             TenancyOptions { metrics: options.metrics, network: options.network, ..TenancyOptions::default() };
         let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer);
+        single_app.set_secrets(options.secrets);
         single_app.set_environment(options.environment);
         let made = single_app.make(app, components, &making, progress)?;
         let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_capabilities::secrets::SecretValues;
 use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::Log;
@@ -35,6 +36,7 @@ pub struct SingleApp {
     name: AppName,
     granted_by: GrantedBy,
     tracer: Tracer,
+    secrets: SecretValues,
     environment: Arc<BTreeMap<String, String>>,
 }
 
@@ -74,6 +76,7 @@ impl SingleApp {
             name,
             granted_by: GrantedBy::Manifest,
             tracer: Tracer::default(),
+            secrets: SecretValues::FromManifest,
             environment: Arc::default(),
         })
     }
@@ -90,6 +93,11 @@ impl SingleApp {
         Self { tracer, ..self }
     }
 
+    /// Sets the source of the secrets of revisions that start after this call.
+    pub fn set_secrets(&mut self, secrets: SecretValues) {
+        self.secrets = secrets;
+    }
+
     /// Sets the environment variables from which secrets may take their values. They apply to revisions that start
     /// after this call. A variable is used only if the process's own environment does not have it.
     pub fn set_environment(&mut self, environment: BTreeMap<String, String>) {
@@ -100,8 +108,8 @@ impl SingleApp {
     /// are in `data`.
     #[must_use]
     pub fn place(&self, dir: &Path, data: &DataDir) -> AppResources {
-        let environment = self.environment.clone();
-        AppResources { granted_by: self.granted_by, environment, ..AppResources::of_process(dir, data) }
+        let (secrets, environment) = (self.secrets.clone(), self.environment.clone());
+        AppResources { granted_by: self.granted_by, secrets, environment, ..AppResources::of_process(dir, data) }
     }
 
     /// Returns the directories of the app as [`SingleApp::place`] does, with the account of the process's only tenant.

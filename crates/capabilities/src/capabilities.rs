@@ -182,7 +182,11 @@ fn client(
     Ok(client.trusting(trusted).charging(resources.account.clone()))
 }
 
-fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, SecretError> {
+/// Reads the secrets that the components of `app` were granted.
+///
+/// # Errors
+/// If a secret has no value, or if its value cannot be read or is invalid.
+pub fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, SecretError> {
     // Reads only secrets that a component was granted, so that the app does not fail because of an unused secret.
     let origins = app.secrets.iter().filter(|(name, _)| app.uses_secret(name));
     let origins = origins.map(|(name, source)| (name.to_string(), SecretOrigin::from(source)));

@@ -39,7 +39,7 @@ mod threads;
 mod watched_folders;
 
 pub use app_files::{AppFiles, OutsideError};
-pub use capabilities::Capabilities;
+pub use capabilities::{Capabilities, read_secrets};
 pub use data_dir::{DataDir, DataDirError};
 pub use engines::{CapabilityLimits, Engines};
 pub use error::CapabilityError;

@@ -30,8 +30,8 @@ pub enum SecretValues {
     /// Each secret is read from the source that the app's manifest names for it: an environment variable of this
     /// process, or a file.
     FromManifest,
-    /// The tenant's secrets, by name. A secret that the tenant does not have can be read from one of the app's own
-    /// files. The environment and other files of this machine are never read.
+    /// Values by name: the tenant's secrets, or the values that were read when the app started. A secret without a value
+    /// can be read from one of the app's own files. The environment and other files of this machine are never read.
     Given(BTreeMap<String, Secret>),
 }
 
@@ -164,6 +164,11 @@ impl Secrets {
             values.insert(secret, value);
         }
         Ok(Self { values })
+    }
+
+    /// Returns the values by the secrets' names, for revisions that start later with the same values.
+    pub fn into_values(self) -> BTreeMap<String, Secret> {
+        self.values
     }
 
     /// Returns the secret `name`; `None` if the app has no such secret.

@@ -284,7 +284,7 @@ impl ArrangementHome {
         let report = |step: Progress<'_>| progress.step(describe(step));
         let failed = |error| revision_error(error, source.source.as_ref());
         let single_app = &mut self.local()?.single_app;
-        single_app.set_environment(source.environment.clone());
+        single_app.set_secrets(source.secret_values());
         single_app.make(&source.app, &source.components, &options, &report).map_err(failed)
     }
 

@@ -3,6 +3,7 @@
 //! The member prepares, starts, and accepts connections when the supervisor orders it to. It serves its group until the
 //! supervisor stops it, and exits when the control channel closes.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use anyhow::Context as _;
 use isomer_apps::member::{MemberOptions, PreparedMember};
 use isomer_apps::{GateGoal, GateStop};
 use isomer_capabilities::DataDir;
+use isomer_capabilities::secrets::{Secret, SecretValues};
 use isomer_console::CliError;
 use isomer_diagnostics::{Renderer, SourceFile};
 use isomer_front::Limits;
@@ -33,7 +35,6 @@ use crate::member_metrics::MetricsTask;
 use crate::member_task::MemberTask;
 use crate::network;
 use crate::start_error::StartAttempt;
-use crate::test_secrets::apply_test_secrets;
 
 /// Runs this process as a member until the supervisor stops it. Sends errors to the supervisor.
 ///
@@ -62,8 +63,7 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
     let log = log.with_levels(task.log.parse().context("cannot read the supervisor's log levels")?);
     isomer_observe::listen_to_events(log.clone());
     let source = SourceFile::new(task.manifest.0.as_str(), task.manifest.1.as_str());
-    let mut app = isomer_manifest::parse(&source).map_err(CliError::Findings)?.app;
-    apply_test_secrets(&mut app, task.test_secrets.as_deref())?;
+    let app = isomer_manifest::parse(&source).map_err(CliError::Findings)?.app;
     let components = read_components(task)?;
     let data = DataDir::open_as_member(&task.data)?;
     let cache = CodeCache::open(&task.cache)?;
@@ -156,7 +156,10 @@ fn options(task: &MemberTask, listener: Option<TcpListener>, (tracer, metrics): 
         limits: Limits::default(),
         // Warnings are dropped, because the supervisor has already printed the same warnings.
         network: network::from_environment(|_| ()).with_stubs(task.stubs.clone()),
-        environment: task.environment.clone(),
+        secrets: SecretValues::Given(
+            task.secrets.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect(),
+        ),
+        environment: BTreeMap::new(),
         tracer,
         metrics,
         deterministic: task.deterministic,

@@ -234,7 +234,7 @@ fn members(
             group: (*group).to_owned(),
             app_dir: source.dir.clone(),
             manifest: manifest.clone(),
-            environment: source.environment.clone(),
+            secrets: source.secrets_of(processes[group].iter().flat_map(|group| &group.components)),
             components: components.clone(),
             data: home.data.to_owned(),
             cache: home.code.to_owned(),
@@ -247,7 +247,6 @@ fn members(
             grace_s: context.grace.as_secs(),
             colour: context.console.colour(),
             deterministic: test_mode.deterministic,
-            test_secrets: test_mode.secrets.clone(),
             stubs: test_mode.stubs.clone(),
         };
         let arguments = ["run", "--member", "--shape", &task.shape, "--group", &task.group].map(Into::into);

@@ -9,7 +9,9 @@ use isomer_telemetry::SamplingPolicy;
 use serde::{Deserialize, Serialize};
 
 /// The configuration of a member. If the member has the front door, the listening socket is sent separately.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+///
+/// Has no `Debug`, because it contains secrets.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct MemberTask {
     /// The name of the app's shape.
     pub(crate) shape: String,
@@ -19,8 +21,9 @@ pub(crate) struct MemberTask {
     pub(crate) app_dir: PathBuf,
     /// The manifest's file name for messages, and the manifest's text.
     pub(crate) manifest: (String, String),
-    /// Variables from which secrets may take their values if the process's environment lacks them.
-    pub(crate) environment: BTreeMap<String, String>,
+    /// The values of the secrets that the group's components were granted. The supervisor has read them when the revision
+    /// started for the first time, so a member that is started again has the same values.
+    pub(crate) secrets: BTreeMap<String, String>,
     /// The files of the components, by component name. The content of the files never changes.
     pub(crate) components: BTreeMap<String, PathBuf>,
     /// The data directory, which the supervisor has locked.
@@ -46,8 +49,6 @@ pub(crate) struct MemberTask {
     pub(crate) colour: bool,
     /// Whether guests get a clock and random numbers that are derived from the request and the component.
     pub(crate) deterministic: bool,
-    /// A folder of secrets that replace the manifest's secrets, in tests.
-    pub(crate) test_secrets: Option<PathBuf>,
     /// In tests, the addresses of the stubs, keyed by the name of the external host that each stub replaces. A request
     /// to such a host is sent to the address of its stub.
     pub(crate) stubs: BTreeMap<String, SocketAddr>,

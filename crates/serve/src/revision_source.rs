@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use isomer_capabilities::AppGrants;
-use isomer_capabilities::secrets::{SecretOrigin, Secrets};
+use isomer_capabilities::secrets::{Secret, SecretValues};
+use isomer_capabilities::{AppGrants, AppResources, DataDir, read_secrets};
 use isomer_console::{CliError, Console, WarningPrinter};
 use isomer_diagnostics::SourceFile;
-use isomer_ids::StoreName;
+use isomer_ids::{ComponentName, StoreName};
 use isomer_manifest::{App, MONOLITH};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_seam::{Components, PlanError};
+
+use crate::start_error::StartAttempt;
 
 /// The source of a revision: an app with its components' bytes.
 #[derive(Clone)]
@@ -28,6 +31,8 @@ pub struct RevisionSource {
     pub components: Components,
     /// Variables from which secrets may take their values if the process's environment lacks them.
     pub environment: BTreeMap<String, String>,
+    /// The values of the secrets that components were granted, by name; `None` until they are read.
+    secrets: Option<BTreeMap<String, Secret>>,
 }
 
 impl RevisionSource {
@@ -43,7 +48,15 @@ impl RevisionSource {
             manifest: Some(app.manifest()?),
             components,
             environment: app.values.environment.clone(),
+            secrets: None,
         })
+    }
+
+    /// Returns the source of a revision of `app`, which has no manifest. Relative paths in its grants are resolved
+    /// against `dir`.
+    #[must_use]
+    pub fn without_manifest(app: App, dir: PathBuf, components: Components) -> Self {
+        Self { app, dir, source: None, manifest: None, components, environment: BTreeMap::new(), secrets: None }
     }
 
     /// Plans the app in `shape`. Returns `None` if one process runs all groups; the plan is then made with the package.
@@ -106,17 +119,37 @@ impl RevisionSource {
         source
     }
 
-    /// Checks that all secrets that components use can be read.
+    /// Reads the secrets that components were granted, if they were not read before. All processes of the revision get
+    /// these values, in each shape and after each restart. So a revision that serves can be started again although a file
+    /// of a secret was changed or removed, and all its processes have the same values.
     ///
     /// # Errors
-    /// If a variable is not set, or a file cannot be read.
-    pub(crate) fn check_secrets(&self) -> Result<(), CliError> {
-        let grants = AppGrants::from(&self.app);
-        let used = grants.secrets.iter().filter(|(name, _)| grants.uses_secret(name));
-        let origins = used.map(|(name, source)| (name.clone(), SecretOrigin::from(source)));
-        let variable = |name: &str| std::env::var_os(name).or_else(|| self.environment.get(name).map(Into::into));
-        Secrets::read(origins, &self.dir, variable).map_err(anyhow::Error::new)?;
+    /// If a secret has no value, or if its value cannot be read.
+    pub(crate) fn read_secrets(&mut self, data: &DataDir) -> Result<(), CliError> {
+        if self.secrets.is_none() {
+            let environment = Arc::new(self.environment.clone());
+            let resources = AppResources { environment, ..AppResources::of_process(&self.dir, data) };
+            let attempt = StartAttempt { app: &self.app, dir: &self.dir, source: self.source.as_ref(), data };
+            let secrets = read_secrets(&AppGrants::from(&self.app), &resources);
+            self.secrets = Some(secrets.map_err(|error| attempt.secret_failed(error))?.into_values());
+        }
         Ok(())
+    }
+
+    /// Returns the source of the secrets for a revision in this process.
+    pub(crate) fn secret_values(&self) -> SecretValues {
+        self.secrets.clone().map_or(SecretValues::FromManifest, SecretValues::Given)
+    }
+
+    /// Returns the values of the secrets that `components` were granted, by name.
+    pub(crate) fn secrets_of<'a>(
+        &self,
+        components: impl IntoIterator<Item = &'a ComponentName>,
+    ) -> BTreeMap<String, String> {
+        let components = components.into_iter().filter_map(|name| self.app.components.get(name));
+        let granted = components.flat_map(|component| &component.grants.secrets);
+        let value = |name: &str| Some(self.secrets.as_ref()?.get(name)?.reveal().to_owned());
+        granted.filter_map(|name| Some((name.value.to_string(), value(name.value.as_str())?))).collect()
     }
 
     /// Returns the SQL stores to which no migrations are applied.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use isomer_apps::Package;
 use isomer_apps::member::{Member, MemberOptions, TlsFiles};
 use isomer_apps::membership;
+use isomer_capabilities::secrets::SecretValues;
 use isomer_console::{CliError, Console};
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_front::Limits;
@@ -87,6 +88,7 @@ pub async fn run_group(
         front,
         limits: Limits::default(),
         network,
+        secrets: SecretValues::FromManifest,
         environment: app.values.environment.clone(),
         tracer,
         metrics: context.metrics.clone(),

@@ -58,6 +58,11 @@ impl StartAttempt<'_> {
         }
     }
 
+    /// Converts a [`SecretError`] into a [`CliError`].
+    pub(crate) fn secret_failed(self, error: SecretError) -> CliError {
+        self.capability_error(CapabilityError::Secret(error).into())
+    }
+
     /// Converts a [`MemberError`] into a [`CliError`].
     pub(crate) fn member_failed(self, error: MemberError) -> CliError {
         match error {

@@ -128,6 +128,7 @@ impl TakeoverSteps<'_> {
         stores: &mut impl StorePreparation,
     ) -> (Option<Serving>, Result<(), CliError>) {
         let replaced = async {
+            source.read_secrets(&self.home.data)?;
             prepare_stores(self.home, &mut source, stores).await?;
             let package = self.home.prepare_local(&source, shape)?;
             self.home.start_local(package, &source, self.is_reshape).await
@@ -164,10 +165,8 @@ impl<P: StorePreparation> Execution<'_, P> {
         let at_most = |max| if is_first { Duration::MAX } else { max };
         match step {
             TakeoverStep::PrepareNew => {
-                if !is_first {
-                    // Found before the old arrangement stops, which could not be started again without the secrets.
-                    source.check_secrets()?;
-                }
+                // A missing secret is found before the old arrangement stops.
+                source.read_secrets(&home.data)?;
                 let (plan, max) = (self.plan.take(), at_most(PREPARE_MAX));
                 let prepared = home.prepare(source, self.shape, plan, *is_reshape, max).await?;
                 self.new = NewArrangement::Prepared(prepared);
@@ -183,7 +182,7 @@ impl<P: StorePreparation> Execution<'_, P> {
                         return Ok(());
                     }
                     let error = format!("requests in progress did not finish within {} s", PAUSE_MAX.as_secs());
-                    let hint = "an app with stores can change its processes only when no request is in progress: wait for long requests and streams to end, and try again";
+                    let hint = "an app with stores can change its processes only when no request is in progress: wait for long requests to end, and try again";
                     return Err(Hinted::new(error, hint).into());
                 }
             }

@@ -1,7 +1,6 @@
 //! `isomer run`: serves an app or a single component until a signal stops it. An app runs with one process for each
 //! group of its shape.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -170,8 +169,7 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
     let server = AppServer::new(context, resources, &options, cache.as_deref())?;
     let dir = std::env::current_dir().context("cannot determine the working directory")?;
     let components = [(name, file.bytes.into())].into();
-    let source = RevisionSource { app, dir, source: None, manifest: None, components, environment: BTreeMap::new() };
-    serve_app(server, source, began).await?;
+    serve_app(server, RevisionSource::without_manifest(app, dir, components), began).await?;
     drop(kept);
     Ok(())
 }

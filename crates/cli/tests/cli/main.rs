@@ -23,6 +23,8 @@ mod observed;
 mod processes;
 mod remote;
 mod reshape;
+mod reshape_kills;
+mod reshape_load;
 mod serve;
 mod support;
 mod templates;
