@@ -241,7 +241,7 @@ mod tests {
         let program = program("deploy");
         let test = TestRun { guests: Some(ToolchainOrigin::Debian), ..run(&program) };
         assert_eq!(test.id(), "isomer-node/deploy with guests built by debian");
-        assert!(test.command_line().starts_with("ISOMER_GUEST_TOOLCHAIN=debian cargo test "));
+        assert!(test.command_line().starts_with("ISOMER_GUEST_TOOLCHAIN=debian cargo t "));
     }
 
     #[test]
