@@ -180,8 +180,10 @@ impl TraceFilter {
     }
 }
 
+/// Returns the kind of the trace to which a fragment belongs. The fragment of a revision that drains has only a step.
 fn kind_of(spans: &[Span]) -> TraceKind {
-    match spans.iter().any(|span| span.attribute(semantics::DEPLOY_OPERATION).is_some()) {
+    let is_deployment = |key: &str| spans.iter().any(|span| span.attribute(key).is_some());
+    match is_deployment(semantics::DEPLOY_OPERATION) || is_deployment(semantics::DEPLOY_STEP) {
         true => TraceKind::Deployment,
         false => TraceKind::Request,
     }
