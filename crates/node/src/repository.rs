@@ -228,7 +228,8 @@ impl DiskRepository {
             return Ok(None);
         }
         let package = Package::from_bytes(kept.package).ok();
-        Ok(package.filter(|package| package.code().all(|key| self.cache.has(key))))
+        let has_files = |package: &Package| package.files().is_none_or(|key| self.cache.note(key).is_some());
+        Ok(package.filter(|package| package.code().all(|key| self.cache.has(key)) && has_files(package)))
     }
 
     /// Returns the plan of a recorded revision. If the record of the revision was written by an earlier version, which
