@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use isomer_console::{CliError, Console, FAILED};
 use isomer_diagnostics::Diagnostic;
+use isomer_display::count;
 use isomer_ids::StoreName;
 use isomer_observe::MemberLog;
 use isomer_plan::Plan;
@@ -38,8 +39,8 @@ pub(crate) struct MemberHome<'a> {
     pub(crate) context: &'a ServeContext,
     /// The data directory.
     pub(crate) data: &'a Path,
-    /// The folder of compiled code.
-    pub(crate) code: &'a Path,
+    /// The folder of compiled code; `None` if the code is in this program.
+    pub(crate) code: Option<&'a Path>,
     pub(crate) traces: Option<&'a ServedTraces>,
 }
 
@@ -193,7 +194,8 @@ fn failed(console: &Console, shape: &str, failure: MemberFailure) -> CliError {
         MemberFailure::TooOften { member, times, window, end } => {
             let (how, window) = (end.describe(), window.as_secs());
             let error = Diagnostic::error(format!(
-                "group `{member}` ended {times} times within {window} s; the last time it {how}"
+                "group `{member}` ended {} within {window} s; the last time it {how}",
+                count(times as u64, "time"),
             ));
             let reported = end.error.iter().flat_map(|(text, _)| text.lines().map(str::to_owned));
             let notes = end.last_lines.iter().cloned().chain(reported);
@@ -237,7 +239,7 @@ fn members(
             secrets: source.secrets_of(processes[group].iter().flat_map(|group| &group.components)),
             components: components.clone(),
             data: home.data.to_owned(),
-            cache: home.code.to_owned(),
+            cache: home.code.map(Path::to_owned),
             sockets: sockets.clone(),
             private_dir: private_dir.path().to_owned(),
             log: context.log.levels().to_string(),

@@ -1,7 +1,7 @@
 //! Serving an app: revisions are created one after the other, and each replaces the previous one. A revision runs in this
 //! process, or in member processes, as its shape requires.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use isomer_api::{ApiProblem, DeployReport, ProblemKind};
@@ -10,8 +10,9 @@ use isomer_capabilities::{AppGrants, DataDir};
 use isomer_console::{CliError, WarningPrinter};
 use isomer_diagnostics::Renderer;
 use isomer_ids::{HostPattern, PlanDigest, ReleaseDigest};
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::{CodeArchive, CodeCache, CodeSource};
 use isomer_supervisor::ReadyMember;
+use isomer_telemetry::Level;
 
 use crate::admin_endpoint::AdminEndpoint;
 use crate::arrangement::{Arrangement, ArrangementHome};
@@ -34,6 +35,17 @@ pub struct AppServer {
     pub revisions: RevisionStarter,
 }
 
+/// Where a process that serves an app finds compiled code.
+#[derive(Debug)]
+pub enum ServedCode {
+    /// In the folder that [`ServeResources`] names.
+    Own,
+    /// In another folder.
+    Folder(PathBuf),
+    /// In this program, which was shipped with the app.
+    Shipped(CodeArchive),
+}
+
 /// Creates revisions of an app and replaces the previous ones.
 pub struct RevisionStarter {
     pub(crate) home: ArrangementHome,
@@ -46,8 +58,7 @@ pub struct RevisionStarter {
 }
 
 impl AppServer {
-    /// Creates a process that serves no revision yet. `cache` is the folder of compiled code, or `None` for the folder in
-    /// `resources`. Installs the handlers of SIGTERM and SIGINT; without them, a signal ends the process immediately.
+    /// Creates a process that serves no revision yet. Installs the handlers of SIGTERM and SIGINT; without them, a signal ends the process immediately.
     ///
     /// # Errors
     /// If the code cache cannot be opened, or the signal handlers cannot be installed.
@@ -55,10 +66,9 @@ impl AppServer {
         context: ServeContext,
         resources: ServeResources,
         options: &ServeOptions,
-        cache: Option<&Path>,
+        code: ServedCode,
     ) -> Result<Self, CliError> {
-        let ServeResources { listener, url, data, code, traces, admin } = resources;
-        let code = cache.map_or(code, Path::to_owned);
+        let ServeResources { listener, url, data, code: own_folder, traces, admin } = resources;
         let socket = FrontSocket::new(listener);
         let (shutdown, tasks) = Shutdown::listen(socket.clone())?;
         let app = admin.as_ref().map(|admin| admin.app().clone());
@@ -66,14 +76,18 @@ impl AppServer {
         if let Some(app) = &app {
             app.set_orders(sender);
         }
-        let cache = CodeCache::open(&code)?;
+        let (code_folder, code) = match code {
+            ServedCode::Own => (Some(own_folder.clone()), CodeCache::open(&own_folder)?.into()),
+            ServedCode::Folder(folder) => (Some(folder.clone()), CodeCache::open(&folder)?.into()),
+            ServedCode::Shipped(archive) => (None, CodeSource::from(archive)),
+        };
         let home = ArrangementHome {
             context,
             socket,
             tasks,
             data,
+            code_folder,
             code,
-            cache,
             traces: traces.clone(),
             app,
             local: None,
@@ -150,14 +164,17 @@ impl RevisionStarter {
         }
         let (began, previous) = (Instant::now(), self.revision().map(|revision| revision.digest));
         let result = match self.try_reshape(&shape).await {
-            Ok(()) => {
-                // Without standard output, the client still gets the report.
-                let _ = self.report_reshaped(began);
-                Ok(self.report(previous, began.elapsed()))
+            Ok(is_changed) => {
+                if is_changed {
+                    // Without standard output, the client still gets the report.
+                    let _ = self.report_reshaped(began);
+                }
+                Ok(DeployReport { unchanged: !is_changed, ..self.report(previous, began.elapsed()) })
             }
             Err(error) => {
                 let problem = self.problem(&shape, &error);
                 if !self.home.tasks.is_shutting_down() {
+                    self.home.context.log.copy_message(Level::Error, problem.title.as_str());
                     self.home.context.console.message(&problem.title);
                     match &self.serving {
                         Some(_) => drop(self.home.context.console.report(&error)),
@@ -171,12 +188,13 @@ impl RevisionStarter {
         let _ = reply.send(result);
     }
 
-    async fn try_reshape(&mut self, shape: &str) -> Result<(), CliError> {
+    /// Runs the app in `shape`. Returns `false` if it runs in this shape already.
+    async fn try_reshape(&mut self, shape: &str) -> Result<bool, CliError> {
         let Some(revision) = self.revision() else {
             return Err(CliError::failed("the app has not started yet", "wait until it is ready"));
         };
         if revision.shape == shape {
-            return Ok(());
+            return Ok(false);
         }
         // The revision that serves has applied its migrations.
         let (original, source) = (revision.source.clone(), revision.source.without_migrations());
@@ -190,7 +208,7 @@ impl RevisionStarter {
         result?;
         shape.clone_into(&mut self.shape);
         self.show_revision();
-        Ok(())
+        Ok(true)
     }
 
     fn revision(&self) -> Option<&RunningRevision> {
@@ -223,6 +241,9 @@ impl RevisionStarter {
         if let Some(app) = &self.home.app {
             app.set_revision(plan, *digest);
         }
+        if let (Some(traces), Some(serving)) = (&self.home.traces, &self.serving) {
+            traces.move_orders(matches!(serving.arrangement, Arrangement::Local(_)));
+        }
         source.print_warnings(plan, &mut self.warnings, &self.home.context.console);
     }
 
@@ -232,6 +253,8 @@ impl RevisionStarter {
         DeployReport {
             revision: ReleaseDigest::from(digest.0),
             previous: previous.map(|previous| ReleaseDigest::from(previous.0)),
+            shape: self.revision().map(|revision| revision.shape.clone()),
+            unchanged: false,
             hosts: vec![every],
             compiled: false,
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

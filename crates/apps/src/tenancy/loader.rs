@@ -16,13 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use isomer_api::LogLevel;
 use isomer_capabilities::{AppResources, CapabilityLimits, Engines};
 use isomer_diagnostics::chain;
 use isomer_display::excerpt::cut;
 use isomer_front::{Refusal, SiteLookup, SiteOwner};
 use isomer_ids::{AppName, ReleaseDigest};
 use isomer_observe::Log;
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::CodeSource;
 use isomer_runtime::engine::Engine;
 use isomer_telemetry::{AppIdentity, EventSink};
 use tokio::sync::watch;
@@ -72,7 +73,7 @@ const RELOADS_MAX: u32 = 3;
 /// Loads and starts the revisions of a tenancy, and owns the resources that the revisions share.
 pub(super) struct Loader {
     pub(super) engine: Engine,
-    pub(super) cache: CodeCache,
+    pub(super) cache: CodeSource,
     pub(super) stores: Engines,
     pub(super) options: TenancyOptions,
     log: Log,
@@ -127,7 +128,7 @@ impl Loader {
     /// Creates a loader without loaded apps. Must be called in a tokio runtime.
     pub(super) fn new(
         engine: Engine,
-        cache: CodeCache,
+        cache: CodeSource,
         log: Log,
         repository: Arc<dyn AppRepository>,
         options: TenancyOptions,
@@ -350,7 +351,11 @@ impl Loader {
         let (tenant, name) = (&app.tenant.name, app.name());
         self.log.error(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {reason}"));
         if let Some(log) = self.repository.log(tenant, name) {
-            log.note(format!("the app cannot be loaded, so its requests get status 500: {shown}"));
+            log.note(
+                LogLevel::Error,
+                None,
+                format!("the app cannot be loaded, so its requests get status 500: {shown}"),
+            );
         }
     }
 }
