@@ -24,6 +24,7 @@ mod processes;
 mod remote;
 mod reshape;
 mod serve;
+mod ship;
 mod support;
 mod templates;
 mod values;
