@@ -120,6 +120,7 @@ impl Node {
             tenant_locks: TenantLocks::default(),
             resources,
             compilers,
+            signatures: options.signatures,
             watch: options.watch,
             front: OnceLock::new(),
             opened: Instant::now(),

@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod artifact;
 mod digest;
+pub mod sbom;
 
 use std::collections::BTreeMap;
 

@@ -25,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::address_flags;
 use crate::hosting::hangups::{HangupHandler, log_certificates};
 use crate::hosting::inherited::Inherited;
-use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags, sampling_limits};
+use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags, sampling_limits, signature_policy};
 use crate::log_flag::LogFlag;
 use crate::telemetry_flag::TelemetryFlag;
 
@@ -117,6 +117,7 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
         tenancy,
         sampling,
         export: export.clone(),
+        signatures: signature_policy(&config)?,
         watch: None,
     };
     let node = tokio::task::block_in_place(|| Node::open(options)).map_err(cannot_open)?;

@@ -292,6 +292,7 @@ mod tests {
             folders: BTreeSet::new(),
             hosts: None,
             message: None,
+            signatures: Vec::new(),
         }
     }
 
