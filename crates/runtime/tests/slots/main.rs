@@ -73,7 +73,7 @@ fn chain(parts: usize) -> String {
                 (func (export "callback") (param i32 i32 i32) (result i32) unreachable))
             (core instance $i (instantiate $m
                 (with "" (instance (export "next" (func $next)) (export "return" (func $return))))))
-            (func (export "run") async (canon lift (core func $i "run") async (callback (func $i "callback"))))"#
+            (func (export "run") async (canon lift (core func $i "run") async (callback (core func $i "callback"))))"#
         )
     };
     let mut text = r#"(component (import "wait" (func $wait async))"#.to_owned();

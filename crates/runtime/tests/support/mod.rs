@@ -99,7 +99,7 @@ pub(crate) fn handler(inside: &str) -> Vec<u8> {
             ;; Texts of an error would lie in it; the one that is given has none.
             (core module $memory (memory (export "memory") 0))
             (core instance $memory (instantiate $memory))
-            (core func $set (canon lower (func $types "[static]response-outparam.set") (memory $memory "memory")))
+            (core func $set (canon lower (func $types "[static]response-outparam.set") (memory (core memory $memory "memory"))))
             (core module $answering
                 (import "" "handle" (func $handle (param i32 i32)))
                 (import "" "set" (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
