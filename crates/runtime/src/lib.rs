@@ -61,5 +61,7 @@ pub use lanes::{lower_priority, prefer_latency};
 pub use pool::{Account, AccountLimits, AccountUse, HostMemory, OutOfMemory, RoomLimit};
 pub use seam::SeamFunction;
 pub use serve::{GuestRequest, InstanceCounts, ResponseBody};
-pub use wasi::{DeterministicClockAndRandom, Import, InterfaceOwner, ProbedFunction, Provider, SeamProbes, config};
+pub use wasi::{
+    DeterministicClockAndRandom, GuestLogLevel, Import, InterfaceOwner, ProbedFunction, Provider, SeamProbes, config,
+};
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use rusqlite::backup::{Backup, StepResult};
 
-use super::open_store::OpenStore;
+use super::open_store::{MissingFile, OpenStore};
 use super::session::{Access, Session};
 use super::{Sql, SqlError, SqlOpenError, SqlSettings};
 use crate::pool;
@@ -52,7 +52,7 @@ pub(super) async fn copy_into(
         copy(&inner, &goal)
     };
     store.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)??;
-    Ok(stores.open_file(&store.name, settings).await?.0)
+    Ok(stores.open_file(&store.name, settings, MissingFile::Create).await?.0)
 }
 
 fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {

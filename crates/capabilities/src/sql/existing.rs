@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use super::open_store::{MissingFile, OpenStore};
+use super::open_store::MissingFile;
 use super::{Sql, SqlOpenError, SqlSettings, SqlStore};
-use crate::check_store_name;
-use crate::open_files::Unfinished;
 
 impl Sql {
     /// Opens the store `name`. Returns `None` if it does not exist, and never creates it. Applies no migrations.
@@ -20,21 +18,9 @@ impl Sql {
         name: &str,
         statement_time: Option<Duration>,
     ) -> Result<Option<SqlStore>, SqlOpenError> {
-        check_store_name(name)?;
         let path = self.path_of(name);
         let settings = SqlSettings { migrations: None, statement_time };
-        let open = async |permit, unfinished: Option<Unfinished>| {
-            let (name, path, limits) = (name.to_owned(), path.clone(), self.engine.limits.clone());
-            let of_tenant = (self.job_queue.clone(), self.account.clone());
-            let job = move || {
-                if let Some(job) = unfinished {
-                    job.carry_out().map_err(|source| SqlOpenError::Unfinished { store: name.clone(), source })?;
-                }
-                OpenStore::open_file(&name, &path, &settings, limits, of_tenant, permit, MissingFile::Refuse)
-            };
-            self.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
-        };
-        match self.engine.files.get(&path, open).await {
+        match self.open_file(name, settings, MissingFile::Refuse).await {
             Ok((store, _)) => Ok(Some(SqlStore::new(store))),
             Err(SqlOpenError::Open { .. } | SqlOpenError::Io { .. })
                 if path.try_exists().is_ok_and(|exists| !exists) =>

@@ -270,7 +270,7 @@ impl Sql {
     /// If the name is invalid, the file cannot be opened, or a migration is refused or fails.
     pub async fn open(&self, name: &str, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
         let migrations = settings.migrations.clone();
-        let (store, was_open) = self.open_file(name, settings).await?;
+        let (store, was_open) = self.open_file(name, settings, MissingFile::Create).await?;
         let store = SqlStore::new(store);
         if was_open && let Some(folder) = migrations {
             store.migrate(folder).await?;
@@ -310,9 +310,14 @@ impl Sql {
         Ok(store.for_candidate(CandidateStores { stores: stores.clone(), settings: of_store }))
     }
 
-    /// Opens the file of the store `name`, and migrates the store if it was not open. Returns whether it was already
-    /// open.
-    async fn open_file(&self, name: &str, settings: SqlSettings) -> Result<(Arc<OpenStore>, bool), SqlOpenError> {
+    /// Opens the file of the store `name`, and migrates the store if it was not open. `missing` says what happens if there
+    /// is no file. Returns whether the store was already open.
+    async fn open_file(
+        &self,
+        name: &str,
+        settings: SqlSettings,
+        missing: MissingFile,
+    ) -> Result<(Arc<OpenStore>, bool), SqlOpenError> {
         check_store_name(name)?;
         let path = self.path_of(name);
         let open = async |permit, unfinished: Option<Unfinished>| {
@@ -322,7 +327,7 @@ impl Sql {
                 if let Some(job) = unfinished {
                     job.carry_out().map_err(|source| SqlOpenError::Unfinished { store: name.clone(), source })?;
                 }
-                OpenStore::open_file(&name, &path, &settings, limits, of_tenant, permit, MissingFile::Create)
+                OpenStore::open_file(&name, &path, &settings, limits, of_tenant, permit, missing)
             };
             self.job_queue.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
         };

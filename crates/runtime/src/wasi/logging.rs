@@ -1,9 +1,11 @@
-//! `wasi:logging` for commands: each record becomes a line on standard error.
+//! `wasi:logging`: the type of its levels, and the implementation for commands, in which each record becomes a line on
+//! standard error.
 //!
-//! Only commands get this implementation. The records of apps get their request and their span, and reach the app's log.
+//! Apps get another implementation. Their records get their request and their span, and reach the app's log.
 
 use std::io::Write as _;
 
+use isomer_telemetry::Severity;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker};
 
@@ -14,23 +16,41 @@ const INTERFACES: [&str; 2] = ["wasi:logging/logging", "wasi:logging/logging@0.1
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "the engine creates the variants")]
-enum Level {
+pub enum GuestLogLevel {
+    /// The level `trace`.
     #[component(name = "trace")]
     Trace,
+    /// The level `debug`.
     #[component(name = "debug")]
     Debug,
+    /// The level `info`.
     #[component(name = "info")]
     Info,
+    /// The level `warn`.
     #[component(name = "warn")]
     Warn,
+    /// The level `error`.
     #[component(name = "error")]
     Error,
+    /// The level `critical`.
     #[component(name = "critical")]
     Critical,
 }
 
-impl Level {
+impl GuestLogLevel {
+    /// Returns the severity of records with this level.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Trace => Severity::Trace,
+            Self::Debug => Severity::Debug,
+            Self::Info => Severity::Info,
+            Self::Warn => Severity::Warning,
+            Self::Error => Severity::Error,
+            Self::Critical => Severity::Critical,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Trace => "trace",
@@ -48,7 +68,7 @@ impl Level {
 /// # Errors
 /// If the linker refuses a definition.
 pub(crate) fn define_all<T: 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    type Parameters = (Level, String, String);
+    type Parameters = (GuestLogLevel, String, String);
     for interface in INTERFACES {
         linker.instance(interface)?.func_wrap("log", |_: StoreContextMut<'_, T>, parameters: Parameters| {
             let (level, context, message) = parameters;
@@ -60,7 +80,7 @@ pub(crate) fn define_all<T: 'static>(linker: &mut Linker<T>) -> wasmtime::Result
     Ok(())
 }
 
-fn line(level: Level, context: &str, message: &str) -> String {
+fn line(level: GuestLogLevel, context: &str, message: &str) -> String {
     let level = level.name();
     if context.is_empty() { format!("{level}: {message}\n") } else { format!("{level}: {context}: {message}\n") }
 }
@@ -71,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_line_has_the_level_and_the_context() {
-        assert_eq!(line(Level::Warn, "payment", "declined"), "warn: payment: declined\n");
-        assert_eq!(line(Level::Critical, "", "no card"), "critical: no card\n");
+        assert_eq!(line(GuestLogLevel::Warn, "payment", "declined"), "warn: payment: declined\n");
+        assert_eq!(line(GuestLogLevel::Critical, "", "no card"), "critical: no card\n");
     }
 }

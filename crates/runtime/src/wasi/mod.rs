@@ -29,6 +29,7 @@ mod provider;
 
 pub use deterministic::DeterministicClockAndRandom;
 pub(crate) use linking::{BaseLinker, is_owned, is_shared, link_owned};
+pub use logging::GuestLogLevel;
 pub(crate) use probe::INTERFACE as PROBE_INTERFACE;
 pub use probe::{ProbedFunction, SeamProbes};
 pub use provider::{Import, InterfaceOwner, Provider};
