@@ -8,6 +8,7 @@ const assert = require("node:assert/strict");
 const fs = require("node:fs");
 const path = require("node:path");
 const { chromium } = require("playwright-core");
+const { failureOf } = require("./requests.cjs");
 
 const [url, browserPath, screenshots, session] = process.argv.slice(2);
 
@@ -32,7 +33,10 @@ async function main() {
     page.on("response", (response) => {
       if (response.status() >= 500) failed.push(`${response.status()} ${response.url()}`);
     });
-    page.on("requestfailed", (request) => failed.push(`${request.failure().errorText} ${request.url()}`));
+    page.on("requestfailed", (request) => {
+      const failure = failureOf(request);
+      if (failure) failed.push(failure);
+    });
     await (returning ? comeBack(page) : shop(page));
     assert.deepEqual(failed, [], "no request failed");
     if (session !== undefined) await context.storageState({ path: session });

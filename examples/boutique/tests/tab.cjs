@@ -9,6 +9,7 @@
 const assert = require("node:assert/strict");
 const path = require("node:path");
 const { chromium } = require("playwright-core");
+const { failureOf } = require("./requests.cjs");
 
 const [monolith, tab, browserPath, screenshots, answeredBy] = process.argv.slice(2);
 assert.ok(["server", "worker"].includes(answeredBy));
@@ -65,7 +66,10 @@ class Visitor {
     page.on("response", (response) => {
       if (response.status() >= 500) this.troubles.push(`${response.status()} ${response.url()}`);
     });
-    page.on("requestfailed", (request) => this.troubles.push(`${request.failure().errorText} ${request.url()}`));
+    page.on("requestfailed", (request) => {
+      const failure = failureOf(request);
+      if (failure) this.troubles.push(failure);
+    });
     page.on("pageerror", (error) => this.troubles.push(`${error}`));
     page.on("console", (message) => {
       // The browser itself reports responses with a status of 400 or more, which some steps expect.
