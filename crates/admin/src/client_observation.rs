@@ -1,7 +1,9 @@
 //! The requests of the client that observe an app: its plan, its log and its traces.
 
 use http::{Method, StatusCode};
-use isomer_api::{LogQuery, ShapeAdvice, Trace, TraceOrderRequest, TracePage, TraceQuery, TraceSummary, routes};
+use isomer_api::{
+    LogQuery, ShapeAdvice, ShapeInfo, Trace, TraceOrderRequest, TracePage, TraceQuery, TraceSummary, routes,
+};
 use isomer_ids::{AppName, TenantName};
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +14,11 @@ impl Client {
     /// Returns the plan of an app's serving revision.
     pub async fn plan(&self, tenant: &TenantName, app: &AppName) -> Result<Value, ClientError> {
         self.get(of_app(routes::PLAN, tenant, app)).await
+    }
+
+    /// Returns the shapes of an app.
+    pub async fn shapes(&self, tenant: &TenantName, app: &AppName) -> Result<Vec<ShapeInfo>, ClientError> {
+        self.get(of_app(routes::SHAPES, tenant, app)).await
     }
 
     /// Returns advice about the shape of an app, from measured traffic.

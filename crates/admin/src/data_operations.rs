@@ -150,7 +150,7 @@ fn shape_operations<A: AppApi + ?Sized>() -> Vec<Operation<A>> {
             "advice",
             Method::GET,
             routes::ADVICE,
-            "Advice about the shape of an app, from the traffic that was measured since the process started",
+            "Advice about the shape of an app, from the traffic that was measured in its current shape",
             |api, named| Ok(api.advice(named.tenant()?, named.app()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Read)),

@@ -43,12 +43,14 @@ struct Measured<'a> {
 /// advice to move a component.
 #[must_use]
 pub fn advise(current: &Arrangement, traffic: &Traffic, placement: GroupPlacement) -> ShapeAdvice {
+    let traffic = &traffic.clone().with_all_fused_calls(current);
     let current = &placement.arrange(current);
     let mut advice =
         ShapeAdvice { requests: traffic.requests, request_us: traffic.mean_request_us(), ..ShapeAdvice::default() };
     let Some(request_us) = advice.request_us.filter(|_| traffic.requests >= SAMPLES_MIN) else {
+        let requests = if traffic.requests == 1 { "request" } else { "requests" };
         advice.notes.push(format!(
-            "{} requests were measured since the process started; advice needs {SAMPLES_MIN}.",
+            "{} {requests} measured since the app started in this shape; advice needs {SAMPLES_MIN}.",
             traffic.requests
         ));
         return advice;
@@ -88,7 +90,7 @@ fn measured<'a>(
         let is_only = callers.get(&(exporter.as_str(), without_version(interface))).is_some_and(|all| all.len() == 1);
         let found = traffic.seam((importer, exporter), interface, *mode, is_only);
         match found.and_then(|found| Some((traffic.per_request(found.calls)?, found))) {
-            Some((per_request, found)) if found.calls >= SAMPLES_MIN => {
+            Some((per_request, found)) if found.samples() >= SAMPLES_MIN => {
                 measured.push(Measured { seam, traffic: found, per_request });
             }
             _ => rare.push(format!("`{importer}` → `{exporter}`")),
@@ -110,7 +112,7 @@ fn measured<'a>(
 
 fn confidence(seam: &Measured<'_>, requests: u64) -> Confidence {
     let is_exact = !seam.traffic.is_lower_bound;
-    if is_exact && requests >= SAMPLES_HIGH && seam.traffic.calls >= SAMPLES_HIGH {
+    if is_exact && requests >= SAMPLES_HIGH && seam.traffic.samples() >= SAMPLES_HIGH {
         Confidence::High
     } else {
         Confidence::Low
@@ -128,11 +130,15 @@ fn calls(seam: &Measured<'_>, requests: u64) -> Vec<String> {
     let mode = mode_name(*mode);
     let mut evidence = vec![
         format!(
-            "`{importer}` called `{exporter}` {} times in {requests} requests: {per_request:.2} {mode} calls per request.",
+            "`{importer}` called `{exporter}` {}{} times in {requests} requests: {per_request:.2} {mode} calls per request.",
+            if traffic.measured_calls.is_some() { "about " } else { "" },
             traffic.calls
         ),
         format!("A call took {} on average, with the work of `{exporter}`.", time(mean_us(seam))),
     ];
+    if let Some(samples) = traffic.measured_calls.filter(|samples| *samples < traffic.calls) {
+        evidence.push(format!("Fused calls are measured only in sampled requests; these had {samples} of the calls."));
+    }
     if traffic.is_lower_bound {
         evidence.push("Fused calls were measured only in sampled requests, so there were more calls.".to_owned());
     }

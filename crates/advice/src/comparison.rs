@@ -72,7 +72,8 @@ pub fn compare(
 ) -> Result<ShapeComparison, InvalidShape> {
     let (name, shape) = shape_of(app, request)?;
     let (other, problems) = current.in_shape(app, name.as_deref().unwrap_or(UNNAMED), &shape);
-    let mut comparison = compare_arrangements(&placement.arrange(current), &placement.arrange(&other), traffic);
+    let traffic = traffic.clone().with_all_fused_calls(current);
+    let mut comparison = compare_arrangements(&placement.arrange(current), &placement.arrange(&other), &traffic);
     // Two arrangements that differ only in the names of their processes are the same shape. An arrangement does not
     // contain a browser group, so a shape with such a group is not equal to it.
     let equal = || {

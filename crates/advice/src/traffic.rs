@@ -1,9 +1,9 @@
-//! What the metrics of an app say about its requests and seams since the process started.
+//! What the metrics of an app say about its requests and seams.
 
 use std::collections::BTreeMap;
 
 use isomer_api::{MetricsReport, SeriesReport};
-use isomer_plan::SeamMode;
+use isomer_plan::{Arrangement, SeamMode};
 
 /// The outcomes of calls that are faults of the callee.
 const FAULTS: [&str; 2] = ["trap", "deadline"];
@@ -17,6 +17,17 @@ pub struct Traffic {
     pub request_us: f64,
     /// The measured calls, by the seam.
     pub seams: BTreeMap<SeamKey, SeamTraffic>,
+    /// What each composition with fused seams has served, by the name of its group.
+    pub runs: BTreeMap<String, GroupRuns>,
+}
+
+/// The requests and calls that one composition has served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupRuns {
+    /// The number of those whose fused calls were measured.
+    pub measured: u64,
+    /// The number of those whose fused calls were not measured.
+    pub unmeasured: u64,
 }
 
 /// A pair of components between which calls were measured, and the interface without its version, which metrics do not
@@ -45,6 +56,16 @@ pub struct SeamTraffic {
     pub faults: u64,
     /// Whether some calls were only measured for sampled requests, so that there were more calls.
     pub is_lower_bound: bool,
+    /// The number of calls that were measured, if the other numbers are estimated from them.
+    pub measured_calls: Option<u64>,
+}
+
+impl SeamTraffic {
+    /// Returns the number of calls that were measured.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.measured_calls.unwrap_or(self.calls)
+    }
 }
 
 impl Traffic {
@@ -74,7 +95,57 @@ impl Traffic {
                 seam.faults = seam.faults.saturating_add(series.count());
             }
         }
+        for series in report.series("isomer.group.runs").iter().filter(is_wanted) {
+            let runs = traffic.runs.entry(series.label("group").to_owned()).or_default();
+            let count = match series.label("sampled") {
+                "true" => &mut runs.measured,
+                _ => &mut runs.unmeasured,
+            };
+            *count = count.saturating_add(whole(series.value));
+        }
         traffic
+    }
+
+    /// Returns the traffic after `earlier`, which is an earlier result of [`Traffic::of`] for the same app. Used to leave
+    /// out what was measured in another shape.
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        self.requests = self.requests.saturating_sub(earlier.requests);
+        self.request_us = (self.request_us - earlier.request_us).max(0.0);
+        for (key, seam) in &mut self.seams {
+            let Some(earlier) = earlier.seams.get(key) else { continue };
+            seam.calls = seam.calls.saturating_sub(earlier.calls);
+            seam.call_us = (seam.call_us - earlier.call_us).max(0.0);
+            seam.faults = seam.faults.saturating_sub(earlier.faults);
+        }
+        for (group, runs) in &mut self.runs {
+            let Some(earlier) = earlier.runs.get(group) else { continue };
+            runs.measured = runs.measured.saturating_sub(earlier.measured);
+            runs.unmeasured = runs.unmeasured.saturating_sub(earlier.unmeasured);
+        }
+        self
+    }
+
+    /// Returns the traffic with estimates of all fused calls, instead of those that were measured. If a composition has
+    /// served ten requests, and the fused calls of two of them were measured, there were about five times as many calls.
+    /// `current` is the arrangement that was measured. Without a measured request, a number stays a lower bound.
+    #[must_use]
+    pub fn with_all_fused_calls(mut self, current: &Arrangement) -> Self {
+        for (key, seam) in &mut self.seams {
+            if !seam.is_lower_bound {
+                continue;
+            }
+            let Some(runs) = runs_of(&self.runs, current, &key.callee).filter(|runs| runs.measured > 0) else {
+                continue;
+            };
+            let factor = number(runs.measured.saturating_add(runs.unmeasured)) / number(runs.measured);
+            seam.measured_calls = Some(seam.calls);
+            seam.calls = whole(number(seam.calls) * factor);
+            seam.call_us *= factor;
+            seam.faults = whole(number(seam.faults) * factor);
+            seam.is_lower_bound = false;
+        }
+        self
     }
 
     /// Returns the mean duration of a request in microseconds; `None` without requests.
@@ -108,6 +179,10 @@ impl Traffic {
             call_us: sum.call_us + other.call_us,
             faults: sum.faults.saturating_add(other.faults),
             is_lower_bound: sum.is_lower_bound || other.is_lower_bound,
+            measured_calls: match (sum.measured_calls, other.measured_calls) {
+                (None, None) => None,
+                _ => Some(sum.samples().saturating_add(other.samples())),
+            },
         });
         (sum.calls > 0).then_some(sum)
     }
@@ -132,6 +207,20 @@ pub fn mode_name(mode: SeamMode) -> &'static str {
         SeamMode::Isolated => "isolated",
         SeamMode::Remote => "remote",
     }
+}
+
+/// Returns what the composition of the component `callee` has served. A composition has the name of its group, or of
+/// one of its components if they are isolated from the rest of the group.
+fn runs_of(runs: &BTreeMap<String, GroupRuns>, current: &Arrangement, callee: &str) -> Option<GroupRuns> {
+    let composition = current.compositions.iter().find(|it| it.components.contains(callee))?;
+    let by_component = composition.components.iter().find_map(|component| runs.get(component));
+    by_component.or_else(|| runs.get(&composition.process)).copied()
+}
+
+/// Returns a number of things that was stored or estimated as a number with a fraction.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are not negative")]
+fn whole(number: f64) -> u64 {
+    number.round() as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the results are estimates")]

@@ -112,6 +112,7 @@ fn report(requests: u64, request_us: f64, calls: &[Calls<'_>]) -> MetricsReport 
     let requests = vec![series(served, requests, request_us), series(refused, 7, 1.0), series(other, 9999, 1.0)];
     MetricsReport {
         at_ms: 0,
+        started_ms: None,
         metrics: vec![
             metric("http.server.request.duration", requests),
             metric("rpc.client.call.duration", calls.iter().map(call).collect()),
@@ -172,6 +173,60 @@ fn a_fused_component_that_traps_should_be_isolated() {
     let mut pinned = current;
     pinned.seams[1].can_part = false;
     assert!(advise(&pinned, &traffic(2000, 1000.0, &calls)).items.is_empty(), "its handles cannot leave the store");
+}
+
+/// Returns the metric with what the group of the components has served: with and without measured fused calls.
+fn runs(group: &str, measured: f64, unmeasured: f64) -> MetricReport {
+    let series = |sampled: &str, value| SeriesReport {
+        labels: [("app", "shop"), ("group", group), ("sampled", sampled)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        value,
+        counts: Vec::new(),
+        exemplars: Vec::new(),
+    };
+    MetricReport {
+        name: "isomer.group.runs".to_owned(),
+        kind: MetricKind::Counter,
+        unit: "runs".to_owned(),
+        help: String::new(),
+        bounds: Vec::new(),
+        series: vec![series("true", measured), series("false", unmeasured)],
+    }
+}
+
+#[test]
+fn the_number_of_fused_calls_is_estimated_from_the_sampled_requests() {
+    let current = arrangement(SeamMode::Fused, SeamMode::Fused);
+    let named = ShapeRequest { shape: Some("split".to_owned()), ..ShapeRequest::default() };
+    // The fused calls of 250 of 1000 requests were measured. The group has the name of its process, or of a component.
+    for group in ["monolith", "front"] {
+        let mut report = report(1000, 1000.0, &[("mail", "fused", "ok", 500, 50.0)]);
+        report.metrics.push(runs(group, 250.0, 750.0));
+        let traffic = Traffic::of(&report, None, Some("shop"));
+        let comparison = compare(&app(), &current, &named, &traffic, OWN).unwrap();
+        let [seam] = comparison.seams.as_slice() else { panic!("{comparison:?}") };
+        assert_eq!((seam.calls_per_request, seam.is_lower_bound, comparison.is_lower_bound), (Some(2.0), false, false));
+        let advice = advise(&current, &traffic);
+        assert!(advice.notes.iter().all(|note| !note.contains("measured only")), "{advice:?}");
+    }
+    // Without a measured request, the number of calls stays a lower bound.
+    let mut report = report(1000, 1000.0, &[("mail", "fused", "ok", 500, 50.0)]);
+    report.metrics.push(runs("monolith", 0.0, 1000.0));
+    let traffic = Traffic::of(&report, None, Some("shop"));
+    assert!(compare(&app(), &current, &named, &traffic, OWN).unwrap().is_lower_bound);
+}
+
+#[test]
+fn traffic_before_a_change_of_the_shape_is_left_out() {
+    let before = traffic(1000, 1000.0, &[("cart", "remote", "ok", 4000, 150.0)]);
+    let calls = [("cart", "remote", "ok", 4100, 150.0), ("mail", "isolated", "ok", 200, 50.0)];
+    let after = traffic(1100, 1000.0, &calls).since(&before);
+    assert_eq!(after.requests, 100);
+    assert_eq!(after.mean_request_us().map(f64::round), Some(1000.0));
+    let calls: Vec<_> = after.seams.iter().map(|(key, seam)| (key.callee.as_str(), seam.calls)).collect();
+    assert_eq!(calls, [("cart", 100), ("mail", 200)]);
+    assert_eq!(before.clone().since(&before).requests, 0);
 }
 
 #[test]

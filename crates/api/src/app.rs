@@ -19,6 +19,9 @@ pub struct AppInfo {
     pub revision: ReleaseDigest,
     /// The app's version, from the manifest of the revision that serves requests.
     pub version: String,
+    /// The shape in which the revision that serves requests runs; absent if an earlier version of Isomer deployed the revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
     /// The state of the app.
     pub state: AppState,
     /// The time at which the revision that serves requests was deployed, in seconds since 1970-01-01 00:00 UTC.
@@ -50,6 +53,9 @@ pub struct RevisionInfo {
     pub revision: ReleaseDigest,
     /// The app's version, from the revision's manifest.
     pub version: String,
+    /// The shape in which the revision runs; absent if an earlier version of Isomer deployed the revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
     /// The time at which the revision was last deployed, in seconds since 1970-01-01 00:00 UTC.
     pub deployed_at: u64,
     /// Whether this revision serves requests.

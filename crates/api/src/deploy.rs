@@ -166,6 +166,12 @@ pub struct DeployReport {
     pub revision: ReleaseDigest,
     /// The revision that served requests before the deployment; `null` if the app had none.
     pub previous: Option<ReleaseDigest>,
+    /// The shape in which the revision runs; absent if an earlier version of Isomer responds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
+    /// Whether the revision served requests already, so that nothing was started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchanged: bool,
     /// The host names under which the app is served.
     pub hosts: Vec<HostPattern>,
     /// Whether components were compiled; `false` if the node already had the compiled code.

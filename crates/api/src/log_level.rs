@@ -1,4 +1,4 @@
-//! The severity of records in an app's log.
+//! The severity of records, and of messages of the platform, in an app's log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The severity of a structured record in an app's log, the least severe first.
+/// The severity of a structured record, or of a message of the platform, in an app's log, the least severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogLevel {

@@ -26,6 +26,10 @@ pub struct MetricsQuery {
 pub struct MetricsReport {
     /// The time of the values, in milliseconds since 1970-01-01 00:00 UTC.
     pub at_ms: u64,
+    /// The time at which the process started, and from which totals count, in milliseconds since 1970-01-01 00:00 UTC;
+    /// absent if an earlier version of Isomer responds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
     /// The metrics that have series, sorted by name.
     pub metrics: Vec<MetricReport>,
 }

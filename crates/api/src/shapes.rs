@@ -126,7 +126,7 @@ pub struct IsolationChange {
     pub process_after: u32,
 }
 
-/// Advice about the shape of an app, from the traffic since the process started.
+/// Advice about the shape of an app, from the traffic since it started in its current shape.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShapeAdvice {
     /// The number of measured requests.

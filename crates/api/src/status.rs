@@ -16,6 +16,9 @@ pub struct NodeStatus {
     pub pid: u32,
     /// The addresses of the front door.
     pub listen: Vec<String>,
+    /// The shape in which the app runs; absent on a node, whose apps may run in different shapes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
     /// Seconds since the node started.
     pub uptime_s: u64,
     /// The number of tenants.
@@ -63,7 +66,7 @@ pub struct LogQuery {
     /// Return only lines of this trace: its id, 32 hexadecimal digits. Only the last 10,000 lines are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// Return only structured records of this severity or a higher one, and messages of the platform. Only the last
+    /// Return only structured records and messages of the platform of this severity or a higher one. Only the last
     /// 10,000 lines are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<LogLevel>,
@@ -95,7 +98,8 @@ pub struct LogLine {
     pub span_id: Option<String>,
     /// The text of the line. Control characters are not escaped, so a program that prints the text must escape them.
     pub text: String,
-    /// The severity of a structured record, if the component states one.
+    /// The severity of a structured record, if the component states one, or of a message of the platform. Absent in
+    /// messages that an earlier version of Isomer wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<LogLevel>,
     /// The time that the component states in a structured record, in milliseconds since 1970-01-01 00:00 UTC.

@@ -49,6 +49,9 @@ pub struct TraceQuery {
     /// Only traces of requests that matched this route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+    /// Only traces of requests for this path, or for paths below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Only traces of at least this duration, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_us: Option<u64>,
@@ -106,7 +109,8 @@ pub struct TraceSummary {
     /// The id of the trace, as 32 hexadecimal digits. If a client sends several requests with the same trace id, they
     /// belong to one trace, and each request has its own summary with this id.
     pub id: String,
-    /// The id of the request, as 16 hexadecimal digits. Lines of the log contain it.
+    /// The id of the request, as 16 hexadecimal digits. Lines of the log contain it. For a deployment, the id of the first
+    /// span.
     pub request: String,
     /// The tenant of the app; absent if the process does not serve several tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,10 @@ pub struct TraceSummary {
     pub app: Option<String>,
     /// The name of the trace's first span: `GET /cart`.
     pub name: String,
+    /// The path of the request, without its query, at most 1024 bytes; absent if the trace does not contain the request.
+    /// The text comes from a client, so a program that prints it must escape control characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The component that handled the request; absent if the platform responded itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
@@ -137,6 +145,18 @@ pub struct TraceSummary {
     /// the spans that are stored.
     #[serde(default, skip_serializing_if = "is_false")]
     pub partial: bool,
+}
+
+impl TraceSummary {
+    /// Returns the method and the path of the request (`GET /cart/7`), or the name of the trace (`GET /cart/{id}`) if the
+    /// path is not known.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match (&self.path, self.name.split_once(' ')) {
+            (Some(path), Some((method, _))) => format!("{method} {path}"),
+            _ => self.name.clone(),
+        }
+    }
 }
 
 /// A trace with its spans.
@@ -237,7 +257,8 @@ mod tests {
             request: "00000000000000ab".to_owned(),
             tenant: None,
             app: None,
-            name: "GET /cart".to_owned(),
+            name: "GET /{page}".to_owned(),
+            path: Some("/cart".to_owned()),
             component: Some("pages".to_owned()),
             start_us: 1_700_000_000_000_000,
             duration_ns: 1_500_000,
@@ -269,6 +290,8 @@ mod tests {
             failure: None,
             attributes: values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         };
+        assert_eq!(summary.title(), "GET /cart");
+        assert_eq!(TraceSummary { path: None, ..summary.clone() }.title(), "GET /{page}");
         let trace = Trace { summary, spans: vec![span], spans_dropped: 0, stopped_early: false };
         let text = serde_json::to_string(&trace).unwrap();
         assert_eq!(serde_json::from_str::<Trace>(&text).unwrap(), trace);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use isomer_console::{CliError, FAILED};
+use isomer_display::count;
 use isomer_project::ValueSources;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -194,7 +195,7 @@ fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
             last.push_back(line);
         }
         if lost > 0 {
-            first.push(format!("… {lost} lines"));
+            first.push(format!("… {}", count(lost, "line")));
         }
         first.extend(last);
         // The receiver is dropped if the log is not needed. Then sending fails, which is ignored.

@@ -1,12 +1,19 @@
 //! Snapshots of metrics as the admin API returns them: as JSON and as text.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use isomer_api::{ExemplarReport, MetricKind, MetricReport, MetricsQuery, MetricsReport, SeriesReport};
 use isomer_ids::TenantName;
 use isomer_telemetry::metrics::{
     self, Buckets, MetricFamily, MetricScope, MetricSeries, MetricValue, Metrics, TextFormat,
 };
+
+use crate::tenancy::process_start;
+
+/// The start of the process as the time since the Unix epoch.
+static PROCESS_STARTED: LazyLock<Option<Duration>> = LazyLock::new(process_start);
 
 /// Returns the metrics that match `query`.
 #[must_use]
@@ -16,7 +23,8 @@ pub fn metrics_report(metrics: &Metrics, query: &MetricsQuery) -> MetricsReport 
         query.name.as_ref().is_none_or(|prefix| family.descriptor.name.starts_with(prefix.as_str()))
     };
     let reports = snapshot.families().filter(is_named).map(|family| report(family, query));
-    MetricsReport { at_ms: now_ms(), metrics: reports.filter(|metric| !metric.series.is_empty()).collect() }
+    let started_ms = PROCESS_STARTED.and_then(|started| u64::try_from(started.as_millis()).ok());
+    MetricsReport { at_ms: now_ms(), started_ms, metrics: reports.filter(|metric| !metric.series.is_empty()).collect() }
 }
 
 /// Returns the content type and the text of all metrics, or of the metrics of one tenant. `accept` is the value of the
@@ -79,8 +87,6 @@ fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use isomer_telemetry::metrics::{MethodClass, RouteMetrics, StatusClass};
     use isomer_telemetry::{AppIdentity, TraceId};
 
@@ -102,6 +108,7 @@ mod tests {
         };
         let report = metrics_report(&metrics, &query);
         assert_eq!(report.metrics.len(), 1);
+        assert!(report.started_ms.is_some_and(|started| started <= report.at_ms), "a tenant sees the start, too");
         let metric = report.metric("http.server.request.duration").unwrap();
         let [series] = report.series("http.server.request.duration") else { panic!("{report:?}") };
         assert_eq!((series.label("tenant"), series.label("route"), series.count()), ("acme", "/", 1));

@@ -5,6 +5,7 @@
 //! `isomer_manifest::show_size` instead.
 #![forbid(unsafe_code)]
 
+mod count;
 mod elapsed;
 pub mod excerpt;
 mod fields;
@@ -13,6 +14,7 @@ mod size;
 mod text;
 mod time;
 
+pub use count::{count, plural};
 pub use elapsed::{Elapsed, elapsed};
 pub use fields::fields;
 pub use process_exit::{ProcessExit, signal_of_shell};

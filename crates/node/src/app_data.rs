@@ -9,7 +9,7 @@ use isomer_api::{
     ApiProblem, KvKeyPage, KvKeysQuery, KvValue, MetricsQuery, ProblemKind, ShapeAdvice, ShapeComparison, ShapeInfo,
     ShapeRequest, SqlRows, SqlSchema, SqlStatement, StoreInfo,
 };
-use isomer_apps::AppData;
+use isomer_apps::{AppData, metrics_report};
 use isomer_capabilities::secrets::SecretValues;
 use isomer_capabilities::{AppFiles, AppGrants, AppResources, GrantedBy};
 use isomer_ids::{AppName, StoreName, TenantName};
@@ -76,11 +76,17 @@ impl Node {
         Ok((manifest, self.clone().plan(tenant, app).await?))
     }
 
-    /// Returns the traffic of an app since the node started.
+    /// Returns the traffic of an app since the node started the app in its current shape.
     async fn traffic_of(self: Arc<Self>, tenant: &TenantName, app: &AppName) -> Result<Traffic, ApiProblem> {
+        let (node, of) = (self.clone(), (tenant.clone(), app.clone()));
+        self.blocking(move || Ok(node.shape_traffic.current(&of.0, &of.1, node.all_traffic_of(&of.0, &of.1)))).await
+    }
+
+    /// Returns the traffic of an app since the node started.
+    pub(crate) fn all_traffic_of(&self, tenant: &TenantName, app: &AppName) -> Traffic {
         let query =
             MetricsQuery { tenant: Some(tenant.clone()), app: Some(app.to_string()), ..MetricsQuery::default() };
-        Ok(Traffic::of(&self.metrics(query).await?, None, None))
+        Traffic::of(&metrics_report(self.tenancy.metrics(), &query), None, None)
     }
 }
 

@@ -55,6 +55,7 @@ impl Node {
         let info = |(index, one): (usize, &isomer_state::Deployment)| RevisionInfo {
             revision: one.revision.clone(),
             version: one.version.clone(),
+            shape: one.shape.clone(),
             deployed_at: one.deployed_at,
             current: index == 0,
             origin: one.origin.clone(),
@@ -160,6 +161,7 @@ impl Node {
         self.record(&subject, &app_lock, remove).await?;
         self.step(ChangeStep::Forgotten);
         self.tenancy.remove(&tenant, &name);
+        self.shape_traffic.remove(&tenant, &name);
         self.step(ChangeStep::Unloaded);
         if data {
             self.remove_data(&subject, Duration::MAX).await?;
@@ -203,6 +205,7 @@ impl Node {
             hosts: app.hosts.clone(),
             revision: current.revision.clone(),
             version: current.version.clone(),
+            shape: current.shape.clone(),
             state: state.unwrap_or(AppState::Idle),
             deployed_at: current.deployed_at,
             failure: failure.map(|failure| failure.to_string()),

@@ -20,6 +20,7 @@
 //! | `uploads` | the parts that each tenant has uploaded but not deployed yet |
 //! | `tenant_resources` | the accounts of each tenant's disk space |
 //! | `removals`, `trash` | removal of data |
+//! | `shape_traffic` | what was measured of each app before it started in its current shape |
 //! | `replacements`, `suspended_apps` | interrupted replacements of stores, and the apps that cannot serve because of them |
 //! | `reconciliation` | recording changes, and determining unknown outcomes |
 //! | `maintenance` | tasks that the node runs every minute and every hour |
@@ -50,6 +51,7 @@ mod removals;
 mod replacements;
 mod repository;
 pub mod revisions;
+mod shape_traffic;
 pub mod steps;
 mod suspended_apps;
 mod tenant_resources;

@@ -26,6 +26,7 @@ use crate::compiler::{CompileError, CompilerOptions, Compilers};
 use crate::data_leases::DataLeases;
 use crate::locks::{AppLocks, TenantLocks};
 use crate::repository::DiskRepository;
+use crate::shape_traffic::ShapeTraffic;
 use crate::steps::ChangeStep;
 use crate::suspended_apps::SuspendedApps;
 use crate::tenant_resources::ResourcesByTenant;
@@ -95,6 +96,7 @@ pub struct Node {
     pub(crate) data_leases: DataLeases,
     pub(crate) uploads: Uploads,
     pub(crate) suspended: SuspendedApps,
+    pub(crate) shape_traffic: ShapeTraffic,
     pub(crate) tenant_locks: TenantLocks,
     pub(crate) resources: Arc<ResourcesByTenant>,
     pub(crate) compilers: Arc<Compilers>,
@@ -153,6 +155,7 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             listen: listen.iter().map(ToString::to_string).collect(),
+            shape: None,
             uptime_s: self.opened.elapsed().as_secs(),
             tenants: number(counts.tenants),
             apps: number(counts.apps),

@@ -26,6 +26,7 @@ use crate::locks::{AppLocks, TenantLocks};
 use crate::node::{Node, NodeError, NodeOptions};
 use crate::repository::DiskRepository;
 use crate::revisions::release;
+use crate::shape_traffic::ShapeTraffic;
 use crate::suspended_apps::SuspendedApps;
 use crate::tenant_resources::ResourcesByTenant;
 use crate::uploads::Uploads;
@@ -117,6 +118,7 @@ impl Node {
             attempts: Attempts::default(),
             uploads: Uploads::default(),
             suspended: SuspendedApps::new(unfinished),
+            shape_traffic: ShapeTraffic::default(),
             tenant_locks: TenantLocks::default(),
             resources,
             compilers,

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use isomer_api::LogLine;
+use isomer_api::{LogLevel, LogLine};
 use isomer_telemetry::{Level, RequestId};
 
 use crate::app_log::{AppLog, of_record, unix_ms};
@@ -57,16 +57,22 @@ fn line_of(at: SystemTime, record: &LogRecord) -> Option<LogLine> {
         LogRecord::Failed { component, request, reason, backtrace, response_cut_off, .. } => {
             let cut_off = if *response_cut_off { " (the response was cut off)" } else { "" };
             let line = line(Some(component), Some(*request), format!("{reason}{cut_off}"));
-            Some(LogLine { backtrace: backtrace.clone(), ..line })
+            Some(LogLine { level: Some(LogLevel::Error), backtrace: backtrace.clone(), ..line })
         }
         LogRecord::CallFailed { component, request, reason, backtrace, .. } => {
             let line = line(Some(component), *request, reason.clone());
-            Some(LogLine { backtrace: backtrace.clone(), ..line })
+            Some(LogLine { level: Some(LogLevel::Error), backtrace: backtrace.clone(), ..line })
         }
-        LogRecord::Message { level: Level::Error | Level::Warning | Level::Info, text, .. } => {
-            Some(line(None, None, text.clone()))
+        LogRecord::Message { level, text, .. } => {
+            let level = match level {
+                Level::Error => LogLevel::Error,
+                Level::Warning => LogLevel::Warning,
+                Level::Info => LogLevel::Info,
+                Level::Debug | Level::Trace => return None,
+            };
+            Some(LogLine { level: Some(level), ..line(None, None, text.clone()) })
         }
-        LogRecord::Message { .. } | LogRecord::Access(_) => None,
+        LogRecord::Access(_) => None,
     }
 }
 
@@ -92,10 +98,12 @@ mod tests {
         let line = line_of(UNIX_EPOCH, &failed).unwrap();
         assert_eq!((line.at_ms, line.stream.as_str(), line.request), (0, "node", Some(request.to_string())));
         assert_eq!((line.text.as_str(), line.backtrace.len()), ("a trap (the response was cut off)", 1));
+        assert_eq!(line.level, Some(LogLevel::Error));
         assert_eq!(line.trace_id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
         assert_eq!(line.span_id.as_deref(), Some("b7ad6b7169203331"));
         let message = |level| line_of(UNIX_EPOCH, &LogRecord::message(level, None, "it".to_owned()));
-        assert_eq!(message(Level::Warning).map(|line| line.text).as_deref(), Some("it"));
+        let warning = message(Level::Warning).unwrap();
+        assert_eq!((warning.text.as_str(), warning.level), ("it", Some(LogLevel::Warning)));
         assert!(message(Level::Debug).is_none());
     }
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use isomer_display::count;
 use isomer_telemetry::metrics::{MetricSource, Metrics};
 use isomer_telemetry::{AccessRecord, Event, EventSink, Level, Levels, Span, TraceFragment};
 
@@ -138,6 +139,14 @@ impl Log {
         self.message(Level::Error, text.into());
     }
 
+    /// Writes a message only to the log of the process's app, if the app has one. Used for messages that the process
+    /// prints in another way.
+    pub fn copy_message(&self, level: Level, text: impl Into<String>) {
+        if let Some(copy) = self.copy.get() {
+            copy.write(SystemTime::now(), &LogRecord::message(level, None, text.into()));
+        }
+    }
+
     /// Writes a message of one module. The caller must have checked that the levels include the message.
     pub(crate) fn message_of(&self, target: &str, level: Level, text: String) {
         self.push(SystemTime::now(), None, LogRecord::message(level, Some(target), text));
@@ -242,8 +251,8 @@ fn write_dropped(out: &mut impl Write, counters: &QueueCounters, format: Format)
     match counters.take_dropped() {
         0 => Ok(()),
         dropped => {
-            let text =
-                format!("{dropped} lines of the log were dropped: they were logged faster than they could be written");
+            let lines = count(dropped, "line");
+            let text = format!("dropped {lines} of the log: lines were logged faster than they could be written");
             let record = LogRecord::message(Level::Warning, None, text);
             write_record(out, SystemTime::now(), None, &record, format)
         }
@@ -356,7 +365,7 @@ mod tests {
         log.flush();
         assert_eq!((log.counters.bytes(), log.counters.guest_bytes()), (0, 0));
         let text = pipe.text();
-        assert!(text.contains("lines of the log were dropped"));
+        assert!(text.contains("lines of the log: lines were logged faster"));
         assert!(text.lines().all(|line| line.len() < 10 << 10));
     }
 
@@ -373,6 +382,6 @@ mod tests {
         log.flush();
         let text = pipe.text();
         assert!(text.contains("line 0\n"));
-        assert!(text.contains("lines of the log were dropped"), "{text}");
+        assert!(text.contains("lines of the log: lines were logged faster"), "{text}");
     }
 }

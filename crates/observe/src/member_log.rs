@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use isomer_display::count;
 use isomer_telemetry::{Level, TraceSink};
 
 use crate::json;
@@ -73,7 +74,8 @@ impl MemberLog {
     fn relay_trace(&self, line: &str) {
         let Some(ReceivedTrace { fragment, lost }) = parse(line) else { return self.warn("sent an invalid trace") };
         if lost > 0 {
-            self.warn(format!("{lost} traces were dropped: they were recorded faster than they could be sent"));
+            let traces = count(lost, "trace");
+            self.warn(format!("dropped {traces}: traces were recorded faster than they could be sent"));
         }
         if let Some(traces) = &self.traces {
             traces.record(fragment);

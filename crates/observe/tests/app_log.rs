@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, StreamExt as _};
-use isomer_api::{LogLine, LogQuery};
+use isomer_api::{LogLevel, LogLine, LogQuery};
 use isomer_observe::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
 use isomer_telemetry::{Event, EventSink as _, RequestId, StandardStream, TraceContext};
 use tempfile::TempDir;
@@ -98,7 +98,8 @@ fn next(followed: &mut Followed) -> Option<LogLine> {
 /// Returns the number of lines that the log reports as dropped for the reason `why`.
 fn dropped(lines: &[LogLine], why: &str) -> u64 {
     let of = |line: &LogLine| {
-        Some(line.text.split_once(" lines were dropped: ").filter(|it| it.1.contains(why))?.0.parse::<u64>())
+        let (number, of) = line.text.strip_prefix("dropped ")?.split_once(' ')?;
+        of.contains(why).then(|| number.parse::<u64>())
     };
     lines.iter().filter_map(of).map(|number| number.expect("a number")).sum()
 }
@@ -111,7 +112,7 @@ fn lines_are_read_with_their_fields() {
     let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
     let (stream, line) = (StandardStream::Stderr, b"two\xff");
     it.log.emit(Event::OutputLine { component: "cart", stream, request: Some(id), trace, line });
-    it.log.note("a revision took over");
+    it.log.note(LogLevel::Info, None, "a revision took over");
     let failed = |reason: &str, backtrace: &[String], response_cut_off| {
         let reason = &reason;
         let trace = None;
@@ -176,6 +177,22 @@ fn lines_of_a_trace_are_found_among_lines_of_earlier_versions() {
     assert_eq!(of_request[1].trace_id, None);
     let of_trace = found(LogQuery { trace: Some(TRACE.to_owned()), ..LogQuery::default() });
     assert_eq!(texts(&of_trace), ["now"]);
+}
+
+#[test]
+fn a_level_selects_records_and_messages_of_the_platform() {
+    let it = setup(|_| {});
+    it.log.note(LogLevel::Info, None, "now serves");
+    it.log.note(LogLevel::Error, TraceContext::from_ids(TRACE, SPAN), "deploy failed");
+    log_line(&it.log, "printed");
+    let found = |level| -> Vec<LogLine> {
+        let query = LogQuery { level: Some(level), ..LogQuery::default() };
+        it.log.query(&query).expect("the log can be read").collect().now_or_never().expect("no follower")
+    };
+    assert_eq!(texts(&found(LogLevel::Info)), ["now serves", "deploy failed"]);
+    let severe = found(LogLevel::Warning);
+    assert_eq!((texts(&severe), severe[0].trace_id.as_deref()), (vec!["deploy failed"], Some(TRACE)));
+    assert!(found(LogLevel::Critical).is_empty());
 }
 
 #[test]
@@ -393,7 +410,7 @@ fn a_slow_follower_loses_lines_and_is_told_how_many() {
     }
     assert_eq!(
         next(&mut slow).expect("a line").text,
-        "1976 lines were not shown: they were logged faster than they were read"
+        "left out 1976 lines: lines were logged faster than they were read"
     );
     log_line(&it.log, "after");
     assert_eq!(next(&mut slow).expect("a line").text, "after");

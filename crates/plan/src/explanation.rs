@@ -9,7 +9,21 @@ use crate::model::Plan;
 use crate::planned_browser::{PlannedBrowser, TabSeam, Transport};
 use crate::planned_group::{Http, PlannedGroup, SeamMode};
 
+/// The key of the text of a plan in [`Plan::to_json`].
+pub const EXPLANATION: &str = "explanation";
+
 impl Plan {
+    /// Returns the plan as JSON, with its [text](Plan::explain). The admin API returns this form.
+    ///
+    /// # Panics
+    /// Never: a plan is plain data.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut json = serde_json::to_value(self).expect("a plan is plain data");
+        json[EXPLANATION] = self.explain().into();
+        json
+    }
+
     /// Returns the plan as text: processes, seams with the reason for each mode, grants, and capabilities that are
     /// imported without a grant. Columns are aligned for a terminal, without colour. The text ends with a newline.
     #[must_use]

@@ -56,6 +56,7 @@ use isomer_manifest::App;
 
 pub use arrangement::{ArrangedComposition, ArrangedSeam, Arrangement, PlanOutline};
 pub use difference::{ArrangementDifference, Isolation, IsolationDifference, ModeChange, processes};
+pub use explanation::EXPLANATION;
 pub use interface::{
     ComponentType, FunctionType, InterfaceId, InterfaceType, NotAnInterface, Parameter, TypeHash, ValueClass,
 };

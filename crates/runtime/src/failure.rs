@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_api::Quota;
-use isomer_display::{excerpt, size};
+use isomer_display::{count, excerpt, size};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure};
 
@@ -14,6 +14,14 @@ use crate::seam::SeamFunction;
 /// The maximum length in bytes of one frame of a guest's call stack. A frame contains a function's name, which the
 /// guest's author chose.
 const FRAME_BYTES_MAX: usize = 512;
+
+/// Says that all of `instances` are busy.
+fn busy(instances: usize) -> String {
+    match instances {
+        1 => "the only instance is busy".to_owned(),
+        all => format!("all {all} instances are busy"),
+    }
+}
 
 /// The reason why a guest did not complete a request or a call. The `Display` text is for logs. The backtrace is never
 /// sent to a client.
@@ -47,7 +55,7 @@ pub enum Failure {
         backtrace: Vec<String>,
     },
     /// All instances of the group are busy, and its queue of waiting requests is full.
-    #[error("all {instances} instances are busy, and {waiting} requests are waiting")]
+    #[error("{}, {} waiting", busy(*instances), count(*waiting as u64, "request"))]
     Overloaded {
         /// The maximum number of instances of the group.
         instances: usize,

@@ -178,6 +178,7 @@ impl Group {
             plain: linked(code, &linker, handlers, exports, (slots, state_bytes))?,
             probed: ProbedVariant::default(),
             calls,
+            has_fused_seams: settings.has_fused_seams,
             template: Arc::new(GroupTemplate {
                 owners: settings.owners.into(),
                 folders: GrantedFolders::default(),

@@ -11,14 +11,14 @@ use isomer_apps::Progress;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CliError, Console, print};
 use isomer_diagnostics::SourceFile;
-use isomer_display::elapsed;
+use isomer_display::{count, elapsed};
 use isomer_manifest::App;
 use isomer_observe::{Format, Log, MembersMetrics};
 use isomer_plan::Plan;
 use isomer_project::AppDir;
 use isomer_supervisor::ReadyMember;
 use isomer_telemetry::metrics::Metrics;
-use isomer_telemetry::{Levels, SamplingPolicy};
+use isomer_telemetry::{Level, Levels, SamplingPolicy};
 use serde_json::{Value, json};
 
 use crate::telemetry::AppExport;
@@ -246,6 +246,8 @@ impl ServeContext {
         began: Instant,
     ) -> Result<(), CliError> {
         let took = began.elapsed();
+        let text = format!("{text}  ({})", elapsed(took));
+        self.log.copy_message(Level::Info, text.as_str());
         if self.json {
             let mut line = event(name, plan, url, took);
             if !members.is_empty() {
@@ -253,7 +255,7 @@ impl ServeContext {
             }
             return print(&format!("{line}\n"));
         }
-        self.console.message(&format!("{text}  ({})", elapsed(took)));
+        self.console.message(&text);
         Ok(())
     }
 
@@ -307,7 +309,8 @@ impl ServeContext {
 /// Logs the number of connections that were still open when the grace period ended, and waits until the log is written.
 pub fn report_cut_off(log: &Log, connections: usize) {
     if connections > 0 {
-        log.warn(format!("closed {connections} connections that did not finish within the grace period"));
+        let closed = count(connections as u64, "connection");
+        log.warn(format!("closed {closed} that did not finish within the grace period"));
     }
     log.flush();
 }

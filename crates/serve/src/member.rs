@@ -22,9 +22,9 @@ use isomer_manifest::{App, LinkAddress};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
 use isomer_seam::Components;
-use isomer_supervisor::{ControlChannel, MemberMessage, MemberOrders, NextTraces};
+use isomer_supervisor::{ControlChannel, MemberMessage, MemberOrders};
+use isomer_telemetry::Tracer;
 use isomer_telemetry::metrics::Metrics;
-use isomer_telemetry::{TraceOrder, Tracer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -34,6 +34,7 @@ use crate::member_groups::WITHOUT_MIGRATIONS;
 use crate::member_metrics::MetricsTask;
 use crate::member_task::MemberTask;
 use crate::network;
+use crate::served_traces::trace_order;
 use crate::start_error::StartAttempt;
 
 /// Runs this process as a member until the supervisor stops it. Sends errors to the supervisor.
@@ -92,13 +93,15 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
     }
     let member = prepared.start(&task.app_dir, &data, &|_| {}).await;
     let member = member.map_err(|error| attempt.member_failed(error))?;
-    if let Some(mut orders) = control.trace_orders() {
-        tokio::spawn(async move {
-            while let Some(NextTraces { path, requests }) = orders.recv().await {
-                tracer.order(TraceOrder { path, requests });
+    let mut to_trace = control.trace_orders();
+    tokio::spawn(async move {
+        loop {
+            tracer.set_orders(to_trace.borrow_and_update().iter().map(trace_order));
+            if to_trace.changed().await.is_err() {
+                break;
             }
-        });
-    }
+        }
+    });
     let report = MetricsTask::start(&log, metrics);
     let (linked, site) = (member.linked(), member.site());
     let health = app.health.as_ref().filter(|_| task.check_health && ordered.is_first && has_front_door);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use isomer_console::{CliError, Console, FAILED};
 use isomer_diagnostics::Diagnostic;
+use isomer_display::count;
 use isomer_ids::StoreName;
 use isomer_observe::MemberLog;
 use isomer_plan::Plan;
@@ -193,7 +194,8 @@ fn failed(console: &Console, shape: &str, failure: MemberFailure) -> CliError {
         MemberFailure::TooOften { member, times, window, end } => {
             let (how, window) = (end.describe(), window.as_secs());
             let error = Diagnostic::error(format!(
-                "group `{member}` ended {times} times within {window} s; the last time it {how}"
+                "group `{member}` ended {} within {window} s; the last time it {how}",
+                count(times as u64, "time"),
             ));
             let reported = end.error.iter().flat_map(|(text, _)| text.lines().map(str::to_owned));
             let notes = end.last_lines.iter().cloned().chain(reported);

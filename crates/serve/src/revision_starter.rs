@@ -12,6 +12,7 @@ use isomer_diagnostics::Renderer;
 use isomer_ids::{HostPattern, PlanDigest, ReleaseDigest};
 use isomer_runtime::code::CodeCache;
 use isomer_supervisor::ReadyMember;
+use isomer_telemetry::Level;
 
 use crate::admin_endpoint::AdminEndpoint;
 use crate::arrangement::{Arrangement, ArrangementHome};
@@ -150,14 +151,17 @@ impl RevisionStarter {
         }
         let (began, previous) = (Instant::now(), self.revision().map(|revision| revision.digest));
         let result = match self.try_reshape(&shape).await {
-            Ok(()) => {
-                // Without standard output, the client still gets the report.
-                let _ = self.report_reshaped(began);
-                Ok(self.report(previous, began.elapsed()))
+            Ok(is_changed) => {
+                if is_changed {
+                    // Without standard output, the client still gets the report.
+                    let _ = self.report_reshaped(began);
+                }
+                Ok(DeployReport { unchanged: !is_changed, ..self.report(previous, began.elapsed()) })
             }
             Err(error) => {
                 let problem = self.problem(&shape, &error);
                 if !self.home.tasks.is_shutting_down() {
+                    self.home.context.log.copy_message(Level::Error, problem.title.as_str());
                     self.home.context.console.message(&problem.title);
                     match &self.serving {
                         Some(_) => drop(self.home.context.console.report(&error)),
@@ -171,12 +175,13 @@ impl RevisionStarter {
         let _ = reply.send(result);
     }
 
-    async fn try_reshape(&mut self, shape: &str) -> Result<(), CliError> {
+    /// Runs the app in `shape`. Returns `false` if it runs in this shape already.
+    async fn try_reshape(&mut self, shape: &str) -> Result<bool, CliError> {
         let Some(revision) = self.revision() else {
             return Err(CliError::failed("the app has not started yet", "wait until it is ready"));
         };
         if revision.shape == shape {
-            return Ok(());
+            return Ok(false);
         }
         // The revision that serves has applied its migrations.
         let (original, source) = (revision.source.clone(), revision.source.without_migrations());
@@ -190,7 +195,7 @@ impl RevisionStarter {
         result?;
         shape.clone_into(&mut self.shape);
         self.show_revision();
-        Ok(())
+        Ok(true)
     }
 
     fn revision(&self) -> Option<&RunningRevision> {
@@ -223,6 +228,9 @@ impl RevisionStarter {
         if let Some(app) = &self.home.app {
             app.set_revision(plan, *digest);
         }
+        if let (Some(traces), Some(serving)) = (&self.home.traces, &self.serving) {
+            traces.move_orders(matches!(serving.arrangement, Arrangement::Local(_)));
+        }
         source.print_warnings(plan, &mut self.warnings, &self.home.context.console);
     }
 
@@ -232,6 +240,8 @@ impl RevisionStarter {
         DeployReport {
             revision: ReleaseDigest::from(digest.0),
             previous: previous.map(|previous| ReleaseDigest::from(previous.0)),
+            shape: self.revision().map(|revision| revision.shape.clone()),
+            unchanged: false,
             hosts: vec![every],
             compiled: false,
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use isomer_admin::{AdminReply, AppApi, Caller, LogLines, MetricsText, NewTraces};
+use isomer_advice::Traffic;
 use isomer_api::{
     ApiProblem, AppInfo, AppState, DeployReport, LogQuery, MetricsQuery, MetricsReport, NodeStatus, ProblemKind,
     ReshapeRequest, StoredToken, Trace, TraceOrderRequest, TracePage, TraceQuery,
@@ -36,6 +37,8 @@ pub(crate) struct ServedApp {
     metrics: Metrics,
     /// The revision that serves requests; `None` before the first revision has started.
     revision: Mutex<Option<ServedRevision>>,
+    /// What was measured before the app started in its current shape.
+    earlier_traffic: Mutex<Traffic>,
     /// The manifest and the stores of this revision.
     manifest: Mutex<Option<Arc<ServedManifest>>>,
     /// The parts of the process that count requests, instances and connections; `None` while member processes run all
@@ -57,6 +60,7 @@ struct ServedRevision {
     plan: Value,
     digest: ReleaseDigest,
     version: String,
+    shape: String,
     /// The time at which the revision started, in seconds since 1970-01-01 00:00 UTC.
     since: u64,
 }
@@ -80,6 +84,7 @@ impl ServedApp {
             traces,
             metrics,
             revision: Mutex::default(),
+            earlier_traffic: Mutex::default(),
             manifest: Mutex::default(),
             counters: Mutex::default(),
             orders: OnceLock::new(),
@@ -101,12 +106,27 @@ impl ServedApp {
     pub(crate) fn set_revision(&self, plan: &Plan, digest: PlanDigest) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let revision = ServedRevision {
-            plan: serde_json::to_value(plan).expect("a plan is plain data"),
+            plan: plan.to_json(),
             digest: ReleaseDigest::from(digest.0),
             version: plan.version.clone(),
+            shape: plan.shape.clone(),
             since,
         };
-        *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
+        let before = self.revision.lock().unwrap_or_else(PoisonError::into_inner).replace(revision);
+        // Averages of different shapes cannot be combined.
+        if before.is_some_and(|before| before.shape != plan.shape) {
+            *self.earlier_traffic.lock().unwrap_or_else(PoisonError::into_inner) = self.all_traffic();
+        }
+    }
+
+    /// Returns the traffic since the process started.
+    fn all_traffic(&self) -> Traffic {
+        Traffic::of(&metrics_report(&self.metrics, &MetricsQuery::default()), None, None)
+    }
+
+    /// Returns the traffic since the app started in its current shape.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.all_traffic().since(&self.earlier_traffic.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Replaces the manifest, and the stores if this process has opened them.
@@ -144,6 +164,7 @@ impl ServedApp {
             hosts: vec![every],
             revision: revision.digest.clone(),
             version: revision.version.clone(),
+            shape: Some(revision.shape.clone()),
             state: AppState::Loaded,
             deployed_at: revision.since,
             failure: None,
@@ -156,15 +177,17 @@ impl ServedApp {
             (tenancy.counts(), u64::from(tenancy.engine().live_instances()), connections.counts())
         });
         let (counts, instances, connections) = counters.unwrap_or_default();
-        let is_loaded = self.revision.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let revision = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
+        let shape = revision.as_ref().map(|revision| revision.shape.clone());
         NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             listen: self.listen.iter().cloned().collect(),
+            shape,
             uptime_s: self.opened.elapsed().as_secs(),
             tenants: 1,
             apps: 1,
-            apps_loaded: is_loaded.into(),
+            apps_loaded: revision.is_some().into(),
             apps_loaded_max: 1,
             instances,
             resident_bytes: resident_bytes().unwrap_or(0),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isomer_admin::{AdminReply, AppApi as _, ShapeApi, StoreApi};
-use isomer_advice::{GroupPlacement, InvalidShape, Traffic, advise, arrangement_of, compare, shapes};
+use isomer_admin::{AdminReply, ShapeApi, StoreApi};
+use isomer_advice::{GroupPlacement, InvalidShape, advise, arrangement_of, compare, shapes};
 use isomer_api::{
-    ApiProblem, KvDeleteRequest, KvKeyPage, KvKeysQuery, KvSetRequest, KvValue, MetricsQuery, ProblemKind, ShapeAdvice,
+    ApiProblem, KvDeleteRequest, KvKeyPage, KvKeysQuery, KvSetRequest, KvValue, ProblemKind, ShapeAdvice,
     ShapeComparison, ShapeInfo, ShapeRequest, SqlChanges, SqlRows, SqlSchema, SqlStatement, StoreInfo, StoreKind,
 };
 use isomer_apps::AppData;
@@ -181,7 +181,7 @@ impl ShapeApi for ServedApp {
         Box::pin(async move {
             self.check(&tenant, &app)?;
             let (manifest, current) = self.arrangement()?;
-            let traffic = self.traffic().await?;
+            let traffic = self.traffic();
             let invalid = |InvalidShape(why)| ApiProblem::new(ProblemKind::BadRequest, why);
             compare(&manifest.app, &current, &shape, &traffic, GroupPlacement::OwnProcesses).map_err(invalid)
         })
@@ -191,18 +191,12 @@ impl ShapeApi for ServedApp {
         Box::pin(async move {
             self.check(&tenant, &app)?;
             let (_, current) = self.arrangement()?;
-            Ok(advise(&current, &self.traffic().await?, GroupPlacement::OwnProcesses))
+            Ok(advise(&current, &self.traffic(), GroupPlacement::OwnProcesses))
         })
     }
 }
 
 impl ServedApp {
-    /// Returns the traffic of the only app of the process.
-    async fn traffic(self: &Arc<Self>) -> Result<Traffic, ApiProblem> {
-        let report = self.clone().metrics(MetricsQuery::default()).await?;
-        Ok(Traffic::of(&report, None, None))
-    }
-
     fn manifest(&self) -> Result<Arc<ServedManifest>, ApiProblem> {
         self.served_manifest().ok_or_else(not_started)
     }

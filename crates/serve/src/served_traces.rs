@@ -9,7 +9,9 @@ use isomer_api::{ApiProblem, ProblemKind, Trace, TraceOrderRequest, TracePage, T
 use isomer_capabilities::DataDir;
 use isomer_console::CliError;
 use isomer_supervisor::{NextTraces, TraceOrders};
-use isomer_telemetry::{SamplingPolicy, Tee, TraceOrder, TraceSink, Tracer};
+use isomer_telemetry::{
+    SamplingPolicy, SpanId, Tee, TraceFragment, TraceOrder, TraceSink, Tracer, Value, is_path_below, semantics,
+};
 use isomer_traces::{FollowFilter, InvalidTraceKey, TraceKey, TraceLimits, TraceStore, TraceStores};
 
 /// The stored traces of the app, and the tracer that records new ones. Cheap to clone.
@@ -17,7 +19,7 @@ use isomer_traces::{FollowFilter, InvalidTraceKey, TraceKey, TraceLimits, TraceS
 pub(crate) struct ServedTraces {
     store: TraceStore,
     tracer: Tracer,
-    /// The orders for the member with the front door.
+    /// The orders whose requests were not all traced yet. The member with the front door receives them.
     orders: TraceOrders,
     /// The receiver that exports the traces.
     export: Option<Arc<dyn TraceSink>>,
@@ -36,8 +38,9 @@ impl ServedTraces {
     ) -> Result<Self, CliError> {
         let stores = TraceStores::start(TraceLimits::default()).context("cannot start the store of traces")?;
         let store = stores.open(&data.traces(), &Arc::default());
-        let tracer = Tracer::new(None, sampling, with_export(store.clone(), export.clone()));
-        Ok(Self { store, tracer, orders: TraceOrders::default(), export })
+        let orders = TraceOrders::default();
+        let tracer = Tracer::new(None, sampling, sink(store.clone(), &orders, export.clone()));
+        Ok(Self { store, tracer, orders, export })
     }
 
     /// Returns the tracer that records the requests of this process.
@@ -47,7 +50,7 @@ impl ServedTraces {
 
     /// Returns the receiver of the traces that the member `name` sends.
     pub(crate) fn of_member(&self, name: &str) -> Arc<dyn TraceSink> {
-        with_export(self.store.of_process(name), self.export.clone())
+        sink(self.store.of_process(name), &self.orders, self.export.clone())
     }
 
     /// Returns the orders that members receive.
@@ -82,18 +85,58 @@ impl ServedTraces {
     /// Samples the next requests to the app. `order` states how many requests, and for which path.
     pub(crate) fn order(&self, order: TraceOrderRequest) {
         let TraceOrderRequest { path, requests } = order;
-        // Each order is filled once: by the process with the front door.
-        if !self.orders.send(NextTraces { path: path.clone(), requests }) {
-            self.tracer.order(TraceOrder { path, requests });
-        }
+        let order = NextTraces { path, requests };
+        // Without a front door in this process, its tracer samples no requests, and so fills no order.
+        self.tracer.order(trace_order(&order));
+        self.orders.add(order);
+    }
+
+    /// Gives the rest of the orders to this process's tracer if this process serves the front door, and takes them away
+    /// from it otherwise. Called after the front door has moved.
+    pub(crate) fn move_orders(&self, is_local: bool) {
+        let rest = if is_local { self.orders.rest() } else { Vec::new() };
+        self.tracer.set_orders(rest.iter().map(trace_order));
     }
 }
 
-/// Returns the sink that passes traces to `store` and, if it is set, to `export`.
-fn with_export(store: impl TraceSink, export: Option<Arc<dyn TraceSink>>) -> Arc<dyn TraceSink> {
-    let store: Arc<dyn TraceSink> = Arc::new(store);
+/// Converts an order that the supervisor has passed on.
+pub(crate) fn trace_order(order: &NextTraces) -> TraceOrder {
+    TraceOrder { path: order.path.clone(), requests: order.requests }
+}
+
+/// Returns the sink that passes traces to `store` and, if it is set, to `export`, and counts the requests of `orders`.
+fn sink(store: impl TraceSink, orders: &TraceOrders, export: Option<Arc<dyn TraceSink>>) -> Arc<dyn TraceSink> {
+    let stored: Arc<dyn TraceSink> = Arc::new(CountedTraces { orders: orders.clone(), next: store });
     match export {
-        Some(export) => Arc::new(Tee::new([store, export])),
-        None => store,
+        Some(export) => Arc::new(Tee::new([stored, export])),
+        None => stored,
+    }
+}
+
+/// Counts the sampled requests that orders asked for, and passes their traces on.
+struct CountedTraces<S> {
+    orders: TraceOrders,
+    next: S,
+}
+
+impl<S: TraceSink> TraceSink for CountedTraces<S> {
+    fn record(&self, fragment: TraceFragment) {
+        if fragment.is_sampled
+            && !self.orders.is_empty()
+            && let Some(path) = path_of(&fragment)
+        {
+            self.orders.count(|ordered| is_path_below(path, ordered));
+        }
+        self.next.record(fragment);
+    }
+}
+
+/// Returns the path of the request, if the fragment contains the first span of the request. This span has the id of the
+/// request.
+fn path_of(fragment: &TraceFragment) -> Option<&str> {
+    let first = fragment.spans.iter().find(|span| span.id == SpanId::from(fragment.request))?;
+    match first.attribute(semantics::URL_PATH) {
+        Some(Value::Text(path)) => Some(path.as_str()),
+        _ => None,
     }
 }

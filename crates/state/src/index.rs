@@ -169,6 +169,7 @@ mod tests {
         let deployment = |number: &u8| Deployment {
             revision: release(*number),
             version: "1.0.0".to_owned(),
+            shape: None,
             deployed_at: 0,
             origin: None,
             replacement: None,

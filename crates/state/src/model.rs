@@ -71,6 +71,9 @@ pub struct Deployment {
     pub revision: ReleaseDigest,
     /// The version in the manifest of the release.
     pub version: String,
+    /// The shape of the release; `None` if an earlier version of Isomer recorded the deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
     /// The time of the take-over, in seconds since 1970.
     pub deployed_at: u64,
     /// How the release was deployed; `None` if an earlier version of Isomer recorded the deployment.

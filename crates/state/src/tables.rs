@@ -237,6 +237,7 @@ mod tests {
                     .map(|earlier| Deployment {
                         revision: ReleaseDigest::from((number as u128 * 3 + earlier).to_be_bytes()),
                         version: "1.2.3".to_owned(),
+                        shape: Some("monolith".to_owned()),
                         deployed_at: 1_700_000_000,
                         origin: None,
                         replacement: None,

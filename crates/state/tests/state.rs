@@ -39,6 +39,7 @@ fn taking(of: &str, name: &str, number: u8, hosts: Option<&[&str]>) -> Taking {
         deployment: Deployment {
             revision: revision(number),
             version: "1.0.0".to_owned(),
+            shape: Some("monolith".to_owned()),
             deployed_at: number.into(),
             origin: None,
             replacement: None,

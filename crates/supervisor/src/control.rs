@@ -15,10 +15,10 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::messages::{MemberMessage, SupervisorMessage};
-use crate::trace_orders::{NextTraces, ORDERS_WAITING_MAX};
+use crate::trace_orders::NextTraces;
 
 /// The exit code of a member whose supervisor has exited.
 const ABANDONED: i32 = 1;
@@ -81,8 +81,8 @@ impl MemberOrders {
 pub struct ControlChannel {
     sender: Mutex<UnixStream>,
     orders: watch::Receiver<MemberOrders>,
-    /// The orders to trace requests, until they are taken.
-    traces: Mutex<Option<mpsc::Receiver<NextTraces>>>,
+    /// The orders to trace requests.
+    traces: watch::Receiver<Vec<NextTraces>>,
 }
 
 impl ControlChannel {
@@ -102,20 +102,19 @@ impl ControlChannel {
         let mut lines = BufReader::new(channel);
         let task: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let (given, orders) = watch::channel(MemberOrders::default());
-        let (trace_sender, traces) = mpsc::channel(ORDERS_WAITING_MAX);
+        let (trace_sender, traces) = watch::channel(Vec::new());
         let private_dir = private_dir(&task);
         // A thread and not a task, because it must notice that the channel is closed even when the executor is busy.
         std::thread::Builder::new().name("isomer-control".into()).spawn(move || {
             while let Ok(Some(message)) = read(&mut lines) {
                 match message {
-                    // Fails if too many orders wait. The front door would forget the oldest ones, too.
-                    SupervisorMessage::Trace(order) => drop(trace_sender.try_send(order)),
+                    SupervisorMessage::Trace(orders) => drop(trace_sender.send_replace(orders)),
                     message => given.send_modify(|orders| orders.add(&message)),
                 }
             }
             abandoned(&private_dir)
         })?;
-        Ok((Arc::new(Self { sender, orders, traces: Mutex::new(Some(traces)) }), task, listener))
+        Ok((Arc::new(Self { sender, orders, traces }), task, listener))
     }
 
     /// Sends a message to the supervisor. Errors are ignored: without its supervisor, this process exits anyway.
@@ -125,9 +124,9 @@ impl ControlChannel {
         let _ = self.sender.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
     }
 
-    /// Returns the orders to trace the next requests. Returns `None` from the second call on.
-    pub fn trace_orders(&self) -> Option<mpsc::Receiver<NextTraces>> {
-        self.traces.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns the orders to trace the next requests. When they change, they replace the earlier ones.
+    pub fn trace_orders(&self) -> watch::Receiver<Vec<NextTraces>> {
+        self.traces.clone()
     }
 
     /// Returns the orders of the supervisor, which change while the member runs. The sender of this channel lives as

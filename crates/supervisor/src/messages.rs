@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::trace_orders::NextTraces;
 
-/// A message that the supervisor sends to a running member. Each message replaces the previous ones, except
-/// [`SupervisorMessage::Trace`].
+/// A message that the supervisor sends to a running member. Each message replaces the previous ones, except that
+/// [`SupervisorMessage::Trace`] only replaces messages of the same kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SupervisorMessage {
@@ -26,8 +26,8 @@ pub(crate) enum SupervisorMessage {
     },
     /// The member accepts no new requests, finishes the running requests, and then exits.
     Stop,
-    /// The member traces the next requests to its front door.
-    Trace(NextTraces),
+    /// The member traces the next requests to its front door, as these orders state.
+    Trace(Vec<NextTraces>),
 }
 
 /// A message from a member.

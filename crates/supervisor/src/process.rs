@@ -16,12 +16,11 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child, Command};
-use tokio::sync::broadcast;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::control::send_listener;
 use crate::messages::{MemberMessage, SupervisorMessage};
-use crate::trace_orders::{self, NextTraces};
+use crate::trace_orders::{self, TraceOrders};
 
 /// The maximum length in bytes of a line of a member's output. Longer lines are split. Log lines are far shorter.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -76,7 +75,8 @@ enum ProcessRequest {
 
 impl MemberProcess {
     /// Starts this program with `arguments`. Sends it the member's task and, if `listener` is set, the front door's
-    /// socket. `events` receives all events of the process, each with the member's `number`. The last event is
+    /// socket. If `orders` is set, the process receives the orders to trace requests while it accepts connections.
+    /// `events` receives all events of the process, each with the member's `number`. The last event is
     /// [`MemberEvent::Ended`].
     pub(crate) fn start(
         arguments: &[OsString],
@@ -84,7 +84,7 @@ impl MemberProcess {
         listener: Option<&TcpListener>,
         number: usize,
         log: MemberLog,
-        orders: Option<broadcast::Receiver<NextTraces>>,
+        orders: Option<TraceOrders>,
         events: UnboundedSender<(usize, MemberEvent)>,
     ) -> io::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
@@ -151,8 +151,9 @@ async fn run(
     mut control: OwnedWriteHalf,
     mut unsent: Vec<u8>,
     mut requests: UnboundedReceiver<ProcessRequest>,
-    mut orders: Option<broadcast::Receiver<NextTraces>>,
+    orders: Option<TraceOrders>,
 ) -> io::Result<ExitStatus> {
+    let mut received = None;
     loop {
         tokio::select! {
             status = process.wait() => return status,
@@ -162,12 +163,17 @@ async fn run(
                 let written = written.unwrap_or(unsent.len());
                 unsent.drain(..written);
             }
-            // Orders wait in their bounded queue while the member does not read its messages.
-            order = trace_orders::next(&mut orders), if unsent.is_empty() => {
-                append(&mut unsent, &SupervisorMessage::Trace(order));
+            // Orders are not sent while the member does not read its messages.
+            next = trace_orders::next(&mut received), if unsent.is_empty() => {
+                append(&mut unsent, &SupervisorMessage::Trace(next));
             }
             request = requests.recv() => match request {
                 Some(ProcessRequest::Send(message)) => {
+                    match message {
+                        SupervisorMessage::Accept => received = orders.as_ref().map(TraceOrders::receiver),
+                        SupervisorMessage::Pause { .. } | SupervisorMessage::Stop => received = None,
+                        SupervisorMessage::Start { .. } | SupervisorMessage::Trace(_) => {}
+                    }
                     append(&mut unsent, &message);
                 }
                 // `None` means that the [`MemberProcess`] was dropped.

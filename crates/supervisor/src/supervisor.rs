@@ -233,7 +233,7 @@ impl Supervisor {
                 let member = &mut self.members[number];
                 let MemberSpec { name, arguments, task, has_front_door, log, orders } = &member.spec;
                 let listener = self.listener.as_ref().filter(|_| *has_front_door);
-                let orders = has_front_door.then(|| orders.receiver());
+                let orders = has_front_door.then(|| orders.clone());
                 let (log, events) = (log.clone(), self.events.clone());
                 match MemberProcess::start(arguments, task, listener, number, log, orders, events) {
                     Ok(process) => member.process = Some(process),

@@ -1,52 +1,80 @@
 //! Orders to trace the next requests, which the supervisor passes on to the member with the front door.
+//!
+//! The supervisor keeps each order until all its requests were traced. So a process that is started in place of another
+//! one receives the rest of the orders, and a process that does not accept connections yet receives none.
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
-/// The maximum number of orders that wait until a member's process receives them. A further order replaces the oldest.
-pub(crate) const ORDERS_WAITING_MAX: usize = 16;
+/// The maximum number of orders that are kept. A further order replaces the oldest.
+pub(crate) const ORDERS_MAX: usize = 16;
 
 /// An order to trace the next requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextTraces {
     /// The path of the requests, or a path above it. The empty text matches all requests.
     pub path: String,
-    /// The number of requests to trace.
+    /// The number of requests that are still to be traced.
     pub requests: u32,
 }
 
-/// Passes orders on to the member with the front door. Cheap to clone. Orders that a process has not filled when it ends
-/// are forgotten.
-#[derive(Debug, Clone)]
-pub struct TraceOrders(broadcast::Sender<NextTraces>);
-
-impl Default for TraceOrders {
-    fn default() -> Self {
-        Self(broadcast::Sender::new(ORDERS_WAITING_MAX))
-    }
-}
+/// The orders whose requests were not all traced yet. Cheap to clone; clones share the orders.
+#[derive(Debug, Clone, Default)]
+pub struct TraceOrders(watch::Sender<Vec<NextTraces>>);
 
 impl TraceOrders {
-    /// Passes an order on. Returns `false` if no process with the front door runs.
-    pub fn send(&self, order: NextTraces) -> bool {
-        self.0.send(order).is_ok()
+    /// Adds an order, and passes it on to the member with the front door.
+    pub fn add(&self, order: NextTraces) {
+        self.0.send_modify(|orders| {
+            if orders.len() == ORDERS_MAX {
+                orders.remove(0);
+            }
+            orders.push(order);
+        });
     }
 
-    pub(crate) fn receiver(&self) -> broadcast::Receiver<NextTraces> {
-        self.0.subscribe()
+    /// Returns whether there are no orders.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// Returns the orders, each with the number of requests that are still to be traced.
+    pub fn rest(&self) -> Vec<NextTraces> {
+        self.0.borrow().clone()
+    }
+
+    /// Counts a request that was traced. `is_ordered` decides, from the path of an order, whether the order includes the
+    /// request. The first such order is filled, as in the process that traced the request.
+    pub fn count(&self, is_ordered: impl Fn(&str) -> bool) {
+        self.0.send_if_modified(|orders| {
+            if let Some(position) = orders.iter().position(|order| is_ordered(&order.path)) {
+                orders[position].requests = orders[position].requests.saturating_sub(1);
+                if orders[position].requests == 0 {
+                    orders.remove(position);
+                }
+            }
+            // The process that traced the request counts for itself.
+            false
+        });
+    }
+
+    /// Returns a receiver of the orders for one process. It receives the current orders first.
+    pub(crate) fn receiver(&self) -> watch::Receiver<Vec<NextTraces>> {
+        let mut orders = self.0.subscribe();
+        orders.mark_changed();
+        orders
     }
 }
 
-/// Returns the next order. Skips orders that were replaced, and waits forever if there will be no more.
-pub(crate) async fn next(orders: &mut Option<broadcast::Receiver<NextTraces>>) -> NextTraces {
-    let Some(receiver) = orders else { return std::future::pending().await };
-    loop {
-        match receiver.recv().await {
-            Ok(order) => return order,
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
-        }
+/// Returns the orders when they have changed. They replace those that the process received earlier. Waits forever without
+/// a receiver, or if the orders do not change any more. Cancel safe.
+pub(crate) async fn next(orders: &mut Option<watch::Receiver<Vec<NextTraces>>>) -> Vec<NextTraces> {
+    if let Some(receiver) = orders
+        && receiver.changed().await.is_ok()
+    {
+        return receiver.borrow_and_update().clone();
     }
+    std::future::pending().await
 }
 
 #[cfg(test)]
@@ -55,20 +83,38 @@ mod tests {
 
     use super::*;
 
+    fn order(path: &str, requests: u32) -> NextTraces {
+        NextTraces { path: path.to_owned(), requests }
+    }
+
     #[test]
-    fn an_order_reaches_one_process_and_the_oldest_are_replaced() {
+    fn a_later_process_receives_the_rest_of_the_orders() {
         let orders = TraceOrders::default();
-        let order = |requests| NextTraces { path: "/".to_owned(), requests };
-        assert!(!orders.send(order(1)), "no process runs");
-        let mut process = Some(orders.receiver());
-        assert!(next(&mut process).now_or_never().is_none(), "an earlier order is forgotten");
-        for requests in 0..=ORDERS_WAITING_MAX {
-            assert!(orders.send(order(u32::try_from(requests).unwrap())));
+        let mut first = Some(orders.receiver());
+        assert_eq!(next(&mut first).now_or_never(), Some(Vec::new()));
+        orders.add(order("/cart", 2));
+        orders.add(order("", 3));
+        assert_eq!(next(&mut first).now_or_never(), Some(vec![order("/cart", 2), order("", 3)]));
+        for path in ["/cart", "/", "/cart", "/cart"] {
+            orders.count(|ordered| ordered.is_empty() || ordered == path);
         }
-        assert_eq!(next(&mut process).now_or_never().map(|order| order.requests), Some(1));
-        assert!(next(&mut None).now_or_never().is_none());
-        drop(orders);
-        let rest = (0..ORDERS_WAITING_MAX).filter_map(|_| next(&mut process).now_or_never()).count();
-        assert_eq!(rest, ORDERS_WAITING_MAX - 1);
+        assert_eq!(next(&mut first).now_or_never(), None, "the process has counted the requests itself");
+        drop(first);
+        let mut second = Some(orders.receiver());
+        assert_eq!(next(&mut second).now_or_never(), Some(vec![order("", 1)]));
+        orders.count(|_| true);
+        orders.count(|_| true);
+        assert!(orders.is_empty() && orders.rest().is_empty());
+        assert_eq!(next(&mut None).now_or_never(), None);
+    }
+
+    #[test]
+    fn the_oldest_orders_are_replaced() {
+        let orders = TraceOrders::default();
+        for requests in 0..=ORDERS_MAX {
+            orders.add(order("/", u32::try_from(requests).unwrap()));
+        }
+        let rest = orders.rest();
+        assert_eq!((rest.len(), rest[0].requests), (ORDERS_MAX, 1));
     }
 }

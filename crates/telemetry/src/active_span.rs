@@ -44,6 +44,13 @@ impl SpanContext {
         self.recording.is_some() && self.trace.flags.is_sampled()
     }
 
+    /// Records in the trace that fused calls of the request are not reported, although the request is sampled.
+    pub fn lack_fused_calls(&self) {
+        if let Some(recording) = self.recording.as_ref().filter(|_| self.is_sampled()) {
+            recording.lack_fused_calls();
+        }
+    }
+
     /// Starts a span that this span causes. If nothing is recorded, the returned span has this span's context.
     #[must_use]
     pub fn begin(&self, name: impl Into<Text>, kind: SpanKind) -> ActiveSpan {

@@ -54,7 +54,7 @@ pub use level::Level;
 pub use levels::{InvalidLevels, Levels, PARTS, PLATFORM_TARGET};
 pub use recording::{SPANS_PER_REQUEST_MAX, SpanMemory, TraceSink};
 pub use request_id::RequestId;
-pub use sampling::{SamplingPolicy, TraceOrder};
+pub use sampling::{SamplingPolicy, TraceOrder, is_path_below};
 pub use sampling_limits::{AppSampling, SamplingLimits};
 pub use severity::Severity;
 pub use span::{

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::metrics::SPANS_DROPPED;
 use crate::sampling::{Sampler, SamplingPolicy};
-use crate::span::{Span, TraceFragment, unix_ns};
+use crate::span::{Attribute, Span, TraceFragment, unix_ns};
 use crate::span_details::{self, SpanDetails};
 use crate::span_template::SpanTemplate;
-use crate::{AppIdentity, RequestId, SpanId, TraceContext};
+use crate::{AppIdentity, RequestId, SpanId, TraceContext, semantics};
 
 /// The maximum number of spans of one request in one process.
 pub const SPANS_PER_REQUEST_MAX: usize = 1000;
@@ -98,6 +98,8 @@ struct RecordingState {
     charged: usize,
     dropped: u64,
     is_failed: bool,
+    /// Whether fused calls of the request are not reported, although it is sampled.
+    lacks_fused_calls: bool,
 }
 
 enum EndedSpan {
@@ -141,13 +143,23 @@ impl Recording {
         self.start
     }
 
+    /// Records that fused calls of the request are not reported, although it is sampled.
+    pub(crate) fn lack_fused_calls(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).lacks_fused_calls = true;
+    }
+
+    /// Returns whether the span with this id and this parent is the first span of the recording.
+    fn is_first(&self, id: SpanId, parent: Option<SpanId>) -> bool {
+        match self.origin {
+            Origin::Request => id == self.context.parent,
+            Origin::Call => parent == Some(self.context.parent),
+        }
+    }
+
     /// Adds a span that has ended.
     pub(crate) fn push(&self, span: RecordedSpan) {
         let is_failed = span.details.as_ref().is_some_and(|details| details.status.is_failed());
-        let is_first = match self.origin {
-            Origin::Request => span.id == self.context.parent,
-            Origin::Call => span.parent == Some(self.context.parent),
-        };
+        let is_first = self.is_first(span.id, span.parent);
         let bytes = span.own_bytes();
         let end = span.start.saturating_duration_since(self.start) + span.duration;
         self.add(EndedSpan::Recorded(span), bytes, end, is_failed, is_first);
@@ -216,12 +228,19 @@ impl Drop for Recording {
             EndedSpan::Recorded(span) => span.into_span(&clock),
             EndedSpan::Complete(span) => *span,
         });
+        let mut spans: Vec<Span> = spans.collect();
+        if let Some(first) =
+            spans.iter_mut().find(|span| state.lacks_fused_calls && self.is_first(span.id, span.parent))
+        {
+            let missing = Attribute { key: semantics::FUSED_CALLS.into(), value: semantics::MISSING.into() };
+            span_details::set(&mut first.attributes, missing);
+        }
         self.tracer.sink.record(TraceFragment {
             trace_id: self.context.trace_id,
             request: self.request,
             app: self.tracer.app.clone(),
             is_sampled,
-            spans: spans.collect(),
+            spans,
             spans_dropped: state.dropped,
         });
     }

@@ -51,9 +51,14 @@ pub struct TraceOrder {
 
 impl TraceOrder {
     fn includes(&self, path: &str) -> bool {
-        let prefix = self.path.trim_end_matches('/');
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        is_path_below(path, &self.path)
     }
+}
+
+/// Returns whether `path` is `prefix` or a path below it. The empty text and `/` contain every path.
+#[must_use]
+pub fn is_path_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Decides which requests of one app are sampled. Takes no lock unless a [`TraceOrder`] waits.
@@ -118,6 +123,14 @@ impl Sampler {
         self.has_orders.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_orders(&self, new: impl IntoIterator<Item = TraceOrder>) {
+        let mut orders = self.lock();
+        *orders = new.into_iter().filter(|order| order.requests > 0).collect();
+        let excess = orders.len().saturating_sub(ORDERS_MAX);
+        orders.drain(..excess);
+        self.has_orders.store(!orders.is_empty(), Ordering::Relaxed);
+    }
+
     /// Decides whether the request for `path` that arrived at `now` is sampled.
     pub(crate) fn decide(&self, path: &str, now: Instant) -> bool {
         self.has_orders.load(Ordering::Relaxed) && self.fill_order(path) || self.decide_by_ratio(now, random_u64())
@@ -180,6 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn paths_contain_the_paths_below_them() {
+        for (path, prefix, expected) in [
+            ("/cart", "/cart", true),
+            ("/cart", "/cart/", true),
+            ("/cart/7", "/cart", true),
+            ("/carts", "/cart", false),
+            ("/", "/cart", false),
+            ("/cart", "/", true),
+            ("/cart", "", true),
+        ] {
+            assert_eq!(is_path_below(path, prefix), expected, "{path} {prefix}");
+        }
+    }
+
+    #[test]
     fn ordered_requests_are_sampled_whatever_the_ratio() {
         let sampler = Sampler::new(SamplingPolicy { ratio: 0.0, ..SamplingPolicy::LOCAL });
         sampler.order(TraceOrder { path: "/cart".to_owned(), requests: 2 });
@@ -190,5 +218,10 @@ mod tests {
             sampler.order(TraceOrder { path: format!("/{number}"), requests: 1 });
         }
         assert!(!sampler.decide("/0", now) && sampler.decide("/20", now));
+        sampler.set_orders([TraceOrder { path: "/mail".to_owned(), requests: 1 }]);
+        assert_eq!(["/21", "/mail", "/mail"].map(|path| sampler.decide(path, now)), [false, true, false]);
+        sampler.order(TraceOrder { path: String::new(), requests: 1 });
+        sampler.set_orders([]);
+        assert!(!sampler.decide("/", now), "the orders were replaced");
     }
 }

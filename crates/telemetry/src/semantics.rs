@@ -65,6 +65,9 @@ keys! {
     COLD_START = "isomer.instance.cold";
     /// The components of an instance.
     COMPONENTS = "isomer.instance.components";
+    /// `missing` if the request is sampled, but a composition has served it with code that does not report fused calls,
+    /// because the code that reports them was not ready or no instance of it could be created.
+    FUSED_CALLS = "isomer.fused_calls";
     /// The name of the configuration value that was read. Never its value.
     CONFIG_KEY = "isomer.config.key";
     /// The name of the secret that was read. Never its value.
@@ -118,6 +121,9 @@ pub const SPANS: &[(&str, &str)] = &[
         "A step of a deployment: `check`, `compile`, `write files`, `start`, `health check`, `record`, `take over`; if stores are replaced, also `hold requests`, `write intent`, `prepare stores` and `replace stores`. `drain` is the time in which the previous revision finishes its requests; it is stored when it ends.",
     ),
 ];
+
+/// The value of [`FUSED_CALLS`].
+pub const MISSING: &str = "missing";
 
 /// The name of the span of a request or call that waits for an instance.
 pub const WAIT_FOR_INSTANCE: &str = "wait for instance";

@@ -56,6 +56,13 @@ impl Tracer {
         }
     }
 
+    /// Replaces the orders that are not filled yet. At most 16 are kept, the last ones.
+    pub fn set_orders(&self, orders: impl IntoIterator<Item = TraceOrder>) {
+        if let Some(tracer) = &self.0 {
+            tracer.sampler.set_orders(orders);
+        }
+    }
+
     /// Samples the next requests to a path.
     pub fn order(&self, order: TraceOrder) {
         if let Some(tracer) = &self.0 {

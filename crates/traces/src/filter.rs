@@ -1,12 +1,12 @@
 //! The conditions of a query.
 
 use isomer_api::{TRACES_DEFAULT, TRACES_MAX, TraceKind, TraceQuery};
-use isomer_telemetry::{Span, SpanStatus, Text, TraceFragment, Value, semantics};
+use isomer_telemetry::{Span, SpanStatus, Text, TraceFragment, Value, is_path_below, semantics};
 
 use crate::codec::{RecordHeader, root_of};
 use crate::error::TraceStoreError;
 use crate::position::Position;
-use crate::summary::route_of;
+use crate::summary::{path_of, route_of};
 
 /// The maximum length in bytes of each text of a query.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -24,6 +24,7 @@ pub(crate) struct TraceFilter {
     status: Option<u16>,
     is_failed: bool,
     route: Option<String>,
+    path: Option<String>,
     kind: Option<TraceKind>,
     component: Option<String>,
     seam: Option<SeamFilter>,
@@ -70,6 +71,7 @@ impl TraceFilter {
             &query.interface,
             &query.function,
             &query.route,
+            &query.path,
             &query.attribute,
             &query.text,
         ];
@@ -115,6 +117,7 @@ impl TraceFilter {
             status: query.status,
             is_failed: query.failed,
             route: query.route.clone(),
+            path: query.path.clone(),
             kind: query.kind,
             component: query.component.clone(),
             seam: seam.iter().any(|(_, value)| value.is_some()).then_some(SeamFilter(seam)),
@@ -136,11 +139,12 @@ impl TraceFilter {
             && self.status.is_none_or(|status| header.status == Some(status))
     }
 
-    /// Returns whether a trace has the filter's route, or true if the filter has no route. `fragment` is the fragment
-    /// that represents the trace in a list of traces.
-    pub(crate) fn accepts_route(&self, fragment: &TraceFragment) -> bool {
-        let Some(route) = &self.route else { return true };
-        root_of(fragment).and_then(route_of) == Some(route)
+    /// Returns whether a trace meets the conditions on route and path. `fragment` is the fragment that represents the
+    /// trace in a list of traces.
+    pub(crate) fn accepts_target(&self, fragment: &TraceFragment) -> bool {
+        let root = || root_of(fragment);
+        self.route.as_ref().is_none_or(|route| root().and_then(route_of) == Some(route))
+            && self.path.as_ref().is_none_or(|path| root().and_then(path_of).is_some_and(|it| is_path_below(it, path)))
     }
 
     /// Returns the conditions that the fragments of a trace must meet together: each condition must be met by at least
@@ -332,7 +336,7 @@ mod tests {
         }
         assert!(is_met(&spans, |query| query.failed = true) && is_met(&spans, |_| {}));
         assert!(!is_met(&fragment(1).spans, |query| query.failed = true));
-        let route = |route: &str| filter(|query| query.route = text(route)).accepts_route(&fragment(1));
+        let route = |route: &str| filter(|query| query.route = text(route)).accepts_target(&fragment(1));
         assert!(route("/cart") && !route("/"));
     }
 }

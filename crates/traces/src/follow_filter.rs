@@ -2,6 +2,7 @@
 //! only these conditions, because a stream contains no spans.
 
 use isomer_api::{ApiProblem, ProblemKind, TraceQuery, TraceSummary};
+use isomer_telemetry::is_path_below;
 
 /// The conditions of a query for traces, if all of them can be decided from the summary of a trace.
 #[derive(Debug, Clone)]
@@ -31,26 +32,29 @@ impl FollowFilter {
             None => Ok(Self { query: query.clone() }),
             Some((name, _)) => {
                 let why = format!("new traces cannot be selected by `{name}`");
-                let hint = "use `component`, `route`, `min_us`, `max_us`, `failed`, `status` or `text`, which select by the request itself";
+                let hint = "use `component`, `route`, `path`, `min_us`, `max_us`, `failed`, `status` or `text`, which select by the request itself";
                 Err(ApiProblem::new(ProblemKind::BadRequest, why).hint(hint))
             }
         }
     }
 
-    /// Returns whether a trace meets all conditions. The component is the one that handled the request, and the route
-    /// and the text are parts of the request's name.
+    /// Returns whether a trace meets all conditions. The component is the one that handled the request, the route
+    /// is a part of the request's name, and the text is a part of its name or of its path.
     #[must_use]
     pub fn includes(&self, trace: &TraceSummary) -> bool {
         let query = &self.query;
         let name = trace.name.to_ascii_lowercase();
+        let path = trace.path.as_deref();
         let component = trace.component.as_deref();
         let has_text = |text: &String| {
             let text = text.to_ascii_lowercase();
-            name.contains(&text) || component.is_some_and(|component| component.to_ascii_lowercase().contains(&text))
+            let contains = |own: &str| own.to_ascii_lowercase().contains(&text);
+            name.contains(&text) || path.is_some_and(contains) || component.is_some_and(contains)
         };
         let is_on_route = |route: &String| trace.name.split_once(' ').is_some_and(|(_, name)| name == route);
         query.component.as_deref().is_none_or(|wanted| component == Some(wanted))
             && query.route.as_ref().is_none_or(is_on_route)
+            && query.path.as_ref().is_none_or(|wanted| path.is_some_and(|path| is_path_below(path, wanted)))
             && query.min_us.is_none_or(|min_us| trace.duration_ns / 1000 >= min_us)
             && query.max_us.is_none_or(|max_us| trace.duration_ns / 1000 <= max_us)
             && query.status.is_none_or(|status| trace.status == Some(status))
@@ -70,6 +74,7 @@ mod tests {
             tenant: None,
             app: None,
             name: "GET /cart/{id}".to_owned(),
+            path: Some("/cart/7".to_owned()),
             component: Some("pages".to_owned()),
             start_us: 1,
             duration_ns: 2_000_000,
@@ -88,7 +93,9 @@ mod tests {
         assert!(includes(TraceQuery::default()));
         assert!(includes(TraceQuery { route: text("/cart/{id}"), min_us: Some(2000), ..TraceQuery::default() }));
         assert!(includes(TraceQuery { text: text("CART"), max_us: Some(2000), ..TraceQuery::default() }));
+        assert!(includes(TraceQuery { path: text("/cart"), text: text("cart/7"), ..TraceQuery::default() }));
         for query in [
+            TraceQuery { path: text("/car"), ..TraceQuery::default() },
             TraceQuery { failed: true, ..TraceQuery::default() },
             TraceQuery { status: Some(500), ..TraceQuery::default() },
             TraceQuery { component: text("cart"), ..TraceQuery::default() },

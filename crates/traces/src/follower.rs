@@ -11,7 +11,7 @@ use futures::Stream;
 use isomer_api::TraceSummary;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// The maximum number of traces that wait for one follower. A summary has at most about two kibibytes.
+/// The maximum number of traces that wait for one follower. A summary has at most about three kibibytes.
 const WAITING_MAX: usize = 256;
 
 /// A stream of the traces that are recorded from now on. It yields one summary for each request whose first span this

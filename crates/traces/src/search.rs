@@ -116,7 +116,7 @@ fn entry(
     let others = || fragments().filter(|(segment, index)| (segment.number, *index) != (current.number, record));
     let wanted = filter.conditions();
     let own = current.decode(record)?;
-    if !filter.accepts_route(&own.fragment) {
+    if !filter.accepts_target(&own.fragment) {
         return None;
     }
     let mut met = filter.met_by(&own.fragment.spans);

@@ -25,6 +25,7 @@ pub(crate) fn summary_of(fragment: &TraceFragment) -> TraceSummary {
         tenant: fragment.app.as_ref().map(|app| app.tenant.to_string()),
         app: fragment.app.as_ref().map(|app| app.app.to_string()),
         name: first.map(|span| owned(&span.name)).unwrap_or_default(),
+        path: root.and_then(path_of).map(ToOwned::to_owned),
         component: first.and_then(|span| span.component.as_ref()).map(owned),
         start_us: start_ns / 1000,
         duration_ns,
@@ -38,8 +39,18 @@ pub(crate) fn summary_of(fragment: &TraceFragment) -> TraceSummary {
 
 /// Returns the route that the request matched, from the attributes of its first span.
 pub(crate) fn route_of(root: &Span) -> Option<&str> {
-    match root.attribute(semantics::HTTP_ROUTE) {
-        Some(isomer_telemetry::Value::Text(route)) => Some(route.as_str()),
+    text_of(root, semantics::HTTP_ROUTE)
+}
+
+/// Returns the path of the request, from the attributes of its first span. Texts of spans are bounded, so the path is
+/// bounded as well.
+pub(crate) fn path_of(root: &Span) -> Option<&str> {
+    text_of(root, semantics::URL_PATH)
+}
+
+fn text_of<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
+    match span.attribute(key) {
+        Some(isomer_telemetry::Value::Text(text)) => Some(text.as_str()),
         _ => None,
     }
 }

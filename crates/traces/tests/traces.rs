@@ -94,6 +94,7 @@ fn request(number: u64, path: &'static str, status: u16) -> TraceFragment {
     let mut root = span(number, None, "pages", now_ns(), number * MILLISECOND);
     root.name = format!("GET {path}").into();
     set(&mut root, semantics::HTTP_ROUTE, path);
+    set(&mut root, semantics::URL_PATH, format!("{}/{number}", path.trim_end_matches('/')));
     set(&mut root, semantics::HTTP_STATUS, status);
     if status >= 500 {
         root.status = SpanStatus::Failed("the guest trapped".into());
@@ -150,6 +151,7 @@ fn traces_are_listed_newest_first_in_pages() {
     assert_eq!((requests(&second.traces), requests(&third.traces), third.next), (vec![3, 2], vec![1], None));
     let all = query(&it.store, |query| query.limit = Some(6));
     assert_eq!((requests(&all.traces), all.next), (vec![6, 5, 4, 3, 2, 1], None));
+    assert_eq!(all.traces[1].path.as_deref(), Some("/cart/5"));
     let TraceSummary { name, component, duration_ns, status, spans, failed, sampled, partial, .. } = &all.traces[1];
     assert_eq!((name.as_str(), component.as_deref(), *duration_ns), ("GET /cart", Some("pages"), 5 * MILLISECOND));
     assert_eq!((*status, *spans, *failed, *sampled, *partial), (Some(200), 1, false, true, false));
@@ -168,6 +170,9 @@ fn conditions_select_traces() {
     it.store.record(slow);
     let found = |change: &dyn Fn(&mut TraceQuery)| found(&it.store, change);
     assert_eq!(found(&|query| query.route = text("/cart")), [300, 20]);
+    assert_eq!(found(&|query| query.path = text("/cart")), [300, 20]);
+    assert_eq!(found(&|query| query.path = text("/cart/20")), [20]);
+    assert_eq!(found(&|query| query.path = text("/car")), [0; 0]);
     assert_eq!(found(&|query| query.min_us = Some(20_000)), [300, 20]);
     assert_eq!(found(&|query| query.max_us = Some(20_000)), [20, 1]);
     assert_eq!(found(&|query| query.failed = true), [20]);

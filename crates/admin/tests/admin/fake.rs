@@ -104,7 +104,8 @@ fn summary() -> TraceSummary {
         request: REQUEST.to_owned(),
         tenant: None,
         app: None,
-        name: "GET /cart".to_owned(),
+        name: "GET /{page}".to_owned(),
+        path: Some("/cart".to_owned()),
         component: Some("front".to_owned()),
         start_us: 1_700_000_000_123_000,
         duration_ns: 12_400_000,
@@ -161,6 +162,7 @@ fn app_info(tenant: TenantName, name: AppName, state: AppState) -> AppInfo {
         hosts: vec!["shop.example".parse().unwrap()],
         revision: revision(1),
         version: "1.2.3".to_owned(),
+        shape: (state != AppState::Stopped).then(|| "isolated".to_owned()),
         state,
         deployed_at: 1_700_000_000,
         failure: (state == AppState::Failed).then(|| "its store `orders` cannot be opened".to_owned()),
@@ -188,6 +190,8 @@ fn deployed(digit: u8) -> DeployReport {
     DeployReport {
         revision: revision(digit),
         previous: Some(revision(1)),
+        shape: Some("monolith".to_owned()),
+        unchanged: false,
         hosts: vec!["shop.example".parse().unwrap()],
         compiled: true,
         took_ms: 7,
@@ -318,6 +322,7 @@ impl AppApi for Fake {
             version: "0.0.0".to_owned(),
             pid: 1,
             listen: vec!["127.0.0.1:80".to_owned()],
+            shape: None,
             uptime_s: 1,
             tenants: 1,
             apps: 1,
@@ -411,7 +416,7 @@ impl AppApi for Fake {
             series: vec![SeriesReport { value: 2.0, ..SeriesReport::default() }],
         };
         let asked = serde_json::to_string(&query).unwrap();
-        self.answer(format!("metrics {asked}"), MetricsReport { at_ms: 1, metrics: vec![metric] })
+        self.answer(format!("metrics {asked}"), MetricsReport { at_ms: 1, started_ms: None, metrics: vec![metric] })
     }
 
     fn metrics_text(self: Arc<Self>, tenant: Option<TenantName>, accept: Option<String>) -> AdminReply<MetricsText> {
@@ -488,6 +493,7 @@ impl Admin for Fake {
         let info = |digit, current, snapshot| RevisionInfo {
             revision: revision(digit),
             version: "1.2.3".to_owned(),
+            shape: (digit != 3).then(|| "monolith".to_owned()),
             deployed_at: 1,
             current,
             origin: origin(digit),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use isomer_api::LogLevel;
 use isomer_capabilities::{AppResources, CapabilityLimits, Engines};
 use isomer_diagnostics::chain;
 use isomer_display::excerpt::cut;
@@ -350,7 +351,11 @@ impl Loader {
         let (tenant, name) = (&app.tenant.name, app.name());
         self.log.error(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {reason}"));
         if let Some(log) = self.repository.log(tenant, name) {
-            log.note(format!("the app cannot be loaded, so its requests get status 500: {shown}"));
+            log.note(
+                LogLevel::Error,
+                None,
+                format!("the app cannot be loaded, so its requests get status 500: {shown}"),
+            );
         }
     }
 }

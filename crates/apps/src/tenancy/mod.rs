@@ -80,6 +80,7 @@ use loader::{Loader, StartRequest};
 pub use memory::MemoryBounds;
 pub use options::TenancyOptions;
 pub use process_metrics::ProcessMetrics;
+pub(crate) use process_metrics::process_start;
 
 use registry::Registry;
 pub use repository::{AppRepository, EmptyRepository, LaunchSpec, RepositoryError};

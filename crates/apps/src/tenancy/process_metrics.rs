@@ -29,12 +29,16 @@ struct ProcessStat {
 
 impl Default for ProcessMetrics {
     fn default() -> Self {
-        let stat = read("/proc/self/stat").and_then(|text| ProcessStat::parse(&text));
-        let up_s = read("/proc/uptime").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-        let age = stat.zip(up_s).and_then(|(stat, up_s)| Duration::try_from_secs_f64(up_s - stat.started_s).ok());
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
-        Self { started: age.zip(now).and_then(|(age, now)| now.checked_sub(age)) }
+        Self { started: process_start() }
     }
+}
+
+/// Returns the start of the process as the time since the Unix epoch; `None` if the system does not report it.
+pub(crate) fn process_start() -> Option<Duration> {
+    let stat = read("/proc/self/stat").and_then(|text| ProcessStat::parse(&text));
+    let up_s = read("/proc/uptime").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    let age = stat.zip(up_s).and_then(|(stat, up_s)| Duration::try_from_secs_f64(up_s - stat.started_s).ok())?;
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.checked_sub(age)
 }
 
 impl MetricSource for ProcessMetrics {

@@ -72,6 +72,7 @@ async fn each_fused_call_has_a_span() {
         let call = |function: &&str| format!("  guest:pong/pong.{function} [internal pong]\n");
         let calls: String = functions.iter().map(call).collect();
         assert_eq!(tree(&spans), format!("GET /... [server ping]\n{calls}"), "{target}");
+        assert!(spans.iter().all(|span| span.attribute("isomer.fused_calls").is_none()), "{spans:?}");
     }
     let spans = probed.spans("/later?name=ada&ms=20").await;
     let call = find(&spans, "guest:pong/pong.greet-later", SpanKind::Internal);
@@ -284,4 +285,7 @@ async fn fused_calls_of_sampled_requests_are_measured() {
     for (caller, callee) in [("seam-entry", "seam-relay"), ("seam-relay", "seam-callee")] {
         assert_eq!([count(caller, callee, "ok"), count(caller, callee, "trap")], [2, 1], "{report:?}");
     }
+    let runs: Vec<_> = report.series("isomer.group.runs").iter().collect();
+    let measured: f64 = runs.iter().filter(|runs| runs.label("sampled") == "true").map(|runs| runs.value).sum();
+    assert_eq!((runs.len(), measured), (1, 3.0), "all requests were measured: {runs:?}");
 }

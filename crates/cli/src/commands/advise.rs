@@ -2,13 +2,13 @@
 
 use isomer_api::{AdviceItem, Confidence, ShapeAdvice};
 use isomer_console::{CliError, Console, print};
-use isomer_display::{escaped, escaped_json};
+use isomer_display::{count, escaped, escaped_json};
 
 use crate::observed::app::ObservedFlags;
 use crate::remote::node::client_error;
 
-/// Show which components of an app are worth fusing, isolating or moving, from the traffic that was measured since the
-/// process started, with the evidence.
+/// Show which components of an app are worth fusing, isolating or moving, from the traffic that was measured in the
+/// current shape, with the evidence.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -27,9 +27,10 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 
 /// Returns the advice as text for people. Names come from the process, so they are escaped.
 fn text_of(advice: &ShapeAdvice) -> String {
+    let requests = count(advice.requests, "request");
     let mut text = match advice.request_us {
-        Some(us) => format!("{} requests, {:.2} ms on average\n", advice.requests, us / 1000.0),
-        None => format!("{} requests\n", advice.requests),
+        Some(us) => format!("{requests}, {:.2} ms on average\n", us / 1000.0),
+        None => format!("{requests}\n"),
     };
     if advice.items.is_empty() {
         // If something could not be judged, the notes state the reason.

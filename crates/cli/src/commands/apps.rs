@@ -37,13 +37,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             app.name.to_string(),
             state(app.state).to_owned(),
             escaped(&app.version),
+            shown_shape(app.shape.as_deref()),
             app.revision.short().to_owned(),
             minute(app.deployed_at),
             list(&app.hosts),
         ]
     };
     let rows: Vec<_> = apps.iter().map(row).collect();
-    print(&table(["TENANT", "APP", "STATE", "VERSION", "REVISION", "DEPLOYED (UTC)", "HOSTS"], &rows))?;
+    print(&table(["TENANT", "APP", "STATE", "VERSION", "SHAPE", "REVISION", "DEPLOYED (UTC)", "HOSTS"], &rows))?;
     for AppInfo { tenant, name, failure, .. } in &apps {
         if let Some(failure) = failure {
             let of = tenant_flag(tenant);
@@ -54,6 +55,11 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         }
     }
     Ok(())
+}
+
+/// Formats the shape of a revision. The shape is absent if an earlier version of Isomer deployed the revision.
+pub(crate) fn shown_shape(shape: Option<&str>) -> String {
+    shape.map_or_else(|| "–".to_owned(), escaped)
 }
 
 pub(crate) fn state(state: AppState) -> &'static str {

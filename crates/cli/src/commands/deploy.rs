@@ -134,7 +134,7 @@ pub(crate) fn report_deployed(
         value["app"] = name.as_str().into();
         return print(&format!("{value:#}\n"));
     }
-    let DeployReport { revision, previous, hosts, compiled, took_ms, stores, .. } = deployed;
+    let DeployReport { revision, previous, shape, hosts, compiled, took_ms, stores, .. } = deployed;
     let whose = if tenant.as_str() == TenantName::DEFAULT { String::new() } else { format!(" of {tenant}") };
     let under = if hosts.is_empty() { "no host name".to_owned() } else { list(hosts) };
     let before = match previous {
@@ -142,9 +142,12 @@ pub(crate) fn report_deployed(
         Some(previous) => format!(", replacing {}", previous.short()),
         None => String::new(),
     };
+    // The shape `monolith` is the usual one, and is not mentioned.
+    let shape = shape.as_deref().filter(|shape| *shape != MONOLITH);
+    let shape = shape.map(|shape| format!(" in shape {}", escaped(shape))).unwrap_or_default();
     let how = if *compiled { "compiled, " } else { "" };
     console.message(&format!(
-        "revision {} of {name}{whose} serves under {under}{before}  ({how}{})",
+        "revision {} of {name}{whose} serves{shape} under {under}{before}  ({how}{})",
         revision.short(),
         elapsed(Duration::from_millis(*took_ms))
     ));

@@ -27,8 +27,8 @@ pub(crate) struct Arguments {
     /// Show only the lines of one request: the id of the request or of its trace. The first digits are enough.
     #[arg(long, value_name = "ID", conflicts_with = "follow")]
     trace: Option<String>,
-    /// Show only structured records of this level or a more severe one (trace, debug, info, warning, error, critical), and
-    /// messages of the platform.
+    /// Show only structured records and messages of the platform of this level or a more severe one: trace, debug, info,
+    /// warning, error, critical.
     #[arg(long, value_name = "LEVEL", conflicts_with = "access")]
     level: Option<LogLevel>,
     /// The number of lines to show from the end of the log.

@@ -40,12 +40,16 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         let reshape = ReshapeRequest { shape: shape.clone(), message: arguments.message.clone() };
         let deployed = client.reshape(&tenant, &name, &reshape).await.map_err(client_error(console))?;
         drop(progress);
+        if deployed.unchanged && !json {
+            console.message(&format!("{name} already runs in shape {}: nothing has changed", escaped(shape)));
+            return Ok(());
+        }
         if !is_here {
             return deploy::report_deployed(&deployed, &tenant, &name, json, console);
         }
         if json {
             let mut value = serde_json::to_value(&deployed).expect("a response is plain data");
-            (value["app"], value["shape"]) = (name.as_str().into(), shape.as_str().into());
+            value["app"] = name.as_str().into();
             return print(&format!("{value:#}\n"));
         }
         let took = elapsed(Duration::from_millis(deployed.took_ms));

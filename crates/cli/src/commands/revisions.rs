@@ -4,6 +4,7 @@ use isomer_api::{Actor, DeployMessage, ReleaseChanges, RevisionInfo, RevisionOpe
 use isomer_console::{CliError, Console, print};
 use isomer_display::escaped;
 
+use crate::commands::apps::shown_shape;
 use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::{list, minute, size, table};
 
@@ -32,6 +33,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         [
             info.revision.short().to_owned(),
             escaped(&info.version),
+            shown_shape(info.shape.as_deref()),
             minute(info.deployed_at),
             serves.to_owned(),
             origin.map_or_else(String::new, origin_text),
@@ -41,7 +43,8 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         ]
     };
     let rows: Vec<_> = revisions.iter().map(row).collect();
-    let head = ["REVISION", "VERSION", "DEPLOYED (UTC)", "", "BY", "CHANGED", "MESSAGE", "SNAPSHOT OF STORES (UTC)"];
+    let head =
+        ["REVISION", "VERSION", "SHAPE", "DEPLOYED (UTC)", "", "BY", "CHANGED", "MESSAGE", "SNAPSHOT OF STORES (UTC)"];
     print(&table(head, &rows))
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use isomer_api::NodeStatus;
 use isomer_console::{CliError, Console, print};
-use isomer_display::escaped;
+use isomer_display::{count, escaped};
 
 use crate::remote::node::{NodeFlags, client_error};
 use crate::remote::show::{list, size, time_span};
@@ -27,6 +27,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let NodeStatus { version, pid, listen, uptime_s, tenants, apps, apps_loaded, apps_loaded_max, .. } = &status;
     let NodeStatus { instances, resident_bytes, requests, loads, drops, .. } = &status;
     let NodeStatus { connections, connections_evicted: evicted, connections_refused: refused, .. } = &status;
+    let shape = status.shape.as_ref().map(|shape| ("shape", escaped(shape)));
     let lines = [
         ("node", format!("{address}, isomer {}, process {pid}", escaped(version))),
         ("listens at", list(listen.iter().map(|address| escaped(address)))),
@@ -37,10 +38,10 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         ("instances", instances.to_string()),
         ("memory", size(*resident_bytes)),
         ("requests", requests.to_string()),
-        ("clients", format!("{connections} connections, {evicted} closed to make room, {refused} refused")),
+        ("clients", format!("{}, {evicted} closed to make room, {refused} refused", count(*connections, "connection"))),
     ];
     let mut out = String::new();
-    for (what, how) in lines {
+    for (what, how) in lines.into_iter().chain(shape) {
         let _ = writeln!(out, "{what:<11}{how}");
     }
     print(&out)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use isomer_api::{QuotaChange, TenantChange, TenantInfo};
 use isomer_console::{CliError, Console, print};
-use isomer_display::elapsed;
+use isomer_display::{count, elapsed};
 use isomer_ids::{HostPattern, TenantName};
 
 use crate::remote::node::{NodeFlags, client_error};
@@ -180,7 +180,7 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), CliError> {
         (
             "cpu",
             format!(
-                "{} since the node started; at most {} cores",
+                "{} since the node started; at most {}",
                 elapsed(Duration::from_millis(cpu_ms)),
                 cores(quotas.cpu_ms_per_second)
             ),
@@ -203,8 +203,8 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), CliError> {
     for (what, how) in lines {
         let _ = writeln!(out, "  {what:<12}{how}");
     }
-    for (quota, count) in &usage.refused {
-        let _ = writeln!(out, "  reached: {quota}, {count} times since the node started");
+    for (quota, times) in &usage.refused {
+        let _ = writeln!(out, "  reached: {quota}, {} since the node started", count(*times, "time"));
     }
     print(&out)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use isomer_api::MetricsReport;
 use isomer_console::{CliError, Console, print};
-use isomer_display::escaped;
+use isomer_display::{count, escaped};
 
 use crate::observed::app::{ObservedApp, ObservedFlags};
 use crate::observed::durations::parse_duration;
@@ -93,7 +93,8 @@ fn head(app: &ObservedApp, traffic: Option<&Traffic>, report: &MetricsReport) ->
         state.push(format!("{active:.0} in progress"));
     }
     if let Some(live) = total("isomer.instance.live") {
-        state.push(format!("{live:.0} instances"));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of instances")]
+        state.push(count(live as u64, "instance"));
     }
     if let Some(memory) = total("process.memory.usage") {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes are not negative")]

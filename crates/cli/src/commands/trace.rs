@@ -1,7 +1,7 @@
 //! `isomer trace`: shows one trace as a tree of its operations, or traces the next requests and shows them.
 
 use futures::StreamExt as _;
-use isomer_api::{Trace, TraceOrderRequest, TraceQuery, TraceValue};
+use isomer_api::{Trace, TraceOrderRequest, TraceQuery};
 use isomer_console::{CliError, Console, print};
 use isomer_display::{escaped, escaped_json};
 use isomer_ids::AppName;
@@ -77,10 +77,12 @@ async fn wait(arguments: &Arguments, app: &ObservedApp, count: u32, console: &Co
     let failed = client_error(console);
     // Subscribes to new traces before it sends the order to trace the next requests, so that it misses none of these
     // traces.
-    let mut traces = app.client.follow_traces(&app.tenant, &app.name, &TraceQuery::default()).await.map_err(failed)?;
+    let path = (!arguments.path.is_empty()).then(|| arguments.path.clone());
+    let query = TraceQuery { path, ..TraceQuery::default() };
+    let mut traces = app.client.follow_traces(&app.tenant, &app.name, &query).await.map_err(failed)?;
     let order = TraceOrderRequest { path: arguments.path.clone(), requests: count };
     app.client.order_traces(&app.tenant, &app.name, &order).await.map_err(failed)?;
-    let what = if count == 1 { "request".to_owned() } else { format!("{count} requests") };
+    let what = if count == 1 { "request".to_owned() } else { isomer_display::count(count.into(), "request") };
     let path = if arguments.path.is_empty() { String::new() } else { format!(" for {}", escaped(&arguments.path)) };
     console.message(&format!("waiting for the next {what}{path}  (Ctrl-C stops waiting)"));
     let mut shown = 0;
@@ -93,27 +95,13 @@ async fn wait(arguments: &Arguments, app: &ObservedApp, count: u32, console: &Co
             continue;
         }
         let trace = app.client.trace(&app.tenant, &app.name, &summary.id).await.map_err(failed)?;
-        if is_for(&trace, &arguments.path) {
-            if shown > 0 && !arguments.place.node.json {
-                print("\n")?;
-            }
-            arguments.show(&trace)?;
-            shown += 1;
+        if shown > 0 && !arguments.place.node.json {
+            print("\n")?;
         }
+        arguments.show(&trace)?;
+        shown += 1;
     }
     Ok(())
-}
-
-/// Returns whether the request of the trace was for `path`, or for a path below it.
-fn is_for(trace: &Trace, path: &str) -> bool {
-    let prefix = path.trim_end_matches('/');
-    let found = trace.spans.first().and_then(|span| span.attributes.get("url.path"));
-    match found {
-        Some(TraceValue::Text(found)) => {
-            found.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        }
-        _ => prefix.is_empty(),
-    }
 }
 
 /// Returns the trace with this id. The id may be abbreviated.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::StreamExt as _;
 use isomer_api::{TRACES_DEFAULT, TraceKind, TraceQuery};
 use isomer_console::{CliError, Console, print};
-use isomer_display::escaped_json;
+use isomer_display::{escaped, escaped_json};
 
 use crate::observed::app::{ObservedApp, ObservedFlags};
 use crate::observed::durations::{parse_duration, parse_time};
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// The number of traces to show, at most 500.
     #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     lines: u32,
-    /// Continue after an earlier list: TEXT is the text that `isomer traces` printed at the end of that list.
+    /// Show older traces than an earlier list: `isomer traces` prints TEXT at the end of a list.
     #[arg(long, value_name = "TEXT")]
     after: Option<String>,
     #[command(flatten, next_help_heading = "Filters")]
@@ -53,6 +53,9 @@ struct Filters {
     /// Only requests that matched this route.
     #[arg(long, value_name = "ROUTE")]
     route: Option<String>,
+    /// Only requests for this path, or for paths below it.
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
     /// Only traces in which this component ran.
     #[arg(long, value_name = "COMPONENT")]
     component: Option<String>,
@@ -69,7 +72,7 @@ struct Filters {
     #[arg(long, value_name = "FUNCTION")]
     function: Option<String>,
     /// Only traces with an operation that has this attribute.
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_attribute)]
     attribute: Option<String>,
     /// Only traces that contain this text in the name, the component, the failure or an attribute of an operation.
     #[arg(long, value_name = "TEXT")]
@@ -80,6 +83,14 @@ struct Filters {
     /// Only traces before this time.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<SystemTime>,
+}
+
+/// Checks the text of `--attribute`.
+fn parse_attribute(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
+        _ => Err("write `KEY=VALUE`, for example `db.system.name=sqlite`".to_owned()),
+    }
 }
 
 /// What a trace shows.
@@ -101,6 +112,7 @@ impl From<Kind> for TraceKind {
 const EXAMPLES: &str = "Examples:
   isomer traces --slower 200ms          the slow requests
   isomer traces --failed --since 10m    the failures of the last ten minutes
+  isomer traces --path /cart            the requests for /cart and for paths below it
   isomer traces --callee cart -f        each request that calls the component `cart`";
 
 /// The maximum number of further requests that continue a search.
@@ -147,10 +159,10 @@ async fn list(arguments: &Arguments, app: &ObservedApp, console: &Console) -> Re
         print(&trace_table(&page.traces, screen::width()))?;
     }
     if page.stopped_early {
-        console.message("the search stopped early, because it had read many traces; continue with `--after`");
+        console.message("the search stopped early, because it had read many traces");
     }
     if let Some(next) = &page.next {
-        console.message(&format!("more: --after {next}"));
+        console.message(&format!("older traces: repeat the command with `--after {}`", escaped(next)));
     }
     Ok(())
 }
@@ -191,6 +203,7 @@ impl Arguments {
             interface: filters.interface.clone(),
             function: filters.function.clone(),
             route: filters.route.clone(),
+            path: filters.path.clone(),
             min_us: filters.slower.map(microseconds),
             max_us: filters.faster.map(microseconds),
             failed: filters.failed,

@@ -52,10 +52,9 @@ fn row(trace: &TraceSummary) -> [Cell; 6] {
         None if trace.failed => "failed".to_owned(),
         None => "–".to_owned(),
     };
-    let name = match trace.partial {
-        true => format!("… {}", escaped(&trace.name)),
-        false => escaped(&trace.name),
-    };
+    // A route such as `/...` does not tell requests apart, so the row shows the path.
+    let name = escaped(&trace.title());
+    let name = if trace.partial { format!("… {name}") } else { name };
     let component = trace.component.as_deref().map_or_else(|| "–".to_owned(), escaped);
     let id = trace.id.get(..ID_DIGITS).unwrap_or(&trace.id);
     [

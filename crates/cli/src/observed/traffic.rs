@@ -176,10 +176,7 @@ fn period(before: Option<&MetricsReport>, after: &MetricsReport) -> Option<f64> 
     let seconds = |milliseconds: u64| milliseconds as f64 / 1e3;
     match before {
         Some(before) => Some(seconds(after.at_ms.saturating_sub(before.at_ms))),
-        None => {
-            let start = after.series("process.start_time").first()?.value;
-            Some((seconds(after.at_ms) - start).max(0.0))
-        }
+        None => Some(seconds(after.at_ms.saturating_sub(after.started_ms?))),
     }
 }
 
@@ -254,7 +251,7 @@ pub(crate) mod tests {
             series,
         };
         let metrics = vec![metric("http.server.request.duration", routes), metric("rpc.client.call.duration", seams)];
-        MetricsReport { at_ms, metrics }
+        MetricsReport { at_ms, started_ms: None, metrics }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use isomer_api::{Trace, TraceSpan, TraceValue};
-use isomer_display::{escaped, instant};
+use isomer_display::{count, escaped, instant};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::durations::duration;
@@ -24,6 +24,15 @@ const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 
 /// The key of the attribute with the mode of a seam.
 const MODE: &str = "isomer.seam.mode";
+
+/// The start of a note below a trace.
+const NOTE: &str = "note: ";
+
+/// The key of the attribute that states that fused calls are missing.
+const FUSED_CALLS: &str = "isomer.fused_calls";
+
+/// The key of the attribute that only the traces of deployments have.
+const DEPLOY_OPERATION: &str = "isomer.deploy.operation";
 
 /// What the waterfall shows, and in how many columns.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +77,7 @@ pub(crate) fn waterfall(trace: &Trace, options: WaterfallOptions) -> String {
             }
         }
     }
-    let notes = notes(trace);
+    let notes = notes(trace, options.width);
     if !notes.is_empty() {
         out.push('\n');
     }
@@ -79,26 +88,33 @@ fn header(trace: &Trace, width: usize) -> String {
     let summary = &trace.summary;
     let status = summary.status.map(|status| format!("  {}", styled(status_style(summary), &status.to_string())));
     let failed = if summary.failed { format!("  {}", styled(RED, "failed")) } else { String::new() };
-    let title = fitted(&escaped(&summary.name), width.saturating_sub(24));
-    let spans = match summary.spans {
-        1 => "1 span".to_owned(),
-        spans => format!("{spans} spans"),
-    };
+    let title = fitted(&escaped(&summary.title()), width.saturating_sub(24));
+    let spans = count(summary.spans, "span");
     let title =
         format!("{}{}  {}{failed}\n", styled(BOLD, &title), status.unwrap_or_default(), duration(summary.duration_ns));
     let facts = format!("{} UTC · {spans}", instant(summary.start_us / 1000));
-    let ids = format!("trace {}\nrequest {} · {facts}\n", escaped(&summary.id), escaped(&summary.request));
+    // A deployment has a trace, but no request.
+    let is_deployment = trace.spans.iter().any(|span| span.attributes.contains_key(DEPLOY_OPERATION));
+    let request = if is_deployment { String::new() } else { format!("request {} · ", escaped(&summary.request)) };
+    let ids = format!("trace {}\n{request}{facts}\n", escaped(&summary.id));
     title + &styled(DIM, &ids)
 }
 
 /// Returns what the reader should know about missing spans.
-fn notes(trace: &Trace) -> String {
+fn notes(trace: &Trace, width: usize) -> String {
     let mut notes = Vec::new();
     if !trace.summary.sampled {
         notes.push("the request was not sampled: calls between fused components are missing".to_owned());
     }
+    if lacks_fused_calls(trace) {
+        notes.push(
+            "calls between fused components are missing: the code that reports them was not ready yet when the request \
+             arrived, or could not be used; later requests have them, unless the log states a reason"
+                .to_owned(),
+        );
+    }
     if trace.spans_dropped > 0 {
-        notes.push(format!("{} spans are missing: the request had too many", trace.spans_dropped));
+        notes.push(format!("{} missing: the request had too many", count(trace.spans_dropped, "span")));
     }
     if trace.summary.partial {
         notes.push("the first span is missing: it was lost, or another machine has it".to_owned());
@@ -109,7 +125,25 @@ fn notes(trace: &Trace) -> String {
     if trace.spans.iter().any(|span| span.moved_ns.is_some()) {
         notes.push("the clocks of the processes differ, so the times of some spans were adjusted".to_owned());
     }
-    notes.into_iter().map(|note| styled(DIM, &format!("note: {note}")) + "\n").collect()
+    let lines = notes.into_iter().flat_map(|note| {
+        let lines = wrapped(&note, width.saturating_sub(NOTE.len()));
+        lines.into_iter().enumerate().map(|(number, line)| match number {
+            0 => format!("{NOTE}{line}"),
+            _ => " ".repeat(NOTE.len()) + &line,
+        })
+    });
+    lines.map(|line| styled(DIM, &line) + "\n").collect()
+}
+
+/// Returns whether a process served the sampled request with code that does not report fused calls. A component's own
+/// spans, which have a scope, state nothing about this.
+fn lacks_fused_calls(trace: &Trace) -> bool {
+    let is_missing = |span: &TraceSpan| {
+        let attributes = &span.attributes;
+        attributes.get(FUSED_CALLS) == Some(&TraceValue::Text("missing".to_owned()))
+            && !attributes.contains_key("otel.scope.name")
+    };
+    trace.spans.iter().any(is_missing)
 }
 
 /// The name of a span, and the lines of the tree that precede the name.
@@ -324,6 +358,7 @@ mod tests {
             tenant: None,
             app: None,
             name: "GET /cart".to_owned(),
+            path: Some("/cart".to_owned()),
             component: Some("pages".to_owned()),
             start_us: 1_700_000_000_000_000,
             duration_ns: 12_400_000,
@@ -380,6 +415,16 @@ mod tests {
     fn missing_spans_are_noted() {
         let mut trace = trace();
         (trace.summary.sampled, trace.spans_dropped, trace.stopped_early) = (false, 7, true);
-        assert_eq!(notes(&trace).matches("note: ").count(), 3);
+        assert_eq!(notes(&trace, 200).matches("note: ").count(), 3);
+        let missing = |scope: Option<&str>| {
+            let mut trace = super::tests::trace();
+            let pairs = [(FUSED_CALLS, Some("missing")), ("otel.scope.name", scope)];
+            let pairs = pairs.into_iter().filter_map(|(key, value)| Some((key, value?)));
+            let pairs = pairs.map(|(key, value)| (key.to_owned(), TraceValue::Text(value.to_owned())));
+            trace.spans[0].attributes.extend(pairs);
+            notes(&trace, 200)
+        };
+        assert!(missing(None).contains("fused components are missing"), "{}", missing(None));
+        assert_eq!(missing(Some("own")), "", "a component's own span states nothing about the platform");
     }
 }

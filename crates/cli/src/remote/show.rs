@@ -55,7 +55,11 @@ pub(crate) fn count_quota(count: u32) -> String {
 
 /// Formats a quota in milliseconds of processor time per second as a number of cores.
 pub(crate) fn cores(milliseconds: u32) -> String {
-    if milliseconds == u32::MAX { UNLIMITED.to_owned() } else { format!("{}", f64::from(milliseconds) / 1000.0) }
+    match milliseconds {
+        u32::MAX => UNLIMITED.to_owned(),
+        1000 => "1 core".to_owned(),
+        milliseconds => format!("{} cores", f64::from(milliseconds) / 1000.0),
+    }
 }
 
 /// The text for a quota that has no limit.
@@ -102,6 +106,7 @@ mod tests {
     fn times_and_quotas_are_short() {
         assert_eq!([0, 59, 61, 7_200, 90_000].map(time_span), ["0 s", "59 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
         assert_eq!([1536, u64::MAX].map(size_quota), ["1.5 KiB", "unlimited"].map(ToOwned::to_owned));
-        assert_eq!([cores(500), cores(2000), cores(u32::MAX)], ["0.5", "2", "unlimited"]);
+        let shown = [500, 1000, 2000, u32::MAX].map(cores);
+        assert_eq!(shown, ["0.5 cores", "1 core", "2 cores", "unlimited"]);
     }
 }

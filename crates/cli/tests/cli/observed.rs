@@ -93,6 +93,11 @@ fn filters_of_traces_are_requested() {
     );
     let refused = remote.run(&["traces", "shop", "--slower", "250"]);
     assert!(refused.contains("write a number with a unit"), "{refused}");
+    for attribute in ["foo", "=foo"] {
+        let refused = remote.run(&["traces", "shop", "--attribute", attribute]);
+        assert!(refused.starts_with("exit code: 2") && refused.contains("write `KEY=VALUE`"), "{refused}");
+    }
+    assert_eq!(remote.asked(), Vec::<String>::new(), "wrong arguments are not sent");
 }
 
 #[test]
@@ -129,7 +134,7 @@ fn the_next_requests_are_traced_and_shown() {
     assert_eq!(
         remote.asked(),
         [
-            r#"follow-traces default shop {"failed":false}"#.to_owned(),
+            r#"follow-traces default shop {"path":"/cart","failed":false}"#.to_owned(),
             "order-traces default shop /cart 1".to_owned(),
             format!("trace default shop {TRACE}"),
         ]

@@ -98,6 +98,9 @@ fn a_request_through_two_processes_is_one_trace() {
         assert!(Instant::now() < deadline, "the trace is not complete in time");
     };
     assert_eq!((&spans[0]["name"], &spans[0]["parent"]), (&json!("GET /..."), &Value::Null), "{spans:?}");
+    let listed = workspace.run(&["traces", "--path", "/greet"]);
+    assert!(listed.contains("GET /greet ") && !listed.contains("name=ann"), "the path without the query: {listed}");
+    assert!(workspace.run(&["traces", "--path", "/gree"]).contains("no traces match"));
     let called = spans.iter().find(|span| span["process"] == "back").unwrap();
     let caller = spans.iter().find(|span| span["id"] == called["parent"]).unwrap();
     assert_eq!((&called["kind"], &caller["kind"]), (&json!("server"), &json!("client")), "{spans:?}");
@@ -183,6 +186,26 @@ fn ordered_requests_are_traced_once_by_the_member_with_the_front_door() {
     let page = json_lines(&workspace.run(&["traces", "--json"])).remove(0);
     let sampled = page["traces"].as_array().unwrap().iter().filter(|trace| trace["sampled"] == true).count();
     assert_eq!(sampled, 2, "{page}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn orders_to_trace_requests_survive_the_member_with_the_front_door() {
+    let workspace = ping_pong();
+    let server = workspace.serve(&["run", "--shape", "split", "--telemetry", "0"]);
+    let mut command = workspace.command(&["trace", "--next", "2", "--path", "/greet", "--json"]);
+    let mut waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut messages = std::io::BufRead::lines(std::io::BufReader::new(waiting.stderr.take().unwrap()));
+    assert!(messages.any(|line| line.unwrap().contains("waiting for the next 2 requests")));
+    signal("KILL", server.process_of("front"));
+    server.wait_for_log("is ready again (process ");
+    let deadline = Instant::now() + TIMEOUT;
+    while waiting.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the order was lost");
+        get_again(&server, "/greet?name=ann");
+    }
+    let shown = json_lines(&String::from_utf8(waiting.wait_with_output().unwrap().stdout).unwrap());
+    assert_eq!(shown.len(), 2, "{shown:?}");
     assert_eq!(server.stop(), Some(0));
 }
 

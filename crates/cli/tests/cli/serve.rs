@@ -50,6 +50,7 @@ fn waterfall_with_fused_call(workspace: &Workspace, server: &Server) -> String {
             if waterfall.contains("guest:pong/pong.greet") {
                 return waterfall;
             }
+            assert!(waterfall.contains("note: calls between fused components are missing"), "{waterfall}");
         }
         assert!(Instant::now() < deadline, "no trace contains the fused call: {newest}");
     }

@@ -5,7 +5,7 @@
  *   process?: string, offset_ns: number, duration_ns: number, self_ns: number, failure?: string,
  *   attributes?: Record<string, string | number | boolean>}} Span
  * @typedef {{id: string, request: string, name: string, component?: string, start_us: number, duration_ns: number,
- *   status?: number, spans: number, failed: boolean, sampled: boolean, partial?: boolean}} TraceSummary
+ *   path?: string, status?: number, spans: number, failed: boolean, sampled: boolean, partial?: boolean}} TraceSummary
  */
 
 /** The kinds of work that a trace shows, with their names. */
@@ -88,8 +88,8 @@ export function compare(left, right) {
   return all.sort((a, b) => Math.abs(b.difference) - Math.abs(a.difference));
 }
 
-/** The path of a trace's request, unless the name of the trace contains it. The name has the route, which may be `/...`. @param {{summary: any, spans: any[]}} trace */
-export function pathOf({ summary, spans }) {
-  const path = spans.find((span) => span.kind === "server" && !span.parent)?.attributes?.["url.path"];
-  return path === undefined || summary.name.endsWith(` ${path}`) ? undefined : path;
+/** The method and the path of a trace's request, or the name of the trace. The name has the route, which may be `/...`. @param {TraceSummary} summary */
+export function titleOf({ name, path }) {
+  const method = name.split(" ", 1)[0];
+  return path === undefined || method === name ? name : `${method} ${path}`;
 }

@@ -11,7 +11,7 @@ const CONFIDENCE = { high: "many samples", low: "few samples" };
 export const Advice = ({ advice, onTry, isDisabled = false }) => html`
   <section class="advice" aria-label="Advice">
     <header class="section-head">
-      <div><h2>Advice</h2><p class="dim">${advice.requests > 0 ? `From ${count(advice.requests, "request")} since the process started${advice.request_us === undefined ? "" : `, ${duration(advice.request_us * 1000)} on average`}.` : "From measured traffic."} Seams that were not measured often enough get no advice.</p></div>
+      <div><h2>Advice</h2><p class="dim">${advice.requests > 0 ? `From ${count(advice.requests, "request")} in the current shape${advice.request_us === undefined ? "" : `, ${duration(advice.request_us * 1000)} on average`}.` : "From measured traffic."} Seams that were not measured often enough get no advice.</p></div>
     </header>
     ${advice.items.length === 0 && html`<p class="card advice-none dim">${advice.notes.length > 0 ? marked(advice.notes[0]) : "The measurements support no change of the shape."}</p>`}
     <ol class="advice-items">

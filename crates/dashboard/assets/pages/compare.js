@@ -5,7 +5,7 @@ import { clock, duration, spanName } from "../lib/format.js";
 import { useData } from "../lib/live.js";
 import { Failure, Icon, Loading, Status } from "../lib/parts.js";
 import { Link, pageOf } from "../lib/router.js";
-import { compare, pathOf } from "../lib/trace-model.js";
+import { compare, titleOf } from "../lib/trace-model.js";
 
 /** @param {{app: any, left: string, right: string}} props */
 export function Compare({ app, left, right }) {
@@ -56,7 +56,7 @@ function Comparison({ left, right }) {
 const Side = ({ letter, trace, trace: { summary } }) => html`
   <div class="card">
     <span class="letter">${letter}</span>
-    <div><${Link} href=${pageOf(`/traces/${summary.id}`)}>${summary.name}</${Link}> <span class="dim">${pathOf(trace)}</span>
+    <div><${Link} href=${pageOf(`/traces/${summary.id}`)}>${titleOf(summary)}</${Link}>
       <div class="dim"><${Status} status=${summary.status} failed=${summary.failed} /> ${duration(summary.duration_ns)} · ${clock(summary.start_us / 1000)}</div></div>
   </div>
 `;

@@ -19,7 +19,7 @@ export function Comparison({ comparison }) {
       ${seams.length === 0 && html`<p class="dim">Every seam keeps its mode.</p>`}
       ${seams.length > 0 && html`<${Seams} seams=${seams} />`}
       <p class="dim">
-        ${requests > 0 ? `Calls per request are those of ${count(requests, "request")} since the process started. ` : "No request was measured yet, so the cost per request is not known. "}
+        ${requests > 0 ? `Calls per request are those of ${count(requests, "request")} in the current shape. ` : "No request was measured yet, so the cost per request is not known. "}
         The cost of a call is that of a small record in the published benchmarks; larger arguments cost more.
         ${isLowerBound ? " Calls of fused seams are measured only in sampled requests, so there were more calls." : ""}
         ${unmeasured > 0 && requests > 0 ? ` ${count(unmeasured, "seam")} without measured calls ${unmeasured === 1 ? "is" : "are"} not included.` : ""}

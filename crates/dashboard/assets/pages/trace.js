@@ -5,7 +5,7 @@ import { clock, count, date, duration, percent, spanName } from "../lib/format.j
 import { useData } from "../lib/live.js";
 import { Empty, Failure, Icon, Loading, Mode, Panel, Status } from "../lib/parts.js";
 import { Link, pageOf, setQuery } from "../lib/router.js";
-import { CATEGORIES, breakdown, category, extent, parents, pathOf, ticks, visible } from "../lib/trace-model.js";
+import { CATEGORIES, breakdown, category, extent, parents, ticks, titleOf, visible } from "../lib/trace-model.js";
 
 /** The maximum number of components in the summary of own times. The others are added up. */
 const PARTS_MAX = 5;
@@ -32,10 +32,9 @@ export function TracePage({ app, id, route }) {
 function Head({ trace }) {
   const { summary } = trace;
   const start = summary.start_us / 1000;
-  const path = pathOf(trace);
   return html`
     <header class="trace-head">
-      <h2><${Status} status=${summary.status} failed=${summary.failed} /> ${summary.name}${path && html` <span class="dim">${path}</span>`}</h2>
+      <h2><${Status} status=${summary.status} failed=${summary.failed} /> ${titleOf(summary)}</h2>
       <div class="trace-facts">
         <span><b>${duration(summary.duration_ns)}</b></span>
         <span>${date(start).split(",")[0]}, ${clock(start)}</span>
@@ -49,9 +48,13 @@ function Head({ trace }) {
 }
 
 /** What the trace may lack. @returns {string[]} */
-function notes({ summary, spans_dropped, stopped_early }) {
+function notes({ summary, spans, spans_dropped, stopped_early }) {
+  // A component's own spans, which have a scope, state nothing about the platform.
+  const lacksFused = spans.some(({ attributes }) => attributes?.["isomer.fused_calls"] === "missing" && !("otel.scope.name" in attributes));
   return [
     !summary.sampled && "Not sampled: stored because it failed or was slow. Calls between fused components are missing.",
+    lacksFused &&
+      "Calls between fused components are missing: the code that reports them was not ready yet when the request arrived, or could not be used. Later requests have them, unless the log states a reason.",
     summary.partial && "The first span is missing: it was lost, or another machine has stored it.",
     spans_dropped > 0 && `${count(spans_dropped, "span")} were not stored, because the request had too many.`,
     stopped_early && "Spans may be missing: the search read as much as one query may read.",

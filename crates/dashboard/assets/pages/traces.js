@@ -6,6 +6,7 @@ import { clock, count, date, duration, sentence } from "../lib/format.js";
 import { useData, useStream } from "../lib/live.js";
 import { Command, Empty, Failure, Field, Icon, Loading, Select, Status } from "../lib/parts.js";
 import { Link, go, pageOf, setQuery } from "../lib/router.js";
+import { titleOf } from "../lib/trace-model.js";
 import { Compare } from "./compare.js";
 import { TraceOrder } from "./trace-order.js";
 import { TracePage } from "./trace.js";
@@ -184,10 +185,10 @@ function Table({ traces, marked, mark }) {
           ${traces.map(
             (trace) => html`
             <tr key=${trace.id + trace.request} class=${trace.failed ? "failed" : ""}>
-              <td class="col-mark"><input type="checkbox" aria-label=${`Compare ${trace.name}`} checked=${marked.includes(trace.id)} onChange=${() => mark(trace.id)} /></td>
+              <td class="col-mark"><input type="checkbox" aria-label=${`Compare ${titleOf(trace)}`} checked=${marked.includes(trace.id)} onChange=${() => mark(trace.id)} /></td>
               <td class="dim" title=${date(trace.start_us / 1000)}>${clock(trace.start_us / 1000)}</td>
               <td><${Status} status=${trace.status} failed=${trace.failed} /></td>
-              <td class="cut name"><${Link} href=${pageOf(`/traces/${trace.id}`)}>${trace.name}</${Link}></td>
+              <td class="cut name" title=${trace.name}><${Link} href=${pageOf(`/traces/${trace.id}`)}>${titleOf(trace)}</${Link}></td>
               <td class="col-wide dim cut">${trace.component ?? "–"}</td>
               <td class="col-wide number dim">${trace.spans}</td>
               <td class="number">${duration(trace.duration_ns)}</td>

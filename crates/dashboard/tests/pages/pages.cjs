@@ -96,13 +96,13 @@ const tests = {
   async "new traces arrive by themselves"({ page, fixture }) {
     await page.goto(`${fixture.url}/traces`);
     await page.locator("tbody tr").nth(49).waitFor();
-    const arrived = { ...fixture.traces[0], id: "f".repeat(32), request: "f".repeat(16), name: "GET /just-now" };
+    const arrived = { ...fixture.traces[0], id: "f".repeat(32), request: "f".repeat(16), name: "GET /...", path: "/just-now" };
     await page.locator(".live.on").waitFor();
     await page.waitForFunction(() => document.querySelector(".live.on"));
     for (const stream of fixture.record.streams) if (stream.name === "traces") stream.send(arrived);
     await page.getByRole("link", { name: "GET /just-now" }).waitFor();
     await page.locator("#page").evaluate((element) => element.scrollTo(0, 600));
-    const second = { ...arrived, id: "e".repeat(32), request: "e".repeat(16), name: "GET /later" };
+    const second = { ...arrived, id: "e".repeat(32), request: "e".repeat(16), name: "GET /...", path: "/later" };
     for (const stream of fixture.record.streams) if (stream.name === "traces") stream.send(second);
     await page.getByRole("button", { name: "1 new trace" }).click();
     await page.getByRole("link", { name: "GET /later" }).waitFor();

@@ -131,7 +131,7 @@ function comparison(plan, request) {
 }
 
 function advice(isEmpty) {
-  if (isEmpty) return { requests: 0, items: [], notes: ["0 requests were measured since the process started; advice needs 100."] };
+  if (isEmpty) return { requests: 0, items: [], notes: ["0 requests measured since the app started in this shape; advice needs 100."] };
   return {
     requests: 18_204,
     request_us: 2480,

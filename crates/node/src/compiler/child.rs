@@ -191,8 +191,11 @@ fn compose<'a>(
     let (package, plan) = Package::draft(&app, &components, &options, &progress, &mut composed)?;
     warnings.extend(plan.warnings.iter().map(|warning| Renderer::plain().diagnostic(warning)));
     let package = String::from_utf8(package.to_bytes()).expect("a package is JSON");
-    let plan = serde_json::to_string(&plan).expect("a plan is plain data");
-    let plan = Some(plan).filter(|plan| plan.len() <= PLAN_BYTES_MAX);
+    let plain = || serde_json::to_string(&plan).expect("a plan is plain data");
+    // A large plan is stored without its text.
+    let plan = std::iter::once(plan.to_json().to_string())
+        .chain(std::iter::once_with(plain))
+        .find(|plan| plan.len() <= PLAN_BYTES_MAX);
     node.send(&ChildMessage::Drafted(PackageDraft { package, plan, warnings })).map_err(ChildError::NodeChannel)
 }
 

@@ -13,6 +13,7 @@
 //! | `health` | the health check of a candidate |
 //! | `takeover` | the take-over of a revision that replaces stores |
 //! | `trace` | the trace of a deployment |
+//! | `outcome_note` | the line in the log about the outcome |
 //! | `cleanup` | removing the files of a refused revision |
 
 mod candidate;
@@ -20,6 +21,7 @@ mod charge;
 mod checks;
 mod cleanup;
 mod health;
+mod outcome_note;
 mod rollout;
 mod rollout_requests;
 pub(crate) mod takeover;

@@ -13,6 +13,7 @@ use isomer_apps::Package;
 use isomer_apps::tenancy::{LaunchSpec, RetiredRevision, StandbyRevision, TenancyError};
 use isomer_capabilities::sql::Schema;
 use isomer_capabilities::{AppGrants, schemas};
+use isomer_display::count;
 use isomer_ids::{AppName, ReleaseDigest, StoreName, TenantName};
 use isomer_parcel::parts;
 use isomer_state::{App, Contents, Deployment, StateError, Taking};
@@ -20,8 +21,9 @@ use isomer_telemetry::TraceFragment;
 
 use super::candidate::Candidate;
 use super::checks::{check_hosts, check_tree};
+use super::outcome_note::outcome_note;
 use super::takeover::{self, Takeover};
-use super::trace::DeploymentTrace;
+use super::trace::{DeploymentTrace, operation_name};
 use crate::compiler::jobs::CompileReason;
 use crate::intents::ChangeTarget;
 use crate::locks::AppLock;
@@ -73,10 +75,31 @@ impl Node {
     /// Runs all steps of a rollout. If a step refuses the revision, removes the files of the revision.
     pub(super) async fn attempt_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         let trace = DeploymentTrace::begin(rollout.operation, &rollout.revision, rollout.action);
+        let (operation, context) = (operation_name(rollout.operation), trace.context());
         let (tenant, app) = (rollout.tenant.clone(), rollout.app.clone());
+        let before = rollout.before.as_ref().map(|before| before.current().shape.clone());
+        let is_reshaped = before.is_some_and(|shape| shape.as_ref() != Some(&rollout.release.shape));
         let revision = rollout.revision.clone();
         let outcome = self.attempt(revision.clone(), self.run_rollout(rollout, &trace)).await;
         let (fragment, drain) = trace.end(&outcome);
+        let is_changed = outcome.as_ref().is_ok_and(|report| !report.unchanged);
+        let note = outcome_note(operation, &outcome, self.dir.path());
+        let (node, key) = (self.clone(), (tenant.clone(), app.clone()));
+        // The outcome of the deployment does not depend on its trace and its line in the log.
+        let _noted = self
+            .blocking(move || {
+                let (tenant, app) = &key;
+                if is_reshaped && is_changed {
+                    node.shape_traffic.set(tenant, app, node.all_traffic_of(tenant, app));
+                }
+                // A new app whose deployment failed has no log.
+                node.state.app(tenant, app).map_err(problems::of_state)?;
+                if let Some((level, text)) = note {
+                    node.repository.log_of(tenant, app)?.note(level, Some(context), text);
+                }
+                Ok(())
+            })
+            .await;
         if let Some(fragment) = fragment {
             self.store_trace(&tenant, &app, &revision, fragment).await;
         }
@@ -157,6 +180,7 @@ impl Node {
             app_lock,
             action: _,
         } = rollout;
+        let shape = release.shape.clone();
         let (spec, inputs) = self.launch_spec(&tenant, &app, &revision, &package).await?;
         let hosts = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
         let candidate = Candidate {
@@ -195,6 +219,7 @@ impl Node {
             }),
             revision: revision.clone(),
             version: package.version().to_string(),
+            shape: Some(shape.clone()),
             deployed_at: now_s,
             replacement: None,
         };
@@ -246,7 +271,17 @@ impl Node {
         };
         trace.completed(self, ChangeStep::TookOver);
         self.uploads.deployed(&tenant, sent.iter());
-        Ok(DeployReport { revision, previous, hosts, compiled, took_ms: took_ms(started_at), warnings, stores })
+        Ok(DeployReport {
+            revision,
+            previous,
+            shape: Some(shape),
+            unchanged: false,
+            hosts,
+            compiled,
+            took_ms: took_ms(started_at),
+            warnings,
+            stores,
+        })
     }
 
     /// Returns the launch spec of a revision, and the value that the counter [`inputs`](isomer_apps::Tenancy::inputs)
@@ -331,11 +366,12 @@ impl Node {
         let missing = self.missing_of(caller, release)?.digests;
         if !missing.is_empty() {
             let shown = missing.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n");
-            let title = format!("{} parts of the release are missing on the node", missing.len());
+            let title = format!("the node lacks {} of the release", count(missing.len() as u64, "part"));
             return Err(ApiProblem::new(ProblemKind::Conflict, title).detail(shown).hint("upload these parts first"));
         }
         self.check_kept(caller, release, before.as_deref())?;
         let (manifest, warnings) = release::read_manifest(&release.manifest)?;
+        release::check_shape(&manifest, &release.shape)?;
         release::check_folders(&manifest, release)?;
         check_tree(release, &release::folders_read(&AppGrants::from(&manifest)))?;
         release::check_secrets(&manifest, release, tenant, &own.secrets)?;
@@ -381,6 +417,8 @@ impl Node {
         Ok(Some(DeployReport {
             revision: revision.clone(),
             previous: Some(revision.clone()),
+            shape: Some(release.shape.clone()),
+            unchanged: true,
             hosts,
             compiled: false,
             took_ms: took_ms(*started_at),

@@ -12,7 +12,7 @@ use isomer_api::{ApiProblem, DeployReport, ProblemKind, RevisionOperation};
 use isomer_apps::tenancy::RetiredRevision;
 use isomer_ids::ReleaseDigest;
 use isomer_telemetry::{
-    ActiveSpan, RequestId, SamplingPolicy, SpanKind, TraceFragment, TraceId, TraceSink, Tracer, semantics,
+    ActiveSpan, RequestId, SamplingPolicy, SpanKind, TraceContext, TraceFragment, TraceId, TraceSink, Tracer, semantics,
 };
 
 use crate::node::Node;
@@ -81,6 +81,11 @@ impl DeploymentTrace {
         let trace = Self { request, recorded, spans };
         trace.expect(ChangeStep::Checked);
         trace
+    }
+
+    /// Returns the ids of the trace and of its first span.
+    pub(super) fn context(&self) -> TraceContext {
+        lock(&self.spans).root.context().trace()
     }
 
     /// Returns the id of the trace.
@@ -194,7 +199,7 @@ fn reason(problem: &ApiProblem) -> String {
     }
 }
 
-fn operation_name(operation: RevisionOperation) -> &'static str {
+pub(super) fn operation_name(operation: RevisionOperation) -> &'static str {
     match operation {
         RevisionOperation::Deploy => "deploy",
         RevisionOperation::Swap => "swap",

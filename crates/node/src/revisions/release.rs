@@ -11,6 +11,7 @@ use isomer_capabilities::AppGrants;
 use isomer_diagnostics::{Diagnostic, Renderer, SourceFile};
 use isomer_disk::Reserve;
 use isomer_disk::tree::remove;
+use isomer_display::excerpt;
 use isomer_ids::{ReleaseDigest, TenantName};
 use isomer_manifest::{App, Parsed, SecretSource, Spanned};
 use isomer_state::Blobs;
@@ -115,6 +116,19 @@ fn is_path_of_part(path: &Path) -> bool {
 /// the app's data, and are created when they are first granted.)
 pub(crate) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
     grants.dirs().filter(|grant| !grant.write).filter_map(|grant| inside(&grant.host)).collect()
+}
+
+/// Checks that the app has the shape `shape`.
+///
+/// # Errors
+/// If it has no such shape. The problem lists the app's shapes.
+pub(crate) fn check_shape(app: &App, shape: &str) -> Result<(), ApiProblem> {
+    if app.shapes.contains_key(shape) {
+        return Ok(());
+    }
+    let title = format!("app `{}` has no shape `{}`", app.name, excerpt::name(shape));
+    let known: Vec<_> = app.shapes.keys().map(|known| format!("`{known}`")).collect();
+    Err(ApiProblem::new(ProblemKind::NotFound, title).hint(format!("the app's shapes are {}", known.join(", "))))
 }
 
 /// Checks that the tenant has all secrets that the app needs, except the secrets that are files of the release.

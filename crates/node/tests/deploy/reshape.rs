@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::StreamExt as _;
 use isomer_admin::{Admin as _, AppApi as _, Caller};
-use isomer_api::{ProblemKind, QuotaChange, Release, ReshapeRequest, RevisionOperation, TenantChange};
+use isomer_api::{
+    LogLevel, LogLine, LogQuery, ProblemKind, QuotaChange, Release, ReshapeRequest, RevisionOperation, TenantChange,
+};
 
 use crate::migrating_app::refused;
 use crate::node::{Client, TestNode, TestRelease, keep, shop};
@@ -111,9 +114,23 @@ async fn an_unknown_shape_changes_nothing() {
     let reshape = |shape| node.node.clone().reshape(Caller::Node, tenant.clone(), app.clone(), to(shape));
     refused(reshape("micro"), ProblemKind::NotFound).await;
     let first = node.deploy(&chain()).await.unwrap();
-    let problem = refused(reshape("round"), ProblemKind::Refused).await;
-    assert!(problem.title.contains("round") || problem.detail.iter().any(|it| it.contains("round")), "{problem:?}");
+    let problem = refused(reshape("round"), ProblemKind::NotFound).await;
+    assert!(problem.title.ends_with("has no shape `round`"), "{problem:?}");
+    assert!(
+        problem.hints[0].starts_with("the app's shapes are ") && problem.hints[0].contains("`monolith`"),
+        "{problem:?}"
+    );
     let again = reshape("monolith").await.unwrap();
     assert_eq!((&again.revision, again.previous.as_ref()), (&first.revision, Some(&first.revision)));
+    assert!(again.unchanged && !first.unchanged);
+    let info = node.node.clone().app(tenant.clone(), app.clone()).await.unwrap();
+    assert_eq!(info.shape.as_deref(), Some("monolith"));
+    let lines = node.node.clone().logs(tenant.clone(), app.clone(), LogQuery::default()).await.unwrap();
+    let lines: Vec<LogLine> = lines.collect().await;
+    let of_node: Vec<_> = lines.iter().filter(|line| line.stream == "node").collect();
+    let [deployed, failed] = &of_node[..] else { panic!("two results, and none without a change: {lines:?}") };
+    assert!(deployed.text.contains("now serves in shape monolith") && deployed.trace_id.is_some(), "{deployed:?}");
+    assert!(failed.text.starts_with("reshape failed: ") && failed.text.contains("`round`"), "{failed:?}");
+    assert_eq!((deployed.level, failed.level), (Some(LogLevel::Info), Some(LogLevel::Error)));
     assert_eq!(node.get("/pass?what=a").await.0, 200);
 }

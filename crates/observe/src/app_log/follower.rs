@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::Stream;
-use isomer_api::LogLine;
+use isomer_api::{LogLevel, LogLine};
+use isomer_display::count;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::line::node_line;
@@ -79,8 +80,9 @@ impl Stream for Followed {
         if self.lines.is_empty() {
             let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                let text = format!("{lost} lines were not shown: they were logged faster than they were read");
-                return Poll::Ready(Some(node_line(text)));
+                let lines = count(lost, "line");
+                let text = format!("left out {lines}: lines were logged faster than they were read");
+                return Poll::Ready(Some(node_line(LogLevel::Warning, text)));
             }
         }
         let line = std::task::ready!(self.lines.poll_recv(cx));

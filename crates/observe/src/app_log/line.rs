@@ -12,8 +12,8 @@ pub(super) const TEXT_BYTES_MAX: usize = 16 << 10;
 pub(super) const PLATFORM: &str = "node";
 
 /// Returns a line that the node writes, with the current time.
-pub(super) fn node_line(text: String) -> LogLine {
-    of_request(text, None, None)
+pub(super) fn node_line(level: LogLevel, text: String) -> LogLine {
+    LogLine { level: Some(level), ..of_request(text, None, None) }
 }
 
 /// Returns a line that belongs to `request` and to the span of `trace`, with the current time.

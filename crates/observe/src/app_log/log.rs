@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use isomer_api::{LogLine, TraceValue};
+use isomer_api::{LogLevel, LogLine, TraceValue};
 use isomer_display::excerpt::cut;
 use isomer_telemetry::{AccessRecord, Event, EventSink, RequestId, TraceContext};
 
@@ -43,17 +43,18 @@ impl AppLog {
         Self { export: Some(sink), ..self }
     }
 
-    /// Writes a message from the node about the app.
-    pub fn note(&self, text: impl Into<String>) {
+    /// Writes a message from the node about the app. `trace` contains the ids of the trace that the message belongs to.
+    pub fn note(&self, level: LogLevel, trace: Option<TraceContext>, text: impl Into<String>) {
         let text: String = text.into();
-        self.push(node_line(cut(text, TEXT_BYTES_MAX)));
+        self.push(LogLine { level: Some(level), ..of_request(cut(text, TEXT_BYTES_MAX), None, trace) });
     }
 
     /// Writes a line that states that the front door refused a request to the app, with the status code and the reason.
     /// `trace` contains the ids of the request's trace and span.
     pub fn refused(&self, component: &str, request: RequestId, trace: TraceContext, status: u16, why: &str) {
         let text = format!("responded with {status}: {why}");
-        self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request), Some(trace)) });
+        let line = of_request(text, Some(request), Some(trace));
+        self.push(LogLine { component: Some(component.to_owned()), level: Some(LogLevel::Warning), ..line });
     }
 
     /// Writes a served request. This log must be the app's access log.
@@ -175,15 +176,16 @@ impl AppLog {
             Event::RequestFailed { component, request, trace, reason, backtrace, response_cut_off } => {
                 let cut_off = if response_cut_off { " (the response was cut off)" } else { "" };
                 let text = cut(format_args!("{reason}{cut_off}"), TEXT_BYTES_MAX);
-                let line = of_request(text, Some(request), trace);
+                let line = LogLine { level: Some(LogLevel::Error), ..of_request(text, Some(request), trace) };
                 self.push(named(component, LogLine { backtrace: frames(backtrace), ..line }));
             }
             Event::CallFailed { component, request, trace, reason, backtrace } => {
-                let line = of_request(cut(reason, TEXT_BYTES_MAX), request, trace);
+                let text = cut(reason, TEXT_BYTES_MAX);
+                let line = LogLine { level: Some(LogLevel::Error), ..of_request(text, request, trace) };
                 self.push(named(component, LogLine { backtrace: frames(backtrace), ..line }));
             }
             Event::AccessDenied { component, text } => {
-                self.push(named(component, node_line(cut(text, TEXT_BYTES_MAX))));
+                self.push(named(component, node_line(LogLevel::Warning, cut(text, TEXT_BYTES_MAX))));
             }
         }
     }

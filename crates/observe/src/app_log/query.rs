@@ -25,8 +25,9 @@ impl AppLog {
         let (request, trace, level) = (query.request.clone(), query.trace.clone(), query.level);
         let is_filtered = request.is_some() || trace.is_some() || level.is_some();
         let read = if is_filtered { LINES_MAX as usize } else { wanted };
+        // Messages of the platform have no level if an earlier version wrote them.
         let is_severe = move |line: &LogLine| {
-            level.is_none_or(|level| line.stream == PLATFORM || line.level.is_some_and(|of_line| of_line >= level))
+            level.is_none_or(|level| line.level.map_or(line.stream == PLATFORM, |of_line| of_line >= level))
         };
         let is_wanted = move |line: &LogLine| {
             (request.is_none() || line.request == request)

@@ -12,7 +12,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
-use isomer_api::LogLine;
+use isomer_api::{LogLevel, LogLine};
+use isomer_display::count;
 
 use super::follower::Follower;
 use super::limits::AppLogLimits;
@@ -218,7 +219,7 @@ impl Writer {
             }
             let counters = [
                 (&app.over_quota, "the tenant's log quota for this hour is used up"),
-                (&app.too_fast, "they were logged faster than they could be written"),
+                (&app.too_fast, "lines were logged faster than they could be written"),
                 (&app.not_written, "the disk was full or failed"),
             ];
             for (counter, why) in counters {
@@ -227,7 +228,8 @@ impl Writer {
                     continue;
                 }
                 written.losses_reported_at = Some(now);
-                let line = node_line(format!("{lines} lines were dropped: {why}"));
+                let text = format!("dropped {}: {why}", count(lines, "line"));
+                let line = node_line(LogLevel::Warning, text);
                 let mut batch = Batch::default();
                 append_json(&mut batch.bytes, &line);
                 if self.write(&app, &mut written, &batch) {
@@ -268,7 +270,7 @@ mod tests {
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
         let of = |name: &str| logs.open(folder.path().join(name), &LogQuota::new(u64::MAX)).open;
         let (loud, other) = (of("loud"), of("other"));
-        let push = |app: &Arc<OpenLog>| queue.push(app, node_line(String::new()), 1);
+        let push = |app: &Arc<OpenLog>| queue.push(app, node_line(LogLevel::Info, String::new()), 1);
         assert_eq!((0..QUEUE_MAX).filter(|_| push(&loud)).count(), LINES_OF_TENANT_MAX);
         assert!(push(&other));
         let Ok(QueueMessage::Line(app, _, bytes)) = received.recv() else { panic!("the first message is a line") };

@@ -33,8 +33,8 @@ struct CurrentOutput {
     is_of_call: bool,
 }
 
-/// The request that a line of output belongs to. The default is used if the instance serves no request, or several at
-/// the same time.
+/// The request that a line of output belongs to. The default is used if the guest works for no request: while it is
+/// created, or in work that continues after its request has ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OutputOrigin {
     pub(crate) request: Option<RequestId>,
@@ -81,7 +81,14 @@ struct LineBuffer {
     stream: StandardStream,
     request: Arc<CurrentRequest>,
     sink: Arc<dyn EventSink>,
-    line: Mutex<Vec<u8>>,
+    line: Mutex<UnfinishedLine>,
+}
+
+/// The start of a line, and the request that has written it.
+#[derive(Default)]
+struct UnfinishedLine {
+    bytes: Vec<u8>,
+    origin: OutputOrigin,
 }
 
 impl LineWriter {
@@ -91,7 +98,7 @@ impl LineWriter {
         request: Arc<CurrentRequest>,
         sink: Arc<dyn EventSink>,
     ) -> Self {
-        let line = Mutex::new(Vec::new());
+        let line = Mutex::default();
         Self { buffer: Arc::new(LineBuffer { component, stream, request, sink, line }), origin: None }
     }
 
@@ -99,14 +106,22 @@ impl LineWriter {
         if !self.buffer.sink.is_enabled() {
             return;
         }
+        let origin = self.origin.unwrap_or_else(|| self.buffer.request.get());
         let mut line = self.buffer.line.lock().unwrap_or_else(PoisonError::into_inner);
+        // An instance may serve several requests at a time. The end of one request's line is not the end of another's.
+        if line.origin.request.is_some() && line.origin.request != origin.request {
+            self.finish(&mut line);
+        }
+        if line.bytes.is_empty() || line.origin.request.is_none() {
+            line.origin = origin;
+        }
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             match piece.strip_suffix(b"\n") {
-                Some(end) if line.is_empty() && end.len() <= LINE_BYTES_MAX => self.emit(end),
+                Some(end) if line.bytes.is_empty() && end.len() <= LINE_BYTES_MAX => self.emit(end, origin),
                 Some(end) => {
                     self.append(&mut line, end);
-                    self.emit(&line);
-                    line.clear();
+                    self.emit(&line.bytes, line.origin);
+                    line.bytes.clear();
                 }
                 None => self.append(&mut line, piece),
             }
@@ -114,30 +129,31 @@ impl LineWriter {
     }
 
     /// Appends `bytes` to the unfinished `line`, and emits a piece whenever the line is full.
-    fn append(&self, line: &mut Vec<u8>, mut bytes: &[u8]) {
-        while line.len() + bytes.len() > LINE_BYTES_MAX {
-            let (now, later) = bytes.split_at(LINE_BYTES_MAX - line.len());
-            line.extend_from_slice(now);
-            self.emit(line);
-            line.clear();
+    fn append(&self, line: &mut UnfinishedLine, mut bytes: &[u8]) {
+        while line.bytes.len() + bytes.len() > LINE_BYTES_MAX {
+            let (now, later) = bytes.split_at(LINE_BYTES_MAX - line.bytes.len());
+            line.bytes.extend_from_slice(now);
+            self.finish(line);
             bytes = later;
         }
-        line.extend_from_slice(bytes);
+        line.bytes.extend_from_slice(bytes);
     }
 
     /// Emits the unfinished line, if any, because the request that wrote it has ended.
     pub(crate) fn finish_line(&self) {
-        let mut line = self.buffer.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if !line.is_empty() {
-            self.emit(&line);
-            line.clear();
+        self.finish(&mut self.buffer.line.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn finish(&self, line: &mut UnfinishedLine) {
+        if !line.bytes.is_empty() {
+            self.emit(&line.bytes, line.origin);
+            line.bytes.clear();
         }
     }
 
-    fn emit(&self, line: &[u8]) {
+    fn emit(&self, line: &[u8], OutputOrigin { request, trace }: OutputOrigin) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let LineBuffer { component, stream, request, sink, .. } = &*self.buffer;
-        let OutputOrigin { request, trace } = self.origin.unwrap_or_else(|| request.get());
+        let LineBuffer { component, stream, sink, .. } = &*self.buffer;
         sink.emit(Event::OutputLine { component, stream: *stream, request, trace, line });
     }
 }
@@ -233,11 +249,30 @@ mod tests {
     }
 
     #[test]
+    fn an_unfinished_line_belongs_to_the_request_that_has_written_it() {
+        let (writer, sink, request) = writer();
+        let of = |number| OutputOrigin { request: RequestId::from_raw(number), trace: None };
+        request.set_for_call(of(1));
+        writer.push(b"first");
+        request.set_for_call(of(2));
+        writer.push(b"second");
+        request.set(OutputOrigin::default());
+        writer.finish_line();
+        let lines = [1, 2].map(|number| format!("cart {number:016x} {}", ["first", "second"][number - 1]));
+        assert_eq!(*sink.0.lock().unwrap(), lines);
+        // A line of no request is finished by the request that continues it.
+        writer.push(b"a");
+        request.set_for_call(of(3));
+        writer.push(b"b\n");
+        assert_eq!(sink.0.lock().unwrap()[2], format!("cart {:016x} ab", 3));
+    }
+
+    #[test]
     fn a_flood_without_newlines_is_cut_into_bounded_pieces() {
         let (writer, sink, _) = writer();
         writer.push(&vec![b'x'; LINE_BYTES_MAX * 3 + 5]);
         assert_eq!(sink.0.lock().unwrap().len(), 3);
-        assert!(writer.buffer.line.lock().unwrap().capacity() <= LINE_BYTES_MAX * 2);
+        assert!(writer.buffer.line.lock().unwrap().bytes.capacity() <= LINE_BYTES_MAX * 2);
         writer.push(b"\n");
         assert_eq!(sink.0.lock().unwrap().last().unwrap(), "cart - xxxxx");
     }

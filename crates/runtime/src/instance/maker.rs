@@ -28,6 +28,8 @@ pub(crate) struct InstanceMaker {
     pub(crate) probed: ProbedVariant,
     /// Whether the component has a stub, through which it can make calls across seams.
     pub(crate) calls: bool,
+    /// Whether components of the group call each other over fused seams, and the group can get probed code.
+    pub(crate) has_fused_seams: bool,
     pub(crate) template: Arc<GroupTemplate>,
     pub(crate) memory_bytes: usize,
     /// The template for the spans in which instances are created.
@@ -53,6 +55,19 @@ impl InstanceMaker {
     /// dropped now.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.engine.room().is_wanted(self.plain.slots, &self.template.account)
+    }
+
+    /// Counts a request or call that an instance serves. `is_probed` says whether the instance runs probed code. If not,
+    /// the trace of a sampled request states that fused calls are missing.
+    pub(crate) fn note_run(&self, span: Option<&SpanContext>, is_probed: bool) {
+        if !self.has_fused_seams {
+            return;
+        }
+        let sampled = span.filter(|span| span.is_sampled());
+        self.metrics.record_run(sampled.is_some() && is_probed);
+        if let Some(span) = sampled.filter(|_| !is_probed) {
+            span.lack_fused_calls();
+        }
     }
 
     /// Creates an instance of `probed`, or of the plain code, as soon as the engine's pool has room for it. Records a span

@@ -108,6 +108,7 @@ impl ExclusiveInstances {
             };
             match made {
                 Ok(mut instance) => {
+                    self.maker.note_run(Some(&request.span), instance.is_probed());
                     if serve(&mut instance, groups, request, exchange).await.is_ok() {
                         self.pool.give_back(permit, instance);
                     }
@@ -197,6 +198,7 @@ impl ExclusiveInstances {
                 Box::pin(self.make(probed.as_deref(), until.deadline, scope.span())).await.map_err(failed)?
             }
         };
+        self.maker.note_run(scope.span(), instance.is_probed());
         match instance.call(function, scope, until, image).await {
             Ok(result) => Ok((result, permit, instance)),
             Err(failure) => {

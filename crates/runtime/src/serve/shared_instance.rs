@@ -29,7 +29,7 @@ use super::in_flight_requests::{InFlightRequests, RequestEnd, RequestState, RunE
 use super::request::GuestRequest;
 use crate::failure::{Failure, backtrace};
 use crate::guest::{ConcurrentRequest, GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
-use crate::instance::{HandlerFunction, Instance};
+use crate::instance::{HandlerFunction, Instance, InstanceMaker};
 use crate::pool::account::EvictedMemory;
 
 /// The interval at which the deadlines of the requests in flight are checked.
@@ -94,6 +94,7 @@ impl InstanceUsage {
 
 /// An instance, the requests that it is serving, and the channel through which it receives requests.
 pub(super) struct SharedInstance<P> {
+    maker: Arc<InstanceMaker>,
     instance: Instance,
     inbox: mpsc::Receiver<Job<P>>,
     requests: Requests,
@@ -101,9 +102,14 @@ pub(super) struct SharedInstance<P> {
 }
 
 impl<P: Send> SharedInstance<P> {
-    pub(super) fn new(instance: Instance, inbox: mpsc::Receiver<Job<P>>, usage: Arc<InstanceUsage>) -> Self {
+    pub(super) fn new(
+        maker: Arc<InstanceMaker>,
+        instance: Instance,
+        inbox: mpsc::Receiver<Job<P>>,
+        usage: Arc<InstanceUsage>,
+    ) -> Self {
         usage.bytes.store(instance.memory_bytes(), Ordering::Relaxed);
-        Self { instance, inbox, requests: Requests::default(), usage }
+        Self { maker, instance, inbox, requests: Requests::default(), usage }
     }
 
     /// Serves `first` and all requests that arrive after it, until the execution of the instance ends. Drops the
@@ -126,11 +132,13 @@ impl<P: Send> SharedInstance<P> {
 
     /// Runs the instance. Returns the result of the execution, or `None` if it was stopped because a request was late.
     async fn serve(&mut self, first: Job<P>) -> Option<wasmtime::Result<()>> {
-        let Self { instance, inbox, requests, usage } = self;
+        let Self { maker, instance, inbox, requests, usage } = self;
+        let (maker, is_probed) = (&**maker, instance.is_probed());
         let (handlers, in_flight_calls) = (&instance.handlers, instance.in_flight_calls.clone());
         let requests = &*requests;
         let run = instance.store.run_concurrent(async |accessor| {
-            tasks::charged(accessor, serve_all(accessor, first, inbox, handlers, requests, usage)).await
+            tasks::charged(accessor, serve_all(accessor, first, inbox, handlers, requests, usage, (maker, is_probed)))
+                .await
         });
         let run = pin!(async {
             match &in_flight_calls {
@@ -154,6 +162,7 @@ async fn serve_all<P: Send>(
     handlers: &[HandlerFunction],
     requests: &Requests,
     usage: &InstanceUsage,
+    (maker, is_probed): (&InstanceMaker, bool),
 ) -> wasmtime::Result<()> {
     let mut calls = FuturesUnordered::new();
     let (mut next, mut is_open) = (Some(first), true);
@@ -164,6 +173,7 @@ async fn serve_all<P: Send>(
             let GuestRequest { http, id, span, handler, component, .. } = request;
             let function = &handlers[handler];
             let trace = span.trace();
+            maker.note_run(Some(&span), is_probed);
             let scope = RequestScope::new(Some(id), Some(span), groups);
             let mut concurrent =
                 Some(ConcurrentRequest { scope, component: component.clone(), signals: signals.clone() });

@@ -222,7 +222,7 @@ impl SharedInstances {
         };
         drop(probed);
         is_probed.store(instance.is_probed(), Ordering::Relaxed);
-        let mut inbox = SharedInstance::new(instance, inbox, usage.clone()).run(first).await;
+        let mut inbox = SharedInstance::new(self.maker.clone(), instance, inbox, usage.clone()).run(first).await;
         while let Some(mut job) = inbox.recv().await {
             let worker = self.worker(&job.request);
             job.permit.move_to(worker.clone());

@@ -110,6 +110,8 @@ catalog! {
         "The number of requests and calls that wait for an instance.";
     INSTANCE_WAIT_DURATION = "isomer.instance.wait.duration", CALLS, SECONDS, [TENANT, APP, GROUP, OUTCOME],
         "The time that requests and calls waited for an instance, if all instances were busy.";
+    GROUP_RUNS = "isomer.group.runs", COUNTER, count("runs"), [TENANT, APP, GROUP, SAMPLED],
+        "The number of requests and calls that instances of a composition with fused seams have served. `sampled=\"true\"`: their fused calls were measured.";
     GUEST_TOTAL = "isomer.app.amount", COUNTER, count("values"),
         [TENANT, APP, COMPONENT, GUEST_METRIC, GUEST_UNIT, GUEST_ATTRIBUTES],
         "The totals that components report with `wasi:otel`, and the counts and sums of their histograms.";

@@ -4,6 +4,7 @@
 //! its sum, and for each bound of its buckets the number of values up to this bound, as in Prometheus. The buckets of
 //! exponential histograms, and exemplars, are not stored.
 
+use isomer_display::count;
 use isomer_runtime::Guest;
 use isomer_telemetry::metrics::{GUEST_METRIC_ATTRIBUTES_MAX, GuestMetrics, GuestSeries};
 use wasmtime::StoreContextMut;
@@ -165,7 +166,8 @@ impl Receiver<'_> {
         match self.dropped {
             0 => Ok(()),
             dropped => Err(format!(
-                "{dropped} values were dropped: a name or the attributes are too long or not valid, or there are too many"
+                "dropped {}: a name or the attributes are too long or not valid, or there are too many",
+                count(dropped as u64, "value")
             )),
         }
     }
@@ -264,7 +266,7 @@ mod tests {
         let of_histogram = HistogramPoint { bounds: vec![1.0, 2.5], bucket_counts: vec![1, 2, 1], ..of_histogram };
         receive(metric("size", histogram_of(vec![of_histogram]))).unwrap();
         let refused = receive(metric("a b", sum(1.0, Temporality::Delta, true)));
-        assert!(refused.unwrap_err().starts_with("1 values were dropped"));
+        assert!(refused.unwrap_err().starts_with("dropped 1 value: "));
         let snapshot = registry.snapshot(MetricScope::All);
         let mut values: Vec<_> = snapshot
             .families()
