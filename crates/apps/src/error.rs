@@ -2,6 +2,7 @@
 
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::ComponentName;
+use isomer_plan::PlannedBrowser;
 use isomer_runtime::Failure;
 use isomer_runtime::code::CodeError;
 use isomer_runtime::engine::SlotsError;
@@ -9,6 +10,7 @@ use isomer_runtime::group::GroupError;
 use isomer_seam::{PlanError, SeamError};
 
 use crate::app_capabilities::AppCapabilityError;
+use crate::web_files_error::WebFilesError;
 
 /// The reason why a revision could not be made or started.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +82,20 @@ pub enum RevisionError {
         /// The reason, such as the import that could not be resolved.
         source: GroupError,
     },
+    /// The files of a browser group could not be made or loaded.
+    #[error("cannot run browser group `{group}` in a browser")]
+    WebFiles {
+        /// The name of the group.
+        group: String,
+        /// The reason.
+        source: WebFilesError,
+    },
+    /// The key of the app's sessions could not be read or created, or the tenant has no memory left for the gateway.
+    #[error("cannot open the app's gateway for tabs, whose key is in `sessions.key` in the app's data")]
+    Gateway {
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// A granted capability could not be provided.
     #[error(transparent)]
     Capabilities(#[from] AppCapabilityError),
@@ -91,6 +107,13 @@ pub enum RevisionError {
         /// The failure of the instance.
         source: Failure,
     },
+}
+
+impl RevisionError {
+    /// Returns the error for the files of a browser group.
+    pub(crate) fn web_files(browser: &PlannedBrowser, source: WebFilesError) -> Self {
+        Self::WebFiles { group: browser.group.name.clone(), source }
+    }
 }
 
 impl From<PlanError> for RevisionError {

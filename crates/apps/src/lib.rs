@@ -17,6 +17,8 @@
 //! | [`front_gate`] | a front door that can be closed and opened again |
 //! | [`group_handler`] | the front door's handlers, implemented with groups of the engine |
 //! | [`seams`] | the targets of calls that leave a composition |
+//! | [`web_files`], `web_files_error` | the files of a browser group, as the cache stores them |
+//! | `tab_site` | connects a revision to the gateway that serves tabs |
 //! | [`tenancy`] | tenants, their apps, and which apps are in memory |
 //! | [`single_app`] | the only app of a process, as a tenancy |
 //! | [`membership`] | checks that a node file has everything that a group needs |
@@ -43,7 +45,10 @@ pub mod progress;
 pub mod revision;
 pub mod seams;
 pub mod single_app;
+mod tab_site;
 pub mod tenancy;
+pub mod web_files;
+mod web_files_error;
 
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
 pub use app_data::AppData;
@@ -58,3 +63,4 @@ pub use revision::{Revision, StartOptions};
 pub use seams::Peers;
 pub use single_app::SingleApp;
 pub use tenancy::{MemoryBounds, Tenancy, TenancyOptions};
+pub use web_files_error::WebFilesError;

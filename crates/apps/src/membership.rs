@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use isomer_diagnostics::{Diagnostic, nearest};
 use isomer_manifest::{App, Component, LinkAddress, NodeFile, Spanned};
-use isomer_plan::{Plan, SeamMode};
+use isomer_plan::{Plan, PlannedGroup, SeamMode};
 
 /// The groups that one group calls, and the groups that call it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +33,24 @@ pub fn peer_groups(plan: &Plan, group: &str) -> PeerGroups {
             found.called_by.entry(from.to_owned()).or_insert_with(why);
         }
     }
+    // The process with the routes sends the calls of tabs on to the processes of their callees.
+    for seam in plan.browser.iter().flat_map(|browser| &browser.seams) {
+        for routing in processes_with_routes(plan).filter(|routing| *routing != seam.process) {
+            let why = || (seam.link.importer.to_string(), seam.link.exporter.to_string());
+            if routing == group {
+                found.calls.entry(seam.process.clone()).or_insert_with(why);
+            }
+            if seam.process == group {
+                found.called_by.entry(routing.to_owned()).or_insert_with(why);
+            }
+        }
+    }
     found
+}
+
+/// Returns the names of the processes that have routes.
+fn processes_with_routes(plan: &Plan) -> impl Iterator<Item = &str> {
+    plan.groups.iter().filter(|group| !group.handlers.is_empty()).map(PlannedGroup::process)
 }
 
 /// Checks that the plan's shape has a group of this name.

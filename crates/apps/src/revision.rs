@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_front::gateway::AppGateway;
 use isomer_front::{RouteTarget, SiteOwner, StreamLimits};
 use isomer_manifest::Route;
 use isomer_runtime::code::CodeCache;
@@ -22,6 +23,9 @@ use crate::package::{Package, PackedGroup};
 use crate::probing::RevisionProbes;
 use crate::progress::Progress;
 use crate::seams::{self, LocalCallee, Peers};
+use crate::tab_site::TabSite;
+use crate::web_files;
+use crate::web_files_error::WebFilesError;
 
 /// The default number of requests that an instance serves before it is replaced.
 const REQUESTS_PER_INSTANCE_MAX: u32 = 10_000;
@@ -63,6 +67,8 @@ pub struct StartOptions {
     pub series: Arc<SeriesGroup>,
     /// Makes the groups' probed code, which sampled requests run. `None` if all requests run the plain code.
     pub(crate) probes: Option<ProbeOptions>,
+    /// The gateway of the app, which serves tabs if the package has a browser group.
+    pub gateway: Option<Arc<AppGateway>>,
     /// Whether to start the first instance of each group now. If `false`, the first request starts the instance, and
     /// fails if the instance does not start.
     pub warm_up: bool,
@@ -82,6 +88,7 @@ impl Default for StartOptions {
             tracer: Tracer::default(),
             series: Arc::default(),
             probes: None,
+            gateway: None,
             warm_up: true,
         }
     }
@@ -158,6 +165,16 @@ impl Revision {
         }
         let groups = package.groups.iter().map(|packed| packed.name.as_str().into()).collect();
         let local_callee = Arc::new(LocalCallee { graph, functions });
+        if let (Some(tabs), Some(gateway), false) = (&package.tabs, &options.gateway, package.groups.is_empty()) {
+            let (cache, key, account) = (cache.clone(), tabs.files.clone(), options.account.clone());
+            let loaded = tokio::task::spawn_blocking(move || web_files::load(&cache, &key, &account)).await;
+            let loaded = loaded.unwrap_or(Err(WebFilesError::Missing));
+            let loaded = loaded.map_err(|source| RevisionError::WebFiles { group: tabs.group.clone(), source })?;
+            let group = local_callee.graph.group(0);
+            let (peers, deadline_max) = (&options.peers, options.deadline_max);
+            let tab_site = TabSite { tabs, gateway, local: &local_callee, group: &group, peers, deadline_max };
+            site = tab_site.serving_tabs(site, loaded)?;
+        }
         Ok(Self { site: Arc::new(site), local_callee, series: options.series.clone(), groups })
     }
 

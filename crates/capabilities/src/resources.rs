@@ -18,6 +18,9 @@ use crate::private_files::make_private_dir;
 use crate::secrets::{Secret, SecretValues};
 use crate::storage::{Claim, StorageAccount};
 
+/// The name of the file with the key of an app's sessions.
+pub const SESSION_KEY_FILE: &str = "sessions.key";
+
 /// The folders, accounts and secrets of one app. Data folders are created on demand, so they need not exist.
 #[derive(Debug, Clone)]
 pub struct AppResources {
@@ -25,6 +28,8 @@ pub struct AppResources {
     pub kv: PathBuf,
     /// The folder of the app's SQL stores.
     pub sql: PathBuf,
+    /// The file with the key of the app's sessions, in an app with a browser group.
+    pub session_key: PathBuf,
     /// The files to which the paths in the app's manifest may refer: migrations, folders, secrets.
     pub files: AppFiles,
     /// The tenant's storage account. Apps with the same account share its quota, and its share of the engines' threads.
@@ -81,6 +86,7 @@ impl AppResources {
         Self {
             kv: data.join("kv"),
             sql: data.join("sql"),
+            session_key: data.join(SESSION_KEY_FILE),
             files: AppFiles::Own { files: files.to_owned(), writable: data.join("dirs") },
             storage,
             account: Account::unlimited(),
@@ -101,6 +107,7 @@ impl AppResources {
         Self {
             kv: data.kv(),
             sql: data.sql(),
+            session_key: data.path().join(SESSION_KEY_FILE),
             files: AppFiles::Anywhere(app_dir.to_owned()),
             storage: Arc::new(StorageAccount::unlimited()),
             account: Account::unlimited(),

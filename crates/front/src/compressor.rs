@@ -20,6 +20,7 @@ use http_body::{Body, Frame};
 use isomer_transport::{FairLimiter, FairPermit};
 use zstd::stream::write::Encoder as ZstdEncoder;
 
+use crate::appended_body::AppendedBody;
 use crate::handler::Handler;
 use crate::negotiation::Coding;
 use crate::response_error::ResponseError;
@@ -55,7 +56,7 @@ static COMPRESSORS: LazyLock<FairLimiter<Arc<str>>> =
 
 /// A response body that is compressed while it is read.
 pub(crate) struct CompressedBody<H: Handler> {
-    body: H::Body,
+    body: AppendedBody<H::Body>,
     compressor: Box<Compressor<H>>,
     /// Bytes that the guest has sent and that are not compressed yet.
     input: Bytes,
@@ -115,12 +116,12 @@ impl<H: Handler> Compressor<H> {
 
 impl<H: Handler> CompressedBody<H> {
     /// Creates a body that compresses `body` with `compressor`.
-    pub(crate) fn new(body: H::Body, compressor: Box<Compressor<H>>) -> Self {
+    pub(crate) fn new(body: AppendedBody<H::Body>, compressor: Box<Compressor<H>>) -> Self {
         Self { body, compressor, input: Bytes::new(), step_bytes: 0, unflushed: false, last: None, finished: false }
     }
 
     /// Returns the handler's uncompressed body.
-    pub(crate) fn body(&self) -> &H::Body {
+    pub(crate) fn body(&self) -> &AppendedBody<H::Body> {
         &self.body
     }
 

@@ -20,6 +20,8 @@ use crate::site::{RouteTarget, StreamLimits};
 pub(crate) enum FakeResponse {
     /// A text that can be compressed.
     Text(&'static str),
+    /// An HTML page, and a line of `set-cookie` if it is not empty.
+    Page(&'static str, &'static str),
     /// The request's body.
     Echo,
     /// A failure of this kind.
@@ -86,7 +88,7 @@ impl Handler for FakeHandler {
         let (head, body) = request.http.into_parts();
         self.requests.lock().expect("no test panics with it").push((head.uri, head.headers));
         let contents = match self.response {
-            FakeResponse::Text(text) => Bytes::from_static(text.as_bytes()),
+            FakeResponse::Text(text) | FakeResponse::Page(text, _) => Bytes::from_static(text.as_bytes()),
             FakeResponse::Echo => match body.collect().await {
                 Ok(body) => body.to_bytes(),
                 Err(_) => return Err(FakeFailure(FailureKind::Failed)),
@@ -94,7 +96,15 @@ impl Handler for FakeHandler {
             FakeResponse::Failure(kind) => return Err(FakeFailure(kind)),
             FakeResponse::Never => std::future::pending().await,
         };
-        let response = Response::builder().header("content-type", "text/plain");
+        let mut response = Response::builder();
+        if let FakeResponse::Page(_, cookie) = self.response {
+            response = response.header("content-type", "text/html").header("content-length", contents.len());
+            if !cookie.is_empty() {
+                response = response.header("set-cookie", cookie);
+            }
+        } else {
+            response = response.header("content-type", "text/plain");
+        }
         Ok(response.body(FakeBody(Full::new(contents))).expect("a valid response"))
     }
 

@@ -25,8 +25,10 @@
 //! | `admission`, [`resolver`], `refusal` | the app of a host name, and whether it admits the request |
 //! | `routing`, [`site`] | the component of a path, and the limits for requests to it |
 //! | [`handler`], `failure_kind` | the interface to the code that runs the request |
+//! | `tab_requests` | the requests of tabs, whose decisions are in `isomer-gateway` |
 //! | `request_body` | the request's body: its maximum size, and the timeout for each piece |
 //! | `response_head`, `response_body`, `response_error`, `response_semantics` | the response, and what happens when it ends |
+//! | `appended_body` | a body with bytes that the front door appends |
 //! | `event_stream`, `interruption` | the time limits of a stream of server-sent events; why a response is cut off |
 //! | `negotiation`, `compressor` | whether a response is compressed; compressing it |
 //! | `access_log`, `request_span`, `request_record` | the access-log line and the span of a request |
@@ -43,6 +45,7 @@
 mod access_log;
 mod activity;
 mod admission;
+mod appended_body;
 mod compressor;
 mod connection;
 mod event_stream;
@@ -77,8 +80,12 @@ mod routing;
 pub mod server;
 pub mod site;
 mod socket;
+mod tab_requests;
 pub mod tls;
 mod trace;
+
+/// The gateway that serves tabs, in apps with a browser group.
+pub use isomer_gateway as gateway;
 
 pub use failure_kind::FailureKind;
 pub use handler::{BodyFailure, Handler, HandlerBody, HandlerFailure, HandlerRequest};

@@ -10,8 +10,10 @@
 //! | sends the responses that the front door itself generates; determines the host and the scheme | `request_checks`, `host` |
 //! | finds the app of the host; admits the request; loads the app | `admission` |
 //! | writes the forwarded fields for the guest | `forwarded` |
+//! | in apps with a browser group: serves the requests of tabs; finds the session of other requests, and rewrites their cookies | `tab_requests` |
 //! | finds the route and its limits; prepares the URI and the trace for the guest | `routing` |
 //! | calls the handler, and determines what its failure means for the client | `handler`, `problem` |
+//! | in apps with a browser group: filters cookies, sets the session's cookie, appends the registration script | `appended_body` |
 //! | processes streams of events; compresses | `event_stream`, `negotiation`, `compressor` |
 //!
 //! A layer that refuses a request returns a [`DirectResponse`], and one function converts it to a response. The layers
@@ -22,21 +24,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::uri::Authority;
 use http::{Method, Request, Response};
+use isomer_gateway::{GatewayClient, RequestTime, TabEndpoint};
 use isomer_observe::Log;
 use isomer_telemetry::metrics::{MethodClass, RequestMeter, RouteMetrics};
 use isomer_telemetry::{Event, RequestId, SpanContext, TraceContext};
+use isomer_transport::ClientNetwork;
 
 use crate::access_log::AccessLine;
 use crate::activity::ActiveRequest;
 use crate::admission::Admission;
+use crate::appended_body::AppendedBody;
 use crate::compressor::Compressor;
 use crate::event_stream::EventClock;
 use crate::forwarded::Origin;
 use crate::handler::{Handler, HandlerFailure, HandlerRequest};
 use crate::limits::{BODY_WINDOW_BYTES, Limits};
 use crate::negotiation::AcceptedCodings;
-use crate::problem::Problem;
+use crate::problem::{NOT_FOUND, Problem};
 use crate::proxies::Proxies;
 use crate::request_body::{BodyOutcome, BodySource, RequestBody};
 use crate::request_checks::{self, DirectResponse, RequestLimits};
@@ -46,8 +52,9 @@ use crate::resolver::SiteResolver;
 use crate::response_body::{BodyCoding, CutOffReporter, RequestPermits, ResponseBody};
 use crate::response_head::ResponseHead;
 use crate::response_semantics::{has_no_content, is_event_stream};
-use crate::site::{RouteTarget, Site, SiteInUse};
-use crate::{path, routing};
+use crate::site::{RouteTarget, Site, SiteInUse, TabRoutes};
+use crate::tab_requests::TabRequest;
+use crate::{path, routing, tab_requests};
 
 /// Responds to requests. All connections share one pipeline.
 pub(crate) struct Pipeline<H: Handler> {
@@ -73,10 +80,19 @@ struct Exchange {
 
 /// A handler's response, and how its body is processed.
 struct HandlerResponse<H: Handler> {
-    response: Response<H::Body>,
+    response: Response<AppendedBody<H::Body>>,
     coding: BodyCoding<H>,
     events: Option<EventClock>,
     reporter: CutOffReporter<H>,
+}
+
+/// A request of a tab that has arrived.
+struct TabArrival<'a> {
+    endpoint: TabEndpoint<'a>,
+    client: GatewayClient,
+    span_client: SpanClient,
+    /// The authority that the client's browser used.
+    authority: Authority,
 }
 
 impl<H: Handler> Pipeline<H> {
@@ -119,7 +135,7 @@ impl<H: Handler> Pipeline<H> {
         let outcome = exchange.outcome.clone();
         let response = match result {
             Ok(response) => exchange.finish(response),
-            Err(direct) => exchange.finish_directly(&direct),
+            Err(direct) => exchange.finish_directly(direct),
         };
         head.complete(response, &outcome)
     }
@@ -155,8 +171,24 @@ impl<H: Handler> Pipeline<H> {
             line.set_owner(owner);
         }
 
+        let mut page = None;
         if let (Some(origin), Some(ends)) = (origin, exchange.permits.connection.endpoints()) {
             origin.write(request.headers_mut(), ends, &scheme, &authority);
+        }
+
+        let forwards = exchange.permits.connection.endpoints().is_some();
+        if let Some(tabs) = site.tabs() {
+            let gateway_client =
+                GatewayClient { network: client.address.map(ClientNetwork::of), scheme: scheme.clone() };
+            let path = normalized.as_deref().unwrap_or(request.uri().path()).to_owned();
+            if let Some(endpoint) = TabEndpoint::of(request.method(), &path) {
+                let endpoint = endpoint.map_err(tab_requests::no_endpoint)?;
+                let authority = tab_requests::browser_authority(request.headers(), forwards, &authority);
+                let tab = TabArrival { endpoint, client: gateway_client, span_client: client, authority };
+                return Err(self.serve_tab(&site, tabs, tab, request, exchange).await?);
+            }
+            let (method, time) = (request.method().clone(), RequestTime::now());
+            page = Some(tabs.gateway.begin_page(&method, request.headers_mut(), gateway_client, time));
         }
 
         let route = routing::route(&site, normalized.as_deref().unwrap_or(request.uri().path()), &request);
@@ -178,8 +210,54 @@ impl<H: Handler> Pipeline<H> {
         let accepted = target.compress.then(|| AcceptedCodings::of(request.headers()));
         let is_head = request.method() == Method::HEAD;
         exchange.trace = Some(context.trace());
-        let response = self.call_handler(&site, target, request, context, exchange).await?;
+        let mut response = self.call_handler(&site, target, request, context, exchange).await?;
+        let appended = page.zip(site.tabs()).and_then(|(page, tabs)| {
+            let status = response.status();
+            tabs.gateway.finish_page(page, status, response.headers_mut())
+        });
+        let response = response.map(|body| AppendedBody::new(body, appended));
         Ok(self.shape_response(response, &site, target, accepted.as_ref(), is_head, exchange))
+    }
+
+    /// Responds to a request of a tab.
+    async fn serve_tab(
+        &self,
+        site: &SiteInUse<H>,
+        tabs: &TabRoutes<H>,
+        tab: TabArrival<'_>,
+        request: Request<BodySource>,
+        exchange: &mut Exchange,
+    ) -> Result<DirectResponse, DirectResponse> {
+        let TabArrival { endpoint, client, span_client, authority } = tab;
+        let route = tabs.route(endpoint).ok_or(NOT_FOUND)?;
+        exchange.record.meter.set_metrics(&route.metrics);
+        let arrival = (exchange.id, exchange.start);
+        let (span, recorded) = RequestSpan::begin(site.tracer(), &request, arrival, route, &client.scheme, span_client);
+        if span.is_sampled() {
+            exchange.record.meter.set_trace(span.trace().trace_id);
+        }
+        exchange.record.span = recorded;
+        if let Some(line) = &mut exchange.record.access {
+            line.set_component(&route.target.component);
+            line.record().trace = Some(span.trace());
+        }
+        let tab = TabRequest {
+            gateway: &tabs.gateway,
+            target: &route.target,
+            client,
+            authority,
+            id: exchange.id,
+            start: exchange.start,
+            span,
+            body_timeout: self.body_timeout,
+            events: site.events(&self.log),
+        };
+        // Boxed for the same reason as the handler's future.
+        let response = Box::pin(tab.respond(endpoint, request, &exchange.outcome)).await?;
+        if let (Some(failure), Some(span)) = (&response.failure, &mut exchange.record.span) {
+            span.fail(failure.to_string());
+        }
+        Ok(DirectResponse::Tab(Box::new(response)))
     }
 
     /// Calls the handler. Logs a failure in the app's log.
@@ -237,7 +315,7 @@ impl<H: Handler> Pipeline<H> {
     /// and whether the body is compressed.
     fn shape_response(
         &self,
-        mut response: Response<H::Body>,
+        mut response: Response<AppendedBody<H::Body>>,
         site: &SiteInUse<H>,
         target: &RouteTarget<H>,
         accepted: Option<&AcceptedCodings>,
@@ -279,13 +357,15 @@ impl Exchange {
     }
 
     /// Converts a response that the front door generated to the response for the client.
-    fn finish_directly<H: Handler>(self, direct: &DirectResponse) -> Response<ResponseBody<H>> {
+    fn finish_directly<H: Handler>(self, direct: DirectResponse) -> Response<ResponseBody<H>> {
         let Self { permits, mut record, id, .. } = self;
-        let response = direct.response(id);
+        let (response, memory) = direct.into_response(id);
         record.set_status(response.status().as_u16());
-        response.map(|body| ResponseBody::of_front(body, permits, record))
+        response.map(|body| ResponseBody::of_front(body, memory, permits, record))
     }
 }
 
+#[cfg(test)]
+mod tab_tests;
 #[cfg(test)]
 mod tests;

@@ -104,6 +104,15 @@ impl Problem {
         }
     }
 
+    /// Returns the problem for a request of a tab whose session or network exceeds its rate.
+    pub(crate) fn too_many_from_tab(retry_after: Duration) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "this browser or network sends too many requests; try again in a moment",
+        )
+        .retry_after(retry_after)
+    }
+
     /// Returns the problem as a response. `id` identifies the request in the logs.
     pub(crate) fn response(&self, id: RequestId) -> Response<Bytes> {
         let title = self.status.canonical_reason().unwrap_or("Error");
@@ -189,6 +198,39 @@ pub(crate) const HOST: Problem = Problem::new(
 pub(crate) const MISDIRECTED: Problem = Problem::new(
     StatusCode::MISDIRECTED_REQUEST,
     "this connection is for another host name; use a separate connection for the requested host name",
+);
+
+/// A request to the gateway with another method than that of its path.
+pub(crate) const TAB_METHOD: Problem =
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not accept this method");
+
+/// A request to the gateway does not come from a page of the app.
+pub(crate) const FOREIGN: Problem =
+    Problem::new(StatusCode::FORBIDDEN, "only pages of this application's own origin may send this request");
+
+/// A request to the gateway has no session, or states the identity of another one. The tab requests its identity again.
+pub(crate) const NO_SESSION: Problem = Problem::new(
+    StatusCode::UNAUTHORIZED,
+    "the request has no valid session, or the identity of another one; request it with `POST /_isomer/session`",
+);
+
+/// A request to the gateway has another content type than its path requires.
+pub(crate) const UNSUPPORTED: Problem =
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the request has another content type than this path requires");
+
+/// A request to the gateway is not valid.
+pub(crate) const INVALID_BODY: Problem =
+    Problem::new(StatusCode::BAD_REQUEST, "the request is not valid for this path, or arrived only in part");
+
+/// A call is for a revision that is not in memory any more.
+pub(crate) const GONE: Problem =
+    Problem::new(StatusCode::GONE, "this revision of the application is not served any more; load the page again");
+
+/// The tenant has no memory left for a request to the gateway.
+pub(crate) const OUT_OF_MEMORY: Problem = Problem::quota(
+    Quota::Memory,
+    "the application has used up a quota of its tenant; try again in a moment",
+    RETRY_AFTER_LOAD,
 );
 
 #[cfg(test)]

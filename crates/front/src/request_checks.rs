@@ -12,6 +12,8 @@ use crate::activity::Activity;
 use crate::forwarded::Origin;
 use crate::host::{self, RequestedHost};
 use crate::problem::{ASTERISK, CODING, FIELDS, HOST, INSECURE, METHOD, OVERLOADED, Problem, SCHEME};
+use crate::response_body::ChargedMemory;
+use crate::tab_requests::TabResponse;
 
 /// The path of the health check, whose response is 200 with `ok` while the process accepts requests. Requests for this
 /// path never reach a guest.
@@ -25,6 +27,8 @@ pub(crate) enum DirectResponse {
     Healthy,
     /// The response to `OPTIONS *`.
     ServerOptions,
+    /// The response to a request of a tab.
+    Tab(Box<TabResponse>),
 }
 
 impl From<Problem> for DirectResponse {
@@ -34,13 +38,15 @@ impl From<Problem> for DirectResponse {
 }
 
 impl DirectResponse {
-    /// Returns the response to the request `id`.
-    pub(crate) fn response(&self, id: RequestId) -> Response<Bytes> {
-        match self {
+    /// Returns the response to the request `id`, and the memory that is charged for it.
+    pub(crate) fn into_response(self, id: RequestId) -> (Response<Bytes>, Option<Box<dyn ChargedMemory>>) {
+        let response = match self {
             Self::Problem(problem) => problem.response(id),
             Self::Healthy => Response::new(Bytes::from_static(b"ok\n")),
             Self::ServerOptions => server_options(),
-        }
+            Self::Tab(tab) => return (tab.response, tab.memory),
+        };
+        (response, None)
     }
 }
 
@@ -156,7 +162,7 @@ mod tests {
     fn status(request: &Request<()>) -> Option<u16> {
         let path = request.uri().path();
         let refused = check(request, path).err()?;
-        Some(refused.response(RequestId::from_raw(1).expect("it is not 0")).status().as_u16())
+        Some(refused.into_response(RequestId::from_raw(1).expect("it is not 0")).0.status().as_u16())
     }
 
     #[test]

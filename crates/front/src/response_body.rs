@@ -13,6 +13,7 @@ use isomer_telemetry::{Event, RequestId, TraceContext};
 use isomer_transport::Permit;
 
 use crate::activity::ActiveRequest;
+use crate::appended_body::AppendedBody;
 use crate::compressor::{CompressedBody, Compressor};
 use crate::event_stream::EventClock;
 use crate::handler::{BodyFailure, Handler, HandlerBody};
@@ -52,7 +53,14 @@ pub(crate) struct ResponseBody<H: Handler> {
     reporter: Option<CutOffReporter<H>>,
     /// The time limits, if the response is a stream of server-sent events.
     events: Option<EventClock>,
+    /// The memory that is charged for a response of the front door.
+    _memory: Option<Box<dyn ChargedMemory>>,
 }
+
+/// A charge of memory, of any type. Dropping it releases the memory.
+pub(crate) trait ChargedMemory: Send {}
+
+impl<T: Send> ChargedMemory for T {}
 
 type Error<H> = ResponseError<<<H as Handler>::Body as Body>::Error>;
 
@@ -85,7 +93,7 @@ pub(crate) enum BodyCoding<H: Handler> {
 }
 
 enum Source<H: Handler> {
-    Handler(H::Body),
+    Handler(AppendedBody<H::Body>),
     Compressed(Box<CompressedBody<H>>),
     Front(Full<Bytes>),
 }
@@ -112,7 +120,7 @@ impl<H: Handler> Source<H> {
         }
     }
 
-    fn handler_body(&self) -> Option<&H::Body> {
+    fn handler_body(&self) -> Option<&AppendedBody<H::Body>> {
         match self {
             Self::Handler(body) => Some(body),
             Self::Compressed(body) => Some(body.body()),
@@ -131,9 +139,9 @@ impl<H: Handler> Source<H> {
 }
 
 impl<H: Handler> ResponseBody<H> {
-    /// Creates the body of a handler's response.
+    /// Creates the body of a handler's response, with the bytes that the front door appends.
     pub(crate) fn of_handler(
-        body: H::Body,
+        body: AppendedBody<H::Body>,
         coding: BodyCoding<H>,
         events: Option<EventClock>,
         reporter: CutOffReporter<H>,
@@ -157,11 +165,17 @@ impl<H: Handler> ResponseBody<H> {
             held_error: None,
             reporter: Some(reporter),
             events,
+            _memory: None,
         }
     }
 
-    /// Creates the body of a response that the front door generated.
-    pub(crate) fn of_front(body: Bytes, permits: RequestPermits, record: RequestRecord) -> Self {
+    /// Creates the body of a response that the front door generated. `memory` is what is charged for the body.
+    pub(crate) fn of_front(
+        body: Bytes,
+        memory: Option<Box<dyn ChargedMemory>>,
+        permits: RequestPermits,
+        record: RequestRecord,
+    ) -> Self {
         response_deadline::begin(Instant::now() + OWN_RESPONSE_MAX);
         Self {
             source: Source::Front(Full::new(body)),
@@ -172,6 +186,7 @@ impl<H: Handler> ResponseBody<H> {
             held_error: None,
             reporter: None,
             events: None,
+            _memory: memory,
         }
     }
 

@@ -10,6 +10,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isomer_gateway::{SiteGateway, TabEndpoint};
 use isomer_observe::{AppLog, Log};
 use isomer_telemetry::metrics::{RouteMetrics, SeriesGroup};
 use isomer_telemetry::{AppIdentity, EventSink, Tracer};
@@ -66,6 +67,14 @@ pub struct Site<H> {
     /// The metrics of requests that match no route.
     unmatched: Arc<RouteMetrics>,
     in_flight: InFlight,
+    tabs: Option<TabRoutes<H>>,
+}
+
+/// The routes of the gateway, in an app with a browser group.
+pub(crate) struct TabRoutes<H> {
+    pub(crate) gateway: SiteGateway,
+    /// The route of each endpoint, by its pattern.
+    routes: BTreeMap<&'static str, SiteRoute<H>>,
 }
 
 /// A route of a site.
@@ -92,6 +101,7 @@ impl<H> Default for Site<H> {
             series: Arc::default(),
             unmatched: Arc::default(),
             in_flight: InFlight::default(),
+            tabs: None,
         }
     }
 }
@@ -125,6 +135,21 @@ impl<H: Handler> Site<H> {
     #[must_use]
     pub fn counted_in(self, in_flight: InFlight) -> Self {
         Self { in_flight, ..self }
+    }
+
+    /// Makes the site serve tabs with `gateway`. Their requests are charged to the account of the target's handler, which
+    /// gets no request. Must be called after the metrics of the site are set.
+    #[must_use]
+    pub fn serving_tabs(mut self, gateway: SiteGateway, target: &RouteTarget<H>) -> Self {
+        let route = |pattern: &'static str| (pattern, self.route(pattern.into(), target.clone()));
+        let routes = TabEndpoint::PATTERNS.into_iter().map(route).collect();
+        self.tabs = Some(TabRoutes { gateway, routes });
+        self
+    }
+
+    /// Returns the routes of the gateway, if the app has a browser group.
+    pub(crate) fn tabs(&self) -> Option<&TabRoutes<H>> {
+        self.tabs.as_ref()
     }
 
     /// Counts a request as in flight until the returned value is dropped.
@@ -198,6 +223,13 @@ impl<H: Handler> Site<H> {
     /// Returns whether the site has no routes.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty()
+    }
+}
+
+impl<H> TabRoutes<H> {
+    /// Returns the route of an endpoint.
+    pub(crate) fn route(&self, endpoint: TabEndpoint<'_>) -> Option<&SiteRoute<H>> {
+        self.routes.get(endpoint.pattern())
     }
 }
 

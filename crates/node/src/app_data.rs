@@ -11,7 +11,7 @@ use isomer_api::{
 };
 use isomer_apps::{AppData, metrics_report};
 use isomer_capabilities::secrets::SecretValues;
-use isomer_capabilities::{AppFiles, AppGrants, AppResources, GrantedBy};
+use isomer_capabilities::{AppFiles, AppGrants, AppResources, GrantedBy, SESSION_KEY_FILE};
 use isomer_ids::{AppName, StoreName, TenantName};
 use isomer_manifest::App;
 use serde_json::Value;
@@ -40,6 +40,7 @@ impl Node {
         let resources = AppResources {
             kv: data.join("kv"),
             sql: data.join("sql"),
+            session_key: data.join(SESSION_KEY_FILE),
             files: AppFiles::Own { files: data.clone(), writable: data.join("dirs") },
             storage: self.tenancy.storage(tenant).ok_or_else(no_tenant)?,
             account: self.tenancy.account(tenant).ok_or_else(no_tenant)?,

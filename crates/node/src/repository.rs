@@ -15,7 +15,7 @@ use isomer_apps::Package;
 use isomer_apps::fair_semaphore::SemaphorePermit as CompilePermit;
 use isomer_apps::tenancy::{AppRepository, LaunchSpec, RepositoryError};
 use isomer_capabilities::secrets::{Secret, SecretValues};
-use isomer_capabilities::{AppFiles, AppResources, GrantedBy, NodeDir};
+use isomer_capabilities::{AppFiles, AppResources, GrantedBy, NodeDir, SESSION_KEY_FILE};
 use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use isomer_observe::{AppLog, AppLogs};
 use isomer_otlp::{Otlp, ServiceIdentity};
@@ -85,6 +85,7 @@ impl DiskRepository {
         let place = AppResources {
             kv: data.join("kv"),
             sql: data.join("sql"),
+            session_key: data.join(SESSION_KEY_FILE),
             files: AppFiles::Own {
                 files: release::files_of(&self.dir.revisions(), revision),
                 writable: data.join("dirs"),
@@ -228,7 +229,8 @@ impl DiskRepository {
             return Ok(None);
         }
         let package = Package::from_bytes(kept.package).ok();
-        Ok(package.filter(|package| package.code().all(|key| self.cache.has(key))))
+        let has_files = |package: &Package| package.files().is_none_or(|key| self.cache.note(key).is_some());
+        Ok(package.filter(|package| package.code().all(|key| self.cache.has(key)) && has_files(package)))
     }
 
     /// Returns the plan of a recorded revision. If the record of the revision was written by an earlier version, which

@@ -192,7 +192,7 @@ impl PackedGroup {
     }
 }
 
-fn without_version(interface: &InterfaceId) -> String {
+pub(super) fn without_version(interface: &InterfaceId) -> String {
     InterfaceId { version: None, ..interface.clone() }.to_string()
 }
 

@@ -12,14 +12,15 @@
 mod app;
 mod group;
 mod plan_digest;
+mod tabs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use isomer_capabilities::AppGrants;
-use isomer_ids::ComponentName;
+use isomer_ids::{ComponentName, PlanDigest};
 use isomer_manifest::{App, MONOLITH};
-use isomer_plan::{Plan, PlanOptions, PlannedGroup};
+use isomer_plan::{Plan, PlanOptions, PlannedBrowser, PlannedGroup};
 use isomer_runtime::code::{Code, CodeCache, Key};
 use isomer_runtime::engine::Engine;
 use isomer_telemetry::AppSampling;
@@ -27,11 +28,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::group::{PackedExport, PackedFunction, PackedGroup, PackedStub};
+pub(crate) use self::tabs::PackedTabs;
 use crate::composition::{self, CompiledGroup, GroupMetadata};
 use crate::error::RevisionError;
 use crate::membership::member_part;
 use crate::probing::local::LocalProbes;
 use crate::progress::Progress;
+use crate::web_files;
 use app::PackedApp;
 pub use app::sampling_of;
 use isomer_seam::Components;
@@ -70,6 +73,9 @@ pub struct Package {
     pub(crate) deterministic: bool,
     app: PackedApp,
     pub(crate) groups: Vec<PackedGroup>,
+    /// The browser group. `None` if the shape has none, or if this package is for a process without routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tabs: Option<PackedTabs>,
     /// Makes the probed code of the groups. `None` if the package was not made in this process.
     #[serde(skip)]
     pub(crate) probes: Option<Arc<LocalProbes>>,
@@ -92,6 +98,9 @@ type Digests<'a> = BTreeMap<&'a ComponentName, sha2::digest::Output<Sha256>>;
 
 /// A function that composes and compiles a group, or lets another process do this work.
 type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, GroupMetadata), E> + 'a;
+
+/// A function that makes the files of a browser group, and returns their cache key.
+type MakeFiles<'a, E> = dyn FnMut(&PlannedBrowser, PlanDigest, &Digests<'_>) -> Result<Key, E> + 'a;
 
 /// The error if a package from an untrusted process contradicts the manifest. The text states what differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,22 +148,33 @@ impl Package {
             compiled |= composed.compiled;
             Ok::<_, RevisionError>((composed.key, composed.note))
         };
-        let (package, plan) = Self::assemble(app, components, options, progress, &mut compose)?;
+        let mut files = |browser: &PlannedBrowser, plan: PlanDigest, digests: &Digests<'_>| {
+            let key = web_files::key(browser, plan, digests, engine);
+            if !web_files::is_valid(cache, &key) {
+                progress(Progress::Compose(&browser.group.name));
+                let note = web_files::make(app, browser, components, plan)?;
+                web_files::store(cache, &key, &note).map_err(|source| RevisionError::web_files(browser, source))?;
+            }
+            Ok(key)
+        };
+        let (package, plan) = Self::assemble(app, components, options, progress, &mut compose, &mut files)?;
         let package = Self { probes: Some(Arc::new(probes)), ..package };
         Ok(NewPackage { package, plan, compiled, code })
     }
 
-    /// Plans the app and composes its groups, and passes each composition to `compiler`. The returned package does not
-    /// have the cache keys of its code yet: see [`Package::checked`].
+    /// Plans the app and composes its groups, and passes each composition to `compiler`. Passes the files of a browser
+    /// group to `files`, as a note for the code cache. The returned package does not have the cache keys of its code yet:
+    /// see [`Package::checked`].
     ///
     /// # Errors
-    /// The errors of [`Package::make`] and of `compiler`.
+    /// The errors of [`Package::make`], of `compiler` and of `files`.
     pub fn draft<E: From<RevisionError>>(
         app: &App,
         components: &Components,
         options: &PackageOptions,
         progress: &dyn Fn(Progress<'_>),
         compiler: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+        files: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(Self, Plan), E> {
         let mut compose = |planned: &PlannedGroup, _: &Digests<'_>| {
             progress(Progress::Compose(&planned.name));
@@ -162,7 +182,12 @@ impl Package {
             compiler(&bytes)?;
             Ok((Key::unknown(), note))
         };
-        Self::assemble(app, components, options, progress, &mut compose)
+        let mut files = |browser: &PlannedBrowser, plan: PlanDigest, _: &Digests<'_>| {
+            progress(Progress::Compose(&browser.group.name));
+            files(&web_files::make(app, browser, components, plan)?)?;
+            Ok(Key::unknown())
+        };
+        Self::assemble(app, components, options, progress, &mut compose, &mut files)
     }
 
     fn assemble<E: From<RevisionError>>(
@@ -171,6 +196,7 @@ impl Package {
         options: &PackageOptions,
         progress: &dyn Fn(Progress<'_>),
         compose: &mut Compose<'_, E>,
+        files: &mut MakeFiles<'_, E>,
     ) -> Result<(Self, Plan), E> {
         progress(Progress::Plan);
         let plan_options = PlanOptions { deterministic: options.deterministic };
@@ -183,13 +209,20 @@ impl Package {
             let (key, note) = compose(planned, &digests)?;
             groups.push(PackedGroup::new(app, &plan, planned, key, note, options));
         }
+        let plan_digest = plan_digest::plan_digest(app, &plan, &digests);
+        let has_routes = groups.iter().any(|group| !group.handlers.is_empty());
+        let tabs = match plan.browser.as_ref().filter(|_| has_routes) {
+            Some(browser) => Some(PackedTabs::new(app, browser, files(browser, plan_digest, &digests)?)),
+            None => None,
+        };
         let own = options.process.as_ref().map(|process| member_part(app, &plan, process));
         let package = Self {
             format: FORMAT,
-            plan_digest: plan_digest::plan_digest(app, &plan, &digests),
+            plan_digest,
             shape: options.shape.clone(),
             deterministic: options.deterministic,
             app: PackedApp::new(own.as_ref().unwrap_or(app)),
+            tabs,
             groups,
             probes: None,
         };
@@ -205,12 +238,12 @@ impl Package {
 
     /// Checks a package that an untrusted process made from a manifest with [`Package::draft`]. The result has the
     /// grants, limits and deadlines of the manifest, not of the unchecked package. `code` contains the cache keys of
-    /// the groups' code, in the order of the groups. All other values are those of the unchecked package, after a check
+    /// the groups' code, in the order of the groups, and `files` is the key of the browser group's files. All other values are those of the unchecked package, after a check
     /// that they agree with the manifest.
     ///
     /// # Errors
-    /// If the unchecked package does not agree with the manifest, with `shape`, or with the number of keys in `code`.
-    pub fn checked(self, app: &App, shape: &str, code: Vec<Key>) -> Result<Self, PackageMismatch> {
+    /// If the unchecked package does not agree with the manifest, with `shape`, or with the number of keys.
+    pub fn checked(self, app: &App, shape: &str, code: Vec<Key>, files: Option<Key>) -> Result<Self, PackageMismatch> {
         if self.shape != shape || self.deterministic {
             return Err(PackageMismatch("the package is for another shape".to_owned()));
         }
@@ -229,7 +262,16 @@ impl Package {
             }
             groups.push(group.checked(app, key)?);
         }
-        Ok(Self { app: PackedApp::new(app), groups, ..self })
+        let tabs = match (self.tabs, files) {
+            (Some(tabs), Some(files)) => Some(tabs.checked(app, shape, files)?),
+            (None, None) => None,
+            _ => {
+                return Err(PackageMismatch(
+                    "the package has a browser group without files, or the reverse".to_owned(),
+                ));
+            }
+        };
+        Ok(Self { app: PackedApp::new(app), groups, tabs, ..self })
     }
 
     /// Returns the package as bytes.
@@ -311,6 +353,13 @@ impl Package {
     /// Returns the cache keys of the compiled code.
     pub fn code(&self) -> impl Iterator<Item = &Key> {
         self.groups.iter().map(|group| &group.key)
+    }
+
+    /// Returns the cache key of the browser group's files, which are stored as a note; `None` if the package has no
+    /// browser group.
+    #[must_use]
+    pub fn files(&self) -> Option<&Key> {
+        self.tabs.as_ref().map(|tabs| &tabs.files)
     }
 }
 

@@ -31,6 +31,7 @@ use tokio::time::timeout_at;
 
 use super::TenancyError;
 use super::app::{App, AppTypes, LoadOutcome, LoadReceiver};
+use super::gateways::Gateways;
 use super::lifecycle::{LoadEnd, LoadResult, LoadTicket};
 use super::loaded_apps::LoadedApps;
 use super::loaded_revision::{LoadedRevision, ResidencyPermit};
@@ -39,6 +40,7 @@ use super::repository::{AppRepository, LaunchSpec, RepositoryError};
 use super::shared_lifecycle::EntryAfterLoad;
 use super::tenant::Tenant;
 use crate::app_capabilities::AppCapabilities;
+use crate::error::RevisionError;
 use crate::fair_semaphore::{FairSemaphore, FairSemaphoreLimits, PermitRequest};
 use crate::group_handler::AppSiteLookup;
 use crate::probing::{ProbeSupply, RevisionProbes};
@@ -79,6 +81,7 @@ pub(super) struct Loader {
     log: Log,
     repository: Arc<dyn AppRepository>,
     probe_supply: Arc<ProbeSupply>,
+    gateways: Gateways,
     runtime: tokio::runtime::Handle,
     loaded_apps: Arc<LoadedApps>,
     semaphore: FairSemaphore,
@@ -145,6 +148,7 @@ impl Loader {
             engine,
             cache,
             probe_supply,
+            gateways: Gateways::default(),
             stores: Engines::with_network(CapabilityLimits::default(), options.network.clone()),
             log,
             repository,
@@ -232,6 +236,13 @@ impl Loader {
             }),
             is_expected: self.options.is_of_one_app && tracer.samples_by_ratio(),
         });
+        let gateway = match &package.tabs {
+            Some(_) => {
+                let opened = self.gateways.open(&tenant.name, name, &place.session_key, &tenant.account).await;
+                Some(opened.map_err(|source| RevisionError::Gateway { source })?)
+            }
+            None => None,
+        };
         let options = StartOptions {
             requests_per_instance_max: self.options.requests_per_instance_max,
             instances_max: self.options.instances_max,
@@ -243,6 +254,7 @@ impl Loader {
             probes,
             owner: log.as_ref().map(|log| SiteOwner { app: app(), log: log.clone(), access_log: access.clone() }),
             tracer: tracer.clone(),
+            gateway,
             warm_up,
         };
         let revision = Revision::start(package, &self.engine, &self.cache, &capabilities, &options, progress).await?;

@@ -16,6 +16,7 @@
 //! | `loader` | loading and starting revisions |
 //! | `loaded_apps`, `loaded_revision` | the apps in memory, and which of them are evicted |
 //! | [`repository`] | the source of apps that are not in memory |
+//! | `gateways` | the gateways of apps with a browser group |
 //! | `hold` | holding requests while an app is replaced together with its data |
 //! | [`options`], [`time_limits`] | how many apps are in memory, and how they run |
 //! | `metrics`, `process_metrics` | the metrics of tenants, apps and the process |
@@ -32,6 +33,7 @@
 
 mod admission;
 mod app;
+mod gateways;
 mod hold;
 mod host_names;
 mod lifecycle;

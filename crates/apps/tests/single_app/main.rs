@@ -17,6 +17,7 @@
 //! | `seams` | components that are not fused |
 //! | `traces` | the spans of requests |
 //! | `probes` | the spans of calls between fused components |
+//! | `tabs` | calls from tabs, in an app with a browser group |
 //! | `tls` | certificates, and which requests a connection permits |
 //! | `clock_and_random` | the clock and randomness in test mode |
 
@@ -42,5 +43,6 @@ mod requests;
 mod responses;
 mod seams;
 mod streaming;
+mod tabs;
 mod tls;
 mod traces;

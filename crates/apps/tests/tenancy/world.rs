@@ -111,6 +111,7 @@ impl TestRepository {
         AppResources {
             kv: folder.join("kv"),
             sql: folder.join("sql"),
+            session_key: folder.join("sessions.key"),
             files,
             storage: Arc::new(StorageAccount::unlimited()),
             account: Account::unlimited(),

@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use crate::resolver::{ResolvedSite, SiteLookup};
 
 /// The host of requests that name no other host.
-const HOST: &str = "shop.example";
+pub(super) const HOST: &str = "shop.example";
 
 /// A resolver with one site, for [`HOST`].
 struct OneSite {
@@ -69,21 +69,21 @@ impl TraceSink for MemoryTraces {
 }
 
 /// A pipeline with a fake site, and a log and traces in memory.
-struct World {
-    pipeline: Pipeline<FakeHandler>,
+pub(super) struct World {
+    pub(super) pipeline: Pipeline<FakeHandler>,
     tenant: Limiter,
     log: Log,
     memory: MemoryLog,
     traces: Arc<MemoryTraces>,
     /// Whether the requests arrive from a trusted proxy.
-    is_trusted: bool,
+    pub(super) is_trusted: bool,
 }
 
 /// A response with its complete body.
-struct Received {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+pub(super) struct Received {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
 }
 
 impl World {
@@ -96,10 +96,20 @@ impl World {
         limits: &Limits,
         loading: bool,
     ) -> Self {
+        Self::of(|site| site, routes, limits, loading)
+    }
+
+    /// Creates a pipeline with a site that `change` has changed before its routes are added.
+    pub(super) fn of(
+        change: impl FnOnce(Site<FakeHandler>) -> Site<FakeHandler>,
+        routes: impl IntoIterator<Item = (&'static str, RouteTarget<FakeHandler>)>,
+        limits: &Limits,
+        loading: bool,
+    ) -> Self {
         let traces = Arc::new(MemoryTraces::default());
         // With the ratio 0, a request is sampled only if a trusted client requests it, and no request counts as slow.
         let policy = SamplingPolicy { ratio: 0.0, slow: Duration::MAX, ..SamplingPolicy::NODE };
-        let mut site = Site::new().traced_by(Tracer::new(None, policy, traces.clone()));
+        let mut site = change(Site::new().traced_by(Tracer::new(None, policy, traces.clone())));
         for (path, target) in routes {
             site.exact(path, target);
         }
@@ -112,27 +122,50 @@ impl World {
 
     /// Sends a request and returns the response, whose body has not been read yet.
     async fn begin(&self, request: http::request::Builder, body: &'static str) -> Response<ResponseBody<FakeHandler>> {
+        self.begin_from("192.0.2.7", request, Bytes::from_static(body.as_bytes())).await
+    }
+
+    /// Sends a request from the address `client`, and returns the response, whose body has not been read yet.
+    async fn begin_from(
+        &self,
+        client: &str,
+        request: http::request::Builder,
+        body: Bytes,
+    ) -> Response<ResponseBody<FakeHandler>> {
         let activity = Activity::new();
-        let (client, local) = ("192.0.2.7".parse().expect("valid"), "192.0.2.1:80".parse().expect("valid"));
+        let (client, local) = (client.parse().expect("valid"), "192.0.2.1:80".parse().expect("valid"));
         activity.set_endpoints(Endpoints::new(client, self.is_trusted, local));
-        let request = request.body(BodySource::Memory(Full::new(Bytes::from_static(body.as_bytes())))).expect("valid");
+        let request = request.body(BodySource::Memory(Full::new(body))).expect("valid");
         self.pipeline.respond(request, Activity::begin(&activity), &Proxies::default()).await
     }
 
     async fn send(&self, request: http::request::Builder) -> Received {
-        let (head, body) = self.begin(request, "").await.into_parts();
+        self.send_from("192.0.2.7", request, Bytes::new()).await
+    }
+
+    /// Sends a request from the address `client`.
+    pub(super) async fn send_from(&self, client: &str, request: http::request::Builder, body: Bytes) -> Received {
+        let (head, body) = self.begin_from(client, request, body).await.into_parts();
         let body = body.collect().await.expect("the body is complete").to_bytes();
         Received { status: head.status, headers: head.headers, body }
     }
 
     /// Returns the spans that were recorded since the last call.
-    fn spans(&self) -> Vec<Span> {
+    pub(super) fn spans(&self) -> Vec<Span> {
         let fragments = std::mem::take(&mut *self.traces.0.lock().expect("no test panics with it"));
         fragments.into_iter().flat_map(|fragment| fragment.spans).collect()
     }
 
+    /// Returns the lines of the log that contain `text`.
+    pub(super) fn log_lines(&self, text: &str) -> Vec<Value> {
+        self.log.flush();
+        let bytes = self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        lines.filter(|line| line.to_string().contains(text)).collect()
+    }
+
     /// Returns the last line of the access log.
-    fn access(&self) -> Value {
+    pub(super) fn access(&self) -> Value {
         self.log.flush();
         let bytes = self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines =

@@ -188,7 +188,10 @@ fn compose<'a>(
         let metadata = draft_probed_group(&app, &components, &options, index, &mut composed)?;
         return node.send(&ChildMessage::Probed(metadata)).map_err(ChildError::NodeChannel);
     }
-    let (package, plan) = Package::draft(&app, &components, &options, &progress, &mut composed)?;
+    let mut files = |bytes: &[u8]| {
+        node.send_with(&ChildMessage::WebFiles(bytes.len() as u64), bytes).map_err(ChildError::NodeChannel)
+    };
+    let (package, plan) = Package::draft(&app, &components, &options, &progress, &mut composed, &mut files)?;
     warnings.extend(plan.warnings.iter().map(|warning| Renderer::plain().diagnostic(warning)));
     let package = String::from_utf8(package.to_bytes()).expect("a package is JSON");
     let plain = || serde_json::to_string(&plan).expect("a plan is plain data");

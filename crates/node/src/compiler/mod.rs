@@ -21,6 +21,7 @@ mod session;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -57,6 +58,9 @@ const COMPILED_AS: &[u8] = b"1";
 /// The number of tenants that are necessary to fill the queue: one tenant may have at most `waiting_max` divided by
 /// this number, rounded up, waiting requests.
 const TENANTS_WAITING_MIN: usize = 4;
+
+/// A part of the key of a browser group's files in the cache.
+const FILES_STORED_AS: &[u8] = b"web files";
 
 /// The options of the compiler: how its child processes are started, and how many run at the same time.
 #[derive(Debug, Clone)]
@@ -209,10 +213,14 @@ impl Compilers {
             }
             keys.push(key);
         }
+        let files = match output.files {
+            Some(files) => Some(store_files(request, files).await?),
+            None => None,
+        };
         let invalid_output = |phase| CompileError::InvalidOutput { phase };
         let manifest = read_manifest(&request.manifest).map_err(CompileError::Refused)?.0;
-        let code = keys.iter().map(|key| key.as_str().to_owned()).collect();
-        let package = package.checked(&manifest, &request.shape, keys).map_err(|mismatch| {
+        let code = keys.iter().chain(&files).map(|key| key.as_str().to_owned()).collect();
+        let package = package.checked(&manifest, &request.shape, keys, files).map_err(|mismatch| {
             tracing::warn!(tenant = %request.tenant, %mismatch, "refused a compiler's output, which contradicts the manifest");
             invalid_output(CompilePhase::Planning)
         })?;
@@ -355,3 +363,18 @@ impl Compilers {
 
 const SIGABRT: i32 = 6;
 const SIGXCPU: i32 = 24;
+
+/// Stores the files of a browser group in the cache, and returns their key. The content decides the key, so a child process
+/// cannot replace the files of another release.
+async fn store_files(request: &CompileRequest, files: Composition) -> Result<Key, CompileError> {
+    let Composition { mut file, bytes, digest } = files;
+    let key = request.maker.with([FILES_STORED_AS, digest.as_slice()]);
+    let (cache, stored) = (request.cache.clone(), key.clone());
+    blocking(move || {
+        let mut note = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        file.read_to_end(&mut note)?;
+        cache.write_note(&stored, &note)
+    })
+    .await?;
+    Ok(key)
+}

@@ -107,6 +107,8 @@ pub(crate) enum ChildMessage {
     Phase(CompilePhase),
     /// A group is composed. The composition follows, with this number of bytes.
     Composed(u64),
+    /// The files of the browser group are made. They follow as a note for the code cache, with this number of bytes.
+    WebFiles(u64),
     /// All groups are composed. This is the last message of the task [`ChildTask::Compose`].
     Drafted(PackageDraft),
     /// The group is composed with probes, and this is its metadata. `None` if there is no composition, because no

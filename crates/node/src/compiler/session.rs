@@ -26,6 +26,9 @@ const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 /// connects its components.
 const COMPOSED_BYTES_MAX: u64 = RELEASE_BYTES_MAX + (64 << 20);
 
+/// The maximum number of bytes of the files of a browser group.
+const WEB_FILES_BYTES_MAX: u64 = isomer_apps::web_files::NOTE_BYTES_MAX as u64;
+
 /// The maximum number of bytes that the node stores of a child's standard error.
 const ERROR_OUTPUT_BYTES_MAX: u64 = 8 << 10;
 
@@ -51,12 +54,14 @@ pub(super) struct SessionOutput {
     pub(super) confinement: Option<Confinement>,
     pub(super) drafted: Option<PackageDraft>,
     pub(super) compositions: Vec<Composition>,
+    /// The files of the browser group, as a note for the code cache.
+    pub(super) files: Option<Composition>,
     /// The metadata of a group that was composed with probes.
     pub(super) probed: Option<String>,
     pub(super) code: Option<SealedFile>,
 }
 
-/// A composed group, stored in an unnamed temporary file.
+/// A composed group, or the files of a browser group, stored in an unnamed temporary file.
 pub(super) struct Composition {
     pub(super) file: File,
     pub(super) bytes: u64,
@@ -140,6 +145,14 @@ impl ChildSession {
                     let file = blocking(move || cache.scratch()).await?;
                     let written = receive(&mut input, bytes, DigestWriter { file, hasher: Sha256::new() }).await?;
                     received.compositions.push(written.composition(bytes)?);
+                }
+                (ChildMessage::WebFiles(bytes), SessionPurpose::Compose { cache, .. })
+                    if received.files.is_none() && bytes <= WEB_FILES_BYTES_MAX =>
+                {
+                    let cache = cache.clone();
+                    let file = blocking(move || cache.scratch()).await?;
+                    let written = receive(&mut input, bytes, DigestWriter { file, hasher: Sha256::new() }).await?;
+                    received.files = Some(written.composition(bytes)?);
                 }
                 (ChildMessage::Drafted(drafted), SessionPurpose::Compose { .. }) => {
                     received.drafted = Some(drafted);

@@ -446,7 +446,7 @@ impl Node {
     fn known(&self, revision: &ReleaseDigest, release: &Release) -> Result<Option<(Package, Contents)>, ApiProblem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
         let Some(package) = self.repository.usable_package(&bytes)? else { return Ok(None) };
-        let code = package.code().map(|key| key.as_str().to_owned()).collect();
+        let code = package.code().chain(package.files()).map(|key| key.as_str().to_owned()).collect();
         let blobs = parts(release).map(|part| part.digest.clone()).collect();
         Ok(Some((package, Contents { package: bytes, blobs, code })))
     }

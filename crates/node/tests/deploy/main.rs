@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "the tests print which checks the system does not support")]
 
+mod browser_group;
 mod compile_child;
 mod compiler;
 mod data;
