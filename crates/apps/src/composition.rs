@@ -12,7 +12,7 @@ use std::sync::Arc;
 use isomer_display::excerpt::cut;
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedGroup;
-use isomer_runtime::code::{Code, CodeCache, CodeError, Key};
+use isomer_runtime::code::{Code, CodeError, CodeSource, Key};
 use isomer_runtime::engine::{Engine, Footprint, Slots, SlotsError};
 use isomer_runtime::{HttpHandlerExport, Import, InterfaceOwner, ProbedFunction, SeamProbes};
 use isomer_seam::{Components, Composition, ProbedComposition, UnprobedComponent};
@@ -99,16 +99,19 @@ impl CompiledGroup {
         components: &Components,
         digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
         engine: &Engine,
-        cache: &CodeCache,
+        cache: &CodeSource,
         progress: &dyn Fn(Progress<'_>),
     ) -> Result<Self, RevisionError> {
-        let key = key(group, digests, engine);
+        let key = with_ingredients(group, digests, |ingredients| cache.key(engine, ingredients.iter().copied()));
         // Use the metadata only together with the code: after an interrupted write or a clean-up, the cache may contain
         // metadata without code.
-        if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok())
-            && let Some(code) = cache.load(engine, &key)
+        if let Some((note, code)) = cache.find(engine, &key)?
+            && let Ok(note) = serde_json::from_slice(&note)
         {
             return Ok(Self { key, note, code, compiled: false });
+        }
+        if !cache.compiles() {
+            return Err(RevisionError::NotShipped { group: group.name.clone() });
         }
         progress(Progress::Compose(&group.name));
         let (note, bytes) = compose(group, components)?;
@@ -119,12 +122,16 @@ impl CompiledGroup {
     }
 }
 
-/// Returns the key of a group's plain code.
-fn key(group: &PlannedGroup, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>, engine: &Engine) -> Key {
+/// Calls `key` with the ingredients of the key of a group's plain code.
+pub(crate) fn with_ingredients(
+    group: &PlannedGroup,
+    digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
+    key: impl FnOnce(&[&[u8]]) -> Key,
+) -> Key {
     let decisions = serde_json::to_vec(group).expect("a planned group is plain data");
     let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), COMPOSED_AS, decisions.as_slice()];
     ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
-    Key::new(engine, ingredients)
+    key(&ingredients)
 }
 
 /// Returns the key of the probed code of the group whose plain code has the key `plain`.

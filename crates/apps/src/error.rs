@@ -68,6 +68,12 @@ pub enum RevisionError {
         /// The name of the group.
         group: String,
     },
+    /// A shipped program has no code of a group.
+    #[error("the program was shipped without the compiled code of group `{group}`")]
+    NotShipped {
+        /// The name of the group.
+        group: String,
+    },
     /// The engine could not be created.
     #[error("cannot reserve address space for the app's instances")]
     Engine {

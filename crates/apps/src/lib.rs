@@ -24,6 +24,7 @@
 //! | [`membership`] | checks that a node file has everything that a group needs |
 //! | [`member`] | one group of a shape in its own process |
 //! | [`mod@metrics_report`] | metrics as the admin API returns them |
+//! | [`shipping`] | compiling the code of an app that is shipped as one program |
 //! | [`fair_semaphore`] | permits that are shared fairly among tenants |
 //! | [`error`], [`progress`] | why a revision cannot be made, and the steps of making a revision |
 //!
@@ -44,6 +45,7 @@ pub mod probing;
 pub mod progress;
 pub mod revision;
 pub mod seams;
+pub mod shipping;
 pub mod single_app;
 mod tab_site;
 pub mod tenancy;

@@ -20,7 +20,7 @@ use isomer_link::{Address, LinkError, Peer, PeerLimits, Server, ServerLimits, Tl
 use isomer_manifest::{App, LinkAddress};
 use isomer_observe::Log;
 use isomer_plan::Plan;
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::CodeSource;
 use isomer_telemetry::Tracer;
 use isomer_telemetry::metrics::Metrics;
 use isomer_wire::Callee;
@@ -70,6 +70,8 @@ pub struct MemberOptions {
     pub metrics: Metrics,
     /// See [`PackageOptions::deterministic`].
     pub deterministic: bool,
+    /// See [`SingleApp::shipped`].
+    pub is_shipped: bool,
 }
 
 /// The paths of PEM files: the node's certificate, its private key, and the certificate of the authority that signed
@@ -140,7 +142,7 @@ impl PreparedMember {
         app: &App,
         components: &Components,
         options: MemberOptions,
-        cache: &CodeCache,
+        cache: &CodeSource,
         log: &Log,
         progress: &dyn Fn(Progress<'_>),
     ) -> Result<Self, MemberError> {
@@ -151,7 +153,8 @@ impl PreparedMember {
         };
         let running =
             TenancyOptions { metrics: options.metrics, network: options.network, ..TenancyOptions::default() };
-        let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer);
+        let mut single_app =
+            SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer).shipped(options.is_shipped);
         single_app.set_secrets(options.secrets);
         single_app.set_environment(options.environment);
         let made = single_app.make(app, components, &making, progress)?;
@@ -209,7 +212,7 @@ impl Member {
         components: &Components,
         options: MemberOptions,
         data: &DataDir,
-        cache: &CodeCache,
+        cache: &CodeSource,
         log: &Log,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Self, MemberError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use isomer_front::gateway::AppGateway;
 use isomer_front::{RouteTarget, SiteOwner, StreamLimits};
 use isomer_manifest::Route;
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::CodeSource;
 use isomer_runtime::engine::{Engine, PoolSizes};
 use isomer_runtime::{Account, DeterministicClockAndRandom, Graph, Group, GroupHandle, GroupSettings, SeamStub};
 use isomer_telemetry::Tracer;
@@ -116,7 +116,7 @@ pub struct Revision {
 struct GroupStarter<'a> {
     package: &'a Package,
     engine: &'a Engine,
-    cache: &'a CodeCache,
+    cache: &'a CodeSource,
     parts: &'a AppCapabilities,
     options: &'a StartOptions,
     progress: &'a (dyn Fn(Progress<'_>) + Sync),
@@ -135,7 +135,7 @@ impl Revision {
     pub async fn start(
         package: &Package,
         engine: &Engine,
-        cache: &CodeCache,
+        cache: &CodeSource,
         parts: &AppCapabilities,
         options: &StartOptions,
         progress: &(dyn Fn(Progress<'_>) + Sync),

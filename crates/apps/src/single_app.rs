@@ -10,7 +10,7 @@ use isomer_capabilities::secrets::SecretValues;
 use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::Log;
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::CodeSource;
 use isomer_runtime::engine::PoolSizes;
 use isomer_telemetry::Tracer;
 
@@ -35,6 +35,7 @@ pub struct SingleApp {
     tenant: TenantName,
     name: AppName,
     granted_by: GrantedBy,
+    is_shipped: bool,
     tracer: Tracer,
     secrets: SecretValues,
     environment: Arc<BTreeMap<String, String>>,
@@ -53,7 +54,7 @@ impl SingleApp {
     ///
     /// # Errors
     /// If the address space of the engine cannot be reserved.
-    pub fn new(cache: CodeCache, log: Log, options: TenancyOptions) -> Result<Self, RevisionError> {
+    pub fn new(cache: impl Into<CodeSource>, log: Log, options: TenancyOptions) -> Result<Self, RevisionError> {
         let sizes = options.instances_max.map_or_else(PoolSizes::of_one_app, |of_a_group| {
             PoolSizes::new(of_a_group.saturating_mul(GROUPS_AT_ONCE)).at_most(PoolSizes::of_one_app())
         });
@@ -75,6 +76,7 @@ impl SingleApp {
             tenant,
             name,
             granted_by: GrantedBy::Manifest,
+            is_shipped: false,
             tracer: Tracer::default(),
             secrets: SecretValues::FromManifest,
             environment: Arc::default(),
@@ -85,6 +87,13 @@ impl SingleApp {
     #[must_use]
     pub fn granted_by(self, granted_by: GrantedBy) -> Self {
         Self { granted_by, ..self }
+    }
+
+    /// Sets whether the app was shipped as one program. The files of its release are then in the app's folder, and folders
+    /// to which components may write are in the data directory.
+    #[must_use]
+    pub fn shipped(self, is_shipped: bool) -> Self {
+        Self { is_shipped, ..self }
     }
 
     /// Sets the tracer that records the requests of revisions that start after this call.
@@ -109,7 +118,11 @@ impl SingleApp {
     #[must_use]
     pub fn place(&self, dir: &Path, data: &DataDir) -> AppResources {
         let (secrets, environment) = (self.secrets.clone(), self.environment.clone());
-        AppResources { granted_by: self.granted_by, secrets, environment, ..AppResources::of_process(dir, data) }
+        let place = match self.is_shipped {
+            true => AppResources::of_shipped_app(dir, data),
+            false => AppResources::of_process(dir, data),
+        };
+        AppResources { granted_by: self.granted_by, secrets, environment, ..place }
     }
 
     /// Returns the directories of the app as [`SingleApp::place`] does, with the account of the process's only tenant.
@@ -199,6 +212,7 @@ impl SingleApp {
 mod tests {
     use isomer_front::{Refusal, SiteResolver as _};
     use isomer_observe::Format;
+    use isomer_runtime::code::CodeCache;
 
     use super::*;
 

@@ -20,6 +20,14 @@ pub enum AppFiles {
         /// first granted, and later revisions use the same folder.
         writable: PathBuf,
     },
+    /// The app was shipped as one program, and belongs to the user who runs it. Relative paths lead to the files of the
+    /// release and to the app's own folders, absolute paths to any file.
+    Shipped {
+        /// The folder of the release's files.
+        files: PathBuf,
+        /// The parent folder of the folders that components may write to.
+        writable: PathBuf,
+    },
 }
 
 /// The maximum length of a folder's name, in bytes. Most file systems have this limit.
@@ -38,7 +46,9 @@ impl AppFiles {
     /// read-only grant, or if the app belongs to the user who runs the process.
     pub(crate) fn writable(&self, grant: &DirGrant) -> Option<PathBuf> {
         match self {
-            Self::Own { writable, .. } if grant.write => Some(writable.join(folder_name(&grant.host).ok()?)),
+            Self::Own { writable, .. } | Self::Shipped { writable, .. } if grant.write => {
+                Some(writable.join(folder_name(&grant.host).ok()?))
+            }
             _ => None,
         }
     }
@@ -50,7 +60,7 @@ impl AppFiles {
     pub fn shown(&self, path: &Path) -> PathBuf {
         match self {
             Self::Anywhere(base) => base.join(path),
-            Self::Own { .. } => path.to_owned(),
+            Self::Own { .. } | Self::Shipped { .. } => path.to_owned(),
         }
     }
 
@@ -62,6 +72,8 @@ impl AppFiles {
         match self {
             Self::Anywhere(base) => Ok(base.join(path)),
             Self::Own { files, .. } => below(files, path),
+            Self::Shipped { .. } if path.is_absolute() => Ok(path.to_owned()),
+            Self::Shipped { files, .. } => below(files, path),
         }
     }
 
@@ -74,8 +86,11 @@ impl AppFiles {
         let outside = |error| io::Error::new(io::ErrorKind::PermissionDenied, error);
         let (path, base) = match self {
             Self::Anywhere(base) => (base.join(&grant.host), None),
-            Self::Own { files, .. } if !grant.write => (below(files, &grant.host).map_err(outside)?, Some(files)),
-            Self::Own { writable, .. } => {
+            Self::Shipped { .. } if grant.host.is_absolute() => (grant.host.clone(), None),
+            Self::Own { files, .. } | Self::Shipped { files, .. } if !grant.write => {
+                (below(files, &grant.host).map_err(outside)?, Some(files))
+            }
+            Self::Own { writable, .. } | Self::Shipped { writable, .. } => {
                 let path = writable.join(folder_name(&grant.host).map_err(outside)?);
                 make_private_dir(&path)?;
                 (path, Some(writable))
@@ -161,6 +176,20 @@ mod tests {
             folders.iter().all(|folder| folder.parent() == Some(&real)),
             "all folders are at the same level: {folders:?}"
         );
+    }
+
+    #[test]
+    fn absolute_paths_of_a_shipped_app_lead_to_the_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = AppFiles::Shipped { files: dir.path().join("files"), writable: dir.path().join("dirs") };
+        std::fs::create_dir_all(dir.path().join("files/templates")).unwrap();
+        assert!(own.directory(&grant("templates", false)).unwrap().ends_with("files/templates"));
+        assert!(own.directory(&grant("uploads", true)).unwrap().ends_with("dirs/uploads"));
+        assert!(own.read_only(Path::new("../dirs")).is_err());
+        let outside = dir.path().canonicalize().unwrap();
+        let shown = outside.to_str().unwrap();
+        assert_eq!(own.read_only(&outside).unwrap(), outside);
+        assert!([true, false].iter().all(|write| own.directory(&grant(shown, *write)).unwrap() == outside));
     }
 
     #[cfg(unix)]

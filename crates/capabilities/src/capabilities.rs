@@ -116,7 +116,7 @@ impl Capabilities {
     /// Returns an object that checks guests' writes to `folders` against the tenant's storage account; `None` if the
     /// app belongs to no tenant or `folders` is empty.
     pub fn watch_folders(&self, folders: Vec<PathBuf>) -> Option<Arc<dyn FolderStorage>> {
-        if folders.is_empty() || matches!(self.resources.files, AppFiles::Anywhere(_)) {
+        if folders.is_empty() || !matches!(self.resources.files, AppFiles::Own { .. }) {
             return None;
         }
         let job_queue = self.engines.kv.job_queue(&self.resources.storage, &self.resources.account);
@@ -195,6 +195,11 @@ pub fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets
         (SecretValues::FromManifest, AppFiles::Anywhere(base)) => {
             let more = |name: &str| resources.environment.get(name).map(Into::into);
             Secrets::read(origins, base, |name| std::env::var_os(name).or_else(|| more(name)))
+        }
+        // A shipped app contains no secrets. Their files are relative to the working directory.
+        (SecretValues::FromManifest, AppFiles::Shipped { .. }) => {
+            let more = |name: &str| resources.environment.get(name).map(Into::into);
+            Secrets::read(origins, Path::new(""), |name| std::env::var_os(name).or_else(|| more(name)))
         }
         // A tenant's app must not read the environment and the files of the machine.
         (SecretValues::FromManifest, files) => {

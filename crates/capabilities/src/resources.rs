@@ -121,6 +121,14 @@ impl AppResources {
         }
     }
 
+    /// Returns the resources of an app that was shipped as one program. `data` is the data directory of the process, and
+    /// `files` is the folder of the release's files.
+    #[must_use]
+    pub fn of_shipped_app(files: &Path, data: &DataDir) -> Self {
+        let writable = data.path().join("dirs");
+        Self { files: AppFiles::Shipped { files: files.to_owned(), writable }, ..Self::of_process(files, data) }
+    }
+
     /// Returns these resources for a candidate revision, whose writes do not reach the app's own stores and folders.
     /// The candidate writes to copies of stores in `folder`. Stores and folders that the app does not have yet are
     /// created there too.
@@ -190,6 +198,9 @@ impl AppResources {
         let files = match &self.files {
             AppFiles::Anywhere(_) => AppFiles::Anywhere(dir.to_owned()),
             AppFiles::Own { writable, .. } => AppFiles::Own { files: dir.to_owned(), writable: writable.clone() },
+            AppFiles::Shipped { writable, .. } => {
+                AppFiles::Shipped { files: dir.to_owned(), writable: writable.clone() }
+            }
         };
         Self { files, ..self.clone() }
     }

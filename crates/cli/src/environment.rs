@@ -21,7 +21,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "HOME",
-        about: "the folder whose `.cache` and `.local/share` are used if `XDG_CACHE_HOME` and `XDG_DATA_HOME` are not set",
+        about: "the folder whose `.cache`, `.local/share` and `.local/state` are used if `XDG_CACHE_HOME`, `XDG_DATA_HOME` and `XDG_STATE_HOME` are not set",
     },
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN",
@@ -52,6 +52,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
         name: "SSL_CERT_FILE",
         about: "a PEM file with certificate authorities that HTTPS requests of apps trust, in addition to the public ones",
     },
+    Variable {
+        name: "STATE_DIRECTORY",
+        about: "the default data directory of a shipped program; systemd sets it for units with `StateDirectory=`",
+    },
     Variable { name: "TMPDIR", about: "the folder for temporary files [default: `/tmp`]" },
     Variable {
         name: "XDG_CACHE_HOME",
@@ -64,6 +68,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: "XDG_RUNTIME_DIR",
         about: "the folder in which the processes of a shape create a private folder for their sockets [default: the folder for temporary files]",
+    },
+    Variable {
+        name: "XDG_STATE_HOME",
+        about: "the folder that contains the default data directories of shipped programs, `isomer/NAME` [default: `~/.local/state`]",
     },
 ];
 

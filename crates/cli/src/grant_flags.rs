@@ -13,7 +13,7 @@ use isomer_ids::is_environment_name;
 use isomer_manifest::{DirGrant, Grants, OutboundHost, Spanned};
 use isomer_runtime::command::{SocketPolicy, SocketUse};
 
-use crate::address_flags::with_hint;
+use isomer_flags::with_hint;
 
 /// The grants of a component that `isomer run` or `isomer exec` runs directly from its file, without a manifest.
 /// Without flags, the component has no grants.

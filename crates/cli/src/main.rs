@@ -3,22 +3,19 @@
 //! Results go to standard output, as JSON if `--json` is used. Messages for people go to standard error. The exit code
 //! is 0 for success, 1 for a failure, and 2 for a wrong command line: see [`isomer_console::CliError`].
 
-mod address_flags;
 mod commands;
 mod doctor;
 mod environment;
 mod grant_flags;
 mod hosting;
-mod log_flag;
 mod observed;
 #[cfg(test)]
 mod reference;
 mod remote;
 mod reporting_outbound;
 mod serve_flags;
-mod telemetry_flag;
+mod shipping;
 mod user_dirs;
-mod value_flags;
 
 use isomer_console::Console;
 use std::process::ExitCode;
@@ -52,6 +49,7 @@ enum Command {
     Clean(commands::clean::Arguments),
     Doctor(commands::doctor::Arguments),
     Node(commands::node::Arguments),
+    Ship(commands::ship::Arguments),
     Deploy(commands::deploy::Arguments),
     Apps(commands::apps::Arguments),
     Status(commands::status::Arguments),
@@ -88,9 +86,12 @@ impl Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = isomer_exe::run_shipped() {
+        return code;
+    }
     let arguments = Arguments::parse();
     let console = Console::open();
-    let log = if arguments.command.logs_itself() { Ok(None) } else { log_flag::start_command_log(&console) };
+    let log = if arguments.command.logs_itself() { Ok(None) } else { isomer_flags::start_command_log(&console) };
     let log = match log {
         Ok(log) => log,
         Err(error) => return console.report(&error),
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         Command::Clean(arguments) => commands::clean::run(&arguments, &console),
         Command::Doctor(arguments) => commands::doctor::run(&arguments, &console),
         Command::Node(arguments) => commands::node::run(&arguments, &console),
+        Command::Ship(arguments) => commands::ship::run(&arguments, &console),
         Command::Deploy(arguments) => commands::deploy::run(&arguments, &console),
         Command::Apps(arguments) => commands::apps::run(&arguments, &console),
         Command::Status(arguments) => commands::status::run(&arguments, &console),

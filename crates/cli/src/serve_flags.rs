@@ -10,9 +10,7 @@ use isomer_manifest::MONOLITH;
 use isomer_serve::{ServeOptions, TestMode};
 use isomer_telemetry::SamplingPolicy;
 
-use crate::address_flags::{self, AdminFlag};
-use crate::log_flag::LogFlag;
-use crate::telemetry_flag::TelemetryFlag;
+use isomer_flags::{AdminFlag, LogFlag, TelemetryFlag};
 
 /// The flags of commands that serve an app.
 #[derive(clap::Args)]
@@ -22,11 +20,11 @@ pub(crate) struct ServeFlags {
     shape: String,
     /// The address to listen on: `localhost:3000`, only a port (on 127.0.0.1), `[::1]:3000`, or `0.0.0.0:3000` for all
     /// networks. With port 0, the system chooses a free port.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = isomer_flags::listen)]
     listen: SocketAddr,
     /// The address of the admin API, through which `isomer traces`, `isomer logs` and others observe the app: a loopback
     /// address, or `unix:PATH`. `off` switches the admin API off.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address_flags::admin_or_off)]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = isomer_flags::admin_or_off)]
     admin: AdminFlag,
     /// The data directory [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod digest;
+pub mod exe;
+pub mod image;
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 
 mod epoch;
 mod settings;
+mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,10 @@ use wasmtime::{Config, InstanceAllocationStrategy};
 
 pub use self::epoch::EPOCH_TICK;
 use self::epoch::tick;
+#[cfg(feature = "compiler")]
+use self::settings::settings_for;
 use self::settings::{pool, settings, settings_with_source_lines};
+pub use self::target::CodeTarget;
 use crate::guest::Guest;
 use crate::pool::Room;
 pub use crate::pool::bounds::MEMORY_BYTES_MAX;
@@ -62,6 +66,15 @@ impl Engine {
         Self::start(&settings(), PoolSizes::of_a_node(), false)
     }
 
+    /// Returns an engine that compiles code for another machine. It cannot run that code.
+    ///
+    /// # Errors
+    /// If this program cannot compile code for the target's architecture.
+    #[cfg(feature = "compiler")]
+    pub fn for_target(target: CodeTarget) -> wasmtime::Result<Self> {
+        Self::start(&settings_for(target)?, PoolSizes::of_a_node(), false)
+    }
+
     fn start(config: &Config, sizes: PoolSizes, has_source_lines: bool) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let room = Room::new(sizes);
@@ -86,6 +99,7 @@ impl Engine {
     }
 
     /// Returns an engine that compiles code for this engine on the calling thread only, instead of on all processors.
+    #[cfg(feature = "compiler")]
     pub(crate) fn single_threaded_compiler(&self) -> wasmtime::Result<wasmtime::Engine> {
         let mut config = if self.0.has_source_lines { settings_with_source_lines() } else { settings() };
         config.parallel_compilation(false);

@@ -31,6 +31,7 @@
 
 mod clock;
 pub mod code;
+#[cfg(feature = "compiler")]
 pub mod command;
 pub mod engine;
 mod failure;
@@ -47,7 +48,7 @@ mod serve;
 mod spans;
 mod wasi;
 
-pub use code::{Code, CodeCache};
+pub use code::{Code, CodeCache, CodeSource};
 pub use failure::Failure;
 pub use graph::{Graph, GroupHandle, ProbedCodeSupplier};
 pub use group::{

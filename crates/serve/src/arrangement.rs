@@ -11,7 +11,7 @@ use isomer_console::CliError;
 use isomer_front::{Connections, Limits};
 use isomer_ids::PlanDigest;
 use isomer_plan::Plan;
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::CodeSource;
 use isomer_supervisor::{Goal, ReadyMember};
 use isomer_telemetry::metrics::MetricSource;
 
@@ -34,9 +34,9 @@ pub(crate) struct ArrangementHome {
     pub(crate) socket: FrontSocket,
     pub(crate) tasks: ArrangementTasks,
     pub(crate) data: DataDir,
-    /// The folder of compiled code.
-    pub(crate) code: PathBuf,
-    pub(crate) cache: CodeCache,
+    /// The folder of compiled code; `None` if the code is in this program.
+    pub(crate) code_folder: Option<PathBuf>,
+    pub(crate) code: CodeSource,
     pub(crate) traces: Option<ServedTraces>,
     /// The app as the admin API shows it.
     pub(crate) app: Option<Arc<ServedApp>>,
@@ -182,7 +182,7 @@ impl ArrangementHome {
         let home = MemberHome {
             context: &self.context,
             data: self.data.path(),
-            code: &self.code,
+            code: self.code_folder.as_deref(),
             traces: self.traces.as_ref(),
         };
         let mut groups = MemberGroups::prepare(&home, source, &plan, listener, check_health, &self.tasks)?;
@@ -349,8 +349,9 @@ impl ArrangementHome {
             source_lines: self.context.source_lines,
             ..TenancyOptions::default()
         };
-        let single_app = SingleApp::new(self.cache.clone(), self.context.log.clone(), running);
+        let single_app = SingleApp::new(self.code.clone(), self.context.log.clone(), running);
         let single_app = single_app.map_err(|error| revision_error(error, None))?.traced_by(tracer);
+        let single_app = single_app.shipped(self.code_folder.is_none());
         let tenancy = single_app.resolver();
         let connections = Connections::new(&Limits::default(), Some(tenancy.metrics()));
         Ok(LocalHome { single_app, connections })

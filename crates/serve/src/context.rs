@@ -316,7 +316,7 @@ pub fn report_cut_off(log: &Log, connections: usize) {
 }
 
 /// Returns the text of the progress line for a step of creating a revision.
-pub(crate) fn describe(step: Progress<'_>) -> String {
+pub fn describe(step: Progress<'_>) -> String {
     match step {
         Progress::Plan => "planning".to_owned(),
         Progress::Compose(group) => format!("composing group {group}"),

@@ -7,6 +7,7 @@
 //! | `resources` | resources that another process may already use: the port and the data directory ([`ServeResources`]) |
 //! | `revision_source` | the app of a revision, with its components' bytes ([`RevisionSource`]) |
 //! | `revision_starter` | starts revisions and reshapes the app ([`AppServer`], [`RevisionStarter`]) |
+//! | `serving_loop` | serves an app from its start until the process shuts down ([`serve_app`]) |
 //! | `serving`, `store_preparation` | what serves requests; preparing stores before a revision starts |
 //! | `reshape_orders` | orders to reshape the app, from the admin API |
 //! | `takeover` | the steps in which an arrangement takes over from another one, and what happens if one fails; pure |
@@ -52,6 +53,7 @@ mod served_manifest;
 mod served_traces;
 pub mod service_manager;
 mod serving;
+mod serving_loop;
 mod shutdown;
 mod single_group;
 mod start_error;
@@ -63,12 +65,13 @@ mod telemetry;
 mod test_secrets;
 
 pub use admin_endpoint::AdminEndpoint;
-pub use context::{ServeContext, ServeOptions, TestMode, report_cut_off};
+pub use context::{ServeContext, ServeOptions, TestMode, describe, report_cut_off};
 pub use member::run_member;
 pub use reshape_orders::{ReshapeOrder, ReshapeOrders};
 pub use resources::{ServeResources, data_dir_error, listen_error, open_data};
 pub use revision_source::RevisionSource;
-pub use revision_starter::{AppServer, RevisionStarter};
+pub use revision_starter::{AppServer, RevisionStarter, ServedCode};
+pub use serving_loop::serve_app;
 pub use single_group::run_group;
 pub use stop_signals::{StopSignal, StopSignals};
 pub use store_preparation::{StoreAccess, StorePreparation, UnchangedStores};

@@ -20,7 +20,7 @@ use isomer_front::Limits;
 use isomer_ids::ComponentName;
 use isomer_manifest::{App, LinkAddress};
 use isomer_observe::{Format, Log};
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::{CodeArchive, CodeCache, CodeSource};
 use isomer_seam::Components;
 use isomer_supervisor::{ControlChannel, MemberMessage, MemberOrders};
 use isomer_telemetry::Tracer;
@@ -37,24 +37,30 @@ use crate::network;
 use crate::served_traces::trace_order;
 use crate::start_error::StartAttempt;
 
-/// Runs this process as a member until the supervisor stops it. Sends errors to the supervisor.
+/// Runs this process as a member until the supervisor stops it. Sends errors to the supervisor. `shipped` is the code of
+/// the app with which this program was shipped.
 ///
 /// # Errors
 /// If this process was not started by a supervisor, or if the group cannot be served.
-pub fn run_member() -> Result<(), CliError> {
+pub fn run_member(shipped: Option<CodeArchive>) -> Result<(), CliError> {
     let (control, task, listener) = ControlChannel::open(|task: &MemberTask| task.private_dir.clone())
         .context("cannot run as a member: only `isomer run` starts processes with `--member`")?;
     let renderer = Renderer::new(task.colour);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
-    runtime.block_on(serve(&control, &task, listener)).map_err(|error| {
+    runtime.block_on(serve(&control, &task, shipped, listener)).map_err(|error| {
         let (text, code) = error.render(&renderer);
         control.send(&MemberMessage::Failed { text, code });
         CliError::ExitCode(code)
     })
 }
 
-async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<TcpListener>) -> Result<(), CliError> {
+async fn serve(
+    control: &ControlChannel,
+    task: &MemberTask,
+    shipped: Option<CodeArchive>,
+    listener: Option<TcpListener>,
+) -> Result<(), CliError> {
     // A terminal or a service manager sends these signals to all processes. Only the supervisor reacts to them, so the
     // member replaces their default handlers with ones that do nothing.
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
@@ -67,7 +73,11 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
     let app = isomer_manifest::parse(&source).map_err(CliError::Findings)?.app;
     let components = read_components(task)?;
     let data = DataDir::open_as_member(&task.data)?;
-    let cache = CodeCache::open(&task.cache)?;
+    let code: CodeSource = match (&task.cache, shipped) {
+        (Some(folder), _) => CodeCache::open(folder)?.into(),
+        (None, Some(archive)) => archive.into(),
+        (None, None) => return Err(CliError::failed("this program contains no app", "start the app again")),
+    };
     let metrics = if task.sampling.is_some() { Metrics::default() } else { Metrics::disabled() };
     let tracer = tracer(task, &log);
     let has_front_door = listener.is_some();
@@ -75,7 +85,7 @@ async fn serve(control: &ControlChannel, task: &MemberTask, listener: Option<Tcp
     let duplicate = listener.as_ref().map(TcpListener::try_clone).transpose().context("cannot use the front door")?;
     let prepare = |app: &App, listener| {
         let options = options(task, listener, (tracer.clone(), metrics.clone()));
-        PreparedMember::new(app, &components, options, &cache, &log, &|_| {})
+        PreparedMember::new(app, &components, options, &code, &log, &|_| {})
     };
     let mut prepared = prepare(&app, listener).map_err(|error| attempt.member_failed(error))?;
     control.send(&MemberMessage::Prepared);
@@ -166,6 +176,7 @@ fn options(task: &MemberTask, listener: Option<TcpListener>, (tracer, metrics): 
         tracer,
         metrics,
         deterministic: task.deterministic,
+        is_shipped: task.cache.is_none(),
         grace: Duration::from_secs(task.grace_s),
     }
 }

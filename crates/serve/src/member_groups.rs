@@ -39,8 +39,8 @@ pub(crate) struct MemberHome<'a> {
     pub(crate) context: &'a ServeContext,
     /// The data directory.
     pub(crate) data: &'a Path,
-    /// The folder of compiled code.
-    pub(crate) code: &'a Path,
+    /// The folder of compiled code; `None` if the code is in this program.
+    pub(crate) code: Option<&'a Path>,
     pub(crate) traces: Option<&'a ServedTraces>,
 }
 
@@ -239,7 +239,7 @@ fn members(
             secrets: source.secrets_of(processes[group].iter().flat_map(|group| &group.components)),
             components: components.clone(),
             data: home.data.to_owned(),
-            cache: home.code.to_owned(),
+            cache: home.code.map(Path::to_owned),
             sockets: sockets.clone(),
             private_dir: private_dir.path().to_owned(),
             log: context.log.levels().to_string(),

@@ -28,8 +28,8 @@ pub(crate) struct MemberTask {
     pub(crate) components: BTreeMap<String, PathBuf>,
     /// The data directory, which the supervisor has locked.
     pub(crate) data: PathBuf,
-    /// The folder of compiled code.
-    pub(crate) cache: PathBuf,
+    /// The folder of compiled code; `None` if the app was shipped as one program, which contains the code.
+    pub(crate) cache: Option<PathBuf>,
     /// The link sockets of all groups by group name, including this member's own socket.
     pub(crate) sockets: BTreeMap<String, PathBuf>,
     /// The supervisor's private folder. The member removes the folder if the supervisor has exited.

@@ -33,6 +33,8 @@ pub struct RevisionSource {
     pub environment: BTreeMap<String, String>,
     /// The values of the secrets that components were granted, by name; `None` until they are read.
     secrets: Option<BTreeMap<String, Secret>>,
+    /// Whether the app was shipped as one program. `dir` then contains the files of its release.
+    is_shipped: bool,
 }
 
 impl RevisionSource {
@@ -49,6 +51,7 @@ impl RevisionSource {
             components,
             environment: app.values.environment.clone(),
             secrets: None,
+            is_shipped: false,
         })
     }
 
@@ -56,7 +59,22 @@ impl RevisionSource {
     /// against `dir`.
     #[must_use]
     pub fn without_manifest(app: App, dir: PathBuf, components: Components) -> Self {
-        Self { app, dir, source: None, manifest: None, components, environment: BTreeMap::new(), secrets: None }
+        Self {
+            app,
+            dir,
+            source: None,
+            manifest: None,
+            components,
+            environment: BTreeMap::new(),
+            secrets: None,
+            is_shipped: false,
+        }
+    }
+
+    /// Returns the source of an app that was shipped as one program. `files` is the folder with the files of its release.
+    #[must_use]
+    pub fn shipped(self, files: PathBuf) -> Self {
+        Self { dir: files, is_shipped: true, ..self }
     }
 
     /// Plans the app in `shape`. Returns `None` if one process runs all groups; the plan is then made with the package.
@@ -128,7 +146,11 @@ impl RevisionSource {
     pub(crate) fn read_secrets(&mut self, data: &DataDir) -> Result<(), CliError> {
         if self.secrets.is_none() {
             let environment = Arc::new(self.environment.clone());
-            let resources = AppResources { environment, ..AppResources::of_process(&self.dir, data) };
+            let resources = match self.is_shipped {
+                true => AppResources::of_shipped_app(&self.dir, data),
+                false => AppResources::of_process(&self.dir, data),
+            };
+            let resources = AppResources { environment, ..resources };
             let attempt = StartAttempt { app: &self.app, dir: &self.dir, source: self.source.as_ref(), data };
             let secrets = read_secrets(&AppGrants::from(&self.app), &resources);
             self.secrets = Some(secrets.map_err(|error| attempt.secret_failed(error))?.into_values());

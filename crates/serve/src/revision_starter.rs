@@ -1,7 +1,7 @@
 //! Serving an app: revisions are created one after the other, and each replaces the previous one. A revision runs in this
 //! process, or in member processes, as its shape requires.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use isomer_api::{ApiProblem, DeployReport, ProblemKind};
@@ -10,7 +10,7 @@ use isomer_capabilities::{AppGrants, DataDir};
 use isomer_console::{CliError, WarningPrinter};
 use isomer_diagnostics::Renderer;
 use isomer_ids::{HostPattern, PlanDigest, ReleaseDigest};
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::{CodeArchive, CodeCache, CodeSource};
 use isomer_supervisor::ReadyMember;
 use isomer_telemetry::Level;
 
@@ -35,6 +35,17 @@ pub struct AppServer {
     pub revisions: RevisionStarter,
 }
 
+/// Where a process that serves an app finds compiled code.
+#[derive(Debug)]
+pub enum ServedCode {
+    /// In the folder that [`ServeResources`] names.
+    Own,
+    /// In another folder.
+    Folder(PathBuf),
+    /// In this program, which was shipped with the app.
+    Shipped(CodeArchive),
+}
+
 /// Creates revisions of an app and replaces the previous ones.
 pub struct RevisionStarter {
     pub(crate) home: ArrangementHome,
@@ -47,8 +58,7 @@ pub struct RevisionStarter {
 }
 
 impl AppServer {
-    /// Creates a process that serves no revision yet. `cache` is the folder of compiled code, or `None` for the folder in
-    /// `resources`. Installs the handlers of SIGTERM and SIGINT; without them, a signal ends the process immediately.
+    /// Creates a process that serves no revision yet. Installs the handlers of SIGTERM and SIGINT; without them, a signal ends the process immediately.
     ///
     /// # Errors
     /// If the code cache cannot be opened, or the signal handlers cannot be installed.
@@ -56,10 +66,9 @@ impl AppServer {
         context: ServeContext,
         resources: ServeResources,
         options: &ServeOptions,
-        cache: Option<&Path>,
+        code: ServedCode,
     ) -> Result<Self, CliError> {
-        let ServeResources { listener, url, data, code, traces, admin } = resources;
-        let code = cache.map_or(code, Path::to_owned);
+        let ServeResources { listener, url, data, code: own_folder, traces, admin } = resources;
         let socket = FrontSocket::new(listener);
         let (shutdown, tasks) = Shutdown::listen(socket.clone())?;
         let app = admin.as_ref().map(|admin| admin.app().clone());
@@ -67,14 +76,18 @@ impl AppServer {
         if let Some(app) = &app {
             app.set_orders(sender);
         }
-        let cache = CodeCache::open(&code)?;
+        let (code_folder, code) = match code {
+            ServedCode::Own => (Some(own_folder.clone()), CodeCache::open(&own_folder)?.into()),
+            ServedCode::Folder(folder) => (Some(folder.clone()), CodeCache::open(&folder)?.into()),
+            ServedCode::Shipped(archive) => (None, CodeSource::from(archive)),
+        };
         let home = ArrangementHome {
             context,
             socket,
             tasks,
             data,
+            code_folder,
             code,
-            cache,
             traces: traces.clone(),
             app,
             local: None,

@@ -15,7 +15,7 @@ use isomer_front::Limits;
 use isomer_manifest::{LinkAddress, NodeFile, Spanned, parse_node_file};
 use isomer_plan::Plan;
 use isomer_project::{AppDir, read_components, shown};
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::{CodeCache, CodeSource};
 
 use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
@@ -77,7 +77,7 @@ pub async fn run_group(
     let traces = open_traces(&context, &data)?;
     let tracer = traces.as_ref().map(ServedTraces::tracer).unwrap_or_default();
     let admin = AdminEndpoint::open(options, &context, &data, &app.app.name, address, traces.clone()).await?;
-    let cache = CodeCache::open(&data.cache())?;
+    let cache = CodeSource::from(CodeCache::open(&data.cache())?);
     let network = network::with_authority(context.network.clone(), &config.file.node, &config.dir, &config.source)?;
     let member_options = MemberOptions {
         shape: options.shape.clone(),
@@ -93,6 +93,7 @@ pub async fn run_group(
         tracer,
         metrics: context.metrics.clone(),
         deterministic: context.is_deterministic(),
+        is_shipped: false,
         grace: context.grace,
     };
     let made = {

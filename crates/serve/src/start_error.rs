@@ -12,6 +12,7 @@ use isomer_capabilities::{CapabilityError, DataDir};
 use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, Hinted, SourceFile};
 use isomer_manifest::App;
+use isomer_runtime::code::CodeError;
 
 /// The hint for findings about an app that has no manifest.
 const NO_MANIFEST: &str =
@@ -29,6 +30,19 @@ pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) 
             let hint = reason.hint();
             CliError::hinted(error, hint)
         }
+        RevisionError::NotShipped { .. } => {
+            CliError::hinted(error, ["a shipped program contains the code of one shape: isomer ship exe --shape SHAPE"])
+        }
+        RevisionError::Code(CodeError::Shipped { .. }) => CliError::hinted(
+            error,
+            ["copy the program again from where it was made, or make it again: isomer ship exe"],
+        ),
+        RevisionError::Code(CodeError::Incompatible { .. }) => CliError::hinted(
+            error,
+            [
+                "make the program for older processors (isomer ship exe --cpu), or with the runtime of this version (--base)",
+            ],
+        ),
         error => error.into(),
     }
 }

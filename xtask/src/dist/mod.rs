@@ -1,7 +1,8 @@
 //! `cargo xtask dist`: makes the release tarball and its checksum.
 //!
-//! The tarball `isomer-VERSION-TARGET.tar.gz` contains one folder of that name with the stripped program, shell
-//! completions, man pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked
+//! The tarball `isomer-VERSION-TARGET.tar.gz` contains one folder of that name with the stripped program `isomer`, the
+//! runtime of shipped programs (`isomer-runtime`, statically linked, so that shipped programs run on every distribution),
+//! shell completions, man pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked
 //! crates. The names, order, owners and times of the tarball's entries, and the paths in the program, are the same on
 //! every machine. The time of an entry is that of the commit.
 
@@ -27,23 +28,28 @@ const COMPLETIONS: [(&str, &str); 5] = [
 /// The files of the repository that are copied into the tarball.
 const TEXTS: [&str; 3] = ["README.md", "CHANGELOG.md", "LICENSE"];
 
+/// The runtime of shipped programs.
+const RUNTIME: &str = "isomer-runtime";
+
 const THIRD_PARTY: &str = "THIRD-PARTY-LICENSES.txt";
 const CHECKSUMS: &str = "SHA256SUMS";
 
 const USAGE: &str = "\
-Usage: cargo xtask dist [--binary PROGRAM] [--out FOLDER]
+Usage: cargo xtask dist [--binary PROGRAM] [--runtime PROGRAM] [--out FOLDER]
 
-  --binary PROGRAM  package this program instead of building one
-  --out FOLDER      where to put the tarball and SHA256SUMS [default: dist in the target folder]";
+  --binary PROGRAM   package this `isomer` instead of building it
+  --runtime PROGRAM  package this `isomer-runtime` instead of building it
+  --out FOLDER       where to put the tarball and SHA256SUMS [default: dist in the target folder]";
 
 pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
-    let (mut binary, mut out) = (None, project.target.join("dist"));
+    let (mut binary, mut runtime, mut out) = (None, None, project.target.join("dist"));
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut value =
             || rest.next().map(PathBuf::from).with_context(|| format!("`{argument}` needs a value\n\n{USAGE}"));
         match *argument {
             "--binary" => binary = Some(std::path::absolute(value()?)?),
+            "--runtime" => runtime = Some(std::path::absolute(value()?)?),
             "--out" => out = std::path::absolute(value()?)?,
             unknown => bail!("unknown option: `{unknown}`\n\n{USAGE}"),
         }
@@ -53,12 +59,16 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
         Some(binary) => binary,
         None => build(project)?,
     };
+    let runtime = match runtime {
+        Some(runtime) => runtime,
+        None => build_runtime(project, &target)?,
+    };
     let name = archive::name(&version(project)?, &target);
     let folder = out.join(&name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty `{}`", folder.display()))?;
     }
-    fill(project, &binary, &target, &folder)?;
+    fill(project, [&binary, &runtime], &target, &folder)?;
     let tarball = archive::pack(&out, &name, commit_time(project)?)?;
     let checksums = out.join(CHECKSUMS);
     std::fs::write(&checksums, archive::checksum_line(&tarball)?).with_context(|| cannot_write(&checksums))?;
@@ -68,16 +78,31 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
 
 /// Builds the program without paths of this machine in it. Returns the path of the program.
 fn build(project: &Project) -> Result<PathBuf> {
-    let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
-    let home = home.context("neither CARGO_HOME nor HOME is set")?;
-    let remap = format!("--remap-path-prefix={}=isomer --remap-path-prefix={home}=cargo", project.root.display());
-    let mut command = project.cargo(&["build", "--profile", "dist", "--locked", "--package", "isomer"]);
-    project::run(command.env("RUSTFLAGS", remap))?;
+    let mut command =
+        project.cargo(&["build", "--profile", "dist", "--locked", "--package", "isomer", "--features", "cross"]);
+    project::run(command.env("RUSTFLAGS", remap_paths(project)?))?;
     Ok(project.target.join("dist/isomer"))
 }
 
+/// Builds the runtime of shipped programs. It is built by itself, because in one build with `isomer` Cargo would add the
+/// features that only `isomer` needs, above all the compiler. It is linked statically, with the C library's `libc.a`.
+/// Returns the path of the program.
+fn build_runtime(project: &Project, target: &str) -> Result<PathBuf> {
+    let arguments = ["build", "--profile", "dist", "--locked", "--package", "isomer-exe", "--target", target];
+    let flags = format!("{} -C target-feature=+crt-static", remap_paths(project)?);
+    project::run(project.cargo(&arguments).env("RUSTFLAGS", flags))?;
+    Ok(project.target.join(target).join("dist").join(RUNTIME))
+}
+
+/// Returns the compiler's flags that replace the paths of this machine.
+fn remap_paths(project: &Project) -> Result<String> {
+    let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
+    let home = home.context("neither CARGO_HOME nor HOME is set")?;
+    Ok(format!("--remap-path-prefix={}=isomer --remap-path-prefix={home}=cargo", project.root.display()))
+}
+
 /// Writes the contents of the tarball into `folder`.
-fn fill(project: &Project, binary: &Path, target: &str, folder: &Path) -> Result<()> {
+fn fill(project: &Project, [binary, runtime]: [&Path; 2], target: &str, folder: &Path) -> Result<()> {
     let dir = |name: &str| -> Result<PathBuf> {
         let dir = folder.join(name);
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
@@ -85,7 +110,9 @@ fn fill(project: &Project, binary: &Path, target: &str, folder: &Path) -> Result
     };
     let program = dir("")?.join("isomer");
     // If the profile `dist` has already stripped the program, `strip` only copies it.
-    project::run(Command::new("strip").arg("--strip-all").arg("-o").arg(&program).arg(binary))?;
+    for (from, to) in [(binary, &program), (runtime, &folder.join(RUNTIME))] {
+        project::run(Command::new("strip").arg("--strip-all").arg("-o").arg(to).arg(from))?;
+    }
 
     let completions = dir("completions")?;
     for (shell, file) in COMPLETIONS {

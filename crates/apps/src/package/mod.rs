@@ -6,7 +6,7 @@
 //! numbers and limits, without the plan and its reasons. If a shape has several processes, a package is for one
 //! process.
 //!
-//! The compiled code is not in the package. It is in the [`CodeCache`], which finds code by the [`Key`]s in the
+//! The compiled code is not in the package. It is in the [`CodeSource`], which finds code by the [`Key`]s in the
 //! package. Apps with the same components have the same keys, and share the code.
 
 mod app;
@@ -21,7 +21,7 @@ use isomer_capabilities::AppGrants;
 use isomer_ids::{ComponentName, PlanDigest};
 use isomer_manifest::{App, MONOLITH};
 use isomer_plan::{Plan, PlanOptions, PlannedBrowser, PlannedGroup};
-use isomer_runtime::code::{Code, CodeCache, Key};
+use isomer_runtime::code::{Code, CodeSource, Key};
 use isomer_runtime::engine::Engine;
 use isomer_telemetry::AppSampling;
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,7 @@ impl Package {
         components: &Components,
         options: &PackageOptions,
         engine: &Engine,
-        cache: &CodeCache,
+        cache: &CodeSource,
         progress: &dyn Fn(Progress<'_>),
     ) -> Result<NewPackage, RevisionError> {
         let (mut code, mut compiled) = (vec![], false);

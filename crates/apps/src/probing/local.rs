@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use isomer_plan::PlannedGroup;
-use isomer_runtime::code::{CodeCache, Key};
+use isomer_runtime::code::{CodeSource, Key};
 use isomer_runtime::engine::Engine;
 use isomer_seam::Components;
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use crate::error::RevisionError;
 /// group's code has been made.
 pub(crate) struct LocalProbes {
     engine: Engine,
-    cache: CodeCache,
+    cache: CodeSource,
     groups: Mutex<BTreeMap<usize, UnprobedGroup>>,
 }
 
@@ -32,7 +32,7 @@ struct UnprobedGroup {
 }
 
 impl LocalProbes {
-    pub(crate) fn new(engine: &Engine, cache: &CodeCache) -> Self {
+    pub(crate) fn new(engine: &Engine, cache: &CodeSource) -> Self {
         Self { engine: engine.clone(), cache: cache.clone(), groups: Mutex::default() }
     }
 
@@ -77,7 +77,7 @@ fn make(
     components: &Components,
     key: &Key,
     engine: &Engine,
-    cache: &CodeCache,
+    cache: &CodeSource,
 ) -> Result<Option<ProbedGroup>, RevisionError> {
     if let Some(metadata) = cache.note(key).and_then(|note| serde_json::from_slice(&note).ok())
         && cache.has(key)

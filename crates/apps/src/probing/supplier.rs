@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use isomer_diagnostics::chain;
 use isomer_display::excerpt::{self, cut};
 use isomer_ids::{PlanDigest, TenantName};
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::CodeSource;
 use isomer_runtime::engine::Engine;
 use isomer_runtime::{Graph, LinkedProbedCode, ProbedCode, ProbedCodeSupplier};
 use isomer_telemetry::metrics::SeriesGroup;
@@ -40,7 +40,7 @@ type GroupKey = (TenantName, Arc<str>, PlanDigest, usize);
 /// What all revisions of a process share: the limits of making probed code, and the groups that have it.
 pub(crate) struct ProbeSupply {
     engine: Engine,
-    cache: CodeCache,
+    cache: CodeSource,
     runtime: tokio::runtime::Handle,
     semaphore: FairSemaphore,
     groups: ProbedGroups,
@@ -59,7 +59,7 @@ pub(crate) struct RevisionProbes {
 
 impl ProbeSupply {
     /// Returns a supply for at most `groups_max` groups. Must be called in a tokio runtime.
-    pub(crate) fn new(engine: Engine, cache: CodeCache, groups_max: usize) -> Arc<Self> {
+    pub(crate) fn new(engine: Engine, cache: CodeSource, groups_max: usize) -> Arc<Self> {
         let semaphore = FairSemaphore::new(FairSemaphoreLimits {
             permits: MAKING_MAX,
             of_tenant: MAKING_PER_TENANT_MAX,

@@ -23,7 +23,7 @@ use isomer_display::excerpt::cut;
 use isomer_front::{Refusal, SiteLookup, SiteOwner};
 use isomer_ids::{AppName, ReleaseDigest};
 use isomer_observe::Log;
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::CodeSource;
 use isomer_runtime::engine::Engine;
 use isomer_telemetry::{AppIdentity, EventSink};
 use tokio::sync::watch;
@@ -75,7 +75,7 @@ const RELOADS_MAX: u32 = 3;
 /// Loads and starts the revisions of a tenancy, and owns the resources that the revisions share.
 pub(super) struct Loader {
     pub(super) engine: Engine,
-    pub(super) cache: CodeCache,
+    pub(super) cache: CodeSource,
     pub(super) stores: Engines,
     pub(super) options: TenancyOptions,
     log: Log,
@@ -131,7 +131,7 @@ impl Loader {
     /// Creates a loader without loaded apps. Must be called in a tokio runtime.
     pub(super) fn new(
         engine: Engine,
-        cache: CodeCache,
+        cache: CodeSource,
         log: Log,
         repository: Arc<dyn AppRepository>,
         options: TenancyOptions,

@@ -64,7 +64,7 @@ use isomer_capabilities::{Engines, StorageAccount};
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::{Log, LogQuota};
 use isomer_runtime::Account;
-use isomer_runtime::code::CodeCache;
+use isomer_runtime::code::CodeSource;
 use isomer_runtime::engine::Engine;
 use isomer_telemetry::metrics::{MetricSource, Metrics};
 use isomer_wire::Callee;
@@ -196,14 +196,14 @@ impl Tenancy {
     #[must_use]
     pub fn new(
         engine: Engine,
-        cache: CodeCache,
+        cache: impl Into<CodeSource>,
         log: Log,
         repository: Arc<dyn AppRepository>,
         options: TenancyOptions,
     ) -> Self {
         let (metrics, process) = (options.metrics.clone(), Arc::new(ProcessMetrics::default()));
         log.report_to(&metrics);
-        let loader = Loader::new(engine, cache, log, repository, options);
+        let loader = Loader::new(engine, cache.into(), log, repository, options);
         let inner = Arc::new(Inner { registry: Registry::default(), loader, process, started_at: Instant::now() });
         let sources: [Arc<dyn MetricSource>; 2] = [inner.clone(), inner.process.clone()];
         for source in &sources {
@@ -224,9 +224,9 @@ impl Tenancy {
         &self.0.loader.engine
     }
 
-    /// Returns the cache of compiled code.
+    /// Returns the source of compiled code.
     #[must_use]
-    pub fn cache(&self) -> &CodeCache {
+    pub fn cache(&self) -> &CodeSource {
         &self.0.loader.cache
     }
 

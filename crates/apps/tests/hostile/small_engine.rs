@@ -39,7 +39,7 @@ pub(crate) fn package(
     let bytes = |name: &str| components.iter().find(|(of, _)| *of == name).expect("a given component").1.clone();
     let components: Components =
         app.components.keys().map(|name| (name.clone(), bytes(name.as_str()).into())).collect();
-    let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
+    let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code").into();
     Package::make(&app, &components, &PackageOptions::default(), engine, &cache, &|_| {})
 }
 
@@ -54,7 +54,7 @@ impl SmallNode {
         let parts = AppCapabilities::open(package.grants(), folder.path(), &data, log.clone())
             .await
             .expect("an app without grants");
-        let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code");
+        let cache = CodeCache::open(&code_folder()).expect("a folder for compiled code").into();
         let mut options = StartOptions::default();
         options.instances_max = Some(1);
         options.requests_per_instance_max = Some(1);

@@ -188,7 +188,7 @@ impl SqlOpenError {
     /// Replaces the paths in the error with paths that a tenant may see. A path in the folder of the app's own files
     /// becomes relative to this folder. Any other path is reduced to the file name.
     pub(crate) fn shown_in(mut self, files: &AppFiles) -> Self {
-        let AppFiles::Own { files, .. } = files else { return self };
+        let (AppFiles::Own { files, .. } | AppFiles::Shipped { files, .. }) = files else { return self };
         if let Self::Open { source, .. } = &mut self {
             without_path(source);
         }

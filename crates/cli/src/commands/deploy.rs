@@ -14,7 +14,7 @@ use isomer_project::{AppDir, pack_release, read_components, shown};
 use crate::remote::node::{NodeFlags, client_error, is_missing};
 use crate::remote::show::{list, minute, tenant_flag};
 use crate::remote::upload::upload;
-use crate::value_flags::ValueFlags;
+use isomer_flags::ValueFlags;
 
 /// Build an app and deploy it to a node. Only files that the node does not have are uploaded. The app goes live after
 /// its health check passes.

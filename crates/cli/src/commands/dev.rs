@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use isomer_console::{CliError, Console};
 use isomer_dev::{DevSession, DevSettings};
 use isomer_project::AppDir;
-use isomer_serve::{AppServer, ServeContext, ServeResources};
+use isomer_serve::{AppServer, ServeContext, ServeResources, ServedCode};
 use isomer_toolchain::BuildProfile;
 
 use crate::serve_flags::ServeFlags;
-use crate::value_flags::ValueFlags;
+use isomer_flags::ValueFlags;
 
 /// Run an app. Whenever its sources change, rebuild it and replace the running app.
 #[derive(clap::Args)]
@@ -58,7 +58,7 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), CliError
     context.writable_data = true;
     context.export_telemetry(&app.app)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
-    let (serving, mut revisions, orders) = AppServer::new(context, resources, &options, None)?.split();
+    let (serving, mut revisions, orders) = AppServer::new(context, resources, &options, ServedCode::Own)?.split();
     revisions.serve_unbuilt()?;
     // Serving is a separate task, so that requests and signals are handled while a revision is prepared.
     let serving = tokio::spawn(serving);

@@ -7,7 +7,6 @@ use isomer_console::{CliError, Console, FAILED, print};
 use isomer_project::AppDir;
 use serde_json::json;
 
-use crate::address_flags;
 use crate::doctor::{CheckState, Finding, disk, port, system, toolchain};
 
 /// Check whether this machine has everything that building and running an app needs: toolchain, port, data directory,
@@ -19,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The address at which `isomer run` will listen.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = isomer_flags::listen)]
     listen: SocketAddr,
     /// The data directory [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]

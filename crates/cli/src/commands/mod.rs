@@ -23,6 +23,7 @@ pub(crate) mod revisions;
 pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod secrets;
+pub(crate) mod ship;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;

@@ -22,12 +22,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::address_flags;
 use crate::hosting::hangups::{HangupHandler, log_certificates};
 use crate::hosting::inherited::Inherited;
 use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags, sampling_limits};
-use crate::log_flag::LogFlag;
-use crate::telemetry_flag::TelemetryFlag;
+use isomer_flags::{LogFlag, TelemetryFlag};
 
 /// Run a node: a server for the apps of many tenants. Apps are deployed to the node while it runs, and the node serves
 /// them again after a restart.
@@ -39,11 +37,11 @@ pub(crate) struct Arguments {
     data: Option<PathBuf>,
     /// The address at which apps are served: `0.0.0.0:80` for all networks, `[::1]:80`, `localhost:80`, or only a port
     /// (on 127.0.0.1). May be repeated. With port 0, the system chooses a free port [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDR", value_parser = address_flags::listen)]
+    #[arg(long, value_name = "ADDR", value_parser = isomer_flags::listen)]
     listen: Vec<SocketAddr>,
     /// The address of the admin API: a loopback address, only a port (on 127.0.0.1), or `unix:PATH` [default:
     /// 127.0.0.1:7171].
-    #[arg(long, value_name = "ADDR", value_parser = address_flags::admin)]
+    #[arg(long, value_name = "ADDR", value_parser = isomer_flags::admin)]
     admin: Option<AdminAddress>,
     /// The node file, which sets certificates, limits, and values for flags that are absent.
     #[arg(long, value_name = "FILE")]

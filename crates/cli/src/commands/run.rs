@@ -9,13 +9,14 @@ use isomer_console::{CliError, Console};
 use isomer_manifest::App;
 use isomer_project::{AppDir, ValueSources, WasmFile, is_component, read_components};
 use isomer_serve::{
-    AppServer, RevisionSource, ServeContext, ServeResources, UnchangedStores, apply_test_secrets, run_group, run_member,
+    AppServer, RevisionSource, ServeContext, ServeResources, ServedCode, apply_test_secrets, run_group, run_member,
+    serve_app,
 };
 
 use crate::grant_flags::GrantFlags;
 use crate::serve_flags::ServeFlags;
 use crate::user_dirs;
-use crate::value_flags::ValueFlags;
+use isomer_flags::ValueFlags;
 
 /// Build an app and run it, with one process for each group of its shape. Can also run a single HTTP component.
 #[derive(clap::Args)]
@@ -41,7 +42,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     if arguments.member {
-        return run_member();
+        return run_member(None);
     }
     if arguments.serve.is_test_mode() {
         end_with_standard_input();
@@ -95,7 +96,7 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     context.export_telemetry(&app.app)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
     let components = read_components(&app.build(&console)?)?;
-    let server = AppServer::new(context, resources, &options, None)?;
+    let server = AppServer::new(context, resources, &options, ServedCode::Own)?;
     serve_app(server, RevisionSource::new(&app, components)?, began).await
 }
 
@@ -107,35 +108,6 @@ fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CliError
             format!("isomer run --group {group} --config FILE"),
         )
     })
-}
-
-/// Serves a revision of `source`, and executes orders to reshape the app, until the process shuts down.
-async fn serve_app(server: AppServer, source: RevisionSource, began: Instant) -> Result<(), CliError> {
-    let (serving, mut revisions, mut orders) = server.split();
-    // Serving is a separate task, because this task blocks while it composes and compiles.
-    let mut serving = tokio::spawn(serving);
-    let start = async {
-        revisions.take_over(source, &mut UnchangedStores).await?;
-        revisions.report_ready(began)
-    };
-    tokio::select! {
-        served = &mut serving => return ended(served),
-        started = start => started?,
-    }
-    let reshaping = async {
-        loop {
-            let order = orders.next().await;
-            revisions.reshape(order).await;
-        }
-    };
-    tokio::select! {
-        served = &mut serving => ended(served),
-        () = reshaping => Ok(()),
-    }
-}
-
-fn ended(served: Result<Result<(), CliError>, tokio::task::JoinError>) -> Result<(), CliError> {
-    served.context("the server ended unexpectedly")?
 }
 
 /// Runs a component without a manifest. The component cannot have stores, so the data directory is temporary unless
@@ -162,11 +134,11 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
             (kept.path().to_owned(), Some(kept))
         }
     };
-    let cache = user_dirs::cache().filter(|_| kept.is_some()).map(|cache| cache.join("run"));
+    let cache = user_dirs::cache().filter(|_| kept.is_some()).map(|cache| ServedCode::Folder(cache.join("run")));
     let mut context = ServeContext::new(&options, console)?;
     context.export_telemetry(&app)?;
     let resources = ServeResources::open(&options, &context, &data, &app.name).await?;
-    let server = AppServer::new(context, resources, &options, cache.as_deref())?;
+    let server = AppServer::new(context, resources, &options, cache.unwrap_or(ServedCode::Own))?;
     let dir = std::env::current_dir().context("cannot determine the working directory")?;
     let components = [(name, file.bytes.into())].into();
     serve_app(server, RevisionSource::without_manifest(app, dir, components), began).await?;

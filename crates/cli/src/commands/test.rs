@@ -11,7 +11,7 @@ use isomer_console::{CliError, Console, FAILED, print};
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, ValueSources, read_components, shown};
 
-use crate::value_flags::ValueFlags;
+use isomer_flags::ValueFlags;
 
 /// Send the requests in `tests/*.toml` to the app in each of its shapes, and check the responses.
 #[derive(clap::Args)]

@@ -26,6 +26,7 @@ mod reshape;
 mod reshape_kills;
 mod reshape_load;
 mod serve;
+mod ship;
 mod support;
 mod templates;
 mod values;

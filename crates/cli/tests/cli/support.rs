@@ -134,12 +134,12 @@ impl Workspace {
 
     /// Gives an app that is about to start with `arguments` the code that other tests have compiled. A node gets none,
     /// because it reports whether a deployment compiled something.
-    fn warm_for(&self, arguments: &[&str]) {
+    pub(crate) fn warm_for(&self, arguments: &[&str]) {
         let data = arguments.iter().position(|argument| *argument == "--data").and_then(|at| arguments.get(at + 1));
         let cache = match (arguments, data) {
             (["run" | "dev", ..], Some(data)) => format!("{data}/cache"),
             (["run", file, ..], None) if file.ends_with(".wasm") => ".cache/isomer/run".to_owned(),
-            (["run" | "dev"], None) => ".isomer/cache".to_owned(),
+            (["run" | "dev"] | ["ship", ..], None) => ".isomer/cache".to_owned(),
             (["run" | "dev", flag, ..], None) if flag.starts_with('-') => ".isomer/cache".to_owned(),
             _ => return,
         };

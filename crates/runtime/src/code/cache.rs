@@ -1,4 +1,4 @@
-//! The cache of compiled code: a folder of sealed files, and the rules by which files are removed.
+//! The cache of compiled code: a folder of sealed files. `compiling` adds code to it.
 //!
 //! The file is long because a third of it is tests, one for each way to tamper with a file of code.
 
@@ -18,14 +18,11 @@ use super::loaded::{Code, LoadedCode};
 use super::seal::{SealKey, SealedFile, new_file, temporary_path};
 use crate::engine::Engine;
 
-/// The maximum total size of all files in the folder, in bytes.
-const BYTES_MAX: u64 = 2 << 30;
-
-/// The time after which an unused file is removed.
-const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-
 /// The maximum length in bytes of the note that is stored next to an entry's code.
 const NOTE_BYTES_MAX: u64 = 64 << 20;
+
+/// The maximum length in bytes of code that is read into memory.
+const CODE_BYTES_MAX: u64 = 1 << 30;
 
 /// The minimum time between two updates of a file's modification time, which records the file's last use. Updating it
 /// at every use would cost a disk write each time.
@@ -52,26 +49,33 @@ pub enum CodeError {
         /// The error that wasmtime returned.
         source: wasmtime::Error,
     },
-}
-
-/// Compiles `component` and returns the machine code as bytes. Does not map the code into this process.
-///
-/// # Errors
-/// If the component does not compile.
-pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeError> {
-    engine.wasmtime().precompile_component(component).map_err(|source| CodeError::Compile { source })
+    /// The code is missing, and this program does not compile code.
+    #[error("the code was not shipped, and this program does not compile code")]
+    NoCompiler,
+    /// Code of a shipped app cannot be read, or was changed.
+    #[error("cannot read the app's compiled code")]
+    Shipped {
+        /// Why the code cannot be read.
+        source: io::Error,
+    },
+    /// Code of a shipped app was made for another machine.
+    #[error("the app's compiled code does not run on this machine")]
+    Incompatible {
+        /// The error that wasmtime returned.
+        source: wasmtime::Error,
+    },
 }
 
 /// A folder of compiled code: either a cache, or the code of deployed apps.
 #[derive(Debug, Clone)]
 pub struct CodeCache {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// Whether the folder holds the code of deployed apps. If so, only [`CodeCache::sweep`] removes unused files from
     /// it. In any other folder, compiling code also removes unused files, and missing code is compiled again.
-    is_kept: bool,
+    pub(super) is_kept: bool,
     key: SealKey,
     verified: Arc<Mutex<HashMap<Key, FileStamp>>>,
-    loaded: Arc<LoadedCode>,
+    pub(super) loaded: Arc<LoadedCode>,
 }
 
 /// The identity and the change time (ctime) of a file when it was verified. Every change of the file's content updates
@@ -189,6 +193,12 @@ impl CodeCache {
         Some(self.loaded.add(engine, key, component.into()))
     }
 
+    /// Returns the code that is stored under `key` as bytes, if it is unchanged since it was written.
+    pub fn read_code(&self, key: &Key) -> Option<Vec<u8>> {
+        let file = self.open_verified(key)?;
+        self.key.read(file, &self.name(key, "code"), CODE_BYTES_MAX).ok()?
+    }
+
     /// Opens the code that is stored under `key`, if it is unchanged since it was written.
     fn open_verified(&self, key: &Key) -> Option<File> {
         let path = self.path(key, "code");
@@ -266,86 +276,12 @@ impl CodeCache {
         Ok(file)
     }
 
-    /// Compiles `component` and stores the code under `key`. If the code cannot be stored, for example because the disk
-    /// is full, it is still returned.
-    ///
-    /// # Errors
-    /// If the component does not compile.
-    pub fn compile(&self, engine: &Engine, key: &Key, component: &[u8], note: &[u8]) -> Result<Code, CodeError> {
-        let compiled =
-            Component::from_binary(engine.wasmtime(), component).map_err(|source| CodeError::Compile { source })?;
-        let serialized = compiled.serialize().map_err(|error| io::Error::other(error.to_string()));
-        let is_written = self.store(key, serialized, note);
-        // The code is used from the written file rather than from the compiler's memory: only the pages in use then
-        // occupy memory, and the operating system can reclaim them.
-        let mapped = if is_written { self.load(engine, key) } else { None };
-        Ok(mapped.unwrap_or_else(|| self.loaded.add(engine, key, compiled.into())))
-    }
-
-    /// Compiles `component` like [`CodeCache::compile`], but on the calling thread only, and does not map the code. If the
-    /// code cannot be stored, it is lost.
-    ///
-    /// # Errors
-    /// If the component does not compile.
-    pub fn compile_on_this_thread(
-        &self,
-        engine: &Engine,
-        key: &Key,
-        component: &[u8],
-        note: &[u8],
-    ) -> Result<(), CodeError> {
-        let compile = |compiler: wasmtime::Engine| compiler.precompile_component(component);
-        let code = engine.single_threaded_compiler().and_then(compile);
-        self.store(key, Ok(code.map_err(|source| CodeError::Compile { source })?), note);
-        Ok(())
-    }
-
-    /// Stores code and its note under `key`, and removes unused files. Returns whether the code was stored.
-    fn store(&self, key: &Key, code: io::Result<Vec<u8>>, note: &[u8]) -> bool {
-        let stored = code.and_then(|code| {
-            self.write(key, "code", &code)?;
-            self.write(key, "note", note)
-        });
-        if let Err(error) = &stored {
-            isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot store compiled code");
-        }
-        if !self.is_kept
-            && let Err(error) = self.remove_unused(SystemTime::now(), BYTES_MAX)
-        {
-            isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
-        }
-        stored.is_ok()
-    }
-
     /// Stores a note under a key that has no code.
     ///
     /// # Errors
     /// If writing to the disk fails.
     pub fn write_note(&self, key: &Key, note: &[u8]) -> io::Result<()> {
         self.write(key, "note", note)
-    }
-
-    /// Removes files that have not been used for [`UNUSED_MAX`]. Then removes the least recently used files until at
-    /// most `bytes_max` bytes are left.
-    fn remove_unused(&self, now: SystemTime, bytes_max: u64) -> io::Result<()> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            // A file that no longer exists was removed by another process that cleans up the same folder.
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_file() {
-                files.push((metadata.modified()?, metadata.len(), entry.path()));
-            }
-        }
-        files.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
-        let mut kept_bytes = 0_u64;
-        for (used, bytes, path) in files {
-            kept_bytes = kept_bytes.saturating_add(bytes);
-            if kept_bytes > bytes_max || now.duration_since(used).is_ok_and(|unused| unused > UNUSED_MAX) {
-                let _ = fs::remove_file(path);
-            }
-        }
-        Ok(())
     }
 
     fn name(&self, key: &Key, kind: &str) -> String {
@@ -357,7 +293,7 @@ impl CodeCache {
     }
 
     /// Writes a file under a temporary name and renames it, so that readers see the whole file or no file.
-    fn write(&self, key: &Key, kind: &str, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&self, key: &Key, kind: &str, bytes: &[u8]) -> io::Result<()> {
         let mut sealing = self.key.write(&self.path(key, kind))?;
         sealing.write_all(bytes)?;
         sealing.finish(self.is_kept)
@@ -396,8 +332,10 @@ fn note_use(file: &File) {
 }
 
 #[cfg(test)]
+#[cfg(feature = "compiler")]
 mod tests {
     use super::*;
+    use crate::code::precompile;
 
     #[test]
     fn unused_code_is_removed() {

@@ -1,10 +1,12 @@
 //! The names of entries in the cache of compiled code.
 
-use std::hash::{Hash, Hasher};
+#[cfg(feature = "compiler")]
+use std::hash::{Hash as _, Hasher};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+#[cfg(feature = "compiler")]
 use crate::engine::Engine;
 
 /// The name of an entry in the code cache: a SHA-256 hash of the inputs from which the entry was made.
@@ -48,11 +50,18 @@ impl Key {
 
     /// Returns the hash of `ingredients` and the engine's settings. The length of each ingredient is also hashed, so
     /// that moving a byte from one ingredient to the next changes the key.
+    #[cfg(feature = "compiler")]
     pub fn new<'a>(engine: &Engine, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Self::hasher(ingredients);
         let mut settings = HashInto(&mut hasher);
         engine.wasmtime().precompile_compatibility_hash().hash(&mut settings);
         Self::of(hasher)
+    }
+
+    /// Returns the hash of `ingredients` without an engine's settings: the name of code in a shipped app. An app is shipped
+    /// with code for one kind of machine, and the machine that loads the code need not have a compiler.
+    pub fn shipped<'a>(ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::of(Self::hasher(std::iter::once(b"shipped".as_slice()).chain(ingredients)))
     }
 
     /// Returns the hash of this key and `ingredients`. Code without access to an engine can thus derive a key that
@@ -77,8 +86,10 @@ impl Key {
 }
 
 /// A [`Hasher`] that passes the bytes on to a SHA-256 digest.
+#[cfg(feature = "compiler")]
 struct HashInto<'a>(&'a mut Sha256);
 
+#[cfg(feature = "compiler")]
 impl Hasher for HashInto<'_> {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);

@@ -15,12 +15,23 @@
 //! list of the needed entries. Its files are synced, so that they survive a loss of power. Removing code that is mapped
 //! is harmless.
 
+//!
+//! A shipped app has its code with it: [`CodeArchive`]. A [`CodeSource`] is a cache or an archive.
+
+mod archive;
 mod cache;
+#[cfg(feature = "compiler")]
+mod compiling;
 mod key;
 mod loaded;
 mod seal;
+mod source;
 
-pub use cache::{CodeCache, CodeError, precompile};
+pub use archive::{CodeArchive, ShippedCode};
+pub use cache::{CodeCache, CodeError};
+#[cfg(feature = "compiler")]
+pub use compiling::precompile;
 pub use key::{InvalidKey, Key};
 pub use loaded::Code;
 pub use seal::SealedFile;
+pub use source::CodeSource;

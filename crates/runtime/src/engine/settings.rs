@@ -1,7 +1,9 @@
 //! The settings of the wasmtime engine: the target of compiled code, and the pool that instances are allocated from.
 
-use wasmtime::{Config, Enabled, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{Config, Enabled, PoolingAllocationConfig, WasmBacktraceDetails};
 
+#[cfg(feature = "compiler")]
+use super::target::CodeTarget;
 use crate::pool::bounds::{
     CORE_INSTANCE_BYTES_MAX, CORE_INSTANCES_MAX, GUEST_STACK_BYTES, INSTANCE_BYTES_MAX, MEMORY_BYTES_MAX, STACK_BYTES,
     TABLE_ELEMENTS_MAX,
@@ -29,7 +31,8 @@ pub(super) fn settings() -> Config {
     config.async_stack_zeroing(true);
     config.max_wasm_stack(GUEST_STACK_BYTES);
     config.epoch_interruption(true);
-    config.cranelift_opt_level(OptLevel::Speed);
+    #[cfg(feature = "compiler")]
+    config.cranelift_opt_level(wasmtime::OptLevel::Speed);
     // Call stacks name functions but no source lines, because line information would take up a quarter of a file of
     // compiled code and would be read at every trap. Unwind information is omitted because nothing unwinds through
     // guests, and because the operating system is slow to register it for thousands of guests.
@@ -47,6 +50,25 @@ pub(super) fn settings_with_source_lines() -> Config {
     config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
     config.generate_address_map(true);
     config
+}
+
+/// Returns the settings of the compiler for code that runs on another machine.
+///
+/// # Errors
+/// If this program cannot compile code for the target's architecture.
+#[cfg(feature = "compiler")]
+pub(super) fn settings_for(target: CodeTarget) -> wasmtime::Result<Config> {
+    let mut config = settings();
+    config.target(target.triple())?;
+    for flag in target.flags() {
+        #[expect(unsafe_code, reason = "the method is unsafe")]
+        // SAFETY: the flags only permit instructions of the processor. wasmtime stores them with the code, and refuses to
+        // load the code on a processor without these instructions.
+        unsafe {
+            config.cranelift_flag_enable(flag);
+        }
+    }
+    Ok(config)
 }
 
 pub(super) fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {

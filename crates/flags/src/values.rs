@@ -6,7 +6,7 @@ use isomer_project::ValueSources;
 
 /// The values that override or supplement the values in the manifest.
 #[derive(clap::Args, Debug, Clone, Default)]
-pub(crate) struct ValueFlags {
+pub struct ValueFlags {
     /// Set a config value, overriding isomer.toml: `K=V` for every component that has `K` in its `config`,
     /// `COMPONENT.K=V` for one component. May be repeated.
     #[arg(long = "config", value_name = "K=V")]
@@ -23,7 +23,7 @@ pub(crate) struct ValueFlags {
 
 impl ValueFlags {
     /// Returns the values and files that the flags of the command line name.
-    pub(crate) fn sources(&self) -> ValueSources {
+    pub fn sources(&self) -> ValueSources {
         ValueSources {
             config: self.config.clone(),
             config_files: self.config_file.clone(),

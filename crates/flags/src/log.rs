@@ -11,7 +11,7 @@ const LOG_VARIABLE: &str = "ISOMER_LOG";
 
 /// The flag that sets the levels of the platform's own log.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct LogFlag {
+pub struct LogFlag {
     /// The level of the platform's own log: `error`, `warn`, `info`, `debug`, `trace` or `off`. A part of the platform
     /// can have its own level, as in `warn,front=debug` [default: `$ISOMER_LOG`, or info].
     #[arg(long = "log", value_name = "LEVEL")]
@@ -20,7 +20,7 @@ pub(crate) struct LogFlag {
 
 impl LogFlag {
     /// Returns the levels from the flag, or from the environment if the flag was not used.
-    pub(crate) fn levels(&self) -> Result<Levels, CliError> {
+    pub fn levels(&self) -> Result<Levels, CliError> {
         match &self.log {
             Some(levels) => Ok(levels.clone()),
             None => Ok(levels_from_environment()?.unwrap_or_default()),
@@ -29,7 +29,7 @@ impl LogFlag {
 }
 
 /// Starts the log of a command that serves no app, on standard error. Returns `None` if the environment sets no level.
-pub(crate) fn start_command_log(console: &Console) -> Result<Option<Log>, CliError> {
+pub fn start_command_log(console: &Console) -> Result<Option<Log>, CliError> {
     let Some(levels) = levels_from_environment()? else { return Ok(None) };
     let format = Format::Text { colour: console.colour() };
     let log = Log::start(std::io::stderr(), format, false).context("cannot start the log")?.with_levels(levels);

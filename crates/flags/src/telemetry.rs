@@ -4,9 +4,9 @@ use isomer_telemetry::{SamplingLimits, SamplingPolicy};
 
 /// The flag of commands that serve apps.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct TelemetryFlag {
-    /// Which requests are traced in full: `on` (all requests of `isomer run` and `dev`, 1 % of those of a node, with a
-    /// limit per second), or a fraction from 0 to 1, without a limit. With `off`, neither traces nor metrics of requests
+pub struct TelemetryFlag {
+    /// Which requests are traced in full: `on` (all requests of `isomer run` and `dev`, 1 % of those of a node or a shipped
+    /// program, with a limit per second), or a fraction from 0 to 1, without a limit. With `off`, neither traces nor metrics of requests
     /// are recorded. Logs are written in any case.
     #[arg(long, value_name = "MODE", value_parser = parse, default_value = "on")]
     telemetry: TelemetryMode,
@@ -23,7 +23,7 @@ enum TelemetryMode {
 impl TelemetryFlag {
     /// Returns which requests are traced; `None` if neither traces nor metrics are recorded. `default` is the command's
     /// policy for the mode `on`.
-    pub(crate) fn sampling(&self, default: SamplingPolicy) -> Option<SamplingPolicy> {
+    pub fn sampling(&self, default: SamplingPolicy) -> Option<SamplingPolicy> {
         match self.telemetry {
             TelemetryMode::On => Some(default),
             TelemetryMode::Off => None,
@@ -33,7 +33,7 @@ impl TelemetryFlag {
 
     /// Returns which requests of a node's apps are traced; `None` if neither traces nor metrics are recorded. `limits`
     /// are those of the node file.
-    pub(crate) fn limits(&self, limits: SamplingLimits) -> Option<SamplingLimits> {
+    pub fn limits(&self, limits: SamplingLimits) -> Option<SamplingLimits> {
         match self.telemetry {
             TelemetryMode::On => Some(limits),
             TelemetryMode::Off | TelemetryMode::Sampled(_) => {

@@ -7,12 +7,12 @@ use isomer_ids::InvalidText;
 use isomer_manifest::parse_listen;
 
 /// Parses the value of a `--listen` flag.
-pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
     parse_listen(text).map_err(|invalid| with_hint(&invalid))
 }
 
 /// Parses the value of `--admin`: an address to listen on, or `unix:PATH`.
-pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
+pub fn admin(text: &str) -> Result<AdminAddress, String> {
     if text.starts_with("unix:") {
         return text.parse().map_err(|error: isomer_admin::InvalidAddress| error.to_string());
     }
@@ -21,14 +21,16 @@ pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
 
 /// The value of a flag `--admin` that can switch the admin API off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum AdminFlag {
+pub enum AdminFlag {
+    /// The admin API is switched off.
     Off,
+    /// The address of the admin API.
     At(AdminAddress),
 }
 
 impl AdminFlag {
     /// Returns the address, or `None` if the admin API is switched off.
-    pub(crate) fn address(&self) -> Option<AdminAddress> {
+    pub fn address(&self) -> Option<AdminAddress> {
         match self {
             Self::Off => None,
             Self::At(address) => Some(address.clone()),
@@ -37,12 +39,12 @@ impl AdminFlag {
 }
 
 /// Parses the value of `--admin`: an address to listen on, `unix:PATH`, or `off`.
-pub(crate) fn admin_or_off(text: &str) -> Result<AdminFlag, String> {
+pub fn admin_or_off(text: &str) -> Result<AdminFlag, String> {
     if text == "off" { Ok(AdminFlag::Off) } else { admin(text).map(AdminFlag::At) }
 }
 
 /// Formats the error of an invalid value with its hint, on one line.
-pub(crate) fn with_hint(invalid: &InvalidText) -> String {
+pub fn with_hint(invalid: &InvalidText) -> String {
     format!("{invalid}; {}", invalid.hint())
 }
 

@@ -1,0 +1,29 @@
+//! `isomer ship`: writes an app in a form in which it leaves this machine.
+
+mod exe;
+mod image;
+mod unit;
+
+use isomer_console::{CliError, Console};
+
+/// Write an app in a form that runs without this command.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    channel: Channel,
+}
+
+#[derive(clap::Subcommand)]
+enum Channel {
+    Exe(exe::Arguments),
+    Unit(unit::Arguments),
+    Image(image::Arguments),
+}
+
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
+    match &arguments.channel {
+        Channel::Exe(arguments) => exe::run(arguments, console),
+        Channel::Unit(arguments) => unit::run(arguments, console),
+        Channel::Image(arguments) => image::run(arguments, console),
+    }
+}
