@@ -40,6 +40,9 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
                 apt_install(&["nodejs", "npm"])?;
             }
             playwright(project)?;
+            if !has_clang() {
+                apt_install(&["clang"])?;
+            }
             if find_program("promtool").is_none() {
                 promtool(project)?;
             }
@@ -87,6 +90,11 @@ fn rust_component(name: &str) -> Result<()> {
         return Ok(());
     }
     run_command(Command::new("rustup").args(["component", "add", name]))
+}
+
+/// Returns whether a C compiler is installed with which SQLite can be compiled to WebAssembly.
+fn has_clang() -> bool {
+    find_program("clang").is_some() || (11..=30).any(|version| find_program(&format!("clang-{version}")).is_some())
 }
 
 /// Returns the path of the browser that the tests use, if one is installed.

@@ -12,7 +12,7 @@
 //! 6. `exposed` and `browser`: the components that run in tabs, and the functions that tabs may call;
 //! 7. `reuse`: how many requests an instance of a group serves.
 //!
-//! `arrangement` and `difference` compare shapes.
+//! `arrangement` and `difference` compare shapes. `standalone` plans an app as one Wasm file for other hosts.
 //!
 //! **Fusing never widens authority**: an interface that gives access to something is imported for each component
 //! separately, or shared by components with the same grants. The table in `platform` lists the interfaces that the
@@ -44,6 +44,7 @@ mod planned_group;
 mod platform;
 mod reuse;
 mod routes;
+mod standalone;
 mod stores;
 mod tab_refusals;
 mod tab_warnings;
@@ -67,6 +68,7 @@ pub use planned_group::{
     HostBinding, Http, ImportBinding, PlannedGroup, PlannedHandler, PlannedSkeleton, PlannedStub, ResolvedImport,
     SeamMode, SkeletonFunction, StubFunction,
 };
+pub use standalone::{StandaloneImport, StandalonePlan, Supply, standalone};
 
 use browser_inputs::BrowserInputs;
 use idempotent::Idempotent;

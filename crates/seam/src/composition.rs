@@ -157,7 +157,7 @@ pub(crate) struct ComposedPart<'a> {
 }
 
 /// Maps an import of a component, by the component's name and the import's name, to its key in [`HostImports`].
-type HostKeys = HashMap<(ComponentName, String), String>;
+pub(crate) type HostKeys = HashMap<(ComponentName, String), String>;
 
 /// Adds all imports that the host provides to a new composition, after merging the shared imports.
 fn import_from_host(
@@ -193,6 +193,12 @@ fn import_from_host(
             ((owner, import), key)
         })
         .collect();
+    let (composer, imports) = import_entries(host)?;
+    Ok((keys, composer, imports))
+}
+
+/// Adds the imports of a new composition.
+pub(crate) fn import_entries(host: HostImports) -> Result<(Composer, Vec<HostImport>), SeamError> {
     let mut composer = Composer::default();
     let mut imports = Vec::new();
     for entry in host.into_order()? {
@@ -215,14 +221,17 @@ fn import_from_host(
             },
         });
     }
-    Ok((keys, composer, imports))
+    Ok((composer, imports))
 }
 
 #[derive(Default)]
 pub(crate) struct Composer {
     pub(crate) output: Output,
     /// The indices of imported instances, by their key in [`HostImports`].
-    host_instances: HashMap<String, u32>,
+    pub(crate) host_instances: HashMap<String, u32>,
+    /// The indices of the instances that the composition itself provides for imports of components, by component and
+    /// import.
+    pub(crate) inside: HashMap<(ComponentName, String), u32>,
     /// The indices of the types that an imported instance exports and another import uses, by the instance's key and
     /// the type's name.
     host_types: HashMap<(String, String), u32>,
@@ -232,7 +241,7 @@ pub(crate) struct Composer {
     /// composition is plain.
     pub(crate) probe: Option<(u32, Vec<ComponentName>)>,
     /// The indices of the components' instances.
-    instances: HashMap<ComponentName, u32>,
+    pub(crate) instances: HashMap<ComponentName, u32>,
     /// The indices of the functions of each component's stub, by interface and function name.
     pub(crate) stubs: HashMap<ComponentName, HashMap<(String, String), u32>>,
     /// The indices of instances that components export, by component and interface.
@@ -240,7 +249,12 @@ pub(crate) struct Composer {
 }
 
 impl Composer {
-    fn instantiate(&mut self, group: &PlannedGroup, part: &ComposedPart<'_>, host: &HostKeys) -> Result<(), SeamError> {
+    pub(crate) fn instantiate(
+        &mut self,
+        group: &PlannedGroup,
+        part: &ComposedPart<'_>,
+        host: &HostKeys,
+    ) -> Result<(), SeamError> {
         let unmet = |name: &str| SeamError::Unmet { component: part.name.clone(), interface: name.to_owned() };
         if let Some(name) = part.world.loose_imports.first() {
             return Err(unmet(name));
@@ -254,6 +268,8 @@ impl Composer {
                 .find(|link| link.importer == *part.name && link.import.to_string() == interface.name);
             let instance = if let Some(link) = link {
                 self.exported(&link.exporter, &link.export).ok_or_else(|| unmet(name))?
+            } else if let Some(instance) = self.inside.get(&(part.name.clone(), interface.name.clone())) {
+                *instance
             } else if let Some(instance) = self.stub_instance(part, interface, &arguments) {
                 instance
             } else if let Some(key) = host.get(&(part.name.clone(), interface.name.clone())) {
@@ -270,18 +286,21 @@ impl Composer {
         {
             arguments.push((PROBE, *probe));
         }
-        let component = match self.nested.get(&*part.bytes) {
-            Some(component) => *component,
-            None => {
-                let component = self.output.nest(part.name.as_str(), &part.bytes);
-                self.nested.insert(part.bytes.to_vec(), component);
-                component
-            }
-        };
+        let component = self.nest(part.name.as_str(), &part.bytes);
         let arguments: Vec<_> = arguments.into_iter().map(|(name, index)| (name, Item::Instance(index))).collect();
         let instance = self.output.instantiate(part.name.as_str(), component, &arguments);
         self.instances.insert(part.name.clone(), instance);
         Ok(())
+    }
+
+    /// Nests a component, unless one with equal bytes is nested already. Returns the index of the nested component.
+    pub(crate) fn nest(&mut self, name: &str, bytes: &[u8]) -> u32 {
+        if let Some(component) = self.nested.get(bytes) {
+            return *component;
+        }
+        let component = self.output.nest(name, bytes);
+        self.nested.insert(bytes.to_vec(), component);
+        component
     }
 
     /// Adds an instance that contains only the types of `interface`, and returns its index.

@@ -78,6 +78,9 @@ pub enum SeamError {
         #[source]
         source: wasmparser::BinaryReaderError,
     },
+    /// A component that this crate generates for one Wasm file is not valid.
+    #[error("a generated component is not valid: {0}")]
+    Generated(String),
     /// Several components share an interface, but define it in contradictory ways.
     #[error("the components have contradictory definitions of `{interface}`, which they share")]
     SharedConflict {

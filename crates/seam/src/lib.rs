@@ -6,7 +6,9 @@
 //! - [`compose`] composes the components of one of the plan's groups, and generates the stubs and skeletons that carry
 //!   calls out of the group and into it. The module `generate` explains how a call crosses a seam;
 //! - [`compose_probed`] composes them so that calls over fused seams are reported to the host. The module `probes`
-//!   explains how.
+//!   explains how;
+//! - [`compose_standalone`] composes all components with the providers of what other hosts lack, into one component with
+//!   standard imports.
 //!
 //! **Fusing never widens authority.** Inside a composition, the host cannot tell which component calls an import. So
 //! every interface that gives authority is imported once for each component, under a label, as a copy of the
@@ -31,6 +33,7 @@ mod plan;
 mod probed_composition;
 mod probes;
 mod reader;
+mod standalone;
 mod world;
 
 pub use composition::{Composition, HandlerExport, HostImport, ImportOwner, SkeletonExport, compose};
@@ -38,6 +41,7 @@ pub use error::SeamError;
 pub use plan::{Components, PlanError, plan, plan_with};
 pub use probed_composition::{ProbedComposition, compose_probed};
 pub use probes::{ProbedFunction, UnprobedComponent};
+pub use standalone::{Providers, Standalone, compose_standalone};
 
 use isomer_plan::{ComponentType, PlannedSkeleton, PlannedStub};
 

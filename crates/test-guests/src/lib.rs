@@ -13,6 +13,15 @@ use std::sync::OnceLock;
 
 use isomer_toolchain::{GuestToolchain, TARGET};
 
+/// Returns the folder in which the test guests of the chosen toolchain are built.
+///
+/// # Panics
+/// If no guest toolchain is installed.
+pub fn target_dir() -> PathBuf {
+    let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
+    toolchain.target_dir(&shared_target_dir())
+}
+
 /// Returns the path of the component of the guest `name`, which is the name of a folder in `guests/`.
 ///
 /// # Panics
@@ -48,7 +57,7 @@ pub fn guests_dir() -> PathBuf {
 /// Builds all guests that are not up to date, and returns their target folder.
 fn build() -> PathBuf {
     let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
-    let target_dir = toolchain.target_dir(&target_dir());
+    let target_dir = toolchain.target_dir(&shared_target_dir());
     std::fs::create_dir_all(&target_dir).expect("the target folder can be created");
     let lock = File::create(target_dir.join("test-guests.lock")).expect("the lock file can be created");
     // The lock lets one process build at a time. A process that waited for it finds everything up to date. The lock is
@@ -66,7 +75,7 @@ fn build() -> PathBuf {
 }
 
 /// The folder is inside the workspace's target folder, so that removing the target folder also removes the guests.
-fn target_dir() -> PathBuf {
+fn shared_target_dir() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => std::path::absolute(dir).expect("the working directory exists").join("guests"),
         None => guests_dir().join("../target/guests"),

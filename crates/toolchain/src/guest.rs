@@ -137,7 +137,7 @@ pub(crate) fn guest_dir() -> Option<PathBuf> {
 }
 
 /// Returns Isomer's folder in the user's cache folder.
-pub(crate) fn cache_dir() -> Option<PathBuf> {
+pub fn cache_dir() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
     Some(cache.join("isomer"))

@@ -45,7 +45,7 @@ pub use build::{build_app, build_app_as, cheapest_profile, clean, missing_source
 pub use builder::BuiltComponent;
 pub use debian::SystemPackages;
 pub use error::{BuildError, PathError, ToolchainError};
-pub use guest::GuestToolchain;
+pub use guest::{GuestToolchain, cache_dir};
 pub use origin::{ORIGIN_VARIABLE, TARGET, ToolchainOrigin};
 pub use process::{BuildProgress, ProgressReporter, run};
 pub use profile::BuildProfile;

@@ -2,7 +2,7 @@
 //!
 //! The tarball `isomer-VERSION-TARGET.tar.gz` contains one folder of that name with the stripped program `isomer`, the
 //! runtime of shipped programs (`isomer-runtime`, statically linked, so that shipped programs run on every distribution),
-//! shell completions, man pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked
+//! shell completions, man pages, compiled providers, systemd units, the readme, the changelog, the licence, and the licence texts of all linked
 //! crates. The names, order, owners and times of the tarball's entries, and the paths in the program, are the same on
 //! every machine. The time of an entry is that of the commit.
 
@@ -127,6 +127,7 @@ fn fill(project: &Project, [binary, runtime]: [&Path; 2], target: &str, folder: 
     for name in TEXTS {
         copy(&project.root.join(name), &folder.join(name))?;
     }
+    project::run(Command::new(&program).args(["ship", "providers"]).arg(dir("providers")?))?;
     let units = dir("systemd")?;
     let packaging = project.root.join("packaging");
     for entry in std::fs::read_dir(&packaging).with_context(|| format!("cannot read `{}`", packaging.display()))? {

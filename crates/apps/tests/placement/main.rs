@@ -3,6 +3,7 @@
 //! | file | what it tests or owns |
 //! | --- | --- |
 //! | `shop` | the example shop in every shape, with new and with reused instances |
+//! | `one_file` | the example shop and stores as one Wasm file |
 //! | `generated` | random functions and values, called in every mode |
 //! | `traces` | one trace of a request in several processes |
 //! | `fleet` | an app in one of its shapes: one member for each group, linked as in the product |
@@ -16,6 +17,7 @@ mod harness;
 
 mod fleet;
 mod generated;
+mod one_file;
 mod random;
 mod seed;
 mod shop;

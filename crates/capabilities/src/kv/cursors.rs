@@ -7,13 +7,13 @@ const CURSORS_MAX: usize = 4096;
 
 /// The cursors of a store, oldest first, each with the key after which its listing continues.
 #[derive(Default)]
-pub(super) struct Cursors {
+pub(crate) struct Cursors {
     cursors: VecDeque<(u64, String)>,
     last: u64,
 }
 
 impl Cursors {
-    pub(super) fn create(&mut self, key: String) -> u64 {
+    pub(crate) fn create(&mut self, key: String) -> u64 {
         if self.cursors.len() >= CURSORS_MAX {
             self.cursors.pop_front();
         }
@@ -22,7 +22,7 @@ impl Cursors {
         self.last
     }
 
-    pub(super) fn find(&self, cursor: u64) -> Option<String> {
+    pub(crate) fn find(&self, cursor: u64) -> Option<String> {
         let at = self.cursors.binary_search_by_key(&cursor, |(number, _)| *number).ok()?;
         Some(self.cursors[at].1.clone())
     }

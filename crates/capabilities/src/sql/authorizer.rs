@@ -13,11 +13,11 @@ use rusqlite::hooks::{AuthAction, AuthContext, TransactionOperation};
 use super::functions;
 
 /// The name of the table that records the applied migrations.
-pub(super) const MIGRATIONS_TABLE: &str = "_isomer_migrations";
+pub(crate) const MIGRATIONS_TABLE: &str = "_isomer_migrations";
 
 /// The source of a statement, which determines the rules for the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// The statement comes from a component.
     Guest,
     /// The statement comes from a person who looks at the app's data. It may only read.
@@ -72,7 +72,7 @@ const PRAGMAS_OF_MIGRATIONS: [&str; 9] = [
 
 /// The decision about one action of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Allowed,
     /// The action is skipped: the statement has no effect and returns no error.
     Skipped,
@@ -87,7 +87,7 @@ impl From<Result<(), String>> for Verdict {
 }
 
 /// Decides whether one action of a statement is allowed, skipped or refused.
-pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
+pub(crate) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
     if mode != Mode::Migration {
         return check(mode, context).into();
     }

@@ -15,11 +15,11 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Error, ffi};
 
 /// SQLite functions that take quadratic time and have no replacement here. Guests cannot call them.
-pub(super) const QUADRATIC: [&str; 2] = ["json_patch", "jsonb_patch"];
+pub(crate) const QUADRATIC: [&str; 2] = ["json_patch", "jsonb_patch"];
 
 /// Defines, on `connection`, functions that replace SQLite's functions of the same names. They return an error if a
 /// result is larger than `value_bytes_max`.
-pub(super) fn define(connection: &Connection, value_bytes_max: usize) -> Result<(), Error> {
+pub(crate) fn define(connection: &Connection, value_bytes_max: usize) -> Result<(), Error> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection.create_scalar_function("instr", 2, flags, instr)?;
     connection.create_scalar_function("replace", 3, flags, move |context| replace(context, value_bytes_max))?;

@@ -59,7 +59,8 @@ pub struct Schema {
 impl Migrations {
     /// Reads the migrations in `folder`. Blocks the thread.
     pub(super) fn read(store: &str, folder: &Path) -> Result<Self, SqlOpenError> {
-        Ok(Self { store: store.to_owned(), folder: folder.to_owned(), files: read(folder)? })
+        let files = read(folder)?.into_iter().map(|file| Migration::new(file.name, file.path, &file.text)).collect();
+        Ok(Self { store: store.to_owned(), folder: folder.to_owned(), files })
     }
 
     /// Compares the schema of the store of `session` with these migrations. Changes nothing.
@@ -224,7 +225,22 @@ fn recorded(session: &Session) -> Result<BTreeMap<String, String>, rusqlite::Err
     rows.collect()
 }
 
-fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
+/// A file of the migrations.
+struct MigrationFile {
+    name: String,
+    path: PathBuf,
+    text: String,
+}
+
+/// Returns the names and contents of the migrations in `folder`, in the order in which they are applied.
+///
+/// # Errors
+/// If the folder or a file in it cannot be read.
+pub fn migration_files(folder: &Path) -> Result<Vec<(String, String)>, SqlOpenError> {
+    Ok(read(folder)?.into_iter().map(|file| (file.name, file.text)).collect())
+}
+
+fn read(folder: &Path) -> Result<Vec<MigrationFile>, SqlOpenError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         move |source| SqlOpenError::MigrationUnreadable { path, source }
@@ -240,7 +256,7 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
             return Err(SqlOpenError::MigrationUnreadable { path, source });
         };
         let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
-        files.push(Migration::new(name, path, &text));
+        files.push(MigrationFile { name, path, text });
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     remove_reverting_files(&mut files);
@@ -257,7 +273,7 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
 
 /// Removes each file `NAME.down.sql` that reverts a file `NAME.up.sql`. Otherwise it would be applied too, and even
 /// first, because of its name.
-fn remove_reverting_files(files: &mut Vec<Migration>) {
+fn remove_reverting_files(files: &mut Vec<MigrationFile>) {
     let forward: BTreeSet<String> =
         files.iter().filter_map(|file| Some(stem(&file.name, ".up.sql")?.to_owned())).collect();
     files.retain(|file| stem(&file.name, ".down.sql").is_none_or(|name| !forward.contains(name)));

@@ -49,7 +49,7 @@ use open_store::{MissingFile, OpenStore};
 
 pub use error::{SqlError, SqlOpenError};
 pub use inspection::{InspectedValue, Inspection, InspectionLimits};
-pub use migrations::Schema;
+pub use migrations::{Schema, migration_files};
 pub(crate) use replace::finish_drafts;
 pub use replace::{Replacement, Replacing, roll_forward, snapshot_name};
 pub use store::SqlStore;

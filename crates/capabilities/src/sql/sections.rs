@@ -20,7 +20,7 @@ const MARKS: [(&str, &str); 5] = [
 /// Returns the text of a migration without the statements that undo it, which are in sections after a *down* mark.
 /// Replaces the lines of these sections with empty lines, so that line numbers stay the same. Recognizes *down* marks
 /// only in a file that also has the *up* mark of the same program; otherwise they are ordinary comments.
-pub(super) fn forward(text: &str) -> Cow<'_, str> {
+pub(crate) fn forward(text: &str) -> Cow<'_, str> {
     let mut marks = text.lines().filter_map(|line| MARKS.into_iter().find(|(up, _)| is_mark(line, up)));
     let Some((up, down)) = marks.next() else { return text.into() };
     if !text.lines().any(|line| is_mark(line, down)) {

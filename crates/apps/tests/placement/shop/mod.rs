@@ -17,11 +17,13 @@ use isomer_toolchain::{BuildProgress, build_app};
 
 use crate::fleet::{Running, Subject, Transport};
 use crate::seed;
-use play::{ComparedResponse, difference, order_number, play, quoted};
+use play::{ComparedResponse, order_number, quoted};
+pub(crate) use play::{difference, play, without_random};
 use script::PlannedRequest;
+pub(crate) use script::steps;
 
 /// Builds the shop. Its manifest has additional shapes for this test.
-fn boutique() -> Subject {
+pub(crate) fn boutique() -> Subject {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
     let manifest = std::fs::read_to_string(dir.join("isomer.toml")).expect("the shop has a manifest");
     let all = quoted(&Subject::app(&manifest));

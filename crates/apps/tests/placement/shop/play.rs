@@ -126,6 +126,37 @@ fn compared(response: TestResponse) -> ComparedResponse {
     ComparedResponse { status: response.status.as_u16(), headers, body }
 }
 
+/// The minimum length of the random texts in the shop's pages: numbers of orders, tracking and transactions, and sessions.
+const RANDOM_BYTES_MIN: usize = 13;
+
+/// Returns the response without the parts that depend on random numbers.
+pub(crate) fn without_random(mut response: ComparedResponse) -> ComparedResponse {
+    response.headers.retain(|(name, _)| name != "content-length");
+    for (_, value) in &mut response.headers {
+        mask(value);
+    }
+    const AD: (&[u8], &[u8]) = (b"<aside class=\"ad\"", b"</aside>");
+    let find = |body: &[u8], sought: &[u8]| body.windows(sought.len()).position(|window| window == sought);
+    while let Some(start) = find(&response.body, AD.0) {
+        let end = find(&response.body[start..], AD.1).map_or(response.body.len(), |at| start + at + AD.1.len());
+        response.body.drain(start..end);
+    }
+    mask(&mut response.body);
+    response
+}
+
+/// Replaces the characters of random texts.
+fn mask(text: &mut [u8]) {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+    for word in text.chunk_by_mut(|left, right| is_part(left) == is_part(right)) {
+        let is_code = word.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'-');
+        let is_hex = word.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
+        if word.len() >= RANDOM_BYTES_MIN && (is_code || is_hex) {
+            word.fill(b'?');
+        }
+    }
+}
+
 /// Describes the first difference between two lists of responses. Returns `None` if they are equal.
 pub(crate) fn difference(
     steps: &[PlannedRequest],

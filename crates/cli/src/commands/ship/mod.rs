@@ -3,6 +3,8 @@
 mod exe;
 mod image;
 mod unit;
+mod providers;
+mod wasm;
 
 use isomer_console::{CliError, Console};
 
@@ -18,6 +20,9 @@ enum Channel {
     Exe(exe::Arguments),
     Unit(unit::Arguments),
     Image(image::Arguments),
+    Wasm(wasm::Arguments),
+    #[command(hide = true)]
+    Providers(providers::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
@@ -25,5 +30,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         Channel::Exe(arguments) => exe::run(arguments, console),
         Channel::Unit(arguments) => unit::run(arguments, console),
         Channel::Image(arguments) => image::run(arguments, console),
+        Channel::Wasm(arguments) => wasm::run(arguments, console),
+        Channel::Providers(arguments) => providers::run(arguments, console),
     }
 }
