@@ -46,6 +46,9 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
             if find_program("promtool").is_none() {
                 promtool(project)?;
             }
+            if find_program("docker-registry").is_none() {
+                docker_registry(project)?;
+            }
         }
     }
     Ok(())
@@ -127,20 +130,29 @@ fn as_root(program: &str, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Installs `promtool` from Debian's package `prometheus`. The package is only unpacked: installing it would start a
-/// server, which listens on port 9090 of every address.
+/// Installs `promtool` from Debian's package `prometheus`, whose server listens on port 9090 of every address.
 fn promtool(project: &Project) -> Result<()> {
-    let folder = project.cache.join("promtool");
+    program_of_package(project, "prometheus", "promtool")
+}
+
+/// Installs `docker-registry`, with which the tests push and pull apps. Its server listens on port 5000.
+fn docker_registry(project: &Project) -> Result<()> {
+    program_of_package(project, "docker-registry", "docker-registry")
+}
+
+/// Installs the program `name` of a Debian package. The package is only unpacked: installing it would start a server.
+fn program_of_package(project: &Project, package: &str, name: &str) -> Result<()> {
+    let folder = project.cache.join(name);
     let _left_over = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     run_command(&mut as_root("apt-get", &["update", "-qq"])?)?;
-    run_command(Command::new("apt-get").args(["download", "-qq", "prometheus"]).current_dir(&folder))?;
+    run_command(Command::new("apt-get").args(["download", "-qq", package]).current_dir(&folder))?;
     let mut packages = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
-    let package = packages.next().context("`apt-get download` has written no package")?;
+    let file = packages.next().context("`apt-get download` has written no package")?;
     let unpacked = folder.join("unpacked");
-    run_command(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&unpacked))?;
-    let program = unpacked.join("usr/bin/promtool").display().to_string();
-    run_command(&mut as_root("install", &[program.as_str(), "/usr/local/bin/promtool"])?)?;
+    run_command(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&unpacked))?;
+    let program = unpacked.join("usr/bin").join(name).display().to_string();
+    run_command(&mut as_root("install", &[program.as_str(), &format!("/usr/local/bin/{name}")])?)?;
     std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))
 }
 

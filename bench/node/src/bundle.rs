@@ -30,6 +30,7 @@ impl Bundle {
                 files: BTreeMap::new(),
                 folders: BTreeSet::new(),
                 message: None,
+                signatures: Vec::new(),
                 hosts: Some(hosts.iter().map(|host| host.parse::<HostPattern>()).collect::<Result<_, _>>()?),
             },
             parts: BTreeMap::new(),

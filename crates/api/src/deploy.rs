@@ -24,6 +24,12 @@ pub const FOLDERS_MAX: usize = 10_000;
 /// The maximum length of a deployment's message in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1000;
 
+/// The maximum number of signatures of a release.
+pub const SIGNATURES_MAX: usize = 16;
+
+/// The maximum size of a signature of a release in bytes.
+pub const SIGNATURE_BYTES_MAX: usize = 64 << 10;
+
 /// The maximum size of a manifest in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
@@ -50,6 +56,10 @@ pub struct Release {
     /// The message that `isomer revisions` shows. The release digest does not cover the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
+    /// Signatures of the release: Sigstore bundles, as JSON text. A node that requires signatures checks them. The
+    /// release digest does not cover the signatures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<String>,
 }
 
 /// The message of a deployment: at most 1,000 bytes of text, without control characters except line breaks and tabs.

@@ -20,8 +20,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
         about: "the width of tables and waterfalls in columns if the output is not a terminal",
     },
     Variable {
+        name: "DOCKER_CONFIG",
+        about: "the folder with Docker's `config.json`, which contains the credentials for registries [default: `~/.docker`]",
+    },
+    Variable {
         name: "HOME",
-        about: "the folder whose `.cache`, `.local/share` and `.local/state` are used if `XDG_CACHE_HOME`, `XDG_DATA_HOME` and `XDG_STATE_HOME` are not set",
+        about: "the folder whose `.cache`, `.local/share`, `.local/state` and `.docker` are used if `XDG_CACHE_HOME`, `XDG_DATA_HOME`, `XDG_STATE_HOME` and `DOCKER_CONFIG` are not set",
     },
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN",
@@ -30,6 +34,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN_DIR",
         about: "the folder of the toolchain assembled from Debian's packages [default: `guest-toolchain` in the cache folder]",
+    },
+    Variable {
+        name: "ISOMER_KEY_PASSPHRASE",
+        about: "the passphrase of the private key with which apps are signed [default: ask on the terminal]",
     },
     Variable {
         name: "ISOMER_LOG",
@@ -50,7 +58,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "SSL_CERT_FILE",
-        about: "a PEM file with certificate authorities that HTTPS requests of apps trust, in addition to the public ones",
+        about: "a PEM file with certificate authorities that HTTPS requests of apps and connections to registries trust, in addition to the public ones",
     },
     Variable {
         name: "STATE_DIRECTORY",
@@ -63,7 +71,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "XDG_DATA_HOME",
-        about: "the folder that contains the default data directory of a node, `isomer/node` [default: `~/.local/share`]",
+        about: "the folder that contains the default data directory of a node, `isomer/node`, and the apps that run from a registry, `isomer/apps` [default: `~/.local/share`]",
     },
     Variable {
         name: "XDG_RUNTIME_DIR",

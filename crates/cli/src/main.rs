@@ -3,11 +3,13 @@
 //! Results go to standard output, as JSON if `--json` is used. Messages for people go to standard error. The exit code
 //! is 0 for success, 1 for a failure, and 2 for a wrong command line: see [`isomer_console::CliError`].
 
+mod app_source;
 mod commands;
 mod doctor;
 mod environment;
 mod grant_flags;
 mod hosting;
+mod key_files;
 mod observed;
 #[cfg(test)]
 mod reference;
@@ -15,6 +17,7 @@ mod remote;
 mod reporting_outbound;
 mod serve_flags;
 mod shipping;
+mod signing;
 mod user_dirs;
 
 use isomer_console::Console;
@@ -39,6 +42,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     New(commands::new::Arguments),
+    Add(commands::add::Arguments),
     Build(commands::build::Arguments),
     Run(Box<commands::run::Arguments>),
     Dev(Box<commands::dev::Arguments>),
@@ -51,7 +55,11 @@ enum Command {
     Doctor(commands::doctor::Arguments),
     Node(commands::node::Arguments),
     Ship(commands::ship::Arguments),
-    Deploy(commands::deploy::Arguments),
+    Deploy(Box<commands::deploy::Arguments>),
+    Push(commands::push::Arguments),
+    Pull(commands::pull::Arguments),
+    Verify(commands::verify::Arguments),
+    Keys(commands::keys::Arguments),
     Apps(commands::apps::Arguments),
     Status(commands::status::Arguments),
     Dashboard(commands::dashboard::Arguments),
@@ -99,6 +107,7 @@ fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::New(arguments) => commands::new::run(&arguments, &console),
+        Command::Add(arguments) => commands::add::run(&arguments, &console),
         Command::Build(arguments) => commands::build::run(&arguments, &console),
         Command::Run(arguments) => commands::run::run(&arguments, &console),
         Command::Dev(arguments) => commands::dev::run(&arguments, &console),
@@ -112,6 +121,10 @@ fn main() -> ExitCode {
         Command::Node(arguments) => commands::node::run(&arguments, &console),
         Command::Ship(arguments) => commands::ship::run(&arguments, &console),
         Command::Deploy(arguments) => commands::deploy::run(&arguments, &console),
+        Command::Push(arguments) => commands::push::run(&arguments, &console),
+        Command::Pull(arguments) => commands::pull::run(&arguments, &console),
+        Command::Verify(arguments) => commands::verify::run(&arguments, &console),
+        Command::Keys(arguments) => commands::keys::run(&arguments, &console),
         Command::Apps(arguments) => commands::apps::run(&arguments, &console),
         Command::Status(arguments) => commands::status::run(&arguments, &console),
         Command::Dashboard(arguments) => commands::dashboard::run(&arguments, &console),

@@ -9,11 +9,20 @@ pub(crate) fn cache() -> Option<PathBuf> {
     Some(cache.join("isomer"))
 }
 
+/// Returns the folder of the apps that run from a registry: `$XDG_DATA_HOME/isomer/apps`, or `~/.local/share/isomer/apps`
+/// if the variable is unset.
+pub(crate) fn apps() -> Option<PathBuf> {
+    Some(data()?.join("isomer/apps"))
+}
+
 /// Returns the data directory of the user's own node: `$XDG_DATA_HOME/isomer/node`, or `~/.local/share/isomer/node` if
 /// the variable is unset.
 pub(crate) fn node_data() -> Option<PathBuf> {
-    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))?;
-    Some(data.join("isomer/node"))
+    Some(data()?.join("isomer/node"))
+}
+
+fn data() -> Option<PathBuf> {
+    variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))
 }
 
 fn variable(name: &str) -> Option<PathBuf> {

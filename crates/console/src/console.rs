@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use isomer_diagnostics::Renderer;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::cli_error::{CliError, FAILED};
 
@@ -106,6 +107,33 @@ impl Console {
         Some(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
+    /// Asks for a line of text. Returns `None` without a terminal.
+    pub fn ask(&self, question: &str) -> Option<String> {
+        if !self.is_interactive() {
+            return None;
+        }
+        let mut out = anstream::stderr().lock();
+        let _ = write!(out, "{question}").and_then(|()| out.flush());
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.ok().map(|_| answer.trim().to_owned())
+    }
+
+    /// Asks for a text that is not shown while the user types it. Returns `None` without a terminal.
+    pub fn ask_secret(&self, question: &str) -> Option<String> {
+        if !self.is_interactive() {
+            return None;
+        }
+        let _ = write!(anstream::stderr().lock(), "{question}");
+        let shown = HiddenInput::start();
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        drop(shown);
+        // The newline that the user has typed was not shown either.
+        let _ = writeln!(anstream::stderr().lock());
+        read.ok().map(|_| answer.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
     /// Asks for confirmation before data is removed. Does not ask if `yes` (the flag `--yes`) is set. `command` is the
     /// command line with that flag, which the error suggests if there is no terminal.
     ///
@@ -122,6 +150,27 @@ impl Console {
                 "cannot ask for confirmation to remove data, because there is no terminal",
                 command,
             )),
+        }
+    }
+}
+
+/// While this value exists, the terminal does not show what the user types.
+struct HiddenInput(Option<Termios>);
+
+impl HiddenInput {
+    fn start() -> Self {
+        let input = std::io::stdin();
+        let Ok(before) = tcgetattr(&input) else { return Self(None) };
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        Self(tcsetattr(&input, OptionalActions::Flush, &hidden).is_ok().then_some(before))
+    }
+}
+
+impl Drop for HiddenInput {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, before);
         }
     }
 }

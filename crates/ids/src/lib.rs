@@ -9,6 +9,7 @@
 //! | `label` | DNS labels, which are safe as file names and as parts of host names | [`TenantName`], [`AppName`], [`TokenName`] |
 //! | `host` | host names, wildcards and IP addresses | [`HostPattern`] |
 //! | `secret` | names of secrets | [`SecretName`] |
+//! | `reference` | references to artifacts in OCI registries | [`OciReference`] |
 //! | `variable` | names of environment variables | [`is_environment_name`] |
 //! | `digest` | hashes in hexadecimal digits | [`Digest`], [`ReleaseDigest`], [`PlanDigest`], [`TokenId`] |
 //!
@@ -23,6 +24,7 @@ mod invalid;
 mod kebab;
 mod label;
 mod name_type;
+mod reference;
 mod secret;
 mod variable;
 
@@ -31,5 +33,6 @@ pub use host::{HOST_BYTES_MAX, HostPattern, is_host_label};
 pub use invalid::InvalidText;
 pub use kebab::{ComponentName, NAME_CHARS_MAX, NAME_PATTERN, StoreName, check_name, kebab};
 pub use label::{AppName, LABEL_BYTES_MAX, TenantName, TokenName};
+pub use reference::{OciReference, TAG_BYTES_MAX};
 pub use secret::{SECRET_BYTES_MAX, SECRET_NAME_PATTERN, SecretName};
 pub use variable::{ENVIRONMENT_PATTERN, is_environment_name};

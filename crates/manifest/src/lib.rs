@@ -38,8 +38,8 @@ pub use model::{
     Reuse, Route, Sampling, SecretSource, Session, Shape, SqlStoreSettings,
 };
 pub use node_file::{
-    AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSampling, NodeSettings, OtlpExport, node_schema_json,
-    parse_node_file,
+    AddressRange, FrontTls, LinkTls, NodeFile, NodeLimits, NodeSampling, NodeSettings, OtlpExport, SignatureKeys,
+    SignatureSettings, node_schema_json, parse_node_file,
 };
 pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};

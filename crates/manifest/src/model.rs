@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use isomer_diagnostics::Span;
-use isomer_ids::{ComponentName, StoreName, kebab};
+use isomer_ids::{ComponentName, OciReference, StoreName, kebab};
 use serde::{Deserialize, Serialize};
 
 use crate::spanned::Spanned;
@@ -171,6 +171,8 @@ pub enum ComponentSource {
     Cargo(PathBuf),
     /// A component that is already built: `wasm = "FILE"`.
     Wasm(PathBuf),
+    /// A component in a registry: `wasm = "oci://REFERENCE"`.
+    Registry(OciReference),
     /// A file that a shell command makes: `command = "…"` with `wasm = "FILE"`. The command runs in the app's folder.
     Command {
         /// The shell command.

@@ -118,7 +118,8 @@ pub(crate) struct RawApp {
 pub(crate) struct RawComponent {
     /// Folder of a Cargo package, which `isomer build` builds for the guest target. Paths are relative to the manifest.
     pub(crate) cargo: Option<Spanned<PathText>>,
-    /// File of a component that is already built or that `command` makes.
+    /// File of a component that is already built or that `command` makes, or a component in a registry:
+    /// `oci://registry.example/team/cart:1.0.0`. The file `isomer.lock` keeps the digest to which a tag referred first.
     #[schemars(extend("examples" = ["cart.wasm"]))]
     pub(crate) wasm: Option<Spanned<PathText>>,
     /// Shell command that makes the file `wasm`. It runs in the manifest's folder.

@@ -1,7 +1,9 @@
 //! Tests of node files: valid files are parsed, and problems are reported with their locations and a hint.
 
 use isomer_diagnostics::{Renderer, SourceFile};
-use isomer_manifest::{LinkAddress, NodeFile, NodeSampling, Sampling, SecretSource, node_schema_json, parse_node_file};
+use isomer_manifest::{
+    LinkAddress, NodeFile, NodeSampling, Sampling, SecretSource, SignatureKeys, node_schema_json, parse_node_file,
+};
 
 const RIGHT: &str = r#"
 [link]
@@ -177,4 +179,29 @@ fn problems_are_reported_with_their_places() {
          [tls]\ncertificate = \"node.crt\"\nkye = \"node.key\"\n"
     ));
     insta::assert_snapshot!(said("[link\n"));
+}
+
+#[test]
+fn signatures_have_rules_for_tenants() {
+    let text = "[signatures]\nkeys = [\"release.pub\"]\n\n[signatures.tenants.acme]\nkeys = [\"acme.pub\", \"b.pub\"]\n\n\
+                [signatures.tenants.free]\nunsigned = true\n";
+    let source = SourceFile::new("node.toml", text);
+    let signatures = parse_node_file(&source).expect("the file is valid").node.signatures;
+    let files = |keys: &SignatureKeys| {
+        keys.files.as_ref().map(|files| files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(files(signatures.others.as_ref().expect("it is there")).unwrap(), ["release.pub"]);
+    let acme = &signatures.tenants[&"acme".parse().expect("a name")];
+    assert_eq!(files(acme).unwrap(), ["acme.pub", "b.pub"]);
+    assert_eq!(&text[acme.span.start..acme.span.end], "[\"acme.pub\", \"b.pub\"]");
+    assert_eq!(files(&signatures.tenants[&"free".parse().expect("a name")]), None);
+    for (text, problem) in [
+        ("[signatures]\nkeys = []\n", "no key may deploy, because the list is empty"),
+        ("[signatures.tenants.acme]\n", "neither `keys` nor `unsigned`"),
+        ("[signatures.tenants.acme]\nkeys = [\"a\"]\nunsigned = true\n", "both `keys` and `unsigned`"),
+        ("[signatures.tenants.Acme]\nunsigned = true\n", "`Acme` is not a tenant name"),
+    ] {
+        let said = said(text);
+        assert!(said.contains(problem), "{said}");
+    }
 }

@@ -17,6 +17,7 @@
 //! | [`revisions`] | the files and records of revisions |
 //! | `repository` | packages of revisions on disk, and making a package again if it is unusable |
 //! | `probed_code` | the code that sampled requests run, compiled when it is needed |
+//! | `signatures` | which keys may deploy for which tenant ([`SignaturePolicy`]) |
 //! | `uploads` | the parts that each tenant has uploaded but not deployed yet |
 //! | `tenant_resources` | the accounts of each tenant's disk space |
 //! | `removals`, `trash` | removal of data |
@@ -52,6 +53,7 @@ mod replacements;
 mod repository;
 pub mod revisions;
 mod shape_traffic;
+mod signatures;
 pub mod steps;
 mod suspended_apps;
 mod tenant_resources;
@@ -63,4 +65,5 @@ mod unique_folder;
 mod uploads;
 
 pub use node::{Node, NodeError, NodeOptions};
+pub use signatures::{SignaturePolicy, SignatureRule};
 pub use steps::ChangeStep;

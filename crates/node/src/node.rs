@@ -27,6 +27,7 @@ use crate::data_leases::DataLeases;
 use crate::locks::{AppLocks, TenantLocks};
 use crate::repository::DiskRepository;
 use crate::shape_traffic::ShapeTraffic;
+use crate::signatures::SignaturePolicy;
 use crate::steps::ChangeStep;
 use crate::suspended_apps::SuspendedApps;
 use crate::tenant_resources::ResourcesByTenant;
@@ -47,6 +48,8 @@ pub struct NodeOptions {
     pub sampling: Option<SamplingLimits>,
     /// The export of telemetry, if there is a collector.
     pub export: Option<Arc<Otlp>>,
+    /// Which keys must have signed the releases of tenants.
+    pub signatures: SignaturePolicy,
     /// A function that is called after each step of every change, on any thread.
     pub watch: Option<Arc<dyn Fn(ChangeStep) + Send + Sync>>,
 }
@@ -100,6 +103,7 @@ pub struct Node {
     pub(crate) tenant_locks: TenantLocks,
     pub(crate) resources: Arc<ResourcesByTenant>,
     pub(crate) compilers: Arc<Compilers>,
+    pub(crate) signatures: SignaturePolicy,
     pub(crate) watch: Option<Arc<dyn Fn(ChangeStep) + Send + Sync>>,
     pub(crate) front: OnceLock<(Vec<SocketAddr>, Connections)>,
     pub(crate) opened: Instant,

@@ -122,6 +122,7 @@ impl Node {
             tenant_locks: TenantLocks::default(),
             resources,
             compilers,
+            signatures: options.signatures,
             watch: options.watch,
             front: OnceLock::new(),
             opened: Instant::now(),

@@ -6,9 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod artifact;
 mod digest;
 pub mod exe;
 pub mod image;
+pub mod sbom;
 
 use std::collections::BTreeMap;
 

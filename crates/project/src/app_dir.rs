@@ -20,6 +20,8 @@ use isomer_toolchain::{
 };
 
 use crate::paths::shown;
+use crate::registry_components;
+use crate::unpacked::UnpackedComponents;
 use crate::values::{AppValues, ValueSources};
 use crate::wasm_file::WasmFile;
 
@@ -37,6 +39,8 @@ pub struct AppDir {
     pub warnings: Vec<Diagnostic>,
     /// Config values and variables from flags, files and `.env`.
     pub values: AppValues,
+    /// The components of an app that was built elsewhere; `None` if its components are built from its sources.
+    pub(crate) unpacked: Option<UnpackedComponents>,
 }
 
 impl AppDir {
@@ -79,7 +83,22 @@ impl AppDir {
             app: parsed.app,
             warnings: parsed.warnings,
             values: AppValues::default(),
+            unpacked: None,
         })
+    }
+
+    /// Opens an app whose manifest is known, with the values from flags and from `.env` in `dir`.
+    ///
+    /// # Errors
+    /// If the manifest or a value is not valid.
+    pub fn of_manifest(dir: PathBuf, source: SourceFile, flags: &ValueSources) -> Result<Self, CliError> {
+        let parsed = isomer_manifest::parse(&source).map_err(CliError::Findings)?;
+        let values = flags.read(&dir, &parsed.app)?;
+        let (app, warnings) = (parsed.app, parsed.warnings);
+        let mut opened = Self { path: dir.clone(), dir, source, app, warnings, values, unpacked: None };
+        opened.values.apply(&mut opened.app);
+        opened.warnings.append(&mut opened.values.warnings);
+        Ok(opened)
     }
 
     /// Opens the app that consists of one component, which receives the requests for all paths.
@@ -92,7 +111,8 @@ impl AppDir {
         let path = dir.join(absolute.file_name().unwrap_or_default());
         let source = SourceFile::new(shown(&path), manifest_of(&path));
         let parsed = isomer_manifest::parse(&source).map_err(CliError::Findings)?;
-        Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: AppValues::default() })
+        let (app, warnings) = (parsed.app, parsed.warnings);
+        Ok(Self { path, dir, source, app, warnings, values: AppValues::default(), unpacked: None })
     }
 
     /// Returns the manifest's text with the config values from flags and files, for a node or another process.
@@ -107,6 +127,18 @@ impl AppDir {
     pub fn print_warnings(&self, console: &Console) {
         if !self.warnings.is_empty() {
             console.message(&console.renderer().diagnostics(&self.warnings));
+        }
+    }
+
+    /// Returns the bytes of the components. Builds those that are out of date, with Cargo's release profile, unless the
+    /// app was built elsewhere.
+    ///
+    /// # Errors
+    /// The errors of [`AppDir::build_as`].
+    pub fn components(&self, console: &Console) -> Result<Components, CliError> {
+        match &self.unpacked {
+            Some(unpacked) => Ok(unpacked.components.clone()),
+            None => read_components(&self.build(console)?),
         }
     }
 
@@ -130,14 +162,15 @@ impl AppDir {
             let missing = missing.iter().filter_map(|error| self.missing_source(error)).collect();
             return Err(CliError::findings(missing, &self.source));
         }
+        let resolved = registry_components::resolve(self, console)?;
+        let app = resolved.as_ref().unwrap_or(&self.app);
         let progress = console.progress();
         progress.step("checking the components");
         let mut report = |step: BuildProgress<'_>| match step {
             BuildProgress::Step(text) => progress.step(text),
             BuildProgress::Output(text) => progress.line(text),
         };
-        let built =
-            build_app_as(&self.app, &self.dir, profile, &mut report).map_err(|error| self.build_error(error))?;
+        let built = build_app_as(app, &self.dir, profile, &mut report).map_err(|error| self.build_error(error))?;
         self.check_migrations()?;
         Ok(built)
     }
@@ -178,7 +211,7 @@ impl AppDir {
 
     /// Checks that the folders of migrations exist. Without this check, the app would fail only when it starts, and the
     /// error would not show the place in the manifest.
-    fn check_migrations(&self) -> Result<(), CliError> {
+    pub(crate) fn check_migrations(&self) -> Result<(), CliError> {
         let mut found = Vec::new();
         for (name, store) in &self.app.sql {
             let Some(folder) = &store.migrations else { continue };

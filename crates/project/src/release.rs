@@ -55,7 +55,9 @@ pub fn pack_release(
     }
     let manifest = app.manifest()?.text().to_owned();
     let shape = shape.to_owned();
-    Ok(Contents { release: Release { manifest, shape, components, files, folders, hosts, message: None }, parts })
+    let (message, signatures) = (None, Vec::new());
+    let release = Release { manifest, shape, components, files, folders, hosts, message, signatures };
+    Ok(Contents { release, parts })
 }
 
 /// The paths that a release contains, relative to the app's folder.
@@ -153,7 +155,7 @@ fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliE
 /// Returns whether a file with this name contains secrets or settings of this machine, which must not be uploaded. Such
 /// files are `.env`, `.env.local` and similar ones, and the token file of a node whose data directory is in the app's
 /// folder.
-fn has_values(name: &OsStr) -> bool {
+pub(crate) fn has_values(name: &OsStr) -> bool {
     if name == TOKEN_FILE {
         return true;
     }

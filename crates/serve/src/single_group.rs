@@ -14,7 +14,7 @@ use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_front::Limits;
 use isomer_manifest::{LinkAddress, NodeFile, Spanned, parse_node_file};
 use isomer_plan::Plan;
-use isomer_project::{AppDir, read_components, shown};
+use isomer_project::{AppDir, shown};
 use isomer_runtime::code::{CodeCache, CodeSource};
 
 use crate::admin_endpoint::AdminEndpoint;
@@ -58,7 +58,7 @@ pub async fn run_group(
             return Err(CliError::findings(missing.findings, &app.source));
         }
     }
-    let components = read_components(&app.build(&console)?)?;
+    let components = app.components(&console)?;
     let plan = app.plan(&components, &options.shape)?;
     membership::check_group(&plan, group).map_err(|error| CliError::Findings(vec![*error]))?;
     membership::check(&app.app, &plan, group, &config.file)

@@ -131,7 +131,7 @@ fn remove_leftovers_of(context: &BuildContext<'_>) {
     let named: BTreeSet<PathBuf> = components(app)
         .filter_map(|component| match component.source {
             ComponentSource::Wasm(wasm) | ComponentSource::Command { wasm, .. } => Some(app_dir.join(wasm)),
-            ComponentSource::Cargo(_) => None,
+            ComponentSource::Cargo(_) | ComponentSource::Registry(_) => None,
         })
         .collect();
     let is_cargo = |name: &str| {

@@ -11,6 +11,7 @@
 //! | `cargo_builder`, `command_builder`, `file_builder` | the builders |
 //! | `cargo` | running Cargo, and finding the components that it made and their inputs |
 //! | `inputs`, `record`, `variables`, `profile` | the inputs of a component's last build, so that it is built again only if they have changed |
+//! | `sources` | what a component was built from ([`component_sources`]) |
 //! | `watch` | the folders that a development server watches |
 //! | `guest`, `origin` | finding the guest toolchain |
 //! | `install`, `debian`, `apt` | installing the guest toolchain |
@@ -38,6 +39,7 @@ mod origin;
 mod process;
 mod profile;
 mod record;
+mod sources;
 mod variables;
 mod watch;
 
@@ -49,4 +51,5 @@ pub use guest::{GuestToolchain, cache_dir};
 pub use origin::{ORIGIN_VARIABLE, TARGET, ToolchainOrigin};
 pub use process::{BuildProgress, ProgressReporter, run};
 pub use profile::BuildProfile;
+pub use sources::{ComponentSources, component_sources};
 pub use watch::{WatchFolders, WatchSet};

@@ -28,6 +28,7 @@ pub(crate) fn release() -> Release {
         hosts: Some(vec!["shop.example".parse().unwrap()]),
         folders: Default::default(),
         message: None,
+        signatures: Vec::new(),
     }
 }
 

@@ -9,18 +9,23 @@ use isomer_console::{CliError, Console, print};
 use isomer_display::{elapsed, escaped};
 use isomer_ids::{AppName, HostPattern, TenantName};
 use isomer_manifest::{App, MONOLITH, SecretSource};
-use isomer_project::{AppDir, pack_release, read_components, shown};
+use isomer_parcel::Contents;
+use isomer_project::{AppDir, open_packed, pack_release, shown};
 
-use crate::remote::node::{NodeFlags, client_error, is_missing};
+use crate::app_source::{AppSource, ShippedApp};
+use crate::remote::node::{NodeFlags, block_on, client_error, is_missing};
+use crate::remote::registry::RegistryFlags;
 use crate::remote::show::{list, minute, tenant_flag};
 use crate::remote::upload::upload;
+use crate::signing::{SignFlag, signature, signatures};
 use isomer_flags::ValueFlags;
 
 /// Build an app and deploy it to a node. Only files that the node does not have are uploaded. The app goes live after
 /// its health check passes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component.
+    /// The app: its folder (or a folder inside it), its isomer.toml, the file of an HTTP component, or an app that was
+    /// built elsewhere: `oci://registry.example/team/shop:1.4.0`, or an archive (`shop.tar`).
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The tenant that the app belongs to. The tenant `default` is created if necessary; other tenants are created with
@@ -43,12 +48,23 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     values: ValueFlags,
     #[command(flatten)]
+    sign: SignFlag,
+    #[command(flatten)]
+    registry: RegistryFlags,
+    #[command(flatten)]
     node: NodeFlags,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
-    let app = AppDir::open_with(&arguments.path, &arguments.values.sources())?;
-    app.print_warnings(console);
+    let key = arguments.sign.key(console)?;
+    let (app, mut packed) = match AppSource::parse(&arguments.path)? {
+        AppSource::Path(path) => pack(&path, arguments, console)?,
+        AppSource::Registry(reference) => {
+            let pulled = block_on(ShippedApp::pull(&reference, &arguments.registry, true, console))?;
+            open_shipped(pulled, arguments, console)?
+        }
+        AppSource::Archive(path) => open_shipped(ShippedApp::read(&path)?, arguments, console)?,
+    };
     for (key, file) in &app.values.from_variables {
         console.message(&format!("config value {key} comes from {}", shown(file)));
     }
@@ -58,12 +74,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             CliError::usage(error.to_string(), "choose another name for the node: --as NAME")
         })?,
     };
-    let components = read_components(&app.build(console)?)?;
-    // The app is planned before anything is uploaded, so that errors show lines of the manifest file.
-    app.plan(&components, &arguments.shape)?;
-    let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
-    let mut packed = pack_release(&app, components, &arguments.shape, hosts)?;
+    packed.release.hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
     packed.release.message.clone_from(&arguments.message);
+    if let Some(key) = &key {
+        let signature = signature(&packed, key)?;
+        packed.release.signatures.push(signature);
+    }
     let tenant = &arguments.tenant;
     let deployed = arguments.node.with_client(console, async |client| {
         let secrets = check_tenant(&client, tenant, console).await?;
@@ -75,6 +91,29 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         client.deploy(tenant, &name, &packed.release).await.map_err(client_error(console))
     })?;
     report_deployed(&deployed, tenant, &name, arguments.node.json, console)
+}
+
+/// Builds and packs an app on this machine.
+fn pack(path: &Path, arguments: &Arguments, console: &Console) -> Result<(AppDir, Contents), CliError> {
+    let app = AppDir::open_with(path, &arguments.values.sources())?;
+    app.print_warnings(console);
+    let components = app.components(console)?;
+    // The app is planned before anything is uploaded, so that errors show lines of the manifest file.
+    app.plan(&components, &arguments.shape)?;
+    let packed = pack_release(&app, components, &arguments.shape, None)?;
+    Ok((app, packed))
+}
+
+/// Prepares an app that was built elsewhere. Its files are not written to disk, because only the node needs them.
+fn open_shipped(shipped: ShippedApp, arguments: &Arguments, console: &Console) -> Result<(AppDir, Contents), CliError> {
+    let mut packed = shipped.contents;
+    packed.release.signatures = signatures(&shipped.referrers);
+    let app = open_packed(&packed, &shipped.name, &arguments.values.sources())?;
+    app.print_warnings(console);
+    app.plan(&app.components(console)?, &arguments.shape)?;
+    packed.release.manifest = app.manifest()?.text().to_owned();
+    packed.release.shape.clone_from(&arguments.shape);
+    Ok((app, packed))
 }
 
 /// Checks that the tenant exists, and returns the names of its secrets. Only the default tenant is created if it does not

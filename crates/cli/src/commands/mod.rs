@@ -1,5 +1,6 @@
 //! The subcommands, one per file.
 
+pub(crate) mod add;
 pub(crate) mod advise;
 pub(crate) mod apps;
 pub(crate) mod build;
@@ -11,12 +12,15 @@ pub(crate) mod deploy;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod manual;
 pub(crate) mod metrics;
 pub(crate) mod new;
 pub(crate) mod node;
 pub(crate) mod plan;
+pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod remove;
 pub(crate) mod reshape;
 pub(crate) mod revisions;
@@ -35,4 +39,5 @@ pub(crate) mod tokens;
 pub(crate) mod top;
 pub(crate) mod trace;
 pub(crate) mod traces;
+pub(crate) mod verify;
 pub(crate) mod wit;

@@ -24,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::hosting::hangups::{HangupHandler, log_certificates};
 use crate::hosting::inherited::Inherited;
-use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags, sampling_limits};
+use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags, sampling_limits, signature_policy};
 use isomer_flags::{LogFlag, TelemetryFlag};
 
 /// Run a node: a server for the apps of many tenants. Apps are deployed to the node while it runs, and the node serves
@@ -115,6 +115,7 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
         tenancy,
         sampling,
         export: export.clone(),
+        signatures: signature_policy(&config)?,
         watch: None,
     };
     let node = tokio::task::block_in_place(|| Node::open(options)).map_err(cannot_open)?;

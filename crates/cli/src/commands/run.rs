@@ -7,13 +7,15 @@ use std::time::Instant;
 use anyhow::Context as _;
 use isomer_console::{CliError, Console};
 use isomer_manifest::App;
-use isomer_project::{AppDir, ValueSources, WasmFile, is_component, read_components};
+use isomer_project::{AppDir, ValueSources, WasmFile, is_component};
 use isomer_serve::{
     AppServer, RevisionSource, ServeContext, ServeResources, ServedCode, apply_test_secrets, run_group, run_member,
     serve_app,
 };
 
+use crate::app_source::{AppSource, ShippedApp};
 use crate::grant_flags::GrantFlags;
+use crate::remote::registry::RegistryFlags;
 use crate::serve_flags::ServeFlags;
 use crate::user_dirs;
 use isomer_flags::ValueFlags;
@@ -21,8 +23,8 @@ use isomer_flags::ValueFlags;
 /// Build an app and run it, with one process for each group of its shape. Can also run a single HTTP component.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component (WASI 0.3 or
-    /// 0.2).
+    /// The app: its folder (or a folder inside it), its isomer.toml, the file of an HTTP component (WASI 0.3 or 0.2), or
+    /// an app that was built elsewhere: `oci://registry.example/team/shop:1.4.0`, or an archive (`shop.tar`).
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
@@ -33,6 +35,8 @@ pub(crate) struct Arguments {
     group: Option<String>,
     #[command(flatten)]
     values: ValueFlags,
+    #[command(flatten)]
+    registry: RegistryFlags,
     /// Run one group of a shape, as a process that a supervisor has started.
     #[arg(long, hide = true, conflicts_with = "config")]
     member: bool,
@@ -66,7 +70,8 @@ fn end_with_standard_input() {
 }
 
 async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CliError> {
-    if is_component(&arguments.path) {
+    let is_path = matches!(AppSource::parse(&arguments.path)?, AppSource::Path(_));
+    if is_path && is_component(&arguments.path) {
         single(arguments, console, began).await
     } else {
         app(arguments, console, began).await
@@ -82,7 +87,13 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     }
     let mut values = arguments.values.sources();
     let node_file = arguments.group.as_ref().map(|group| node_file(group, &mut values)).transpose()?;
-    let mut app = AppDir::open_with(&arguments.path, &values)?;
+    let mut app = match AppSource::parse(&arguments.path)? {
+        AppSource::Path(path) => AppDir::open_with(&path, &values)?,
+        AppSource::Registry(reference) => {
+            ShippedApp::pull(&reference, &arguments.registry, false, &console).await?.unpack(&values)?
+        }
+        AppSource::Archive(path) => ShippedApp::read(&path)?.unpack(&values)?,
+    };
     app.print_warnings(&console);
     let options = arguments.serve.options()?;
     let test_secrets = options.test_mode.as_ref().and_then(|test| test.secrets.as_deref());
@@ -95,7 +106,7 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     let mut context = ServeContext::new(&options, console)?;
     context.export_telemetry(&app.app)?;
     let resources = ServeResources::open(&options, &context, &options.data_dir(&app), &app.app.name).await?;
-    let components = read_components(&app.build(&console)?)?;
+    let components = app.components(&console)?;
     let server = AppServer::new(context, resources, &options, ServedCode::Own)?;
     serve_app(server, RevisionSource::new(&app, components)?, began).await
 }

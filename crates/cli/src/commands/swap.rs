@@ -46,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             folders: BTreeSet::new(),
             hosts: None,
             message: None,
+            signatures: Vec::new(),
         };
         upload(&client, &release, &bytes, console).await?;
         let progress = console.progress();

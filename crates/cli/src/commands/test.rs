@@ -9,7 +9,7 @@ use isomer_app_test::{
 };
 use isomer_console::{CliError, Console, FAILED, print};
 use isomer_manifest::MONOLITH;
-use isomer_project::{AppDir, ValueSources, read_components, shown};
+use isomer_project::{AppDir, ValueSources, shown};
 
 use isomer_flags::ValueFlags;
 
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             return Err(CliError::findings(missing.findings, &app.source));
         }
     }
-    let components = read_components(&app.build(console)?)?;
+    let components = app.components(console)?;
     let shapes = shapes(arguments, &app);
     // All shapes are planned before the first test runs, so that all errors of the manifest are reported first.
     for shape in &shapes {

@@ -9,11 +9,15 @@ use isomer_admin::AdminAddress;
 use isomer_apps::tenancy::{TenancyOptions, TimeLimits};
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CliError, Console};
-use isomer_diagnostics::SourceFile;
-use isomer_manifest::{LinkAddress, NodeSampling, NodeSettings, Sampling, parse_listen, parse_node_file};
+use isomer_diagnostics::{Diagnostic, SourceFile};
+use isomer_manifest::{
+    LinkAddress, NodeSampling, NodeSettings, Sampling, SignatureKeys, parse_listen, parse_node_file,
+};
 use isomer_node::listeners::ListenerOptions;
+use isomer_node::{SignaturePolicy, SignatureRule};
 use isomer_project::shown;
 use isomer_serve::{CollectorInFile, network};
+use isomer_signing::PublicKey;
 use isomer_telemetry::metrics::Metrics;
 use isomer_telemetry::{SamplingLimits, SamplingPolicy};
 
@@ -58,6 +62,35 @@ impl Config {
         let (written, source) = (self.file.otlp.as_ref()?, self.source.as_ref()?);
         Some(CollectorInFile { written, dir: &self.folder, source })
     }
+}
+
+/// Returns which keys must have signed the apps of tenants. Reads the files of the keys.
+pub(crate) fn signature_policy(config: &Config) -> Result<SignaturePolicy, CliError> {
+    let Some(source) = &config.source else { return Ok(SignaturePolicy::default()) };
+    let rule = |written: &SignatureKeys| -> Result<SignatureRule, CliError> {
+        let read = |file: &PathBuf| {
+            let path = config.folder.join(file);
+            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+            text.and_then(|text| PublicKey::parse(&text).map_err(|error| error.to_string())).map_err(|problem| {
+                let error = format!("the public key `{}` cannot be used: {problem}", file.display());
+                let finding = Diagnostic::error(error).code("unreadable-file").at(written.span, "");
+                CliError::findings(
+                    vec![finding.hint("a relative path is resolved against the node file's folder")],
+                    source,
+                )
+            })
+        };
+        let keys = written.files.as_ref().map(|files| files.iter().map(read).collect()).transpose()?;
+        let (line, range) = (source.position(written.span.start).line, source.line_at(written.span.start));
+        // Tenants see this text, so it does not contain the path of the node file.
+        Ok(SignatureRule { keys, place: format!("line {line}: `{}`", source.text()[range].trim()) })
+    };
+    let signatures = &config.file.signatures;
+    let tenants = signatures.tenants.iter().map(|(tenant, keys)| Ok((tenant.clone(), rule(keys)?)));
+    Ok(SignaturePolicy {
+        others: signatures.others.as_ref().map(rule).transpose()?,
+        tenants: tenants.collect::<Result<_, CliError>>()?,
+    })
 }
 
 /// The settings from flags. They take precedence over the node file.

@@ -9,6 +9,8 @@ mod apps;
 mod calls;
 mod compiled_code;
 mod dev;
+#[path = "../../../registry/tests/registry/docker_registry.rs"]
+mod docker_registry;
 mod doctor;
 mod errors;
 mod exec;
@@ -21,6 +23,7 @@ mod machines;
 mod node;
 mod observed;
 mod processes;
+mod registry;
 mod remote;
 mod reshape;
 mod reshape_kills;

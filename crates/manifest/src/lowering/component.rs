@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isomer_diagnostics::{Diagnostic, Span, nearest};
-use isomer_ids::ComponentName;
-use isomer_ids::InvalidText;
+use isomer_ids::{ComponentName, InvalidText, OciReference};
 
 use super::Lowering;
 use crate::model::{Component, ComponentLimits, ComponentSource, Reuse, Route};
@@ -64,6 +63,15 @@ impl Lowering<'_> {
         })
     }
 
+    /// Lowers `wasm` without a command: a file, or a component in a registry.
+    fn wasm(&mut self, wasm: Spanned<String>) -> Option<Spanned<ComponentSource>> {
+        if !OciReference::is_marked(&wasm.value) {
+            return Some(wasm.map(|path| ComponentSource::Wasm(path.into())));
+        }
+        let reference = self.valid(wasm.value.parse::<OciReference>(), "bad-reference", wasm.span)?;
+        Some(Spanned::new(ComponentSource::Registry(reference), wasm.span))
+    }
+
     fn source(&mut self, name: &str, at: Span, raw: &RawComponent) -> Option<Spanned<ComponentSource>> {
         let given = |path: &Option<Spanned<PathText>>| path.clone().map(|path| path.map(|text| text.0));
         let (cargo, wasm) = (given(&raw.cargo), given(&raw.wasm));
@@ -99,7 +107,7 @@ impl Lowering<'_> {
             (None, None, Some(_)) if was_there("wasm") => return None,
             (None, None, None) if ["cargo", "wasm", "command"].into_iter().any(was_there) => return None,
             (Some(cargo), None, None) => return Some(cargo.map(|path| ComponentSource::Cargo(path.into()))),
-            (None, Some(wasm), None) => return Some(wasm.map(|path| ComponentSource::Wasm(path.into()))),
+            (None, Some(wasm), None) => return self.wasm(wasm),
             (None, Some(wasm), Some(command)) => {
                 let source = ComponentSource::Command { command: command.value, wasm: wasm.value.into(), inputs };
                 return Some(Spanned::new(source, command.span));

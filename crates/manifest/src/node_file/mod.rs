@@ -10,6 +10,7 @@ mod address_range;
 mod limits;
 mod raw;
 mod settings;
+mod signatures;
 mod telemetry;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use toml::de::DeTable;
 pub use address_range::AddressRange;
 pub use limits::NodeLimits;
 pub use settings::{FrontTls, NodeSampling, NodeSettings};
+pub use signatures::{SignatureKeys, SignatureSettings};
 pub use telemetry::OtlpExport;
 
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
@@ -128,6 +130,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
         ("front", raw.front.as_ref().map(|table| table.span)),
         ("admin", raw.admin.as_ref().map(|table| table.span)),
         ("limits", raw.limits.as_ref().map(|table| table.span)),
+        ("signatures", raw.signatures.as_ref().map(|table| table.span)),
         ("telemetry", raw.telemetry.as_ref().map(|table| table.span)),
     ]);
     let for_group = tables(vec![
@@ -139,7 +142,9 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     let (node, front) = (raw.node.map(|it| it.value), raw.front.map(|it| it.value));
     let outbound = raw.outbound.map(|it| it.value).unwrap_or_default();
     let telemetry = raw.telemetry.map(|it| it.value).unwrap_or_default();
-    let settings = settings::read(node, front, admin, outbound, telemetry, raw.limits.map(|it| it.value), found);
+    let signatures = raw.signatures.map(|it| signatures::read(it.value, found)).unwrap_or_default();
+    let mut settings = settings::read(node, front, admin, outbound, telemetry, raw.limits.map(|it| it.value), found);
+    settings.signatures = signatures;
     let mut report = |error: InvalidText, span| {
         let hint = error.hint();
         found.push(Diagnostic::error(error.to_string()).code("bad-address").at(span, "").hint(hint));

@@ -31,6 +31,8 @@ pub(crate) struct RawNodeFile {
     pub(crate) outbound: Option<Spanned<RawOutbound>>,
     /// For `isomer node`: which requests are traced, and where telemetry is sent.
     pub(crate) telemetry: Option<Spanned<RawTelemetry>>,
+    /// For `isomer node`: which keys must have signed the apps that tenants deploy.
+    pub(crate) signatures: Option<Spanned<RawSignatures>>,
     /// For `isomer node`: limits. A request that exceeds a limit receives an error, or its connection is closed.
     pub(crate) limits: Option<Spanned<RawNodeLimits>>,
     /// For `isomer run --group`: the address at which this group listens for calls from other groups.
@@ -206,6 +208,33 @@ pub(crate) struct RawHeader {
     /// A file that contains the value of the header field. A final newline is removed.
     #[schemars(extend("examples" = ["/etc/isomer/otlp-token"]))]
     pub(crate) file: Option<Spanned<PathText>>,
+}
+
+/// Which keys must have signed the apps that tenants deploy.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawSignatures {
+    /// PEM files with the public keys that may deploy for all tenants without a table in `tenants`. If the key is absent,
+    /// these tenants need no signature.
+    #[schemars(extend("examples" = [["keys/release.pub"]]))]
+    pub(crate) keys: Option<Spanned<Vec<PathText>>>,
+    /// The keys of tenants, by the tenant's name.
+    #[serde(default)]
+    pub(crate) tenants: BTreeMap<Spanned<NameText>, Spanned<RawTenantSignatures>>,
+}
+
+/// The keys that may deploy for a tenant: either `keys` or `unsigned`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "table")]
+pub(crate) struct RawTenantSignatures {
+    /// PEM files with the public keys that may deploy for this tenant.
+    #[schemars(extend("examples" = [["keys/acme.pub"]]))]
+    pub(crate) keys: Option<Spanned<Vec<PathText>>>,
+    /// Whether this tenant needs no signature.
+    #[serde(default)]
+    pub(crate) unsigned: bool,
 }
 
 /// Limits of a node.

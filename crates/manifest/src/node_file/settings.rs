@@ -14,6 +14,7 @@ use super::raw::{
     AddressRangeText, AddressText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawNode, RawNodeLimits, RawOutbound,
     RawTelemetry,
 };
+use super::signatures::SignatureSettings;
 use super::telemetry::{self, OtlpExport};
 use crate::address::LinkAddress;
 use crate::bounds::Findings;
@@ -52,6 +53,8 @@ pub struct NodeSettings {
     pub sampling: NodeSampling,
     /// The collector to which telemetry is sent.
     pub otlp: Option<OtlpExport>,
+    /// Which keys must have signed the apps of tenants.
+    pub signatures: SignatureSettings,
     /// The node's limits.
     pub limits: NodeLimits,
 }
@@ -121,6 +124,7 @@ pub(super) fn read(
         outbound_authority: outbound.authority.map(|path| path.map(|text| PathBuf::from(text.0))),
         sampling,
         otlp,
+        signatures: SignatureSettings::default(),
         limits: reader.limits(limits),
     };
     if let (Some(at), None) = (file.listen_tls.first(), &file.tls) {

@@ -103,6 +103,7 @@ mod tests {
             folders: BTreeSet::new(),
             hosts: None,
             message: None,
+            signatures: Vec::new(),
         };
         let taken = |release: &Release| {
             let package = serde_json::to_vec(release).unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use isomer_admin::Caller;
-use isomer_api::deploy::{FOLDERS_MAX, MANIFEST_BYTES_MAX, PARTS_MAX};
+use isomer_api::deploy::{FOLDERS_MAX, MANIFEST_BYTES_MAX, PARTS_MAX, SIGNATURE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_api::{ApiProblem, MissingParts, PartPath, ProblemKind, Release};
 use isomer_ids::HostPattern;
 use isomer_parcel::parts;
@@ -120,6 +120,11 @@ pub(super) fn check_size(release: &Release) -> Result<(), ApiProblem> {
     if release.components.len() + release.files.len() + release.folders.len() > PARTS_MAX {
         return too_large(format!("the release has more than {PARTS_MAX} parts"));
     }
+    let has_large = release.signatures.iter().any(|signature| signature.len() > SIGNATURE_BYTES_MAX);
+    if release.signatures.len() > SIGNATURES_MAX || has_large {
+        let bytes = isomer_display::size(SIGNATURE_BYTES_MAX);
+        return too_large(format!("a release has at most {SIGNATURES_MAX} signatures of at most {bytes}"));
+    }
     if parts(release).fold(0_u64, |bytes, part| bytes.saturating_add(part.bytes)) > RELEASE_BYTES_MAX {
         return too_large(format!(
             "the parts of the release are larger than {} in total",
@@ -180,6 +185,7 @@ mod tests {
             folders: folders.map(|path| path.parse().unwrap()).collect(),
             hosts: None,
             message: None,
+            signatures: Vec::new(),
         }
     }
 

@@ -28,6 +28,7 @@ impl Node {
         let started_at = Instant::now();
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
         check_size(&release)?;
+        self.signatures.check(&tenant, &app, &release)?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release_digest(&release);
         let (operation, message) = (RevisionOperation::Deploy, release.message.take());
@@ -77,6 +78,7 @@ impl Node {
             false => None,
         };
         let release = self.release_of(&revision).await?;
+        self.signatures.check(&tenant, &app, &release)?;
         let message = rollback.message.or_else(|| before.first_message(&revision).cloned());
         self.attempt_rollout(Rollout {
             caller,
@@ -118,6 +120,7 @@ impl Node {
             *component = part;
         }
         check_size(&release)?;
+        self.signatures.check(&tenant, &app, &release)?;
         let revision = release_digest(&release);
         self.attempt_rollout(Rollout {
             caller,
@@ -150,6 +153,7 @@ impl Node {
         let mut release = self.release_of(&before.current().revision).await?;
         release.shape = reshape.shape;
         check_size(&release)?;
+        self.signatures.check(&tenant, &app, &release)?;
         let revision = release_digest(&release);
         self.attempt_rollout(Rollout {
             caller,

@@ -58,6 +58,7 @@ mod tests {
             folders: folders.iter().map(|path| path.parse().unwrap()).collect(),
             hosts: None,
             message: None,
+            signatures: Vec::new(),
         }
     }
 

@@ -111,6 +111,7 @@ mod tests {
             folders: ["empty".parse().unwrap()].into(),
             hosts: Some(vec!["a.example".parse().unwrap()]),
             message: Some("First".parse().unwrap()),
+            signatures: vec!["{}".to_owned()],
         };
         let maker = Key::try_from("a".repeat(64)).unwrap();
         let plan = RawValue::from_string("{\"shape\":\"monolith\"}".to_owned()).unwrap();

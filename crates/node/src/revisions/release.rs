@@ -306,6 +306,7 @@ mod tests {
             folders: BTreeSet::new(),
             hosts: None,
             message: None,
+            signatures: Vec::new(),
         }
     }
 

@@ -19,8 +19,8 @@ use isomer_capabilities::DataDirError;
 use isomer_disk::{FileStorage, Storage};
 use isomer_front::Limits;
 use isomer_ids::{AppName, Digest, TenantName};
-use isomer_node::ChangeStep;
 use isomer_node::compiler::ChildLimits;
+use isomer_node::{ChangeStep, SignaturePolicy};
 use isomer_node::{Node, NodeError, NodeOptions};
 use isomer_observe::{Format, Log};
 use isomer_runtime::code::CodeCache;
@@ -98,6 +98,7 @@ impl TestNode {
             tenancy: TenancyOptions { instances_max: Some(16), disk_reserve_bytes, ..TenancyOptions::default() },
             sampling: Some(SamplingLimits::NODE),
             export: None,
+            signatures: SignaturePolicy::default(),
             watch: watch.clone(),
         };
         let until = Instant::now() + PATIENCE;
@@ -226,6 +227,7 @@ pub(crate) fn custom(guest: &str, lines: &str, end: &str) -> TestRelease {
             folders: BTreeSet::new(),
             hosts: Some(vec!["shop.example".parse().unwrap()]),
             message: None,
+            signatures: Vec::new(),
         },
         bytes: BTreeMap::new(),
     };

@@ -43,6 +43,7 @@ pub(crate) fn chain() -> TestRelease {
             folders: BTreeSet::new(),
             hosts: Some(vec!["shop.example".parse().unwrap()]),
             message: None,
+            signatures: Vec::new(),
         },
         bytes: BTreeMap::new(),
     };

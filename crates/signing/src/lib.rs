@@ -1,0 +1,24 @@
+//! Signatures of artifacts with key pairs, in the formats of Sigstore, so that `cosign` and other tools verify them.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `key` | key pairs and public keys, as PEM files ([`SigningKey`], [`PublicKey`]) |
+//! | `statement` | what is signed: an in-toto statement about an artifact ([`Statement`]) |
+//! | `envelope` | the signed bytes of a statement (DSSE) |
+//! | `bundle` | a statement with its signature, as one JSON text ([`sign`], [`verify`]) |
+//!
+//! A bundle comes from a registry or from the client of a node, so it is hostile until a signature is verified. Nothing
+//! in its statement is used before that. Only keys that the caller trusts count: a bundle names its key only as a hint.
+//!
+//! The keys are ECDSA P-256 with SHA-256, which is what `cosign generate-key-pair` creates. The crate does no I/O.
+
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod envelope;
+mod key;
+mod statement;
+
+pub use bundle::{BUNDLE_BYTES_MAX, BUNDLE_TYPE, BundleError, sign, unverified_key, verify};
+pub use key::{KeyError, KeyId, PRIVATE_KEY_BYTES_MAX, PublicKey, SigningKey};
+pub use statement::{SIGNATURE_PREDICATE, Statement, Subject};
