@@ -1,6 +1,6 @@
 //! Tests the boutique in a real browser: starts the shop as a process, visits it, restarts the process, and visits the
-//! shop again. Then compares the server's copy of the shop in the shape `tab` with the monolith, and tests the dashboard of
-//! the process.
+//! shop again. Then compares the shop in the shape `tab` with the monolith, tests the service worker, and tests the dashboard
+//! of the process.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -47,15 +47,22 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compares the pages that the server's copy of the shop sends in the shape `tab` with those of the monolith.
+/// Compares the pages of the shop in the shape `tab` with those of the monolith: those of the server's copy, and those that
+/// the service worker makes in the tab. Then tests the service worker.
 fn test_shape_tab(project: &Project, isomer: &Path, browser: &Path, folder: &Path) -> Result<()> {
     let monolith = Shop::start(project, isomer, "monolith", &folder.join("data-of-monolith"))?;
     let tab = Shop::start(project, isomer, "tab", &folder.join("data-of-tab"))?;
     println!("the shape `tab`: {}", tab.url);
+    let modules = playwright_dir(project).join("node_modules");
+    for answered_by in ["server", "worker"] {
+        let mut command = project.command("node");
+        command.arg(project.boutique().join("tests/tab.cjs")).args([&monolith.url, &tab.url]);
+        command.arg(browser).arg(folder).arg(answered_by);
+        project::run(command.env("NODE_PATH", &modules))?;
+    }
     let mut command = project.command("node");
-    command.arg(project.boutique().join("tests/tab.cjs")).args([&monolith.url, &tab.url]);
-    command.arg(browser).arg(folder).arg("server");
-    project::run(command.env("NODE_PATH", playwright_dir(project).join("node_modules")))?;
+    command.arg(project.root.join("crates/web/tests/browser/tab.cjs")).arg(&tab.url).arg(browser);
+    project::run(command.env("NODE_PATH", &modules))?;
     tab.stop()?;
     monolith.stop()
 }

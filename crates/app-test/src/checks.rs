@@ -1,5 +1,6 @@
 //! Checks a response: compares it with the expectations of the case, and with the response of another shape.
 
+use isomer_manifest::is_front_door_cookie;
 use isomer_project::toml_to_json;
 use regex_lite::Regex;
 use serde_json::Value;
@@ -44,7 +45,8 @@ pub(crate) fn check(
 ) -> Result<Vec<Mismatch>, String> {
     let mut mismatches = Vec::new();
     let text = response.text();
-    let body = || diff::beginning(&String::from_utf8_lossy(&Comparable::of(response).body), detail);
+    let body =
+        || diff::beginning(&String::from_utf8_lossy(&Comparable::of(response, OtherShape::default()).body), detail);
     let status = expect.status.unwrap_or(STATUS);
     if response.status != status {
         mismatches.push(Mismatch::new(format!("expected status {status}, found {}", response.status)).lines(body()));
@@ -129,16 +131,26 @@ pub(crate) fn captured(capture: &Capture, response: &TestResponse, client: &Test
     }
 }
 
-/// Returns the difference between a response and the response of the shape `other`, if they differ. Two things are not
-/// compared: `date`, which is the time of the server, and, in error pages of the platform, the identifier of the
-/// request, which is always unique.
+/// The shape with whose responses the responses of a script are compared.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OtherShape<'a> {
+    /// The shape's name.
+    pub name: &'a str,
+    /// The app's session cookie, if one of the two shapes has a browser group: in such a shape, the front door identifies
+    /// visitors by its own session cookie, so the fields that set session cookies are not compared.
+    pub session_cookie: Option<&'a str>,
+}
+
+/// Returns the difference between a response and the `expected` response of another shape, if they differ. These parts
+/// are not compared: `date`, which is the time of the server; in error pages of the platform, the identifier of the
+/// request, which is always unique; and session cookies, if the other shape has the name of the app's.
 pub(crate) fn difference(
-    other: &str,
+    other: OtherShape<'_>,
     expected: &TestResponse,
     found: &TestResponse,
     detail: ReportDetail,
 ) -> Option<Mismatch> {
-    let (expected, found) = (Comparable::of(expected), Comparable::of(found));
+    let (expected, found) = (Comparable::of(expected, other), Comparable::of(found, other));
     if expected == found {
         return None;
     }
@@ -148,7 +160,13 @@ pub(crate) fn difference(
         }
         lines => lines,
     };
-    Some(Mismatch::new(format!("the response differs from that of shape {other}")).lines(lines))
+    Some(Mismatch::new(format!("the response differs from that of shape {}", other.name)).lines(lines))
+}
+
+/// Returns whether the value of a `Set-Cookie` field sets a session cookie: the app's, or the front door's.
+fn sets_session_cookie(value: &str, app_cookie: &str) -> bool {
+    let name = value.split_once('=').map_or(value, |(name, _)| name).trim();
+    name == app_cookie || is_front_door_cookie(name)
 }
 
 /// The parts of a response that must be equal in all shapes.
@@ -160,9 +178,12 @@ struct Comparable {
 }
 
 impl Comparable {
-    fn of(response: &TestResponse) -> Self {
+    fn of(response: &TestResponse, other: OtherShape<'_>) -> Self {
         let mut headers = response.headers.clone();
-        headers.retain(|(name, _)| name != "date");
+        headers.retain(|(name, value)| {
+            let is_session = |cookie| name == "set-cookie" && sets_session_cookie(value, cookie);
+            name != "date" && !other.session_cookie.is_some_and(is_session)
+        });
         let mut body = response.body.clone();
         if response.header("content-type").any(|kind| kind == "application/problem+json")
             && let Ok(Value::Object(mut fields)) = serde_json::from_slice(&body)
@@ -193,7 +214,20 @@ mod tests {
     }
 
     fn differ(expected: &TestResponse, found: &TestResponse) -> Option<Mismatch> {
-        difference("x", expected, found, ReportDetail::Short)
+        difference(OtherShape { name: "x", session_cookie: None }, expected, found, ReportDetail::Short)
+    }
+
+    #[test]
+    fn session_cookies_are_not_compared_if_tabs_have_sessions_of_their_own() {
+        let other_shape = OtherShape { name: "x", session_cookie: Some("shop-session") };
+        let differs = |cookie: &str, other: &str| {
+            let (one, other) =
+                (response(200, &[("set-cookie", cookie)], ""), response(200, &[("set-cookie", other)], ""));
+            difference(other_shape, &one, &other, ReportDetail::Short).is_some()
+        };
+        assert!(!differs("shop-session=1; Path=/", "isomer-session-0a0b0c0d=2; HttpOnly"));
+        assert!(!differs("shop-session=1", "__Host-isomer-session=2; Secure"));
+        assert!(differs("shop-session=1", "shop-session2=1") && differs("color=red", "color=blue"));
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod stubs;
 mod variables;
 
 pub use app_process::{AppProcess, AppProcessSetup};
+pub use checks::OtherShape;
 pub use diff::ReportDetail;
 pub use report::{ScriptRun, passed, report_json, report_text};
 pub use script::{Script, TestCase, read_scripts};

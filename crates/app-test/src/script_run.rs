@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::checks::{self, Mismatch};
+use crate::checks::{self, Mismatch, OtherShape};
 use crate::client::{TestClient, TestRequest, TestResponse};
 use crate::diff::{self, ReportDetail};
 use crate::script::{Body, Script, TestCase};
@@ -28,12 +28,12 @@ pub(crate) struct FailedCase {
 }
 
 /// Runs a script against the front door at `address`. After a failed case, the next cases still run, because their
-/// failures may help to find the cause. `reference` is the name of another shape, and the result of the script in that
-/// shape. If it is present, the responses are compared with those in the result.
+/// failures may help to find the cause. If `reference` is present, the responses are compared with the
+/// result of the script in another shape.
 pub fn run_script(
     script: &Script,
     address: SocketAddr,
-    reference: Option<(&str, &ScriptResult)>,
+    reference: Option<(OtherShape<'_>, &ScriptResult)>,
     detail: ReportDetail,
 ) -> ScriptResult {
     let mut client = TestClient::new(address);
@@ -65,8 +65,8 @@ pub fn run_script(
                     None => mismatches.push(Mismatch::new(format!("the response contains no value for `${{{name}}}`"))),
                 }
             }
-            if let Some((shape, reference)) = reference.filter(|_| case.compare)
-                && let Some(Some(expected)) = reference.responses.get(number)
+            if let Some((shape, result)) = reference.filter(|_| case.compare)
+                && let Some(Some(expected)) = result.responses.get(number)
             {
                 mismatches.extend(checks::difference(shape, expected, response, detail));
             }

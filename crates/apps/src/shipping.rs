@@ -17,9 +17,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::composition::{compose, compose_probed, probed_key, with_ingredients};
 use crate::error::RevisionError;
+use crate::package::plan_digest;
 use crate::progress::Progress;
+use crate::web_files;
 
-/// The compiled code of a group, and what the runtime needs to know about it.
+/// The compiled code of a group, and what the runtime needs to know about it. For a browser group, the note contains the
+/// files for browsers, and there is no code.
 #[derive(Debug, Clone)]
 pub struct GroupCode {
     /// The key under which a shipped program finds the code.
@@ -59,6 +62,13 @@ pub fn compile_for_shipping(
             let key = probed_key(&shipped);
             compiled.extend(probed.map(|(note, code)| GroupCode { key, note, code }));
         }
+    }
+    if let Some(browser) = &plan.browser {
+        progress(Progress::Compose(&browser.group.name));
+        let digest = plan_digest(app, &plan, &digests);
+        let key = web_files::key(browser, digest, &digests, |made_from| Key::shipped(made_from.iter().copied()));
+        let note = web_files::make(app, browser, components, digest)?;
+        compiled.push(GroupCode { key, note, code: Vec::new() });
     }
     Ok((plan, compiled))
 }

@@ -15,8 +15,7 @@ use isomer_front::gateway::{NewStaticFile, StaticFiles};
 use isomer_ids::{ComponentName, PlanDigest};
 use isomer_manifest::App;
 use isomer_plan::PlannedBrowser;
-use isomer_runtime::code::{CodeCache, Key};
-use isomer_runtime::engine::Engine;
+use isomer_runtime::code::{CodeSource, Key};
 use isomer_runtime::{Account, HostMemory};
 use isomer_seam::Components;
 use isomer_web::WebParcel;
@@ -51,22 +50,22 @@ struct FileEntry {
     gzip: Option<usize>,
 }
 
-/// Returns the cache key of a browser group's files.
+/// Returns the key of a browser group's files, which `key` makes from everything that determines the files.
 pub(crate) fn key(
     browser: &PlannedBrowser,
     plan: PlanDigest,
     digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
-    engine: &Engine,
+    key: impl FnOnce(&[&[u8]]) -> Key,
 ) -> Key {
     let decisions = serde_json::to_vec(browser).expect("a planned group is plain data");
     let generator = isomer_web::generator_digest();
     let mut ingredients = vec![FILES_MADE_AS, generator.as_str().as_bytes(), &plan.0, decisions.as_slice()];
     ingredients.extend(browser.group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
-    Key::new(engine, ingredients)
+    key(&ingredients)
 }
 
 /// Returns whether the cache has valid files under `key`.
-pub(crate) fn is_valid(cache: &CodeCache, key: &Key) -> bool {
+pub(crate) fn is_valid(cache: &CodeSource, key: &Key) -> bool {
     cache.note(key).is_some_and(|note| decode(note.into()).is_ok())
 }
 
@@ -74,7 +73,7 @@ pub(crate) fn is_valid(cache: &CodeCache, key: &Key) -> bool {
 ///
 /// # Errors
 /// If the cache cannot be written.
-pub(crate) fn store(cache: &CodeCache, key: &Key, note: &[u8]) -> Result<(), WebFilesError> {
+pub(crate) fn store(cache: &CodeSource, key: &Key, note: &[u8]) -> Result<(), WebFilesError> {
     cache.write_note(key, note).map_err(|source| WebFilesError::Store { source })
 }
 
@@ -156,7 +155,7 @@ pub(crate) fn decode(mut note: Bytes) -> Result<StaticFiles, WebFilesError> {
 /// # Errors
 /// If the files are not in the cache, or if the account has no memory left.
 pub(crate) fn load(
-    cache: &CodeCache,
+    cache: &CodeSource,
     key: &Key,
     account: &Arc<Account>,
 ) -> Result<(StaticFiles, HostMemory), WebFilesError> {

@@ -9,7 +9,7 @@ use isomer_diagnostics::SourceFile;
 use isomer_ids::ComponentName;
 use isomer_manifest::{App, MANIFEST_FILE};
 use isomer_parcel::exe::{ExeIndex, Payload};
-use isomer_project::{AppDir, AppValues};
+use isomer_project::AppDir;
 use isomer_seam::Components;
 use isomer_serve::{AppServer, RevisionSource, ServeContext, ServeOptions, ServeResources, ServedCode, serve_app};
 use isomer_telemetry::SamplingPolicy;
@@ -39,7 +39,7 @@ pub(crate) fn run(own: &OwnPayload, console: Console) -> Result<(), CliError> {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
-    let done = runtime.block_on(serve(own, &arguments, (source, parsed.app), console, began));
+    let done = runtime.block_on(serve(own, &arguments, source, console, began));
     runtime.shutdown_background();
     done
 }
@@ -47,17 +47,14 @@ pub(crate) fn run(own: &OwnPayload, console: Console) -> Result<(), CliError> {
 async fn serve(
     own: &OwnPayload,
     arguments: &Arguments,
-    (source, app): (SourceFile, App),
+    source: SourceFile,
     console: Console,
     began: Instant,
 ) -> Result<(), CliError> {
     let payload = own.payload();
     // Files that the user names, such as those of secrets, are relative to the working directory.
     let dir = std::env::current_dir().context("cannot determine the working directory")?;
-    let mut app = AppDir { path: dir.clone(), dir, source, app, warnings: Vec::new(), values: AppValues::default() };
-    app.values = arguments.values.sources().read(&app.dir, &app.app)?;
-    app.values.apply(&mut app.app);
-    app.warnings.append(&mut app.values.warnings);
+    let app = AppDir::of_manifest(dir, source, &arguments.values.sources())?;
     app.print_warnings(&console);
     app.check_secrets()?;
     let data = arguments.data.clone().map_or_else(|| default_data_dir(&app.app.name), Ok)?;

@@ -55,11 +55,12 @@ impl<B: HandlerBody> Body for AppendedBody<B> {
     fn size_hint(&self) -> SizeHint {
         let mut hint = self.body.size_hint();
         if let Some(appended) = &self.appended {
-            let (bytes, upper) = (appended.len() as u64, hint.upper());
-            hint.set_lower(hint.lower().saturating_add(bytes));
-            if let Some(upper) = upper {
+            let bytes = appended.len() as u64;
+            // The upper bound is set first, because it must never be below the lower one.
+            if let Some(upper) = hint.upper() {
                 hint.set_upper(upper.saturating_add(bytes));
             }
+            hint.set_lower(hint.lower().saturating_add(bytes));
         }
         hint
     }

@@ -45,7 +45,7 @@ pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};
 pub use route::FRONT_HEALTH_PATH;
 pub use schema::schema_json;
-pub use session::SESSION_COOKIES;
+pub use session::is_front_door_cookie;
 pub use spanned::Spanned;
 pub use unclosed::unclosed_value;
 pub use units::{parse_duration, parse_size, show_duration, show_size};

@@ -11,8 +11,14 @@ pub(crate) const COOKIE_PATTERN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 /// The maximum length of a cookie's name.
 pub(crate) const COOKIE_CHARS_MAX: usize = 128;
 
-/// The names of the front door's own session cookie: on encrypted connections, and on other connections.
-pub const SESSION_COOKIES: [&str; 2] = ["__Host-isomer-session", "isomer-session"];
+/// Returns whether a cookie belongs to the front door: its own session cookie on encrypted connections, or one of those on
+/// other connections, whose names begin with `isomer-session`. Servers that read names without regard to case exist, so
+/// the case is ignored.
+#[must_use]
+pub fn is_front_door_cookie(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.strip_prefix("__host-").unwrap_or(&name).starts_with("isomer-session")
+}
 
 /// Checks the name of the app's session cookie.
 pub(crate) fn check_cookie_name(name: &str) -> Result<(), InvalidText> {
@@ -29,7 +35,7 @@ pub(crate) fn check_cookie_name(name: &str) -> Result<(), InvalidText> {
             "it may contain letters, digits and some special characters, for example `-`, `_` and `.`",
         ));
     }
-    if SESSION_COOKIES.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+    if is_front_door_cookie(name) {
         return Err(invalid("this cookie belongs to the front door"));
     }
     Ok(())
@@ -46,7 +52,18 @@ mod tests {
             assert_eq!(check_cookie_name(name), Ok(()));
         }
         let longer = format!("{long}a");
-        for name in ["", "a b", "a=b", "a;b", "ä", "a\r\nb", "isomer-session", "__host-Isomer-session", &longer] {
+        for name in [
+            "",
+            "a b",
+            "a=b",
+            "a;b",
+            "ä",
+            "a\r\nb",
+            "isomer-session",
+            "Isomer-session-1",
+            "__host-Isomer-session",
+            &longer,
+        ] {
             assert!(check_cookie_name(name).is_err(), "{name:?}");
         }
     }

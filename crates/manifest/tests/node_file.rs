@@ -191,10 +191,10 @@ fn signatures_have_rules_for_tenants() {
         keys.files.as_ref().map(|files| files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>())
     };
     assert_eq!(files(signatures.others.as_ref().expect("it is there")).unwrap(), ["release.pub"]);
-    let acme = &signatures.tenants[&"acme".parse().expect("a name")];
+    let acme = &signatures.tenants["acme"];
     assert_eq!(files(acme).unwrap(), ["acme.pub", "b.pub"]);
     assert_eq!(&text[acme.span.start..acme.span.end], "[\"acme.pub\", \"b.pub\"]");
-    assert_eq!(files(&signatures.tenants[&"free".parse().expect("a name")]), None);
+    assert_eq!(files(&signatures.tenants["free"]), None);
     for (text, problem) in [
         ("[signatures]\nkeys = []\n", "no key may deploy, because the list is empty"),
         ("[signatures.tenants.acme]\n", "neither `keys` nor `unsigned`"),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 const BEYOND: &[&str] = &[
     "colliding-directories",
     "bad-config-value",
+    "bad-reference",
     "duplicate-route",
     "health-without-route",
     "bad-link",

@@ -4,8 +4,9 @@
 //! alike. It is checked before the manifest is parsed and before anything is compiled, and again whenever a request
 //! brings a release into service: a key that is removed from the node file can neither deploy nor roll back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use isomer_api::deploy::SIGNATURES_MAX;
 use isomer_api::{ApiProblem, ProblemKind, Release};
 use isomer_ids::{AppName, TenantName};
 use isomer_parcel::artifact::AppArtifact;
@@ -65,6 +66,25 @@ impl SignaturePolicy {
         let by =
             if signers.is_empty() { String::new() } else { format!(" (it claims the key {})", signers.join(", ")) };
         Err(refused(format!("no key that may deploy for it has signed `{app}`{by}")))
+    }
+
+    /// Returns the signatures to record for a release: those in the release and those in `recorded`. All tenants that
+    /// deploy the same release share its record, so only signatures by keys of the rules are recorded, one per key: a
+    /// tenant cannot displace the signatures of another one. Without such keys, returns the signatures of the release, or
+    /// those in `recorded` if it has none.
+    pub(crate) fn to_record(&self, release: &Release, recorded: &[String]) -> Vec<String> {
+        let rules = self.others.iter().chain(self.tenants.values());
+        let keys: Vec<_> = rules.filter_map(|rule| rule.keys.as_deref()).flatten().cloned().collect();
+        let Some(artifact) = AppArtifact::of(release).ok().filter(|_| !keys.is_empty()) else {
+            return if release.signatures.is_empty() { recorded.to_vec() } else { release.signatures.clone() };
+        };
+        let mut signers = BTreeSet::new();
+        let bundles = release.signatures.iter().chain(recorded);
+        let kept = bundles.filter(|bundle| match verify(bundle, &keys) {
+            Ok((statement, signer)) => statement.is_about(&artifact.digest) && signers.insert(signer),
+            Err(_) => false,
+        });
+        kept.take(SIGNATURES_MAX).cloned().collect()
     }
 }
 
@@ -128,6 +148,27 @@ mod tests {
         }
         let other_shape = Release { shape: "split".to_owned(), ..signed(&plain, &acme) };
         assert_eq!(check(&policy, "acme", &other_shape), Ok(()), "the shape is not signed");
+    }
+
+    #[test]
+    fn signatures_of_all_tenants_are_recorded_and_no_others() {
+        let [acme, others, unknown] = [(); 3].map(|()| SigningKey::generate(None).unwrap().0);
+        let rule = |key: &SigningKey| SignatureRule { keys: Some(vec![key.public()]), place: String::new() };
+        let tenants = [("acme".parse().unwrap(), rule(&acme))].into();
+        let policy = SignaturePolicy { others: Some(rule(&others)), tenants };
+        let plain = release();
+        let by = |key: &SigningKey| signed(&plain, key).signatures.remove(0);
+        let recorded =
+            policy.to_record(&signed(&plain, &acme), &[by(&others), by(&acme), by(&unknown), "{}".to_owned()]);
+        assert_eq!(recorded.len(), 2, "one for each key of the rules");
+        for tenant in ["acme", "rival"] {
+            let release = Release { signatures: policy.to_record(&plain, &recorded), ..plain.clone() };
+            policy.check(&tenant.parse().unwrap(), &"shop".parse().unwrap(), &release).unwrap();
+        }
+        let altered = Release { manifest: "other".to_owned(), ..plain.clone() };
+        assert!(policy.to_record(&altered, &recorded).is_empty(), "they are for other content");
+        let no_rules = SignaturePolicy::default();
+        assert_eq!(no_rules.to_record(&plain, &recorded), recorded);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! An app as an artifact of an OCI registry: a manifest that lists a config and one layer for each component and file.
 //!
 //! The bytes of the manifest and the config follow from the release alone, except from its shape, host names, message
-//! and signatures. So an app has one digest in every registry and on every node, and whoever holds the release can check a
+//! and signatures. So an app has one digest in every registry and on every node, and a client that has the release can check a
 //! signature of the artifact without the registry. Nothing else is accepted: a manifest that does not equal the one
 //! that follows from its config is not an artifact of an app.
 

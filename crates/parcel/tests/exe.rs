@@ -67,6 +67,7 @@ fn contents() -> ExeContents {
         folders: ["uploads".parse().unwrap()].into(),
         hosts: None,
         message: None,
+        signatures: Vec::new(),
     };
     let code = ShippedCodePart { code: Bytes::from(vec![7; 300_000]), note: Bytes::from_static(b"{}") };
     ExeContents {

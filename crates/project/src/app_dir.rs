@@ -19,9 +19,9 @@ use isomer_toolchain::{
     BuildError, BuildProfile, BuildProgress, BuiltComponent, build_app_as, cheapest_profile, missing_sources,
 };
 
+use crate::own_dir::{self, UnpackedComponents};
 use crate::paths::shown;
 use crate::registry_components;
-use crate::unpacked::UnpackedComponents;
 use crate::values::{AppValues, ValueSources};
 use crate::wasm_file::WasmFile;
 
@@ -45,7 +45,7 @@ pub struct AppDir {
 
 impl AppDir {
     /// The name of the folder, inside the app's folder, for data, built components and compiled code.
-    pub const OWN_DIR: &str = ".isomer";
+    pub const OWN_DIR: &str = own_dir::OWN_DIR;
 
     /// Opens the app like [`AppDir::open`], and applies the values from flags and from the app's `.env`. Used by
     /// commands that run or deploy the app.
@@ -162,7 +162,7 @@ impl AppDir {
             let missing = missing.iter().filter_map(|error| self.missing_source(error)).collect();
             return Err(CliError::findings(missing, &self.source));
         }
-        let resolved = registry_components::resolve(self, console)?;
+        let resolved = registry_components::resolve(&self.dir, &self.app, console)?;
         let app = resolved.as_ref().unwrap_or(&self.app);
         let progress = console.progress();
         progress.step("checking the components");

@@ -10,6 +10,7 @@
 //! | `release` | packing an app as a release ([`pack_release`]) |
 //! | `unpacked` | an app from a registry or an archive, in a folder of its own ([`unpack_app`]) |
 //! | `missing_secrets` | the check that secrets have values ([`MissingSecrets`]) |
+//! | `own_dir` | the folder in an app's folder that belongs to the platform, and the components of an app that was built elsewhere |
 //! | `paths` | paths in messages |
 //!
 //! This crate depends neither on the engine nor on the node, so `isomer plan` and `isomer build` work without them.
@@ -18,6 +19,7 @@
 
 mod app_dir;
 mod missing_secrets;
+mod own_dir;
 mod paths;
 mod provenance;
 mod registry_components;

@@ -15,12 +15,12 @@ use isomer_parcel::artifact::sha256;
 use isomer_registry::{BlobCache, CredentialSource, PulledComponent, Registry, RegistryOptions, pull_component};
 use serde::{Deserialize, Serialize};
 
-use crate::AppDir;
+use crate::own_dir::OWN_DIR;
 
 /// The name of the lock file, next to the manifest.
 pub const LOCK_FILE: &str = "isomer.lock";
 
-/// The folder of the components, inside [`AppDir::OWN_DIR`].
+/// The folder of the components, inside [`OWN_DIR`].
 const FOLDER: &str = "registry";
 
 /// The maximum size of the lock file in bytes.
@@ -50,13 +50,13 @@ struct LockedComponent {
     wasm: Digest,
 }
 
-/// Downloads the components that are missing in the app's folder. Returns the app with the files of these components in
+/// Downloads the components that are missing in `dir`, the app's folder. Returns the app with the files of these components in
 /// place of their references; `None` if no component comes from a registry.
 ///
 /// # Errors
 /// If a component cannot be downloaded, or if the lock file is not valid or cannot be written.
-pub(crate) fn resolve(app: &AppDir, console: &Console) -> Result<Option<App>, CliError> {
-    let named = app.app.components.iter().filter_map(|(name, component)| match &component.source.value {
+pub(crate) fn resolve(dir: &Path, app: &App, console: &Console) -> Result<Option<App>, CliError> {
+    let named = app.components.iter().filter_map(|(name, component)| match &component.source.value {
         ComponentSource::Registry(reference) => Some((name, reference)),
         _ => None,
     });
@@ -64,15 +64,15 @@ pub(crate) fn resolve(app: &AppDir, console: &Console) -> Result<Option<App>, Cl
     if named.is_empty() {
         return Ok(None);
     }
-    let path = app.dir.join(LOCK_FILE);
+    let path = dir.join(LOCK_FILE);
     let lock = read_lock(&path)?;
     let mut next = Lock::default();
-    let mut resolved = app.app.clone();
+    let mut resolved = app.clone();
     for (name, reference) in named {
-        let file = Path::new(AppDir::OWN_DIR).join(FOLDER).join(format!("{name}.wasm"));
+        let file = Path::new(OWN_DIR).join(FOLDER).join(format!("{name}.wasm"));
         let locked = lock.components.get(name.as_str());
         let locked = locked.filter(|locked| locked.reference == reference.to_string());
-        let whole = app.dir.join(&file);
+        let whole = dir.join(&file);
         let entry = match locked.filter(|locked| is_current(&whole, &locked.wasm)) {
             Some(locked) => locked.clone(),
             None => {

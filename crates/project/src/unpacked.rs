@@ -20,6 +20,7 @@ use isomer_manifest::MANIFEST_FILE;
 use isomer_parcel::Contents;
 use isomer_seam::Components;
 
+use crate::own_dir::UnpackedComponents;
 use crate::release::has_values;
 use crate::{AppDir, ValueSources};
 
@@ -34,15 +35,6 @@ const UNFINISHED: &str = "unpacked.tmp";
 
 /// The maximum size in bytes of the list of files.
 const LIST_BYTES_MAX: u64 = 16 << 20;
-
-/// The components of an app that was built elsewhere.
-pub(crate) struct UnpackedComponents {
-    /// Their bytes.
-    pub(crate) components: Components,
-    /// Locked while the app is used, so that its files are not replaced by another release. `None` if the app has no
-    /// files on this machine.
-    _lock: Option<File>,
-}
 
 /// Writes the files of a release into `folder`, and opens the app there. Removes the files of an earlier release that
 /// are not part of this one. `name` is shown as the file name of the manifest.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use isomer_diagnostics::Hints;
 use isomer_toolchain::{BuildProgress, GuestToolchain, ProgressReporter, TARGET, ToolchainError, run};
 
-use crate::files::Provider;
+use crate::provider::Provider;
 use crate::sources::{SOURCES, version};
 
 /// The environment variable that names the C compiler for WebAssembly. Cargo's build scripts read the same variable.

@@ -6,7 +6,7 @@ use isomer_plan::StandalonePlan;
 use isomer_toolchain::{ProgressReporter, cache_dir};
 
 use crate::build::{self, ProviderError};
-use crate::sources;
+use crate::provider::Provider;
 
 /// The folder next to the program in which a release tarball has the compiled providers.
 const FOLDER: &str = "providers";
@@ -18,30 +18,6 @@ pub struct ProviderFiles {
     pub stores: Option<Vec<u8>>,
     /// The provider of configuration, secrets, logging and telemetry.
     pub platform: Option<Vec<u8>>,
-}
-
-/// A provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Provider {
-    Stores,
-    Platform,
-}
-
-impl Provider {
-    pub(crate) const ALL: [Self; 2] = [Self::Stores, Self::Platform];
-
-    /// Returns the name of the provider's package.
-    pub(crate) fn package(self) -> &'static str {
-        match self {
-            Self::Stores => "stores-provider",
-            Self::Platform => "platform-provider",
-        }
-    }
-
-    /// Returns the name of the compiled provider's file.
-    pub(crate) fn file(self) -> String {
-        format!("{}-{}.wasm", self.package(), sources::version())
-    }
 }
 
 impl ProviderFiles {

@@ -11,6 +11,7 @@
 
 mod build;
 mod files;
+mod provider;
 mod settings;
 mod sources;
 

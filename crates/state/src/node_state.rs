@@ -470,6 +470,21 @@ impl NodeState {
         })
     }
 
+    /// Replaces the encoded package of a release. Does nothing if no app has the release.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn set_package(&self, revision: &ReleaseDigest, package: &[u8]) -> Result<(), StateError> {
+        let _changing = self.changing()?;
+        if !self.seen().revisions.contains_key(revision) {
+            return Ok(());
+        }
+        self.write(|tables| {
+            tables.open_table(PACKAGES)?.insert(revision.as_str(), package)?;
+            Ok(())
+        })
+    }
+
     /// Replaces the host names of an app.
     ///
     /// # Errors

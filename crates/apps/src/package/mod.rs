@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::group::{PackedExport, PackedFunction, PackedGroup, PackedStub};
+pub(crate) use self::plan_digest::plan_digest;
 pub(crate) use self::tabs::PackedTabs;
 use crate::composition::{self, CompiledGroup, GroupMetadata};
 use crate::error::RevisionError;
@@ -149,7 +150,7 @@ impl Package {
             Ok::<_, RevisionError>((composed.key, composed.note))
         };
         let mut files = |browser: &PlannedBrowser, plan: PlanDigest, digests: &Digests<'_>| {
-            let key = web_files::key(browser, plan, digests, engine);
+            let key = web_files::key(browser, plan, digests, |made_from| cache.key(engine, made_from.iter().copied()));
             if !web_files::is_valid(cache, &key) {
                 progress(Progress::Compose(&browser.group.name));
                 let note = web_files::make(app, browser, components, plan)?;
@@ -209,7 +210,7 @@ impl Package {
             let (key, note) = compose(planned, &digests)?;
             groups.push(PackedGroup::new(app, &plan, planned, key, note, options));
         }
-        let plan_digest = plan_digest::plan_digest(app, &plan, &digests);
+        let plan_digest = plan_digest(app, &plan, &digests);
         let has_routes = groups.iter().any(|group| !group.handlers.is_empty());
         let tabs = match plan.browser.as_ref().filter(|_| has_routes) {
             Some(browser) => Some(PackedTabs::new(app, browser, files(browser, plan_digest, &digests)?)),
@@ -233,7 +234,7 @@ impl Package {
     #[must_use]
     pub fn digest_of(app: &App, plan: &Plan, components: &Components) -> isomer_ids::PlanDigest {
         let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
-        plan_digest::plan_digest(app, plan, &digests.collect())
+        plan_digest(app, plan, &digests.collect())
     }
 
     /// Checks a package that an untrusted process made from a manifest with [`Package::draft`]. The result has the

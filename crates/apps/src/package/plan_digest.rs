@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 const FORMAT: u64 = 1;
 
 /// Returns a hash of the components' bytes (which are passed as `digests`) and of the plan's decisions.
-pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> PlanDigest {
+pub(crate) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> PlanDigest {
     let mut hash = Hash(Sha256::new());
     hash.number(FORMAT);
     hash.text(&plan.app);

@@ -283,7 +283,7 @@ mod tests {
         let text = "# The shop.\n[app]\nname = \"shop\"   # short\nversion = \"1.0.0\"\n\n[components.web]\nwasm = \"web.wasm\"\n\n[shapes.split]\n";
         let reference = "r.example/team/cart:1".parse().unwrap();
         let need = GrantNeed { kind: GrantKind::Kv, interfaces: Vec::new(), granted: vec!["carts".to_owned()] };
-        let changed = with_component(text, &ComponentName::new("cart").unwrap(), &reference, &[need]).unwrap();
+        let changed = with_component(text, &ComponentName::new("cart").unwrap(), &reference, &[need]).ok().unwrap();
         let added =
             "[components.cart]\nwasm = \"oci://r.example/team/cart:1\"\n\n[components.cart.grants]\nkv = [\"carts\"]\n";
         assert!(changed.contains(added), "{changed}");

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use isomer_app_test::{
-    AppProcess, AppProcessSetup, ReportDetail, Script, ScriptRun, StubServer, passed, read_scripts, report_json,
-    report_text, run_script,
+    AppProcess, AppProcessSetup, OtherShape, ReportDetail, Script, ScriptRun, StubServer, passed, read_scripts,
+    report_json, report_text, run_script,
 };
 use isomer_console::{CliError, Console, FAILED, print};
-use isomer_manifest::MONOLITH;
+use isomer_manifest::{App, MONOLITH};
 use isomer_project::{AppDir, ValueSources, shown};
 
 use isomer_flags::ValueFlags;
@@ -77,7 +77,10 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             };
             let process = AppProcess::start(&setup)?;
             let reference = runs.get(first).filter(|_| script.same_answers);
-            let reference = reference.map(|run: &ScriptRun<'_>| (run.shape, &run.result));
+            let reference = reference.map(|run: &ScriptRun<'_>| {
+                let session_cookie = session_cookie(&app.app, [run.shape, shape]);
+                (OtherShape { name: run.shape, session_cookie }, &run.result)
+            });
             let result = run_script(script, process.address(), reference, detail);
             let log = process.stop();
             let unknown = stubs.map(|stubs| stubs.unknown()).unwrap_or_default();
@@ -115,4 +118,11 @@ fn shapes(arguments: &Arguments, app: &AppDir) -> Vec<String> {
     shapes.sort_by_key(|shape| (shape != MONOLITH, shape.clone()));
     shapes.dedup();
     shapes
+}
+
+/// Returns the name of the app's session cookie if one of `shapes` has a browser group.
+fn session_cookie<'a>(app: &'a App, shapes: [&str; 2]) -> Option<&'a str> {
+    let has_tabs = |shape: &str| app.shapes.iter().any(|(name, one)| name.as_str() == shape && one.browser.is_some());
+    let session = app.session.as_ref().filter(|_| shapes.into_iter().any(has_tabs))?;
+    Some(&session.cookie.value)
 }

@@ -22,7 +22,7 @@ impl Setup {
         let grants = "\n[components.ping.grants]\ndirs = [{ host = \"static\", guest = \"/static\" }]\n";
         let workspace = Workspace::ping_pong(grants);
         workspace.write("static/a.txt", "a file");
-        Self { workspace, registry: DockerRegistry::start() }
+        Self { workspace, registry: DockerRegistry::start(None) }
     }
 
     /// Returns the reference of the app with this tag.
@@ -205,7 +205,7 @@ fn an_archive_brings_an_app_to_a_site_without_a_network() {
     let [first, second] = ["app.tar", "again.tar"].map(|name| std::fs::read(setup.workspace.path(name)).unwrap());
     assert!(first == second, "the archive follows from its content");
     // The site has another registry, and a node that requires signatures.
-    let site = DockerRegistry::start();
+    let site = DockerRegistry::start(None);
     setup.workspace.write("node.toml", "[signatures]\nkeys = [\"own.pub\"]\n");
     let node = setup.node(&["--config", "node.toml"]);
     assert_eq!(setup.json(&["verify", "app.tar", "--key", "own.pub"])["digest"], pushed["digest"]);
@@ -297,8 +297,8 @@ fn a_key_that_is_removed_can_neither_deploy_nor_roll_back() {
 fn a_component_of_others_is_added_with_confirmed_grants() {
     let setup = Setup::new();
     let pushed = setup.json(&["push", "--components", &setup.reference("1")]);
-    let pong = pushed["components"].as_array().unwrap().iter().map(|one| one.as_str().unwrap());
-    let pong = pong.filter(|one| one.ends_with(":1-component.pong")).next().unwrap().to_owned();
+    let mut pushed = pushed["components"].as_array().unwrap().iter().map(|one| one.as_str().unwrap());
+    let pong = pushed.find(|one| one.ends_with(":1-component.pong")).unwrap().to_owned();
     // Another app, which has only `ping`.
     let manifest = "# Mine.\n[app]\nname = \"other\"\nversion = \"0.1.0\"\n\n[components.ping]\nwasm = \"../ping.wasm\"\nroutes = [\"/...\"]\n";
     setup.workspace.write("other/isomer.toml", manifest);

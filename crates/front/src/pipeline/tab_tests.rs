@@ -286,11 +286,9 @@ async fn forged_frames_run_nothing() {
 async fn oversized_bodies_are_not_read() {
     let shop = Shop::new();
     let mut browser = shop.visitor().await;
-    let huge = frame(SHIP, PLAN, &vec![0; 5000]);
-    assert_eq!(lost(&browser.call(&shop, huge).await), Some(CallError::Refused));
-    let endless = vec![0; 100_000];
-    let received = browser.call(&shop, endless).await;
-    assert!(received.status == StatusCode::PAYLOAD_TOO_LARGE || reply(&received).is_err());
+    for body in [frame(SHIP, PLAN, &vec![0; 5000]), vec![0; 100_000]] {
+        assert_eq!(browser.call(&shop, body).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
     let lines = format!("{{\"lines\":[{}]}}", " ".repeat(100_000));
     assert_eq!(browser.post(&shop, "/_isomer/logs", &lines).await.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(shop.received().len(), 0);

@@ -8,8 +8,8 @@ use isomer_ids::TenantName;
 
 use super::raw::{RawSignatures, RawTenantSignatures};
 use crate::bounds::Findings;
-use crate::raw::PathText;
 use crate::spanned::Spanned;
+use crate::texts::PathText;
 
 /// Which keys must have signed the apps of tenants.
 #[derive(Debug, Clone, Default, PartialEq)]

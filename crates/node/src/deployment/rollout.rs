@@ -138,7 +138,11 @@ impl Node {
             self.remove_leftovers(&ChangeTarget::app(&rollout.tenant, &rollout.app)).await?;
         }
         let node = self.clone();
-        let checked = move || node.check(&rollout).map(|checked| (rollout, checked));
+        let checked = move || {
+            let mut rollout = rollout;
+            node.record_signatures(&mut rollout)?;
+            node.check(&rollout).map(|checked| (rollout, checked))
+        };
         let (rollout, ReleaseWarnings { warnings, shortened_times }) = self.blocking(checked).await?;
         trace.completed(self, ChangeStep::Checked);
         if let Some(deployed) = self.nothing_to_do(&rollout).await? {

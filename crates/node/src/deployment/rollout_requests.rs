@@ -15,6 +15,7 @@ use super::checks::check_size;
 use super::rollout::Rollout;
 use crate::node::Node;
 use crate::problems;
+use crate::revisions::record::{self, RevisionRecord};
 
 impl Node {
     pub(crate) async fn deploy_release(
@@ -95,6 +96,21 @@ impl Node {
             action,
         })
         .await
+    }
+
+    /// Adds the recorded signatures of a revision to its release, and records those that are new. The digest of a release
+    /// does not cover its signatures, so a revision can be recorded already, without them. Blocks.
+    pub(super) fn record_signatures(&self, rollout: &mut Rollout) -> Result<(), ApiProblem> {
+        let Rollout { revision, release, .. } = rollout;
+        let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(()) };
+        let mut recorded = RevisionRecord::read(&bytes)?.release()?;
+        release.signatures = self.signatures.to_record(release, &recorded.signatures);
+        if release.signatures != recorded.signatures {
+            recorded.signatures.clone_from(&release.signatures);
+            let bytes = record::with_release(&bytes, &recorded)?;
+            self.state.set_package(revision, &bytes).map_err(problems::of_state)?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn swap_components(

@@ -66,6 +66,22 @@ impl<'a> RevisionRecord<'a> {
     }
 }
 
+/// Returns the record `bytes` with `release` in place of its release.
+///
+/// # Errors
+/// If the record is damaged.
+pub(crate) fn with_release(bytes: &[u8], release: &Release) -> Result<Vec<u8>, ApiProblem> {
+    let record = RevisionRecord::read(bytes)?;
+    let before = MAKER_BYTES + LENGTH_BYTES + record.package.len();
+    let mut changed = bytes[..before].to_vec();
+    changed.extend(serde_json::to_vec(release).expect("a release is plain data"));
+    if let Some(plan) = record.plan {
+        changed.push(PLAN_SEPARATOR);
+        changed.extend_from_slice(plan);
+    }
+    Ok(changed)
+}
+
 /// Returns the contents of a revision's record, to be stored in the node's state.
 ///
 /// # Panics
@@ -124,6 +140,14 @@ mod tests {
         assert_eq!(kept.plan().unwrap().unwrap()["shape"], "monolith");
         let kept = RevisionRecord::read(&no_plan.package).unwrap();
         assert!(kept.has_plan() && kept.plan().unwrap().is_none());
+        let signed = Release { signatures: vec!["{ }".to_owned()], ..kept.release().unwrap() };
+        let renewed = with_release(&contents.package, &signed).unwrap();
+        let kept = RevisionRecord::read(&renewed).unwrap();
+        assert_eq!((kept.maker, kept.package), (maker.as_str().as_bytes(), &b"{}"[..]));
+        assert_eq!(
+            (kept.release().unwrap(), kept.plan().unwrap().unwrap()["shape"].as_str()),
+            (signed, Some("monolith"))
+        );
         let of_earlier_version = contents.package.iter().position(|byte| *byte == PLAN_SEPARATOR).unwrap();
         for length in 0..contents.package.len() {
             let read = RevisionRecord::read(&contents.package[..length]);

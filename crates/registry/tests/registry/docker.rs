@@ -37,7 +37,7 @@ fn login(registry: &str, password: &str) -> (tempfile::TempDir, CredentialSource
 
 #[tokio::test]
 async fn an_app_survives_a_push_and_a_pull() {
-    let registry = DockerRegistry::start();
+    let registry = DockerRegistry::start(None);
     let anonymous = CredentialSource::default();
     let reference: OciReference = format!("{}/team/shop:1.0.0", registry.address).parse().unwrap();
     let missing = pull(&reference, &anonymous).await.unwrap_err();
@@ -67,7 +67,7 @@ async fn an_app_survives_a_push_and_a_pull() {
 
 #[tokio::test]
 async fn credentials_come_from_dockers_configuration() {
-    let registry = DockerRegistry::start_with_password(PASSWORD);
+    let registry = DockerRegistry::start(Some(PASSWORD));
     let reference: OciReference = format!("{}/shop:1", registry.address).parse().unwrap();
     let is_refused = |error: RegistryError, sent: bool| match error {
         RegistryError::Unauthorized { has_credentials, .. } => has_credentials == sent,

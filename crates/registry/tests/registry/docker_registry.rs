@@ -14,16 +14,9 @@ pub(crate) struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    pub(crate) fn start() -> Self {
-        Self::start_with("", None)
-    }
-
-    /// Starts a registry that demands the name and password of `htpasswd`, a line of that file's format.
-    pub(crate) fn start_with_password(htpasswd: &str) -> Self {
-        Self::start_with("auth:\n  htpasswd:\n    realm: tests\n    path: FOLDER/htpasswd\n", Some(htpasswd))
-    }
-
-    fn start_with(auth: &str, htpasswd: Option<&str>) -> Self {
+    /// Starts a registry. With `htpasswd`, a line of that file's format, the registry demands this name and password.
+    pub(crate) fn start(htpasswd: Option<&str>) -> Self {
+        let auth = htpasswd.map_or("", |_| "auth:\n  htpasswd:\n    realm: tests\n    path: FOLDER/htpasswd\n");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display().to_string();
         let config = format!(

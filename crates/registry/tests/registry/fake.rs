@@ -1,6 +1,6 @@
 //! A registry that responds as a test wants: it counts requests, and may send anything.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,7 @@
 //! The sources of compiled code of a process: a cache on disk, or the archive of a shipped app.
 
+use std::io;
+
 use super::archive::CodeArchive;
 use super::cache::{CodeCache, CodeError};
 use super::key::Key;
@@ -64,6 +66,17 @@ impl CodeSource {
         match self {
             Self::Cache(cache) => cache.note(key),
             Self::Archive(archive) => archive.note(key).inspect_err(log).ok()?,
+        }
+    }
+
+    /// Stores a note under a key that has no code.
+    ///
+    /// # Errors
+    /// If writing to the disk fails, or if the notes were shipped with the app.
+    pub fn write_note(&self, key: &Key, note: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Cache(cache) => cache.write_note(key, note),
+            Self::Archive(_) => Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, CodeError::NoCompiler)),
         }
     }
 

@@ -17,7 +17,7 @@ use isomer_toolchain::{BuildProgress, build_app};
 
 use crate::fleet::{Running, Subject, Transport};
 use crate::seed;
-use play::{ComparedResponse, order_number, quoted};
+use play::{ComparedResponse, comparable, order_number, quoted};
 pub(crate) use play::{difference, play, without_random};
 use script::PlannedRequest;
 pub(crate) use script::steps;
@@ -61,6 +61,7 @@ async fn every_shape_responds_like_the_monolith() {
             let began = Instant::now();
             let responses = play(&subject, running(shape, fresh), &steps, seed).await;
             println!("{} requests in shape `{shape}`, fresh: {fresh}, {} ms", steps.len(), began.elapsed().as_millis());
+            let [monolith, responses] = [&monolith, &responses].map(|one| comparable(one, &subject.app, shape));
             if let Some(difference) = difference(&steps, &monolith, &responses) {
                 let instances = if fresh { "fresh" } else { "reused" };
                 panic!(
@@ -84,6 +85,7 @@ async fn the_probed_shop_responds_like_the_plain_one() {
     let plain = play(&subject, running("monolith", false, false), &steps, seed).await;
     for (shape, fresh) in [("monolith", false), ("monolith", true), ("split", false), ("tab", false)] {
         let responses = play(&subject, running(shape, fresh, true), &steps, seed).await;
+        let [plain, responses] = [&plain, &responses].map(|one| comparable(one, &subject.app, shape));
         if let Some(difference) = difference(&steps, &plain, &responses) {
             panic!("the probed shop in shape `{shape}` responds differently:\n{difference}{}", seed::again(seed));
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::Method;
-use isomer_manifest::{App, ComponentSource};
+use isomer_manifest::{App, ComponentSource, is_front_door_cookie};
 use isomer_telemetry::Tracer;
 
 use super::script::PlannedRequest;
@@ -124,6 +124,25 @@ fn compared(response: TestResponse) -> ComparedResponse {
         body = problem.to_string().into_bytes();
     }
     ComparedResponse { status: response.status.as_u16(), headers, body }
+}
+
+/// Returns the responses without the fields that set session cookies, if `shape` has a browser group: in such a shape, the
+/// front door identifies visitors by its own session cookie, and components cannot set the app's.
+pub(crate) fn comparable(responses: &[ComparedResponse], app: &App, shape: &str) -> Vec<ComparedResponse> {
+    let mut responses = responses.to_vec();
+    let Some(session) = app.session.as_ref().filter(|_| app.shapes[shape].browser.is_some()) else { return responses };
+    let sets_session = |value: &[u8]| {
+        let name = value.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name);
+        name == session.cookie.value || is_front_door_cookie(&name)
+    };
+    for response in &mut responses {
+        response.headers.retain(|(name, value)| name != "set-cookie" || !sets_session(value));
+        // The front door writes the remaining `set-cookie` fields again, so they come last. Only the order of fields with
+        // the same name has a meaning (RFC 9110, section 5.3).
+        response.headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    }
+    responses
 }
 
 /// The minimum length of the random texts in the shop's pages: numbers of orders, tracking and transactions, and sessions.

@@ -2,8 +2,8 @@
 
 mod exe;
 mod image;
-mod unit;
 mod providers;
+mod unit;
 mod wasm;
 
 use isomer_console::{CliError, Console};

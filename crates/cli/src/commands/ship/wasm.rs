@@ -14,7 +14,7 @@ use isomer_standalone::{DATA_FOLDER, Migrations, ProviderFiles, ship};
 use isomer_toolchain::BuildProgress;
 use serde_json::json;
 
-use crate::value_flags::ValueFlags;
+use isomer_flags::ValueFlags;
 
 /// Write an app as one Wasm file that runs on any WASI host, for example `wasmtime serve` or Node. All components are
 /// fused. Key-value and SQL stores are inside of the file, and keep their data in a folder of the host at `/data`.
