@@ -60,6 +60,10 @@ pub struct LogQuery {
     /// Whether to return the app's access log (the requests that the app served) instead of its output. The access log
     /// exists if the node runs with `--access-log`.
     pub access: bool,
+    /// Whether to return the lines that tabs sent, in an app with a browser group, instead of the app's output. Visitors
+    /// can send any line.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tabs: bool,
     /// Return only lines of this request: its id, 16 hexadecimal digits. Only the last 10,000 lines are searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
@@ -81,7 +85,7 @@ pub struct LogLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
     /// The source of the line: `stdout` or `stderr` of the component, `log` for a record that the component logged through
-    /// `wasi:logging` or `wasi:otel`, `access` for a served request, or `node` for a message of the node about the app. For
+    /// `wasi:logging` or `wasi:otel`, `access` for a served request, `tab` for a line that a tab sent, or `node` for a message of the node about the app. For
     /// example, the node reports failures, accesses without a grant, and the number of dropped lines.
     pub stream: String,
     /// The id of the request that the component was serving, as 16 hexadecimal digits.

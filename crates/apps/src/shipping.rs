@@ -66,7 +66,7 @@ pub fn compile_for_shipping(
     if let Some(browser) = &plan.browser {
         progress(Progress::Compose(&browser.group.name));
         let digest = plan_digest(app, &plan, &digests);
-        let key = web_files::key(browser, digest, &digests, |made_from| Key::shipped(made_from.iter().copied()));
+        let key = web_files::key(app, browser, digest, &digests, |made_from| Key::shipped(made_from.iter().copied()));
         let note = web_files::make(app, browser, components, digest)?;
         compiled.push(GroupCode { key, note, code: Vec::new() });
     }

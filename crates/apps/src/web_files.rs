@@ -25,7 +25,7 @@ use crate::error::RevisionError;
 use crate::web_files_error::WebFilesError;
 
 /// The version of the format of notes. Increment it with each change of the format.
-pub(crate) const FILES_MADE_AS: &[u8] = b"web files 1";
+pub(crate) const FILES_MADE_AS: &[u8] = b"web files 2";
 
 /// The maximum size of a note's header in bytes.
 const HEADER_BYTES_MAX: usize = 256 << 10;
@@ -52,14 +52,16 @@ struct FileEntry {
 
 /// Returns the key of a browser group's files, which `key` makes from everything that determines the files.
 pub(crate) fn key(
+    app: &App,
     browser: &PlannedBrowser,
     plan: PlanDigest,
     digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>,
     key: impl FnOnce(&[&[u8]]) -> Key,
 ) -> Key {
     let decisions = serde_json::to_vec(browser).expect("a planned group is plain data");
-    let generator = isomer_web::generator_digest();
-    let mut ingredients = vec![FILES_MADE_AS, generator.as_str().as_bytes(), &plan.0, decisions.as_slice()];
+    let (generator, settings) = (isomer_web::generator_digest(), isomer_web::settings(app, &browser.group));
+    let mut ingredients =
+        vec![FILES_MADE_AS, generator.as_str().as_bytes(), &plan.0, decisions.as_slice(), settings.as_bytes()];
     ingredients.extend(browser.group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
     key(&ingredients)
 }

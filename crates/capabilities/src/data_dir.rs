@@ -136,6 +136,11 @@ impl DataDir {
         self.path.join("log")
     }
 
+    /// Returns the folder of the lines that tabs sent.
+    pub fn tab_log(&self) -> PathBuf {
+        self.path.join("tabs")
+    }
+
     /// Returns the folder of the app's traces.
     pub fn traces(&self) -> PathBuf {
         self.path.join("traces")

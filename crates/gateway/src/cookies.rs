@@ -3,12 +3,14 @@
 //! Components never see the cookie of a session. If the manifest names a cookie of the app that identifies visitors, this
 //! cookie is removed from requests, whatever its value, and replaced by the session's identity.
 //!
-//! Servers read the `Cookie` field in different ways: some ignore case, some split at commas, some remove quotes or
-//! control characters. A pair is removed if its name could be read as a reserved one in any of these ways. The pair with
-//! the identity is written first, so that an unfinished quote in another pair cannot hide it.
+//! Servers read the `Cookie` field in different ways: some ignore case, some split at commas or white space, some decode
+//! percent-encoded names, some remove quotes or control characters, and some replace characters by underscores. Many
+//! take the last of several pairs with one name. A pair is removed if its name could be read as a reserved one in any of
+//! these ways. The pair with the identity is written first, so that an unfinished quote in another pair cannot hide it.
 
 use http::header::{COOKIE, HeaderName, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
+use isomer_ids::is_front_door_cookie;
 
 use crate::session::Identity;
 
@@ -90,7 +92,7 @@ impl ReservedCookies {
     pub(crate) fn kind_of(&self, line: &[u8]) -> CookieKind {
         let pair = line.split(|byte| *byte == b';').next().unwrap_or_default();
         let name = read_name(pair);
-        if is_session_cookie(name) {
+        if is_front_door_cookie(name) {
             CookieKind::Session
         } else if self.is_app_cookie(name) && !has_no_name(pair) {
             CookieKind::App
@@ -108,8 +110,27 @@ impl ReservedCookies {
 
     /// Returns whether some server could read a reserved name in a pair.
     fn is_reserved_pair(&self, pair: &[u8]) -> bool {
-        let mut names = pair.split(|byte| *byte == b',').map(read_name);
-        names.any(|name| is_session_cookie(name) || self.is_app_cookie(name))
+        let decoded: Vec<u8> = percent_encoding::percent_decode(pair).collect();
+        [pair, &decoded].into_iter().any(|pair| {
+            let is_separator = |byte: &u8| matches!(byte, b',' | b';') || !byte.is_ascii_graphic();
+            let mut names = pair.split(is_separator).map(read_name);
+            names.any(|name| is_front_door_cookie(name) || self.is_app_cookie(name)) || self.is_app_variable(pair)
+        })
+    }
+
+    /// Returns whether a server that makes variables from cookies reads the app's cookie in a pair. PHP replaces `.`,
+    /// white space and `[` in names by underscores, and reads `a[b]` as an element of the variable `a`.
+    fn is_app_variable(&self, pair: &[u8]) -> bool {
+        let Some(reserved) = &self.app_cookie else { return false };
+        let name = read_name(pair);
+        let array = &name[..name.iter().position(|byte| *byte == b'[').unwrap_or(name.len())];
+        let character = |byte: &u8| match byte {
+            b'.' | b'[' | b' ' | b'\t' => b'_',
+            byte => byte.to_ascii_lowercase(),
+        };
+        let variable = |name: &[u8]| name.iter().map(character).collect::<Vec<_>>();
+        let reserved = variable(reserved.as_bytes());
+        variable(name) == reserved || variable(array) == reserved
     }
 }
 
@@ -201,13 +222,6 @@ fn is_noise(byte: u8) -> bool {
     !byte.is_ascii_graphic() || matches!(byte, b'"' | b'\'')
 }
 
-/// Returns whether a name is that of a session's cookie, of this app or another one.
-fn is_session_cookie(name: &[u8]) -> bool {
-    let starts =
-        |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
-    name.eq_ignore_ascii_case(SECURE_COOKIE.as_bytes()) || starts(PLAIN_COOKIE_PREFIX)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -259,6 +273,20 @@ mod tests {
             b"==shop_session=evil",
             b"\"=shop_session=evil",
             b"\xa0shop_session=evil",
+            b"shop%5Fsession=evil",
+            b"shop%5fsession%20=evil",
+            b"%73hop_session=evil",
+            b"a=1%2C%20shop_session=evil",
+            b"a=1 shop_session=evil",
+            b"a=1\tshop_session=evil",
+            b"a=\"x\" shop_session=evil",
+            b"shop.session=evil",
+            b"shop session=evil",
+            b"shop[session=evil",
+            b"shop_session[]=evil",
+            b"shop_session[a]=evil",
+            b"shop%2Esession%5B0%5D=evil",
+            b"isomer%2Dsession-12345678=evil",
             b"__Host-isomer-session=evil",
             b"__host-isomer-session=evil",
             b"isomer-session-12345678=evil",
@@ -326,6 +354,8 @@ mod tests {
             "isomer-session-12345678=x",
             "=isomer-session-12345678=x",
             "=shop_session=x",
+            "shop%5Fsession=x; Domain=example.com",
+            "a=1 shop_session=x",
             "isomer-session-12345678",
         ] {
             assert_eq!(filtered(&[line, "a=1"], None), (vec!["a=1".to_owned()], None), "{line}");
@@ -333,20 +363,31 @@ mod tests {
     }
 
     proptest! {
-        /// Splits the result as lenient servers do, and checks that no reserved name has another value.
+        /// Reads the result as lenient servers do: with or without decoding of names, separated by white space or not.
+        /// Checks that no reserved name has another value.
         #[test]
         fn no_field_smuggles_a_reserved_cookie(
-            lines in proptest::collection::vec("([ -~]{0,12}|;|,|=|\"|shop_session|SHOP_SESSION|isomer-session-1){0,12}", 0..4),
+            lines in proptest::collection::vec(
+                "([ -~]{0,12}|;|,|=|\"| |\t|%5F|%73|%20|%3D|shop|_|session|shop_session|SHOP_SESSION|isomer-session-1){0,12}",
+                0..4,
+            ),
         ) {
             let identity = identity();
             let bytes: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
             let result = rewritten(&bytes, Some(identity)).join("; ");
-            for part in result.split([';', ',']) {
-                let part = part.trim_start_matches(['=', ' ', '"']);
-                let name = part.split('=').next().unwrap_or_default().trim().trim_matches('"').to_lowercase();
-                prop_assert!(!name.starts_with("isomer-session-"), "{}", result);
-                if name == "shop_session" {
-                    prop_assert_eq!(part.trim(), format!("shop_session={identity}"));
+            let decode =
+                |text: &str| text.replace("%5F", "_").replace("%73", "s").replace("%20", " ").replace("%3D", "=");
+            let servers: [(&[char], bool); 4] =
+                [(&[';', ','], false), (&[';', ','], true), (&[';', ',', ' ', '\t'], false), (&[';', ',', ' ', '\t'], true)];
+            for (separators, decodes) in servers {
+                for part in result.split(separators) {
+                    let part = if decodes { decode(part) } else { part.to_owned() };
+                    let part = part.trim_start_matches(['=', ' ', '\t', '"']);
+                    let name = part.split('=').next().unwrap_or_default().trim().trim_matches('"').to_lowercase();
+                    prop_assert!(!name.starts_with("isomer-session-"), "{}", result);
+                    if name == "shop_session" {
+                        prop_assert_eq!(part.trim(), format!("shop_session={identity}"));
+                    }
                 }
             }
         }

@@ -11,6 +11,7 @@
 //! | `secret` | names of secrets | [`SecretName`] |
 //! | `reference` | references to artifacts in OCI registries | [`OciReference`] |
 //! | `variable` | names of environment variables | [`is_environment_name`] |
+//! | `cookie` | cookies of the front door | [`is_front_door_cookie`] |
 //! | `digest` | hashes in hexadecimal digits | [`Digest`], [`ReleaseDigest`], [`PlanDigest`], [`TokenId`] |
 //!
 //! The error for a text that breaks a rule is [`InvalidText`]. It states the rule and, if possible, suggests a valid
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cookie;
 mod digest;
 mod host;
 mod invalid;
@@ -28,6 +30,7 @@ mod reference;
 mod secret;
 mod variable;
 
+pub use cookie::is_front_door_cookie;
 pub use digest::{Digest, PlanDigest, ReleaseDigest, TokenId};
 pub use host::{HOST_BYTES_MAX, HostPattern, is_host_label};
 pub use invalid::InvalidText;

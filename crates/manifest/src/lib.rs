@@ -32,6 +32,7 @@ mod unclosed;
 mod units;
 
 pub use address::LinkAddress;
+pub use isomer_ids::is_front_door_cookie;
 pub use listen_address::parse_listen;
 pub use model::{
     App, BrowserGroup, Component, ComponentLimits, ComponentSource, DirGrant, Exposure, Grants, MONOLITH, OutboundHost,
@@ -45,7 +46,6 @@ pub use parser::{Parsed, parse};
 pub use reference::{node_reference_markdown, reference_markdown};
 pub use route::FRONT_HEALTH_PATH;
 pub use schema::schema_json;
-pub use session::is_front_door_cookie;
 pub use spanned::Spanned;
 pub use unclosed::unclosed_value;
 pub use units::{parse_duration, parse_size, show_duration, show_size};

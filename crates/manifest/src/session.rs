@@ -1,39 +1,30 @@
 //! The rules for browser groups: the place of a group, and the name of the app's session cookie.
 
-use isomer_ids::InvalidText;
+use isomer_ids::{InvalidText, is_front_door_cookie};
 
 /// The value of `place` for a group that runs in the tabs of visitors.
 pub(crate) const BROWSER: &str = "browser";
 
-/// The `pattern` of a cookie's name in the JSON Schema: a token of RFC 9110.
-pub(crate) const COOKIE_PATTERN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+/// The `pattern` of a cookie's name in the JSON Schema. A token of RFC 9110 may contain other characters, but servers read
+/// them in different ways: some decode `%`, and some remove quotes. So a request could contain the cookie in a spelling
+/// that the front door does not recognise.
+pub(crate) const COOKIE_PATTERN: &str = "^[0-9A-Za-z_.-]+$";
 
 /// The maximum length of a cookie's name.
 pub(crate) const COOKIE_CHARS_MAX: usize = 128;
 
-/// Returns whether a cookie belongs to the front door: its own session cookie on encrypted connections, or one of those on
-/// other connections, whose names begin with `isomer-session`. Servers that read names without regard to case exist, so
-/// the case is ignored.
-#[must_use]
-pub fn is_front_door_cookie(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.strip_prefix("__host-").unwrap_or(&name).starts_with("isomer-session")
-}
-
 /// Checks the name of the app's session cookie.
 pub(crate) fn check_cookie_name(name: &str) -> Result<(), InvalidText> {
     let invalid = |problem: &str| InvalidText::new("a name of a cookie", "shop-session", name, problem);
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+.^_`|~-".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if name.is_empty() {
         return Err(invalid("it is empty"));
     }
     if name.len() > COOKIE_CHARS_MAX {
         return Err(invalid("it has more than 128 characters"));
     }
-    if !name.chars().all(is_token) {
-        return Err(invalid(
-            "it may contain letters, digits and some special characters, for example `-`, `_` and `.`",
-        ));
+    if !name.chars().all(is_plain) {
+        return Err(invalid("it may contain letters, digits, `-`, `_` and `.`"));
     }
     if is_front_door_cookie(name) {
         return Err(invalid("this cookie belongs to the front door"));
@@ -46,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_cookies_are_tokens() {
+    fn names_of_cookies_have_one_spelling() {
         let long = "a".repeat(COOKIE_CHARS_MAX);
         for name in ["shop_session-id", "__Host-shop", "S", "a.b", &long] {
             assert_eq!(check_cookie_name(name), Ok(()));
@@ -59,8 +50,13 @@ mod tests {
             "a;b",
             "ä",
             "a\r\nb",
+            "id'",
+            "shop%5Fsession",
+            "$id",
+            "a+b",
             "isomer-session",
             "Isomer-session-1",
+            "isomer-session-shop",
             "__host-Isomer-session",
             &longer,
         ] {

@@ -190,8 +190,11 @@ impl Node {
                 return Err(problem.hint("start the node with `isomer node --access-log`"));
             }
             let repository = &node.repository;
-            let log =
-                if query.access { repository.access_of(&tenant, &name)? } else { repository.log_of(&tenant, &name)? };
+            let log = match (query.access, query.tabs) {
+                (true, _) => repository.access_of(&tenant, &name)?,
+                (false, true) => repository.tabs_of(&tenant, &name)?,
+                (false, false) => repository.log_of(&tenant, &name)?,
+            };
             let failed = |error: AppLogError| match &error {
                 AppLogError::Read { .. } => problems::failed(&error),
                 _ => ApiProblem::new(ProblemKind::Unavailable, error.to_string()),

@@ -125,7 +125,12 @@ impl DiskRepository {
 
     /// Returns the app's own log, which contains the guests' output.
     pub(crate) fn log_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
-        self.log_in("log", tenant, app)
+        Ok(self.log_in("log", tenant, app)?.with_tabs(&self.tabs_of(tenant, app)?))
+    }
+
+    /// Returns the log of the app's tabs. It is a separate file for the same reason as the access log.
+    pub(crate) fn tabs_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
+        self.log_in("tabs", tenant, app)
     }
 
     /// Returns the app's access log. The access log is a separate file, so that its lines do not displace the guests'
@@ -208,7 +213,7 @@ impl DiskRepository {
             None => self.apps_on_disk(tenant),
         };
         for app in &apps {
-            let logs = [self.log_of(tenant, app), self.access_of(tenant, app)];
+            let logs = [self.log_of(tenant, app), self.access_of(tenant, app), self.tabs_of(tenant, app)];
             logs.iter().flatten().for_each(AppLog::close);
         }
         self.traces.stores().close(apps.iter().map(|app| self.traces_folder(tenant, app)).collect());

@@ -111,6 +111,7 @@ pub(crate) fn parse(line: &str) -> Option<(SystemTime, LogRecord)> {
             component: text("component")?,
             source: match value["stream"].as_str()? {
                 RecordSource::INTERFACE => RecordSource::Interface,
+                RecordSource::TAB => RecordSource::Tab,
                 stream => RecordSource::Stream(stream_of(stream)),
             },
             request: request(),

@@ -61,7 +61,11 @@ pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&Member
 fn push_structured(text: &mut String, record: &StructuredRecord, colour: bool) {
     let style = |style: Style| if colour { style } else { Style::new() };
     let (name, dim) = (style(colour_of(&record.component)), style(Style::new().dimmed()));
-    let mark = if record.source == RecordSource::Stream(StandardStream::Stderr) { "!" } else { "|" };
+    let mark = match record.source {
+        RecordSource::Stream(StandardStream::Stderr) => "!",
+        RecordSource::Stream(StandardStream::Stdout) | RecordSource::Interface => "|",
+        RecordSource::Tab => "~",
+    };
     let request = record.request.map_or_else(String::new, |id| format!(" {dim}{id}{dim:#}"));
     push(text, format_args!("{name}{}{name:#}{request} {mark} ", record.component));
     if let Some(severity) = record.severity {

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt as _, StreamExt as _};
 use isomer_api::{LogLevel, LogLine, LogQuery};
 use isomer_observe::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQuota};
-use isomer_telemetry::{Event, EventSink as _, RequestId, StandardStream, TraceContext};
+use isomer_telemetry::{
+    Event, EventSink as _, GuestRecord, RecordSource, RequestId, Severity, StandardStream, TraceContext,
+};
 use tempfile::TempDir;
 
 /// The time limit of waits, which only detects a hang.
@@ -225,6 +227,33 @@ fn a_request_is_in_the_access_log_of_its_app() {
     let id = Some("00000000000000ab".to_owned());
     assert_eq!(said(&lines[0]), ("access".to_owned(), Some("cart".to_owned()), id, text.to_owned()));
     assert!(lines.len() == 2 && lines[1].text.len() < 32 << 10, "{} bytes", lines[1].text.len());
+}
+
+#[test]
+fn lines_of_tabs_displace_no_other_lines_and_use_half_of_the_quota() {
+    let quota = LogQuota::new(100_000);
+    let it = setup_with(quota.clone(), |limits| (limits.segment_bytes, limits.segments) = (1000, 3));
+    let tabs = it.logs.open(it.folder.path().join("tabs"), &quota);
+    let log = it.log.clone().with_tabs(&tabs);
+    log_line(&log, "before");
+    let message = "critical: all data is lost ".repeat(20);
+    for _ in 0..1000 {
+        log.emit(Event::Record(GuestRecord {
+            component: "cart",
+            source: RecordSource::Tab,
+            request: None,
+            trace: None,
+            severity: Some(Severity::Critical),
+            time_ns: None,
+            message: &message,
+            attributes: &[],
+        }));
+    }
+    log_line(&log, "after");
+    assert_eq!(texts(&last(&log, 10)), ["before", "after"]);
+    let lines = last(&tabs, 10);
+    assert!(lines.iter().any(|line| line.stream == "tab" && line.text == message), "{lines:?}");
+    assert!(lines.iter().all(|line| ["tab", "node"].contains(&line.stream.as_str())), "{lines:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use isomer_manifest::{App, Spanned};
 
 use crate::interface::{ComponentType, FunctionType, InterfaceId};
 use crate::links::{SIMILARITY_MIN, Types};
-use crate::named_functions::{functions, means, unknown};
+use crate::named_functions::{functions, names_function, unknown};
 use crate::planned_browser::IdentityParameter;
 
 /// The maximum number of functions that a hint lists.
@@ -45,7 +45,8 @@ pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Ex
         let Some(ty) = types.get(name) else { continue };
         for entry in &component.exposed {
             let span = entry.functions.span;
-            let matching: Vec<_> = functions(ty).filter(|(id, it)| means(&entry.functions.value, id, it)).collect();
+            let matching: Vec<_> =
+                functions(ty).filter(|(id, it)| names_function(&entry.functions.value, id, it)).collect();
             if matching.is_empty() {
                 errors.push(unknown(name, ty, &entry.functions));
             }
@@ -112,7 +113,7 @@ fn no_identity(
     let others: Vec<_> = ty
         .into_iter()
         .flat_map(|ty| functions(ty).map(|(id, other)| (id, other, &ty.exports[id].functions[other])))
-        .filter(|(id, other, ty)| means(written, id, other) && has(ty))
+        .filter(|(id, other, ty)| names_function(written, id, other) && has(ty))
         .take(SHOWN_MAX)
         .map(|(id, other, _)| format!("{{ functions = \"{}.{other}\", session = \"{session}\" }}", id.path()))
         .collect();

@@ -8,7 +8,7 @@ use isomer_manifest::App;
 
 use crate::interface::InterfaceId;
 use crate::links::Types;
-use crate::named_functions::{functions, means, unknown};
+use crate::named_functions::{functions, names_function, unknown};
 
 /// The functions that the manifest declares idempotent. Each entry is the exporting component, the interface and the
 /// function's name.
@@ -27,7 +27,8 @@ pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Id
     for (name, component) in &app.components {
         let Some(ty) = types.get(name) else { continue };
         for written in &component.idempotent {
-            let matching: Vec<_> = functions(ty).filter(|(id, function)| means(&written.value, id, function)).collect();
+            let matching: Vec<_> =
+                functions(ty).filter(|(id, function)| names_function(&written.value, id, function)).collect();
             if matching.is_empty() {
                 errors.push(unknown(name, ty, written));
             }

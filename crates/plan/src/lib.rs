@@ -62,6 +62,7 @@ pub use interface::{
     ComponentType, FunctionType, InterfaceId, InterfaceType, NotAnInterface, Parameter, TypeHash, ValueClass,
 };
 pub use model::{ComponentAccess, MissingGrant, Plan, Seam};
+pub use named_functions::names_function;
 pub use options::PlanOptions;
 pub use planned_browser::{IdentityParameter, PlannedBrowser, TabFunction, TabSeam, Transport};
 pub use planned_group::{

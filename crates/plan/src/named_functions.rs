@@ -15,7 +15,8 @@ pub(crate) fn functions(ty: &ComponentType) -> impl Iterator<Item = (&InterfaceI
 /// Returns whether `written` names the interface `id`, or `function` of this interface. Versions contain dots and
 /// letters, so it is not known where the version in `written` ends (for example in `…@1.0.0-rc.1.get`). The beginning
 /// of `written` is therefore compared with the name of the interface.
-pub(crate) fn means(written: &str, id: &InterfaceId, function: &str) -> bool {
+#[must_use]
+pub fn names_function(written: &str, id: &InterfaceId, function: &str) -> bool {
     [id.path(), id.to_string()].iter().any(|interface| match written.strip_prefix(interface.as_str()) {
         Some(rest) => rest.is_empty() || rest.strip_prefix('.') == Some(function),
         None => false,

@@ -88,10 +88,11 @@ impl Drop for AdminEndpoint {
 fn open_logs(log: &Log, data: &DataDir) -> Result<ServedLogs, CliError> {
     let logs = AppLogs::start(AppLogLimits::default()).context("cannot start the app's log")?;
     let open = |folder: &Path| logs.open(folder.to_owned(), &LogQuota::new(u64::MAX));
-    let output = open(&data.log());
+    let tabs = open(&data.tab_log());
+    let output = open(&data.log()).with_tabs(&tabs);
     let access = log.wants_access().then(|| open(&data.access_log()));
     log.copy_to(output.clone(), access.clone());
-    Ok(ServedLogs { output, access })
+    Ok(ServedLogs { output, tabs, access })
 }
 
 fn listen_error(error: ListenError) -> CliError {

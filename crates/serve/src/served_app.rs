@@ -51,6 +51,8 @@ pub(crate) struct ServedApp {
 /// The app's logs on disk.
 pub(crate) struct ServedLogs {
     pub(crate) output: AppLog,
+    /// The lines that tabs sent.
+    pub(crate) tabs: AppLog,
     /// The access log, if the process logs served requests.
     pub(crate) access: Option<AppLog>,
 }
@@ -215,7 +217,11 @@ impl ServedApp {
             problem.hint("start it with `--access-log`")
         };
         let logs = self.logs.as_ref().ok_or_else(no_log)?;
-        let log = if query.access { logs.access.as_ref().ok_or_else(no_access)? } else { &logs.output };
+        let log = match (query.access, query.tabs) {
+            (true, _) => logs.access.as_ref().ok_or_else(no_access)?,
+            (false, true) => &logs.tabs,
+            (false, false) => &logs.output,
+        };
         log.query(query).map_err(|error| match &error {
             AppLogError::Read { .. } => ApiProblem::new(ProblemKind::Failed, error.to_string()),
             _ => ApiProblem::new(ProblemKind::Unavailable, error.to_string()),

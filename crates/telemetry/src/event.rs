@@ -34,17 +34,23 @@ pub enum RecordSource {
     Stream(StandardStream),
     /// A call of `wasi:logging` or `wasi:otel`.
     Interface,
+    /// A tab, in which the component runs. A visitor can send any record, so it proves nothing.
+    Tab,
 }
 
 impl RecordSource {
     /// The name that logs show for records that were logged through an interface.
     pub const INTERFACE: &'static str = "log";
 
-    /// Returns the name that logs show: `stdout`, `stderr` or `log`.
+    /// The name that logs show for records that tabs sent.
+    pub const TAB: &'static str = "tab";
+
+    /// Returns the name that logs show: `stdout`, `stderr`, `log` or `tab`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Stream(stream) => stream.name(),
             Self::Interface => Self::INTERFACE,
+            Self::Tab => Self::TAB,
         }
     }
 }

@@ -75,6 +75,14 @@ struct Host {
     port: Option<u16>,
 }
 
+/// What the description takes from the manifest.
+#[derive(Debug, Serialize)]
+struct Settings {
+    routes: Vec<(String, String, bool)>,
+    outbound: BTreeMap<String, Vec<Host>>,
+    limits: BTreeMap<String, Limits>,
+}
+
 #[derive(Debug, Serialize)]
 struct Limits {
     request_ms: u64,
@@ -91,28 +99,26 @@ impl Description {
         (imports, modules): (Vec<Import>, BTreeMap<String, (usize, usize)>),
         handlers: &BTreeMap<&ComponentName, Handler>,
     ) -> Self {
-        let mut routes: Vec<_> = app
-            .components
-            .iter()
-            .flat_map(|(name, component)| component.routes.iter().map(move |route| (name, &route.value)))
-            .map(|(name, route)| {
-                let (path, is_prefix) = match route {
-                    Route::Exact(path) => (path.clone(), false),
-                    Route::Prefix(path) => (path.clone(), true),
-                };
-                DescribedRoute { path, is_prefix, handler: handlers.get(name).cloned() }
+        let Settings { routes, outbound, mut limits } = Settings::new(app, group);
+        let handlers: BTreeMap<_, _> = handlers.iter().map(|(name, handler)| (name.to_string(), handler)).collect();
+        let mut routes: Vec<_> = routes
+            .into_iter()
+            .map(|(name, path, is_prefix)| DescribedRoute {
+                path,
+                is_prefix,
+                handler: handlers.get(&name).map(|handler| (*handler).clone()),
             })
             .collect();
         routes.sort_by(|a, b| (a.is_prefix, b.path.len(), &a.path).cmp(&(b.is_prefix, a.path.len(), &b.path)));
-        let members = || group.components.iter().map(|name| (name.to_string(), &app.components[name]));
+        limits.retain(|name, _| handlers.contains_key(name));
         Self {
             plan: plan.to_string(),
             modules,
             imports,
             stubs: group.stubs.iter().map(|stub| (stub.component.to_string(), functions(stub))).collect(),
             routes,
-            outbound: members().map(|(name, component)| (name, outbound(component))).collect(),
-            limits: handlers.keys().map(|name| (name.to_string(), limits(&app.components[*name].limits))).collect(),
+            outbound,
+            limits,
         }
     }
 
@@ -121,6 +127,33 @@ impl Description {
         // JSON is an expression of JavaScript.
         let json = serde_json::to_string(self).expect("a description is plain data");
         format!("export const description = {json};\n")
+    }
+}
+
+/// Returns all settings of the manifest on which the files of a group depend, as text. The digest of a plan contains only
+/// some of them, so a cache of files must include the text in its keys.
+///
+/// # Panics
+/// If `group` is not a group of `app`.
+#[must_use]
+pub fn settings(app: &App, group: &PlannedGroup) -> String {
+    serde_json::to_string(&Settings::new(app, group)).expect("settings are plain data")
+}
+
+impl Settings {
+    fn new(app: &App, group: &PlannedGroup) -> Self {
+        let routes = app.components.iter().flat_map(|(name, component)| {
+            component.routes.iter().map(|route| match &route.value {
+                Route::Exact(path) => (name.to_string(), path.clone(), false),
+                Route::Prefix(path) => (name.to_string(), path.clone(), true),
+            })
+        });
+        let members = || group.components.iter().map(|name| (name.to_string(), &app.components[name]));
+        Self {
+            routes: routes.collect(),
+            outbound: members().map(|(name, component)| (name, outbound(component))).collect(),
+            limits: members().map(|(name, component)| (name, limits(&component.limits))).collect(),
+        }
     }
 }
 

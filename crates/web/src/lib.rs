@@ -37,6 +37,7 @@ mod source_text;
 mod transpile;
 
 pub use bundle::BundleError;
+pub use description::settings;
 pub use error::WebError;
 pub use parcel::{WebFile, WebParcel, generator_digest};
 pub use provided::PROVIDED;

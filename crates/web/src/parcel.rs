@@ -30,6 +30,21 @@ const MODULES: &str = "modules.bin";
 /// The source of the file [`ENTRY`].
 const WORKER: &str = include_str!("../assets/worker.js");
 
+/// The sources of this crate, which determine how files are made.
+const SOURCES: [(&str, &str); 11] = [
+    ("bundle.rs", include_str!("bundle.rs")),
+    ("core_module.rs", include_str!("core_module.rs")),
+    ("description.rs", include_str!("description.rs")),
+    ("error.rs", include_str!("error.rs")),
+    ("lib.rs", include_str!("lib.rs")),
+    ("parcel.rs", include_str!("parcel.rs")),
+    ("provided.rs", include_str!("provided.rs")),
+    ("rewrite.rs", include_str!("rewrite.rs")),
+    ("scheduler.rs", include_str!("scheduler.rs")),
+    ("source_text.rs", include_str!("source_text.rs")),
+    ("transpile.rs", include_str!("transpile.rs")),
+];
+
 /// The modules of the service worker that are the same for every group.
 const ASSETS: [(&str, &str); 11] = [
     ("calls.js", include_str!("../assets/calls.js")),
@@ -71,19 +86,8 @@ pub struct WebFile {
 #[must_use]
 pub fn generator_digest() -> Digest {
     let mut hasher = Sha256::new();
-    let rules = scheduler::RULES.iter().flat_map(|rule| [rule.old, rule.new]);
-    let assets = ASSETS.iter().flat_map(|(name, source)| [*name, *source]);
-    let sources = [
-        include_str!("bundle.rs"),
-        include_str!("core_module.rs"),
-        include_str!("description.rs"),
-        include_str!("parcel.rs"),
-        include_str!("source_text.rs"),
-        include_str!("transpile.rs"),
-        WORKER,
-        scheduler::GENERATOR_VERSION,
-    ];
-    for text in rules.chain(assets).chain(sources) {
+    let sources = SOURCES.iter().chain(&ASSETS).flat_map(|(name, source)| [*name, *source]);
+    for text in sources.chain([WORKER, scheduler::GENERATOR_VERSION]) {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text);
     }
@@ -168,7 +172,21 @@ fn digest(files: &BTreeMap<String, WebFile>) -> Digest {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn the_digest_of_the_generator_contains_all_its_sources() {
+        for (folder, listed) in [
+            ("src", SOURCES.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>()),
+            ("assets", ASSETS.iter().map(|(name, _)| *name).chain([ENTRY]).collect()),
+        ] {
+            let entries = std::fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+            let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            assert_eq!(names.iter().map(String::as_str).collect::<BTreeSet<_>>(), listed, "{folder}");
+        }
+    }
 
     #[test]
     fn exports_have_the_names_of_the_generated_code() {

@@ -91,6 +91,30 @@ fn equal_inputs_have_equal_files() {
     assert!(text(&first, "worker.js").contains("\"export\":\"handler\""));
 }
 
+/// A cache finds the files of a group by the plan and by these settings.
+#[test]
+fn what_the_plan_does_not_contain_is_in_the_settings() {
+    let shape = "[shapes.apart.groups]\ntab = [\"http-hello\"]\n";
+    let of = |settings: &str| {
+        let (app, components) = app_of(&[&format!("http-hello:{settings}")], shape);
+        let plan = isomer_seam::plan(&app, &components, "apart").unwrap_or_else(|error| panic!("{error:?}"));
+        let group = plan.groups.iter().find(|group| group.name == "tab").expect("the shape has this group");
+        let parcel = parcel(&app, &components).expect("the group can run in a browser");
+        (isomer_web::settings(&app, group), text(&parcel, "worker.js").to_owned())
+    };
+    let (settings, files) = of("");
+    for line in [
+        "limits.body = \"64KiB\"",
+        "limits.request_deadline = \"7s\"",
+        "limits.stream = \"7s\"",
+        "grants.http = [\"other.example\"]",
+    ] {
+        let (other, other_files) = of(line);
+        assert_ne!(other_files, files, "{line}");
+        assert_ne!(other, settings, "{line}");
+    }
+}
+
 #[test]
 fn a_group_that_a_browser_cannot_run_is_refused() {
     let store = "kv-probe:grants = { kv = [\"store\"] }";

@@ -150,7 +150,8 @@ impl Package {
             Ok::<_, RevisionError>((composed.key, composed.note))
         };
         let mut files = |browser: &PlannedBrowser, plan: PlanDigest, digests: &Digests<'_>| {
-            let key = web_files::key(browser, plan, digests, |made_from| cache.key(engine, made_from.iter().copied()));
+            let key =
+                web_files::key(app, browser, plan, digests, |made_from| cache.key(engine, made_from.iter().copied()));
             if !web_files::is_valid(cache, &key) {
                 progress(Progress::Compose(&browser.group.name));
                 let note = web_files::make(app, browser, components, plan)?;

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use isomer_ids::ComponentName;
 use isomer_manifest::{App, ComponentLimits, Exposure};
-use isomer_plan::{PlannedBrowser, TabFunction, TabSeam};
+use isomer_plan::{InterfaceId, PlannedBrowser, TabFunction, TabSeam, names_function};
 use isomer_runtime::code::Key;
 use isomer_wire::FunctionKey;
 use serde::{Deserialize, Serialize};
 
 use super::PackageMismatch;
-use super::group::without_version;
 
 /// A browser group, and the functions that tabs may call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,7 +34,7 @@ pub(crate) struct PackedTabs {
 pub(crate) struct PackedTabFunction {
     pub(crate) key: FunctionKey,
     pub(crate) component: ComponentName,
-    /// The interface, without its version.
+    /// The interface, with its version.
     pub(crate) interface: String,
     pub(crate) function: String,
     /// The name of the group whose process runs the component.
@@ -99,19 +98,11 @@ impl PackedTabs {
     }
 }
 
-/// Returns whether an entry of `exposed` contains a function. The version of the entry's interface is ignored, because
-/// the untrusted process knows the versions, and the manifest need not state them.
+/// Returns whether an entry of `exposed` contains a function. The plan reads entries in the same way. The version comes
+/// from the untrusted process: it can only state another one than the entry, and then the function is not exposed.
 fn exposes(entry: &Exposure, function: &PackedTabFunction, has_identity: bool) -> bool {
-    let written = entry.functions.value.as_str();
-    let (interface, rest) = match written.split_once('@') {
-        // A version contains dots, so the name of a function follows the third one.
-        Some((interface, version)) => (interface, version.splitn(4, '.').nth(3)),
-        None => match written.split_once('.') {
-            Some((interface, function)) => (interface, Some(function)),
-            None => (written, None),
-        },
-    };
-    let is_same = interface == function.interface && rest.is_none_or(|name| name == function.function);
+    let Ok(interface) = function.interface.parse::<InterfaceId>() else { return false };
+    let is_same = names_function(&entry.functions.value, &interface, &function.function);
     is_same && entry.session.is_some() == has_identity
 }
 
@@ -120,7 +111,7 @@ fn packed(app: &App, seam: &TabSeam, function: &TabFunction) -> PackedTabFunctio
     PackedTabFunction {
         key: function.key,
         component: seam.link.exporter.clone(),
-        interface: without_version(&function.interface),
+        interface: function.interface.to_string(),
         function: function.function.clone(),
         process: seam.process.clone(),
         identity_offset: function.identity.as_ref().map(|identity| identity.offset),
@@ -148,10 +139,10 @@ mod tests {
 
     #[test]
     fn an_untrusted_package_publishes_only_what_the_manifest_exposes() {
-        let function = PackedTabFunction {
+        let function = |version: &str| PackedTabFunction {
             key: FunctionKey([1; 16]),
             component: "cart".parse().unwrap(),
-            interface: "boutique:shop/cart".to_owned(),
+            interface: format!("boutique:shop/cart{version}"),
             function: "get-cart".to_owned(),
             process: "monolith".to_owned(),
             identity_offset: Some(0),
@@ -165,10 +156,22 @@ mod tests {
             ("boutique:shop/cart", None, false),
             ("boutique:shop/cart.add-item", Some("id"), false),
             ("boutique:shop/cart@0.1.0.add-item", Some("id"), false),
+            ("boutique:shop/cart@0.1.1", Some("id"), false),
             ("boutique:shop/carts", Some("id"), false),
             ("boutique:shop/car", Some("id"), false),
         ] {
-            assert_eq!(exposes(&exposure(written, session), &function, true), expected, "{written} {session:?}");
+            let exposure = exposure(written, session);
+            assert_eq!(exposes(&exposure, &function("@0.1.0"), true), expected, "{written} {session:?}");
+        }
+        for (written, expected) in [
+            ("boutique:shop/cart", true),
+            ("boutique:shop/cart.get-cart", true),
+            ("boutique:shop/cart@0.1.0-rc.1", true),
+            ("boutique:shop/cart@0.1.0-rc.1.get-cart", true),
+            ("boutique:shop/cart@0.1.0-rc.1.add-item", false),
+            ("boutique:shop/cart@0.1.0", false),
+        ] {
+            assert_eq!(exposes(&exposure(written, Some("id")), &function("@0.1.0-rc.1"), true), expected, "{written}");
         }
     }
 }

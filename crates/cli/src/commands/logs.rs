@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Show the app's access log instead. There is one if the node or `isomer run` runs with `--access-log`.
     #[arg(long)]
     access: bool,
+    /// Show the lines that tabs sent instead, in an app with a browser group. Visitors can send any line.
+    #[arg(long, conflicts_with = "access")]
+    tabs: bool,
     /// Show only the lines of one request: the id of the request or of its trace. The first digits are enough.
     #[arg(long, value_name = "ID", conflicts_with = "follow")]
     trace: Option<String>,
@@ -48,6 +51,9 @@ const NO_LINES_OF_REQUEST: &str =
 const NO_RECORDS: &str =
     "no records of this level: components log records with levels as JSON lines, or with `wasi:logging` or `wasi:otel`";
 
+/// The message if no tab has sent a line.
+const NO_TAB_LINES: &str = "no lines of tabs yet: components that run in tabs printed nothing";
+
 /// The message if the access log is empty.
 const NO_REQUESTS: &str = "no requests logged yet: `isomer node` and `isomer run` log requests with `--access-log`";
 
@@ -56,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         lines: Some(arguments.lines),
         follow: arguments.follow,
         access: arguments.access,
+        tabs: arguments.tabs,
         level: arguments.level,
         ..LogQuery::default()
     };
@@ -79,6 +86,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             console.message(match (&arguments.trace, arguments.access, arguments.level) {
                 (Some(_), ..) => NO_LINES_OF_REQUEST,
                 (None, true, _) => NO_REQUESTS,
+                (None, false, None) if arguments.tabs => NO_TAB_LINES,
                 (None, false, Some(_)) => NO_RECORDS,
                 (None, false, None) => NO_LINES,
             });
@@ -107,10 +115,12 @@ fn shown(line: &LogLine) -> String {
     let source = escaped(component.as_deref().unwrap_or("node"));
     // The id is printed as a whole, so that it can be copied and searched for.
     let request = request.as_ref().map(|request| format!(" {}", escaped(request)));
-    // Lines of the platform have their own mark, so that the output of a component cannot imitate them.
+    // Lines of the platform have their own mark, so that the output of a component cannot imitate them. The same holds
+    // for lines of tabs, which cannot imitate those of a component.
     let mark = match stream.as_str() {
         "stderr" => "!",
         "node" => "*",
+        "tab" => "~",
         _ => "|",
     };
     let mut lines = text.lines();
@@ -135,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_platform_have_their_own_mark() {
+    fn lines_of_the_platform_and_of_tabs_have_their_own_marks() {
         let line = |stream: &str| LogLine {
             at_ms: 0,
             component: Some("cart".to_owned()),
@@ -143,10 +153,10 @@ mod tests {
             text: "the guest trapped".to_owned(),
             ..LogLine::default()
         };
-        let marks = ["stdout", "stderr", "access", "node"].map(|stream| shown(&line(stream)));
+        let marks = ["stdout", "stderr", "access", "node", "tab"].map(|stream| shown(&line(stream)));
         assert_eq!(
             marks.map(|text| text.trim_start_matches("1970-01-01 00:00:00.000 cart ").to_owned()),
-            ["|", "!", "|", "*"].map(|mark| format!("{mark} the guest trapped\n"))
+            ["|", "!", "|", "*", "~"].map(|mark| format!("{mark} the guest trapped\n"))
         );
     }
 

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use isomer_api::{LogLevel, LogLine, TraceValue};
 use isomer_display::excerpt::cut;
-use isomer_telemetry::{AccessRecord, Event, EventSink, RequestId, TraceContext};
+use isomer_telemetry::{AccessRecord, Event, EventSink, RecordSource, RequestId, TraceContext};
 
 use super::follower::{self, Followed};
 use super::line::{TEXT_BYTES_MAX, frames, node_line, of_record, of_request};
@@ -28,13 +28,22 @@ const ACCESS: &str = "access";
 #[derive(Clone)]
 pub struct AppLog {
     pub(super) open: Arc<OpenLog>,
+    /// The log of lines that tabs send, if it is a separate one.
+    tabs: Option<Arc<OpenLog>>,
     /// A sink that also receives the events, such as an exporter.
     export: Option<Arc<dyn EventSink>>,
 }
 
 impl AppLog {
     pub(super) fn new(open: Arc<OpenLog>) -> Self {
-        Self { open, export: None }
+        Self { open, tabs: None, export: None }
+    }
+
+    /// Returns the same log, which writes lines of tabs to `tabs` instead. Visitors decide how many there are, and a
+    /// log has a maximum size, so they would displace the lines of the app.
+    #[must_use]
+    pub fn with_tabs(self, tabs: &Self) -> Self {
+        Self { tabs: Some(tabs.open.clone()), ..self }
     }
 
     /// Returns the same log, which also passes events to `sink`.
@@ -119,7 +128,8 @@ impl AppLog {
     }
 
     fn push(&self, line: LogLine) {
-        let app = &self.open;
+        let is_of_tab = line.stream == RecordSource::TAB;
+        let app = self.tabs.as_ref().filter(|_| is_of_tab).unwrap_or(&self.open);
         if app.closed.load(Ordering::Acquire) {
             return;
         }
@@ -127,17 +137,18 @@ impl AppLog {
         let ids = if line.trace_id.is_some() { TRACE_IDS_BYTES } else { 0 };
         let attributes: usize = line.attributes.iter().map(|(key, value)| key.len() + value_bytes(value)).sum();
         let bytes = line.text.len() + frames + ids + attributes + LINE_OVERHEAD_BYTES;
-        if !app.quota.take(bytes as u64, line.stream == ACCESS, Instant::now()) {
-            self.lost(&app.over_quota);
+        let is_of_clients = is_of_tab || line.stream == ACCESS;
+        if !app.quota.take(bytes as u64, is_of_clients, Instant::now()) {
+            lost(app, &app.over_quota);
         } else if !app.queue.push(app, line, bytes) {
-            self.lost(&app.too_fast);
+            lost(app, &app.too_fast);
         }
     }
+}
 
-    fn lost(&self, counter: &AtomicU64) {
-        if counter.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.open.queue.record_loss(&self.open);
-        }
+fn lost(app: &Arc<OpenLog>, counter: &AtomicU64) {
+    if counter.fetch_add(1, Ordering::Relaxed) == 0 {
+        app.queue.record_loss(app);
     }
 }
 

@@ -15,8 +15,8 @@ const LINES_DEFAULT: u32 = 100;
 const LINES_MAX: u32 = 10_000;
 
 impl AppLog {
-    /// Returns the lines that match `query`. Ignores the field `access` of the query: the caller has used it to choose
-    /// between the app's log and its access log. Blocks while it reads files.
+    /// Returns the lines that match `query`. Ignores the fields `access` and `tabs` of the query: the caller has used
+    /// them to choose between the app's log, its access log, and the log of its tabs. Blocks while it reads files.
     ///
     /// # Errors
     /// If the log's files cannot be read, the log is closed, or the log has the maximum number of followers.

@@ -25,8 +25,8 @@ struct Hour {
     /// The start of the current hour, or `None` before the first line.
     since: Option<Instant>,
     bytes: u64,
-    /// The part of `bytes` that lines of access logs used.
-    of_access: u64,
+    /// The part of `bytes` that lines of clients used.
+    of_clients: u64,
 }
 
 impl LogQuota {
@@ -61,9 +61,9 @@ impl LogQuota {
     }
 
     /// Charges `bytes` to the hour that contains `now`, if the quota has enough bytes left. Returns whether they were
-    /// charged. Access logs may use at most half of the quota, because clients decide how many requests are logged.
-    /// This way, clients cannot cause the loss of lines that the app itself writes.
-    pub(super) fn take(&self, bytes: u64, is_access: bool, now: Instant) -> bool {
+    /// charged. Access logs and lines of tabs may use at most half of the quota, because clients decide how many there
+    /// are. This way, clients cannot cause the loss of lines that the app itself writes.
+    pub(super) fn take(&self, bytes: u64, is_of_clients: bool, now: Instant) -> bool {
         let max = self.bytes_per_hour();
         if max == u64::MAX {
             return true;
@@ -72,11 +72,11 @@ impl LogQuota {
         if hour.since.is_none_or(|since| now.saturating_duration_since(since) >= HOUR) {
             *hour = Hour { since: Some(now), ..Hour::default() };
         }
-        let of_access = hour.of_access.saturating_add(if is_access { bytes } else { 0 });
-        let fits = hour.bytes.saturating_add(bytes) <= max && (!is_access || of_access <= max / 2);
+        let of_clients = hour.of_clients.saturating_add(if is_of_clients { bytes } else { 0 });
+        let fits = hour.bytes.saturating_add(bytes) <= max && (!is_of_clients || of_clients <= max / 2);
         if fits {
             hour.bytes += bytes;
-            hour.of_access = of_access;
+            hour.of_clients = of_clients;
         } else {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn access_logs_get_at_most_half_of_the_quota() {
+    fn lines_of_clients_get_at_most_half_of_the_quota() {
         let (quota, now) = (LogQuota::new(100), Instant::now());
         assert!(quota.take(50, true, now) && !quota.take(1, true, now) && quota.take(50, false, now));
         let later = now + HOUR;
