@@ -19,6 +19,9 @@ const REPLY_GRACE_MS = 250;
 /** The answers to calls whose frame the server did not read. The others have a frame as their body. */
 const STATUS_ERRORS = { 408: "deadline", 413: "refused", 429: "overloaded", 503: "overloaded", 504: "deadline" };
 
+/** The answers of a revision, or of another app, that has no browser group. */
+const NO_GATEWAY = new Set([404, 405]);
+
 /** Receives the event `end` when the server no longer runs this revision. */
 export const revisionEnded = new EventTarget();
 
@@ -131,9 +134,13 @@ async function sendOnce(called, image, request) {
 /** Returns the failure of a call whose answer is not a frame. */
 function refusal(response, request) {
   const { status } = response;
-  if (status === 401) request.isSessionOutdated = true;
-  if (status === 410) revisionEnded.dispatchEvent(new Event("end"));
   const reason = `the server has answered with status ${status}`;
-  if (status === 502 || status === 404) return lost("unreachable", reason);
+  if (status === 401) request.isSessionOutdated = true;
+  if (status === 410 || response.ok || NO_GATEWAY.has(status)) {
+    request.isRevisionEnded = true;
+    revisionEnded.dispatchEvent(new Event("end"));
+    return lost("refused", reason, true);
+  }
+  if (status === 502) return lost("unreachable", reason);
   return lost(STATUS_ERRORS[status] ?? "refused", reason, status !== 504 && status !== 408);
 }
