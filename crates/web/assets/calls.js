@@ -19,8 +19,8 @@ const REPLY_GRACE_MS = 250;
 /** The answers to calls whose frame the server did not read. The others have a frame as their body. */
 const STATUS_ERRORS = { 408: "deadline", 413: "refused", 429: "overloaded", 503: "overloaded", 504: "deadline" };
 
-/** The answers of a revision, or of another app, that has no browser group. */
-const NO_GATEWAY = new Set([404, 405]);
+/** The answers of a server that has no longer the revision, and of one whose app has no browser group. */
+const ENDED = new Set([404, 405, 410]);
 
 /** Receives the event `end` when the server no longer runs this revision. */
 export const revisionEnded = new EventTarget();
@@ -131,14 +131,20 @@ async function sendOnce(called, image, request) {
   }
 }
 
+/** Returns whether an answer to a request of the worker shows that the server no longer runs this revision. */
+export function endsRevision({ status }) {
+  if (!ENDED.has(status)) return false;
+  revisionEnded.dispatchEvent(new Event("end"));
+  return true;
+}
+
 /** Returns the failure of a call whose answer is not a frame. */
 function refusal(response, request) {
   const { status } = response;
   const reason = `the server has answered with status ${status}`;
   if (status === 401) request.isSessionOutdated = true;
-  if (status === 410 || response.ok || NO_GATEWAY.has(status)) {
+  if (endsRevision(response)) {
     request.isRevisionEnded = true;
-    revisionEnded.dispatchEvent(new Event("end"));
     return lost("refused", reason, true);
   }
   if (status === 502) return lost("unreachable", reason);

@@ -5,6 +5,8 @@
 // window may have done so. In the first case, the worker marks the report. In the second case, the server refuses calls. In both
 // cases, the worker asks again.
 
+import { endsRevision } from "./calls.js";
+
 /** The URL that returns the report. */
 const SESSION_URL = "/_isomer/session";
 
@@ -87,6 +89,7 @@ async function ask() {
   const marksBefore = marks;
   const request = { method: "POST", body: "{}", headers: { "content-type": "application/json" } };
   const response = await fetch(SESSION_URL, { ...request, credentials: "same-origin", cache: "no-store", redirect: "error" });
+  endsRevision(response);
   if (!response.ok) throw new Error(`the server reports no session (status ${response.status})`);
   return save(response, marksBefore);
 }
