@@ -19,8 +19,8 @@ const REPLY_GRACE_MS = 250;
 /** The answers to calls whose frame the server did not read. The others have a frame as their body. */
 const STATUS_ERRORS = { 408: "deadline", 413: "refused", 429: "overloaded", 503: "overloaded", 504: "deadline" };
 
-/** The answers of a server that has no longer the revision, and of one whose app has no browser group. */
-const ENDED = new Set([404, 405, 410]);
+/** The answers of a server that has no longer the revision, and of one whose app has no browser group. 0 is a redirection. */
+const ENDED = new Set([0, 404, 405, 410]);
 
 /** Receives the event `end` when the server no longer runs this revision. */
 export const revisionEnded = new EventTarget();
@@ -110,7 +110,7 @@ async function sendOnce(called, image, request) {
   const timer = setTimeout(abort, remainingMs + REPLY_GRACE_MS);
   try {
     const headers = { "content-type": MEDIA_TYPE, "isomer-revision": description.plan, traceparent };
-    const options = { method: "POST", headers, body: frame, credentials: "same-origin", cache: "no-store", redirect: "error" };
+    const options = { method: "POST", headers, body: frame, credentials: "same-origin", cache: "no-store", redirect: "manual" };
     const response = await fetch(CALL_URL, { ...options, signal: end.signal });
     const reply = new Uint8Array(await response.arrayBuffer());
     if (response.headers.get("content-type") === MEDIA_TYPE) {
@@ -131,9 +131,12 @@ async function sendOnce(called, image, request) {
   }
 }
 
-/** Returns whether an answer to a request of the worker shows that the server no longer runs this revision. */
-export function endsRevision({ status }) {
-  if (!ENDED.has(status)) return false;
+/**
+ * Returns whether an answer to a request of the worker shows that the server no longer runs this revision. `type` is the media type of
+ * the answers that the server gives otherwise: in another shape, a component may answer any request with a page.
+ */
+export function endsRevision({ status, ok, headers }, type) {
+  if (!ENDED.has(status) && !(ok && headers.get("content-type") !== type)) return false;
   revisionEnded.dispatchEvent(new Event("end"));
   return true;
 }
@@ -143,7 +146,7 @@ function refusal(response, request) {
   const { status } = response;
   const reason = `the server has answered with status ${status}`;
   if (status === 401) request.isSessionOutdated = true;
-  if (endsRevision(response)) {
+  if (endsRevision(response, MEDIA_TYPE)) {
     request.isRevisionEnded = true;
     return lost("refused", reason, true);
   }

@@ -88,8 +88,8 @@ function refresh() {
 async function ask() {
   const marksBefore = marks;
   const request = { method: "POST", body: "{}", headers: { "content-type": "application/json" } };
-  const response = await fetch(SESSION_URL, { ...request, credentials: "same-origin", cache: "no-store", redirect: "error" });
-  endsRevision(response);
+  const response = await fetch(SESSION_URL, { ...request, credentials: "same-origin", cache: "no-store", redirect: "manual" });
+  endsRevision(response, "application/json");
   if (!response.ok) throw new Error(`the server reports no session (status ${response.status})`);
   return save(response, marksBefore);
 }
