@@ -133,8 +133,7 @@ pub(crate) fn comparable(responses: &[ComparedResponse], app: &App, shape: &str)
     let Some(session) = app.session.as_ref().filter(|_| app.shapes[shape].browser.is_some()) else { return responses };
     let sets_session = |value: &[u8]| {
         let name = value.split(|byte| *byte == b'=').next().unwrap_or_default();
-        let name = String::from_utf8_lossy(name);
-        name == session.cookie.value || is_front_door_cookie(&name)
+        name == session.cookie.value.as_bytes() || is_front_door_cookie(name)
     };
     for response in &mut responses {
         response.headers.retain(|(name, value)| name != "set-cookie" || !sets_session(value));
