@@ -174,7 +174,9 @@ impl RevisionStarter {
             Err(error) => {
                 let problem = self.problem(&shape, &error);
                 if !self.home.tasks.is_shutting_down() {
-                    self.home.context.log.copy_message(Level::Error, problem.title.as_str());
+                    let reason = problem.detail.as_deref().and_then(|detail| detail.lines().next()).unwrap_or_default();
+                    let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+                    self.home.context.log.copy_message(Level::Error, format!("{}: {reason}", problem.title));
                     self.home.context.console.message(&problem.title);
                     match &self.serving {
                         Some(_) => drop(self.home.context.console.report(&error)),
@@ -273,7 +275,7 @@ impl RevisionStarter {
             _ => ProblemKind::Refused,
         };
         let (text, _) = error.render(&Renderer::new(false));
-        ApiProblem::new(kind, format!("the app could not take shape `{shape}`: {kept}")).detail(text)
+        ApiProblem::new(kind, format!("the app could not take shape `{shape}`, and {kept}")).detail(text)
     }
 
     /// Returns whether an arrangement accepts connections.

@@ -97,7 +97,8 @@ fn running(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
             CliError::failed(why, "print it as JSON: --json")
         };
         let text = plan[EXPLANATION].as_str().ok_or_else(unknown)?;
-        if in_one_process {
+        let groups = plan["groups"].as_array().map_or(0, Vec::len);
+        if in_one_process && groups > 1 {
             print("All groups run in the node's process, so seams between them are isolated, not remote.\n\n")?;
         }
         // The text comes from the process, so each line is escaped.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use isomer_console::CliError;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::screen;
@@ -64,15 +65,19 @@ impl LiveScreen {
         Ok(written.context("cannot write to the terminal")?)
     }
 
-    /// Waits for `period`. Returns `true` as soon as the user presses `q` or Ctrl-C, and `false` at the end of the
-    /// period.
+    /// Waits for `period`. Returns `true` as soon as the user presses `q` or Ctrl-C, or another process ends this one, and
+    /// `false` at the end of the period.
     pub(crate) async fn quits_within(&mut self, period: Duration) -> bool {
         let end = tokio::time::sleep(period);
         let mut end = std::pin::pin!(end);
+        // Without these, the terminal would stay on the alternate screen.
+        let (mut terminated, mut hung_up) = (signal(SignalKind::terminate()).ok(), signal(SignalKind::hangup()).ok());
         loop {
             tokio::select! {
                 () = &mut end => return false,
                 _ = tokio::signal::ctrl_c() => return true,
+                Some(()) = received(&mut terminated) => return true,
+                Some(()) = received(&mut hung_up) => return true,
                 Some(key) = self.keys.recv() => if matches!(key, b'q' | b'Q') { return true },
             }
         }
@@ -86,6 +91,14 @@ impl Drop for LiveScreen {
         }
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(LEAVE.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+/// Waits for a signal. Never returns if this process cannot receive it.
+async fn received(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 
