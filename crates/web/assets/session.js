@@ -3,6 +3,8 @@
 // The report is stored, so that a worker which was stopped starts without asking the server, also without a connection. A stored
 // report may be outdated: then the server refuses calls, and the worker asks again.
 
+import { description } from "./description.js";
+
 /** The URL that returns the report. */
 const SESSION_URL = "/_isomer/session";
 
@@ -41,7 +43,8 @@ async function stored() {
 
 async function ask() {
   const request = { method: "POST", body: "{}", headers: { "content-type": "application/json" } };
-  const response = await fetch(SESSION_URL, { ...request, credentials: "same-origin", cache: "no-store", redirect: "error" });
+  const headers = { ...request.headers, "isomer-revision": description.plan };
+  const response = await fetch(SESSION_URL, { ...request, headers, credentials: "same-origin", cache: "no-store", redirect: "error" });
   if (!response.ok) throw new Error(`the server reports no session (status ${response.status})`);
   return save(response);
 }

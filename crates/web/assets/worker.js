@@ -63,7 +63,9 @@ function answer(event) {
   if (request.headers.has("range") || request.cache === "only-if-cached") return;
   if (request.mode === "navigate") {
     // Another page may have sent this request. Only the server can tell, from the fields and cookies that the browser sends with it.
-    if (!SAFE_METHODS.has(request.method) && !isFromOwnPage(request, url)) return;
+    // The same holds for frames: a component may refuse those of other sites.
+    const isHarmless = SAFE_METHODS.has(request.method) && request.destination === "document";
+    if (!isHarmless && !isFromOwnPage(request, url)) return;
     if (self.registration.waiting) {
       // A new revision is ready. The server's copy of it answers this navigation, and its worker answers the next requests.
       self.registration.waiting.postMessage(TAKE_OVER);

@@ -25,6 +25,7 @@ const SHIP: FunctionKey = FunctionKey([2; 16]);
 const UNLISTED: FunctionKey = FunctionKey([3; 16]);
 const TRAPS: FunctionKey = FunctionKey([4; 16]);
 const WAITS: FunctionKey = FunctionKey([5; 16]);
+const GROWS: FunctionKey = FunctionKey([6; 16]);
 
 /// A callee with all functions of the app. It returns the image of the arguments.
 #[derive(Default)]
@@ -37,6 +38,7 @@ impl Callee for FakeCallee {
         match function {
             TRAPS => Box::pin(std::future::ready(Err(CallFailure::trap("password in the backtrace")))),
             WAITS => Box::pin(std::future::pending()),
+            GROWS => Box::pin(std::future::ready(Ok(vec![0; 1 << 20]))),
             _ => Box::pin(std::future::ready(Ok(image))),
         }
     }
@@ -64,7 +66,8 @@ fn revision(plan: PlanDigest, callee: &Arc<FakeCallee>) -> Arc<BrowserRevision> 
     };
     let worker = Bytes::from_static(b"let worker = 1;");
     let file = NewStaticFile::compressed("sw.js".to_owned(), worker, "text/javascript".to_owned());
-    let functions = [function(GET_CART, Some(0)), function(SHIP, None), function(TRAPS, None), function(WAITS, None)];
+    let of_all = [SHIP, TRAPS, WAITS, GROWS].map(|key| function(key, None));
+    let functions = of_all.into_iter().chain([function(GET_CART, Some(0))]);
     Arc::new(BrowserRevision::new(BrowserParts {
         functions: PublishedFunctions::new(plan, functions),
         callee: callee.clone(),
@@ -388,10 +391,57 @@ async fn an_old_revision_is_served_while_it_is_in_memory() {
     };
     // A revision that has served no client, such as one that fails its health check, gets no calls.
     assert_eq!(call().await.status, StatusCode::GONE);
-    old.begin_service();
+    old.begin_service(Instant::now());
     assert_eq!(reply(&call().await), Ok(vec![]));
+    // All requests of a tab belong to its revision, also those for its session and its log lines.
+    for (path, body) in [("/_isomer/session", ""), ("/_isomer/logs", r#"{"lines":[]}"#)] {
+        let request = browser.request(path, "application/json").header("isomer-revision", old_plan.to_string());
+        let received = shop.world.send_from("192.0.2.7", request, Bytes::from_static(body.as_bytes())).await;
+        assert!(received.status.is_success(), "{path} {}", received.status);
+        let report = String::from_utf8_lossy(&received.body);
+        assert!(body.len() > 2 || report.contains(&old_plan.to_string()), "{report}");
+    }
+    // When stores are replaced, no further call starts in earlier code, although it is in memory.
+    shop.gateway.end_revisions();
+    assert_eq!(call().await.status, StatusCode::GONE);
+    old.begin_service(Instant::now());
     drop(old);
     assert_eq!(call().await.status, StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn calls_renew_the_session_of_a_visitor_who_returns() {
+    let shop = Shop::new();
+    let mut browser = shop.visitor().await;
+    // The token of a session that started 25 hours ago.
+    let now = RequestTime::now();
+    let then = RequestTime { unix: now.unix - 25 * 60 * 60, ..now };
+    let client = GatewayClient { network: None, scheme: Scheme::HTTP };
+    let session = shop.gateway.start_session(&client, then).expect("a session");
+    let line = shop.gateway.set_cookie(&session, &Scheme::HTTP);
+    let pair = line.to_str().expect("text").split(';').next().expect("a pair");
+    let (name, value) = pair.split_once('=').expect("a name");
+    browser.cookies.insert(name.to_owned(), value.to_owned());
+    let received = browser.call(&shop, frame(SHIP, PLAN, &[])).await;
+    assert_eq!(received.headers.get_all("set-cookie").iter().count(), 1);
+    browser.keep(&received);
+    assert_ne!(browser.cookies[name], value);
+    let received = browser.call(&shop, frame(SHIP, PLAN, &[])).await;
+    assert!(!received.headers.contains_key("set-cookie"), "a new token is not renewed");
+    assert_eq!(browser.identity(&shop).await, session.identity().to_string());
+}
+
+#[tokio::test]
+async fn one_visitor_cannot_flood_the_log() {
+    let shop = Shop::new();
+    let mut browser = shop.visitor().await;
+    let line = format!(r#"{{"component":"frontend","level":"critical","message":"{}"}}"#, "x".repeat(8000));
+    let batch = format!(r#"{{"lines":[{}]}}"#, vec![line; 8].join(","));
+    let mut accepted = 0;
+    for _ in 0..50 {
+        accepted += usize::from(browser.post(&shop, "/_isomer/logs", &batch).await.status.is_success());
+    }
+    assert!((1..=2).contains(&accepted), "{accepted}");
 }
 
 #[tokio::test]
@@ -434,7 +484,8 @@ async fn a_tab_logs_and_sets_cookies_within_limits() {
     let mut browser = shop.visitor().await;
     let lines = r#"{"lines":[{"component":"frontend","stream":"stdout","message":"from the tab"}]}"#;
     assert_eq!(browser.post(&shop, "/_isomer/logs", lines).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(shop.world.log_lines("from the tab").len(), 1);
+    let [line] = &shop.world.log_lines("from the tab")[..] else { panic!("one line") };
+    assert!(line["stream"] == "tab", "lines of tabs cannot imitate those of the server: {line}");
     let other = r#"{"lines":[{"component":"cart","message":"forged"}]}"#;
     assert_eq!(browser.post(&shop, "/_isomer/logs", other).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(shop.world.log_lines("forged").len(), 0);
@@ -485,4 +536,22 @@ async fn a_call_without_memory_is_refused() {
     let received = world.send_from("192.0.2.7", request, frame(SHIP, PLAN, &[0]).into()).await;
     assert_eq!(received.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(callee.0.lock().expect("no test panics with it").is_empty());
+}
+
+#[tokio::test]
+async fn a_call_whose_result_has_no_memory_is_not_reported_as_one_that_has_not_run() {
+    let callee = Arc::new(FakeCallee::default());
+    let (gateway, revision) = (Arc::new(AppGateway::new(&[1; KEY_BYTES])), revision(PLAN, &callee));
+    let poor = RouteTarget { handler: target("frontend").handler.with_memory(64 << 10), ..target("frontend") };
+    let site_gateway = SiteGateway { app: gateway, revision };
+    let page = target_with("frontend", FakeResponse::Page("", ""));
+    let world = World::of(|site| site.serving_tabs(site_gateway, &poor), [("/", page)], &Limits::default(), false);
+    let mut browser = Browser::default();
+    let session = browser.request("/_isomer/session", "application/json");
+    browser.keep(&world.send_from("192.0.2.7", session, Bytes::new()).await);
+    let request = browser.request("/_isomer/call", CALL_TYPE).header("isomer-revision", PLAN.to_string());
+    let received = world.send_from("192.0.2.7", request, frame(GROWS, PLAN, &[0]).into()).await;
+    let failure = reply(&received).expect_err("the result has no memory");
+    assert!(matches!(failure, CallFailure::Lost { error: CallError::Overloaded, not_run: false, .. }), "{failure:?}");
+    assert_eq!(callee.0.lock().expect("no test panics with it").len(), 1);
 }
