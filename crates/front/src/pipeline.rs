@@ -366,6 +366,8 @@ impl Exchange {
 }
 
 #[cfg(test)]
+mod tab_session_tests;
+#[cfg(test)]
 mod tab_tests;
 #[cfg(test)]
 mod tests;

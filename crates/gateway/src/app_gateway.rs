@@ -47,7 +47,7 @@ pub const GATEWAY_BYTES_MAX: usize = 4 << 20;
 /// The maximum number of earlier revisions that a gateway refers to.
 const REVISIONS_MAX: usize = 8;
 
-/// The maximum time for which tabs may call a revision after another one has begun to serve. Each call keeps its revision
+/// The maximum time for which tabs may call a revision after another one serves. Each call keeps its revision
 /// in memory, so without this limit, a client that makes overlapping calls could call a revision for ever, for example
 /// one with a fault, or one that exposes a function by mistake.
 pub const OLD_REVISION_MAX: Duration = Duration::from_secs(10 * 60);
@@ -87,7 +87,7 @@ pub struct AppGateway {
 struct KnownRevision {
     plan: PlanDigest,
     revision: Weak<BrowserRevision>,
-    /// The time until which tabs may call the revision; `None` if no later one has begun to serve.
+    /// The time until which tabs may call the revision; `None` if no later one serves.
     until: Option<Instant>,
 }
 

@@ -19,17 +19,17 @@ use super::tests::{HOST, Received, World};
 use super::*;
 use crate::fake::{FakeResponse, target, target_with};
 
-const PLAN: PlanDigest = PlanDigest([7; 16]);
+pub(super) const PLAN: PlanDigest = PlanDigest([7; 16]);
 const GET_CART: FunctionKey = FunctionKey([1; 16]);
-const SHIP: FunctionKey = FunctionKey([2; 16]);
+pub(super) const SHIP: FunctionKey = FunctionKey([2; 16]);
 const UNLISTED: FunctionKey = FunctionKey([3; 16]);
 const TRAPS: FunctionKey = FunctionKey([4; 16]);
 const WAITS: FunctionKey = FunctionKey([5; 16]);
-const GROWS: FunctionKey = FunctionKey([6; 16]);
+pub(super) const GROWS: FunctionKey = FunctionKey([6; 16]);
 
 /// A callee with all functions of the app. It returns the image of the arguments.
 #[derive(Default)]
-struct FakeCallee(Mutex<Vec<Call>>);
+pub(super) struct FakeCallee(pub(super) Mutex<Vec<Call>>);
 
 impl Callee for FakeCallee {
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>> {
@@ -45,19 +45,19 @@ impl Callee for FakeCallee {
 }
 
 /// A shop with a browser group, and what its callee has received.
-struct Shop {
-    world: World,
-    callee: Arc<FakeCallee>,
-    gateway: Arc<AppGateway>,
+pub(super) struct Shop {
+    pub(super) world: World,
+    pub(super) callee: Arc<FakeCallee>,
+    pub(super) gateway: Arc<AppGateway>,
 }
 
 /// A browser with its cookies.
 #[derive(Default)]
-struct Browser {
-    cookies: HashMap<String, String>,
+pub(super) struct Browser {
+    pub(super) cookies: HashMap<String, String>,
 }
 
-fn revision(plan: PlanDigest, callee: &Arc<FakeCallee>) -> Arc<BrowserRevision> {
+pub(super) fn revision(plan: PlanDigest, callee: &Arc<FakeCallee>) -> Arc<BrowserRevision> {
     let function = |key, identity_offset| PublishedFunction {
         key,
         component: "cart".into(),
@@ -81,7 +81,7 @@ fn revision(plan: PlanDigest, callee: &Arc<FakeCallee>) -> Arc<BrowserRevision> 
 }
 
 impl Shop {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_page(FakeResponse::Page("<p>shop</p>", ""))
     }
 
@@ -97,7 +97,7 @@ impl Shop {
     }
 
     /// Opens the page in a new browser, and returns the browser.
-    async fn visitor(&self) -> Browser {
+    pub(super) async fn visitor(&self) -> Browser {
         let mut browser = Browser::default();
         browser.open(self).await;
         browser
@@ -113,7 +113,7 @@ impl Browser {
         self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
     }
 
-    fn keep(&mut self, received: &Received) {
+    pub(super) fn keep(&mut self, received: &Received) {
         for line in received.headers.get_all("set-cookie") {
             let line = line.to_str().expect("text");
             let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
@@ -139,7 +139,7 @@ impl Browser {
     }
 
     /// Returns a request to the gateway as a service worker sends it.
-    fn request(&self, path: &str, kind: &str) -> http::request::Builder {
+    pub(super) fn request(&self, path: &str, kind: &str) -> http::request::Builder {
         Request::builder()
             .method("POST")
             .uri(path)
@@ -150,21 +150,21 @@ impl Browser {
             .header("cookie", self.cookie())
     }
 
-    async fn post(&mut self, shop: &Shop, path: &str, body: &str) -> Received {
+    pub(super) async fn post(&mut self, shop: &Shop, path: &str, body: &str) -> Received {
         let request = self.request(path, "application/json");
         let received = shop.world.send_from("192.0.2.7", request, Bytes::copy_from_slice(body.as_bytes())).await;
         self.keep(&received);
         received
     }
 
-    async fn identity(&mut self, shop: &Shop) -> String {
+    pub(super) async fn identity(&mut self, shop: &Shop) -> String {
         let received = self.post(shop, "/_isomer/session", "").await;
         assert_eq!(received.status, StatusCode::OK);
         let report: serde_json::Value = serde_json::from_slice(&received.body).expect("JSON");
         report["identity"].as_str().expect("text").to_owned()
     }
 
-    async fn call(&self, shop: &Shop, frame: Vec<u8>) -> Received {
+    pub(super) async fn call(&self, shop: &Shop, frame: Vec<u8>) -> Received {
         let request = self.request("/_isomer/call", CALL_TYPE).header("isomer-revision", PLAN.to_string());
         shop.world.send_from("192.0.2.7", request, frame.into()).await
     }
@@ -179,7 +179,7 @@ fn image(text: &str) -> Vec<u8> {
     image
 }
 
-fn frame(function: FunctionKey, plan: PlanDigest, image: &[u8]) -> Vec<u8> {
+pub(super) fn frame(function: FunctionKey, plan: PlanDigest, image: &[u8]) -> Vec<u8> {
     let head = CallHead {
         function,
         remaining: Duration::from_secs(3600),
@@ -195,7 +195,7 @@ fn frame(function: FunctionKey, plan: PlanDigest, image: &[u8]) -> Vec<u8> {
 }
 
 /// Returns the reply in a response.
-fn reply(received: &Received) -> CallResult {
+pub(super) fn reply(received: &Received) -> CallResult {
     assert_eq!(received.status, StatusCode::OK, "{:?}", received.body);
     let (head, body) = received.body.split_at(ReplyHead::FIXED_BYTES);
     ReplyHead::parse(head).expect("a valid head").into_result(body.to_vec()).expect("a valid reply")
@@ -380,71 +380,6 @@ async fn floods_of_one_session_are_limited() {
 }
 
 #[tokio::test]
-async fn an_old_revision_is_served_while_it_is_in_memory() {
-    let shop = Shop::new();
-    let browser = shop.visitor().await;
-    let old_plan = PlanDigest([9; 16]);
-    let old = SiteGateway { app: shop.gateway.clone(), revision: revision(old_plan, &shop.callee) };
-    let call = async || {
-        let request = browser.request("/_isomer/call", CALL_TYPE).header("isomer-revision", old_plan.to_string());
-        shop.world.send_from("192.0.2.7", request, frame(SHIP, old_plan, &[]).into()).await
-    };
-    // A revision that has served no client, such as one that fails its health check, gets no calls.
-    assert_eq!(call().await.status, StatusCode::GONE);
-    old.begin_service(Instant::now());
-    assert_eq!(reply(&call().await), Ok(vec![]));
-    // All requests of a tab belong to its revision, also those for its session and its log lines.
-    for (path, body) in [("/_isomer/session", ""), ("/_isomer/logs", r#"{"lines":[]}"#)] {
-        let request = browser.request(path, "application/json").header("isomer-revision", old_plan.to_string());
-        let received = shop.world.send_from("192.0.2.7", request, Bytes::from_static(body.as_bytes())).await;
-        assert!(received.status.is_success(), "{path} {}", received.status);
-        let report = String::from_utf8_lossy(&received.body);
-        assert!(body.len() > 2 || report.contains(&old_plan.to_string()), "{report}");
-    }
-    // When stores are replaced, no further call starts in earlier code, although it is in memory.
-    shop.gateway.end_revisions();
-    assert_eq!(call().await.status, StatusCode::GONE);
-    old.begin_service(Instant::now());
-    drop(old);
-    assert_eq!(call().await.status, StatusCode::GONE);
-}
-
-#[tokio::test]
-async fn calls_renew_the_session_of_a_visitor_who_returns() {
-    let shop = Shop::new();
-    let mut browser = shop.visitor().await;
-    // The token of a session that started 25 hours ago.
-    let now = RequestTime::now();
-    let then = RequestTime { unix: now.unix - 25 * 60 * 60, ..now };
-    let client = GatewayClient { network: None, scheme: Scheme::HTTP };
-    let session = shop.gateway.start_session(&client, then).expect("a session");
-    let line = shop.gateway.set_cookie(&session, &Scheme::HTTP);
-    let pair = line.to_str().expect("text").split(';').next().expect("a pair");
-    let (name, value) = pair.split_once('=').expect("a name");
-    browser.cookies.insert(name.to_owned(), value.to_owned());
-    let received = browser.call(&shop, frame(SHIP, PLAN, &[])).await;
-    assert_eq!(received.headers.get_all("set-cookie").iter().count(), 1);
-    browser.keep(&received);
-    assert_ne!(browser.cookies[name], value);
-    let received = browser.call(&shop, frame(SHIP, PLAN, &[])).await;
-    assert!(!received.headers.contains_key("set-cookie"), "a new token is not renewed");
-    assert_eq!(browser.identity(&shop).await, session.identity().to_string());
-}
-
-#[tokio::test]
-async fn one_visitor_cannot_flood_the_log() {
-    let shop = Shop::new();
-    let mut browser = shop.visitor().await;
-    let line = format!(r#"{{"component":"frontend","level":"critical","message":"{}"}}"#, "x".repeat(8000));
-    let batch = format!(r#"{{"lines":[{}]}}"#, vec![line; 8].join(","));
-    let mut accepted = 0;
-    for _ in 0..50 {
-        accepted += usize::from(browser.post(&shop, "/_isomer/logs", &batch).await.status.is_success());
-    }
-    assert!((1..=2).contains(&accepted), "{accepted}");
-}
-
-#[tokio::test]
 async fn pages_get_the_script_and_other_responses_do_not() {
     let shop = Shop::new();
     let mut browser = Browser::default();
@@ -536,22 +471,4 @@ async fn a_call_without_memory_is_refused() {
     let received = world.send_from("192.0.2.7", request, frame(SHIP, PLAN, &[0]).into()).await;
     assert_eq!(received.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(callee.0.lock().expect("no test panics with it").is_empty());
-}
-
-#[tokio::test]
-async fn a_call_whose_result_has_no_memory_is_not_reported_as_one_that_has_not_run() {
-    let callee = Arc::new(FakeCallee::default());
-    let (gateway, revision) = (Arc::new(AppGateway::new(&[1; KEY_BYTES])), revision(PLAN, &callee));
-    let poor = RouteTarget { handler: target("frontend").handler.with_memory(64 << 10), ..target("frontend") };
-    let site_gateway = SiteGateway { app: gateway, revision };
-    let page = target_with("frontend", FakeResponse::Page("", ""));
-    let world = World::of(|site| site.serving_tabs(site_gateway, &poor), [("/", page)], &Limits::default(), false);
-    let mut browser = Browser::default();
-    let session = browser.request("/_isomer/session", "application/json");
-    browser.keep(&world.send_from("192.0.2.7", session, Bytes::new()).await);
-    let request = browser.request("/_isomer/call", CALL_TYPE).header("isomer-revision", PLAN.to_string());
-    let received = world.send_from("192.0.2.7", request, frame(GROWS, PLAN, &[0]).into()).await;
-    let failure = reply(&received).expect_err("the result has no memory");
-    assert!(matches!(failure, CallFailure::Lost { error: CallError::Overloaded, not_run: false, .. }), "{failure:?}");
-    assert_eq!(callee.0.lock().expect("no test panics with it").len(), 1);
 }
