@@ -43,10 +43,10 @@ impl Callee for FakeCallee {
 }
 
 /// A shop with a browser group, and what its callee has received.
-struct Shop {
-    world: World,
+pub(super) struct Shop {
+    pub(super) world: World,
     callee: Arc<FakeCallee>,
-    gateway: Arc<AppGateway>,
+    pub(super) gateway: Arc<AppGateway>,
 }
 
 /// A browser with its cookies.
@@ -78,7 +78,7 @@ fn revision(plan: PlanDigest, callee: &Arc<FakeCallee>) -> Arc<BrowserRevision> 
 }
 
 impl Shop {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_page(FakeResponse::Page("<p>shop</p>", ""))
     }
 
@@ -458,16 +458,6 @@ async fn a_tab_logs_and_sets_cookies_within_limits() {
     let logout = browser.post(&shop, "/_isomer/cookies", r#"{"set_cookie":["shop_session=; Max-Age=0"]}"#).await;
     assert_eq!(logout.status, StatusCode::OK);
     assert_ne!(browser.identity(&shop).await, before);
-}
-
-#[tokio::test]
-async fn an_app_without_a_browser_group_has_no_gateway() {
-    let world = World::of(|site| site, [("/", target("root"))], &Limits::default(), false);
-    let request = Request::builder().uri("/_isomer/worker.js").header("host", HOST);
-    assert_eq!(world.send_from("192.0.2.7", request, Bytes::new()).await.status, StatusCode::NOT_FOUND);
-    let request = Request::builder().uri("/").header("host", HOST).header("cookie", "shop_session=1");
-    let received = world.send_from("192.0.2.7", request, Bytes::new()).await;
-    assert!(!received.headers.contains_key("set-cookie"));
 }
 
 #[tokio::test]
