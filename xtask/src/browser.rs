@@ -48,7 +48,7 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
 }
 
 /// Compares the pages of the shop in the shape `tab` with those of the monolith: those of the server's copy, and those that
-/// the service worker makes in the tab. Then tests the service worker.
+/// the service worker makes in the tab. Then tests the service worker, and when it lets the server answer.
 fn test_shape_tab(project: &Project, isomer: &Path, browser: &Path, folder: &Path) -> Result<()> {
     let monolith = Shop::start(project, isomer, "monolith", &folder.join("data-of-monolith"))?;
     let tab = Shop::start(project, isomer, "tab", &folder.join("data-of-tab"))?;
@@ -60,8 +60,13 @@ fn test_shape_tab(project: &Project, isomer: &Path, browser: &Path, folder: &Pat
         command.arg(browser).arg(folder).arg(answered_by);
         project::run(command.env("NODE_PATH", &modules))?;
     }
+    let scripts = project.root.join("crates/web/tests/browser");
     let mut command = project.command("node");
-    command.arg(project.root.join("crates/web/tests/browser/tab.cjs")).arg(&tab.url).arg(browser);
+    command.arg(scripts.join("tab.cjs")).arg(&tab.url).arg(browser);
+    project::run(command.env("NODE_PATH", &modules))?;
+    // This script changes the shape, so it is the last one.
+    let mut command = project.command("node");
+    command.arg(scripts.join("server.cjs")).arg(&tab.url).arg(browser).arg(isomer).arg(folder.join("data-of-tab"));
     project::run(command.env("NODE_PATH", &modules))?;
     tab.stop()?;
     monolith.stop()

@@ -63,6 +63,13 @@ pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
         return Ok(());
     }
     let known: Vec<_> = processes.keys().map(|known| format!("`{known}`")).collect();
+    if plan.browser.as_ref().is_some_and(|browser| browser.group.name.as_str() == group) {
+        let error = Diagnostic::error(format!("`{group}` is a browser group, which runs in the tabs of visitors"))
+            .code("unknown-group")
+            .note("browsers load its files from the groups that have routes, which also run copies of its components")
+            .hint(format!("run one of the groups on servers: {}", known.join(", ")));
+        return Err(Box::new(error));
+    }
     let near = nearest(group, processes.keys().copied());
     let error = Diagnostic::error(format!("shape `{}` has no group `{group}`", plan.shape))
         .code("unknown-group")

@@ -42,7 +42,7 @@ use crate::forwarded::Origin;
 use crate::handler::{Handler, HandlerFailure, HandlerRequest};
 use crate::limits::{BODY_WINDOW_BYTES, Limits};
 use crate::negotiation::AcceptedCodings;
-use crate::problem::{NOT_FOUND, Problem};
+use crate::problem::{NO_HOST, NOT_FOUND, Problem};
 use crate::proxies::Proxies;
 use crate::request_body::{BodyOutcome, BodySource, RequestBody};
 use crate::request_checks::{self, DirectResponse, RequestLimits};
@@ -166,7 +166,12 @@ impl<H: Handler> Pipeline<H> {
         let scheme = request_checks::scheme(request.uri(), &exchange.permits.connection, origin.as_ref())?;
 
         let Exchange { start, permits, record, .. } = exchange;
-        let (site, authority) = self.admission.admit(host, *start, permits, record.access.as_deref_mut()).await?;
+        let admitted = self.admission.admit(host, *start, permits, record.access.as_deref_mut()).await;
+        let withdrawn = || tab_requests::withdrawn(&request, normalized.as_deref().unwrap_or(request.uri().path()));
+        let (site, authority) = match admitted {
+            Err(NO_HOST) => return Err(withdrawn().unwrap_or(NO_HOST.into())),
+            admitted => admitted?,
+        };
         if let (Some(line), Some(owner)) = (&mut exchange.record.access, site.owner()) {
             line.set_owner(owner);
         }
@@ -189,6 +194,10 @@ impl<H: Handler> Pipeline<H> {
             }
             let (method, time) = (request.method().clone(), RequestTime::now());
             page = Some(tabs.gateway.begin_page(&method, request.headers_mut(), gateway_client, time));
+        } else if let Some(response) =
+            tab_requests::withdrawn(&request, normalized.as_deref().unwrap_or(request.uri().path()))
+        {
+            return Err(response);
         }
 
         let route = routing::route(&site, normalized.as_deref().unwrap_or(request.uri().path()), &request);
@@ -371,3 +380,5 @@ mod tab_session_tests;
 mod tab_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worker_tests;

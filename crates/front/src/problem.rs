@@ -17,6 +17,10 @@ use crate::refusal::Refusal;
 pub(crate) const FIELDS: Problem =
     Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has more header fields than are allowed");
 
+/// No app has the request's host.
+pub(crate) const NO_HOST: Problem =
+    Problem::new(StatusCode::NOT_FOUND, "no application is served under this host name");
+
 /// The time after which clients should retry a request that was refused because of load.
 const RETRY_AFTER_LOAD: Duration = Duration::from_secs(1);
 
@@ -48,7 +52,7 @@ impl Problem {
     /// Returns the problem for a request that was not admitted.
     pub(crate) fn from_refusal(refusal: &Refusal) -> Self {
         match *refusal {
-            Refusal::NoHost => Self::new(StatusCode::NOT_FOUND, "no application is served under this host name"),
+            Refusal::NoHost => NO_HOST,
             Refusal::NotBuilt => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this application is still being built: try again, or look at the terminal that builds it",

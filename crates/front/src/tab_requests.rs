@@ -14,9 +14,10 @@ use http_body_util::BodyExt as _;
 use isomer_gateway::request_origin::{check_origin, has_content_type};
 use isomer_gateway::tab_cookies::COOKIES_BYTES_MAX;
 use isomer_gateway::tab_logs::{LOG_BATCH_BYTES_MAX, parse_logs, stored_bytes};
+use isomer_gateway::withdrawn_worker::withdrawn_worker;
 use isomer_gateway::{
-    BrowserRevision, CALL_TYPE, GatewayClient, NoEndpoint, RequestTime, SiteGateway, TabEndpoint, VisitorSession,
-    WrongIdentity, public_failure,
+    BrowserRevision, CALL_TYPE, GatewayClient, Identity, NoEndpoint, RequestTime, SiteGateway, TabEndpoint,
+    VisitorSession, WrongIdentity, public_failure,
 };
 use isomer_ids::PlanDigest;
 use isomer_telemetry::{Event, EventSink, GuestRecord, RecordSource, RequestId, SpanContext};
@@ -28,6 +29,7 @@ use crate::problem::{
     BODY_TOO_SLOW, FOREIGN, GONE, INVALID_BODY, NO_SESSION, NOT_FOUND, OUT_OF_MEMORY, Problem, TAB_METHOD, UNSUPPORTED,
 };
 use crate::request_body::{BodyOutcome, BodySource, RequestBody};
+use crate::request_checks::DirectResponse;
 use crate::response_body::ChargedMemory;
 use crate::site::RouteTarget;
 
@@ -90,10 +92,13 @@ impl<H: Handler> TabRequest<'_, H> {
         self.gateway.begin_service(time.instant);
         match endpoint {
             TabEndpoint::Worker => {
-                let files = self.gateway.revision.files().ok_or(NOT_FOUND)?;
-                return Ok(TabResponse::new(files.worker(&head.headers)));
+                self.admit(None, endpoint, time)?;
+                let worker = self.gateway.revision.files().map(|files| files.worker(&head.headers));
+                let withdrawn = || withdrawn_worker(&head.method, endpoint.pattern(), &head.headers);
+                return worker.or_else(withdrawn).map(TabResponse::new).ok_or(NOT_FOUND);
             }
             TabEndpoint::File { digest, name } => {
+                self.admit(None, endpoint, time)?;
                 let revision = self.gateway.revision_of_files(digest).ok_or(NOT_FOUND)?;
                 let file = revision.files().and_then(|files| files.file(digest, name, &head.headers));
                 return file.map(TabResponse::new).ok_or(NOT_FOUND);
@@ -105,9 +110,7 @@ impl<H: Handler> TabRequest<'_, H> {
             return Err(UNSUPPORTED);
         }
         let known = self.gateway.app.session(&head.headers, &self.client.scheme, time);
-        let identity = known.as_ref().map(VisitorSession::identity);
-        let admitted = self.gateway.app.admit(identity, &self.client, endpoint.tokens(), time);
-        admitted.map_err(Problem::too_many_from_tab)?;
+        self.admit(known.as_ref().map(VisitorSession::identity), endpoint, time)?;
         let body = |bytes_max: usize| RequestBody::new(body, bytes_max as u64, self.body_timeout, outcome.clone());
         let announced = body_bytes(&head.headers);
         let revision = match endpoint {
@@ -149,6 +152,12 @@ impl<H: Handler> TabRequest<'_, H> {
             response.response.headers_mut().append(SET_COOKIE, line);
         }
         Ok(response)
+    }
+
+    /// Takes the tokens of a request from the rates of its session and of its network.
+    fn admit(&self, identity: Option<Identity>, endpoint: TabEndpoint<'_>, time: RequestTime) -> Result<(), Problem> {
+        let admitted = self.gateway.app.admit(identity, &self.client, endpoint.tokens(), time);
+        admitted.map_err(Problem::too_many_from_tab)
     }
 
     /// Returns the revision that a tab was loaded from.
@@ -371,6 +380,12 @@ pub(crate) fn no_endpoint(reason: NoEndpoint) -> Problem {
         NoEndpoint::Path => NOT_FOUND,
         NoEndpoint::Method => TAB_METHOD,
     }
+}
+
+/// Returns the response to a browser that looks for a new version of a service worker, for a host without files for tabs.
+pub(crate) fn withdrawn<B>(request: &Request<B>, path: &str) -> Option<DirectResponse> {
+    let response = withdrawn_worker(request.method(), path, request.headers())?;
+    Some(DirectResponse::Tab(Box::new(TabResponse::new(response))))
 }
 
 /// Returns the authority that the client's browser used. `headers` are those of a request to which the front door has

@@ -18,6 +18,16 @@ pub(crate) fn allow_registration(headers: &mut HeaderMap, hash: &str) {
     adjust_field(headers, CONTENT_SECURITY_POLICY_REPORT_ONLY, hash);
 }
 
+/// Returns whether scripts of the page can register a service worker: not in a sandbox with an origin of its own.
+pub(crate) fn can_register(headers: &HeaderMap) -> bool {
+    let texts = headers.get_all(CONTENT_SECURITY_POLICY).into_iter().filter_map(|value| value.to_str().ok());
+    let all = texts.flat_map(|text| text.split(',')).map(directives);
+    all.into_iter().filter_map(|policy| sources(&policy, &["sandbox"])).all(|flags| {
+        let has = |wanted: &str| flags.iter().any(|flag| flag.eq_ignore_ascii_case(wanted));
+        has("allow-scripts") && has("allow-same-origin")
+    })
+}
+
 fn adjust_field(headers: &mut HeaderMap, name: HeaderName, hash: &str) {
     let http::header::Entry::Occupied(entry) = headers.entry(&name) else { return };
     let (_, values) = entry.remove_entry_mult();
@@ -29,8 +39,8 @@ fn adjust_field(headers: &mut HeaderMap, name: HeaderName, hash: &str) {
     }
 }
 
-/// Returns one policy with the added sources.
-fn adjusted(policy: &str, hash: &str) -> String {
+/// Returns the directives of a policy.
+fn directives(policy: &str) -> Vec<Directive<'_>> {
     let mut directives: Vec<Directive<'_>> = Vec::new();
     for text in policy.split(';') {
         let mut words = text.split_ascii_whitespace();
@@ -40,7 +50,18 @@ fn adjusted(policy: &str, hash: &str) -> String {
             directives.push(Directive { name, sources: words.collect() });
         }
     }
-    let workers = sources(&directives, &["worker-src", "child-src", "script-src", "default-src"]);
+    directives
+}
+
+/// Returns one policy with the added sources.
+fn adjusted(policy: &str, hash: &str) -> String {
+    let mut directives = directives(policy);
+    let workers = sources(&directives, &["worker-src", "child-src"]).or_else(|| {
+        // With `'strict-dynamic'`, these directives allow every worker that a script starts.
+        let scripts = sources(&directives, &["script-src", "default-src"])?;
+        let is_dynamic = scripts.iter().any(|source| source.eq_ignore_ascii_case("'strict-dynamic'"));
+        (!is_dynamic).then_some(scripts)
+    });
     let workers = workers.filter(|sources| !allows_own_origin(sources)).map(|sources| {
         let hosts = sources.into_iter().filter(|source| !source.starts_with('\''));
         hosts.chain(["'self'"]).collect::<Vec<_>>()
@@ -105,9 +126,10 @@ mod tests {
             ("default-src 'self'", "default-src 'self'; script-src 'self' 'sha256-abc='"),
             ("default-src 'none'", "default-src 'none'; script-src 'sha256-abc='; worker-src 'self'"),
             ("script-src 'self'", "script-src 'self' 'sha256-abc='"),
+            ("script-src 'nonce-1' 'strict-dynamic'", "script-src 'nonce-1' 'strict-dynamic' 'sha256-abc='"),
             (
-                "script-src 'nonce-1' 'strict-dynamic'",
-                "script-src 'nonce-1' 'strict-dynamic' 'sha256-abc='; worker-src 'self'",
+                "script-src 'nonce-1' 'strict-dynamic'; child-src 'none'",
+                "script-src 'nonce-1' 'strict-dynamic' 'sha256-abc='; child-src 'none'; worker-src 'self'",
             ),
             ("script-src 'self' 'unsafe-inline'", "script-src 'self' 'unsafe-inline'"),
             (
@@ -135,6 +157,25 @@ mod tests {
             (" ; ;", ""),
         ] {
             assert_eq!(adjusted(policy, HASH), expected, "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_page_in_a_sandbox_of_its_own_origin_cannot_register() {
+        for (policies, expected) in [
+            (&[][..], true),
+            (&["default-src 'self'"], true),
+            (&["sandbox allow-scripts Allow-Same-Origin"], true),
+            (&["sandbox"], false),
+            (&["sandbox allow-same-origin"], false),
+            (&["default-src 'self', Sandbox allow-scripts"], false),
+            (&["img-src *", "sandbox allow-scripts"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for policy in policies {
+                headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+            }
+            assert_eq!(can_register(&headers), expected, "{policies:?}");
         }
     }
 

@@ -31,6 +31,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`static_files`] | the files that a browser loads |
+//! | [`withdrawn_worker`] | the script that replaces a worker whose app is no longer served in tabs |
 //! | `registration` | the script that registers the service worker, and the pages to which it is appended |
 //! | `content_security_policy` | the sources that a page's policy needs for the script and the worker |
 #![forbid(unsafe_code)]
@@ -50,6 +51,7 @@ pub mod session;
 pub mod static_files;
 pub mod tab_cookies;
 pub mod tab_logs;
+pub mod withdrawn_worker;
 
 pub use app_gateway::{AppGateway, GatewayClient, RequestTime};
 pub use browser_revision::{BrowserParts, BrowserRevision, TabConfig};

@@ -13,13 +13,14 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{SHA256, digest};
 
-use crate::content_security_policy::allow_registration;
+use crate::content_security_policy::{allow_registration, can_register};
 
-/// The content of the script. It does nothing in browsers that cannot suspend WebAssembly, and never throws.
+/// The content of the script. It does nothing in browsers that cannot suspend WebAssembly, and never throws: in some
+/// documents, `navigator.serviceWorker` itself throws. Browsers request the worker's script from the server whenever they
+/// look for a new version, and may take the files that it imports from their caches, because these never change.
 const SCRIPT: &str = concat!(
-    r#"if("serviceWorker"in navigator&&"Suspending"in WebAssembly)"#,
-    r#"navigator.serviceWorker.register("/_isomer/worker.js",{type:"module",scope:"/",updateViaCache:"none"})"#,
-    ".catch(()=>{})",
+    r#"try{if("serviceWorker"in navigator&&"Suspending"in WebAssembly)"#,
+    r#"navigator.serviceWorker.register("/_isomer/worker.js",{type:"module",scope:"/"}).catch(()=>{})}catch{}"#,
 );
 
 /// The element that is appended to pages.
@@ -70,7 +71,8 @@ fn is_page(status: StatusCode, headers: &HeaderMap) -> bool {
         || DIGESTS.iter().any(|name| headers.contains_key(*name));
     let mut codings = headers.get_all(CONTENT_ENCODING).into_iter();
     let is_coded = codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    has_content && !is_fixed && !is_coded && is_html(headers) && headers.get_all(CONTENT_LENGTH).iter().count() < 2
+    let is_unencoded_page = has_content && !is_fixed && !is_coded && is_html(headers);
+    is_unencoded_page && can_register(headers) && headers.get_all(CONTENT_LENGTH).iter().count() < 2
 }
 
 /// Returns whether the content is HTML in an encoding that contains ASCII.
@@ -188,6 +190,7 @@ mod tests {
             (200, &[html, html]),
             (200, &[html, ("content-encoding", "gzip")]),
             (200, &[html, ("cache-control", "public, No-Transform")]),
+            (200, &[html, ("content-security-policy", "default-src 'self'; sandbox allow-scripts")]),
             (200, &[html, ("repr-digest", "sha-256=:AAAA:")]),
             (206, &[html]),
             (200, &[html, ("content-range", "bytes 0-9/100")]),

@@ -141,17 +141,12 @@ impl StaticFiles {
     #[must_use]
     pub fn worker(&self, request: &HeaderMap) -> Response<Bytes> {
         let tag = HeaderValue::try_from(format!("\"{}\"", self.digest)).expect("a digest is a valid tag");
-        let mut response = Response::new(self.worker.clone());
+        let mut response = script(self.worker.clone());
         if request.get_all(IF_NONE_MATCH).iter().any(|known| *known == tag) {
-            response = Response::new(Bytes::new());
+            *response.body_mut() = Bytes::new();
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(ETAG, tag);
-        headers.insert(SERVICE_WORKER_ALLOWED, HeaderValue::from_static("/"));
-        protect(headers);
+        response.headers_mut().insert(ETAG, tag);
         response
     }
 
@@ -172,6 +167,17 @@ impl StaticFiles {
         protect(headers);
         Some(response)
     }
+}
+
+/// Returns a response with the script of a service worker for all paths.
+pub(crate) fn script(text: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(text);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(SERVICE_WORKER_ALLOWED, HeaderValue::from_static("/"));
+    protect(headers);
+    response
 }
 
 /// Sets the fields with which browsers refuse to use a response in pages of other origins, or as another type.

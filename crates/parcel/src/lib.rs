@@ -10,6 +10,7 @@ pub mod artifact;
 mod digest;
 pub mod exe;
 pub mod image;
+pub mod index;
 pub mod sbom;
 
 use std::collections::BTreeMap;

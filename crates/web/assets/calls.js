@@ -2,7 +2,6 @@
 
 import { description } from "./description.js";
 import { CallFailure, decodeReply, encodeCall, lost } from "./frame.js";
-import { session } from "./session.js";
 import { ValueError } from "./values.js";
 
 /** The URL that receives calls. */
@@ -22,6 +21,9 @@ const REPLY_GRACE_MS = 250;
 
 /** The answers to calls whose frame the server did not read. The others have a frame as their body. */
 const STATUS_ERRORS = { 408: "deadline", 413: "refused", 429: "overloaded", 503: "overloaded", 504: "deadline" };
+
+/** The answers of a server that has no longer the revision, and of one whose app has no browser group. 0 is a redirection. */
+const ENDED = new Set([0, 404, 405, 410]);
 
 /** Receives the event `end` when the server no longer runs this revision. */
 export const revisionEnded = new EventTarget();
@@ -101,18 +103,17 @@ async function send(called, image, instance) {
 }
 
 async function sendOnce(called, image, request) {
-  const imageBytesMax = (await session()).limits.image_bytes_max;
   const remainingMs = request.deadline - performance.now();
   if (remainingMs <= 0) throw lost("deadline", "the deadline of the request has passed", true);
   const traceparent = request.trace.child();
-  const frame = encodeCall({ key: called.keyBytes ??= bytesOfHex(called.key), plan: PLAN, remainingMs, request: request.id, traceparent, image, imageBytesMax });
+  const frame = encodeCall({ key: called.keyBytes ??= bytesOfHex(called.key), plan: PLAN, remainingMs, request: request.id, traceparent, image, imageBytesMax: request.imageBytesMax });
   const end = new AbortController();
   const abort = () => end.abort();
   request.signal.addEventListener("abort", abort, { once: true });
   const timer = setTimeout(abort, remainingMs + REPLY_GRACE_MS);
   try {
     const headers = { "content-type": MEDIA_TYPE, "isomer-revision": description.plan, traceparent };
-    const options = { method: "POST", headers, body: frame, credentials: "same-origin", cache: "no-store", redirect: "error" };
+    const options = { method: "POST", headers, body: frame, credentials: "same-origin", cache: "no-store", redirect: "manual" };
     const response = await fetch(CALL_URL, { ...options, signal: end.signal });
     const reply = new Uint8Array(await response.arrayBuffer());
     if (response.headers.get("content-type") === MEDIA_TYPE) {
@@ -121,7 +122,7 @@ async function sendOnce(called, image, request) {
       return image;
     }
     const failure = refusal(response, request);
-    failure.hasNotRun = NOT_RUN.has(response.status);
+    if (!request.isRevisionEnded) failure.hasNotRun = NOT_RUN.has(response.status);
     throw failure;
   } catch (error) {
     if (!(error instanceof CallFailure && error.hasNotRun)) request.hasEffects = true;
@@ -135,12 +136,25 @@ async function sendOnce(called, image, request) {
   }
 }
 
+/**
+ * Returns whether an answer to a request of the worker shows that the server no longer runs this revision. `type` is the media type of
+ * the answers that the server gives otherwise: in another shape, a component may answer any request with a page.
+ */
+export function endsRevision({ status, ok, headers }, type) {
+  if (!ENDED.has(status) && !(ok && headers.get("content-type") !== type)) return false;
+  revisionEnded.dispatchEvent(new Event("end"));
+  return true;
+}
+
 /** Returns the failure of a call whose answer is not a frame. */
 function refusal(response, request) {
   const { status } = response;
-  if (status === 401) request.isSessionOutdated = true;
-  if (status === 410) revisionEnded.dispatchEvent(new Event("end"));
   const reason = `the server has answered with status ${status}`;
-  if (status === 502 || status === 404) return lost("unreachable", reason);
+  if (status === 401) request.isSessionOutdated = true;
+  if (endsRevision(response, MEDIA_TYPE)) {
+    request.isRevisionEnded = true;
+    return lost("refused", reason, true);
+  }
+  if (status === 502) return lost("unreachable", reason);
   return lost(STATUS_ERRORS[status] ?? "refused", reason, status !== 504 && status !== 408);
 }

@@ -16,8 +16,10 @@ const COOKIES_URL = "/_isomer/cookies";
  * @param {import("./session.js").Session} session
  */
 export async function cookieHeader(session) {
-  const pairs = (await cookieStore.getAll()).filter(({ name }) => name !== session.cookie).map(({ name, value }) => (name ? `${name}=${value}` : value));
-  if (session.cookie) pairs.push(`${session.cookie}=${session.identity}`);
+  const isIdentity = ({ name }) => name.toLowerCase() === session.cookie?.toLowerCase();
+  const pairs = (await cookieStore.getAll()).filter((cookie) => !isIdentity(cookie)).map(({ name, value }) => (name ? `${name}=${value}` : value));
+  // As on the server, the identity is the first cookie, so that an unfinished quote in another one cannot hide it.
+  if (session.cookie) pairs.unshift(`${session.cookie}=${session.identity}`);
   return pairs.length > 0 ? pairs.join("; ") : null;
 }
 

@@ -4,9 +4,11 @@ import { cookieHeader, setCookies, withoutStrict } from "./cookies.js";
 import { description } from "./description.js";
 import { methodOf, Fields, Request as GroupRequest } from "./http.js";
 import { giveBack, take } from "./instance.js";
-import { RequestContext } from "./request.js";
 import { refreshSession, session } from "./session.js";
 import { bytesOf } from "./wasi.js";
+
+/** The methods of requests that have no effect, so that they can run again, and the server can answer them if the tab fails. */
+export const SAFE_METHODS = new Set(["GET", "HEAD"]);
 
 /** The number of bytes that are read at once from the body of a response. */
 const CHUNK_BYTES = 65536;
@@ -35,6 +37,9 @@ export class DeadlinePassed extends Error {}
 /** The error of a request that the server has refused to serve for this session. The request can be repeated. */
 export class SessionOutdated extends Error {}
 
+/** The error of a request that needs a revision which the server no longer runs. The server can answer the request. */
+export class RevisionEnded extends Error {}
+
 /**
  * Returns the body of a request, so that it can be answered more than once.
  *
@@ -42,7 +47,7 @@ export class SessionOutdated extends Error {}
  * @param {{ component: string }} handler
  */
 export async function readBody(request, handler) {
-  if (["GET", "HEAD"].includes(request.method)) return undefined;
+  if (SAFE_METHODS.has(request.method)) return undefined;
   const body = new Uint8Array(await request.arrayBuffer());
   if (body.length > description.limits[handler.component].body_bytes) throw new BodyTooLarge("the request's body is too large");
   return body;
@@ -54,29 +59,39 @@ export async function readBody(request, handler) {
  * @param {Request} request
  * @param {Uint8Array | undefined} body the result of `readBody`
  * @param {{ export: string, component: string }} handler the handler that serves the request's path
+ * @param {import("./request.js").RequestContext} context
  * @returns {Promise<{ response: Response, done: Promise<void> }>}
  */
-export async function respond(request, body, handler) {
+export async function respond(request, body, handler, context) {
   const limits = description.limits[handler.component];
-  const context = new RequestContext(limits.request_ms);
   const url = new URL(request.url);
   const current = await ownSession();
+  context.imageBytesMax = current.limits.image_bytes_max;
   const received = await groupRequest(request, body, url, current);
   const instance = await take(current);
   instance.request = context;
   const exchange = new Exchange(instance, context, request.signal);
   try {
     const answer = await exchange.race(instance.exports[handler.export].handle(received));
-    if (context.isSessionOutdated && !context.hasEffects) throw new SessionOutdated("the session has changed");
-    const headers = await responseHeaders(answer, current, url);
+    // A component can hide that a call failed, and return a page without the call's result.
+    const refusal = refusalOf(request, context);
+    if (refusal) throw refusal;
+    const headers = await responseHeaders(answer, current, url, context);
     if (headers.get("content-type")?.startsWith(EVENT_STREAM)) exchange.extend(limits.stream_ms);
     const isOmitted = request.method === "HEAD" || WITHOUT_BODY.has(answer.status);
     const content = bodyOf(answer, exchange, isOmitted);
     return { response: new Response(content, { status: answer.status, headers }), done: exchange.done };
   } catch (error) {
     exchange.end(false);
-    throw context.isSessionOutdated && !context.hasEffects ? new SessionOutdated("the session has changed") : error;
+    throw refusalOf(request, context) ?? error;
   }
+}
+
+/** Returns why the answer of the tab is not used, although nothing is wrong with the request; `null` if it is used. */
+function refusalOf(request, context) {
+  if (context.hasEffects && !SAFE_METHODS.has(request.method)) return null;
+  if (context.isRevisionEnded) return new RevisionEnded("the server no longer runs this revision");
+  return context.isSessionOutdated ? new SessionOutdated("the session has changed") : null;
 }
 
 /** A request that an instance answers, until the instance is no longer used. */
@@ -162,7 +177,7 @@ async function groupRequest(request, body, url, current) {
 }
 
 /** Sets the response's cookies, and returns its other fields. */
-async function responseHeaders(answer, current, url) {
+async function responseHeaders(answer, current, url, context) {
   const headers = new Headers();
   const cookies = [];
   for (const [name, value] of answer.headers.copyAll()) {
@@ -171,7 +186,10 @@ async function responseHeaders(answer, current, url) {
     else if (!CONNECTION_FIELDS.has(name)) headers.append(name, text);
   }
   headers.set(...ANSWERED_BY);
-  if (cookies.length > 0) await setCookies(cookies, current, url);
+  if (cookies.length > 0) {
+    context.hasEffects = true;
+    await setCookies(cookies, current, url);
+  }
   return headers;
 }
 

@@ -5,17 +5,15 @@ import { description } from "./description.js";
 import { CallFailure } from "./frame.js";
 import { compileModules, MODULE_CACHE, MODULE_CACHE_PREFIX, prepare, storeModules, TooManyRequests } from "./instance.js";
 import { flushed, logLine } from "./logs.js";
-import { BodyTooLarge, DeadlinePassed, readBody, respond, SessionOutdated } from "./respond.js";
-import { refreshSession, session } from "./session.js";
+import { RequestContext } from "./request.js";
+import { BodyTooLarge, DeadlinePassed, readBody, respond, RevisionEnded, SAFE_METHODS, SessionOutdated } from "./respond.js";
+import { markSessionOutdated, refreshSession, session } from "./session.js";
 
 /** The prefix of the paths that the server answers itself. */
 const RESERVED_PREFIX = "/_isomer/";
 
 /** The message with which a worker lets the next one take over. */
 const TAKE_OVER = "isomer-take-over";
-
-/** The methods of requests that have no effect, so that they can be sent to the server if the tab cannot answer them. */
-const SAFE_METHODS = new Set(["GET", "HEAD"]);
 
 const isSupported = "Suspending" in WebAssembly && "cookieStore" in self;
 
@@ -31,7 +29,10 @@ self.addEventListener("message", (event) => {
   if (event.data === TAKE_OVER) self.skipWaiting();
 });
 self.addEventListener("fetch", answer);
+/** Whether the server no longer runs the revision of this worker. Then the server answers all requests. */
 let isRevisionEnded = false;
+/** Whether the server has answered a request since the last page of the tab, so that it may have started another session. */
+let isSessionUncertain = false;
 revisionEnded.addEventListener("end", () => {
   isRevisionEnded = true;
   self.registration.update().catch(() => {});
@@ -39,6 +40,9 @@ revisionEnded.addEventListener("end", () => {
 
 async function install() {
   if (!isSupported) throw new Error("this browser cannot suspend WebAssembly, or has no store for cookies");
+  // A tab that the server refuses stays with the server: without a session, no form could be sent. Each page tries again, so
+  // this is found out before anything large is loaded.
+  if (!self.registration.active) await refreshSession();
   await storeModules();
   await compileModules();
   // The first worker controls the pages that are open. A later one waits for the next navigation.
@@ -58,23 +62,42 @@ async function activate() {
 function answer(event) {
   const { request } = event;
   const url = new URL(request.url);
-  const handler = url.origin === location.origin && !url.pathname.startsWith(RESERVED_PREFIX) ? handlerOf(url.pathname) : null;
-  if (!handler) return;
-  if (request.headers.has("range") || request.cache === "only-if-cached") return;
-  if (request.mode === "navigate") {
-    // Another page may have sent this request. Only the server can tell, from the fields and cookies that the browser sends with it.
-    // The same holds for frames: a component may refuse those of other sites.
-    const isHarmless = SAFE_METHODS.has(request.method) && request.destination === "document";
-    if (!isHarmless && !isFromOwnPage(request, url)) return;
-    if (self.registration.waiting) {
-      // A new revision is ready. The server's copy of it answers this navigation, and its worker answers the next requests.
-      self.registration.waiting.postMessage(TAKE_OVER);
-      return;
+  if (url.origin !== location.origin || url.pathname.startsWith(RESERVED_PREFIX)) return;
+  const isNavigation = request.mode === "navigate";
+  const handler = handlerFor(request, url);
+  if (!handler) {
+    // The response may start another session, after a login for example.
+    if (isNavigation || !SAFE_METHODS.has(request.method)) {
+      isSessionUncertain = true;
+      event.waitUntil(markSessionOutdated());
     }
+    return;
+  }
+  if (isNavigation && isSessionUncertain) {
+    // Another tab's request may have asked for the session before the server's response had arrived.
+    isSessionUncertain = false;
+    event.waitUntil(markSessionOutdated());
   }
   const answered = respondOrFallBack(request, handler);
   event.respondWith(answered.then(({ response }) => response));
   event.waitUntil(answered.then(({ done }) => done).then(flushed).catch(() => {}));
+}
+
+/** Returns the handler that answers a request in the tab, or `null` if the server answers the request. */
+function handlerFor(request, url) {
+  if (request.mode === "navigate") {
+    // Another page may have sent this request. Only the server can tell, from the fields and cookies that the browser sends with it.
+    // The same holds for frames: a component may refuse those of other sites.
+    const isHarmless = SAFE_METHODS.has(request.method) && request.destination === "document";
+    if (!isHarmless && !isFromOwnPage(request, url)) return null;
+    if (self.registration.waiting) {
+      // A new revision is ready. The server's copy of it answers this navigation, and its worker answers the next requests.
+      self.registration.waiting.postMessage(TAKE_OVER);
+      return null;
+    }
+  }
+  if (isRevisionEnded || request.headers.has("range") || request.cache === "only-if-cached") return null;
+  return handlerOf(url.pathname);
 }
 
 /** Returns whether a page of this app has sent a navigation. */
@@ -97,26 +120,32 @@ function normal(path) {
   });
 }
 
+/**
+ * Answers a request in the tab. If that fails, and if the request has no effect, or has had none until then, the server answers it.
+ */
 async function respondOrFallBack(request, handler) {
-  const isSafe = SAFE_METHODS.has(request.method);
   // The body can be read once, and the server may have to read it.
-  const forServer = isSafe ? request : null;
+  const forServer = request.clone();
+  const { request_ms: allowedMs } = description.limits[handler.component];
+  let context = new RequestContext(allowedMs);
   try {
     const body = await readBody(request, handler);
     try {
-      return await respond(request, body, handler);
+      return await respond(request, body, handler, context);
     } catch (error) {
       if (!(error instanceof SessionOutdated)) throw error;
-      // Nothing has happened yet: the visitor has logged in or out in another way.
+      // The visitor has logged in or out in another way.
       await refreshSession();
-      return await respond(request, body, handler);
+      context = new RequestContext(allowedMs);
+      return await respond(request, body, handler, context);
     }
   } catch (error) {
     if (error.name === "AbortError") throw error;
     report(request, handler, error);
-    if (forServer) {
+    if (SAFE_METHODS.has(request.method) || !context.hasEffects) {
       try {
-        return { response: await fetch(forServer), done: Promise.resolve() };
+        const response = await fetch(forServer);
+        return { response, done: markSessionOutdated() };
       } catch {
         // There is no connection.
       }
@@ -129,7 +158,7 @@ async function respondOrFallBack(request, handler) {
 function report(request, handler, error) {
   const message = `${request.method} ${new URL(request.url).pathname} failed in the tab: ${error.message}`;
   console.debug(`isomer: ${message}`);
-  const isExpected = [BodyTooLarge, CallFailure, TooManyRequests].some((kind) => error instanceof kind) || !navigator.onLine;
+  const isExpected = [BodyTooLarge, CallFailure, RevisionEnded, TooManyRequests].some((kind) => error instanceof kind) || !navigator.onLine;
   if (!isExpected) logLine({ component: handler.component, level: "error", message });
 }
 

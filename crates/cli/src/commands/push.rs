@@ -125,7 +125,7 @@ async fn push_components(
 }
 
 /// Builds and packs an app for every machine: without config values from flags, files and `.env`.
-fn pack(path: &Path, console: &Console) -> Result<(AppDir, Contents), CliError> {
+pub(crate) fn pack(path: &Path, console: &Console) -> Result<(AppDir, Contents), CliError> {
     let app = AppDir::open(path)?;
     app.print_warnings(console);
     let components = app.components(console)?;

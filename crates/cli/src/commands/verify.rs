@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use isomer_console::{CliError, Console, print};
 use isomer_display::escaped;
 use isomer_ids::{InvalidText, OciReference};
+use isomer_parcel::index::INDEX_FILE;
 use isomer_signing::{SIGNATURE_PREDICATE, unverified_key, verify};
 use serde_json::{Value, json};
 
@@ -12,12 +13,14 @@ use crate::app_source::{AppSource, ShippedApp};
 use crate::key_files::read_public;
 use crate::remote::node::block_on;
 use crate::remote::registry::RegistryFlags;
+use crate::shipping::verify_folder;
 use crate::signing::bundle_of;
 
-/// Verify the signatures of an app in a registry or an archive. Fails unless one of the given keys has signed the app.
+/// Verify the signatures of an app in a registry, an archive, or a folder of `isomer ship all`. Fails unless one of the
+/// given keys has signed the app. In a folder, all files are verified.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: `registry.example/team/shop:1.4.0`, or an archive (`shop.tar`).
+    /// The app: `registry.example/team/shop:1.4.0`, an archive (`shop.tar`), or a folder with a `release.json`.
     #[arg(value_name = "APP")]
     app: PathBuf,
     /// A public key that is trusted. May be repeated.
@@ -43,6 +46,9 @@ struct Finding {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let keys = arguments.keys.iter().map(|path| read_public(path)).collect::<Result<Vec<_>, _>>()?;
+    if arguments.app.join(INDEX_FILE).is_file() {
+        return verify_folder(&arguments.app, &keys, arguments.json, console);
+    }
     let shipped = match AppSource::parse(&arguments.app)? {
         AppSource::Archive(path) => ShippedApp::read(&path)?,
         AppSource::Registry(reference) => block_on(ShippedApp::pull(&reference, &arguments.registry, true, console))?,

@@ -5,9 +5,13 @@ mod exe;
 mod image;
 mod output;
 mod program;
+mod release_folder;
 mod unit;
 
 pub(crate) use base::Cpu;
 pub(crate) use exe::{ExeOptions, ShippedExe, ship_exe};
 pub(crate) use image::{ImageOptions, ShippedImage, ship_image};
+pub(crate) use output::{DATA, write_file};
+pub(crate) use program::Program;
+pub(crate) use release_folder::verify_folder;
 pub(crate) use unit::{Unit, UnitOptions, unit};

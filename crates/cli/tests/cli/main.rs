@@ -29,6 +29,7 @@ mod reshape;
 mod reshape_kills;
 mod reshape_load;
 mod serve;
+mod ship_all;
 mod ship_exe;
 mod ship_wasm;
 mod support;

@@ -23,6 +23,8 @@ const EDIT_PAUSE_MS = 150;
 export function Shape({ app }) {
   const { data: shapes, error, reload } = useData(`${app.base}/shapes`, SHAPES_EVERY_MS);
   const { data: advice, error: adviceError } = useData(`${app.base}/advice`, SHAPES_EVERY_MS);
+  // A process that keeps no plan answers 404, and has nothing to show.
+  const { data: plan } = useData(`${app.base}/plan`, SHAPES_EVERY_MS);
   const [edited, edit] = useState(undefined);
   const [isApplying, setApplying] = useState(false);
   const [applied, setApplied] = useState(undefined);
@@ -47,6 +49,7 @@ export function Shape({ app }) {
       </header>
       ${applied && html`<${Applied} report=${applied} />`}
       <${Shapes} shapes=${shapes} chosen=${edited && nameOf(shapes, edited)} isDisabled=${isApplying} onChoose=${(shape) => change(shape.current ? undefined : arrangementOf(shape.processes))} />
+      ${plan?.browser && plan.shape === current.name && html`<${BrowserGroup} group=${plan.browser.group} />`}
       <${Editor} arrangement=${arrangement} original=${initial} edit=${change} isDisabled=${isApplying} />
       ${edited && html`<${Preview} app=${app} shapes=${shapes} arrangement=${arrangement} isApplying=${isApplying} setApplying=${setApplying} onDone=${finish} />`}
       <${Failure} error=${adviceError?.status === 404 ? undefined : adviceError} />
@@ -78,6 +81,11 @@ const Shapes = ({ shapes, chosen, isDisabled, onChoose }) => html`
     `,
     )}
   </ul>
+`;
+
+/** The components of which each visitor's tab runs a copy. They cannot be moved here, because the manifest must also name the functions that tabs call. */
+const BrowserGroup = ({ group }) => html`
+  <p class="card browser-group"><${Icon} name="shape" /><span>The tabs of visitors run copies of the components of the browser group <code>${group.name}</code>: ${group.components.join(", ")}. The groups below run on the server.</span></p>
 `;
 
 /** @param {number} value @param {string} one @param {string} many */

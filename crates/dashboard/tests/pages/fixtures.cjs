@@ -457,7 +457,7 @@ async function serve({ upstream, isEmpty = false, isNode = true, appCount = 1, i
       return undefined;
     }
     if (path === "/v1/apps") return json(response, apps(record.appCount));
-    if (path === "/app/plan") return json(response, plan());
+    if (path === "/app/plan") return json(response, { ...plan(), browser: record.browser });
     if (path === "/app/traces/follow") return isLive ? stream(response, "traces", []) : missing(response, "no");
     if (path === "/app/traces") return json(response, page(traces, url.searchParams));
     if (path.startsWith("/app/traces/")) {

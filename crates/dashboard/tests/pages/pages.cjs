@@ -232,6 +232,13 @@ const tests = {
     await page.getByRole("button", { name: "Run as monolith" }).waitFor();
   },
 
+  async "a browser group is shown apart from the groups on the server"({ page, fixture }) {
+    fixture.record.browser = { group: { name: "client", components: ["catalog", "frontend"] }, seams: [] };
+    await page.goto(`${fixture.url}/shape`);
+    await page.locator(".browser-group", { hasText: "client: catalog, frontend. The groups below run on the server." }).waitFor();
+    await page.getByLabel("Group pages").locator('[data-component="frontend"]').waitFor();
+  },
+
   async "components are moved with the pointer and with keys"({ page, fixture }) {
     await page.goto(`${fixture.url}/shape`);
     await page.locator('[data-component="email"]').dragTo(page.getByLabel("Another group"));

@@ -447,16 +447,6 @@ async fn a_tab_logs_and_sets_cookies_within_limits() {
 }
 
 #[tokio::test]
-async fn an_app_without_a_browser_group_has_no_gateway() {
-    let world = World::of(|site| site, [("/", target("root"))], &Limits::default(), false);
-    let request = Request::builder().uri("/_isomer/worker.js").header("host", HOST);
-    assert_eq!(world.send_from("192.0.2.7", request, Bytes::new()).await.status, StatusCode::NOT_FOUND);
-    let request = Request::builder().uri("/").header("host", HOST).header("cookie", "shop_session=1");
-    let received = world.send_from("192.0.2.7", request, Bytes::new()).await;
-    assert!(!received.headers.contains_key("set-cookie"));
-}
-
-#[tokio::test]
 async fn a_call_without_memory_is_refused() {
     let callee = Arc::new(FakeCallee::default());
     let (gateway, revision) = (Arc::new(AppGateway::new(&[1; KEY_BYTES])), revision(PLAN, &callee));

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::node::{TestNode, TestRelease};
+use crate::node::{Client, TestNode, TestRelease};
 use crate::reshape::chain;
 
 /// Returns the release of [`chain`] in a shape whose browser group contains `seam-entry`.
@@ -48,5 +48,10 @@ async fn a_browser_group_is_served_after_a_deployment_and_after_a_restart() {
     node.deploy(&chain()).await.unwrap();
     assert_eq!(node.get("/_isomer/worker.js").await.0, 200, "`seam-entry` has a route for all paths");
     assert!(!node.get("/_isomer/worker.js").await.1.starts_with("import"));
+    // Browsers that look for a new version of the worker get one that removes itself.
+    let request = hyper::Request::get("/_isomer/worker.js").header("host", "shop.example");
+    let mut client = Client::connect(node.address).await;
+    let (status, script) = client.send(request.header("service-worker", "script")).await;
+    assert!(status == 200 && script.contains("registration.unregister()"), "{script}");
     node.stop().await;
 }

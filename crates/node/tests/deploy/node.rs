@@ -191,7 +191,11 @@ impl Client {
     }
 
     pub(crate) async fn get(&mut self, host: &str, path: &str) -> (u16, String) {
-        let request = hyper::Request::get(path).header("host", host).body(Empty::new()).unwrap();
+        self.send(hyper::Request::get(path).header("host", host)).await
+    }
+
+    pub(crate) async fn send(&mut self, request: hyper::http::request::Builder) -> (u16, String) {
+        let request = request.body(Empty::new()).unwrap();
         self.0.ready().await.unwrap();
         let response = self.0.send_request(request).await.unwrap();
         let status = response.status().as_u16();

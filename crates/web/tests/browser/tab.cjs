@@ -151,7 +151,7 @@ async function modules(page) {
       const notRun = [];
       for (const status of [400, 401, 403, 410, 413, 415, 429, 500, 502, 503, 504, 520, 524]) {
         const { signal } = new AbortController();
-        const request = { deadline: performance.now() + 10_000, id: 1n, trace: { child: () => "" }, signal, hasEffects: false };
+        const request = { deadline: performance.now() + 10_000, id: 1n, trace: { child: () => "" }, signal, imageBytesMax: 1 << 20, hasEffects: false };
         window.fetch = async () => new Response("", { status });
         await wire("front", { request }).call(0, new Uint8Array(8)).catch(() => {});
         if (!request.hasEffects) notRun.push(status);
@@ -170,7 +170,7 @@ async function modules(page) {
         return new Response("", { status: 413 });
       };
       const { signal } = new AbortController();
-      const request = { deadline: performance.now() + 10_000, id: 1n, trace: { child: () => "" }, signal, hasEffects: false };
+      const request = { deadline: performance.now() + 10_000, id: 1n, trace: { child: () => "" }, signal, imageBytesMax: 1 << 20, hasEffects: false };
       const failure = await window.worker.calls.wire("front", { request }).call(0, new Uint8Array((1 << 20) + 1)).catch(({ message }) => message);
       window.fetch = real;
       return [sent, failure];
@@ -235,7 +235,7 @@ async function modules(page) {
 async function pages({ context, page }) {
   await check("pages and files are answered in the tab, and equal those of the server", async () => {
     // The ads are chosen at random.
-    const body = (text) => text.replace(/<aside class="ad".*?<\/aside>/s, "").replace(/<script>if\("serviceWorker".*<\/script>/s, "");
+    const body = (text) => text.replace(/<aside class="ad".*?<\/aside>/s, "").replace(/<script>try{if\("serviceWorker".*<\/script>/s, "");
     for (const address of ["/", PRODUCT, "/search?q=mug", "/cart", "/nothing", FILE]) {
       const inTab = await page.goto(address);
       assert.equal(inTab.headers()[ANSWERED_BY], "tab", address);

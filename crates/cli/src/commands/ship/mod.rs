@@ -1,5 +1,6 @@
 //! `isomer ship`: writes an app in a form in which it leaves this machine.
 
+mod all;
 mod exe;
 mod image;
 mod providers;
@@ -21,6 +22,8 @@ enum Channel {
     Unit(unit::Arguments),
     Image(image::Arguments),
     Wasm(wasm::Arguments),
+    #[command(long_flag = "all")]
+    All(all::Arguments),
     #[command(hide = true)]
     Providers(providers::Arguments),
 }
@@ -31,6 +34,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         Channel::Unit(arguments) => unit::run(arguments, console),
         Channel::Image(arguments) => image::run(arguments, console),
         Channel::Wasm(arguments) => wasm::run(arguments, console),
+        Channel::All(arguments) => all::run(arguments, console),
         Channel::Providers(arguments) => providers::run(arguments, console),
     }
 }

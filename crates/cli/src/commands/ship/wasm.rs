@@ -10,6 +10,7 @@ use isomer_display::size;
 use isomer_manifest::MONOLITH;
 use isomer_plan::{StandalonePlan, standalone};
 use isomer_project::{AppDir, read_components, shown};
+use isomer_seam::{Components, Standalone};
 use isomer_standalone::{DATA_FOLDER, Migrations, ProviderFiles, ship};
 use isomer_toolchain::BuildProgress;
 use serde_json::json;
@@ -42,23 +43,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     app.print_warnings(console);
     let built = if arguments.explain { app.build_for_types(console)? } else { app.build(console)? };
     let components = read_components(&built)?;
-    let plan = app.plan(&components, MONOLITH)?;
-    let plan = standalone(&app.app, &plan).map_err(|errors| CliError::findings(errors, &app.source))?;
+    let plan = plan(&app, &components)?;
     if arguments.explain {
         return match arguments.json {
             true => print(&format!("{:#}\n", json!(plan))),
             false => print(&plan.explain()),
         };
     }
-    let files = {
-        let progress = console.progress();
-        let mut report = |step: BuildProgress<'_>| match step {
-            BuildProgress::Step(text) => progress.step(text),
-            BuildProgress::Output(text) => progress.line(text),
-        };
-        ProviderFiles::find(&plan, &mut report).map_err(hinted)?
-    };
-    let file = ship(&app.app, &plan, &components, &migrations(&app)?, files).map_err(hinted)?;
+    let file = fuse(&app, &plan, &components, console)?;
     let path = arguments.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.wasm", app.app.name)));
     write(&path, &file.bytes)?;
     if arguments.json {
@@ -79,6 +71,30 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     }
     console.message(&format!("to run it: {}", command(&plan, &file.handler, &shown(&path))));
     Ok(())
+}
+
+/// Plans the app as one file.
+pub(super) fn plan(app: &AppDir, components: &Components) -> Result<StandalonePlan, CliError> {
+    let plan = app.plan(components, MONOLITH)?;
+    standalone(&app.app, &plan).map_err(|errors| CliError::findings(errors, &app.source))
+}
+
+/// Composes the app and its providers.
+pub(super) fn fuse(
+    app: &AppDir,
+    plan: &StandalonePlan,
+    components: &Components,
+    console: &Console,
+) -> Result<Standalone, CliError> {
+    let files = {
+        let progress = console.progress();
+        let mut report = |step: BuildProgress<'_>| match step {
+            BuildProgress::Step(text) => progress.step(text),
+            BuildProgress::Output(text) => progress.line(text),
+        };
+        ProviderFiles::find(plan, &mut report).map_err(hinted)?
+    };
+    ship(&app.app, plan, components, &migrations(app)?, files).map_err(hinted)
 }
 
 /// Converts an error with hints.
