@@ -29,7 +29,6 @@ use crate::problem::{
     BODY_TOO_SLOW, FOREIGN, GONE, INVALID_BODY, NO_SESSION, NOT_FOUND, OUT_OF_MEMORY, Problem, TAB_METHOD, UNSUPPORTED,
 };
 use crate::request_body::{BodyOutcome, BodySource, RequestBody};
-use crate::request_checks::DirectResponse;
 use crate::response_body::ChargedMemory;
 use crate::site::RouteTarget;
 
@@ -383,9 +382,8 @@ pub(crate) fn no_endpoint(reason: NoEndpoint) -> Problem {
 }
 
 /// Returns the response to a browser that looks for a new version of a service worker, for a host without files for tabs.
-pub(crate) fn withdrawn<B>(request: &Request<B>, path: &str) -> Option<DirectResponse> {
-    let response = withdrawn_worker(request.method(), path, request.headers())?;
-    Some(DirectResponse::Tab(Box::new(TabResponse::new(response))))
+pub(crate) fn withdrawn<B>(request: &Request<B>, path: &str) -> Option<Box<TabResponse>> {
+    withdrawn_worker(request.method(), path, request.headers()).map(|response| Box::new(TabResponse::new(response)))
 }
 
 /// Returns the authority that the client's browser used. `headers` are those of a request to which the front door has
