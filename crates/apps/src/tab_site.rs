@@ -10,8 +10,8 @@ use isomer_front::gateway::{
     TabConfig,
 };
 use isomer_front::{RouteTarget, StreamLimits};
-use isomer_runtime::{GroupHandle, HostMemory};
-use isomer_wire::{Call, CallResult, Callee, FunctionKey};
+use isomer_runtime::{Account, GroupHandle, HostMemory};
+use isomer_wire::{Call, CallFailure, CallResult, Callee, FunctionKey};
 
 use crate::error::RevisionError;
 use crate::group_handler::{AppSite, GroupHandler};
@@ -24,7 +24,9 @@ const TAB_IMAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Executes the calls of tabs, in this process or in another process of the shape.
 struct TabCallee {
-    local: Arc<LocalCallee>,
+    local: Arc<dyn Callee>,
+    /// The account that is charged for the arguments of calls to other processes. A local callee charges them itself.
+    account: Arc<Account>,
     /// The callees of the functions that run in other processes.
     remote: HashMap<FunctionKey, Arc<dyn Callee>>,
 }
@@ -32,7 +34,17 @@ struct TabCallee {
 impl Callee for TabCallee {
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>> {
         match self.remote.get(&call.function) {
-            Some(callee) => callee.call(call),
+            Some(callee) => {
+                let Ok(memory) = self.account.charge_host_memory(call.image.len()) else {
+                    return Box::pin(std::future::ready(Err(CallFailure::overloaded("no memory for the arguments"))));
+                };
+                let called = callee.call(call);
+                Box::pin(async move {
+                    let result = called.await;
+                    drop(memory);
+                    result
+                })
+            }
             None => self.local.call(call),
         }
     }
@@ -73,7 +85,7 @@ impl TabSite<'_> {
             tabs.config.iter().map(|(component, values)| (component.to_string(), values.clone())).collect();
         let revision = Arc::new(BrowserRevision::new(BrowserParts {
             functions: PublishedFunctions::new(local.graph.plan(), published),
-            callee: callee(tabs, local, peers)?,
+            callee: callee(tabs, local, group.account(), peers)?,
             files: Some(files),
             components: tabs.components.iter().map(ToString::to_string).collect(),
             config,
@@ -95,7 +107,12 @@ impl TabSite<'_> {
     }
 }
 
-fn callee(tabs: &PackedTabs, local: &Arc<LocalCallee>, peers: &Peers) -> Result<Arc<dyn Callee>, RevisionError> {
+fn callee(
+    tabs: &PackedTabs,
+    local: &Arc<LocalCallee>,
+    account: &Arc<Account>,
+    peers: &Peers,
+) -> Result<Arc<dyn Callee>, RevisionError> {
     let mut remote = HashMap::new();
     for function in &tabs.functions {
         if local.functions.contains_key(&function.key) {
@@ -108,5 +125,46 @@ fn callee(tabs: &PackedTabs, local: &Arc<LocalCallee>, peers: &Peers) -> Result<
     if remote.is_empty() {
         return Ok(local.clone());
     }
-    Ok(Arc::new(TabCallee { local: local.clone(), remote }))
+    Ok(Arc::new(TabCallee { local: local.clone(), account: account.clone(), remote }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use futures::FutureExt as _;
+    use isomer_ids::PlanDigest;
+    use isomer_runtime::AccountLimits;
+    use isomer_wire::{CallContext, CallError};
+
+    use super::*;
+
+    /// A callee that never returns.
+    struct Waiting;
+
+    impl Callee for Waiting {
+        fn call(&self, _: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn arguments_of_calls_to_other_processes_are_charged_until_the_calls_end() {
+        const KEY: FunctionKey = FunctionKey([1; 16]);
+        let account = Account::new("t".into(), AccountLimits { memory_bytes: 1000, ..AccountLimits::UNLIMITED });
+        let remote = HashMap::from([(KEY, Arc::new(Waiting) as Arc<dyn Callee>)]);
+        let callee = TabCallee { local: Arc::new(Waiting), account, remote };
+        let call = || {
+            let context =
+                CallContext { deadline: Instant::now(), request: 1, traceparent: None, plan: PlanDigest([1; 16]) };
+            callee.call(Call { function: KEY, context, is_idempotent: false, image: vec![0; 600] })
+        };
+        let mut first = call();
+        assert_eq!((&mut first).now_or_never(), None);
+        let failure = call().now_or_never().expect("it returns at once").expect_err("there is no memory");
+        assert_eq!(failure.lost(), Some(CallError::Overloaded));
+        assert!(matches!(failure, CallFailure::Lost { not_run: true, .. }));
+        drop(first);
+        assert_eq!(call().now_or_never(), None);
+    }
 }

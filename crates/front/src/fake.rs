@@ -75,7 +75,12 @@ pub(crate) fn target_with(component: &str, response: FakeResponse) -> RouteTarge
 impl FakeHandler {
     /// Returns a handler whose account has no memory left.
     pub(crate) fn without_memory(self) -> Self {
-        Self { memory_max: 0, ..self }
+        self.with_memory(0)
+    }
+
+    /// Returns a handler whose account can be charged at most `bytes` at once.
+    pub(crate) fn with_memory(self, bytes: usize) -> Self {
+        Self { memory_max: bytes, ..self }
     }
 }
 

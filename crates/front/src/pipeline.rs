@@ -169,7 +169,7 @@ impl<H: Handler> Pipeline<H> {
         let admitted = self.admission.admit(host, *start, permits, record.access.as_deref_mut()).await;
         let withdrawn = || tab_requests::withdrawn(&request, normalized.as_deref().unwrap_or(request.uri().path()));
         let (site, authority) = match admitted {
-            Err(NO_HOST) => return Err(withdrawn().unwrap_or(NO_HOST.into())),
+            Err(NO_HOST) => return Err(withdrawn().map_or(NO_HOST.into(), DirectResponse::Tab)),
             admitted => admitted?,
         };
         if let (Some(line), Some(owner)) = (&mut exchange.record.access, site.owner()) {
@@ -197,7 +197,7 @@ impl<H: Handler> Pipeline<H> {
         } else if let Some(response) =
             tab_requests::withdrawn(&request, normalized.as_deref().unwrap_or(request.uri().path()))
         {
-            return Err(response);
+            return Err(DirectResponse::Tab(response));
         }
 
         let route = routing::route(&site, normalized.as_deref().unwrap_or(request.uri().path()), &request);
@@ -374,6 +374,8 @@ impl Exchange {
     }
 }
 
+#[cfg(test)]
+mod tab_session_tests;
 #[cfg(test)]
 mod tab_tests;
 #[cfg(test)]

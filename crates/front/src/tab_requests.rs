@@ -7,29 +7,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, SET_COOKIE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use isomer_gateway::request_origin::{check_origin, has_content_type};
 use isomer_gateway::tab_cookies::COOKIES_BYTES_MAX;
-use isomer_gateway::tab_logs::{LOG_BATCH_BYTES_MAX, TabStream, parse_logs};
+use isomer_gateway::tab_logs::{LOG_BATCH_BYTES_MAX, parse_logs, stored_bytes};
 use isomer_gateway::withdrawn_worker::withdrawn_worker;
 use isomer_gateway::{
     BrowserRevision, CALL_TYPE, GatewayClient, Identity, NoEndpoint, RequestTime, SiteGateway, TabEndpoint,
     VisitorSession, WrongIdentity, public_failure,
 };
 use isomer_ids::PlanDigest;
-use isomer_telemetry::{Event, EventSink, GuestRecord, RecordSource, RequestId, SpanContext, StandardStream};
+use isomer_telemetry::{Event, EventSink, GuestRecord, RecordSource, RequestId, SpanContext};
 use isomer_wire::frame::{FrameHead as _, TRACEPARENT_BYTES_MAX};
-use isomer_wire::{Call, CallFailure, CallHead, CallResult, FrameReader, ReplyHead};
+use isomer_wire::{Call, CallError, CallFailure, CallHead, CallResult, FrameReader, ReplyHead};
 
 use crate::handler::Handler;
 use crate::problem::{
     BODY_TOO_SLOW, FOREIGN, GONE, INVALID_BODY, NO_SESSION, NOT_FOUND, OUT_OF_MEMORY, Problem, TAB_METHOD, UNSUPPORTED,
 };
 use crate::request_body::{BodyOutcome, BodySource, RequestBody};
-use crate::request_checks::DirectResponse;
 use crate::response_body::ChargedMemory;
 use crate::site::RouteTarget;
 
@@ -87,9 +86,9 @@ impl<H: Handler> TabRequest<'_, H> {
         request: Request<BodySource>,
         outcome: &BodyOutcome,
     ) -> Result<TabResponse, Problem> {
-        self.gateway.begin_service();
         let (head, body) = request.into_parts();
         let time = RequestTime::now();
+        self.gateway.begin_service(time.instant);
         match endpoint {
             TabEndpoint::Worker => {
                 self.admit(None, endpoint, time)?;
@@ -112,34 +111,46 @@ impl<H: Handler> TabRequest<'_, H> {
         let known = self.gateway.app.session(&head.headers, &self.client.scheme, time);
         self.admit(known.as_ref().map(VisitorSession::identity), endpoint, time)?;
         let body = |bytes_max: usize| RequestBody::new(body, bytes_max as u64, self.body_timeout, outcome.clone());
+        let announced = body_bytes(&head.headers);
+        let revision = match endpoint {
+            TabEndpoint::Call => self.revision(&head.headers, time)?,
+            // A program that is no tab may leave out the revision.
+            _ if !head.headers.contains_key(REVISION) => self.gateway.revision.clone(),
+            _ => self.revision(&head.headers, time)?,
+        };
         let session = match (known, endpoint) {
             (Some(session), _) => session,
             (None, TabEndpoint::Session) => {
                 let started = self.gateway.app.start_session(&self.client, time);
                 let session = started.ok_or_else(|| Problem::too_many_from_tab(Duration::from_secs(1)))?;
-                let mut response = self.session_report(&session);
+                let mut response = TabResponse::new(report(revision.session_report(session.identity())));
                 let line = self.gateway.app.set_cookie(&session, &self.client.scheme);
                 response.response.headers_mut().append(SET_COOKIE, line);
                 return Ok(response);
             }
             (None, _) => return Err(NO_SESSION),
         };
-        match endpoint {
+        let mut response = match endpoint {
             TabEndpoint::Call => {
-                let revision = self.revision(&head.headers)?;
                 let body = body(revision.image_bytes_max() + CALL_HEAD_BYTES_MAX);
-                self.call(&revision, &session, body, outcome).await
+                self.call(&revision, &session, (body, announced), outcome).await?
             }
             TabEndpoint::Logs => {
                 let (bytes, _memory) = self.collect(body(LOG_BATCH_BYTES_MAX), outcome).await?;
-                self.log(&bytes)
+                self.log(&revision, &session, &bytes, time)?
             }
             TabEndpoint::Cookies => {
                 let (bytes, _memory) = self.collect(body(COOKIES_BYTES_MAX), outcome).await?;
-                self.set_cookies(&bytes, &session, time)
+                self.set_cookies(&revision, &bytes, &session, time)?
             }
-            _ => Ok(self.session_report(&session)),
+            _ => TabResponse::new(report(revision.session_report(session.identity()))),
+        };
+        // The worker answers pages, so these may be the only requests of a visitor who returns every day.
+        if let Some(renewed) = self.gateway.app.renewed(&session, time) {
+            let line = self.gateway.app.set_cookie(&renewed, &self.client.scheme);
+            response.response.headers_mut().append(SET_COOKIE, line);
         }
+        Ok(response)
     }
 
     /// Takes the tokens of a request from the rates of its session and of its network.
@@ -149,11 +160,11 @@ impl<H: Handler> TabRequest<'_, H> {
     }
 
     /// Returns the revision that a tab was loaded from.
-    fn revision(&self, headers: &HeaderMap) -> Result<Arc<BrowserRevision>, Problem> {
+    fn revision(&self, headers: &HeaderMap, time: RequestTime) -> Result<Arc<BrowserRevision>, Problem> {
         let digits = headers.get(REVISION).and_then(|value| value.to_str().ok()).filter(|digits| digits.len() == 32);
         let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let plan = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).ok_or(INVALID_BODY)?;
-        self.gateway.revision(PlanDigest(plan.to_be_bytes())).ok_or(GONE)
+        self.gateway.revision(PlanDigest(plan.to_be_bytes()), time.instant).ok_or(GONE)
     }
 
     /// Reads a call, runs it, and returns its reply.
@@ -161,7 +172,7 @@ impl<H: Handler> TabRequest<'_, H> {
         &self,
         revision: &BrowserRevision,
         session: &VisitorSession,
-        body: RequestBody,
+        body: (RequestBody, Option<usize>),
         outcome: &BodyOutcome,
     ) -> Result<TabResponse, Problem> {
         let result = match self.read_call(revision, session, body, outcome).await? {
@@ -174,21 +185,25 @@ impl<H: Handler> TabRequest<'_, H> {
             }
             Err(failure) => Err(failure),
         };
-        self.reply(result)
+        Ok(self.reply(result))
     }
 
-    /// Reads a call and checks it. The inner error is sent to the tab as a reply.
+    /// Reads a call and checks it. `body` contains the announced size, if the client states it. The inner error is sent
+    /// to the tab as a reply.
     async fn read_call(
         &self,
         revision: &BrowserRevision,
         session: &VisitorSession,
-        mut body: RequestBody,
+        (mut body, announced): (RequestBody, Option<usize>),
         outcome: &BodyOutcome,
     ) -> Result<Result<Call, CallFailure>, Problem> {
-        let mut reader = FrameReader::<CallHead>::new(revision.image_bytes_max());
+        // The reader allocates the whole image when it has read the head. A frame that states a larger image than the
+        // request announces is refused.
+        let image_bytes = announced.unwrap_or(usize::MAX).min(revision.image_bytes_max());
+        let memory = self.target.handler.charge_memory(CALL_HEAD_BYTES_MAX + image_bytes).ok_or(OUT_OF_MEMORY)?;
+        let mut reader = FrameReader::<CallHead>::new(image_bytes);
         let mut read_until = self.start + READ_MAX;
         let mut arrived = None;
-        let mut memory = None;
         loop {
             let piece = match self.next(&mut body, read_until, outcome).await? {
                 Some(piece) => piece,
@@ -205,7 +220,6 @@ impl<H: Handler> TabRequest<'_, H> {
                 let now = Instant::now();
                 arrived = Some(now);
                 read_until = read_until.min(now.checked_add(head.remaining).unwrap_or(read_until));
-                memory = Some(self.target.handler.charge_memory(head.body_bytes()).ok_or(OUT_OF_MEMORY)?);
             }
         }
         let (head, image) = match reader.finish() {
@@ -234,59 +248,66 @@ impl<H: Handler> TabRequest<'_, H> {
     }
 
     /// Returns the reply to a call.
-    fn reply(&self, result: CallResult) -> Result<TabResponse, Problem> {
+    fn reply(&self, result: CallResult) -> TabResponse {
+        let frame_bytes = ReplyHead::FIXED_BYTES + result.as_ref().map_or(REASON_BYTES_MAX, Vec::len);
+        let memory = self.target.handler.charge_memory(frame_bytes);
+        // The call has run, so the failure must not state that it has not: the tab would repeat it.
+        let no_memory = || CallFailure::Lost {
+            error: CallError::Overloaded,
+            reason: "no memory for the result".to_owned(),
+            not_run: false,
+        };
+        let result = if memory.is_none() && result.is_ok() { Err(no_memory()) } else { result };
         let failure = result.as_ref().err().cloned();
         let (head, body) = ReplyHead::of(result.map_err(|failure| public_failure(&failure)));
-        let frame_bytes = ReplyHead::FIXED_BYTES + body.len();
-        let memory = self.target.handler.charge_memory(frame_bytes).ok_or(OUT_OF_MEMORY)?;
-        let mut frame = Vec::with_capacity(frame_bytes);
+        let mut frame = Vec::with_capacity(ReplyHead::FIXED_BYTES + body.len());
         frame.extend_from_slice(&head.encode());
         frame.extend_from_slice(&body);
         let response = protected(Response::new(frame.into()), CALL_TYPE);
-        Ok(TabResponse { response, memory: Some(Box::new(memory)), failure })
+        TabResponse { response, memory: memory.map(|memory| Box::new(memory) as Box<dyn ChargedMemory>), failure }
     }
 
-    /// Emits the lines of a batch.
-    fn log(&self, bytes: &[u8]) -> Result<TabResponse, Problem> {
-        let is_known = |name: &str| self.gateway.revision.has_component(name);
-        let lines = parse_logs(bytes, is_known).map_err(|_| INVALID_BODY)?;
+    /// Emits the lines of a batch. They are marked as lines of a tab: a visitor can send any line.
+    fn log(
+        &self,
+        revision: &BrowserRevision,
+        session: &VisitorSession,
+        bytes: &[u8],
+        time: RequestTime,
+    ) -> Result<TabResponse, Problem> {
+        let lines = parse_logs(bytes, |name| revision.has_component(name)).map_err(|_| INVALID_BODY)?;
+        let admitted = self.gateway.app.admit_logs(session.identity(), &self.client, stored_bytes(&lines), time);
+        admitted.map_err(Problem::too_many_from_tab)?;
         for line in &lines {
-            let (component, request, trace) = (line.component.as_str(), Some(self.id), Some(self.span.trace()));
-            self.events.emit(match line.stream {
-                Some(stream) => Event::OutputLine {
-                    component,
-                    stream: match stream {
-                        TabStream::Stdout => StandardStream::Stdout,
-                        TabStream::Stderr => StandardStream::Stderr,
-                    },
-                    request,
-                    trace,
-                    line: line.message.as_bytes(),
-                },
-                None => Event::Record(GuestRecord {
-                    component,
-                    source: RecordSource::Interface,
-                    request,
-                    trace,
-                    severity: line.severity(),
-                    time_ns: None,
-                    message: &line.message,
-                    attributes: &[],
-                }),
-            });
+            self.events.emit(Event::Record(GuestRecord {
+                component: &line.component,
+                source: RecordSource::Tab,
+                request: Some(self.id),
+                trace: Some(self.span.trace()),
+                severity: line.severity(),
+                time_ns: None,
+                message: &line.message,
+                attributes: &[],
+            }));
         }
         Ok(TabResponse::new(empty()))
     }
 
     /// Sets the cookies that a tab cannot set. If the app's cookie changes, starts another session and returns its
     /// properties.
-    fn set_cookies(&self, bytes: &[u8], session: &VisitorSession, time: RequestTime) -> Result<TabResponse, Problem> {
-        let cookies = self.gateway.revision.parse_cookies(bytes, session.identity()).map_err(|_| INVALID_BODY)?;
+    fn set_cookies(
+        &self,
+        revision: &BrowserRevision,
+        bytes: &[u8],
+        session: &VisitorSession,
+        time: RequestTime,
+    ) -> Result<TabResponse, Problem> {
+        let cookies = revision.parse_cookies(bytes, session.identity()).map_err(|_| INVALID_BODY)?;
         let mut response = TabResponse::new(empty());
         if cookies.change.is_some() {
             let (line, identity) = self.gateway.rotated(session, &self.client, time);
             if let Some(identity) = identity {
-                response.response = report(self.gateway.revision.session_report(identity));
+                response.response = report(revision.session_report(identity));
             }
             response.response.headers_mut().append(SET_COOKIE, line);
         }
@@ -294,10 +315,6 @@ impl<H: Handler> TabRequest<'_, H> {
             response.response.headers_mut().append(SET_COOKIE, line);
         }
         Ok(response)
-    }
-
-    fn session_report(&self, session: &VisitorSession) -> TabResponse {
-        TabResponse::new(report(self.gateway.revision.session_report(session.identity())))
     }
 
     /// Reads a whole body, and charges it to the account while it is read.
@@ -348,6 +365,14 @@ impl<H: Handler> TabRequest<'_, H> {
 /// The minimum number of bytes of a body that are charged at once.
 const CHARGE_BYTES_MIN: usize = 4 << 10;
 
+/// The maximum length in bytes of the reason in a reply to a failed call: see [`public_failure`].
+const REASON_BYTES_MAX: usize = 64;
+
+/// Returns the size of a request's body that the client announces.
+fn body_bytes(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Returns the reason why a request has no endpoint as a problem.
 pub(crate) fn no_endpoint(reason: NoEndpoint) -> Problem {
     match reason {
@@ -357,9 +382,8 @@ pub(crate) fn no_endpoint(reason: NoEndpoint) -> Problem {
 }
 
 /// Returns the response to a browser that looks for a new version of a service worker, for a host without files for tabs.
-pub(crate) fn withdrawn<B>(request: &Request<B>, path: &str) -> Option<DirectResponse> {
-    let response = withdrawn_worker(request.method(), path, request.headers())?;
-    Some(DirectResponse::Tab(Box::new(TabResponse::new(response))))
+pub(crate) fn withdrawn<B>(request: &Request<B>, path: &str) -> Option<Box<TabResponse>> {
+    withdrawn_worker(request.method(), path, request.headers()).map(|response| Box::new(TabResponse::new(response)))
 }
 
 /// Returns the authority that the client's browser used. `headers` are those of a request to which the front door has

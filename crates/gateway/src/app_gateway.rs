@@ -12,7 +12,7 @@ use isomer_transport::ClientNetwork;
 
 use crate::browser_revision::BrowserRevision;
 use crate::cookies::{self, PLAIN_COOKIE_PREFIX, SECURE_COOKIE};
-use crate::ended_sessions::EndedSessions;
+use crate::ended_sessions::{EndedSessions, EndedStore};
 use crate::rate::{Rate, RateTable};
 use crate::session::{Identity, KEY_BYTES, SessionKey, TOKEN_SECONDS_MAX, UnixSeconds, VisitorSession};
 
@@ -26,15 +26,31 @@ pub const NETWORK_RATE: Rate = Rate { per_second: 400, burst: 1200 };
 /// The rate at which one client network gets new sessions.
 pub const NEW_SESSION_RATE: Rate = Rate { per_second: 5, burst: 100 };
 
+/// The rate of bytes in log lines of one session's tabs. A batch of the maximum size is not larger than the burst.
+pub const SESSION_LOG_RATE: Rate = Rate { per_second: 2 << 10, burst: 128 << 10 };
+
+/// The rate of bytes in log lines of one client network's tabs.
+pub const NETWORK_LOG_RATE: Rate = Rate { per_second: 8 << 10, burst: 256 << 10 };
+
+/// The rate of bytes in log lines of all tabs of an app, so that no number of networks can displace the latest lines
+/// within seconds, or use up what an exporter may send.
+pub const APP_LOG_RATE: Rate = Rate { per_second: 32 << 10, burst: 1 << 20 };
+
 /// The maximum number of sessions, and of client networks, whose rates are measured separately. Further ones share a
 /// rate.
 pub const RATE_KEYS_MAX: usize = 4096;
 
-/// The maximum memory of a gateway in bytes: three tables of at most 8,192 entries of 50 bytes, and the ended sessions.
-pub const GATEWAY_BYTES_MAX: usize = 3 << 19;
+/// The maximum memory of a gateway in bytes: five tables of at most 8,192 entries of 50 bytes, and the ended
+/// sessions, a table of 65,536 entries of 21 bytes.
+pub const GATEWAY_BYTES_MAX: usize = 4 << 20;
 
 /// The maximum number of earlier revisions that a gateway refers to.
 const REVISIONS_MAX: usize = 8;
+
+/// The maximum time for which tabs may call a revision after another one serves. Each call keeps its revision
+/// in memory, so without this limit, a client that makes overlapping calls could call a revision for ever, for example
+/// one with a fault, or one that exposes a function by mistake.
+pub const OLD_REVISION_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// The time of a request, on both clocks that the gateway uses.
 #[derive(Debug, Clone, Copy)]
@@ -61,9 +77,18 @@ pub struct AppGateway {
     plain_cookie: String,
     ended: Mutex<EndedSessions>,
     rates: Mutex<Rates>,
-    revisions: Mutex<Vec<(PlanDigest, Weak<BrowserRevision>)>>,
+    revisions: Mutex<Vec<KnownRevision>>,
     /// What is charged for [`GATEWAY_BYTES_MAX`].
     _memory: Option<Box<dyn Send + Sync>>,
+}
+
+/// A revision that has served clients.
+#[derive(Debug)]
+struct KnownRevision {
+    plan: PlanDigest,
+    revision: Weak<BrowserRevision>,
+    /// The time until which tabs may call the revision; `None` if no later one serves.
+    until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -71,6 +96,10 @@ struct Rates {
     sessions: RateTable<Identity>,
     networks: RateTable<ClientNetwork>,
     new_sessions: RateTable<ClientNetwork>,
+    session_logs: RateTable<Identity>,
+    network_logs: RateTable<ClientNetwork>,
+    /// A table with one key.
+    logs: RateTable<()>,
 }
 
 impl RequestTime {
@@ -91,6 +120,9 @@ impl AppGateway {
             sessions: RateTable::new(SESSION_RATE, RATE_KEYS_MAX, now),
             networks: RateTable::new(NETWORK_RATE, RATE_KEYS_MAX, now),
             new_sessions: RateTable::new(NEW_SESSION_RATE, RATE_KEYS_MAX, now),
+            session_logs: RateTable::new(SESSION_LOG_RATE, RATE_KEYS_MAX, now),
+            network_logs: RateTable::new(NETWORK_LOG_RATE, RATE_KEYS_MAX, now),
+            logs: RateTable::new(APP_LOG_RATE, 1, now),
         };
         Self {
             plain_cookie: format!("{PLAIN_COOKIE_PREFIX}{}", key.name()),
@@ -102,27 +134,45 @@ impl AppGateway {
         }
     }
 
+    /// Makes the gateway remember ended sessions after a restart. `records` are those in `store`.
+    #[must_use]
+    pub fn remembering(self, records: &[u8], time: RequestTime, store: Box<dyn EndedStore>) -> Self {
+        Self { ended: Mutex::new(EndedSessions::restored(records, time.unix, store)), ..self }
+    }
+
     /// Keeps `memory`, which is charged for [`GATEWAY_BYTES_MAX`], as long as the gateway exists.
     #[must_use]
     pub fn charged(self, memory: impl Send + Sync + 'static) -> Self {
         Self { _memory: Some(Box::new(memory)), ..self }
     }
 
-    /// Adds a revision that tabs may call until it leaves memory.
-    pub(crate) fn add_revision(&self, revision: &Arc<BrowserRevision>) {
+    /// Adds a revision that begins to serve. Tabs may call it until it leaves memory, and call the earlier ones for at
+    /// most [`OLD_REVISION_MAX`].
+    pub(crate) fn add_revision(&self, revision: &Arc<BrowserRevision>, now: Instant) {
         let plan = revision.functions().plan();
         let mut revisions = lock(&self.revisions);
-        revisions.retain(|(known, revision)| *known != plan && revision.strong_count() > 0);
+        revisions.retain(|known| known.plan != plan && known.revision.strong_count() > 0);
+        for earlier in &mut *revisions {
+            earlier.until.get_or_insert(now + OLD_REVISION_MAX);
+        }
         if revisions.len() == REVISIONS_MAX {
             revisions.remove(0);
         }
-        revisions.push((plan, Arc::downgrade(revision)));
+        revisions.push(KnownRevision { plan, revision: Arc::downgrade(revision), until: None });
     }
 
-    /// Returns the revision with this plan digest, if it is still in memory.
+    /// Returns the revision with this plan digest, if it is still in memory and may still be called.
     #[must_use]
-    pub(crate) fn revision(&self, plan: PlanDigest) -> Option<Arc<BrowserRevision>> {
-        lock(&self.revisions).iter().find(|(known, _)| *known == plan)?.1.upgrade()
+    pub(crate) fn revision(&self, plan: PlanDigest, now: Instant) -> Option<Arc<BrowserRevision>> {
+        let revisions = lock(&self.revisions);
+        let is_current = |known: &&KnownRevision| known.plan == plan && known.until.is_none_or(|until| now < until);
+        revisions.iter().find(is_current)?.revision.upgrade()
+    }
+
+    /// Refuses further calls of all revisions but the one in service. Called before the stores of the app are replaced,
+    /// so that no call starts in earlier code on the new stores.
+    pub fn end_revisions(&self) {
+        lock(&self.revisions).clear();
     }
 
     /// Returns the revision whose files have this digest, if it is still in memory.
@@ -132,7 +182,7 @@ impl AppGateway {
         revisions
             .iter()
             .rev()
-            .filter_map(|(_, revision)| revision.upgrade())
+            .filter_map(|known| known.revision.upgrade())
             .find(|it| it.files().is_some_and(|files| files.digest() == digest))
     }
 
@@ -140,7 +190,12 @@ impl AppGateway {
     #[must_use]
     pub fn session(&self, headers: &HeaderMap, scheme: &Scheme, time: RequestTime) -> Option<VisitorSession> {
         let mut sessions = cookies::values(headers, self.cookie(scheme)).filter_map(|it| self.key.check(it, time.unix));
-        sessions.find(|session| !lock(&self.ended).contains(&session.identity()))
+        sessions.find(|session| !self.has_ended(session))
+    }
+
+    /// Returns whether a session has ended. A session can end while one of its requests is in progress.
+    pub(crate) fn has_ended(&self, session: &VisitorSession) -> bool {
+        lock(&self.ended).contains(&session.identity())
     }
 
     /// Starts a session. Returns `None` if the client gets no further session now.
@@ -167,14 +222,15 @@ impl AppGateway {
         client: &GatewayClient,
         time: RequestTime,
     ) -> Option<VisitorSession> {
-        lock(&self.ended).add(session.identity());
+        lock(&self.ended).add(session.identity(), time.unix);
         self.start_session(client, time)
     }
 
-    /// Returns the session with a new token if its token is old.
+    /// Returns the session with a new token if its token is old. Returns `None` if the session has ended meanwhile: its
+    /// token would replace that of the next session in the browser.
     #[must_use]
-    pub(crate) fn renewed(&self, session: &VisitorSession, time: RequestTime) -> Option<VisitorSession> {
-        session.is_due(time.unix).then(|| self.key.renew(session, time.unix))
+    pub fn renewed(&self, session: &VisitorSession, time: RequestTime) -> Option<VisitorSession> {
+        (session.is_due(time.unix) && !self.has_ended(session)).then(|| self.key.renew(session, time.unix))
     }
 
     /// Counts a request of a session and a client network. `tokens` states how expensive the request is.
@@ -196,6 +252,25 @@ impl AppGateway {
             Some(network) => rates.networks.take(network, tokens, time.instant),
             None => Ok(()),
         }
+    }
+
+    /// Counts the bytes of a batch of log lines: see [`stored_bytes`](crate::tab_logs::stored_bytes).
+    ///
+    /// # Errors
+    /// If a rate is exceeded: the time after which the batch is accepted.
+    pub fn admit_logs(
+        &self,
+        identity: Identity,
+        client: &GatewayClient,
+        bytes: usize,
+        time: RequestTime,
+    ) -> Result<(), Duration> {
+        let (mut rates, bytes) = (lock(&self.rates), u32::try_from(bytes).unwrap_or(u32::MAX));
+        rates.session_logs.take(identity, bytes, time.instant)?;
+        if let Some(network) = client.network {
+            rates.network_logs.take(network, bytes, time.instant)?;
+        }
+        rates.logs.take((), bytes, time.instant)
     }
 
     /// Returns the line of `Set-Cookie` that gives the client the token of a session.
@@ -288,6 +363,26 @@ pub(crate) mod tests {
         let found =
             |session| gateway.session(&cookie_of(&gateway.set_cookie(session, &Scheme::HTTPS)), &Scheme::HTTPS, time);
         assert_eq!((found(&first), found(&second).as_ref()), (None, Some(&second)));
+    }
+
+    #[test]
+    fn log_lines_are_limited_by_session_by_network_and_by_app() {
+        let (gateway, time) = (gateway(), time());
+        let session = |network: u32| {
+            let client = client(&format!("192.0.{}.{}", network / 250, network % 250));
+            (gateway.start_session(&client, time).unwrap().identity(), client)
+        };
+        let accepted = |(identity, client): &(Identity, GatewayClient), batches: u32| {
+            (0..batches).filter(|_| gateway.admit_logs(*identity, client, 1 << 10, time).is_ok()).count()
+        };
+        let own = session(1);
+        assert_eq!(accepted(&own, 1000), 128);
+        let of_network: usize = (0..10).map(|_| accepted(&session(1), 100)).sum();
+        assert_eq!(of_network, 256 - 128);
+        let of_others: usize = (2..100).map(|network| accepted(&session(network), 100)).sum();
+        assert_eq!(of_others, 1024 - 256);
+        let later = RequestTime { instant: time.instant + Duration::from_secs(1), ..time };
+        assert_eq!(gateway.admit_logs(own.0, &own.1, 2 << 10, later), Ok(()));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`session`] | the token in the cookie, and the identity that is derived from it |
-//! | `ended_sessions` | the sessions that ended most recently |
+//! | [`ended_sessions`] | the sessions that have ended |
 //! | [`cookies`] | cookies on their way to and from components |
 //! | [`page_exchange`] | sessions in the requests and responses of the app's own routes |
 //!
@@ -40,7 +40,7 @@ pub mod app_gateway;
 pub mod browser_revision;
 mod content_security_policy;
 pub mod cookies;
-mod ended_sessions;
+pub mod ended_sessions;
 pub mod endpoint;
 pub mod page_exchange;
 pub mod published;

@@ -1,10 +1,11 @@
 //! Sessions in the requests and responses of the app's own routes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use isomer_ids::PlanDigest;
 
 use crate::app_gateway::{AppGateway, GatewayClient, RequestTime};
@@ -36,18 +37,18 @@ pub struct PageExchange {
 impl SiteGateway {
     /// Records that the revision serves a request of a client, so that its tabs can call it after another revision has
     /// taken over. A revision that only gets health checks is not recorded: it may write to copies of the app's stores.
-    pub fn begin_service(&self) {
+    pub fn begin_service(&self, now: Instant) {
         if self.revision.begin_service() {
-            self.app.add_revision(&self.revision);
+            self.app.add_revision(&self.revision, now);
         }
     }
 
     /// Returns the revision with this plan digest: the one that serves requests, or an earlier one that is still in
-    /// memory.
+    /// memory and may still be called.
     #[must_use]
-    pub fn revision(&self, plan: PlanDigest) -> Option<Arc<BrowserRevision>> {
+    pub fn revision(&self, plan: PlanDigest, now: Instant) -> Option<Arc<BrowserRevision>> {
         let own = (self.revision.functions().plan() == plan).then(|| self.revision.clone());
-        own.or_else(|| self.app.revision(plan))
+        own.or_else(|| self.app.revision(plan, now))
     }
 
     /// Returns the revision whose files have this digest: the one that serves requests, or an earlier one that is still
@@ -67,13 +68,13 @@ impl SiteGateway {
         client: GatewayClient,
         time: RequestTime,
     ) -> PageExchange {
-        self.begin_service();
+        self.begin_service(time.instant);
         let known = self.app.session(headers, &client.scheme, time);
         let is_new = known.is_none();
         let session = known
             .or_else(|| may_start_session(method, headers).then(|| self.app.start_session(&client, time)).flatten());
         let has_files = self.revision.files().is_some();
-        let wants_script = has_files && is_page_navigation(method, headers) && !registration::is_preload(headers);
+        let wants_script = has_files && is_page_navigation(method, headers);
         self.revision.reserved().rewrite_request(headers, session.as_ref().map(VisitorSession::identity));
         PageExchange { session, is_new, wants_script, client, time }
     }
@@ -88,6 +89,8 @@ impl SiteGateway {
         if let Some(session) = session {
             let line = match change {
                 Some(_) => Some(self.rotated(&session, &client, time).0),
+                // A login in another request has replaced the session meanwhile.
+                None if self.app.has_ended(&session) => None,
                 None if is_new => Some(self.app.set_cookie(&session, &client.scheme)),
                 None => self.app.renewed(&session, time).map(|session| self.app.set_cookie(&session, &client.scheme)),
             };
@@ -117,6 +120,10 @@ impl SiteGateway {
 
 /// Makes sure that no cache that several clients share stores a response with a session's cookie.
 fn forbid_sharing(headers: &mut HeaderMap) {
+    let targeted: Vec<_> = headers.keys().filter(|name| is_targeted(name)).cloned().collect();
+    for name in targeted {
+        headers.remove(name);
+    }
     let texts = headers.get_all(CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
     let items: Vec<_> = texts.flat_map(|text| text.split(',')).map(str::trim).filter(|item| !item.is_empty()).collect();
     let name = |item: &str| item.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -131,14 +138,23 @@ fn forbid_sharing(headers: &mut HeaderMap) {
     }
 }
 
+/// Returns whether a field contains instructions for some caches only, which then ignore `cache-control`: targeted fields
+/// (RFC 9213), and the fields that preceded them.
+fn is_targeted(name: &HeaderName) -> bool {
+    name.as_str().ends_with("-cache-control")
+        || ["surrogate-control", "edge-control", "x-accel-expires"].contains(&name.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
+    use std::time::Duration;
 
     use http::header::COOKIE;
     use isomer_wire::{Call, CallFailure, CallResult, Callee};
 
     use super::*;
+    use crate::app_gateway::OLD_REVISION_MAX;
     use crate::app_gateway::tests::{client, gateway, time};
     use crate::browser_revision::{BrowserParts, TabConfig};
     use crate::published::PublishedFunctions;
@@ -153,9 +169,18 @@ mod tests {
     }
 
     fn site() -> SiteGateway {
+        site_with(PlanDigest([1; 16]))
+    }
+
+    /// Returns a site whose plan differs from that of `other`.
+    fn other_revision(other: &SiteGateway) -> SiteGateway {
+        site_with(PlanDigest([other.revision.functions().plan().0[0] + 1; 16]))
+    }
+
+    fn site_with(plan: PlanDigest) -> SiteGateway {
         let file = NewStaticFile::compressed("a.js".into(), Bytes::new(), "text/javascript".into());
         let parts = BrowserParts {
-            functions: PublishedFunctions::new(PlanDigest([1; 16]), []),
+            functions: PublishedFunctions::new(plan, []),
             callee: Arc::new(NoCallee),
             files: Some(StaticFiles::new("d", "a.js", [file]).unwrap()),
             components: ["frontend".to_owned()].into(),
@@ -227,14 +252,82 @@ mod tests {
     }
 
     #[test]
+    fn no_shared_cache_gets_instructions_of_its_own() {
+        let fields = [
+            ("cache-control", "no-store"),
+            ("cdn-cache-control", "max-age=600"),
+            ("cloudflare-cdn-cache-control", "max-age=600"),
+            ("surrogate-control", "max-age=600"),
+            ("x-accel-expires", "600"),
+        ];
+        let site = site();
+        let (_, head, _) = exchange(&site, &[], &fields);
+        assert!(head.contains_key(SET_COOKIE));
+        let names: Vec<_> = head.keys().map(HeaderName::as_str).collect();
+        assert_eq!((names.len(), &head[CACHE_CONTROL]), (2, &HeaderValue::from_static("no-store")), "{names:?}");
+        let (_, head, _) = exchange(&site, &[("cookie", &cookie(&head).unwrap())], &fields);
+        assert_eq!(head.len(), fields.len(), "responses without the session's cookie are not changed: {head:?}");
+    }
+
+    #[test]
+    fn a_page_that_began_before_a_login_does_not_replace_the_new_session() {
+        let (site, start) = (site(), time());
+        let client = client("192.0.2.1");
+        let session = site.app.start_session(&client, start).unwrap();
+        let line = site.app.set_cookie(&session, &client.scheme);
+        let pair: HeaderValue = line.to_str().unwrap().split(';').next().unwrap().parse().unwrap();
+        // A day later, so that the token is due.
+        let time = RequestTime { unix: start.unix + 25 * 60 * 60, ..start };
+        let begin = || {
+            let mut headers = HeaderMap::from_iter([(COOKIE, pair.clone())]);
+            site.begin_page(&Method::GET, &mut headers, client.clone(), time)
+        };
+        let lines = |page, mut head: HeaderMap| {
+            let _ = site.finish_page(page, StatusCode::OK, &mut head);
+            head.get_all(SET_COOKIE).iter().count()
+        };
+        let (login, slow) = (begin(), begin());
+        assert_eq!(lines(begin(), HeaderMap::new()), 1, "the token is renewed");
+        let login_head = HeaderMap::from_iter([(SET_COOKIE, HeaderValue::from_static("shop_session=alice"))]);
+        assert_eq!(lines(login, login_head), 1);
+        assert_eq!(lines(slow, HeaderMap::new()), 0);
+    }
+
+    #[test]
+    fn a_chain_of_calls_keeps_no_revision_for_ever() {
+        let (old, new) = (site(), other_revision(&site()));
+        let (plan, start) = (old.revision.functions().plan(), Instant::now());
+        let new = SiteGateway { app: old.app.clone(), ..new };
+        old.begin_service(start);
+        assert!(new.revision(plan, start + 2 * OLD_REVISION_MAX).is_some(), "it is the only one");
+        new.begin_service(start);
+        // Each call holds a reference while the next one begins.
+        let mut call = new.revision(plan, start);
+        for seconds in (0..OLD_REVISION_MAX.as_secs()).step_by(30) {
+            let next = new.revision(plan, start + Duration::from_secs(seconds));
+            assert!(next.is_some(), "{seconds}");
+            call = next;
+        }
+        assert!(call.is_some() && new.revision(plan, start + OLD_REVISION_MAX).is_none());
+        // A third revision does not extend the time.
+        let third = SiteGateway { app: old.app.clone(), ..other_revision(&new) };
+        third.begin_service(start + Duration::from_secs(60));
+        assert!(third.revision(plan, start + OLD_REVISION_MAX).is_none());
+        // When stores are replaced, only the revision in service can be called.
+        let replaced = new.revision.functions().plan();
+        assert!(third.revision(replaced, start + OLD_REVISION_MAX).is_some());
+        third.app.end_revisions();
+        assert!(third.revision(replaced, start + OLD_REVISION_MAX).is_none());
+        assert!(third.revision(third.revision.functions().plan(), start).is_some());
+    }
+
+    #[test]
     fn only_navigations_get_the_script() {
         let navigation = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
         let html = [("content-type", "text/html")];
         assert!(exchange(&site(), &navigation, &html).2.is_some());
         assert!(exchange(&site(), &[], &html).2.is_none());
         assert!(exchange(&site(), &navigation, &[("content-type", "image/png")]).2.is_none());
-        let preload = [navigation[0], navigation[1], ("service-worker-navigation-preload", "true")];
-        assert!(exchange(&site(), &preload, &html).2.is_none());
     }
 
     #[test]

@@ -36,8 +36,6 @@ const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-
 /// The request fields that decide whether the script is appended.
 const DEPENDS_ON: [&str; 2] = ["sec-fetch-mode", "sec-fetch-dest"];
 
-const SERVICE_WORKER_NAVIGATION_PRELOAD: HeaderName = HeaderName::from_static("service-worker-navigation-preload");
-
 /// Decides whether the script is appended to the response of a page navigation, and changes the head of the response
 /// accordingly. Returns the bytes to append.
 ///
@@ -63,12 +61,6 @@ pub(crate) fn append_script(status: StatusCode, headers: &mut HeaderMap) -> Opti
     add_vary(headers);
     allow_registration(headers, &HASH);
     Some(element)
-}
-
-/// Returns whether the worker asked for this response in advance while it was starting. Its pages have the script
-/// already.
-pub(crate) fn is_preload(headers: &HeaderMap) -> bool {
-    headers.contains_key(SERVICE_WORKER_NAVIGATION_PRELOAD)
 }
 
 fn is_page(status: StatusCode, headers: &HeaderMap) -> bool {

@@ -37,6 +37,9 @@ const RENEWAL_SECONDS: u64 = 24 * 60 * 60;
 /// The maximum time in seconds by which a token may have been issued in the future, because a clock was set back.
 const CLOCK_SKEW_SECONDS_MAX: u64 = 10 * 60;
 
+/// The maximum time in seconds after the last renewal of a token until no server accepts it.
+pub(crate) const RENEWABLE_SECONDS_MAX: u64 = TOKEN_SECONDS_MAX + CLOCK_SKEW_SECONDS_MAX;
+
 /// A time, in seconds since the Unix epoch.
 pub type UnixSeconds = u64;
 
@@ -62,6 +65,14 @@ pub struct VisitorSession {
 pub struct NoSessionRandomness;
 
 impl Identity {
+    pub(crate) fn from_bytes(bytes: [u8; IDENTITY_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; IDENTITY_BYTES] {
+        &self.0
+    }
+
     /// Returns whether `text` is this identity, in a time that does not depend on the content of `text`.
     #[must_use]
     pub fn matches(&self, text: &[u8]) -> bool {

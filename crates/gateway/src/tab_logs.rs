@@ -1,5 +1,5 @@
-//! Batches of log lines that a tab sends. The lines are stored in the app's log like those of components on the server.
-//! All values come from a hostile peer: names must be those of the browser group's components, and everything has a
+//! Batches of log lines that a tab sends. The lines are stored apart from those of components on the server, because a
+//! visitor can send any line. All values come from a hostile peer: names must be those of the browser group's components, and everything has a
 //! maximum size.
 
 use isomer_telemetry::Severity;
@@ -13,6 +13,9 @@ pub const LOG_LINES_MAX: usize = 200;
 
 /// The maximum length of a line in bytes. A longer line is cut off.
 pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
+
+/// The assumed number of bytes that a stored line has in addition to its message: names, time and ids.
+const LINE_OVERHEAD_BYTES: usize = 256;
 
 /// A batch as a tab sends it.
 #[derive(Debug, Deserialize)]
@@ -69,6 +72,12 @@ impl TabLine {
     }
 }
 
+/// Returns the number of bytes that lines take in a log, approximately.
+#[must_use]
+pub fn stored_bytes(lines: &[TabLine]) -> usize {
+    lines.iter().map(|line| line.message.len() + LINE_OVERHEAD_BYTES).sum()
+}
+
 /// Parses a batch. Only `components` may have logged its lines.
 ///
 /// # Errors
@@ -109,6 +118,14 @@ mod tests {
         assert_eq!((lines[0].stream, lines[0].severity()), (Some(TabStream::Stdout), None));
         assert_eq!(lines[1].severity(), Some(Severity::Warning));
         assert_eq!(lines[1].message.len(), LOG_LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_batch_of_the_maximum_size_fits_into_the_rate_of_a_session() {
+        let line = TabLine { component: "frontend".into(), stream: None, level: None, message: String::new() };
+        let lines = vec![line; LOG_LINES_MAX];
+        let most = stored_bytes(&lines) + LOG_BATCH_BYTES_MAX;
+        assert!(most <= crate::app_gateway::SESSION_LOG_RATE.burst as usize, "{most}");
     }
 
     #[test]

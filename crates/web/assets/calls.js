@@ -13,6 +13,9 @@ const MEDIA_TYPE = "application/vnd.isomer.call";
 /** The maximum number of times that a call of an idempotent function is sent. */
 const ATTEMPTS_MAX = 2;
 
+/** The answers that the server gives before a call runs. A proxy may give the others after a call has run. */
+const NOT_RUN = new Set([400, 401, 403, 405, 410, 413, 415, 429]);
+
 /** The time that a reply may take beyond the deadline of its call before the call is given up, in milliseconds. */
 const REPLY_GRACE_MS = 250;
 
@@ -103,7 +106,7 @@ async function sendOnce(called, image, request) {
   const remainingMs = request.deadline - performance.now();
   if (remainingMs <= 0) throw lost("deadline", "the deadline of the request has passed", true);
   const traceparent = request.trace.child();
-  const frame = encodeCall({ key: called.keyBytes ??= bytesOfHex(called.key), plan: PLAN, remainingMs, request: request.id, traceparent, image });
+  const frame = encodeCall({ key: called.keyBytes ??= bytesOfHex(called.key), plan: PLAN, remainingMs, request: request.id, traceparent, image, imageBytesMax: request.imageBytesMax });
   const end = new AbortController();
   const abort = () => end.abort();
   request.signal.addEventListener("abort", abort, { once: true });
@@ -118,7 +121,9 @@ async function sendOnce(called, image, request) {
       request.hasEffects = true;
       return image;
     }
-    throw refusal(response, request);
+    const failure = refusal(response, request);
+    if (!request.isRevisionEnded) failure.hasNotRun = NOT_RUN.has(response.status);
+    throw failure;
   } catch (error) {
     if (!(error instanceof CallFailure && error.hasNotRun)) request.hasEffects = true;
     if (error instanceof CallFailure) throw error;

@@ -4,6 +4,7 @@
 // and written with `cookieStore`. Cookies with `HttpOnly` are set by the server, and are not visible in the tab. The cookie that
 // identifies the visitor has the identity as its value, which the server derives from the session.
 
+import { description } from "./description.js";
 import { storeSession } from "./session.js";
 
 /** The URL that sets cookies which a script cannot set. */
@@ -20,6 +21,18 @@ export async function cookieHeader(session) {
   // As on the server, the identity is the first cookie, so that an unfinished quote in another one cannot hide it.
   if (session.cookie) pairs.unshift(`${session.cookie}=${session.identity}`);
   return pairs.length > 0 ? pairs.join("; ") : null;
+}
+
+/**
+ * Removes the cookies that browsers do not send with a navigation from another site, those with `SameSite=Strict`. Some browsers do not
+ * tell the attribute to scripts: there, nothing is removed.
+ *
+ * @param {string | null} value the result of `cookieHeader`
+ */
+export async function withoutStrict(value) {
+  const strict = (await cookieStore.getAll()).filter(({ sameSite }) => sameSite === "strict");
+  const removed = new Set(strict.map(({ name, value }) => (name ? `${name}=${value}` : value)));
+  return value?.split("; ").filter((pair) => !removed.has(pair)).join("; ") || null;
 }
 
 /**
@@ -47,7 +60,7 @@ export async function setCookies(lines, session, url) {
     }
   }
   if (forServer.length === 0) return;
-  const request = { method: "POST", body: JSON.stringify({ set_cookie: forServer }), headers: { "content-type": "application/json" } };
+  const request = { method: "POST", body: JSON.stringify({ set_cookie: forServer }), headers: { "content-type": "application/json", "isomer-revision": description.plan } };
   const response = await fetch(COOKIES_URL, { ...request, credentials: "same-origin", cache: "no-store", redirect: "error" });
   if (!response.ok) console.warn(`isomer: the server has refused cookies (status ${response.status})`);
   // A login or a logout starts another session, which the response describes.

@@ -9,7 +9,7 @@ const CALL_HEAD_BYTES = 56;
 /** The size of a reply's head in bytes. */
 const REPLY_HEAD_BYTES = 8;
 
-/** The maximum size of an image in bytes. */
+/** The maximum size of the image of a result in bytes. The server states the maximum of arguments. */
 const IMAGE_BYTES_MAX = 16 << 20;
 
 /** The maximum length of a failure's reason in bytes. */
@@ -41,11 +41,11 @@ export function lost(error, reason, hasNotRun = false) {
 /**
  * Returns the frame of a call.
  *
- * @param {{ key: Uint8Array, plan: Uint8Array, remainingMs: number, request: bigint, traceparent: string, image: Uint8Array }} call
+ * @param {{ key: Uint8Array, plan: Uint8Array, remainingMs: number, request: bigint, traceparent: string, image: Uint8Array, imageBytesMax: number }} call
  */
-export function encodeCall({ key, plan, remainingMs, request, traceparent, image }) {
-  if (image.length > IMAGE_BYTES_MAX) {
-    throw lost("refused", `the arguments have ${image.length} bytes, at most ${IMAGE_BYTES_MAX} are allowed`, true);
+export function encodeCall({ key, plan, remainingMs, request, traceparent, image, imageBytesMax }) {
+  if (image.length > imageBytesMax) {
+    throw lost("refused", `the arguments have ${image.length} bytes, at most ${imageBytesMax} are allowed`, true);
   }
   const trace = new TextEncoder().encode(traceparent);
   const frame = new Uint8Array(CALL_HEAD_BYTES + trace.length + image.length);

@@ -1,4 +1,8 @@
-// Lines that components log. They are sent to the server in batches, and stored in the app's log.
+// Lines that components log. They are sent to the server in batches, and stored in the log of the app's tabs.
+
+import { revisionEnded } from "./calls.js";
+import { description } from "./description.js";
+import { session } from "./session.js";
 
 /** The URL that receives batches. */
 const LOGS_URL = "/_isomer/logs";
@@ -9,11 +13,13 @@ const LINES_MAX = 200;
 /** The maximum length of a line in characters. A longer line is cut off. */
 const LINE_LENGTH_MAX = 2048;
 
-/** The maximum length of the lines of a batch in characters. */
-const BATCH_LENGTH_MAX = 16384;
+/** The number of bytes of a batch without its lines: `{"lines":[]}`. */
+const BATCH_FRAME_BYTES = 12;
 
 /** The time after the first line until the batch is sent, in milliseconds. */
 const DELAY_MS = 500;
+
+const encoder = new TextEncoder();
 
 /** @type {{ component: string, stream?: string, level?: string, message: string }[]} */
 let waiting = [];
@@ -41,10 +47,13 @@ export async function flushed() {
 async function send() {
   await new Promise((resolve) => setTimeout(resolve, DELAY_MS));
   while (waiting.length > 0) {
-    const batch = nextBatch();
-    const request = { method: "POST", body: JSON.stringify({ lines: batch }), headers: { "content-type": "application/json" } };
+    let batch = [];
     try {
+      batch = nextBatch((await session()).limits);
+      const headers = { "content-type": "application/json", "isomer-revision": description.plan };
+      const request = { method: "POST", body: JSON.stringify({ lines: batch }), headers };
       const response = await fetch(LOGS_URL, { ...request, credentials: "same-origin", cache: "no-store" });
+      if (response.status === 410) revisionEnded.dispatchEvent(new Event("end"));
       // 503 and 429: the server accepts no lines now. Other errors would occur again.
       if (response.status === 429 || response.status === 503) throw new Error("try again later");
     } catch {
@@ -55,14 +64,16 @@ async function send() {
   }
 }
 
-function nextBatch() {
+/** Removes as many lines as a batch may have, in lines and in bytes of JSON. */
+function nextBatch({ log_batch_bytes_max: bytesMax, log_lines_max: linesMax }) {
   if (dropped > 0) {
     waiting[0] = { ...waiting[0], message: `(${dropped} lines before this one were dropped) ${waiting[0].message}` };
     dropped = 0;
   }
-  let [length, count] = [0, 0];
-  while (count < waiting.length && (count === 0 || length + waiting[count].message.length <= BATCH_LENGTH_MAX)) {
-    length += waiting[count].message.length;
+  let [bytes, count] = [BATCH_FRAME_BYTES, 0];
+  while (count < Math.min(waiting.length, linesMax)) {
+    bytes += encoder.encode(JSON.stringify(waiting[count])).length + 1;
+    if (count > 0 && bytes > bytesMax) break;
     count += 1;
   }
   return waiting.splice(0, count);

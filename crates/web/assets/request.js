@@ -16,6 +16,8 @@ export class RequestContext {
     this.isSessionOutdated = false;
     /** Whether the server has refused a call because it no longer runs the revision of this worker. */
     this.isRevisionEnded = false;
+    /** The maximum size of the arguments of a call in bytes, which the server states with the session. */
+    this.imageBytesMax = 0;
     /** Whether the request may have had an effect outside of the tab, so that it must not run again. */
     this.hasEffects = false;
   }

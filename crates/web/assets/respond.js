@@ -1,10 +1,10 @@
 // Answers a request with an instance of the group.
 
-import { cookieHeader, setCookies } from "./cookies.js";
+import { cookieHeader, setCookies, withoutStrict } from "./cookies.js";
 import { description } from "./description.js";
 import { methodOf, Fields, Request as GroupRequest } from "./http.js";
 import { giveBack, take } from "./instance.js";
-import { session } from "./session.js";
+import { refreshSession, session } from "./session.js";
 import { bytesOf } from "./wasi.js";
 
 /** The methods of requests that have no effect, so that they can run again, and the server can answer them if the tab fails. */
@@ -65,7 +65,8 @@ export async function readBody(request, handler) {
 export async function respond(request, body, handler, context) {
   const limits = description.limits[handler.component];
   const url = new URL(request.url);
-  const current = await session();
+  const current = await ownSession();
+  context.imageBytesMax = current.limits.image_bytes_max;
   const received = await groupRequest(request, body, url, current);
   const instance = await take(current);
   instance.request = context;
@@ -142,6 +143,12 @@ class Exchange {
   }
 }
 
+/** Returns the session with the configuration of this revision. The stored report may be that of an earlier one. */
+async function ownSession() {
+  const found = await session();
+  return found.revision === description.plan ? found : refreshSession();
+}
+
 /** Returns a request of `wasi:http` with the fields that the server's copy of the component would receive. */
 async function groupRequest(request, body, url, current) {
   const fields = new Map([...request.headers].filter(([name]) => name !== "cookie"));
@@ -150,12 +157,15 @@ async function groupRequest(request, body, url, current) {
   if (referrer) fields.set("referer", referrer.href);
   fields.set("sec-fetch-mode", request.mode);
   fields.set("sec-fetch-dest", request.destination || "empty");
-  fields.set("sec-fetch-site", request.mode !== "navigate" || referrer?.origin === url.origin ? "same-origin" : referrer ? "cross-site" : "none");
+  // Without a referrer, the visitor may have typed the address, or another site may hide itself: only the latter must not be mistaken.
+  const isOwn = request.mode !== "navigate" || referrer?.origin === url.origin;
+  fields.set("sec-fetch-site", isOwn ? "same-origin" : "cross-site");
   if (body) {
     fields.set("origin", url.origin);
     fields.set("content-length", String(body.length));
   }
-  const cookies = await cookieHeader(current);
+  const all = await cookieHeader(current);
+  const cookies = isOwn ? all : await withoutStrict(all);
   if (cookies) fields.set("cookie", cookies);
   const headers = new Fields([...fields].map(([name, value]) => [name, encoder.encode(value)]), true);
   const received = new GroupRequest(headers, body);

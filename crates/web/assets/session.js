@@ -6,6 +6,7 @@
 // cases, the worker asks again.
 
 import { endsRevision } from "./calls.js";
+import { description } from "./description.js";
 
 /** The URL that returns the report. */
 const SESSION_URL = "/_isomer/session";
@@ -88,7 +89,8 @@ function refresh() {
 async function ask() {
   const marksBefore = marks;
   const request = { method: "POST", body: "{}", headers: { "content-type": "application/json" } };
-  const response = await fetch(SESSION_URL, { ...request, credentials: "same-origin", cache: "no-store", redirect: "manual" });
+  const headers = { ...request.headers, "isomer-revision": description.plan };
+  const response = await fetch(SESSION_URL, { ...request, headers, credentials: "same-origin", cache: "no-store", redirect: "manual" });
   endsRevision(response, "application/json");
   if (!response.ok) throw new Error(`the server reports no session (status ${response.status})`);
   return save(response, marksBefore);

@@ -87,7 +87,9 @@ function answer(event) {
 function handlerFor(request, url) {
   if (request.mode === "navigate") {
     // Another page may have sent this request. Only the server can tell, from the fields and cookies that the browser sends with it.
-    if (!SAFE_METHODS.has(request.method) && !isFromOwnPage(request, url)) return null;
+    // The same holds for frames: a component may refuse those of other sites.
+    const isHarmless = SAFE_METHODS.has(request.method) && request.destination === "document";
+    if (!isHarmless && !isFromOwnPage(request, url)) return null;
     if (self.registration.waiting) {
       // A new revision is ready. The server's copy of it answers this navigation, and its worker answers the next requests.
       self.registration.waiting.postMessage(TAKE_OVER);

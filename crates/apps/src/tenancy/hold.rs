@@ -31,13 +31,14 @@ pub struct RequestHold {
 }
 
 impl Tenancy {
-    /// Makes requests for the app wait until the returned hold is dropped. Returns `None` if the tenant has no such
-    /// app.
+    /// Makes requests for the app wait until the returned hold is dropped. From now on, calls of tabs start only in the
+    /// revision in service, not in earlier ones. Returns `None` if the tenant has no such app.
     #[must_use]
-    pub fn hold(&self, tenant: &TenantName, app: &AppName) -> Option<RequestHold> {
-        let app = self.registry().app(tenant, app).ok()?;
+    pub fn hold(&self, tenant: &TenantName, name: &AppName) -> Option<RequestHold> {
+        let app = self.registry().app(tenant, name).ok()?;
         let (end, held) = watch::channel(());
         let token = Some(app.lifecycle.lock().hold(held));
+        self.loader().gateways.end_revisions(tenant, name);
         Some(RequestHold { loader: self.loader().clone(), app, token, _end: end })
     }
 }

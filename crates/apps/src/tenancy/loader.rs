@@ -81,7 +81,7 @@ pub(super) struct Loader {
     log: Log,
     repository: Arc<dyn AppRepository>,
     probe_supply: Arc<ProbeSupply>,
-    gateways: Gateways,
+    pub(super) gateways: Gateways,
     runtime: tokio::runtime::Handle,
     loaded_apps: Arc<LoadedApps>,
     semaphore: FairSemaphore,
@@ -238,7 +238,8 @@ impl Loader {
         });
         let gateway = match &package.tabs {
             Some(_) => {
-                let opened = self.gateways.open(&tenant.name, name, &place.session_key, &tenant.account).await;
+                let accounts = (&tenant.account, &place.storage);
+                let opened = self.gateways.open(&tenant.name, name, &place.session_key, accounts).await;
                 Some(opened.map_err(|source| RevisionError::Gateway { source })?)
             }
             None => None,

@@ -13,6 +13,7 @@ const { chromium } = require("playwright-core");
 const [url, executablePath, isomer, data] = process.argv.slice(2);
 
 const PRODUCT = "/product/OLJCESPC7Z";
+const FILE = "/static/products/larch-stool.svg";
 const ANSWERED_BY = "isomer-answered-by";
 
 async function check(name, body) {
@@ -48,12 +49,21 @@ class Proxy {
   reset() {
     /** Changes the fields of a request, or returns the status with which the proxy answers it. @type {(request: http.IncomingMessage) => number | void} */
     this.change = () => {};
-    /** The statuses of the responses to requests of tabs, by path. */
+    /** The statuses of all responses, by path. */
     this.statuses = {};
+    this.responses = new EventTarget();
+  }
+
+  /** Waits until a request for `path` was answered. */
+  async answered(path) {
+    while (!this.statuses[path]) await new Promise((resolve) => this.responses.addEventListener("answer", resolve, { once: true }));
   }
 
   serve(request, response) {
-    const note = (status) => (this.statuses[request.url] ??= []).push(status);
+    const note = (status) => {
+      (this.statuses[request.url] ??= []).push(status);
+      this.responses.dispatchEvent(new Event("answer"));
+    };
     const refused = this.change(request);
     if (refused) {
       note(refused);
@@ -118,9 +128,8 @@ async function refusedTab({ page, proxy }) {
   proxy.change = ({ headers }) => {
     headers.host = "127.0.0.1";
   };
-  const refusal = page.waitForResponse((response) => response.url().endsWith("/_isomer/worker.js"));
   await page.goto("/");
-  await refusal;
+  await proxy.answered("/_isomer/session");
   await noWorker(page);
   await page.goto(PRODUCT);
   await addToCartOnServer(page);
@@ -169,7 +178,8 @@ async function otherSession(visitor) {
   assert.ok(proxy.statuses["/logout"], "the server answers");
   proxy.change = () => {};
   await stopWorkers(visitor);
-  assert.equal((await page.goto(PRODUCT)).headers()[ANSWERED_BY], "tab");
+  // This file needs no call, so the server cannot tell the tab that its session has ended.
+  assert.equal((await page.goto(FILE)).headers()[ANSWERED_BY], "tab");
   const after = await stored();
   const cookies = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
   const headers = { cookie: cookies, origin: url, "content-type": "application/json" };
