@@ -133,21 +133,26 @@ pub fn cyclonedx(
 pub fn embedded_packages(component: &[u8]) -> Option<ComponentPackages> {
     let mut packages = Vec::new();
     let mut is_found = false;
+    let mut left = AUDITABLE_BYTES_MAX;
     // The parser also goes through the modules and components inside of the component.
     for payload in Parser::new(0).parse_all(component) {
         let Payload::CustomSection(section) = payload.ok()? else { continue };
         if section.name() == AUDITABLE_SECTION {
-            packages.extend(auditable_packages(section.data())?);
+            packages.extend(auditable_packages(section.data(), &mut left)?);
             is_found = true;
+            if packages.len() > PACKAGES_MAX {
+                return None;
+            }
         }
     }
     packages.sort();
     packages.dedup();
-    let is_plausible = is_found && packages.len() <= PACKAGES_MAX;
-    is_plausible.then_some(ComponentPackages { origin: PackageOrigin::Embedded, packages })
+    is_found.then_some(ComponentPackages { origin: PackageOrigin::Embedded, packages })
 }
 
-fn auditable_packages(compressed: &[u8]) -> Option<Vec<SbomPackage>> {
+/// Returns the crates in one section. `left` is the number of bytes that all further sections may have, without
+/// compression.
+fn auditable_packages(compressed: &[u8], left: &mut u64) -> Option<Vec<SbomPackage>> {
     #[derive(Deserialize)]
     struct Dependencies {
         packages: Vec<Dependency>,
@@ -161,10 +166,8 @@ fn auditable_packages(compressed: &[u8]) -> Option<Vec<SbomPackage>> {
         kind: Option<String>,
     }
     let mut text = Vec::new();
-    ZlibDecoder::new(compressed).take(AUDITABLE_BYTES_MAX + 1).read_to_end(&mut text).ok()?;
-    if text.len() as u64 > AUDITABLE_BYTES_MAX {
-        return None;
-    }
+    ZlibDecoder::new(compressed).take(*left + 1).read_to_end(&mut text).ok()?;
+    *left = left.checked_sub(text.len() as u64)?;
     let dependencies: Dependencies = serde_json::from_slice(&text).ok()?;
     let is_used = |dependency: &Dependency| dependency.kind.as_deref() != Some("build");
     let packages =
@@ -362,6 +365,20 @@ source = "git+https://me:hunter2@git.example/bitflags#abc"
         assert_eq!(embedded_packages(b"\0asm\x0d\0\x01\0"), None);
         assert_eq!(embedded_packages(b"not wasm"), None);
         assert_eq!(embedded_packages(&auditable("{}")), None);
+        // Several sections, which share the limits.
+        let sections = |parts: [&str; 3]| {
+            let bodies = parts.map(|json| auditable(json)[8..].to_vec()).concat();
+            [&b"\0asm\x0d\0\x01\0"[..], &bodies].concat()
+        };
+        let one = |name: &str, padding: u64| {
+            let padding = " ".repeat(usize::try_from(padding).unwrap());
+            format!("{{\"packages\":[{{\"name\":\"{name}\",\"version\":\"1.0.0\",\"source\":\"git\"}}]}}{padding}")
+        };
+        let found = embedded_packages(&sections([&one("a", 0), &one("b", 0), &one("c", 0)])).unwrap();
+        assert_eq!(names(&found), ["a 1.0.0", "b 1.0.0", "c 1.0.0"]);
+        let large = one("a", AUDITABLE_BYTES_MAX * 3 / 8);
+        assert!(embedded_packages(&auditable(&large)).is_some());
+        assert_eq!(embedded_packages(&sections([&large, &large, &large])), None);
         // A section that is a thousand times larger after decompression.
         let bomb = format!("{{\"packages\":[]}}{}", " ".repeat(usize::try_from(AUDITABLE_BYTES_MAX).unwrap()));
         assert_eq!(embedded_packages(&auditable(&bomb)), None);

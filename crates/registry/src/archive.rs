@@ -12,7 +12,8 @@ use bytes::Bytes;
 use isomer_ids::Digest;
 use isomer_parcel::Contents;
 use isomer_parcel::artifact::{
-    APP_TYPE, AppArtifact, ArtifactError, Descriptor, INDEX_TYPE, MANIFEST_TYPE, OciIndex, OciManifest, sha256,
+    APP_TYPE, ARTIFACT_MANIFEST_BYTES_MAX, AppArtifact, ArtifactError, Descriptor, INDEX_TYPE, MANIFEST_TYPE, OciIndex,
+    OciManifest, sha256,
 };
 use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, EntryType, Header};
@@ -33,8 +34,8 @@ const ENTRIES_MAX: usize = 20_000;
 /// The maximum size of the index in bytes.
 const INDEX_BYTES_MAX: u64 = 4 << 20;
 
-/// The maximum number of referrers that are read.
-const REFERRERS_MAX: usize = 100;
+/// The maximum number of manifests: the app and what refers to it.
+const MANIFESTS_MAX: usize = 101;
 
 /// The reason why an archive cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -116,11 +117,22 @@ pub fn read_archive(input: impl Read, shape: &str) -> Result<(PulledApp, Vec<Ref
     let index: OciIndex = parse(entries.index.as_deref().ok_or_else(|| malformed("`index.json` is missing"))?)?;
     let mut apps = BTreeSet::new();
     let mut referrers = Vec::new();
+    if index.manifests.len() > MANIFESTS_MAX {
+        return Err(malformed("`index.json` has too many entries"));
+    }
+    let mut seen = BTreeSet::new();
     for entry in index.manifests.iter().filter(|entry| entry.media_type == MANIFEST_TYPE) {
-        let manifest: OciManifest = parse(entries.blob(entry)?)?;
+        if !seen.insert(&entry.digest) {
+            continue;
+        }
+        let bytes = entries.blob(entry)?;
+        if bytes.len() > ARTIFACT_MANIFEST_BYTES_MAX {
+            return Err(malformed("a manifest is too large"));
+        }
+        let manifest: OciManifest = parse(bytes)?;
         if manifest.artifact_type.as_deref() == Some(APP_TYPE) {
             apps.insert(entry.digest.clone());
-        } else if manifest.subject.is_some() && referrers.len() < REFERRERS_MAX {
+        } else if manifest.subject.is_some() {
             referrers.push(manifest);
         }
     }
@@ -170,11 +182,21 @@ impl Entries {
         // The largest app, its manifest and config, and what refers to it.
         let mut left = APP_BYTES_MAX + (64 << 20);
         let mut archive = Archive::new(input);
-        for (number, entry) in archive.entries()?.enumerate() {
+        // Raw entries: names and sizes in extension headers would be read into memory without a limit. The names of a layout
+        // need no extensions, so these headers are skipped like other entries.
+        for (number, entry) in archive.entries()?.raw(true).enumerate() {
             if number >= ENTRIES_MAX {
                 return Err(ArchiveError::Malformed(format!("it has more than {ENTRIES_MAX} entries")));
             }
             let mut entry = entry?;
+            // Bytes that are skipped are read too, so they count.
+            let Some(after) = left.checked_sub(entry.size()) else {
+                return Err(ArchiveError::Malformed(format!(
+                    "it is larger than {}",
+                    isomer_display::size(APP_BYTES_MAX)
+                )));
+            };
+            let available = std::mem::replace(&mut left, after);
             if entry.header().entry_type() != EntryType::Regular {
                 continue;
             }
@@ -182,17 +204,13 @@ impl Entries {
             let name = name.strip_prefix("./").unwrap_or(&name);
             let digest = name.strip_prefix(BLOBS).and_then(|digits| digits.parse::<Digest>().ok());
             let max = match (&digest, name) {
-                (Some(_), _) => left,
-                (None, LAYOUT | INDEX) => INDEX_BYTES_MAX.min(left),
+                (Some(_), _) => available,
+                (None, LAYOUT | INDEX) => INDEX_BYTES_MAX,
                 (None, _) => continue,
             };
             if entry.size() > max {
-                return Err(ArchiveError::Malformed(format!(
-                    "it is larger than {}",
-                    isomer_display::size(APP_BYTES_MAX)
-                )));
+                return Err(ArchiveError::Malformed(format!("`{name}` is larger than {}", isomer_display::size(max))));
             }
-            left -= entry.size();
             let mut bytes = Vec::new();
             (&mut entry).take(max).read_to_end(&mut bytes)?;
             let bytes = Bytes::from(bytes);

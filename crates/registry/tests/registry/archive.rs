@@ -108,3 +108,57 @@ fn entries_that_are_not_part_of_a_layout_are_ignored() {
     let error = refused(header.as_bytes());
     assert!(matches!(&error, ArchiveError::Malformed(problem) if problem.contains("larger")), "{error}");
 }
+
+#[test]
+fn an_index_and_manifests_without_end_are_refused() {
+    let whole = archive();
+    let index = |entries: usize| {
+        changed(|name, content| match name {
+            "index.json" => {
+                let mut index: serde_json::Value = serde_json::from_slice(&content).unwrap();
+                let last = index["manifests"].as_array().unwrap().last().unwrap().clone();
+                index["manifests"].as_array_mut().unwrap().extend(vec![last; entries]);
+                Some(serde_json::to_vec(&index).unwrap())
+            }
+            _ => Some(content),
+        })
+    };
+    // An entry that is repeated counts once.
+    assert_eq!(read_archive(index(50).as_slice(), "monolith").unwrap().1, [signature()]);
+    let error = refused(&index(30_000));
+    assert!(error.to_string().contains("is larger than") || error.to_string().contains("too many entries"), "{error}");
+    assert!(refused(&index(200)).to_string().contains("too many entries"));
+    // A manifest that is larger than manifests in a registry may be.
+    let large = isomer_parcel::artifact::sha256(&vec![b' '; 5 << 20]).to_string();
+    let mut first = Builder::new(Vec::new());
+    append(&mut first, &format!("blobs/sha256/{large}"), &vec![b' '; 5 << 20], EntryType::Regular);
+    let mut bytes = first.into_inner().unwrap();
+    bytes.truncate(bytes.len() - 1024);
+    bytes.extend(changed(|name, content| match name {
+        "index.json" => {
+            let mut index: serde_json::Value = serde_json::from_slice(&content).unwrap();
+            let mut entry = index["manifests"][0].clone();
+            entry["digest"] = format!("sha256:{large}").into();
+            index["manifests"].as_array_mut().unwrap().push(entry);
+            Some(serde_json::to_vec(&index).unwrap())
+        }
+        _ => Some(content),
+    }));
+    assert!(refused(&bytes).to_string().contains("a manifest is too large"));
+    // An extension header: a long name, of which only the size is looked at.
+    let mut header = Header::new_gnu();
+    header.set_path("././@LongLink").unwrap();
+    header.set_entry_type(EntryType::GNULongName);
+    header.set_size(1 << 40);
+    header.set_cksum();
+    let error = refused(&[header.as_bytes(), whole.as_slice()].concat());
+    assert!(error.to_string().contains("it is larger than"), "{error}");
+    // A small one is skipped.
+    let mut first = Builder::new(Vec::new());
+    append(&mut first, "long", b"blobs/sha256/x\0", EntryType::GNULongName);
+    append(&mut first, "pax", b"12 size=999\n", EntryType::XHeader);
+    let mut bytes = first.into_inner().unwrap();
+    bytes.truncate(bytes.len() - 1024);
+    bytes.extend(&whole);
+    assert_eq!(read_archive(bytes.as_slice(), "monolith").unwrap().1, [signature()]);
+}
