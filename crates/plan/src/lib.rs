@@ -68,6 +68,7 @@ pub use planned_group::{
     HostBinding, Http, ImportBinding, PlannedGroup, PlannedHandler, PlannedSkeleton, PlannedStub, ResolvedImport,
     SeamMode, SkeletonFunction, StubFunction,
 };
+pub use platform::{grant_key, is_of_platform};
 pub use standalone::{StandaloneImport, StandalonePlan, Supply, standalone};
 
 use browser_inputs::BrowserInputs;

@@ -188,6 +188,19 @@ pub(crate) fn grant(id: &InterfaceId) -> Option<Grant> {
     }
 }
 
+/// Returns the key, in a component's `grants` table, of the grant that the interface needs, if it needs one.
+#[must_use]
+pub fn grant_key(id: &InterfaceId) -> Option<&'static str> {
+    grant(id).map(Grant::key)
+}
+
+/// Returns whether the platform implements the interface. If one component of an app exports such an interface, it provides
+/// the interface to the other components in place of the platform.
+#[must_use]
+pub fn is_of_platform(id: &InterfaceId) -> bool {
+    matches!(verdict(id), Verdict::Implemented(_))
+}
+
 impl Grant {
     pub(crate) const ALL: [Grant; 6] = [Grant::Kv, Grant::Sql, Grant::Http, Grant::Config, Grant::Secrets, Grant::Dirs];
 

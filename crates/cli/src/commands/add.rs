@@ -8,10 +8,14 @@ use isomer_console::{CliError, Console, FAILED, print};
 use isomer_diagnostics::SourceFile;
 use isomer_ids::{ComponentName, OciReference, kebab};
 use isomer_manifest::MANIFEST_FILE;
-use isomer_plan::ComponentType;
+use isomer_plan::{ComponentType, InterfaceId, grant_key};
 use isomer_project::{find_app_dir, pull_registry_component, shown};
 use serde_json::{Value, json};
 use toml_edit::{Array, DocumentMut, Item, Table, value};
+
+use exports::Exports;
+
+mod exports;
 
 /// Add a component from an OCI registry to an app. Its digest is written into isomer.toml, so the component never changes
 /// unnoticed. Each grant that its imports need must be confirmed.
@@ -29,6 +33,10 @@ pub(crate) struct Arguments {
     /// A grant of the component: `kv=STORE`, `sql=STORE`, `http=HOST` or `secrets=NAME`. May be repeated.
     #[arg(long = "grant", value_name = "KIND=VALUE", value_parser = parse_grant)]
     grants: Vec<(GrantKind, String)>,
+    /// Allow the component to provide this interface to the other components in place of the platform, for example
+    /// `wasi:keyvalue/store@0.2.0-draft`. May be repeated.
+    #[arg(long = "allow-export", value_name = "INTERFACE")]
+    allowed_exports: Vec<String>,
     /// Add the component with exactly the grants of `--grant`, without asking.
     #[arg(long)]
     yes: bool,
@@ -80,16 +88,9 @@ impl GrantKind {
     }
 
     /// Returns the grant that an imported interface needs.
-    fn of(namespace: &str, package: &str, interface: &str) -> Option<Self> {
-        match (namespace, package, interface) {
-            ("wasi", "keyvalue", _) => Some(Self::Kv),
-            ("isomer", "sql", _) => Some(Self::Sql),
-            ("wasi", "http", "client" | "outgoing-handler") => Some(Self::Http),
-            ("isomer", "secrets", _) => Some(Self::Secrets),
-            ("wasi", "config", _) => Some(Self::Config),
-            ("wasi", "filesystem", _) => Some(Self::Dirs),
-            _ => None,
-        }
+    fn of(id: &InterfaceId) -> Option<Self> {
+        let key = grant_key(id)?;
+        Self::ALL.into_iter().find(|kind| kind.key() == key)
     }
 }
 
@@ -120,13 +121,15 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     drop(progress);
     let ty = isomer_seam::component_type(&pulled.wasm)
         .map_err(|error| anyhow::Error::new(error).context(format!("`{}` cannot be used", arguments.reference)))?;
+    let exports = Exports::of(&ty);
+    exports.confirm(&name, &arguments.allowed_exports, arguments.yes, console)?;
     let needs = confirm(needs_of(&ty), &name, arguments, console)?;
     let pinned = arguments.reference.with_digest(pulled.digest);
     let changed = with_component(source.text(), &name, &pinned, &needs)?;
     let changed = SourceFile::new(source.name(), changed);
     isomer_manifest::parse(&changed).map_err(CliError::Findings)?;
     replace(&path, changed.text())?;
-    report(&name, &pinned, &needs, arguments.json, console)
+    report(&name, &pinned, &needs, &exports, arguments.json, console)
 }
 
 fn name_of(arguments: &Arguments) -> Result<ComponentName, CliError> {
@@ -143,7 +146,7 @@ fn name_of(arguments: &Arguments) -> Result<ComponentName, CliError> {
 fn needs_of(ty: &ComponentType) -> Vec<GrantNeed> {
     let mut interfaces: BTreeMap<GrantKind, Vec<String>> = BTreeMap::new();
     for id in ty.imports.keys() {
-        if let Some(kind) = GrantKind::of(&id.namespace, &id.package, &id.interface) {
+        if let Some(kind) = GrantKind::of(id) {
             interfaces.entry(kind).or_default().push(id.to_string());
         }
     }
@@ -164,9 +167,11 @@ fn confirm(
             format!("remove `--grant {}=…`: the component could not use the grant", kind.key()),
         ));
     }
-    if !arguments.yes && !needs.is_empty() && !console.is_interactive() {
+    // Grants that have to be written by hand need no answer. Most programs import interfaces for folders and config values.
+    let asked = || needs.iter().filter(|need| need.kind.is_list());
+    if !arguments.yes && asked().next().is_some() && !console.is_interactive() {
         let wants: Vec<String> =
-            needs.iter().map(|need| format!("{} ({})", need.kind.description(), need.interfaces.join(", "))).collect();
+            asked().map(|need| format!("{} ({})", need.kind.description(), need.interfaces.join(", "))).collect();
         return Err(CliError::usage(
             format!(
                 "cannot ask what to grant to component `{name}`, because there is no terminal; it imports interfaces for {}",
@@ -247,6 +252,7 @@ fn report(
     name: &ComponentName,
     reference: &OciReference,
     needs: &[GrantNeed],
+    exports: &Exports,
     json: bool,
     console: &Console,
 ) -> Result<(), CliError> {
@@ -255,10 +261,19 @@ fn report(
             .iter()
             .map(|need| json!({ "grant": need.kind.key(), "interfaces": need.interfaces, "granted": need.granted }))
             .collect();
-        let added = json!({ "component": name.as_str(), "reference": reference.to_string(), "needs": needs });
+        let added = json!({
+            "component": name.as_str(),
+            "reference": reference.to_string(),
+            "needs": needs,
+            "exports": exports.all,
+            "replaces_platform": exports.of_platform,
+        });
         return print(&format!("{added:#}\n"));
     }
     console.message(&format!("added component {name} from {reference}"));
+    if !exports.all.is_empty() {
+        console.message(&format!("it provides to the other components: {}", exports.all.join(", ")));
+    }
     for need in needs.iter().filter(|need| need.granted.is_empty()) {
         console.message(&format!("not granted: {} ({})", need.kind.description(), need.interfaces.join(", ")));
     }
