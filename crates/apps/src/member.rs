@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isomer_capabilities::DataDir;
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_capabilities::secrets::SecretValues;
+use isomer_capabilities::{AppOrigin, DataDir};
 use isomer_front::{Connections, Limits};
 use isomer_link::{Address, LinkError, Peer, PeerLimits, Server, ServerLimits, Tls};
 use isomer_manifest::{App, LinkAddress};
@@ -70,8 +70,8 @@ pub struct MemberOptions {
     pub metrics: Metrics,
     /// See [`PackageOptions::deterministic`].
     pub deterministic: bool,
-    /// See [`SingleApp::shipped`].
-    pub is_shipped: bool,
+    /// Where the app comes from.
+    pub origin: AppOrigin,
 }
 
 /// The paths of PEM files: the node's certificate, its private key, and the certificate of the authority that signed
@@ -153,8 +153,8 @@ impl PreparedMember {
         };
         let running =
             TenancyOptions { metrics: options.metrics, network: options.network, ..TenancyOptions::default() };
-        let mut single_app =
-            SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer).shipped(options.is_shipped);
+        let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?.traced_by(options.tracer);
+        single_app.set_origin(options.origin);
         single_app.set_secrets(options.secrets);
         single_app.set_environment(options.environment);
         let made = single_app.make(app, components, &making, progress)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_capabilities::secrets::SecretValues;
-use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
+use isomer_capabilities::{AppOrigin, AppResources, DataDir, Engines, GrantedBy};
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::Log;
 use isomer_runtime::code::CodeSource;
@@ -35,7 +35,7 @@ pub struct SingleApp {
     tenant: TenantName,
     name: AppName,
     granted_by: GrantedBy,
-    is_shipped: bool,
+    origin: AppOrigin,
     tracer: Tracer,
     secrets: SecretValues,
     environment: Arc<BTreeMap<String, String>>,
@@ -76,7 +76,7 @@ impl SingleApp {
             tenant,
             name,
             granted_by: GrantedBy::Manifest,
-            is_shipped: false,
+            origin: AppOrigin::Sources,
             tracer: Tracer::default(),
             secrets: SecretValues::FromManifest,
             environment: Arc::default(),
@@ -89,11 +89,9 @@ impl SingleApp {
         Self { granted_by, ..self }
     }
 
-    /// Sets whether the app was shipped as one program. The files of its release are then in the app's folder, and folders
-    /// to which components may write are in the data directory.
-    #[must_use]
-    pub fn shipped(self, is_shipped: bool) -> Self {
-        Self { is_shipped, ..self }
+    /// Sets where revisions come from that start after this call.
+    pub fn set_origin(&mut self, origin: AppOrigin) {
+        self.origin = origin;
     }
 
     /// Sets the tracer that records the requests of revisions that start after this call.
@@ -118,10 +116,7 @@ impl SingleApp {
     #[must_use]
     pub fn place(&self, dir: &Path, data: &DataDir) -> AppResources {
         let (secrets, environment) = (self.secrets.clone(), self.environment.clone());
-        let place = match self.is_shipped {
-            true => AppResources::of_shipped_app(dir, data),
-            false => AppResources::of_process(dir, data),
-        };
+        let place = AppResources::of_origin(self.origin, dir, data);
         AppResources { granted_by: self.granted_by, secrets, environment, ..place }
     }
 

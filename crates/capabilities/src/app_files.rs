@@ -20,13 +20,15 @@ pub enum AppFiles {
         /// first granted, and later revisions use the same folder.
         writable: PathBuf,
     },
-    /// The app was shipped as one program, and belongs to the user who runs it. Relative paths lead to the files of the
-    /// release and to the app's own folders, absolute paths to any file.
+    /// The app was built elsewhere, and runs in a process of its user. Relative paths lead to the files of the release and
+    /// to the app's own folders.
     Shipped {
-        /// The folder of the release's files.
+        /// The folder of the release's files, which components can only read.
         files: PathBuf,
         /// The parent folder of the folders that components may write to.
         writable: PathBuf,
+        /// Whether absolute paths lead to any file of this machine. Otherwise they are refused.
+        outside: bool,
     },
 }
 
@@ -72,7 +74,7 @@ impl AppFiles {
         match self {
             Self::Anywhere(base) => Ok(base.join(path)),
             Self::Own { files, .. } => below(files, path),
-            Self::Shipped { .. } if path.is_absolute() => Ok(path.to_owned()),
+            Self::Shipped { outside: true, .. } if path.is_absolute() => Ok(path.to_owned()),
             Self::Shipped { files, .. } => below(files, path),
         }
     }
@@ -86,7 +88,7 @@ impl AppFiles {
         let outside = |error| io::Error::new(io::ErrorKind::PermissionDenied, error);
         let (path, base) = match self {
             Self::Anywhere(base) => (base.join(&grant.host), None),
-            Self::Shipped { .. } if grant.host.is_absolute() => (grant.host.clone(), None),
+            Self::Shipped { outside: true, .. } if grant.host.is_absolute() => (grant.host.clone(), None),
             Self::Own { files, .. } | Self::Shipped { files, .. } if !grant.write => {
                 (below(files, &grant.host).map_err(outside)?, Some(files))
             }
@@ -179,9 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn absolute_paths_of_a_shipped_app_lead_to_the_machine() {
+    fn only_a_shipped_program_may_name_absolute_paths() {
         let dir = tempfile::tempdir().unwrap();
-        let own = AppFiles::Shipped { files: dir.path().join("files"), writable: dir.path().join("dirs") };
+        let files =
+            |outside| AppFiles::Shipped { files: dir.path().join("files"), writable: dir.path().join("dirs"), outside };
+        let own = files(true);
         std::fs::create_dir_all(dir.path().join("files/templates")).unwrap();
         assert!(own.directory(&grant("templates", false)).unwrap().ends_with("files/templates"));
         assert!(own.directory(&grant("uploads", true)).unwrap().ends_with("dirs/uploads"));
@@ -190,6 +194,16 @@ mod tests {
         let shown = outside.to_str().unwrap();
         assert_eq!(own.read_only(&outside).unwrap(), outside);
         assert!([true, false].iter().all(|write| own.directory(&grant(shown, *write)).unwrap() == outside));
+        let unpacked = files(false);
+        assert!(unpacked.directory(&grant("templates", false)).unwrap().ends_with("files/templates"));
+        assert!(unpacked.directory(&grant(".", true)).unwrap().starts_with(outside.join("dirs")));
+        for path in [shown, "/", "..", "../dirs", "templates/../../dirs"] {
+            assert!(unpacked.read_only(Path::new(path)).is_err(), "{path}");
+            for write in [true, false] {
+                let refused = unpacked.directory(&grant(path, write)).unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{path}: {refused}");
+            }
+        }
     }
 
     #[cfg(unix)]

@@ -27,7 +27,7 @@ use crate::host::{
 use crate::outbound::{AuthorityFiles, HostRule, OutboundClient, OutboundPolicy, Outgoing};
 use crate::resources::AppResources;
 use crate::schemas;
-use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
+use crate::secrets::{Secret, SecretError, SecretOrigin, SecretValues, Secrets};
 use crate::sql::SqlSettings;
 use crate::watched_folders::WatchedFolders;
 
@@ -196,8 +196,20 @@ pub fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets
             let more = |name: &str| resources.environment.get(name).map(Into::into);
             Secrets::read(origins, base, |name| std::env::var_os(name).or_else(|| more(name)))
         }
-        // A shipped app contains no secrets. Their files are relative to the working directory.
-        (SecretValues::FromManifest, AppFiles::Shipped { .. }) => {
+        // The user has not chosen what the manifest of an unpacked app names. So its variables are only those
+        // of files that the user names, and its files only those of the release.
+        (SecretValues::FromManifest, AppFiles::Shipped { outside: false, .. }) => {
+            let named = app.secrets.iter().filter_map(|(name, source)| match source {
+                SecretSource::Env(variable) => {
+                    let value = resources.environment.get(variable)?;
+                    Some((name.to_string(), Secret::new(value.clone())))
+                }
+                SecretSource::File(_) => None,
+            });
+            Secrets::of_tenant(origins, &named.collect(), |path| resources.files.read_only(path).ok())
+        }
+        // A shipped program contains no secrets. Their files are relative to the working directory.
+        (SecretValues::FromManifest, AppFiles::Shipped { outside: true, .. }) => {
             let more = |name: &str| resources.environment.get(name).map(Into::into);
             Secrets::read(origins, Path::new(""), |name| std::env::var_os(name).or_else(|| more(name)))
         }

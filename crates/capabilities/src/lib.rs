@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod app_files;
+mod app_origin;
 mod cache_budget;
 mod capabilities;
 pub mod data_dir;
@@ -40,6 +41,7 @@ mod threads;
 mod watched_folders;
 
 pub use app_files::{AppFiles, OutsideError};
+pub use app_origin::AppOrigin;
 pub use capabilities::{Capabilities, read_secrets};
 pub use data_dir::{DataDir, DataDirError};
 pub use engines::{CapabilityLimits, Engines};

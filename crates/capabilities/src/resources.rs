@@ -11,6 +11,7 @@ use isomer_runtime::Account;
 use isomer_telemetry::metrics::SeriesGroup;
 
 use crate::app_files::AppFiles;
+use crate::app_origin::AppOrigin;
 use crate::data_dir::DataDir;
 use crate::grants::{AppGrants, GrantedBy};
 use crate::outbound::TenantHosts;
@@ -121,12 +122,18 @@ impl AppResources {
         }
     }
 
-    /// Returns the resources of an app that was shipped as one program. `data` is the data directory of the process, and
-    /// `files` is the folder of the release's files.
+    /// Returns the resources of an app from `origin` that runs in a process without other apps. `data` is the data
+    /// directory of the process. `files` is the app's folder, or the folder with the files of its release.
     #[must_use]
-    pub fn of_shipped_app(files: &Path, data: &DataDir) -> Self {
+    pub fn of_origin(origin: AppOrigin, files: &Path, data: &DataDir) -> Self {
+        let resources = Self::of_process(files, data);
+        let outside = match origin {
+            AppOrigin::Sources => return resources,
+            AppOrigin::Program => true,
+            AppOrigin::Unpacked => false,
+        };
         let writable = data.path().join("dirs");
-        Self { files: AppFiles::Shipped { files: files.to_owned(), writable }, ..Self::of_process(files, data) }
+        Self { files: AppFiles::Shipped { files: files.to_owned(), writable, outside }, ..resources }
     }
 
     /// Returns these resources for a candidate revision, whose writes do not reach the app's own stores and folders.
@@ -198,8 +205,8 @@ impl AppResources {
         let files = match &self.files {
             AppFiles::Anywhere(_) => AppFiles::Anywhere(dir.to_owned()),
             AppFiles::Own { writable, .. } => AppFiles::Own { files: dir.to_owned(), writable: writable.clone() },
-            AppFiles::Shipped { writable, .. } => {
-                AppFiles::Shipped { files: dir.to_owned(), writable: writable.clone() }
+            AppFiles::Shipped { writable, outside, .. } => {
+                AppFiles::Shipped { files: dir.to_owned(), writable: writable.clone(), outside: *outside }
             }
         };
         Self { files, ..self.clone() }

@@ -84,6 +84,11 @@ fn read_text(file: File, path: &Path) -> Result<String, CliError> {
 fn key_error(path: &Path, error: KeyError) -> CliError {
     let hint = match error {
         KeyError::Encrypted => format!("set {PASSPHRASE_VARIABLE}"),
+        KeyError::Cosign => {
+            "keys of `cosign generate-key-pair` cannot be read: create one with `isomer keys generate NAME`, which cosign \
+             can import (cosign import-key-pair --key NAME.key)"
+                .to_owned()
+        }
         KeyError::NotPem { .. } | KeyError::Algorithm => "create a key pair: isomer keys generate NAME".to_owned(),
         KeyError::Passphrase | KeyError::Random => {
             return anyhow::Error::new(error).context(format!("cannot use the key `{}`", path.display())).into();

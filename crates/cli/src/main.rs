@@ -3,6 +3,7 @@
 //! Results go to standard output, as JSON if `--json` is used. Messages for people go to standard error. The exit code
 //! is 0 for success, 1 for a failure, and 2 for a wrong command line: see [`isomer_console::CliError`].
 
+mod app_consent;
 mod app_source;
 mod commands;
 mod doctor;

@@ -9,8 +9,8 @@ use isomer_parcel::Contents;
 use isomer_parcel::artifact::{AppArtifact, Descriptor};
 use isomer_parcel::sbom::SBOM_TYPE;
 use isomer_project::{AppDir, PROVENANCE_PREDICATE, SBOM_PREDICATE, provenance, sbom};
-use isomer_registry::{Referrer, Registry, fetch_referrers};
-use isomer_signing::{BUNDLE_TYPE, SIGNATURE_PREDICATE, SigningKey, Statement, sign, verify};
+use isomer_registry::{FoundReferrers, Referrer, ReferrerFilter, Registry, fetch_referrers};
+use isomer_signing::{BUNDLE_TYPE, PublicKey, SIGNATURE_PREDICATE, SigningKey, Statement, sign, verify};
 
 use crate::key_files::read_private;
 use crate::remote::registry::{blob_cache, registry_error};
@@ -94,9 +94,40 @@ pub(crate) async fn attach(registry: &Registry, subject: &Descriptor, referrers:
     Ok(())
 }
 
+/// The signed statements about an app: its signatures, and others such as its provenance.
+pub(crate) const STATEMENTS: ReferrerFilter<'static> =
+    ReferrerFilter { artifact_type: Some(BUNDLE_TYPE), predicate_type: None };
+
+/// The signatures of an app.
+pub(crate) const SIGNATURES: ReferrerFilter<'static> =
+    ReferrerFilter { artifact_type: Some(BUNDLE_TYPE), predicate_type: Some(SIGNATURE_PREDICATE) };
+
 /// Returns the artifacts in a registry that refer to an app. Nothing has verified them yet.
-pub(crate) async fn referrers(registry: &Registry, digest: &Digest) -> Result<Vec<Referrer>, CliError> {
-    fetch_referrers(registry, digest, &blob_cache()).await.map_err(registry_error)
+pub(crate) async fn referrers(
+    registry: &Registry,
+    digest: &Digest,
+    filter: ReferrerFilter<'_>,
+    console: &Console,
+) -> Result<Vec<Referrer>, CliError> {
+    let found = fetch_referrers(registry, digest, &blob_cache(), filter).await.map_err(registry_error)?;
+    Ok(complete(found, console))
+}
+
+/// Returns the artifacts that were found. Prints a message if there are more.
+pub(crate) fn complete(found: FoundReferrers, console: &Console) -> Vec<Referrer> {
+    if !found.is_complete {
+        console.message("the registry lists more artifacts about this app than are read; signatures may be missing");
+    }
+    found.referrers
+}
+
+/// Returns whether one of the keys has signed the app with this digest.
+pub(crate) fn is_signed(referrers: &[Referrer], digest: &Digest, keys: &[PublicKey]) -> bool {
+    referrers
+        .iter()
+        .filter_map(bundle_of)
+        .filter_map(|bundle| verify(bundle, keys).ok())
+        .any(|(statement, _)| statement.predicate_type == SIGNATURE_PREDICATE && statement.is_about(digest))
 }
 
 /// Returns the text of a signed statement; `None` if the referrer is something else.

@@ -105,6 +105,12 @@ impl Node {
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &name)?);
         if !stopped {
             takeover::finish_pending(self, &tenant, &name).await?;
+            let before = self.state.app(&tenant, &name).map_err(problems::of_state)?;
+            // The keys of the node file may have changed while the app was stopped.
+            if before.stopped {
+                let release = self.release_of(&before.current().revision).await?;
+                self.check_signatures(&tenant, &name, &release).await?;
+            }
         }
         let key = (tenant.clone(), name.clone());
         let set = move |node: &Self| node.state.set_stopped(&key.0, &key.1, stopped);

@@ -2,7 +2,8 @@
 //!
 //! A signature is about the artifact that follows from a release ([`AppArtifact`]), which a registry and a node compute
 //! alike. It is checked before the manifest is parsed and before anything is compiled, and again whenever a request
-//! brings a release into service: a key that is removed from the node file can neither deploy nor roll back.
+//! changes the revision of an app or starts a stopped app: a key that is removed from the node file can neither deploy, nor
+//! roll back, nor start an app again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,12 +58,15 @@ impl SignaturePolicy {
         if signs.clone().any(|(statement, _)| statement.is_about(&artifact.digest)) {
             return Ok(());
         }
+        if verified.iter().any(|(statement, _)| statement.is_about(&artifact.digest)) {
+            return Err(refused(format!("the key has signed statements about `{app}`, but not the app itself")));
+        }
         if !verified.is_empty() {
             let why = format!("the signatures of `{app}` are for other content: it was altered after it was signed");
             return Err(refused(why).hint("sign the app again, and deploy all changes together: `isomer swap`, and `--config` of `isomer deploy`, alter a signed app"));
         }
         let signers = release.signatures.iter().filter_map(|bundle| unverified_key(bundle));
-        let signers: Vec<String> = signers.take(SHOWN_MAX).map(|key| format!("`{}`", &key[..16])).collect();
+        let signers: Vec<String> = signers.take(SHOWN_MAX).map(|key| format!("`{}`", key.short())).collect();
         let by =
             if signers.is_empty() { String::new() } else { format!(" (it claims the key {})", signers.join(", ")) };
         Err(refused(format!("no key that may deploy for it has signed `{app}`{by}")))
@@ -81,7 +85,11 @@ impl SignaturePolicy {
         let mut signers = BTreeSet::new();
         let bundles = release.signatures.iter().chain(recorded);
         let kept = bundles.filter(|bundle| match verify(bundle, &keys) {
-            Ok((statement, signer)) => statement.is_about(&artifact.digest) && signers.insert(signer),
+            Ok((statement, signer)) => {
+                statement.predicate_type == SIGNATURE_PREDICATE
+                    && statement.is_about(&artifact.digest)
+                    && signers.insert(signer)
+            }
             Err(_) => false,
         });
         kept.take(SIGNATURES_MAX).cloned().collect()
@@ -165,6 +173,12 @@ mod tests {
             let release = Release { signatures: policy.to_record(&plain, &recorded), ..plain.clone() };
             policy.check(&tenant.parse().unwrap(), &"shop".parse().unwrap(), &release).unwrap();
         }
+        // Another statement by the same key, such as the provenance, does not take the place of the signature.
+        let digest = AppArtifact::of(&plain).unwrap().digest;
+        let provenance = Statement::new("", &digest, "https://slsa.dev/provenance/v1", serde_json::json!({}));
+        let signature = by(&acme);
+        let signatures = vec![sign(&provenance, &acme).unwrap(), signature.clone()];
+        assert_eq!(policy.to_record(&Release { signatures, ..plain.clone() }, &[]), [signature]);
         let altered = Release { manifest: "other".to_owned(), ..plain.clone() };
         assert!(policy.to_record(&altered, &recorded).is_empty(), "they are for other content");
         let no_rules = SignaturePolicy::default();
@@ -194,6 +208,7 @@ mod tests {
         let digest = AppArtifact::of(&release()).unwrap().digest;
         let provenance = Statement::new("", &digest, "https://slsa.dev/provenance/v1", serde_json::json!({}));
         let other = Release { signatures: vec![sign(&provenance, &key).unwrap()], ..release() };
-        assert!(check(&other).is_err());
+        let problem = check(&other).unwrap_err();
+        assert!(problem.title.contains("has signed statements about `shop`, but not the app itself"), "{problem:?}");
     }
 }

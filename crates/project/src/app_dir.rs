@@ -115,6 +115,18 @@ impl AppDir {
         Ok(Self { path, dir, source, app, warnings, values: AppValues::default(), unpacked: None })
     }
 
+    /// Returns whether the app is from a registry or an archive.
+    pub fn is_unpacked(&self) -> bool {
+        self.unpacked.is_some()
+    }
+
+    /// Returns the app's data directory: `.isomer` in its folder. The data of an app from a registry or an archive is not
+    /// below the files of its release, to which its manifest may refer.
+    pub fn data_dir(&self) -> PathBuf {
+        let of_unpacked = self.unpacked.as_ref().and_then(|unpacked| unpacked.data.clone());
+        of_unpacked.unwrap_or_else(|| self.dir.join(Self::OWN_DIR))
+    }
+
     /// Returns the manifest's text with the config values from flags and files, for a node or another process.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! app.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, Span};
@@ -41,7 +41,13 @@ impl AppDir {
     ///
     /// A secret whose file does not exist is left out if a component has a build command, which may create the file.
     pub fn missing_secrets(&self, is_needed: impl Fn(&str) -> bool) -> Option<MissingSecrets> {
-        self.missing_from(is_needed, |variable| std::env::var_os(variable).is_some())
+        self.missing_from(is_needed, |variable| self.is_in_environment(variable))
+    }
+
+    /// Returns whether secrets may take the variable from the process's environment. Those of an app from a registry or an
+    /// archive may not, because the user has not chosen the variables that its manifest names.
+    fn is_in_environment(&self, variable: &str) -> bool {
+        !self.is_unpacked() && std::env::var_os(variable).is_some()
     }
 
     fn missing_from(&self, is_needed: impl Fn(&str) -> bool, is_set: impl Fn(&str) -> bool) -> Option<MissingSecrets> {
@@ -59,11 +65,23 @@ impl AppDir {
                     if !missing.variables.contains(variable) {
                         missing.variables.push(variable.clone());
                     }
-                    (
-                        format!("the environment variable `{variable}`, which is not set"),
-                        format!("start again with {variable}=… before the command, or write {variable}=… into {file}"),
-                    )
+                    match self.is_unpacked() {
+                        true => (
+                            format!("the variable `{variable}`, which is in no file of variables"),
+                            format!("write {variable}=… into a file, and name the file: --env-file FILE"),
+                        ),
+                        false => (
+                            format!("the environment variable `{variable}`, which is not set"),
+                            format!(
+                                "start again with {variable}=… before the command, or write {variable}=… into {file}"
+                            ),
+                        ),
+                    }
                 }
+                SecretSource::File(file) if self.is_unpacked() && !is_inside(file) => (
+                    format!("the file `{}`, which is not one of the app's own files", file.display()),
+                    "an app that was built elsewhere cannot read other files of this machine".to_owned(),
+                ),
                 SecretSource::File(file) => {
                     let path = self.dir.join(file);
                     if has_command || !is_missing(&path) {
@@ -88,7 +106,7 @@ impl AppDir {
     pub fn secrets_from_variables(&self) -> Vec<&str> {
         let is_from_file = |secret: &&str| match self.app.secrets.get(*secret) {
             Some(SecretSource::Env(variable)) => {
-                self.values.environment.contains_key(variable) && std::env::var_os(variable).is_none()
+                self.values.environment.contains_key(variable) && !self.is_in_environment(variable)
             }
             _ => false,
         };
@@ -106,6 +124,11 @@ impl AppDir {
         }
         granted
     }
+}
+
+/// Returns whether a relative path stays in the folder against which it is resolved.
+fn is_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 /// Returns whether there is no file at `path`. Other errors are reported when the file is read.

@@ -1,6 +1,7 @@
 //! The folder, inside an app's folder, that belongs to the platform.
 
 use std::fs::File;
+use std::path::PathBuf;
 
 use isomer_seam::Components;
 
@@ -11,6 +12,8 @@ pub(crate) const OWN_DIR: &str = ".isomer";
 pub(crate) struct UnpackedComponents {
     /// Their bytes.
     pub(crate) components: Components,
+    /// The app's data directory; `None` if the app has no files on this machine.
+    pub(crate) data: Option<PathBuf>,
     /// Locked while the app is used, so that its files are not replaced by another release. `None` if the app has no
     /// files on this machine.
     pub(crate) _lock: Option<File>,

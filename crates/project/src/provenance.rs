@@ -14,6 +14,7 @@ use isomer_toolchain::{GuestToolchain, component_sources};
 use serde_json::{Value, json};
 
 use crate::AppDir;
+use crate::registry_components::locked;
 
 /// The type of a statement about the build of an artifact.
 pub const PROVENANCE_PREDICATE: &str = "https://slsa.dev/provenance/v1";
@@ -78,6 +79,13 @@ pub fn provenance(app: &AppDir, contents: &Contents) -> Value {
                 "annotations": { "files": found.files },
             }));
         }
+    }
+    for (name, (reference, digest)) in locked(&app.dir, &app.app) {
+        sources.push(json!({
+            "name": format!("component {name}"),
+            "uri": format!("oci://{}", reference.with_digest(digest.clone())),
+            "digest": { "sha256": digest.as_str() },
+        }));
     }
     sources.push(json!({
         "name": "isomer.toml",

@@ -12,7 +12,9 @@ use isomer_console::{CliError, Console};
 use isomer_ids::{Digest, OciReference};
 use isomer_manifest::{App, ComponentSource};
 use isomer_parcel::artifact::sha256;
-use isomer_registry::{BlobCache, CredentialSource, PulledComponent, Registry, RegistryOptions, pull_component};
+use isomer_registry::{
+    BlobCache, CredentialSource, PulledComponent, Registry, RegistryOptions, TransportSecurity, pull_component,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::own_dir::OWN_DIR;
@@ -112,15 +114,13 @@ fn pull(reference: &OciReference) -> Result<PulledComponent, CliError> {
     let download = || -> Result<PulledComponent, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start the executor")?;
-        let authority = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-        let options =
-            RegistryOptions { authorities: authority.into_iter().map(Into::into).collect(), ..Default::default() };
+        let options = RegistryOptions::from_environment(TransportSecurity::default());
         let pulled = runtime.block_on(async {
             let registry = Registry::open(reference, &options, &CredentialSource::from_environment()).await?;
             pull_component(&registry, reference, &BlobCache::disabled()).await
         });
         pulled.map_err(|error| {
-            let hints = error.hints();
+            let hints = error.hints(false);
             CliError::hinted(error, hints)
         })
     };
@@ -128,6 +128,18 @@ fn pull(reference: &OciReference) -> Result<PulledComponent, CliError> {
         let joined = scope.spawn(download).join();
         joined.unwrap_or_else(|_| Err(CliError::failed("the download ended unexpectedly", "run the command again")))
     })
+}
+
+/// Returns the components that come from registries, by name, each with its reference and the digest of its artifact in the
+/// lock file. Components without an entry in the lock file are left out.
+pub(crate) fn locked(dir: &Path, app: &App) -> BTreeMap<String, (OciReference, Digest)> {
+    let lock = read_lock(&dir.join(LOCK_FILE)).unwrap_or_default();
+    let locked = app.components.iter().filter_map(|(name, component)| {
+        let ComponentSource::Registry(reference) = &component.source.value else { return None };
+        let entry = lock.components.get(name.as_str()).filter(|entry| entry.reference == reference.to_string())?;
+        Some((name.to_string(), (reference.clone(), entry.digest.clone())))
+    });
+    locked.collect()
 }
 
 fn is_current(path: &Path, wasm: &Digest) -> bool {

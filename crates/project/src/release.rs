@@ -14,6 +14,7 @@ use isomer_api::{PartPath, Release, TOKEN_FILE};
 use isomer_console::CliError;
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::HostPattern;
+use isomer_manifest::SecretSource;
 use isomer_parcel::{Contents, add_part};
 use isomer_seam::Components;
 
@@ -58,6 +59,34 @@ pub fn pack_release(
     let (message, signatures) = (None, Vec::new());
     let release = Release { manifest, shape, components, files, folders, hosts, message, signatures };
     Ok(Contents { release, parts })
+}
+
+/// Checks that a packed app can be given to everyone: it must not contain the files of its secrets. A node of the user may
+/// have these files, so they are part of a release if they are in a granted folder.
+///
+/// # Errors
+/// If the file of a secret is in a folder that is part of the release.
+pub fn check_publishable(app: &AppDir, release: &Release) -> Result<(), CliError> {
+    let is_packed = |path: &Path| {
+        let path = relative_inside(path).unwrap_or_else(|| path.to_owned());
+        release.files.keys().any(|file| Path::new(file.as_str()) == path)
+    };
+    let root = app.dir.canonicalize().with_context(|| format!("cannot open `{}`", app.dir.display()))?;
+    for (name, source) in &app.app.secrets {
+        let SecretSource::File(path) = source else { continue };
+        // The path in the manifest may contain links, and may be absolute.
+        let real = app.dir.join(path).canonicalize().ok();
+        let real = real.as_ref().and_then(|real| real.strip_prefix(&root).ok());
+        if is_packed(path) || real.is_some_and(is_packed) {
+            return Err(CliError::failed(
+                format!(
+                    "the file of secret `{name}` is in a granted folder, so everyone who gets the app would get it"
+                ),
+                "move the file out of the granted folders, or take the secret from a variable: { env = \"NAME\" }",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The paths that a release contains, relative to the app's folder.

@@ -1,52 +1,58 @@
-//! An app from a registry or an archive, which runs without its sources: its files are written into a folder of its own.
+//! An app from a registry or an archive, which runs without its sources, in a folder of its own.
 //!
-//! The folder belongs to the app, not to the release. So data and the folders that the app may write to are kept when a
-//! newer release is unpacked. A component may have created links in a folder that it may write to, so each path is
-//! resolved inside the folder.
+//! The user has not written the app's manifest, so its data and the files of the release are kept apart:
+//!
+//! | path | content |
+//! | --- | --- |
+//! | `release/DIGEST/` | the files of the release that runs; components can only read them |
+//! | `data/` | the data directory, with the folders to which components may write (`dirs/`) |
+//! | `.env` | variables for the app's secrets and config, written by the user |
+//!
+//! Paths in the manifest lead only below `release/DIGEST/` and `data/dirs/`. So a component can neither read nor replace
+//! the compiled code, the keys and the stores in `data/`, and links that it creates in `dirs/` are never part of the path
+//! of a file of a release.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, TryLockError};
-use std::io;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-use isomer_api::PartPath;
 use isomer_console::CliError;
 use isomer_diagnostics::SourceFile;
 use isomer_ids::ComponentName;
 use isomer_manifest::MANIFEST_FILE;
 use isomer_parcel::Contents;
+use isomer_parcel::artifact::AppArtifact;
 use isomer_seam::Components;
 
 use crate::own_dir::UnpackedComponents;
 use crate::release::has_values;
 use crate::{AppDir, ValueSources};
 
-/// The file, inside [`AppDir::OWN_DIR`], that lists the files of the release that is unpacked.
-const LIST: &str = "unpacked.json";
+/// The folder that contains a folder with the files of the release.
+const RELEASES: &str = "release";
 
-/// The file, inside [`AppDir::OWN_DIR`], that is locked while the app is used.
-const LOCK: &str = "unpacked.lock";
+/// The name of the folder of a release that is not complete yet. It is not a digest.
+const UNFINISHED: &str = "unfinished";
 
-/// The temporary name, inside [`AppDir::OWN_DIR`], of a file that is not complete yet.
-const UNFINISHED: &str = "unpacked.tmp";
+/// The data directory.
+const DATA: &str = "data";
 
-/// The maximum size in bytes of the list of files.
-const LIST_BYTES_MAX: u64 = 16 << 20;
+/// The file that is locked while the app is used.
+const LOCK: &str = "LOCK";
 
-/// Writes the files of a release into `folder`, and opens the app there. Removes the files of an earlier release that
-/// are not part of this one. `name` is shown as the file name of the manifest.
+/// Writes the files of a release into `folder`, and opens the app there. Removes the files of an earlier release. `name` is
+/// shown as the file name of the manifest.
 ///
 /// # Errors
-/// If the app is running from this folder, if a file of the release would replace a file that is not the release's, if
-/// a file cannot be written, or if the manifest or a value is not valid.
+/// If the app is running from this folder, if a file of the release has the name of settings of the user, if a file cannot
+/// be written, or if the manifest or a value is not valid.
 pub fn unpack_app(contents: &Contents, folder: &Path, name: &str, values: &ValueSources) -> Result<AppDir, CliError> {
-    let own = folder.join(AppDir::OWN_DIR);
     let cannot_write = || format!("cannot write into `{}`", folder.display());
-    std::fs::create_dir_all(&own).with_context(cannot_write)?;
-    let lock = File::create(own.join(LOCK)).with_context(cannot_write)?;
+    make_folder(folder)?;
+    let lock = File::create(folder.join(LOCK)).with_context(cannot_write)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -58,12 +64,12 @@ pub fn unpack_app(contents: &Contents, folder: &Path, name: &str, values: &Value
         Err(TryLockError::Error(error)) => return Err(anyhow::Error::new(error).context(cannot_write()).into()),
     }
     check_paths(contents)?;
-    let dir = Dir::open_ambient_dir(folder, ambient_authority()).with_context(cannot_write)?;
-    write_files(contents, &dir, folder)?;
     let source = SourceFile::new(format!("{name}/{MANIFEST_FILE}"), contents.release.manifest.clone());
     let mut app = AppDir::of_manifest(folder.to_owned(), source, values)?;
+    let components = components_of(contents, &app)?;
+    app.dir = write_release(contents, &folder.join(RELEASES))?;
+    app.unpacked = Some(UnpackedComponents { components, data: Some(folder.join(DATA)), _lock: Some(lock) });
     app.check_migrations()?;
-    app.unpacked = Some(UnpackedComponents { components: components_of(contents, &app)?, _lock: Some(lock) });
     Ok(app)
 }
 
@@ -76,7 +82,7 @@ pub fn open_packed(contents: &Contents, name: &str, values: &ValueSources) -> Re
     // The app has no folder on this machine, so there is no `.env` either.
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let mut app = AppDir::of_manifest(folder.path().to_owned(), source, values)?;
-    app.unpacked = Some(UnpackedComponents { components: components_of(contents, &app)?, _lock: None });
+    app.unpacked = Some(UnpackedComponents { components: components_of(contents, &app)?, data: None, _lock: None });
     Ok(app)
 }
 
@@ -116,72 +122,74 @@ fn check_paths(contents: &Contents) -> Result<(), CliError> {
     Ok(())
 }
 
-fn write_files(contents: &Contents, dir: &Dir, folder: &Path) -> Result<(), CliError> {
-    let release = &contents.release;
-    let list = Path::new(AppDir::OWN_DIR).join(LIST);
-    let named = |path: &str| folder.join(path).display().to_string();
-    let mut files = BTreeMap::new();
-    for (path, part) in &release.files {
+/// Writes the files of a release into `releases`, unless they are there and unchanged, and removes the other releases.
+/// Returns the folder of the files. The caller has locked the app's folder.
+fn write_release(contents: &Contents, releases: &Path) -> Result<PathBuf, CliError> {
+    let digest = AppArtifact::of(&contents.release).context("the app is damaged")?.digest;
+    let mut files = vec![(Path::new(MANIFEST_FILE), contents.release.manifest.as_bytes())];
+    for (path, part) in &contents.release.files {
         let bytes = contents.parts.get(&part.digest).with_context(|| format!("the bytes of `{path}` are missing"))?;
-        files.insert(path.as_str(), bytes.as_ref());
+        files.push((Path::new(path.as_str()), bytes.as_ref()));
     }
-    files.insert(MANIFEST_FILE, release.manifest.as_bytes());
-    // The list is written before the files, and contains the earlier ones too, so an interrupted command leaves no file
-    // that is not listed.
-    let earlier = read_list(dir, &list);
-    let earlier: BTreeSet<&str> = earlier.iter().map(PartPath::as_str).collect();
-    let all: BTreeSet<&str> = earlier.iter().copied().chain(files.keys().copied()).collect();
-    write(dir, &list, &json(&all)).with_context(|| format!("cannot write `{}`", named(LIST)))?;
-    for path in earlier.iter().filter(|path| !files.contains_key(*path)) {
-        // A file that cannot be found inside the folder is not there, or behind a link that leads out of the folder.
-        if dir.symlink_metadata(path).is_ok() {
-            dir.remove_file(path).with_context(|| format!("cannot remove `{}`", named(path)))?;
+    let folders: Vec<_> = contents.release.folders.iter().map(|path| Path::new(path.as_str())).collect();
+    let folder = releases.join(digest.as_str());
+    if !is_complete(&folder, &files, &folders) {
+        let unfinished = releases.join(UNFINISHED);
+        remove(&unfinished)?;
+        remove(&folder)?;
+        make_folder(&unfinished)?;
+        folders.iter().try_for_each(|path| make_folder(&unfinished.join(path)))?;
+        for (path, bytes) in &files {
+            let path = unfinished.join(path);
+            make_folder(path.parent().unwrap_or(&unfinished))?;
+            write(&path, bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
         }
-        // A folder whose last file is removed is removed too, because the release may now have a file of its name.
-        let mut above = Path::new(path).parent();
-        while let Some(parent) = above.filter(|parent| dir.remove_dir(parent).is_ok()) {
-            above = parent.parent();
-        }
+        fs::rename(&unfinished, &folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
-    for (path, bytes) in &files {
-        let path = Path::new(path);
-        let is_current = || dir.read(path).is_ok_and(|found| found == *bytes);
-        if !is_current() {
-            write(dir, path, bytes).with_context(|| format!("cannot write `{}`", folder.join(path).display()))?;
+    for entry in fs::read_dir(releases).into_iter().flatten().flatten() {
+        // The files of earlier releases take only space, so an error is ignored.
+        if entry.file_name() != digest.as_str() {
+            let _ = remove(&entry.path());
         }
     }
-    for path in &release.folders {
-        dir.create_dir_all(path.as_str()).with_context(|| format!("cannot create `{}`", named(path.as_str())))?;
+    Ok(folder)
+}
+
+/// Returns whether `folder` contains all files and folders of the release, unchanged.
+fn is_complete(folder: &Path, files: &[(&Path, &[u8])], folders: &[&Path]) -> bool {
+    let has_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    // The size is compared first, so that a file of any size is not read.
+    let has_file = |(path, bytes): &(&Path, &[u8])| {
+        let path = folder.join(path);
+        let found = fs::symlink_metadata(&path);
+        found.is_ok_and(|found| found.is_file() && found.len() == bytes.len() as u64)
+            && fs::read(&path).is_ok_and(|found| found == *bytes)
+    };
+    has_folder(folder) && folders.iter().all(|path| has_folder(&folder.join(path))) && files.iter().all(has_file)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot create `{}`", path.display()))
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove `{}`", path.display()))
+        }
+        _ => Ok(()),
     }
-    let current: BTreeSet<&str> = files.keys().copied().collect();
-    write(dir, &list, &json(&current)).with_context(|| format!("cannot write `{}`", named(LIST)))?;
-    Ok(())
-}
-
-/// Writes a file under a temporary name and renames it, so that it is complete, and so that a link at its place is
-/// replaced and not followed.
-fn write(dir: &Dir, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = PathBuf::from(AppDir::OWN_DIR).join(UNFINISHED);
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        dir.create_dir_all(parent)?;
-    }
-    dir.write(&unfinished, bytes)?;
-    dir.rename(&unfinished, dir, path)
-}
-
-/// Returns the files of the release that was unpacked before. A damaged list counts as empty: its files then stay.
-fn read_list(dir: &Dir, list: &Path) -> BTreeSet<PartPath> {
-    let is_small = dir.metadata(list).is_ok_and(|metadata| metadata.len() <= LIST_BYTES_MAX);
-    let bytes = is_small.then(|| dir.read(list).ok()).flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
-fn json(paths: &BTreeSet<&str>) -> Vec<u8> {
-    serde_json::to_vec(paths).expect("texts can be written as JSON")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use isomer_api::Release;
     use isomer_parcel::add_part;
 
@@ -218,40 +226,78 @@ mod tests {
     fn a_newer_release_replaces_the_files_of_the_earlier_one() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("shop");
-        let read = |path: &str| std::fs::read_to_string(folder.join(path)).ok();
         let first = unpack(&contents(&[("static/a", "1"), ("static/b", "1")]), &folder).unwrap();
         assert_eq!((first.app.name.as_str(), first.unpacked.as_ref().unwrap().components.len()), ("shop", 1));
-        assert!(folder.join("empty").is_dir());
+        assert!(first.dir.join("empty").is_dir());
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         let running = unpack(&contents(&[]), &folder).err().unwrap();
         assert!(running.contains("already running"), "{running}");
+        let (files, data) = (first.dir.clone(), first.data_dir());
+        assert_eq!(data, folder.join("data"));
         drop(first);
-        std::fs::write(folder.join("own"), "kept").unwrap();
-        std::fs::write(folder.join("static/b"), "altered").unwrap();
-        drop(unpack(&contents(&[("static/b", "1"), ("static/c", "2")]), &folder).unwrap());
-        assert_eq!(
-            ["static/a", "static/b", "static/c", "own"].map(read),
-            [None, Some("1".to_owned()), Some("2".to_owned()), Some("kept".to_owned())]
-        );
-        drop(unpack(&contents(&[("static", "a file now")]), &folder).unwrap());
-        assert_eq!(read("static").unwrap(), "a file now");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("own"), "kept").unwrap();
+        let second = contents(&[("static", "a file now"), ("empty2", "")]);
+        let dir = unpack(&second, &folder).unwrap().dir;
+        assert_eq!(fs::read_to_string(dir.join("static")).unwrap(), "a file now");
+        assert!(!files.exists() && fs::read_to_string(data.join("own")).unwrap() == "kept");
+        // Altered files are written again: a file of another size, a folder in place of a file, a link.
+        fs::write(dir.join("static"), "altered").unwrap();
+        fs::remove_file(dir.join("empty2")).unwrap();
+        fs::create_dir(dir.join("empty2")).unwrap();
+        assert_eq!(unpack(&second, &folder).unwrap().dir, dir);
+        assert_eq!(fs::read_to_string(dir.join("static")).unwrap(), "a file now");
+        fs::remove_file(dir.join("static")).unwrap();
+        fs::write(folder.join("victim"), "a file now").unwrap();
+        std::os::unix::fs::symlink("../../victim", dir.join("static")).unwrap();
+        drop(unpack(&second, &folder).unwrap());
+        assert!(fs::symlink_metadata(dir.join("static")).unwrap().is_file());
     }
 
     #[test]
-    fn files_stay_in_the_folder_of_the_app() {
+    fn links_that_a_component_has_created_are_not_part_of_a_path() {
         let outside = tempfile::tempdir().unwrap();
         let folder = outside.path().join("shop");
         drop(unpack(&contents(&[]), &folder).unwrap());
-        std::os::unix::fs::symlink("..", folder.join("link")).unwrap();
-        std::os::unix::fs::symlink("../victim", folder.join("file")).unwrap();
-        std::fs::write(outside.path().join("victim"), "unchanged").unwrap();
-        let error = unpack(&contents(&[("link/new", "x")]), &folder).err().unwrap();
-        assert!(error.contains("cannot write") && !outside.path().join("new").exists(), "{error}");
-        drop(unpack(&contents(&[("file", "x")]), &folder).unwrap());
-        assert_eq!(std::fs::read_to_string(outside.path().join("victim")).unwrap(), "unchanged");
+        let written = folder.join("data/dirs/w");
+        fs::create_dir_all(&written).unwrap();
+        std::os::unix::fs::symlink("../..", written.join("x")).unwrap();
+        fs::write(folder.join("data/cache.key"), "unchanged").unwrap();
+        let app = unpack(&contents(&[("w/x/cache.key", "of the attacker")]), &folder).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("data/cache.key")).unwrap(), "unchanged");
+        assert!(app.dir.join("w/x/cache.key").is_file());
+        // The compiled code, the keys and the stores are not below the folder to which the manifest refers.
+        assert!(!app.data_dir().starts_with(&app.dir) && !app.dir.starts_with(app.data_dir()));
+        drop(app);
         for path in [".isomer/lock", ".env", "static/.env.local", "isomer.toml", "admin.token"] {
             let error = unpack(&contents(&[(path, "x")]), &folder).err().unwrap();
             assert!(error.contains("would replace settings"), "{error}");
         }
+    }
+
+    #[test]
+    fn secrets_do_not_come_from_the_environment_of_the_user() {
+        let manifest = MANIFEST.replace("routes", "grants.secrets = [\"path\", \"key\"]\nroutes")
+            + "[secrets]\npath = { env = \"PATH\" }\nkey = { file = \"../../x\" }\n";
+        let folder = tempfile::tempdir().unwrap();
+        let mut release = contents(&[]);
+        release.release.manifest = manifest;
+        fs::create_dir(folder.path().join("release")).unwrap();
+        fs::write(folder.path().join("x"), "a file outside the release").unwrap();
+        let missing = |values: &ValueSources| {
+            let app = unpack_app(&release, folder.path(), "r.example/shop", values).ok().unwrap();
+            let missing = app.missing_secrets(|_| true).unwrap();
+            (missing.findings.iter().map(|it| it.message.clone()).collect::<Vec<_>>(), missing.variables)
+        };
+        let (messages, variables) = missing(&ValueSources::default());
+        assert_eq!(variables, ["PATH"], "the variable is set, but the app does not get it");
+        assert!(
+            messages.iter().any(|it| it.contains("`../../x`, which is not one of the app's own files")),
+            "{messages:?}"
+        );
+        fs::write(folder.path().join("values"), "PATH=of the file\n").unwrap();
+        let named = ValueSources { env_files: vec![folder.path().join("values")], ..ValueSources::default() };
+        assert_eq!(missing(&named).0.len(), 1);
     }
 
     #[test]

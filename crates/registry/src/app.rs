@@ -27,6 +27,8 @@ pub struct PushedApp {
     pub digest: Digest,
     /// The descriptor of the app's manifest, to which signatures refer.
     pub descriptor: Descriptor,
+    /// The bytes of the app's manifest.
+    manifest: Bytes,
     /// The number of blobs that were uploaded.
     pub uploaded: usize,
     /// The number of blobs that the repository already had.
@@ -42,20 +44,19 @@ pub struct PulledApp {
     pub contents: Contents,
 }
 
-/// Pushes an app: first its blobs, and then its manifest under the tag of the reference, so that a tag never refers to
-/// an incomplete app. Calls `report_sent` with the size of each blob that the registry has.
+/// Pushes an app: first its blobs, and then its manifest under its digest. [`tag_app`] is the last step, so that the tag
+/// never refers to an app that is incomplete or not signed yet. Calls `report_sent` with the size of each blob that the
+/// registry has.
 ///
 /// # Errors
-/// If the app cannot be an artifact, or if the registry cannot be reached or refuses it.
+/// If the reference has a digest, if the app cannot be an artifact, or if the registry cannot be reached or refuses it.
 pub async fn push_app(
     registry: &Registry,
     reference: &OciReference,
     contents: &Contents,
     report_sent: &(dyn Fn(u64) + Sync),
 ) -> Result<PushedApp, RegistryError> {
-    let tag = reference.tag().filter(|_| reference.digest().is_none()).ok_or_else(|| RegistryError::Reference {
-        problem: format!("an app is pushed under a tag, and `{reference}` has a digest"),
-    })?;
+    tag_of(reference)?;
     let artifact = AppArtifact::of(&contents.release)
         .map_err(|source| RegistryError::Artifact { reference: reference.to_string(), source })?;
     let config = (sha256(&artifact.config), artifact.config.clone());
@@ -66,10 +67,25 @@ pub async fn push_app(
         Ok::<_, RegistryError>(uploaded)
     });
     let uploads: Vec<bool> = uploads.buffer_unordered(TRANSFERS_MAX).try_collect().await?;
-    registry.put_manifest(tag, &artifact.manifest, MANIFEST_TYPE).await?;
-    let uploaded = uploads.iter().filter(|uploaded| **uploaded).count();
     let descriptor = app_descriptor(&artifact);
-    Ok(PushedApp { digest: artifact.digest, descriptor, uploaded, existing: uploads.len() - uploaded })
+    registry.put_manifest(&descriptor.digest, &artifact.manifest, MANIFEST_TYPE).await?;
+    let uploaded = uploads.iter().filter(|uploaded| **uploaded).count();
+    let AppArtifact { digest, manifest, .. } = artifact;
+    Ok(PushedApp { digest, descriptor, manifest, uploaded, existing: uploads.len() - uploaded })
+}
+
+/// Lets the tag of the reference name an app that was pushed.
+///
+/// # Errors
+/// If the reference has a digest, or if the registry cannot be reached or refuses the tag.
+pub async fn tag_app(registry: &Registry, reference: &OciReference, pushed: &PushedApp) -> Result<(), RegistryError> {
+    registry.put_manifest(tag_of(reference)?, &pushed.manifest, MANIFEST_TYPE).await.map(drop)
+}
+
+fn tag_of(reference: &OciReference) -> Result<&str, RegistryError> {
+    reference.tag().filter(|_| reference.digest().is_none()).ok_or_else(|| RegistryError::Reference {
+        problem: format!("an app is pushed under a tag, and `{reference}` has a digest"),
+    })
 }
 
 /// Returns the descriptor of the app's manifest, to which signatures refer.
@@ -93,7 +109,12 @@ pub async fn pull_app(
     let config = AppArtifact::config_of(&manifest).map_err(artifact)?;
     let config = registry.blob(&config, cache).await?;
     let release = AppArtifact::release(&manifest, &config, shape).map_err(artifact)?;
-    let parts: BTreeMap<&Digest, u64> = isomer_parcel::parts(&release).map(|part| (&part.digest, part.bytes)).collect();
+    let mut parts: BTreeMap<&Digest, u64> = BTreeMap::new();
+    for part in isomer_parcel::parts(&release) {
+        if parts.insert(&part.digest, part.bytes).is_some_and(|bytes| bytes != part.bytes) {
+            return Err(artifact(ArtifactError::Mismatch));
+        }
+    }
     let total = parts.values().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes));
     if total > APP_BYTES_MAX {
         return Err(artifact(ArtifactError::TooLarge {
@@ -134,6 +155,6 @@ pub(crate) async fn manifest_of(
     };
     let found = registry.manifest(&name).await?;
     let (digest, bytes) = found.ok_or_else(|| RegistryError::NotFound { reference: reference.to_string() })?;
-    cache.insert(&digest, &bytes)?;
+    cache.insert(&digest, &bytes);
     Ok((digest, bytes))
 }

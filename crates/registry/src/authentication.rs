@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use url::Url;
 
-use crate::connection::{Connection, Order, check_target, read, redirect, server, status_error};
+use crate::connection::{Connection, Order, check_target, read, server, shown, status_error};
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
 
@@ -78,7 +78,11 @@ async fn token(
     credentials: Option<&Credentials>,
 ) -> Result<String, RegistryError> {
     let base = connection.base();
-    let mut url = Url::parse(realm).map_err(|_| redirect(base, realm, "it is not a URL"))?;
+    let mut url = Url::parse(realm).map_err(|_| RegistryError::Redirect {
+        server: server(base),
+        target: shown(realm),
+        reason: "it is not a URL",
+    })?;
     check_target(base, &url)?;
     let (order, authorization) = match credentials {
         Some(Credentials::IdentityToken(token)) => {

@@ -73,6 +73,15 @@ pub struct RegistryOptions {
     pub authorities: Vec<PathBuf>,
 }
 
+impl RegistryOptions {
+    /// Returns the options with the certificate authorities that the environment names (`SSL_CERT_FILE`).
+    #[must_use]
+    pub fn from_environment(security: TransportSecurity) -> Self {
+        let authority = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+        Self { security, authorities: authority.into_iter().map(Into::into).collect() }
+    }
+}
+
 /// The connections to a registry.
 pub(crate) struct Connection {
     client: Client<HttpsConnector<HttpConnector>, Body>,
@@ -159,7 +168,7 @@ impl Connection {
             check_target(&url, &next)?;
             url = next;
         }
-        Err(redirect(&first, url.as_str(), "there are too many redirects"))
+        Err(redirect(&first, &url, "there are too many redirects"))
     }
 
     async fn send_once(
@@ -265,23 +274,30 @@ pub(crate) fn location(url: &Url, headers: &HeaderMap) -> Result<Url, RegistryEr
     url.join(value).map_err(|_| missing())
 }
 
-/// Checks that a request to `from` may continue at `to`: the scheme is the same, and a plain connection to this machine
-/// stays on this machine.
+/// Checks that a request to `from` may continue at `to`: the scheme is the same, and a connection without TLS stays at the
+/// registry. Only a registry on this machine may name other servers on this machine: a registry elsewhere must not send
+/// requests to the local services of its clients.
 pub(crate) fn check_target(from: &Url, to: &Url) -> Result<(), RegistryError> {
     if to.scheme() != from.scheme() {
-        return Err(redirect(from, to.as_str(), "the scheme differs"));
+        return Err(redirect(from, to, "the scheme differs"));
     }
     if !to.username().is_empty() || to.password().is_some() {
-        return Err(redirect(from, to.as_str(), "the URL contains credentials"));
+        return Err(redirect(from, to, "the URL contains credentials"));
     }
-    if to.scheme() == "http" && !is_same_origin(from, to) && !is_loopback(to) {
-        return Err(redirect(from, to.as_str(), "a connection without TLS must stay at the registry"));
+    if to.scheme() == "http" && !is_same_origin(from, to) && !(is_loopback(from) && is_loopback(to)) {
+        return Err(redirect(from, to, "a connection without TLS must stay at the registry"));
     }
     Ok(())
 }
 
-pub(crate) fn redirect(from: &Url, target: &str, reason: &'static str) -> RegistryError {
-    RegistryError::Redirect { server: server(from), target: shown(target), reason }
+pub(crate) fn redirect(from: &Url, target: &Url, reason: &'static str) -> RegistryError {
+    RegistryError::Redirect { server: server(from), target: place(target), reason }
+}
+
+/// Returns a URL for errors: without its user, query and fragment, which may contain passwords and signatures.
+fn place(url: &Url) -> String {
+    let server = if url.origin().is_tuple() { server(url) } else { format!("{}:", url.scheme()) };
+    shown(&format!("{server}{}", url.path()))
 }
 
 /// Returns whether two URLs have the same scheme, host and port.
@@ -374,6 +390,8 @@ mod tests {
             ("https://r.example/a", "https://user:word@cdn.example/a"),
             ("http://127.0.0.1:5000/a", "http://169.254.169.254/latest"),
             ("http://127.0.0.1:5000/a", "https://r.example/a"),
+            ("http://10.0.0.1:5000/a", "http://127.0.0.1:6000/b"),
+            ("http://10.0.0.1:5000/a", "http://10.0.0.1:6000/b"),
         ] {
             assert!(check(from, to).is_err(), "{from} {to}");
         }

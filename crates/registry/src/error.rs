@@ -131,12 +131,18 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Returns what the user can do.
+    /// Returns what the user can do. `has_plain_http` tells whether the command has a flag of this name.
     #[must_use]
-    pub fn hints(&self) -> Vec<String> {
+    pub fn hints(&self, has_plain_http: bool) -> Vec<String> {
         let hint = match self {
-            Self::Unreachable { server, .. } if server.starts_with("https:") => {
+            Self::Unreachable { server, .. } if server.starts_with("https:") && has_plain_http => {
                 "check the host and port; for a registry without TLS on a trusted network: --plain-http"
+            }
+            Self::Unreachable { server, .. } if server.starts_with("https:") => {
+                "check the host and port; the registry must use TLS, unless it is on the loopback address of this machine"
+            }
+            Self::Status { status: 403, .. } => {
+                "the registry refuses this: use an account that may do it (docker login)"
             }
             Self::Unreachable { .. } => "check the host and port, and that the registry runs",
             Self::NotFound { .. } => "check the repository and the tag",

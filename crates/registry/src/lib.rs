@@ -38,12 +38,12 @@ mod error;
 mod referrers;
 mod registry;
 
-pub use app::{PulledApp, PushedApp, app_descriptor, pull_app, push_app};
+pub use app::{PulledApp, PushedApp, app_descriptor, pull_app, push_app, tag_app};
 pub use archive::{ArchiveError, read_archive, write_archive};
 pub use cache::BlobCache;
 pub use component::{PulledComponent, pull_component, push_component};
 pub use connection::{RegistryOptions, TransportSecurity};
 pub use credentials::{CredentialSource, Credentials};
 pub use error::RegistryError;
-pub use referrers::{Referrer, fetch_referrers};
+pub use referrers::{FoundReferrers, Referrer, ReferrerFilter, fetch_referrers};
 pub use registry::{BlobAccess, Registry};

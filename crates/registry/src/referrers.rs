@@ -6,16 +6,20 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use isomer_ids::Digest;
 use isomer_parcel::artifact::{Descriptor, INDEX_TYPE, MANIFEST_TYPE, OciIndex, OciManifest, descriptor, sha256};
+use serde_json::{Value, json};
 
 use crate::cache::BlobCache;
 use crate::error::RegistryError;
-use crate::registry::Registry;
+use crate::registry::{NextPage, Registry};
 
 /// The media type of a config without content, and its bytes.
 const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
 
-/// The maximum number of referrers of an artifact that are read.
+/// The maximum number of referrers of an artifact that are downloaded.
 const REFERRERS_MAX: usize = 100;
+
+/// The maximum number of pages of a registry's list of referrers that are read.
+const PAGES_MAX: usize = 10;
 
 /// The maximum size of a referrer's content in bytes.
 pub(crate) const CONTENT_BYTES_MAX: u64 = 16 << 20;
@@ -94,19 +98,31 @@ impl Registry {
         Ok(digest)
     }
 
-    /// Returns the descriptors of the artifacts that refer to the manifest with this digest.
+    /// Returns the descriptors of the artifacts that refer to the manifest with this digest, and whether these are all.
     ///
     /// # Errors
     /// If the registry cannot be reached, or its list is not valid.
-    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let listed = match self.listed_referrers(subject).await? {
-            Some(listed) => Some(listed),
-            None => self.manifest(&fallback_tag(&format!("sha256:{subject}"))).await?.map(|(_, bytes)| bytes),
-        };
-        let Some(listed) = listed else { return Ok(Vec::new()) };
-        let mut found = self.parse_index(&listed)?.manifests;
-        found.truncate(REFERRERS_MAX);
-        Ok(found)
+    pub async fn referrers(&self, subject: &Digest) -> Result<(Vec<Descriptor>, bool), RegistryError> {
+        let mut found = Vec::new();
+        let mut next = None;
+        for _ in 0..PAGES_MAX {
+            let page = self.listed_referrers(subject, next.take()).await?;
+            let Some(page) = page else {
+                if !found.is_empty() {
+                    return Ok((found, false));
+                }
+                let listed = self.manifest(&fallback_tag(&format!("sha256:{subject}"))).await?;
+                let listed = listed.map(|(_, bytes)| self.parse_index(&bytes)).transpose()?;
+                return Ok((listed.map(|index| index.manifests).unwrap_or_default(), true));
+            };
+            found.extend(self.parse_index(&page.bytes)?.manifests);
+            match page.next {
+                NextPage::None => return Ok((found, true)),
+                NextPage::Elsewhere => return Ok((found, false)),
+                NextPage::At(url) => next = Some(url),
+            }
+        }
+        Ok((found, false))
     }
 
     /// Returns the artifact of an entry of [`Registry::referrers`]. Returns `None` if it refers to another artifact, or
@@ -139,15 +155,19 @@ impl Registry {
     async fn add_to_list(&self, subject: &str, entry: &Descriptor) -> Result<(), RegistryError> {
         let tag = fallback_tag(subject);
         for _ in 0..ATTEMPTS {
+            // Other tools write this list too, so what is not known here is kept.
             let mut index = match self.manifest(&tag).await? {
-                Some((_, bytes)) => self.parse_index(&bytes)?,
-                None => OciIndex { schema_version: 2, media_type: INDEX_TYPE.to_owned(), manifests: Vec::new() },
+                Some((_, bytes)) => {
+                    if self.parse_index(&bytes)?.manifests.iter().any(|known| known.digest == entry.digest) {
+                        return Ok(());
+                    }
+                    serde_json::from_slice::<Value>(&bytes).expect("it was parsed")
+                }
+                None => json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [] }),
             };
-            if index.manifests.iter().any(|known| known.digest == entry.digest) {
-                return Ok(());
-            }
-            index.manifests.push(entry.clone());
-            let bytes = Bytes::from(serde_json::to_vec(&index).expect("an index is plain data"));
+            let entry = serde_json::to_value(entry).expect("a descriptor is plain data");
+            index["manifests"].as_array_mut().expect("it was parsed").push(entry);
+            let bytes = Bytes::from(index.to_string());
             self.put_manifest(&tag, &bytes, INDEX_TYPE).await?;
         }
         match self.manifest(&tag).await? {
@@ -165,26 +185,75 @@ impl Registry {
     }
 }
 
-/// Returns the artifacts that refer to the manifest with this digest. Leaves out those that are not artifacts of one blob.
+/// Which of the artifacts that refer to an app are downloaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReferrerFilter<'a> {
+    /// The type of the artifact; `None` for all types.
+    pub artifact_type: Option<&'a str>,
+    /// The type of the statement in a Sigstore bundle; `None` for all types.
+    pub predicate_type: Option<&'a str>,
+}
+
+impl ReferrerFilter<'_> {
+    /// Returns whether the artifact of this entry may be one of those that are wanted. An entry need not name the types.
+    fn may_match(&self, entry: &Descriptor) -> bool {
+        let may_be = |wanted: Option<&str>, named: Option<&String>| match (wanted, named) {
+            (Some(wanted), Some(named)) => wanted == named,
+            _ => true,
+        };
+        may_be(self.artifact_type, entry.artifact_type.as_ref())
+            && may_be(self.predicate_type, entry.annotations.get(PREDICATE_ANNOTATION))
+    }
+}
+
+/// The artifacts that refer to an app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundReferrers {
+    /// The artifacts.
+    pub referrers: Vec<Referrer>,
+    /// Whether these are all. A registry may list more than are read, because everyone who may write to the repository can
+    /// add some.
+    pub is_complete: bool,
+}
+
+/// Returns the artifacts that refer to the manifest with this digest and that `filter` selects. Leaves out those that are
+/// not artifacts of one blob, and those that are damaged or missing, so that one of them does not hide the others.
 ///
 /// # Errors
-/// If the registry cannot be reached, or one of its responses is not valid.
+/// If the registry cannot be reached, or its list is not valid.
 pub async fn fetch_referrers(
     registry: &Registry,
     subject: &Digest,
     cache: &BlobCache,
-) -> Result<Vec<Referrer>, RegistryError> {
-    let mut found = Vec::new();
+    filter: ReferrerFilter<'_>,
+) -> Result<FoundReferrers, RegistryError> {
+    let (entries, mut is_complete) = registry.referrers(subject).await?;
+    let mut referrers = Vec::new();
     let mut left = TOTAL_BYTES_MAX;
-    for entry in registry.referrers(subject).await? {
-        let Some(referrer) = registry.referrer(&entry, subject, cache).await? else { continue };
-        left = left.saturating_sub(referrer.content.len() as u64);
-        if left == 0 {
+    for (number, entry) in entries.iter().filter(|entry| filter.may_match(entry)).enumerate() {
+        if number == REFERRERS_MAX {
+            is_complete = false;
             break;
         }
-        found.push(referrer);
+        let referrer = match registry.referrer(entry, subject, cache).await {
+            Ok(Some(referrer)) => referrer,
+            Ok(None)
+            | Err(
+                RegistryError::Digest { .. }
+                | RegistryError::TooLarge { .. }
+                | RegistryError::Malformed { .. }
+                | RegistryError::Status { status: 404, .. },
+            ) => continue,
+            Err(error) => return Err(error),
+        };
+        let Some(after) = left.checked_sub(referrer.content.len() as u64) else {
+            is_complete = false;
+            break;
+        };
+        left = after;
+        referrers.push(referrer);
     }
-    Ok(found)
+    Ok(FoundReferrers { referrers, is_complete })
 }
 
 /// Returns the tag of the list of referrers to a digest (distribution specification, "Referrers tag schema").

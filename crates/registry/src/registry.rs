@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, LINK};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use isomer_ids::{Digest, OciReference};
 use isomer_parcel::artifact::{ARTIFACT_MANIFEST_BYTES_MAX, Descriptor, INDEX_TYPE, sha256};
@@ -102,13 +102,25 @@ impl Registry {
         Ok(response.headers().contains_key(SUBJECT))
     }
 
-    /// Returns the registry's own list of the manifests that refer to a digest; `None` if it keeps no such lists.
-    pub(crate) async fn listed_referrers(&self, subject: &Digest) -> Result<Option<Bytes>, RegistryError> {
+    /// Returns a page of the registry's own list of the manifests that refer to a digest: the first one, or the one at
+    /// `page`. Returns `None` if it keeps no such lists.
+    pub(crate) async fn listed_referrers(
+        &self,
+        subject: &Digest,
+        page: Option<Url>,
+    ) -> Result<Option<ReferrersPage>, RegistryError> {
         let order = Order::new(Method::GET, "a request for signatures").header(ACCEPT, INDEX_TYPE);
-        let url = self.url(&format!("referrers/sha256:{subject}"))?;
+        let url = match page {
+            Some(page) => page,
+            None => self.url(&format!("referrers/sha256:{subject}"))?,
+        };
         let (url, response) = self.request(url, &order, Access::Pull).await?;
         match response.status() {
-            StatusCode::OK => read(&url, response, "the list", ARTIFACT_MANIFEST_BYTES_MAX).await.map(Some),
+            StatusCode::OK => {
+                let next = NextPage::of(&url, response.headers(), self.connection.base());
+                let bytes = read(&url, response, "the list", ARTIFACT_MANIFEST_BYTES_MAX).await?;
+                Ok(Some(ReferrersPage { bytes, next }))
+            }
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(status_error(&url, response, order.operation).await),
         }
@@ -155,7 +167,7 @@ impl Registry {
         if bytes.len() as u64 != descriptor.size {
             return Err(self.malformed("the size of a blob is not the one in the manifest"));
         }
-        cache.insert(&digest, &bytes)?;
+        cache.insert(&digest, &bytes);
         Ok(bytes.into())
     }
 
@@ -174,7 +186,7 @@ impl Registry {
         let mut upload = location(&url, response.headers())?;
         if !is_same_origin(self.connection.base(), &upload) {
             let reason = "an upload must stay at the registry";
-            return Err(redirect(self.connection.base(), upload.as_str(), reason));
+            return Err(redirect(self.connection.base(), &upload, reason));
         }
         upload.query_pairs_mut().append_pair("digest", &format!("sha256:{digest}"));
         let order = Order::new(Method::PUT, OPERATION).header(CONTENT_TYPE, "application/octet-stream");
@@ -216,6 +228,9 @@ impl Registry {
             Err(error) => return Err(error),
         };
         let (at, response) = self.connection.send(url, order, Some(&granted)).await?;
+        if !is_same_origin(&at, self.connection.base()) {
+            return Ok((at, response));
+        }
         if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(self.unauthorized());
         }
@@ -244,8 +259,42 @@ impl Registry {
     ) -> Result<Response<Incoming>, RegistryError> {
         match response.status() {
             found if found == status => Ok(response),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.unauthorized()),
+            StatusCode::UNAUTHORIZED if is_same_origin(url, self.connection.base()) => Err(self.unauthorized()),
             _ => Err(status_error(url, response, operation).await),
+        }
+    }
+}
+
+/// A page of the list of the manifests that refer to another one.
+pub(crate) struct ReferrersPage {
+    /// An index.
+    pub(crate) bytes: Bytes,
+    pub(crate) next: NextPage,
+}
+
+/// Where a list continues.
+pub(crate) enum NextPage {
+    /// The list is complete.
+    None,
+    /// At this URL of the registry.
+    At(Url),
+    /// At another server, which is not asked.
+    Elsewhere,
+}
+
+impl NextPage {
+    /// Returns where the field `Link` of a response from `url` says that the list continues.
+    fn of(url: &Url, headers: &HeaderMap, base: &Url) -> Self {
+        let links = headers.get_all(LINK).into_iter().filter_map(|value| value.to_str().ok());
+        let next = links.flat_map(|value| value.split(',')).find_map(|link| {
+            let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+            let is_next = |parameter: &str| matches!(parameter.trim(), "rel=\"next\"" | "rel=next");
+            parameters.split(';').any(is_next).then_some(target)
+        });
+        match next.map(|target| url.join(target)) {
+            None => Self::None,
+            Some(Ok(next)) if is_same_origin(&next, base) => Self::At(next),
+            Some(_) => Self::Elsewhere,
         }
     }
 }

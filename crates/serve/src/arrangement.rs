@@ -285,6 +285,7 @@ impl ArrangementHome {
         let failed = |error| revision_error(error, source.source.as_ref());
         let single_app = &mut self.local()?.single_app;
         single_app.set_secrets(source.secret_values());
+        single_app.set_origin(source.origin);
         single_app.make(&source.app, &source.components, &options, &report).map_err(failed)
     }
 
@@ -351,7 +352,6 @@ impl ArrangementHome {
         };
         let single_app = SingleApp::new(self.code.clone(), self.context.log.clone(), running);
         let single_app = single_app.map_err(|error| revision_error(error, None))?.traced_by(tracer);
-        let single_app = single_app.shipped(self.code_folder.is_none());
         let tenancy = single_app.resolver();
         let connections = Connections::new(&Limits::default(), Some(tenancy.metrics()));
         Ok(LocalHome { single_app, connections })

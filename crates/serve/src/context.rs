@@ -33,7 +33,7 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// The address of the admin API, or `None` for no admin API.
     pub admin: Option<AdminAddress>,
-    /// The data directory, or `None` for `.isomer` in the app's folder.
+    /// The data directory, or `None` for the one of the app ([`AppDir::data_dir`]).
     pub data: Option<PathBuf>,
     /// Whether the process writes its log as JSON, and reports readiness as a line of JSON on standard output.
     pub json: bool,
@@ -67,7 +67,7 @@ pub struct TestMode {
 impl ServeOptions {
     /// Returns the data directory for `app`.
     pub fn data_dir(&self, app: &AppDir) -> PathBuf {
-        self.data.clone().unwrap_or_else(|| app.dir.join(AppDir::OWN_DIR))
+        self.data.clone().unwrap_or_else(|| app.data_dir())
     }
 }
 

@@ -176,7 +176,7 @@ fn options(task: &MemberTask, listener: Option<TcpListener>, (tracer, metrics): 
         tracer,
         metrics,
         deterministic: task.deterministic,
-        is_shipped: task.cache.is_none(),
+        origin: task.origin,
         grace: Duration::from_secs(task.grace_s),
     }
 }

@@ -235,6 +235,7 @@ fn members(
             shape: plan.shape.clone(),
             group: (*group).to_owned(),
             app_dir: source.dir.clone(),
+            origin: source.origin,
             manifest: manifest.clone(),
             secrets: source.secrets_of(processes[group].iter().flat_map(|group| &group.components)),
             components: components.clone(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use isomer_capabilities::AppOrigin;
 use isomer_telemetry::SamplingPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ pub(crate) struct MemberTask {
     pub(crate) group: String,
     /// The app's folder. Relative paths in the manifest are resolved against this folder.
     pub(crate) app_dir: PathBuf,
+    /// Where the app comes from, which determines what its manifest may refer to.
+    pub(crate) origin: AppOrigin,
     /// The manifest's file name for messages, and the manifest's text.
     pub(crate) manifest: (String, String),
     /// The values of the secrets that the group's components were granted. The supervisor has read them when the revision

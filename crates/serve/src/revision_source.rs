@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use isomer_capabilities::secrets::{Secret, SecretValues};
-use isomer_capabilities::{AppGrants, AppResources, DataDir, read_secrets};
+use isomer_capabilities::{AppGrants, AppOrigin, AppResources, DataDir, read_secrets};
 use isomer_console::{CliError, Console, WarningPrinter};
 use isomer_diagnostics::SourceFile;
 use isomer_ids::{ComponentName, StoreName};
@@ -33,8 +33,8 @@ pub struct RevisionSource {
     pub environment: BTreeMap<String, String>,
     /// The values of the secrets that components were granted, by name; `None` until they are read.
     secrets: Option<BTreeMap<String, Secret>>,
-    /// Whether the app was shipped as one program. `dir` then contains the files of its release.
-    is_shipped: bool,
+    /// Where the app comes from. Unless these are its sources, `dir` contains the files of its release.
+    pub(crate) origin: AppOrigin,
 }
 
 impl RevisionSource {
@@ -51,7 +51,7 @@ impl RevisionSource {
             components,
             environment: app.values.environment.clone(),
             secrets: None,
-            is_shipped: false,
+            origin: origin_of(app),
         })
     }
 
@@ -67,14 +67,14 @@ impl RevisionSource {
             components,
             environment: BTreeMap::new(),
             secrets: None,
-            is_shipped: false,
+            origin: AppOrigin::Sources,
         }
     }
 
     /// Returns the source of an app that was shipped as one program. `files` is the folder with the files of its release.
     #[must_use]
     pub fn shipped(self, files: PathBuf) -> Self {
-        Self { dir: files, is_shipped: true, ..self }
+        Self { dir: files, origin: AppOrigin::Program, ..self }
     }
 
     /// Plans the app in `shape`. Returns `None` if one process runs all groups; the plan is then made with the package.
@@ -146,11 +146,7 @@ impl RevisionSource {
     pub(crate) fn read_secrets(&mut self, data: &DataDir) -> Result<(), CliError> {
         if self.secrets.is_none() {
             let environment = Arc::new(self.environment.clone());
-            let resources = match self.is_shipped {
-                true => AppResources::of_shipped_app(&self.dir, data),
-                false => AppResources::of_process(&self.dir, data),
-            };
-            let resources = AppResources { environment, ..resources };
+            let resources = AppResources { environment, ..AppResources::of_origin(self.origin, &self.dir, data) };
             let attempt = StartAttempt { app: &self.app, dir: &self.dir, source: self.source.as_ref(), data };
             let secrets = read_secrets(&AppGrants::from(&self.app), &resources);
             self.secrets = Some(secrets.map_err(|error| attempt.secret_failed(error))?.into_values());
@@ -178,4 +174,9 @@ impl RevisionSource {
     pub(crate) fn stores_without_migrations(&self) -> Vec<&StoreName> {
         self.app.sql.iter().filter(|(_, settings)| settings.migrations.is_none()).map(|(name, _)| name).collect()
     }
+}
+
+/// Returns where the app on disk comes from.
+pub(crate) fn origin_of(app: &AppDir) -> AppOrigin {
+    if app.is_unpacked() { AppOrigin::Unpacked } else { AppOrigin::Sources }
 }

@@ -21,6 +21,7 @@ use crate::admin_endpoint::AdminEndpoint;
 use crate::context::{ServeContext, ServeOptions, describe, report_cut_off};
 use crate::network;
 use crate::resources::{listen, open_data, open_traces};
+use crate::revision_source::origin_of;
 use crate::served_traces::ServedTraces;
 use crate::start_error::StartAttempt;
 use crate::stop_signals::StopSignals;
@@ -93,7 +94,7 @@ pub async fn run_group(
         tracer,
         metrics: context.metrics.clone(),
         deterministic: context.is_deterministic(),
-        is_shipped: false,
+        origin: origin_of(app),
         grace: context.grace,
     };
     let made = {

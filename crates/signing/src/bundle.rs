@@ -2,11 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use isomer_ids::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::envelope::{Envelope, EnvelopeSignature, PAYLOAD_TYPE, signed_bytes};
-use crate::key::{KeyError, PublicKey, SigningKey};
+use crate::key::{KeyError, KeyId, PublicKey, SigningKey};
 use crate::statement::Statement;
 
 /// The media type of a bundle.
@@ -15,8 +16,8 @@ pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// The maximum size of a bundle in bytes. A bundle with a list of all components and their crates is a hundredth of it.
 pub const BUNDLE_BYTES_MAX: usize = 16 << 20;
 
-/// The maximum number of signatures that are checked.
-const SIGNATURES_MAX: usize = 8;
+/// The number of signatures in the envelope of a bundle, as the specification of the bundle demands.
+const SIGNATURES_MAX: usize = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,10 +106,10 @@ pub fn verify(bundle: &str, keys: &[PublicKey]) -> Result<(Statement, usize), Bu
 /// Returns the hint under which a bundle names its key, for messages about a key that is not trusted. Nothing proves
 /// that this key has signed the bundle.
 #[must_use]
-pub fn unverified_key(bundle: &str) -> Option<String> {
+pub fn unverified_key(bundle: &str) -> Option<KeyId> {
     let (_, hint) = parse(bundle).ok()?;
-    let bytes = STANDARD.decode(hint?).ok().filter(|bytes| bytes.len() == 32)?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let bytes: [u8; 32] = STANDARD.decode(hint?).ok()?.try_into().ok()?;
+    Some(KeyId(Digest::from(bytes)))
 }
 
 fn parse(bundle: &str) -> Result<(Envelope, Option<String>), BundleError> {
@@ -136,8 +137,6 @@ fn decode(text: &str) -> Result<Vec<u8>, BundleError> {
 
 #[cfg(test)]
 mod tests {
-    use isomer_ids::Digest;
-
     use super::*;
 
     fn key() -> SigningKey {
@@ -155,7 +154,7 @@ mod tests {
         assert_eq!(signer, 1);
         assert_eq!(verify(&bundle, &[other.public()]).unwrap_err(), BundleError::Untrusted);
         assert_eq!(verify(&bundle, &[]).unwrap_err(), BundleError::Untrusted);
-        assert_eq!(unverified_key(&bundle).unwrap(), own.public().id().to_string());
+        assert_eq!(unverified_key(&bundle).unwrap(), own.public().id());
     }
 
     #[test]

@@ -23,6 +23,9 @@ const PUBLIC: &str = "PUBLIC KEY";
 const PRIVATE: &str = "PRIVATE KEY";
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
+/// The labels of the private keys of `cosign`, which are not PKCS #8.
+const COSIGN: [&str; 2] = ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"];
+
 /// The bytes before the point in the SubjectPublicKeyInfo of a P-256 key.
 const SPKI_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
@@ -44,6 +47,9 @@ pub enum KeyError {
         /// What the file should contain.
         expected: &'static str,
     },
+    /// The text is a private key of `cosign`, which is encrypted in another way.
+    #[error("it is a private key in the format of `cosign`")]
+    Cosign,
     /// The key is of another kind.
     #[error("it is not an ECDSA key of the curve P-256")]
     Algorithm,
@@ -72,7 +78,7 @@ pub struct PublicKey {
 
 /// The SHA-256 of a public key, by which people and bundles name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyId(Digest);
+pub struct KeyId(pub(crate) Digest);
 
 impl SigningKey {
     /// Generates a key pair, and returns it as the text of a PEM file. With a passphrase, the file is encrypted.
@@ -99,6 +105,9 @@ impl SigningKey {
     /// If the text is not a key pair of the curve P-256, or if the passphrase is missing or wrong.
     pub fn parse(pem: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
         let expected = "a private key: `-----BEGIN PRIVATE KEY-----`";
+        if COSIGN.iter().any(|label| pem.contains(&format!("-----BEGIN {label}-----"))) {
+            return Err(KeyError::Cosign);
+        }
         let (label, document) = SecretDocument::from_pem(pem.trim()).map_err(|_| KeyError::NotPem { expected })?;
         match label {
             PRIVATE => Self::from_pkcs8(document.as_bytes()),
@@ -256,6 +265,10 @@ mod tests {
         }
         for text in ["", "text", &public, "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"] {
             assert!(SigningKey::parse(text, None).is_err(), "{text}");
+        }
+        for label in COSIGN {
+            let text = format!("-----BEGIN {label}-----\neyJrZGYiOnt9fQ==\n-----END {label}-----\n");
+            assert_eq!(SigningKey::parse(&text, None).unwrap_err(), KeyError::Cosign);
         }
         // An Ed25519 key.
         let ed25519 = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";

@@ -1,4 +1,4 @@
-//! Signatures of artifacts with key pairs, in the formats of Sigstore, so that `cosign` and other tools verify them.
+//! Signatures of artifacts with key pairs, in the formats of Sigstore: bundles and public keys.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -10,7 +10,7 @@
 //! A bundle comes from a registry or from the client of a node, so it is hostile until a signature is verified. Nothing
 //! in its statement is used before that. Only keys that the caller trusts count: a bundle names its key only as a hint.
 //!
-//! The keys are ECDSA P-256 with SHA-256, which is what `cosign generate-key-pair` creates. The crate does no I/O.
+//! The keys are ECDSA P-256 with SHA-256, as those of `cosign`. Private keys are PKCS #8, unlike those of `cosign generate-key-pair`. The crate does no I/O.
 
 #![forbid(unsafe_code)]
 

@@ -12,7 +12,8 @@ use isomer_manifest::{App, MONOLITH, SecretSource};
 use isomer_parcel::Contents;
 use isomer_project::{AppDir, open_packed, pack_release, shown};
 
-use crate::app_source::{AppSource, ShippedApp};
+use crate::app_consent;
+use crate::app_source::{AppSource, KeyFlag, ShippedApp};
 use crate::remote::node::{NodeFlags, block_on, client_error, is_missing};
 use crate::remote::registry::RegistryFlags;
 use crate::remote::show::{list, minute, tenant_flag};
@@ -48,6 +49,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     values: ValueFlags,
     #[command(flatten)]
+    trusted: KeyFlag,
+    #[command(flatten)]
     sign: SignFlag,
     #[command(flatten)]
     registry: RegistryFlags,
@@ -58,9 +61,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let key = arguments.sign.key(console)?;
     let (app, mut packed) = match AppSource::parse(&arguments.path)? {
-        AppSource::Path(path) => pack(&path, arguments, console)?,
+        AppSource::Path(path) => {
+            arguments.trusted.refuse_for_sources()?;
+            pack(&path, arguments, console)?
+        }
         AppSource::Registry(reference) => {
-            let pulled = block_on(ShippedApp::pull(&reference, &arguments.registry, true, console))?;
+            let pulled = block_on(ShippedApp::pull_to_deploy(&reference, &arguments.registry, console))?;
             open_shipped(pulled, arguments, console)?
         }
         AppSource::Archive(path) => open_shipped(ShippedApp::read(&path)?, arguments, console)?,
@@ -106,11 +112,16 @@ fn pack(path: &Path, arguments: &Arguments, console: &Console) -> Result<(AppDir
 
 /// Prepares an app that was built elsewhere. Its files are not written to disk, because only the node needs them.
 fn open_shipped(shipped: ShippedApp, arguments: &Arguments, console: &Console) -> Result<(AppDir, Contents), CliError> {
+    shipped.check(&arguments.trusted.keys()?)?;
     let mut packed = shipped.contents;
     packed.release.signatures = signatures(&shipped.referrers);
     let app = open_packed(&packed, &shipped.name, &arguments.values.sources())?;
     app.print_warnings(console);
     app.plan(&app.components(console)?, &arguments.shape)?;
+    // The node keeps the app within its tenant. What it reaches there is shown, because its manifest is by others.
+    for line in app_consent::requests(&app.app) {
+        console.message(&line);
+    }
     packed.release.manifest = app.manifest()?.text().to_owned();
     packed.release.shape.clone_from(&arguments.shape);
     Ok((app, packed))

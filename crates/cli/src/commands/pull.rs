@@ -1,21 +1,20 @@
 //! `isomer pull`: downloads an app from a registry and checks it.
 
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use isomer_console::{CliError, Console, print};
 use isomer_display::size;
 use isomer_ids::OciReference;
-use isomer_registry::write_archive;
+use isomer_registry::{ReferrerFilter, write_archive};
 use serde_json::json;
 
 use crate::app_source::ShippedApp;
 use crate::remote::node::block_on;
 use crate::remote::registry::RegistryFlags;
+use crate::shipping::{DATA, write_file};
 
-/// Download an app from an OCI registry into the cache, and print its digest. `isomer run` and `isomer deploy` need no
-/// registry for a reference with this digest.
+/// Download an app from an OCI registry into the cache, and print its digest. `isomer run` then needs no registry for a
+/// reference with this digest.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app in a registry: `registry.example/team/shop:1.4.0`, or `registry.example/team/shop@sha256:…`.
@@ -34,10 +33,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let reference = &arguments.reference;
-    let with_referrers = arguments.output.is_some();
-    let pulled = block_on(ShippedApp::pull(reference, &arguments.registry, with_referrers, console))?;
+    let all = arguments.output.is_some().then(ReferrerFilter::default);
+    let pulled = block_on(ShippedApp::pull(reference, &arguments.registry, all, console))?;
     if let Some(output) = &arguments.output {
-        write(output, &pulled, reference)?;
+        write_file(output, DATA, |out| {
+            let written = write_archive(out, &pulled.contents, &pulled.referrers, reference.tag());
+            written.map_err(std::io::Error::other)
+        })?;
     }
     let pinned = reference.with_digest(pulled.digest.clone());
     let release = &pulled.contents.release;
@@ -56,15 +58,4 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let (components, files) = (release.components.len(), release.files.len());
     console.message(&format!("pulled {reference}: {components} components, {files} files, {}", size(bytes)));
     print(&format!("{pinned}\n"))
-}
-
-/// Writes the archive under a temporary name first, so that it is complete when it gets its name.
-fn write(output: &Path, pulled: &ShippedApp, reference: &OciReference) -> Result<(), CliError> {
-    let cannot_write = || format!("cannot write `{}`", output.display());
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).with_context(cannot_write)?;
-    let out = BufWriter::new(file.as_file());
-    write_archive(out, &pulled.contents, &pulled.referrers, reference.tag()).with_context(cannot_write)?;
-    file.persist(output).with_context(cannot_write)?;
-    Ok(())
 }

@@ -8,14 +8,14 @@ use isomer_ids::OciReference;
 use isomer_manifest::MONOLITH;
 use isomer_parcel::Contents;
 use isomer_plan::{InterfaceId, InterfaceType};
-use isomer_project::{AppDir, pack_release};
-use isomer_registry::{Registry, push_app, push_component};
+use isomer_project::{AppDir, check_publishable, pack_release};
+use isomer_registry::{ReferrerFilter, Registry, push_app, push_component, tag_app};
 use serde_json::json;
 
-use crate::app_source::{AppSource, ShippedApp};
+use crate::app_source::{AppSource, KeyFlag, ShippedApp};
 use crate::remote::node::block_on;
 use crate::remote::registry::{RegistryFlags, registry_error};
-use crate::signing::{self, Attachments, SignFlag, attach};
+use crate::signing::{self, Attachments, STATEMENTS, SignFlag, attach};
 
 /// Build an app and push it to an OCI registry. Only components and files that the registry does not have are uploaded.
 #[derive(clap::Args)]
@@ -34,6 +34,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     components: bool,
     #[command(flatten)]
+    trusted: KeyFlag,
+    #[command(flatten)]
     sign: SignFlag,
     #[command(flatten)]
     registry: RegistryFlags,
@@ -47,37 +49,44 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let path = arguments.path.as_deref().unwrap_or(Path::new("."));
     let (contents, attachments, mut referrers) = match AppSource::parse(path)? {
         AppSource::Path(path) => {
+            arguments.trusted.refuse_for_sources()?;
             let (app, contents) = pack(&path, console)?;
             let attachments = Attachments::of_built(&app, &contents)?;
             (contents, attachments, Vec::new())
         }
         AppSource::Archive(path) => {
             let shipped = ShippedApp::read(&path)?;
+            shipped.check(&arguments.trusted.keys()?)?;
             let attachments = Attachments::of_shipped(&shipped.contents)?;
             (shipped.contents, attachments, shipped.referrers)
         }
         AppSource::Registry(reference) => {
-            let shipped = block_on(ShippedApp::pull(&reference, &arguments.registry, true, console))?;
+            let all = Some(ReferrerFilter::default());
+            let shipped = block_on(ShippedApp::pull(&reference, &arguments.registry, all, console))?;
+            shipped.check(&arguments.trusted.keys()?)?;
             let attachments = Attachments::of_shipped(&shipped.contents)?;
             (shipped.contents, attachments, shipped.referrers)
         }
     };
     let reference = &arguments.reference;
+    let component_tags = match arguments.components {
+        true => component_tags(reference, &contents)?,
+        false => Vec::new(),
+    };
     let (pushed, components) = block_on(async {
         let registry = arguments.registry.open(reference).await?;
         let bar = console.upload(contents.parts.values().map(|bytes| bytes.len() as u64).sum());
         let report_sent = |bytes| bar.advance(bytes);
         let pushed = push_app(&registry, reference, &contents, &report_sent).await.map_err(registry_error)?;
         if key.is_some() {
-            referrers.extend(signing::referrers(&registry, &pushed.digest).await?);
+            referrers.extend(signing::referrers(&registry, &pushed.digest, STATEMENTS, console).await?);
         }
         let new = attachments.referrers(key.as_ref(), &referrers)?;
         referrers.extend(new);
         attach(&registry, &pushed.descriptor, &referrers).await?;
-        let components = match arguments.components {
-            true => push_components(&registry, reference, &contents).await?,
-            false => Vec::new(),
-        };
+        let components = push_components(&registry, &component_tags, &contents).await?;
+        // The tag is the last step: it never names an app whose signatures are missing.
+        tag_app(&registry, reference, &pushed).await.map_err(registry_error)?;
         Ok((pushed, components))
     })?;
     let pinned = reference.with_digest(pushed.digest.clone());
@@ -101,25 +110,33 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     print(&format!("{pinned}\n"))
 }
 
-/// Pushes each component of an app under a tag of its own. Returns the references.
+/// Returns the references of an app's components: the name of each component, and its own tag.
+fn component_tags(reference: &OciReference, contents: &Contents) -> Result<Vec<(String, OciReference)>, CliError> {
+    let tagged = contents.release.components.keys().map(|name| {
+        let tag = format!("{}-component.{name}", reference.tag().unwrap_or_default());
+        let too_long = || CliError::usage(format!("`{tag}` is not a tag"), "choose a shorter tag");
+        Ok((name.clone(), reference.with_tag(&tag).ok_or_else(too_long)?))
+    });
+    tagged.collect()
+}
+
+/// Pushes each of the components under its tag. Returns the references.
 async fn push_components(
     registry: &Registry,
-    reference: &OciReference,
+    tags: &[(String, OciReference)],
     contents: &Contents,
 ) -> Result<Vec<OciReference>, CliError> {
     let mut pushed = Vec::new();
-    for (name, part) in &contents.release.components {
-        let Some(wasm) = contents.parts.get(&part.digest) else { continue };
-        let tag = format!("{}-component.{name}", reference.tag().unwrap_or_default());
-        let too_long = || CliError::usage(format!("`{tag}` is not a tag"), "choose a shorter tag");
-        let reference = reference.with_tag(&tag).ok_or_else(too_long)?;
+    for (name, reference) in tags {
+        let part = contents.release.components.get(name);
+        let Some(wasm) = part.and_then(|part| contents.parts.get(&part.digest)) else { continue };
         let ty = isomer_seam::component_type(wasm)?;
         let names = |interfaces: &BTreeMap<InterfaceId, InterfaceType>| -> Vec<String> {
             interfaces.keys().map(ToString::to_string).collect()
         };
         let (exports, imports) = (names(&ty.exports), names(&ty.imports));
-        push_component(registry, &reference, wasm, &exports, &imports).await.map_err(registry_error)?;
-        pushed.push(reference);
+        push_component(registry, reference, wasm, &exports, &imports).await.map_err(registry_error)?;
+        pushed.push(reference.clone());
     }
     Ok(pushed)
 }
@@ -134,5 +151,6 @@ pub(crate) fn pack(path: &Path, console: &Console) -> Result<(AppDir, Contents),
         app.plan(&components, shape)?;
     }
     let contents = pack_release(&app, components, MONOLITH, None)?;
+    check_publishable(&app, &contents.release)?;
     Ok((app, contents))
 }

@@ -13,10 +13,11 @@ use isomer_serve::{
     serve_app,
 };
 
-use crate::app_source::{AppSource, ShippedApp};
+use crate::app_source::{AppSource, KeyFlag, ShippedApp};
 use crate::grant_flags::GrantFlags;
 use crate::remote::registry::RegistryFlags;
 use crate::serve_flags::ServeFlags;
+use crate::signing::SIGNATURES;
 use crate::user_dirs;
 use isomer_flags::ValueFlags;
 
@@ -37,6 +38,11 @@ pub(crate) struct Arguments {
     values: ValueFlags,
     #[command(flatten)]
     registry: RegistryFlags,
+    #[command(flatten)]
+    key: KeyFlag,
+    /// Accept the hosts and secrets that an app from a registry or an archive wants to reach, without asking.
+    #[arg(long)]
+    yes: bool,
     /// Run one group of a shape, as a process that a supervisor has started.
     #[arg(long, hide = true, conflicts_with = "config")]
     member: bool,
@@ -88,11 +94,22 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     let mut values = arguments.values.sources();
     let node_file = arguments.group.as_ref().map(|group| node_file(group, &mut values)).transpose()?;
     let mut app = match AppSource::parse(&arguments.path)? {
-        AppSource::Path(path) => AppDir::open_with(&path, &values)?,
-        AppSource::Registry(reference) => {
-            ShippedApp::pull(&reference, &arguments.registry, false, &console).await?.unpack(&values)?
+        AppSource::Path(path) => {
+            arguments.key.refuse_for_sources()?;
+            AppDir::open_with(&path, &values)?
         }
-        AppSource::Archive(path) => ShippedApp::read(&path)?.unpack(&values)?,
+        AppSource::Registry(reference) => {
+            let keys = arguments.key.keys()?;
+            let filter = (!keys.is_empty()).then_some(SIGNATURES);
+            let pulled = ShippedApp::pull(&reference, &arguments.registry, filter, &console).await?;
+            pulled.check(&keys)?;
+            pulled.unpack(&values, arguments.yes, &console)?
+        }
+        AppSource::Archive(path) => {
+            let read = ShippedApp::read(&path)?;
+            read.check(&arguments.key.keys()?)?;
+            read.unpack(&values, arguments.yes, &console)?
+        }
     };
     app.print_warnings(&console);
     let options = arguments.serve.options()?;
@@ -124,6 +141,7 @@ fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CliError
 /// Runs a component without a manifest. The component cannot have stores, so the data directory is temporary unless
 /// `--data` is used.
 async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CliError> {
+    arguments.key.refuse_for_sources()?;
     if let Some(group) = &arguments.group {
         return Err(CliError::usage(
             format!("`--group {group}` needs an app, and `{}` is a component", arguments.path.display()),

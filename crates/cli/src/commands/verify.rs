@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use isomer_console::{CliError, Console, print};
-use isomer_display::escaped;
+use isomer_display::{escaped, escaped_json};
 use isomer_ids::{InvalidText, OciReference};
 use isomer_parcel::index::INDEX_FILE;
-use isomer_signing::{SIGNATURE_PREDICATE, unverified_key, verify};
+use isomer_signing::{KeyId, SIGNATURE_PREDICATE, unverified_key, verify};
 use serde_json::{Value, json};
 
 use crate::app_source::{AppSource, ShippedApp};
@@ -14,7 +14,7 @@ use crate::key_files::read_public;
 use crate::remote::node::block_on;
 use crate::remote::registry::RegistryFlags;
 use crate::shipping::verify_folder;
-use crate::signing::bundle_of;
+use crate::signing::{STATEMENTS, bundle_of, is_signed};
 
 /// Verify the signatures of an app in a registry, an archive, or a folder of `isomer ship all`. Fails unless one of the
 /// given keys has signed the app. In a folder, all files are verified.
@@ -37,9 +37,9 @@ pub(crate) struct Arguments {
 struct Finding {
     predicate_type: String,
     /// The trusted key that has signed it: its identifier and its file.
-    signer: Option<(String, String)>,
+    signer: Option<(KeyId, String)>,
     /// The key that the statement claims, if no trusted key has signed it.
-    claimed: Option<String>,
+    claimed: Option<KeyId>,
     /// Whether it is about this app.
     is_about: bool,
 }
@@ -51,13 +51,13 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     }
     let shipped = match AppSource::parse(&arguments.app)? {
         AppSource::Archive(path) => ShippedApp::read(&path)?,
-        AppSource::Registry(reference) => block_on(ShippedApp::pull(&reference, &arguments.registry, true, console))?,
+        AppSource::Registry(reference) => pull(&reference, arguments, console)?,
         AppSource::Path(path) => {
             let reference: OciReference = path.to_string_lossy().parse().map_err(|error: InvalidText| {
                 let hint = error.hint();
                 CliError::usage(error.to_string(), hint)
             })?;
-            block_on(ShippedApp::pull(&reference, &arguments.registry, true, console))?
+            pull(&reference, arguments, console)?
         }
     };
     let digest = &shipped.digest;
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             Ok((statement, signer)) => Finding {
                 is_about: statement.is_about(digest),
                 predicate_type: statement.predicate_type,
-                signer: Some((keys[signer].id().to_string(), arguments.keys[signer].display().to_string())),
+                signer: Some((keys[signer].id(), arguments.keys[signer].display().to_string())),
                 claimed: None,
             },
             Err(_) => Finding {
@@ -78,9 +78,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             },
         })
         .collect();
-    let is_signed = findings
-        .iter()
-        .any(|finding| finding.signer.is_some() && finding.is_about && finding.predicate_type == SIGNATURE_PREDICATE);
+    let is_signed = is_signed(&shipped.referrers, digest, &keys);
     if arguments.json {
         let statements: Vec<Value> = findings.iter().map(Finding::json).collect();
         let value = json!({
@@ -89,18 +87,18 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
             "signed": is_signed,
             "statements": statements,
         });
-        print(&format!("{value:#}\n"))?;
+        print(&format!("{}\n", escaped_json(&format!("{value:#}"))))?;
     } else {
-        print(&findings.iter().map(Finding::line).collect::<String>())?;
+        findings.iter().for_each(|finding| console.message(&finding.line()));
     }
-    if is_signed {
-        console.message(&format!("{} is signed by a trusted key", shipped.name));
-        return Ok(());
-    }
-    Err(CliError::failed(
-        format!("none of the keys has signed `{}`", shipped.name),
-        "sign the app: isomer push --sign KEY REFERENCE",
-    ))
+    shipped.check(&keys)?;
+    console.message(&format!("{} is signed by a trusted key", shipped.name));
+    // Standard output has only the name with the digest, which another command can use: a tag may move meanwhile.
+    if arguments.json { Ok(()) } else { print(&format!("{}\n", shipped.name)) }
+}
+
+fn pull(reference: &OciReference, arguments: &Arguments, console: &Console) -> Result<ShippedApp, CliError> {
+    block_on(ShippedApp::pull(reference, &arguments.registry, Some(STATEMENTS), console))
 }
 
 impl Finding {
@@ -111,11 +109,11 @@ impl Finding {
             other => format!("statement {}", escaped(other)),
         };
         match (&self.signer, self.is_about) {
-            (Some((key, file)), true) => format!("{what}  by {} ({file})\n", &key[..16]),
-            (Some((key, file)), false) => format!("{what}  by {} ({file}), about another artifact\n", &key[..16]),
+            (Some((key, file)), true) => format!("{what}  by {} ({file})", key.short()),
+            (Some((key, file)), false) => format!("{what}  by {} ({file}), about another artifact", key.short()),
             (None, _) => match &self.claimed {
-                Some(claimed) => format!("{what}  not verified, claims the key {}\n", &claimed[..16]),
-                None => format!("{what}  not verified\n"),
+                Some(claimed) => format!("{what}  not verified, claims the key {}", claimed.short()),
+                None => format!("{what}  not verified"),
             },
         }
     }
@@ -124,9 +122,9 @@ impl Finding {
         json!({
             "predicate_type": self.predicate_type,
             "verified": self.signer.is_some() && self.is_about,
-            "key": self.signer.as_ref().map(|(key, _)| key),
+            "key": self.signer.as_ref().map(|(key, _)| key.to_string()),
             "file": self.signer.as_ref().map(|(_, file)| file),
-            "claimed_key": self.claimed,
+            "claimed_key": self.claimed.as_ref().map(ToString::to_string),
         })
     }
 }

@@ -10,6 +10,7 @@ use isomer_apps::tenancy::{TenancyOptions, TimeLimits};
 use isomer_capabilities::outbound::OutboundNetwork;
 use isomer_console::{CliError, Console};
 use isomer_diagnostics::{Diagnostic, SourceFile};
+use isomer_display::excerpt::cut;
 use isomer_manifest::{
     LinkAddress, NodeSampling, NodeSettings, Sampling, SignatureKeys, parse_listen, parse_node_file,
 };
@@ -64,6 +65,9 @@ impl Config {
     }
 }
 
+/// The maximum length in bytes of the names of keys in an error.
+const RULE_BYTES_MAX: usize = 200;
+
 /// Returns which keys must have signed the apps of tenants. Reads the files of the keys.
 pub(crate) fn signature_policy(config: &Config) -> Result<SignaturePolicy, CliError> {
     let Some(source) = &config.source else { return Ok(SignaturePolicy::default()) };
@@ -81,9 +85,12 @@ pub(crate) fn signature_policy(config: &Config) -> Result<SignaturePolicy, CliEr
             })
         };
         let keys = written.files.as_ref().map(|files| files.iter().map(read).collect()).transpose()?;
-        let (line, range) = (source.position(written.span.start).line, source.line_at(written.span.start));
-        // Tenants see this text, so it does not contain the path of the node file.
-        Ok(SignatureRule { keys, place: format!("line {line}: `{}`", source.text()[range].trim()) })
+        let line = source.position(written.span.start).line;
+        // Tenants see this text, so it contains neither the path of the node file nor anything else that is written there,
+        // such as comments and the rules of other tenants.
+        let files = written.files.iter().flatten().map(|file| format!("{:?}", file.display().to_string()));
+        let files = cut(files.collect::<Vec<_>>().join(", "), RULE_BYTES_MAX);
+        Ok(SignatureRule { keys, place: format!("line {line}: `keys = [{files}]`") })
     };
     let signatures = &config.file.signatures;
     let tenants = signatures.tenants.iter().map(|(tenant, keys)| Ok((tenant.clone(), rule(keys)?)));

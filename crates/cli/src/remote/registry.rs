@@ -21,18 +21,20 @@ impl RegistryFlags {
     /// Prepares access to the repository of `reference`, with the credentials in Docker's configuration.
     pub(crate) async fn open(&self, reference: &OciReference) -> Result<Registry, CliError> {
         let security = if self.plain_http { TransportSecurity::Plain } else { TransportSecurity::TlsExceptLoopback };
-        let authority = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-        let options = RegistryOptions { security, authorities: authority.into_iter().map(Into::into).collect() };
+        let options = RegistryOptions::from_environment(security);
         Registry::open(reference, &options, &CredentialSource::from_environment()).await.map_err(registry_error)
     }
+}
 
-    /// Pulls an app. Its release has the shape `monolith`.
-    pub(crate) async fn pull(&self, reference: &OciReference, console: &Console) -> Result<PulledApp, CliError> {
-        let registry = self.open(reference).await?;
-        let progress = console.progress();
-        progress.step(format!("pulling {reference}"));
-        pull_app(&registry, reference, &blob_cache(), MONOLITH).await.map_err(registry_error)
-    }
+/// Pulls an app. Its release has the shape `monolith`.
+pub(crate) async fn pull(
+    registry: &Registry,
+    reference: &OciReference,
+    console: &Console,
+) -> Result<PulledApp, CliError> {
+    let progress = console.progress();
+    progress.step(format!("pulling {reference}"));
+    pull_app(registry, reference, &blob_cache(), MONOLITH).await.map_err(registry_error)
 }
 
 /// Returns the cache of blobs from registries.
@@ -45,6 +47,6 @@ pub(crate) fn blob_cache() -> BlobCache {
 
 /// Converts the error of a registry into that of a command.
 pub(crate) fn registry_error(error: RegistryError) -> CliError {
-    let hints = error.hints();
+    let hints = error.hints(true);
     CliError::hinted(error, hints)
 }

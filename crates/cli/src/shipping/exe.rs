@@ -10,7 +10,7 @@ use isomer_ids::ReleaseDigest;
 use isomer_parcel::exe::{ExeContents, ShippedCodePart, write_exe};
 use isomer_parcel::release_digest;
 use isomer_plan::Plan;
-use isomer_project::{AppDir, ValueSources, is_component, pack_release, read_components};
+use isomer_project::{AppDir, ValueSources, check_publishable, is_component, pack_release, read_components};
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
 
@@ -56,6 +56,7 @@ pub(crate) fn ship_exe(options: &ExeOptions<'_>, console: &Console) -> Result<Sh
     let plan = app.plan(&components, options.shape)?;
     print_warnings(&plan, &app.source, console);
     let contents = pack_release(&app, components.clone(), options.shape, None)?;
+    check_publishable(&app, &contents.release)?;
     let release = release_digest(&contents.release);
     let code = {
         let progress = console.progress();

@@ -32,6 +32,8 @@ mod serve;
 mod ship_all;
 mod ship_exe;
 mod ship_wasm;
+mod signed_apps;
 mod support;
 mod templates;
+mod unpacked_apps;
 mod values;

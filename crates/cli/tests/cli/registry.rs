@@ -5,20 +5,21 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
+use isomer_registry::{CredentialSource, Registry, RegistryOptions, push_component};
 use serde_json::Value;
 
 use crate::docker_registry::DockerRegistry;
 use crate::support::{Server, Workspace, assert_run};
 
 /// A workspace with an app, and a registry.
-struct Setup {
-    workspace: Workspace,
-    registry: DockerRegistry,
+pub(crate) struct Setup {
+    pub(crate) workspace: Workspace,
+    pub(crate) registry: DockerRegistry,
 }
 
 impl Setup {
     /// Starts a registry, and creates an app of two components with a granted folder.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let grants = "\n[components.ping.grants]\ndirs = [{ host = \"static\", guest = \"/static\" }]\n";
         let workspace = Workspace::ping_pong(grants);
         workspace.write("static/a.txt", "a file");
@@ -26,40 +27,40 @@ impl Setup {
     }
 
     /// Returns the reference of the app with this tag.
-    fn reference(&self, tag: &str) -> String {
+    pub(crate) fn reference(&self, tag: &str) -> String {
         format!("{}/team/tennis:{tag}", self.registry.address)
     }
 
-    fn output(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
         self.command_in(arguments, Path::new(""))
     }
 
-    fn command_in(&self, arguments: &[&str], folder: &Path) -> Output {
+    pub(crate) fn command_in(&self, arguments: &[&str], folder: &Path) -> Output {
         let mut command = self.workspace.command(arguments);
         command.current_dir(self.workspace.path(".").join(folder)).env("DOCKER_CONFIG", self.workspace.path("docker"));
         command.output().unwrap()
     }
 
     /// Runs a command that succeeds, and returns its standard output.
-    fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.done(&[arguments, &["--json"]].concat())).unwrap()
     }
 
     /// Runs a command that fails, and returns its standard error.
-    fn refused(&self, arguments: &[&str]) -> String {
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8(output.stderr).unwrap()
     }
 
-    fn node(&self, more: &[&str]) -> Server {
+    pub(crate) fn node(&self, more: &[&str]) -> Server {
         self.workspace.serve(&[&["node", "--data", "data", "--admin", "127.0.0.1:0"], more].concat())
     }
 }
@@ -83,8 +84,9 @@ fn an_app_runs_from_a_registry_and_keeps_its_data() {
         assert_eq!(app.stop(), Some(0));
     }
     let folder = setup.workspace.path(".data/isomer/apps").join(format!("{}+team+tennis", setup.registry.address));
-    assert_eq!(std::fs::read_to_string(folder.join("static/a.txt")).unwrap(), "a file");
-    assert!(folder.join(".isomer/cache").is_dir(), "the compiled code is kept");
+    let files = folder.join("release").join(pulled["digest"].as_str().unwrap().trim_start_matches("sha256:"));
+    assert_eq!(std::fs::read_to_string(files.join("static/a.txt")).unwrap(), "a file");
+    assert!(folder.join("data/cache").is_dir(), "the compiled code is kept");
 }
 
 #[test]
@@ -142,8 +144,8 @@ fn keys_are_private_and_never_replaced() {
     assert!(with_passphrase("correct horse", &["keys", "generate", "locked"]).0);
     assert!(std::fs::read_to_string(setup.workspace.path("locked.key")).unwrap().contains("ENCRYPTED"));
     let push = ["push", "--sign", "locked.key", &reference];
-    let (done, printed) = with_passphrase("wrong", &push);
-    assert!(!done && printed.contains("the passphrase is wrong") && !printed.contains("wrong,wrong"), "{printed}");
+    let (done, printed) = with_passphrase("hunter2", &push);
+    assert!(!done && printed.contains("the passphrase is wrong") && !printed.contains("hunter2"), "{printed}");
     let none = setup.refused(&push);
     assert!(none.contains("the key has a passphrase") && none.contains("ISOMER_KEY_PASSPHRASE"), "{none}");
     let (done, printed) = with_passphrase("correct horse", &push);
@@ -164,7 +166,7 @@ fn signatures_in_a_registry_are_verified() {
     setup.done(&["push", "--sign", "other.key", &reference]);
     let foreign = setup.output(&verify);
     let claimed = setup.done(&["keys", "show", "other.pub"]);
-    let printed = String::from_utf8(foreign.stdout).unwrap();
+    let printed = String::from_utf8(foreign.stderr).unwrap();
     assert!(
         !foreign.status.success() && printed.contains(&claimed[..16]) && printed.contains("not verified"),
         "{printed}"
@@ -254,7 +256,6 @@ fn a_node_accepts_only_apps_that_its_tenants_keys_have_signed() {
     setup.done(&["push", "--sign", "own.key", &reference]);
     let remote = format!("oci://{reference}");
     let deployed = setup.json(&[&["deploy", &remote], &to("acme")[..]].concat());
-    // The shape is not part of what is signed, but config values are.
     setup.done(&[&["deploy", "--sign", "own.key", "-m", "again"], &to("acme")[..]].concat());
     let swapped = setup.refused(&[&["swap", "table-tennis", "pong=ping.wasm"], &to("acme")[..]].concat());
     assert!(swapped.contains("altered after it was signed") && swapped.contains("isomer swap"), "{swapped}");
@@ -333,4 +334,72 @@ fn a_component_of_others_is_added_with_confirmed_grants() {
     setup.workspace.write("other/isomer.lock", "components = 1");
     let broken = other(&["build"]);
     assert!(String::from_utf8_lossy(&broken.stderr).contains("the lock file"), "{broken:?}");
+}
+
+#[test]
+fn files_of_secrets_are_not_pushed() {
+    let setup = Setup::new();
+    let manifest = std::fs::read_to_string(setup.workspace.path("isomer.toml")).unwrap();
+    setup.workspace.write("static/api.key", "secret");
+    setup.workspace.write("elsewhere/api.key", "secret");
+    std::os::unix::fs::symlink("../static/api.key", setup.workspace.path("elsewhere/link")).unwrap();
+    let reference = setup.reference("1");
+    for file in ["static/api.key", "./static/api.key", "elsewhere/link"] {
+        let secrets = format!("secrets = [\"k\"]\n[secrets]\nk = {{ file = \"{file}\" }}\n");
+        setup.workspace.write("isomer.toml", format!("{manifest}{secrets}"));
+        for command in [&["push", &reference][..], &["ship", "exe"]] {
+            let refused = setup.refused(command);
+            assert!(refused.contains("the file of secret `k` is in a granted folder"), "{file} {command:?}: {refused}");
+        }
+    }
+    // Nothing was pushed.
+    assert!(setup.refused(&["pull", &reference]).contains("does not exist"));
+    let secrets = "secrets = [\"k\"]\n[secrets]\nk = { file = \"elsewhere/api.key\" }\n";
+    setup.workspace.write("isomer.toml", format!("{manifest}{secrets}"));
+    setup.done(&["push", &reference]);
+}
+
+/// Pushes a component that exports an interface of the platform.
+fn push_exporting(reference: &str, interface: &str) {
+    let text = format!("(component (instance $i) (export \"{interface}\" (instance $i)))");
+    let wasm: bytes::Bytes = wat::parse_str(text).unwrap().into();
+    let reference: isomer_ids::OciReference = reference.parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let registry = Registry::open(&reference, &RegistryOptions::default(), &CredentialSource::default()).await;
+        push_component(&registry.unwrap(), &reference, &wasm, &[], &[]).await.unwrap();
+    });
+}
+
+#[test]
+fn a_component_that_replaces_the_platform_is_not_added_unnoticed() {
+    let setup = Setup::new();
+    let before = std::fs::read_to_string(setup.workspace.path("isomer.toml")).unwrap();
+    let reference = format!("{}/tools/cart:1", setup.registry.address);
+    let interface = "isomer:secrets/store@0.1.0";
+    push_exporting(&reference, interface);
+    for more in [&[][..], &["--yes"]] {
+        let refused = setup.refused(&[&["add", &reference], more].concat());
+        for text in [
+            "`cart` would provide `isomer:secrets/store@0.1.0` to the other components in place of the platform",
+            "--allow-export isomer:secrets/store@0.1.0",
+        ] {
+            assert!(refused.contains(text), "{refused}");
+        }
+    }
+    let wrong = setup.output(&["add", &reference, "--allow-export", "isomer:sql/store@0.1.0"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(setup.workspace.path("isomer.toml")).unwrap(), before);
+    let added = setup.json(&["add", &reference, "--allow-export", interface]);
+    assert_eq!((&added["replaces_platform"][0], &added["exports"][0]), (&interface.into(), &interface.into()));
+    // An entry point replaces nothing, and other interfaces are the component's own.
+    for (name, interface) in [("handler", "wasi:http/incoming-handler@0.2.0"), ("own", "shop:cart/store@0.1.0")] {
+        let reference = format!("{}/tools/{name}:1", setup.registry.address);
+        push_exporting(&reference, interface);
+        let added = setup.json(&["add", &reference]);
+        assert_eq!(
+            (added["replaces_platform"].as_array().unwrap().len(), &added["exports"][0]),
+            (0, &interface.into())
+        );
+    }
 }

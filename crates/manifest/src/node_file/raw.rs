@@ -216,7 +216,7 @@ pub(crate) struct RawHeader {
 #[schemars(title = "table")]
 pub(crate) struct RawSignatures {
     /// PEM files with the public keys that may deploy for all tenants without a table in `tenants`. If the key is absent,
-    /// these tenants need no signature.
+    /// these tenants need no signature: with only `[signatures.tenants.acme]`, every tenant but `acme` may deploy any app.
     #[schemars(extend("examples" = [["keys/release.pub"]]))]
     pub(crate) keys: Option<Spanned<Vec<PathText>>>,
     /// The keys of tenants, by the tenant's name.

@@ -9,6 +9,7 @@ use isomer_api::{
     ApiProblem, DeployReport, ProblemKind, Release, ReshapeRequest, RevisionOperation, RollbackRequest, SwapRequest,
 };
 use isomer_ids::{AppName, TenantName};
+use isomer_parcel::artifact::AppArtifact;
 use isomer_parcel::release_digest;
 
 use super::checks::check_size;
@@ -29,7 +30,7 @@ impl Node {
         let started_at = Instant::now();
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
         check_size(&release)?;
-        self.signatures.check(&tenant, &app, &release)?;
+        self.check_signatures(&tenant, &app, &release).await?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release_digest(&release);
         let (operation, message) = (RevisionOperation::Deploy, release.message.take());
@@ -79,7 +80,7 @@ impl Node {
             false => None,
         };
         let release = self.release_of(&revision).await?;
-        self.signatures.check(&tenant, &app, &release)?;
+        self.check_signatures(&tenant, &app, &release).await?;
         let message = rollback.message.or_else(|| before.first_message(&revision).cloned());
         self.attempt_rollout(Rollout {
             caller,
@@ -98,12 +99,30 @@ impl Node {
         .await
     }
 
+    /// Checks that a key that may deploy for the tenant has signed the release. The check hashes the release and verifies
+    /// signatures, so it runs on a thread that may block.
+    pub(crate) async fn check_signatures(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        app: &AppName,
+        release: &Release,
+    ) -> Result<(), ApiProblem> {
+        let (node, of) = (self.clone(), (tenant.clone(), app.clone(), release.clone()));
+        self.blocking(move || node.signatures.check(&of.0, &of.1, &of.2)).await
+    }
+
     /// Adds the recorded signatures of a revision to its release, and records those that are new. The digest of a release
     /// does not cover its signatures, so a revision can be recorded already, without them. Blocks.
     pub(super) fn record_signatures(&self, rollout: &mut Rollout) -> Result<(), ApiProblem> {
         let Rollout { revision, release, .. } = rollout;
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(()) };
         let mut recorded = RevisionRecord::read(&bytes)?.release()?;
+        // Signatures are about a digest of 256 bits, and a revision is found by one of 128 bits. Two releases with the same
+        // revision could be made on purpose, so that the signature of one would bring the other into service.
+        if AppArtifact::of(&recorded).ok() != AppArtifact::of(release).ok() {
+            let title = format!("the node has another release with the revision `{}`", revision.short());
+            return Err(ApiProblem::new(ProblemKind::Conflict, title).hint("change the app, and deploy it again"));
+        }
         release.signatures = self.signatures.to_record(release, &recorded.signatures);
         if release.signatures != recorded.signatures {
             recorded.signatures.clone_from(&release.signatures);
@@ -136,7 +155,7 @@ impl Node {
             *component = part;
         }
         check_size(&release)?;
-        self.signatures.check(&tenant, &app, &release)?;
+        self.check_signatures(&tenant, &app, &release).await?;
         let revision = release_digest(&release);
         self.attempt_rollout(Rollout {
             caller,
@@ -169,7 +188,7 @@ impl Node {
         let mut release = self.release_of(&before.current().revision).await?;
         release.shape = reshape.shape;
         check_size(&release)?;
-        self.signatures.check(&tenant, &app, &release)?;
+        self.check_signatures(&tenant, &app, &release).await?;
         let revision = release_digest(&release);
         self.attempt_rollout(Rollout {
             caller,

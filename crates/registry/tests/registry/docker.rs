@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use isomer_ids::OciReference;
 use isomer_registry::{
     BlobCache, CredentialSource, PulledApp, PushedApp, Registry, RegistryError, RegistryOptions, pull_app, push_app,
+    tag_app,
 };
 
 use crate::app::shop;
@@ -18,7 +19,10 @@ async fn open(reference: &OciReference, credentials: &CredentialSource) -> Regis
 }
 
 async fn push(reference: &OciReference, credentials: &CredentialSource) -> Result<PushedApp, RegistryError> {
-    push_app(&open(reference, credentials).await, reference, &shop(), &|_| {}).await
+    let registry = open(reference, credentials).await;
+    let pushed = push_app(&registry, reference, &shop(), &|_| {}).await?;
+    tag_app(&registry, reference, &pushed).await?;
+    Ok(pushed)
 }
 
 async fn pull(reference: &OciReference, credentials: &CredentialSource) -> Result<PulledApp, RegistryError> {

@@ -28,6 +28,10 @@ pub(crate) enum Reply {
     Whole(u16, String, Vec<u8>),
     /// A status and a body without end.
     Endless(u16),
+    /// A status 200 that announces a body of this size, and no body.
+    Announced(usize),
+    /// A status 200 and the first bytes of a body of this size; the connection stays open until the client closes it.
+    Stops(usize),
     /// No response; the connection stays open until the client closes it.
     Silent,
 }
@@ -127,6 +131,16 @@ fn serve(stream: impl Read + Write, log: &Mutex<Vec<Received>>, reply: &dyn Fn(&
                 done = stream.write_all(&[b' '; 65536]);
             }
             done
+        }
+        Reply::Announced(bytes) => {
+            let stream = stream.get_mut();
+            let head = format!("HTTP/1.1 200 X\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).and_then(|()| stream.flush())
+        }
+        Reply::Stops(bytes) => {
+            let head = format!("HTTP/1.1 200 X\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n ");
+            let sent = stream.get_mut().write_all(head.as_bytes()).and_then(|()| stream.get_mut().flush());
+            sent.and_then(|()| stream.read_to_end(&mut Vec::new()).map(drop))
         }
         Reply::Silent => stream.read_to_end(&mut Vec::new()).map(drop),
     };

@@ -104,11 +104,10 @@ async fn endless_bodies_are_cut_off() {
 
 #[tokio::test]
 async fn sizes_are_checked_before_the_download() {
-    let large = format!("content-length: {}\r\n", ARTIFACT_MANIFEST_BYTES_MAX + 1);
-    let fake = Fake::start(move |_| Reply::Whole(200, large.clone(), Vec::new()));
-    // Two different lengths make the response invalid; one too large is refused. Neither is read.
+    // Nothing follows the announced size, so it is refused without a read.
+    let fake = Fake::start(|_| Reply::Announced(ARTIFACT_MANIFEST_BYTES_MAX + 1));
     let error = pull(&fake).await.unwrap_err();
-    assert!(matches!(error, RegistryError::TooLarge { .. } | RegistryError::Broken { .. }), "{error}");
+    assert!(matches!(error, RegistryError::TooLarge { what: "the manifest", .. }), "{error}");
     let mut huge = shop();
     huge.release.components.get_mut("cart").unwrap().bytes = (1 << 30) + 1;
     let fake = Fake::start(move |request| honest(&huge, request));
@@ -165,12 +164,17 @@ async fn redirects_are_followed_without_credentials() {
 
 #[tokio::test]
 async fn redirects_stay_within_their_rules() {
-    for target in
-        ["file:///etc/passwd", "https://127.0.0.1:1/x", "http://169.254.169.254/latest", "http://me:x@127.0.0.1/"]
-    {
+    for target in [
+        "file:///etc/passwd",
+        "https://127.0.0.1:1/x",
+        "http://169.254.169.254/latest?X-Signature=secret#secret",
+        "http://me:x@127.0.0.1/",
+    ] {
         let fake = Fake::start(move |_| Reply::with(302, &format!("location: {target}")));
         let error = pull(&fake).await.unwrap_err();
         assert!(matches!(error, RegistryError::Redirect { .. }), "{target}: {error}");
+        let shown = error.to_string();
+        assert!(!shown.contains("me:x") && !shown.contains("secret"), "{shown}");
     }
     let circular = Fake::start(|request| Reply::with(302, &format!("location: {}", request.target)));
     let error = pull(&circular).await.unwrap_err();
@@ -253,9 +257,55 @@ async fn messages_are_shown_without_control_characters() {
     assert!(error.len() < 1000, "{}", error.len());
 }
 
-#[tokio::test(start_paused = true)]
+/// Pulls from a registry, and pauses the clock when it has received as many requests as `before`. A paused clock advances to
+/// the next timeout when all tasks wait, so it must not be paused while a connection is established.
+async fn pull_with_paused_clock(fake: &Fake, before: usize) -> RegistryError {
+    let pull = pull(fake);
+    let pause = async {
+        while fake.received().len() < before {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        pulled = pull => pulled.unwrap_err(),
+        () = pause => unreachable!("it waits forever"),
+    }
+}
+
+#[tokio::test]
 async fn a_silent_registry_is_given_up() {
-    let fake = Fake::start(|_| Reply::Silent);
+    let silent = Fake::start(|_| Reply::Silent);
+    let error = pull_with_paused_clock(&silent, 1).await;
+    assert!(matches!(error, RegistryError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_response_that_stops_is_given_up() {
+    let stopping = Fake::start(|_| Reply::Stops(100));
+    let error = pull_with_paused_clock(&stopping, 1).await;
+    assert!(matches!(error, RegistryError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_error_of_a_registry_has_its_message_and_a_hint() {
+    let message = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"not yours\"}]}";
+    let fake = Fake::start(|_| Reply::Whole(403, String::new(), message.into()));
     let error = pull(&fake).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Timeout { .. } | RegistryError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("not yours") && !error.hints(true).is_empty(), "{error}");
+    // Another server refuses: the registry's account is not the reason.
+    let other = Arc::new(Fake::start(|_| Reply::status(403)));
+    let target = format!("http://{}/x", other.address);
+    let fake = Fake::start(move |request| match request.authorization {
+        None => Reply::with(401, "www-authenticate: Basic realm=\"r\""),
+        Some(_) => Reply::with(307, &format!("location: {target}")),
+    });
+    let (_folder, credentials) = login(&[&fake]);
+    let registry = open(&fake, &credentials).await;
+    let error = pull_app(&registry, &fake.reference(), &BlobCache::disabled(), "monolith").await.unwrap_err();
+    assert!(
+        matches!(&error, RegistryError::Status { status: 403, server, .. } if server.contains(&other.address)),
+        "{error}"
+    );
 }

@@ -7,4 +7,5 @@ mod docker;
 mod docker_registry;
 mod fake;
 mod hostile;
+mod referrers;
 mod tls;

@@ -42,7 +42,7 @@ async fn only_trusted_certificates_are_accepted() {
     for (fake, options) in [(&fake, &public), (&other, &trusting)] {
         let error = pull(fake, options).await.unwrap_err();
         assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");
-        let hints = error.hints().join("\n");
+        let hints = error.hints(true).join("\n");
         assert!(hints.contains("--plain-http"), "{hints}");
     }
     // A client without TLS sends no request that this server could read.
