@@ -13,7 +13,7 @@ pub enum AppOrigin {
     /// The app was shipped as one program, which the user has chosen to execute. Only relative paths in the manifest are
     /// restricted to the files of the release and to the app's own folders.
     Program,
-    /// The app is from a registry or an archive. Nobody on this machine has written its manifest, so the manifest reaches
+    /// The app is from a registry or an archive. The user has not written its manifest, so the manifest reaches
     /// neither the files of the user nor the process's environment.
     Unpacked,
 }

@@ -196,7 +196,7 @@ pub fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets
             let more = |name: &str| resources.environment.get(name).map(Into::into);
             Secrets::read(origins, base, |name| std::env::var_os(name).or_else(|| more(name)))
         }
-        // Nobody on this machine has chosen what the manifest of an unpacked app names. So its variables are only those
+        // The user has not chosen what the manifest of an unpacked app names. So its variables are only those
         // of files that the user names, and its files only those of the release.
         (SecretValues::FromManifest, AppFiles::Shipped { outside: false, .. }) => {
             let named = app.secrets.iter().filter_map(|(name, source)| match source {

@@ -1,6 +1,6 @@
 //! Asks before an app from a registry or an archive reaches something of its user for the first time.
 //!
-//! The manifest of such an app grants itself hosts and secrets, and nobody on this machine has read it. So they are shown,
+//! The manifest of such an app grants itself hosts and secrets, and the user has not read it. So they are shown,
 //! and the user must accept them. What was accepted is kept in the app's folder: a newer release is asked about only if it
 //! wants more. Folders and stores need no question, because they are the app's own.
 

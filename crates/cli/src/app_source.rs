@@ -167,7 +167,7 @@ impl KeyFlag {
         self.files.iter().map(|path| read_public(path)).collect()
     }
 
-    /// Refuses the flag for an app that is built from its sources, which nobody has signed.
+    /// Refuses the flag for an app that is built from its sources, which have no signature.
     pub(crate) fn refuse_for_sources(&self) -> Result<(), CliError> {
         match self.files.is_empty() {
             true => Ok(()),

@@ -176,8 +176,9 @@ mod tests {
         // Another statement by the same key, such as the provenance, does not take the place of the signature.
         let digest = AppArtifact::of(&plain).unwrap().digest;
         let provenance = Statement::new("", &digest, "https://slsa.dev/provenance/v1", serde_json::json!({}));
-        let both = Release { signatures: vec![sign(&provenance, &acme).unwrap(), by(&acme)], ..plain.clone() };
-        assert_eq!(policy.to_record(&both, &[]), [by(&acme)]);
+        let signature = by(&acme);
+        let signatures = vec![sign(&provenance, &acme).unwrap(), signature.clone()];
+        assert_eq!(policy.to_record(&Release { signatures, ..plain.clone() }, &[]), [signature]);
         let altered = Release { manifest: "other".to_owned(), ..plain.clone() };
         assert!(policy.to_record(&altered, &recorded).is_empty(), "they are for other content");
         let no_rules = SignaturePolicy::default();

@@ -45,7 +45,7 @@ impl AppDir {
     }
 
     /// Returns whether secrets may take the variable from the process's environment. Those of an app from a registry or an
-    /// archive may not, because nobody on this machine has chosen the variables that its manifest names.
+    /// archive may not, because the user has not chosen the variables that its manifest names.
     fn is_in_environment(&self, variable: &str) -> bool {
         !self.is_unpacked() && std::env::var_os(variable).is_some()
     }

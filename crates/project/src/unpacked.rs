@@ -1,6 +1,6 @@
 //! An app from a registry or an archive, which runs without its sources, in a folder of its own.
 //!
-//! Nobody on this machine has written the app's manifest, so its data and the files of the release are kept apart:
+//! The user has not written the app's manifest, so its data and the files of the release are kept apart:
 //!
 //! | path | content |
 //! | --- | --- |

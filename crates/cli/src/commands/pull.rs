@@ -13,8 +13,8 @@ use crate::remote::node::block_on;
 use crate::remote::registry::RegistryFlags;
 use crate::shipping::{DATA, write_file};
 
-/// Download an app from an OCI registry into the cache, and print its digest. `isomer run` and `isomer deploy` need no
-/// registry for a reference with this digest.
+/// Download an app from an OCI registry into the cache, and print its digest. `isomer run` then needs no registry for a
+/// reference with this digest.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app in a registry: `registry.example/team/shop:1.4.0`, or `registry.example/team/shop@sha256:…`.

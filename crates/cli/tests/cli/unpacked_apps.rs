@@ -1,4 +1,4 @@
-//! Tests of apps that were built elsewhere and whose manifests nobody on this machine has written: what they reach.
+//! Tests of apps that were built elsewhere and whose manifests the user has not written: what they reach.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -190,6 +190,19 @@ mod tests {
     }
 
     #[test]
+    fn signatures_are_few_and_small() {
+        let with = |count: usize, bytes: usize| {
+            let signatures = vec!["x".repeat(bytes); count];
+            let release = Release { signatures, ..release(std::iter::empty(), std::iter::empty()) };
+            check_size(&release).map_err(|problem| problem.kind)
+        };
+        assert_eq!(with(SIGNATURES_MAX, 1), Ok(()));
+        assert_eq!(with(1, SIGNATURE_BYTES_MAX), Ok(()));
+        assert_eq!(with(SIGNATURES_MAX + 1, 1), Err(ProblemKind::TooLarge));
+        assert_eq!(with(1, SIGNATURE_BYTES_MAX + 1), Err(ProblemKind::TooLarge));
+    }
+
+    #[test]
     fn folders_are_counted_with_their_parents() {
         let deep = |number: usize| format!("{number}/{}", ["d"; 500].join("/"));
         let with = |files: usize, folders: usize| release((0..files).map(deep), (files..files + folders).map(deep));

@@ -279,7 +279,10 @@ async fn a_silent_registry_is_given_up() {
     let silent = Fake::start(|_| Reply::Silent);
     let error = pull_with_paused_clock(&silent, 1).await;
     assert!(matches!(error, RegistryError::Timeout { .. }), "{error}");
-    // A response that stops in its body.
+}
+
+#[tokio::test]
+async fn a_response_that_stops_is_given_up() {
     let stopping = Fake::start(|_| Reply::Stops(100));
     let error = pull_with_paused_clock(&stopping, 1).await;
     assert!(matches!(error, RegistryError::Timeout { .. }), "{error}");
