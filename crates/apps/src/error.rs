@@ -68,8 +68,8 @@ pub enum RevisionError {
         /// The name of the group.
         group: String,
     },
-    /// A shipped program has no code of a group.
-    #[error("the program was shipped without the compiled code of group `{group}`")]
+    /// A shipped program has no code of a group, or no files of a browser group.
+    #[error("the program was shipped without the code of group `{group}`")]
     NotShipped {
         /// The name of the group.
         group: String,
@@ -117,6 +117,7 @@ pub enum RevisionError {
 
 impl RevisionError {
     /// Returns the error for the files of a browser group.
+    #[cfg(feature = "compiler")]
     pub(crate) fn web_files(browser: &PlannedBrowser, source: WebFilesError) -> Self {
         Self::WebFiles { group: browser.group.name.clone(), source }
     }

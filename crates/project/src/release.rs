@@ -14,6 +14,7 @@ use isomer_api::{PartPath, Release, TOKEN_FILE};
 use isomer_console::CliError;
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::HostPattern;
+use isomer_manifest::SecretSource;
 use isomer_parcel::{Contents, add_part};
 use isomer_seam::Components;
 
@@ -58,6 +59,32 @@ pub fn pack_release(
     let (message, signatures) = (None, Vec::new());
     let release = Release { manifest, shape, components, files, folders, hosts, message, signatures };
     Ok(Contents { release, parts })
+}
+
+/// Refuses a release that contains the file of a secret. A node may have it, because the app's owner chooses the node; a program
+/// or a registry passes it on to all users of the app.
+///
+/// # Errors
+/// If a file of the release is the file of a secret, or a link to it.
+pub fn check_no_secrets(app: &AppDir, release: &Release) -> Result<(), CliError> {
+    for (name, source) in &app.app.secrets {
+        let SecretSource::File(path) = source else { continue };
+        let plain = relative_inside(path);
+        let target = app.dir.join(path).canonicalize().ok();
+        let is_secret = |sent: &&PartPath| {
+            let sent = Path::new(sent.as_str());
+            plain.as_deref() == Some(sent) || (target.is_some() && app.dir.join(sent).canonicalize().ok() == target)
+        };
+        if let Some(sent) = release.files.keys().find(is_secret) {
+            return Err(CliError::failed(
+                format!(
+                    "the file `{sent}` of the secret `{name}` is in a granted folder, so all users of the app could read it"
+                ),
+                "move the file out of the granted folder, or use a variable: { env = \"NAME\" }",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The paths that a release contains, relative to the app's folder.

@@ -8,7 +8,7 @@ use isomer_ids::OciReference;
 use isomer_manifest::MONOLITH;
 use isomer_parcel::Contents;
 use isomer_plan::{InterfaceId, InterfaceType};
-use isomer_project::{AppDir, pack_release};
+use isomer_project::{AppDir, check_no_secrets, pack_release};
 use isomer_registry::{Registry, push_app, push_component};
 use serde_json::json;
 
@@ -134,5 +134,6 @@ fn pack(path: &Path, console: &Console) -> Result<(AppDir, Contents), CliError> 
         app.plan(&components, shape)?;
     }
     let contents = pack_release(&app, components, MONOLITH, None)?;
+    check_no_secrets(&app, &contents.release)?;
     Ok((app, contents))
 }

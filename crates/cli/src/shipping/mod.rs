@@ -4,10 +4,13 @@ mod base;
 mod exe;
 mod image;
 mod output;
+mod packed_app;
 mod program;
 mod unit;
 
 pub(crate) use base::Cpu;
 pub(crate) use exe::{ExeOptions, ShippedExe, ship_exe};
 pub(crate) use image::{ImageOptions, ShippedImage, ship_image};
+pub(crate) use output::{DATA, output_path, write_file};
+pub(crate) use packed_app::print_notes;
 pub(crate) use unit::{Unit, UnitOptions, unit};
