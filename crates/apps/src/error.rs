@@ -2,6 +2,7 @@
 
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::ComponentName;
+#[cfg(feature = "compiler")]
 use isomer_plan::PlannedBrowser;
 use isomer_runtime::Failure;
 use isomer_runtime::code::CodeError;
