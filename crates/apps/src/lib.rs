@@ -18,13 +18,15 @@
 //! | [`group_handler`] | the front door's handlers, implemented with groups of the engine |
 //! | [`seams`] | the targets of calls that leave a composition |
 //! | [`web_files`], `web_files_error` | the files of a browser group, as the cache stores them |
+//! | `web_files_making` | making these files |
 //! | `tab_site` | connects a revision to the gateway that serves tabs |
 //! | [`tenancy`] | tenants, their apps, and which apps are in memory |
 //! | [`single_app`] | the only app of a process, as a tenancy |
 //! | [`membership`] | checks that a node file has everything that a group needs |
 //! | [`member`] | one group of a shape in its own process |
 //! | [`mod@metrics_report`] | metrics as the admin API returns them |
-//! | [`shipping`] | compiling the code of an app that is shipped as one program |
+//! | `shipping` | compiling the code of an app that is shipped as one program |
+//! | [`shipped_code`] | checking that a shipped program has the code of its app |
 //! | [`fair_semaphore`] | permits that are shared fairly among tenants |
 //! | [`error`], [`progress`] | why a revision cannot be made, and the steps of making a revision |
 //!
@@ -45,12 +47,16 @@ pub mod probing;
 pub mod progress;
 pub mod revision;
 pub mod seams;
+pub mod shipped_code;
+#[cfg(feature = "compiler")]
 pub mod shipping;
 pub mod single_app;
 mod tab_site;
 pub mod tenancy;
 pub mod web_files;
 mod web_files_error;
+#[cfg(feature = "compiler")]
+mod web_files_making;
 
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
 pub use app_data::AppData;

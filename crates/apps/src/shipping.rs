@@ -19,7 +19,7 @@ use crate::composition::{compose, compose_probed, probed_key, with_ingredients};
 use crate::error::RevisionError;
 use crate::package::plan_digest;
 use crate::progress::Progress;
-use crate::web_files;
+use crate::{web_files, web_files_making};
 
 /// The compiled code of a group, and what the runtime needs to know about it. For a browser group, the note contains the
 /// files for browsers, and there is no code.
@@ -66,8 +66,8 @@ pub fn compile_for_shipping(
     if let Some(browser) = &plan.browser {
         progress(Progress::Compose(&browser.group.name));
         let digest = plan_digest(app, &plan, &digests);
-        let key = web_files::key(app, browser, digest, &digests, |made_from| Key::shipped(made_from.iter().copied()));
-        let note = web_files::make(app, browser, components, digest)?;
+        let key = web_files::shipped_key(browser, digest, &digests);
+        let note = web_files_making::make(app, browser, components, digest)?;
         compiled.push(GroupCode { key, note, code: Vec::new() });
     }
     Ok((plan, compiled))

@@ -47,7 +47,8 @@ pub(crate) struct Arguments {
     /// Print the app's software bill of materials (CycloneDX, JSON).
     #[arg(long, conflicts_with = "version")]
     pub(crate) sbom: bool,
-    /// Verify the whole file, print nothing if it is unchanged, and exit.
+    /// Verify the app in this file (not the runtime), and that its code is complete for this runtime. Prints nothing if all is
+    /// well, and exits.
     #[arg(long, conflicts_with_all = ["version", "sbom"])]
     pub(crate) verify: bool,
 }

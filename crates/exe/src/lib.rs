@@ -10,11 +10,13 @@
 //! | `payload_code` | the compiled code in the payload |
 //! | `release_files` | writing the files of the release into the data directory |
 //! | `data_dir` | the default data directory |
+//! | `name_services` | how a statically linked program looks up host names |
 //! | `arguments` | the command line of a shipped program |
 //! | `serve` | serving the app |
 
 mod arguments;
 mod data_dir;
+mod name_services;
 mod own_payload;
 mod payload_code;
 mod release_files;
@@ -26,8 +28,10 @@ use isomer_console::{CliError, Console};
 
 use self::own_payload::OwnPayload;
 
-/// Runs the app with which this program was shipped. Returns `None` if the program was not shipped with an app.
+/// Runs the app with which this program was shipped. Returns `None` if the program was not shipped with an app. Called first in
+/// `main`, while the process has one thread.
 pub fn run_shipped() -> Option<ExitCode> {
+    name_services::use_built_in();
     let payload = own_payload::open()?;
     let console = Console::open();
     Some(match payload.and_then(|payload| run(payload, console)) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use isomer_api::ReleasePart;
 use isomer_console::CliError;
-use isomer_ids::Digest;
+use isomer_ids::{Digest, ReleaseDigest};
 use isomer_parcel::exe::Payload;
 use sha2::{Digest as _, Sha256};
 
@@ -17,6 +17,9 @@ use crate::own_payload::payload_error;
 
 /// The folder in the data directory that contains one folder for each release.
 const RELEASES: &str = "release";
+
+/// The temporary name of the folder of a release whose files are not complete yet.
+const UNFINISHED: &str = ".unfinished";
 
 /// The number of bytes of a file that are read in one step.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -31,20 +34,27 @@ pub(crate) fn write_files(payload: &Payload, data: &Path) -> Result<PathBuf, Cli
     let name = payload.index().digest.as_str();
     let folder = releases.join(name);
     if !is_complete(payload, &folder) {
-        let unfinished = releases.join(".unfinished");
+        let unfinished = releases.join(UNFINISHED);
         for old in [&unfinished, &folder] {
             remove(old)?;
         }
         write(payload, &unfinished)?;
         fs::rename(&unfinished, &folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     }
-    for entry in fs::read_dir(&releases).into_iter().flatten().flatten() {
-        // The files of earlier releases take only space, so an error is ignored.
-        if entry.file_name() != name {
+    remove_earlier(&releases, name);
+    Ok(folder)
+}
+
+/// Removes the files of earlier releases. They take only space, so an error is ignored. Files with other names stay,
+/// because the user may have named a folder as the data directory that has a folder `release` of its own.
+fn remove_earlier(releases: &Path, current: &str) {
+    for entry in fs::read_dir(releases).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_release = name == UNFINISHED || name.to_str().is_some_and(|name| ReleaseDigest::new(name).is_ok());
+        if is_release && name != current {
             let _ = remove(&entry.path());
         }
     }
-    Ok(folder)
 }
 
 /// Returns whether `folder` contains all files and folders of the release, unchanged.
@@ -100,5 +110,26 @@ fn remove(path: &Path) -> anyhow::Result<()> {
             Err(error).with_context(|| format!("cannot remove `{}`", path.display()))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_of_earlier_releases_are_removed() {
+        let data = tempfile::tempdir().unwrap();
+        let releases = data.path().join(RELEASES);
+        let (current, earlier) = ("0123456789abcdef".repeat(2), "fedcba9876543210".repeat(2));
+        for folder in [current.as_str(), &earlier, UNFINISHED, "1.4.0"] {
+            fs::create_dir_all(releases.join(folder)).unwrap();
+            fs::write(releases.join(folder).join("file"), "text").unwrap();
+        }
+        fs::write(releases.join("notes.txt"), "of the user").unwrap();
+        remove_earlier(&releases, &current);
+        let mut left: Vec<_> = fs::read_dir(&releases).unwrap().map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [current.as_str(), "1.4.0", "notes.txt"]);
     }
 }

@@ -10,8 +10,11 @@ use isomer_ids::ComponentName;
 use isomer_manifest::{App, MANIFEST_FILE};
 use isomer_parcel::exe::{ExeIndex, Payload};
 use isomer_project::AppDir;
+use isomer_runtime::code::Key;
 use isomer_seam::Components;
-use isomer_serve::{AppServer, RevisionSource, ServeContext, ServeOptions, ServeResources, ServedCode, serve_app};
+use isomer_serve::{
+    AppServer, RevisionSource, ServeContext, ServeOptions, ServeResources, ServedCode, check_shipped_code, serve_app,
+};
 use isomer_telemetry::SamplingPolicy;
 use serde_json::json;
 
@@ -35,7 +38,7 @@ pub(crate) fn run(own: &OwnPayload, console: Console) -> Result<(), CliError> {
         return print_sbom(payload);
     }
     if arguments.verify {
-        return payload.verify().map_err(payload_error);
+        return verify(payload, &parsed.app);
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
@@ -87,6 +90,13 @@ fn read_components(payload: &Payload) -> Result<Components, CliError> {
         Ok((ComponentName::new(name)?, Arc::from(bytes)))
     };
     release.components.iter().map(read).collect()
+}
+
+/// Verifies all parts, and that the program has the code for the plan that this runtime makes.
+fn verify(payload: &Payload, app: &App) -> Result<(), CliError> {
+    payload.verify().map_err(payload_error)?;
+    let has = |key: &Key| payload.index().code.contains_key(key.as_str());
+    check_shipped_code(app, &read_components(payload)?, &payload.index().release.shape, &has)
 }
 
 /// Returns the text of `--version`.

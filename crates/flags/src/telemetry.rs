@@ -6,8 +6,8 @@ use isomer_telemetry::{SamplingLimits, SamplingPolicy};
 #[derive(Debug, Clone, clap::Args)]
 pub struct TelemetryFlag {
     /// Which requests are traced in full: `on` (all requests of `isomer run` and `dev`, 1 % of those of a node or a shipped
-    /// program, with a limit per second), or a fraction from 0 to 1, without a limit. With `off`, neither traces nor metrics of requests
-    /// are recorded. Logs are written in any case.
+    /// program, with a limit per second), or a fraction from 0 to 1, without a limit. With `off`, neither traces nor metrics
+    /// of requests are recorded. Logs are written in any case.
     #[arg(long, value_name = "MODE", value_parser = parse, default_value = "on")]
     telemetry: TelemetryMode,
 }

@@ -28,6 +28,13 @@ impl ValueFlags {
             config: self.config.clone(),
             config_files: self.config_file.clone(),
             env_files: self.env_file.clone(),
+            without_own_env: false,
         }
+    }
+
+    /// Returns the values and files for an app that is written into a file for other machines: without the app's `.env`,
+    /// unless a flag names it.
+    pub fn shipped(&self) -> ValueSources {
+        ValueSources { without_own_env: true, ..self.sources() }
     }
 }

@@ -1,7 +1,10 @@
 //! A container image with a shipped program: an OCI image layout as a tar archive, which Docker, Podman, containerd and
 //! `skopeo` load. The same program and settings give the same bytes.
 //!
-//! The image has one layer and no base image: the program, an empty folder for data, and a folder for temporary files. A
+//! The archive also contains the file `manifest.json` of `docker save`, which Docker needs if it does not store images in
+//! containerd, as most installations older than Docker 29.
+//!
+//! The image has one layer and no base image: the program in `/app`, an empty folder for data, and a folder for temporary files. A
 //! statically linked program needs nothing else.
 
 use std::collections::BTreeMap;
@@ -19,6 +22,9 @@ const USER: u64 = 65532;
 
 /// The path of the data directory in the image.
 pub const IMAGE_DATA: &str = "/data";
+
+/// The folder of the program in the image.
+const PROGRAM_FOLDER: &str = "app";
 
 /// The settings of an image.
 #[derive(Debug, Clone)]
@@ -60,7 +66,7 @@ pub fn write_image(settings: &ImageSettings, program: &[u8], out: &mut dyn Write
         "config": {
             "User": format!("{USER}:{USER}"),
             "ExposedPorts": { format!("{port}/tcp"): {} },
-            "Entrypoint": [format!("/{name}"), "--listen", format!("0.0.0.0:{port}"), "--data", IMAGE_DATA],
+            "Entrypoint": [format!("/{PROGRAM_FOLDER}/{name}"), "--listen", format!("0.0.0.0:{port}"), "--data", IMAGE_DATA],
             "Volumes": { IMAGE_DATA: {} },
             "WorkingDir": "/",
             "StopSignal": "SIGTERM",
@@ -81,23 +87,27 @@ pub fn write_image(settings: &ImageSettings, program: &[u8], out: &mut dyn Write
     listed["platform"] = json!({ "architecture": architecture, "os": "linux" });
     listed["annotations"] = json!({
         "org.opencontainers.image.ref.name": tag,
-        "io.containerd.image.name": format!("{name}:{tag}"),
+        // The full form, which `docker save` writes too.
+        "io.containerd.image.name": format!("docker.io/library/{name}:{tag}"),
     });
     let index = to_bytes(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [listed],
     }));
+    let path = |blob: &[u8]| format!("blobs/sha256/{}", digest(blob).trim_start_matches("sha256:"));
+    let docker = to_bytes(&json!([
+        { "Config": path(&config), "RepoTags": [format!("{name}:{tag}")], "Layers": [path(&layer)] },
+    ]));
     let mut archive = tar::Builder::new(out);
     add(&mut archive, "oci-layout", &to_bytes(&json!({ "imageLayoutVersion": "1.0.0" })), 0o644, 0)?;
     add(&mut archive, "index.json", &index, 0o644, 0)?;
+    add(&mut archive, "manifest.json", &docker, 0o644, 0)?;
     for folder in ["blobs/", "blobs/sha256/"] {
         add_folder(&mut archive, folder, 0o755, 0)?;
     }
     for blob in [&config, &manifest, &layer] {
-        let digest = digest(blob);
-        let path = format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"));
-        add(&mut archive, &path, blob, 0o644, 0)?;
+        add(&mut archive, &path(blob), blob, 0o644, 0)?;
     }
     archive.finish()?;
     Ok(digest(&manifest))
@@ -106,7 +116,9 @@ pub fn write_image(settings: &ImageSettings, program: &[u8], out: &mut dyn Write
 /// Returns the uncompressed layer.
 fn layer(name: &str, program: &[u8]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
-    add(&mut archive, name, program, 0o555, 0)?;
+    // Apps may have any name, also those of the other folders. So the program is in a folder of its own.
+    add_folder(&mut archive, &format!("{PROGRAM_FOLDER}/"), 0o755, 0)?;
+    add(&mut archive, &format!("{PROGRAM_FOLDER}/{name}"), program, 0o555, 0)?;
     add_folder(&mut archive, "data/", 0o700, USER)?;
     add_folder(&mut archive, "tmp/", 0o1777, 0)?;
     archive.into_inner()
@@ -152,9 +164,9 @@ mod tests {
 
     use super::*;
 
-    fn written() -> (String, BTreeMap<String, Vec<u8>>, Vec<u8>) {
+    fn written(name: &str) -> (String, BTreeMap<String, Vec<u8>>, Vec<u8>) {
         let settings = ImageSettings {
-            name: "shop".to_owned(),
+            name: name.to_owned(),
             tag: "1.2.3".to_owned(),
             machine: Machine::Aarch64,
             port: 8080,
@@ -178,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_digest_in_an_image_is_that_of_its_blob() {
-        let (manifest, files, bytes) = written();
+        let (manifest, files, bytes) = written("shop");
         let blob = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap();
             let blob = &files[&format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"))];
@@ -195,9 +207,42 @@ mod tests {
         GzDecoder::new(blob(&manifest["layers"][0]).as_slice()).read_to_end(&mut layer).unwrap();
         assert_eq!(config["rootfs"]["diff_ids"][0], digest_of(&layer));
         let content = super::tests::files(&layer);
-        assert_eq!(content.keys().collect::<Vec<_>>(), ["data/", "shop", "tmp/"]);
-        assert_eq!(content["shop"], b"the program");
-        assert_eq!(written().2, bytes, "the same program gives other bytes");
+        assert_eq!(content.keys().collect::<Vec<_>>(), ["app/", "app/shop", "data/", "tmp/"]);
+        assert_eq!(content["app/shop"], b"the program");
+        assert_eq!(config["config"]["Entrypoint"][0], "/app/shop");
+        assert_eq!(written("shop").2, bytes, "the same program gives other bytes");
+    }
+
+    /// Docker with its own store of images reads only this file.
+    #[test]
+    fn the_manifest_of_docker_names_the_same_blobs() {
+        let (_, files, _) = written("shop");
+        let docker: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+        assert_eq!(docker[0]["RepoTags"], json!(["shop:1.2.3"]));
+        let config: Value = serde_json::from_slice(&files[docker[0]["Config"].as_str().unwrap()]).unwrap();
+        assert_eq!(config["architecture"], "arm64");
+        let layers: Vec<_> = docker[0]["Layers"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+        assert_eq!(layers.len(), 1);
+        assert!(files[layers[0]].starts_with(&[0x1f, 0x8b]));
+        let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
+        let name = &index["manifests"][0]["annotations"]["io.containerd.image.name"];
+        assert_eq!(name, "docker.io/library/shop:1.2.3");
+    }
+
+    /// The container's runtime also mounts folders over some of these names.
+    #[test]
+    fn the_name_of_an_app_never_hides_its_program() {
+        for name in ["data", "tmp", "proc", "app"] {
+            let (_, files, _) = written(name);
+            let docker: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+            let mut layer = Vec::new();
+            let compressed = files[docker[0]["Layers"][0].as_str().unwrap()].as_slice();
+            GzDecoder::new(compressed).read_to_end(&mut layer).unwrap();
+            let program = format!("app/{name}");
+            assert_eq!(super::tests::files(&layer)[&program], b"the program");
+            let config: Value = serde_json::from_slice(&files[docker[0]["Config"].as_str().unwrap()]).unwrap();
+            assert_eq!(config["config"]["Entrypoint"][0], format!("/{program}"));
+        }
     }
 
     fn digest_of(bytes: &[u8]) -> String {

@@ -8,8 +8,8 @@ use std::io::Write as _;
 use bytes::Bytes;
 use isomer_api::Release;
 use isomer_parcel::exe::{
-    Base, BaseError, ExeContents, LOCATOR_BYTES, Locator, Machine, Payload, PayloadError, SECTION_BYTES,
-    ShippedCodePart, write_exe,
+    Base, BaseError, ExeContents, LOCATOR_BYTES, Locator, Machine, Payload, PayloadError, ProgramError, SECTION_BYTES,
+    ShippedCodePart, VerifiedProgram, write_exe,
 };
 use isomer_parcel::{Contents, add_part, release_digest};
 use proptest::prelude::*;
@@ -51,8 +51,12 @@ fn program(machine: u16, section: &[u8]) -> Vec<u8> {
     file
 }
 
+fn program_without_app() -> Vec<u8> {
+    program(X86_64, &Locator::section("1.2.3"))
+}
+
 fn base() -> Base {
-    Base::parse(program(X86_64, &Locator::section("1.2.3"))).unwrap()
+    Base::parse(program_without_app()).unwrap()
 }
 
 fn contents() -> ExeContents {
@@ -116,6 +120,36 @@ fn a_program_contains_what_was_written() {
     assert!(payload.read(index.sbom.as_ref().unwrap()).unwrap().starts_with(b"{\"bomFormat\""));
     payload.verify().unwrap();
     assert_eq!(file, written(), "the same contents give other bytes");
+    let missing = isomer_ids::Digest::from([7; 32]);
+    assert!(matches!(payload.read(&missing), Err(PayloadError::Missing { digest }) if digest == missing));
+}
+
+#[test]
+fn a_whole_program_is_verified() {
+    let file = written();
+    let program = VerifiedProgram::verify(file.clone()).unwrap();
+    assert_eq!((program.bytes.as_ref(), program.base.isomer()), (file.as_slice(), "1.2.3"));
+    let runtime = program_without_app();
+    assert!(matches!(VerifiedProgram::verify(runtime), Err(ProgramError::NoPayload)));
+    let mut altered = file;
+    let at = base().len().next_multiple_of(4096) as usize;
+    altered[at] ^= 1;
+    let verified = VerifiedProgram::verify(altered);
+    assert!(matches!(verified, Err(ProgramError::Payload(PayloadError::Altered { .. }))), "{verified:?}");
+}
+
+/// Reading a device would not end.
+#[test]
+fn only_files_are_read() {
+    for path in ["/dev/zero", "/"] {
+        let read = VerifiedProgram::read(std::path::Path::new(path));
+        assert!(matches!(read, Err(ProgramError::NotAFile)), "{read:?}");
+    }
+    let mut huge = tempfile::NamedTempFile::new().unwrap();
+    huge.write_all(b"x").unwrap();
+    huge.as_file().set_len(5 << 30).unwrap();
+    let read = VerifiedProgram::read(huge.path());
+    assert!(matches!(read, Err(ProgramError::TooLarge { bytes: 5_368_709_120 })), "{read:?}");
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub enum Supply {
     Environment,
     /// An empty list of folders, because the component was granted none.
     NoFolders,
+    /// A function that refuses every outgoing request, because the component was granted no host.
+    NoHttp,
 }
 
 /// Plans an app as one Wasm file, from its plan as a monolith.
@@ -92,6 +94,7 @@ fn supply(app: &App, component: &ComponentName, interface: &InterfaceId) -> Resu
         ("wasi:config" | "wasi:logging" | "wasi:otel" | "isomer:secrets", _) => Supply::Platform,
         ("wasi:cli", "environment") => Supply::Environment,
         ("wasi:filesystem", "preopens") if grants.dirs.is_empty() => Supply::NoFolders,
+        ("wasi:http", "client" | "outgoing-handler") if grants.http.is_empty() => Supply::NoHttp,
         ("wasi:http", "handler") => {
             let error = Diagnostic::error(format!(
                 "`{component}` imports `{interface}`, which hosts of one Wasm file do not provide"
@@ -271,7 +274,8 @@ impl StandalonePlan {
                 }
             }
         };
-        section("met inside of the file:", &[Supply::Stores, Supply::Platform, Supply::Environment, Supply::NoFolders]);
+        let inside = [Supply::Stores, Supply::Platform, Supply::Environment, Supply::NoFolders, Supply::NoHttp];
+        section("met inside of the file:", &inside);
         section("imported from the host:", &[Supply::Host]);
         for note in &self.notes {
             let _ = writeln!(text, "note: {note}");

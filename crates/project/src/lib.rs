@@ -33,7 +33,7 @@ pub use missing_secrets::MissingSecrets;
 pub use paths::shown;
 pub use provenance::{PROVENANCE_PREDICATE, SBOM_PREDICATE, provenance, sbom};
 pub use registry_components::{LOCK_FILE, pull_registry_component};
-pub use release::{check_publishable, pack_release};
+pub use release::{check_no_secrets, pack_release};
 pub use unpacked::{open_packed, unpack_app};
 pub use values::{AppValues, ENV_FILE, ValueSources, toml_to_json};
 pub use wasm_file::{WasiVersion, WasmFile};

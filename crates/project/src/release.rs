@@ -61,28 +61,26 @@ pub fn pack_release(
     Ok(Contents { release, parts })
 }
 
-/// Checks that a packed app can be given to everyone: it must not contain the files of its secrets. A node of the user may
-/// have these files, so they are part of a release if they are in a granted folder.
+/// Refuses a release that contains the file of a secret. A node may have it, because the app's owner chooses the node; a program
+/// or a registry passes it on to all users of the app.
 ///
 /// # Errors
-/// If the file of a secret is in a folder that is part of the release.
-pub fn check_publishable(app: &AppDir, release: &Release) -> Result<(), CliError> {
-    let is_packed = |path: &Path| {
-        let path = relative_inside(path).unwrap_or_else(|| path.to_owned());
-        release.files.keys().any(|file| Path::new(file.as_str()) == path)
-    };
-    let root = app.dir.canonicalize().with_context(|| format!("cannot open `{}`", app.dir.display()))?;
+/// If a file of the release is the file of a secret, or a link to it.
+pub fn check_no_secrets(app: &AppDir, release: &Release) -> Result<(), CliError> {
     for (name, source) in &app.app.secrets {
         let SecretSource::File(path) = source else { continue };
-        // The path in the manifest may contain links, and may be absolute.
-        let real = app.dir.join(path).canonicalize().ok();
-        let real = real.as_ref().and_then(|real| real.strip_prefix(&root).ok());
-        if is_packed(path) || real.is_some_and(is_packed) {
+        let plain = relative_inside(path);
+        let target = app.dir.join(path).canonicalize().ok();
+        let is_secret = |sent: &&PartPath| {
+            let sent = Path::new(sent.as_str());
+            plain.as_deref() == Some(sent) || (target.is_some() && app.dir.join(sent).canonicalize().ok() == target)
+        };
+        if let Some(sent) = release.files.keys().find(is_secret) {
             return Err(CliError::failed(
                 format!(
-                    "the file of secret `{name}` is in a granted folder, so everyone who gets the app would get it"
+                    "the file `{sent}` of the secret `{name}` is in a granted folder, so all users of the app could read it"
                 ),
-                "move the file out of the granted folders, or take the secret from a variable: { env = \"NAME\" }",
+                "move the file out of the granted folder, or use a variable: { env = \"NAME\" }",
             ));
         }
     }

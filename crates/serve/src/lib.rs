@@ -73,6 +73,7 @@ pub use revision_source::RevisionSource;
 pub use revision_starter::{AppServer, RevisionStarter, ServedCode};
 pub use serving_loop::serve_app;
 pub use single_group::run_group;
+pub use start_error::check_shipped_code;
 pub use stop_signals::{StopSignal, StopSignals};
 pub use store_preparation::{StoreAccess, StorePreparation, UnchangedStores};
 pub use telemetry::{AppExport, CollectorInFile, start_export};

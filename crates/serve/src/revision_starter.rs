@@ -58,7 +58,8 @@ pub struct RevisionStarter {
 }
 
 impl AppServer {
-    /// Creates a process that serves no revision yet. Installs the handlers of SIGTERM and SIGINT; without them, a signal ends the process immediately.
+    /// Creates a process that serves no revision yet. Installs the handlers of SIGTERM and SIGINT; without them, a
+    /// signal ends the process immediately.
     ///
     /// # Errors
     /// If the code cache cannot be opened, or the signal handlers cannot be installed.

@@ -5,6 +5,7 @@ use std::path::Path;
 use isomer_apps::AppCapabilityError;
 use isomer_apps::RevisionError;
 use isomer_apps::member::MemberError;
+use isomer_apps::shipped_code::groups_without_code;
 use isomer_apps::tenancy::TenancyError;
 use isomer_capabilities::secrets::SecretError;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
@@ -12,7 +13,8 @@ use isomer_capabilities::{CapabilityError, DataDir};
 use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, Hinted, SourceFile};
 use isomer_manifest::App;
-use isomer_runtime::code::CodeError;
+use isomer_runtime::code::{CodeError, Key};
+use isomer_seam::Components;
 
 /// The hint for findings about an app that has no manifest.
 const NO_MANIFEST: &str =
@@ -30,9 +32,13 @@ pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) 
             let hint = reason.hint();
             CliError::hinted(error, hint)
         }
-        RevisionError::NotShipped { .. } => {
-            CliError::hinted(error, ["a shipped program contains the code of one shape: isomer ship exe --shape SHAPE"])
-        }
+        RevisionError::NotShipped { .. } => CliError::hinted(
+            error,
+            [
+                "a shipped program contains the code of one shape, and for a browser group the config keys are fixed: ship it with another `--shape` or `--config`",
+                "if the runtime was built from other sources than `isomer`, build both again: isomer ship exe --base FILE",
+            ],
+        ),
         RevisionError::Code(CodeError::Shipped { .. }) => CliError::hinted(
             error,
             ["copy the program again from where it was made, or make it again: isomer ship exe"],
@@ -40,10 +46,28 @@ pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) 
         RevisionError::Code(CodeError::Incompatible { .. }) => CliError::hinted(
             error,
             [
-                "make the program for older processors (isomer ship exe --cpu), or with the runtime of this version (--base)",
+                "run it on a newer processor: `--version` prints the oldest one that it runs on",
+                "or make the program for older processors (isomer ship exe --cpu), or with the runtime of this version (--base)",
             ],
         ),
         error => error.into(),
+    }
+}
+
+/// Checks that the program has the code of its app for this shape: `has` tells whether it has the code with a key.
+///
+/// # Errors
+/// If the app cannot be planned, or if code is missing.
+pub fn check_shipped_code(
+    app: &App,
+    components: &Components,
+    shape: &str,
+    has: &dyn Fn(&Key) -> bool,
+) -> Result<(), CliError> {
+    let missing = groups_without_code(app, components, shape, has);
+    match missing.map_err(|error| revision_error(error, None))?.into_iter().next() {
+        Some(group) => Err(revision_error(RevisionError::NotShipped { group }, None)),
+        None => Ok(()),
     }
 }
 
@@ -95,8 +119,9 @@ impl StartAttempt<'_> {
     /// store were edited, renamed or removed, a hint states how to start with an empty store.
     fn capability_error(self, error: AppCapabilityError) -> CliError {
         if let Some(variable) = unset_variable(&error) {
-            let hint =
-                format!("start again with {variable}=… before the command, or write {variable}=… into the app's .env");
+            let hint = format!(
+                "start again with {variable}=… before the command, or write {variable}=… into .env in the app's folder (for a shipped program: in the working directory)"
+            );
             return Hinted::new(error, hint).into();
         }
         match &error {

@@ -91,12 +91,11 @@ pub(crate) fn build(provider: Provider, folder: &Path, report: ProgressReporter<
         .env("CARGO_TARGET_DIR", &target);
     if let Some(clang) = clang {
         let headers = work.join("providers/stores/libc");
-        let headers = headers.display();
         cargo
             .env(COMPILER_VARIABLE, &clang.compiler)
             .env("AR_wasm32_wasip2", &clang.archiver)
             // The standard library for guests contains the C library, but not its headers.
-            .env("CFLAGS_wasm32_wasip2", format!("-isystem {headers} --sysroot={headers}"))
+            .env("CFLAGS_wasm32_wasip2", include_flags(&headers))
             .env("CC_SHELL_ESCAPED_FLAGS", "1")
             .env("LIBSQLITE3_FLAGS", SQLITE_FLAGS);
     }
@@ -112,6 +111,12 @@ pub(crate) fn build(provider: Provider, folder: &Path, report: ProgressReporter<
     // Hundreds of megabytes that are not needed again.
     fs::remove_dir_all(&work).map_err(at(&work))?;
     Ok(bytes)
+}
+
+/// Returns the C compiler's flags for the folder with the headers. They are split as a shell does, so the path is quoted.
+fn include_flags(headers: &Path) -> String {
+    let headers = headers.display().to_string().replace('\'', r"'\''");
+    format!("-isystem '{headers}' --sysroot='{headers}'")
 }
 
 /// Removes the lock file of a folder in which no other process compiles, so that only the providers are left.
@@ -160,4 +165,19 @@ fn create_dir(path: &Path) -> Result<(), ProviderError> {
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ProviderError {
     let path = path.to_owned();
     move |source| ProviderError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_may_have_any_name() {
+        let folder = "/home/ann's files/headers";
+        let flags = include_flags(Path::new(folder));
+        // A shell splits the flags as the build script does.
+        let output = Command::new("sh").args(["-c", &format!("printf '%s\\n' {flags}")]).output().unwrap();
+        let flags: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+        assert_eq!(flags, ["-isystem", folder, &format!("--sysroot={folder}")]);
+    }
 }

@@ -1,27 +1,42 @@
 //! Lets writers of one store wait for each other, in this instance and in others.
 //!
 //! The lock is a file that is created exclusively and contains the time at which it expires. Its holder extends this time
-//! with each step, so that the lock of a holder that has ended blocks others only for a short time. The lock prevents work
+//! with each step and while a step runs ([`extend_held`]), so that the lock of a holder that has ended blocks others only for a
+//! short time. The lock prevents work
 //! that would be rolled back; correctness does not depend on it (see `pages`).
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::random;
 
 /// The time after which a lock that its holder has not extended expires.
 const LEASE: Duration = Duration::from_secs(4);
-/// The time after which a step of the holder extends the lock.
+/// The time after which the holder extends the lock.
 const EXTENDED_AFTER: Duration = Duration::from_secs(1);
 
 /// A held lock. It is released when this value is dropped.
-pub(crate) struct Lock {
+pub(crate) struct Lock(Rc<Held>);
+
+struct Held {
     path: PathBuf,
     content: RefCell<String>,
     extended: Cell<Instant>,
+}
+
+thread_local! {
+    /// The locks that this instance holds: at most one for each store.
+    static HELD: RefCell<Vec<Weak<Held>>> = RefCell::default();
+}
+
+/// Extends the locks that this instance holds. Called often during long work, such as a migration. Returns at once if the locks
+/// were extended a short time ago.
+pub(crate) fn extend_held() {
+    HELD.with_borrow(|held| held.iter().filter_map(Weak::upgrade).for_each(|held| held.extend()));
 }
 
 impl Lock {
@@ -30,9 +45,14 @@ impl Lock {
         let path = dir.join("lock");
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(mut file) => {
-                let lock = Self { path, content: RefCell::new(content()), extended: Cell::new(Instant::now()) };
-                file.write_all(lock.content.borrow().as_bytes())?;
-                Ok(Some(lock))
+                let held = Held { path, content: RefCell::new(content()), extended: Cell::new(Instant::now()) };
+                file.write_all(held.content.borrow().as_bytes())?;
+                let held = Rc::new(held);
+                HELD.with_borrow_mut(|all| {
+                    all.retain(|other| other.strong_count() > 0);
+                    all.push(Rc::downgrade(&held));
+                });
+                Ok(Some(Self(held)))
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 remove_expired(dir, &path);
@@ -44,6 +64,12 @@ impl Lock {
 
     /// Extends the time of the lock, unless another writer has taken it. Called before each step of the holder.
     pub(crate) fn extend(&self) {
+        self.0.extend();
+    }
+}
+
+impl Held {
+    fn extend(&self) {
         if self.extended.get().elapsed() < EXTENDED_AFTER || !self.is_held() {
             return;
         }
@@ -59,7 +85,7 @@ impl Lock {
     }
 }
 
-impl Drop for Lock {
+impl Drop for Held {
     fn drop(&mut self) {
         // If the lock has expired, another writer may hold it now.
         if self.is_held() {

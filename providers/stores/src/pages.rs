@@ -34,6 +34,7 @@ use crate::generations::{
     NewFile, SEGMENTS_MAX, damaged, exists, generation_path, is_superseded, newest, publish_generation,
     remove_generations_before, segment_path, sync_dir,
 };
+use crate::lock;
 
 /// The size of a page of every database, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4096;
@@ -47,6 +48,10 @@ const FILES_MAX: usize = 16;
 const SEGMENT_BYTES_MAX: u64 = 4 << 20;
 /// A segment with at most this number of pages is kept in memory instead of as an open file.
 const PAGES_IN_MEMORY_MAX: u32 = 16;
+/// The maximum number of pages that a transaction may change (256 MiB). They are in memory until the commit.
+pub(crate) const WRITTEN_PAGES_MAX: usize = (256 << 20) / PAGE_BYTES;
+/// The number of pages that are copied before the lock is extended.
+const PAGES_PER_EXTENSION: u32 = 256;
 
 /// Why a commit or a read failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +63,9 @@ pub(crate) enum PagesError {
     Io(#[from] io::Error),
     #[error("the file `{0}` is damaged")]
     Damaged(String),
+    /// The transaction has changed too many pages, and all its changes are dropped.
+    #[error("the transaction changes more than {WRITTEN_PAGES_MAX} pages")]
+    TooLarge,
 }
 
 /// A snapshot of a database, and the changes of the current transaction.
@@ -68,7 +76,8 @@ pub(crate) struct Pages {
     written: BTreeMap<u32, Box<[u8; PAGE_BYTES]>>,
     /// The number of pages of the database with the changes of the current transaction.
     size: u32,
-    /// Whether the last commit failed. Then later writes, by which SQLite rolls back, are ignored, until the next snapshot.
+    /// Whether the last commit or write failed. Then later writes, by which SQLite rolls back, are ignored, until the next
+    /// snapshot.
     failed: bool,
 }
 
@@ -182,7 +191,8 @@ impl Pages {
         Ok(())
     }
 
-    /// Writes bytes at `offset`, as a change of the current transaction.
+    /// Writes bytes at `offset`, as a change of the current transaction. If the transaction becomes too large, drops all its
+    /// changes; SQLite must then end the transaction.
     pub(crate) fn write(&mut self, offset: u64, from: &[u8]) -> Result<(), PagesError> {
         if self.failed {
             return Ok(());
@@ -195,6 +205,11 @@ impl Pages {
             let page = u32::try_from(at / PAGE_BYTES as u64).map_err(|_| io::Error::from(ErrorKind::FileTooLarge))?;
             let mut bytes = match self.written.remove(&page) {
                 Some(bytes) => bytes,
+                None if self.written.len() >= WRITTEN_PAGES_MAX => {
+                    self.discard();
+                    self.failed = true;
+                    return Err(PagesError::TooLarge);
+                }
                 None => {
                     let mut bytes = Box::new([0; PAGE_BYTES]);
                     if part < PAGE_BYTES && page < self.size {
@@ -222,7 +237,8 @@ impl Pages {
     }
 
     /// Makes the changes of the current transaction durable and visible to other instances. After a failure, nothing has
-    /// changed.
+    /// changed, with one exception: if the system cannot sync the folder, the changes may be visible, and may be lost if the
+    /// machine stops.
     pub(crate) fn commit(&mut self) -> Result<(), PagesError> {
         if self.failed {
             return Ok(());
@@ -275,12 +291,18 @@ impl Pages {
             }
             Err(error) => return Err(error.into()),
         }
-        sync_dir(&folder)?;
+        // The commit is visible now, so an error that concerns only what comes next is not one of the commit.
+        match sync_dir(&folder) {
+            // Another writer has put this commit into the next generation, which is synced.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            synced => synced?,
+        }
         drop(new);
-        // The own segment is read like those of others, so that there is one way in which a snapshot changes.
-        match snapshot.read_next(&self.dir)? {
-            Next::Read => {}
-            Next::None | Next::Gone => self.snapshot = None,
+        // The own segment is read like those of others, so that there is one way in which a snapshot changes. If it cannot be
+        // read, for example because too many files are open, the next statement reads it.
+        match snapshot.read_next(&self.dir) {
+            Ok(Next::Read) => {}
+            Ok(Next::None | Next::Gone) | Err(_) => self.snapshot = None,
         }
         self.discard();
         if sealed {
@@ -396,6 +418,9 @@ impl Snapshot {
         let mut out = io::BufWriter::with_capacity(256 << 10, file);
         let mut bytes = [0; PAGE_BYTES];
         for page in 0..self.size {
+            if page % PAGES_PER_EXTENSION == 0 {
+                lock::extend_held();
+            }
             match self.newer.get(&page) {
                 Some(PageSource::Memory(bytes)) => out.write_all(&bytes[..])?,
                 Some(PageSource::File(from, offset)) => {

@@ -11,9 +11,11 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::exports::isomer::sql::types::{Error, Rows, Value};
+use crate::pages::{PAGE_BYTES, WRITTEN_PAGES_MAX};
 use crate::rules::authorizer::{self, Mode, Verdict};
 use crate::rules::size::size;
 use crate::rules::{excerpt, functions};
+use crate::{lock, vfs};
 
 pub(crate) const STATEMENT_BYTES_MAX: usize = 100 << 10;
 pub(crate) const PARAMETERS_MAX: usize = 1000;
@@ -91,7 +93,10 @@ impl Session {
         let watched = guard.clone();
         connection.progress_handler(
             INSTRUCTIONS_PER_CHECK,
-            Some(move || locked(&watched).deadline.is_some_and(|deadline| Instant::now() >= deadline)),
+            Some(move || {
+                lock::extend_held();
+                locked(&watched).deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            }),
         )?;
         let shared = guard.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| {
@@ -331,6 +336,12 @@ fn own(value: ValueRef<'_>, column: &str) -> Result<Value, Error> {
 /// Converts an error of SQLite. `denied` is the authorizer's reason for refusing the statement.
 pub(crate) fn from_sqlite(error: &rusqlite::Error, denied: Option<String>) -> Error {
     let (code, message) = match error {
+        rusqlite::Error::SqliteFailure(failure, _) if failure.extended_code == vfs::TRANSACTION_TOO_LARGE => {
+            return Error::TooLarge(format!(
+                "the transaction changes more than {} of the store: use several transactions",
+                size((WRITTEN_PAGES_MAX * PAGE_BYTES) as u64)
+            ));
+        }
         rusqlite::Error::SqliteFailure(failure, message) => (failure.code, message.clone()),
         rusqlite::Error::SqlInputError { error, msg, .. } => (error.code, Some(msg.clone())),
         rusqlite::Error::MultipleStatement => {

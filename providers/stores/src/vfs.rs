@@ -88,9 +88,14 @@ extern "C" fn sqlite3_os_end() -> c_int {
     ffi::SQLITE_OK
 }
 
+/// The code for a transaction that changes too many pages. SQLite ends a transaction after `SQLITE_FULL`, and passes the upper
+/// bits on to the caller.
+pub(crate) const TRANSACTION_TOO_LARGE: c_int = ffi::SQLITE_FULL | (1 << 8);
+
 fn code_of(error: &PagesError, io: c_int) -> c_int {
     match error {
         PagesError::Conflict => ffi::SQLITE_BUSY,
+        PagesError::TooLarge => TRANSACTION_TOO_LARGE,
         PagesError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => ffi::SQLITE_FULL,
         PagesError::Io(error) => {
             eprintln!("error: a store failed: {error}");

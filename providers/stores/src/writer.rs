@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use crate::exports::isomer::sql::types::{Error, Rows, Value};
 use crate::lock::Lock;
 use crate::migrations;
-use crate::session::{Session, TRANSACTION_TIME, VALUE_BYTES_MAX, WAIT_TIME, WAITING_WRITES_MAX, check_sizes};
+use crate::session::{
+    MIGRATION_TIME, Session, TRANSACTION_TIME, VALUE_BYTES_MAX, WAIT_TIME, WAITING_WRITES_MAX, check_sizes,
+};
 use crate::settings::{Kind, settings};
 use crate::wasi::clocks::monotonic_clock;
 
@@ -52,7 +54,8 @@ impl SqlStore {
             let is_pending =
                 store.with_reader(|session| migrations::is_pending(session, name, files).map_err(Error::Store))?;
             if is_pending {
-                let lease = lease(&store).await?;
+                // Another instance may be applying the migrations.
+                let lease = lease(&store, MIGRATION_TIME).await?;
                 if let Err(message) = migrations::apply(lease.session(), name, files) {
                     eprintln!("error: {message}");
                     return Err(Error::Store(message));
@@ -78,7 +81,7 @@ impl SqlStore {
 
     pub(crate) async fn execute(self: &Rc<Self>, statement: String, parameters: Vec<Value>) -> Result<u64, Error> {
         check_sizes(&statement, &parameters)?;
-        lease(self).await?.session().execute(&statement, &parameters, None)
+        lease(self, WAIT_TIME).await?.session().execute(&statement, &parameters, None)
     }
 
     pub(crate) async fn query(self: &Rc<Self>, statement: String, parameters: Vec<Value>) -> Result<Rows, Error> {
@@ -86,11 +89,11 @@ impl SqlStore {
         if let Some(rows) = self.with_reader(|session| session.read(&statement, &parameters))? {
             return Ok(rows);
         }
-        lease(self).await?.session().query(&statement, &parameters, None)
+        lease(self, WAIT_TIME).await?.session().query(&statement, &parameters, None)
     }
 
     pub(crate) async fn begin(self: &Rc<Self>) -> Result<Rc<OpenTransaction>, Error> {
-        let lease = lease(self).await?;
+        let lease = lease(self, WAIT_TIME).await?;
         lease.session().internal("BEGIN IMMEDIATE")?;
         let open = Rc::new(OpenTransaction {
             lease: RefCell::new(Some(lease)),
@@ -118,7 +121,8 @@ struct WriterLease {
     lock: Lock,
 }
 
-async fn lease(store: &Rc<SqlStore>) -> Result<WriterLease, Error> {
+/// Waits until this caller may write, at most for `wait_max`.
+async fn lease(store: &Rc<SqlStore>, wait_max: Duration) -> Result<WriterLease, Error> {
     if store.waiting.get() >= WAITING_WRITES_MAX {
         return Err(Error::Overloaded);
     }
@@ -137,7 +141,7 @@ async fn lease(store: &Rc<SqlStore>) -> Result<WriterLease, Error> {
                 return Ok(WriterLease { store: store.clone(), session: Some(session), lock });
             }
         }
-        if start.elapsed() >= WAIT_TIME {
+        if start.elapsed() >= wait_max {
             return Err(Error::Overloaded);
         }
         monotonic_clock::wait_for(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)).await;

@@ -1,4 +1,4 @@
-//! The licence texts of the crates that are linked into the program.
+//! The licence texts of the crates and libraries that are in the tarball.
 //!
 //! The texts are read from the sources of the crates that `cargo metadata` lists. Each text is included once, with the
 //! names of its crates. cargo-about was rejected: it takes minutes to install, and for a crate without a licence file
@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -26,24 +26,69 @@ struct LicensedCrate {
     texts: BTreeSet<String>,
 }
 
-/// Returns the licence texts of all crates that `isomer` depends on when it is built for `target`.
+/// The target of the providers, which `isomer ship wasm` puts into an app's file.
+const PROVIDER_TARGET: &str = "wasm32-wasip2";
+
+/// The packages of the providers.
+const PROVIDERS: [&str; 2] = ["platform-provider", "stores-provider"];
+
+/// The licence of the C library with which the runtime of shipped programs is linked.
+const LGPL: &str = include_str!("LGPL-2.1.txt");
+
+/// Returns the licence texts of all crates that are in the tarball: in `isomer`, in the runtime of shipped programs (which
+/// has no others), and in the providers. `isomer ship` puts the runtime and the providers into the files that it writes.
 ///
 /// # Errors
 /// If a crate has no licence file, and no other crate with the same licence has one.
 pub(super) fn of_dependencies(project: &Project, target: &str) -> Result<String> {
+    let mut licensed = BTreeSet::new();
+    let of_tarball = metadata(project, &project.root.join("Cargo.toml"), target)?;
+    for root in ["isomer", "isomer-exe"] {
+        for package in dependencies(&of_tarball, root)? {
+            licensed.insert(read(package)?);
+        }
+    }
+    let of_providers = metadata(project, &project.root.join("providers/Cargo.toml"), PROVIDER_TARGET)?;
+    for root in PROVIDERS {
+        for package in dependencies(&of_providers, root)? {
+            licensed.insert(read(package)?);
+        }
+    }
+    let mut licensed = Vec::from_iter(licensed);
+    share_texts(&mut licensed)?;
+    let mut text = render(&licensed);
+    text.push_str(&native_libraries(target)?);
+    Ok(text)
+}
+
+fn metadata(project: &Project, manifest: &Path, target: &str) -> Result<Value> {
     let output = project
-        .cargo(&["metadata", "--locked", "--format-version", "1", "--filter-platform", target])
+        .cargo(&["metadata", "--locked", "--format-version", "1", "--filter-platform", target, "--manifest-path"])
+        .arg(manifest)
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run `cargo metadata`")?;
     ensure!(output.status.success(), "`cargo metadata` failed ({})", output.status);
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")?;
-    let mut licensed = Vec::new();
-    for package in dependencies(&metadata, "isomer")? {
-        licensed.push(read(package)?);
+    serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")
+}
+
+/// Returns what is known about the libraries in the tarball that are not crates: SQLite in the providers, and the C library in
+/// the runtime of shipped programs, if it is linked statically with glibc.
+fn native_libraries(target: &str) -> Result<String> {
+    let line = "=".repeat(80);
+    let mut text = format!("\n{line}\nSQLite (in the provider of stores)\n\nSQLite is in the public domain.\n");
+    if target.ends_with("-linux-gnu") {
+        let output = Command::new("ldd").arg("--version").output().context("cannot run `ldd --version`")?;
+        let version = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned();
+        text.push_str(&format!(
+            "\n{line}\nThe GNU C Library (in `isomer-runtime`)\n\n\
+             `isomer-runtime`, and the programs that `isomer ship exe` makes of it, contain the GNU C Library\n\
+             ({version}), which is licensed under the GNU Lesser General Public License, version 2.1.\n\
+             Its source is at https://sourceware.org/glibc/. To link the runtime with another version of it, build\n\
+             the sources of Isomer on a system with that version: `cargo xtask dist`.\n\n{LGPL}"
+        ));
     }
-    share_texts(&mut licensed)?;
-    Ok(render(&licensed))
+    Ok(text)
 }
 
 /// Returns the third-party packages that `root` depends on, except those that only tests need.
@@ -153,6 +198,26 @@ mod tests {
         assert!(text.contains("a 1.0.0: MIT\nb 1.0.0: MIT\n"), "{text}");
         assert_eq!(text.matches("\nsame\n").count(), 1, "{text}");
         assert!(text.contains("\na 1.0.0, b 1.0.0\n\nsame\n"), "{text}");
+    }
+
+    #[test]
+    fn the_c_library_of_the_runtime_is_named() {
+        let text = native_libraries("x86_64-unknown-linux-gnu").expect("`ldd` runs");
+        assert!(text.contains("GNU C Library") && text.contains("GNU LESSER GENERAL PUBLIC LICENSE"), "{text}");
+        assert!(text.contains("SQLite is in the public domain"), "{text}");
+        assert!(!native_libraries("x86_64-unknown-linux-musl").expect("a text").contains("LESSER"));
+    }
+
+    /// A renamed package would be an error only when a release is made.
+    #[test]
+    fn the_providers_are_packages() {
+        let providers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers");
+        let named = ["platform", "stores"].map(|folder| {
+            let manifest = std::fs::read_to_string(providers.join(folder).join("Cargo.toml")).expect("a manifest");
+            let name = manifest.lines().find_map(|line| line.strip_prefix("name = ")).expect("a name");
+            name.trim_matches('"').to_owned()
+        });
+        assert_eq!(named.each_ref().map(String::as_str), PROVIDERS);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //!
 //! The tarball `isomer-VERSION-TARGET.tar.gz` contains one folder of that name with the stripped program `isomer`, the
 //! runtime of shipped programs (`isomer-runtime`, statically linked, so that shipped programs run on every distribution),
-//! shell completions, man pages, compiled providers, systemd units, the readme, the changelog, the licence, and the licence texts of all linked
-//! crates. The names, order, owners and times of the tarball's entries, and the paths in the program, are the same on
-//! every machine. The time of an entry is that of the commit.
+//! shell completions, man pages, compiled providers, systemd units, the readme, the changelog, the licence, and the licence
+//! texts of all linked crates. The names, order, owners and times of the tarball's entries, and the paths in the program, are
+//! the same on every machine. The time of an entry is that of the commit. Before the tarball is packed, its programs ship and
+//! serve the example shop.
 
 mod archive;
 mod licences;
+mod smoke;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,6 +71,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty `{}`", folder.display()))?;
     }
     fill(project, [&binary, &runtime], &target, &folder)?;
+    smoke::run(project, &folder, &out.join("smoke"))?;
     let tarball = archive::pack(&out, &name, commit_time(project)?)?;
     let checksums = out.join(CHECKSUMS);
     std::fs::write(&checksums, archive::checksum_line(&tarball)?).with_context(|| cannot_write(&checksums))?;

@@ -85,6 +85,10 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     } else {
         steps.skip("clippy, tests", "the build failed");
     }
+    // In the build of all tests, Cargo adds features that this program does not have by itself, above all the compiler.
+    steps.run("the runtime of shipped programs", || {
+        project::run(&mut project.cargo(&["check", "--locked", "--package", "isomer-exe"]))
+    });
     steps.run("the boutique's logic", || boutique_logic(project));
     match &built {
         Some(built) if in_browser => {
@@ -168,7 +172,7 @@ fn format(project: &Project) -> Result<()> {
 /// Returns the `Cargo.toml` of each workspace of the repository. Guests have their own workspaces, because another
 /// toolchain builds them.
 fn manifests(project: &Project) -> Vec<String> {
-    ["", "guests", "examples/boutique"]
+    ["", "guests", "providers", "examples/boutique"]
         .iter()
         .map(|dir| project.root.join(dir).join("Cargo.toml").to_string_lossy().into_owned())
         .collect()

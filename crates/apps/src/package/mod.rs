@@ -36,6 +36,8 @@ use crate::membership::member_part;
 use crate::probing::local::LocalProbes;
 use crate::progress::Progress;
 use crate::web_files;
+#[cfg(feature = "compiler")]
+use crate::web_files_making;
 use app::PackedApp;
 pub use app::sampling_of;
 use isomer_seam::Components;
@@ -150,12 +152,17 @@ impl Package {
             Ok::<_, RevisionError>((composed.key, composed.note))
         };
         let mut files = |browser: &PlannedBrowser, plan: PlanDigest, digests: &Digests<'_>| {
-            let key =
-                web_files::key(app, browser, plan, digests, |made_from| cache.key(engine, made_from.iter().copied()));
+            let key = web_files::key_in(cache, engine, app, browser, plan, digests);
             if !web_files::is_valid(cache, &key) {
-                progress(Progress::Compose(&browser.group.name));
-                let note = web_files::make(app, browser, components, plan)?;
-                web_files::store(cache, &key, &note).map_err(|source| RevisionError::web_files(browser, source))?;
+                if !cache.compiles() {
+                    return Err(RevisionError::NotShipped { group: browser.group.name.clone() });
+                }
+                #[cfg(feature = "compiler")]
+                {
+                    progress(Progress::Compose(&browser.group.name));
+                    let note = web_files_making::make(app, browser, components, plan)?;
+                    web_files::store(cache, &key, &note).map_err(|source| RevisionError::web_files(browser, source))?;
+                }
             }
             Ok(key)
         };
@@ -170,6 +177,7 @@ impl Package {
     ///
     /// # Errors
     /// The errors of [`Package::make`], of `compiler` and of `files`.
+    #[cfg(feature = "compiler")]
     pub fn draft<E: From<RevisionError>>(
         app: &App,
         components: &Components,
@@ -186,7 +194,7 @@ impl Package {
         };
         let mut files = |browser: &PlannedBrowser, plan: PlanDigest, _: &Digests<'_>| {
             progress(Progress::Compose(&browser.group.name));
-            files(&web_files::make(app, browser, components, plan)?)?;
+            files(&web_files_making::make(app, browser, components, plan)?)?;
             Ok(Key::unknown())
         };
         Self::assemble(app, components, options, progress, &mut compose, &mut files)
@@ -240,8 +248,8 @@ impl Package {
 
     /// Checks a package that an untrusted process made from a manifest with [`Package::draft`]. The result has the
     /// grants, limits and deadlines of the manifest, not of the unchecked package. `code` contains the cache keys of
-    /// the groups' code, in the order of the groups, and `files` is the key of the browser group's files. All other values are those of the unchecked package, after a check
-    /// that they agree with the manifest.
+    /// the groups' code, in the order of the groups, and `files` is the key of the browser group's files. All other values
+    /// are those of the unchecked package, after a check that they agree with the manifest.
     ///
     /// # Errors
     /// If the unchecked package does not agree with the manifest, with `shape`, or with the number of keys.

@@ -25,6 +25,8 @@ use crate::shop::{boutique, difference, play, steps};
 /// The settings of a shipped app's component, in the manifest of the app that hosts it.
 struct Hosted {
     subject: Subject,
+    /// The interfaces that the file imports.
+    imports: Vec<String>,
     _folder: TempDir,
 }
 
@@ -65,7 +67,8 @@ fn hosted(subject: &Subject, settings: &str) -> Hosted {
     let app = Subject::app(&manifest);
     let name = app.components.keys().next().expect("the manifest has a component").clone();
     let components = BTreeMap::from([(name, Arc::from(file.bytes))]);
-    Hosted { subject: Subject { app, dir: folder.path().to_owned(), components }, _folder: folder }
+    let subject = Subject { app, dir: folder.path().to_owned(), components };
+    Hosted { subject, imports: file.imports, _folder: folder }
 }
 
 fn running(fresh: bool) -> Running<'static> {
@@ -227,6 +230,89 @@ async fn overlapping_requests_lose_no_change() {
         assert_eq!(sum.text().trim(), (CLIENTS * REQUESTS).to_string());
         fleet.stop().await;
     }
+}
+
+/// A host of one file cannot tell its components apart, so requests of a component without a grant are refused in the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_without_a_grant_sends_no_requests() {
+    const REQUEST: &str = "/?url=http://127.0.0.1:1/";
+    for guest in ["fetch-probe", "fetch-probe-p2"] {
+        let sends =
+            |import: &String| import.starts_with("wasi:http/client") || import.starts_with("wasi:http/outgoing");
+        let denied = probe(guest, "");
+        let file = hosted(&denied, "");
+        assert!(!file.imports.iter().any(sends), "{guest}: {:?}", file.imports);
+        let granted = hosted(&probe(guest, "grants = { http = [\"127.0.0.1\"] }"), "");
+        assert!(granted.imports.iter().any(sends), "{guest}: {:?}", granted.imports);
+        // Many requests, because each handle that was not dropped would stay in the file's instance.
+        let requests = [(REQUEST, ""); 20];
+        let on_node = responses(&denied, &requests).await;
+        assert!(on_node[0].2.contains("HttpRequestDenied"), "{on_node:?}");
+        assert_eq!(responses(&file.subject, &requests).await, on_node);
+    }
+}
+
+/// The changes of a transaction are in the memory of the file until they are committed, so their size is limited.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_too_large_changes_nothing() {
+    const FILL: &str = "INSERT INTO t WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r WHERE x < 45)
+        SELECT zeroblob(7000000) FROM r";
+    let file = hosted(
+        &probe("sql-probe", "grants = { sql = [\"default\"] }"),
+        "limits = { memory = \"1GiB\", request_deadline = \"60s\" }",
+    );
+    let in_transaction = format!("INSERT INTO t VALUES ('first')\n{}", FILL.replace('\n', " "));
+    let requests = [
+        ("/execute", "CREATE TABLE t (v)"),
+        ("/execute", "INSERT INTO t VALUES ('before')"),
+        ("/execute", FILL),
+        ("/transaction?end=commit", &in_transaction),
+        ("/execute", "INSERT INTO t VALUES ('after')"),
+        ("/query", "SELECT v FROM t"),
+        ("/query", "PRAGMA integrity_check"),
+    ];
+    let found = responses(&file.subject, &requests).await;
+    let statuses: Vec<_> = found.iter().map(|(_, status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 413, 413, 200, 200, 200], "{found:#?}");
+    assert!(found[2].2.contains("the transaction changes more than 256 MiB of the store"), "{found:#?}");
+    assert!(
+        found[5].2.contains("before") && found[5].2.contains("after") && !found[5].2.contains("first"),
+        "{found:#?}"
+    );
+    assert!(found[6].2.contains("ok"), "{found:#?}");
+}
+
+/// A statement may run longer than the time after which a lock expires.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_statement_keeps_the_lock_of_its_store() {
+    let file =
+        hosted(&probe("sql-probe", "grants = { sql = [\"default\"] }"), "limits = { request_deadline = \"60s\" }");
+    let fleet = Fleet::start(&file.subject, running(false)).await;
+    let front = fleet.front;
+    let created = Connection::http1(front).await.post("/execute", "CREATE TABLE t (v)").await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    let endless = "INSERT INTO t SELECT count(*) FROM \
+        (WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r)";
+    let running = tokio::spawn(async move { Connection::http1(front).await.post("/execute", endless).await.status });
+    let mut contents = BTreeSet::new();
+    while !running.is_finished() {
+        let locks = files_named(&file.subject.dir, "lock").into_iter();
+        contents.extend(locks.filter_map(|lock| std::fs::read_to_string(lock).ok()).filter(|text| !text.is_empty()));
+        tokio::task::yield_now().await;
+    }
+    // The statement ends after five seconds, and its lock was extended several times until then.
+    assert_eq!(running.await.expect("a response"), 504);
+    assert!(contents.len() > 2, "{contents:?}");
+    fleet.stop().await;
+}
+
+fn files_named(folder: &Path, name: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let below = |path: std::path::PathBuf| match path.is_dir() {
+        true => files_named(&path, name),
+        false => vec![path],
+    };
+    entries.flat_map(below).filter(|path| path.file_name().is_some_and(|found| found == name)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use isomer_ids::OciReference;
 use isomer_manifest::MONOLITH;
 use isomer_parcel::Contents;
 use isomer_plan::{InterfaceId, InterfaceType};
-use isomer_project::{AppDir, check_publishable, pack_release};
+use isomer_project::{AppDir, check_no_secrets, pack_release};
 use isomer_registry::{ReferrerFilter, Registry, push_app, push_component, tag_app};
 use serde_json::json;
 
@@ -151,6 +151,6 @@ pub(crate) fn pack(path: &Path, console: &Console) -> Result<(AppDir, Contents),
         app.plan(&components, shape)?;
     }
     let contents = pack_release(&app, components, MONOLITH, None)?;
-    check_publishable(&app, &contents.release)?;
+    check_no_secrets(&app, &contents.release)?;
     Ok((app, contents))
 }

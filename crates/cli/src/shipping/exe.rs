@@ -1,27 +1,32 @@
 //! Making a program from an app.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use isomer_apps::RevisionError;
 use isomer_apps::shipping::{GroupCode, compile_for_shipping};
 use isomer_console::{CliError, Console};
 use isomer_diagnostics::SourceFile;
 use isomer_ids::ReleaseDigest;
-use isomer_parcel::exe::{ExeContents, ShippedCodePart, write_exe};
+use isomer_parcel::exe::{Base, ExeContents, Machine, ShippedCodePart, write_exe};
 use isomer_parcel::release_digest;
-use isomer_plan::Plan;
-use isomer_project::{AppDir, ValueSources, check_publishable, is_component, pack_release, read_components};
+use isomer_project::ValueSources;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
 
 use super::base::{Cpu, FoundBase, find_base, target};
 use super::output::{PROGRAM, output_path, write_file};
-use crate::user_dirs;
+use super::packed_app::{PackedApp, pack_app};
+use crate::app_source::AppSource;
+use crate::remote::registry::RegistryFlags;
 
 /// The options of [`ship_exe`].
 pub(crate) struct ExeOptions<'a> {
     /// The app.
-    pub(crate) path: &'a Path,
+    pub(crate) source: AppSource,
+    /// How registries are reached, if the app is in one.
+    pub(crate) registry: &'a RegistryFlags,
     pub(crate) shape: &'a str,
     /// The file to write; `None` for the app's name.
     pub(crate) output: Option<&'a Path>,
@@ -45,18 +50,13 @@ pub(crate) struct ShippedExe {
 /// Builds the app, compiles its code, and writes the program.
 ///
 /// # Errors
-/// If the app cannot be built or planned, or if the program cannot be written.
+/// If the app cannot be built or planned, or if the program cannot be written or does not find its code.
 pub(crate) fn ship_exe(options: &ExeOptions<'_>, console: &Console) -> Result<ShippedExe, CliError> {
-    let app = AppDir::open_with(options.path, &options.values)?;
-    app.print_warnings(console);
+    let packed = pack_app(&options.source, options.shape, &options.values, options.registry, console)?;
+    let PackedApp { app, components, contents, sbom, code_folder } = packed;
     let file = output_path(options.output, &app.app.name)?;
     let FoundBase { base, file: base_file } = find_base(options.base)?;
     let target = target(&base, options.cpu);
-    let components = read_components(&app.build(console)?)?;
-    let plan = app.plan(&components, options.shape)?;
-    print_warnings(&plan, &app.source, console);
-    let contents = pack_release(&app, components.clone(), options.shape, None)?;
-    check_publishable(&app, &contents.release)?;
     let release = release_digest(&contents.release);
     let code = {
         let progress = console.progress();
@@ -66,7 +66,7 @@ pub(crate) fn ship_exe(options: &ExeOptions<'_>, console: &Console) -> Result<Sh
                 "name a runtime for this machine (--base FILE), or build `isomer` with `--features cross`",
             )
         })?;
-        let cache = CodeCache::open(&code_folder(&app, options.path))?.into();
+        let cache = CodeCache::open(&code_folder)?.into();
         // The program plans the app from the manifest in the release, which contains the values of flags and files.
         let manifest = SourceFile::new(app.source.name(), contents.release.manifest.as_str());
         let packed = isomer_manifest::parse(&manifest).map_err(CliError::Findings)?.app;
@@ -79,28 +79,39 @@ pub(crate) fn ship_exe(options: &ExeOptions<'_>, console: &Console) -> Result<Sh
         isomer: env!("CARGO_PKG_VERSION").to_owned(),
         target: target.to_string(),
         code: code.into_iter().map(shipped).collect(),
-        sbom: None,
+        sbom: Some(sbom),
     };
     let base_bytes = base.len();
-    let bytes = write_file(&file, PROGRAM, |out| write_exe(&base, exe, out))?;
+    let bytes = write_file(&file, PROGRAM, |out| write_exe(&base, exe, out), |new| check(new, &base, &base_file))?;
     Ok(ShippedExe { file, bytes, base: base_file, base_bytes, release, target: target.to_string() })
+}
+
+/// Lets the new program verify itself, if it is for this machine. A runtime of the same version may have been built from other
+/// sources: it would not find the code that this program compiled, and the app's user would be the first to notice.
+fn check(program: &Path, base: &Base, base_file: &Path) -> Result<(), CliError> {
+    if Machine::of_this_program() != Some(base.machine()) {
+        return Ok(());
+    }
+    let output = loop {
+        match Command::new(program).arg("--verify").stdin(Stdio::null()).output() {
+            // A process that another thread started a moment ago still has the file open for writing.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => break output,
+        }
+    };
+    let cause = match output {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => format!("cannot start the program: {error}"),
+    };
+    Err(CliError::failed(
+        format!("`{}` does not run this app: {cause}", base_file.display()),
+        "build the runtime and `isomer` from the same sources, or name another runtime: --base FILE",
+    ))
 }
 
 fn shipped(GroupCode { key, note, code }: GroupCode) -> (String, ShippedCodePart) {
     (key.into(), ShippedCodePart { code: code.into(), note: note.into() })
-}
-
-/// Returns the folder of compiled code, which the next call uses again: that of `isomer run`.
-fn code_folder(app: &AppDir, path: &Path) -> PathBuf {
-    let of_user = user_dirs::cache().filter(|_| is_component(path)).map(|cache| cache.join("run"));
-    of_user.unwrap_or_else(|| app.dir.join(AppDir::OWN_DIR).join("cache"))
-}
-
-fn print_warnings(plan: &Plan, source: &SourceFile, console: &Console) {
-    if !plan.warnings.is_empty() {
-        let warnings: Vec<_> = plan.warnings.iter().map(|warning| warning.clone().in_source(source)).collect();
-        console.message(&console.renderer().diagnostics(&warnings));
-    }
 }
 
 fn compile_error(error: RevisionError, source: &SourceFile) -> CliError {

@@ -32,8 +32,8 @@ pub(crate) struct ShippedImage {
 /// # Errors
 /// If the file is not a shipped program, if the program needs shared libraries, or if the image cannot be written.
 pub(crate) fn ship_image(options: &ImageOptions<'_>) -> Result<ShippedImage, CliError> {
-    let Program { app, index, base } = Program::open(options.program)?;
-    if !base.is_static() {
+    let Program { app, file: program } = Program::open(options.program)?;
+    if !program.base.is_static() {
         return Err(CliError::failed(
             format!(
                 "`{}` needs shared libraries, which an image without a base image does not have",
@@ -48,18 +48,16 @@ pub(crate) fn ship_image(options: &ImageOptions<'_>) -> Result<ShippedImage, Cli
     let settings = ImageSettings {
         name: app.name.clone(),
         tag: tag.clone(),
-        machine: base.machine(),
+        machine: program.base.machine(),
         port: options.port,
         labels: [
             label("title", &app.name),
             label("version", &app.version.to_string()),
-            ("dev.isomer.release".to_owned(), index.digest.to_string()),
+            ("dev.isomer.release".to_owned(), program.index.digest.to_string()),
         ]
         .into(),
     };
-    let program =
-        std::fs::read(options.program).with_context(|| format!("cannot read `{}`", options.program.display()))?;
-    let digest = write_file(&file, DATA, |out| write_image(&settings, &program, out))?;
+    let digest = write_file(&file, DATA, |out| write_image(&settings, &program.bytes, out), |_| Ok(()))?;
     let bytes = std::fs::metadata(&file).with_context(|| format!("cannot read `{}`", file.display()))?.len();
     Ok(ShippedImage { file, bytes, name: format!("{}:{tag}", app.name), digest })
 }

@@ -30,14 +30,16 @@ pub(crate) fn output_path(named: Option<&Path>, default: &str) -> Result<PathBuf
 }
 
 /// Writes a file with `write` under a temporary name, and renames it when it is complete, so that the old file stays until
-/// then, and a program that runs from it is not disturbed. `mode` has the permission bits of the file.
+/// then, and a program that runs from it is not disturbed. `mode` has the permission bits of the file. `check` is called with
+/// the temporary file when it is complete.
 ///
 /// # Errors
-/// If `write` fails, or if the file cannot be written.
+/// If `write` or `check` fails, or if the file cannot be written. The old file then stays.
 pub(crate) fn write_file<T>(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<T>,
+    check: impl FnOnce(&Path) -> Result<(), CliError>,
 ) -> Result<T, CliError> {
     let cannot = || format!("cannot write `{}`", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -49,6 +51,9 @@ pub(crate) fn write_file<T>(
     let mut writer = BufWriter::new(file.as_file());
     let written = write(&mut writer).and_then(|written| writer.flush().map(|()| written)).with_context(cannot)?;
     drop(writer);
+    // A program cannot be started while it is open for writing.
+    let file = file.into_temp_path();
+    check(&file)?;
     file.persist(path).map_err(|error| error.error).with_context(cannot)?;
     Ok(written)
 }

@@ -31,7 +31,8 @@ pub(crate) struct Unit {
 /// # Errors
 /// If the file is not a shipped program, or if a path cannot be written in a unit.
 pub(crate) fn unit(options: &UnitOptions<'_>) -> Result<Unit, CliError> {
-    let Program { app, index, .. } = Program::open(options.program)?;
+    let Program { app, file } = Program::open(options.program)?;
+    check_access(&app)?;
     let installed = match options.installed_as {
         Some(path) => path.display().to_string(),
         None => format!("/usr/local/bin/{}", app.name),
@@ -43,11 +44,44 @@ pub(crate) fn unit(options: &UnitOptions<'_>) -> Result<Unit, CliError> {
             "write an absolute path of letters, digits and `/ . _ - +`: --installed-as PATH",
         ));
     }
-    let text = text(&app, index.digest.as_str(), &installed, options.listen);
-    Ok(Unit { name: format!("{}.service", app.name), text })
+    // The app's author chooses its name, which may also be that of a user or of a service of the system. systemd runs a
+    // service with the name of an existing user as that user, and takes over its folder in `/var/lib`.
+    let unit = format!("isomer-{}", app.name);
+    let text = text(&app, &unit, file.index.digest.as_str(), &installed, options.listen);
+    Ok(Unit { name: format!("{unit}.service"), text })
 }
 
-fn text(app: &App, release: &str, installed: &str, listen: SocketAddr) -> String {
+/// Checks that the service can reach what the manifest grants: its user exists only while it runs, and the machine's folders
+/// are read-only for it.
+fn check_access(app: &App) -> Result<(), CliError> {
+    for (name, source) in &app.secrets {
+        if let SecretSource::File(path) = source {
+            return Err(CliError::failed(
+                format!(
+                    "the secret `{name}` comes from the file `{}`, which the service's user cannot read",
+                    path.display()
+                ),
+                format!("write `{name} = {{ env = \"NAME\" }}` under `[secrets]`, and ship the program again"),
+            ));
+        }
+    }
+    for (name, component) in &app.components {
+        let mut dirs = component.grants.dirs.iter().map(|dir| &dir.value);
+        // A release contains the folders that are only read, so an absolute path is that of a folder to write to.
+        if let Some(dir) = dirs.find(|dir| dir.host.is_absolute()) {
+            return Err(CliError::failed(
+                format!(
+                    "component `{name}` is granted the folder `{}`, to which the service cannot write",
+                    dir.host.display()
+                ),
+                "write a relative path, which is in the service's data directory, and ship the program again",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn text(app: &App, unit: &str, release: &str, installed: &str, listen: SocketAddr) -> String {
     let App { name, version, .. } = app;
     let (capabilities, bounding) = match listen.port() < UNPRIVILEGED {
         true => ("AmbientCapabilities=CAP_NET_BIND_SERVICE\n", "CAP_NET_BIND_SERVICE"),
@@ -67,8 +101,8 @@ fn text(app: &App, release: &str, installed: &str, listen: SocketAddr) -> String
 # {name} {version} as a service, release {release}.
 #
 #   install -m 0755 {name} {installed}
-#   install -m 0644 {name}.service /etc/systemd/system/{name}.service
-#   systemctl daemon-reload && systemctl enable --now {name}
+#   install -m 0644 {unit}.service /etc/systemd/system/{unit}.service
+#   systemctl daemon-reload && systemctl enable --now {unit}
 
 [Unit]
 Description={name} {version}
@@ -87,12 +121,12 @@ Restart=on-failure
 RestartSec=1
 WatchdogSec=30
 
-# A user that exists only while the service runs. The data stays in /var/lib/{name}.
+# A user that exists only while the service runs. The data stays in /var/lib/{unit}.
 DynamicUser=true
-StateDirectory={name}
+StateDirectory={unit}
 StateDirectoryMode=0700
 UMask=0077
-{secrets}EnvironmentFile=-/etc/{name}.env
+{secrets}EnvironmentFile=-/etc/{unit}.env
 
 {capabilities}CapabilityBoundingSet={bounding}
 NoNewPrivileges=true

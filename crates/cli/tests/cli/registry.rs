@@ -218,6 +218,16 @@ fn an_archive_brings_an_app_to_a_site_without_a_network() {
     assert_eq!(setup.json(&["verify", &there, "--key", "own.pub"])["signed"], true);
     let app = setup.workspace.serve(&["run", "app.tar"]);
     assert_eq!(app.get("/seen?by=me").0, 200);
+    assert_eq!(app.stop(), Some(0));
+    // It also becomes a program, with the same release as a program that is made from the sources.
+    let base = env!("CARGO_BIN_EXE_isomer");
+    let shipped = setup.json(&["ship", "exe", "app.tar", "-o", "program", "--base", base]);
+    assert_eq!(shipped["release"], setup.json(&["ship", "exe", "-o", "own", "--base", base])["release"]);
+    let sbom = std::process::Command::new(setup.workspace.path("program")).arg("--sbom").output().unwrap();
+    let sbom: Value = serde_json::from_slice(&sbom.stdout).unwrap();
+    assert_eq!(sbom["bomFormat"], "CycloneDX");
+    let explained = setup.done(&["ship", "wasm", "app.tar", "--explain"]);
+    assert!(explained.contains("imported from the host:"), "{explained}");
     setup.workspace.write("broken.tar", &first[..first.len() / 2]);
     let broken = setup.refused(&["deploy", "broken.tar", "--node", "data"]);
     assert!(broken.contains("cannot use `broken.tar`"), "{broken}");

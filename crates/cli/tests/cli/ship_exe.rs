@@ -1,8 +1,8 @@
 //! Tests of `isomer ship exe`, and of the programs that it writes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -283,6 +283,102 @@ fn secrets_are_not_shipped() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// A program goes to customers, so it contains neither files of secrets nor values of this machine, wherever they are.
+#[test]
+fn secrets_and_values_of_this_machine_are_not_shipped_by_accident() {
+    let manifest = "[app]\nname = \"safe\"\nversion = \"1.0.0\"\n\n[secrets]\nkey = { file = \"./conf/tls.key\" }\n\n\
+         [components.safe]\nwasm = \"safe.wasm\"\nroutes = [\"/...\"]\ngrants.secrets = [\"key\"]\n";
+    let dirs = "grants.dirs = [{ host = \"GRANTED\", guest = \"/conf\" }]\n";
+    let workspace = Workspace::new();
+    workspace.guest("secret-probe", "safe.wasm");
+    workspace.write("conf/tls.key", "of the developer");
+    workspace.write("links/page.txt", "a page");
+    std::os::unix::fs::symlink("../conf/tls.key", workspace.path("links/key")).unwrap();
+    for (granted, sent) in [("conf", "conf/tls.key"), ("links", "links/key"), (".", "conf/tls.key")] {
+        workspace.write("isomer.toml", manifest.to_owned() + &dirs.replace("GRANTED", granted));
+        for command in [&["ship", "exe", "--base", BASE][..], &["push", "127.0.0.1:1/safe:1"]] {
+            let refused = workspace.run(command);
+            let message = format!("the file `{sent}` of the secret `key` is in a granted folder");
+            assert!(refused.starts_with("exit code: 1") && refused.contains(&message), "{granted}: {refused}");
+        }
+        assert!(!workspace.path("safe").exists());
+    }
+
+    let workspace = Workspace::ping_pong(SHAPES);
+    workspace.write(".env", "WHO=https://me:pw@internal.example\n");
+    let arguments = ["ship", "exe", "-o", "tennis", "--base", BASE];
+    let shipped = workspace.run(&arguments);
+    assert!(shipped.contains(".env has values for `WHO`, which are not used"), "{shipped}");
+    let bytes = fs::read(workspace.path("tennis")).unwrap();
+    let contains = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(!contains(&bytes, "me:pw@internal.example"));
+    let shipped = workspace.run(&[&arguments[..], &["--env-file", ".env"]].concat());
+    assert!(
+        shipped.contains("config value pong.WHO comes from .env, and can be read in the shipped file"),
+        "{shipped}"
+    );
+    assert!(contains(&fs::read(workspace.path("tennis")).unwrap(), "me:pw@internal.example"));
+}
+
+/// The files for browsers come with the program, because it cannot make them.
+#[test]
+fn a_program_serves_the_files_of_its_browser_group() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"shop\"\nversion = \"1.0.0\"\n\n[session]\ncookie = \"visitor\"\n\n\
+         [components.pages]\nwasm = \"pages.wasm\"\nroutes = [\"/...\"]\ngrants.config = { CURRENCY = \"EUR\" }\n\n\
+         [components.carts]\nwasm = \"carts.wasm\"\n\
+         exposed = [{ functions = \"guest:seam/work.wait\", session = \"name\" }, \"guest:seam/work.add\", \
+         \"guest:seam/work.change\", \"guest:seam/work.echo\", \"guest:seam/work.make\", \"guest:seam/work.act\", \
+         \"guest:seam/work.act-carefully\", \"guest:seam/work.act-later\", \"guest:seam/work.act-later-carefully\", \
+         \"guest:seam/work.leave\"]\n\n\
+         [shapes.tab.groups]\nclient = { components = [\"pages\"], place = \"browser\" }\n",
+    );
+    workspace.guest("seam-caller", "pages.wasm");
+    workspace.guest("seam-callee", "carts.wasm");
+    ship(&workspace, "shop", &["--shape", "tab"]);
+    let elsewhere = Workspace::new();
+    let file = elsewhere.path("shop");
+    fs::copy(workspace.path("shop"), &file).unwrap();
+    assert!(program(&elsewhere, &file, &["--verify"]).status().unwrap().success());
+    let server = start(&elsewhere, &file, &["--config", "CURRENCY=USD"]);
+    let (status, worker) = server.get("/_isomer/worker.js");
+    assert_eq!(status, 200, "{worker}");
+    let script = worker.split('"').find(|part| part.starts_with("/_isomer/web/")).unwrap_or_else(|| panic!("{worker}"));
+    let (status, script) = server.get(script);
+    assert!(status == 200 && script.len() > 1000, "{status} {script}");
+    assert_eq!(server.stop(), Some(0));
+    // A new key changes the plan, and with it the files.
+    let output = program(&elsewhere, &file, &["--listen", "127.0.0.1:0", "--config", "pages.NEW=1"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("the program was shipped without the code of group `client`"), "{text}");
+    assert!(text.contains("for a browser group the config keys are fixed"), "{text}");
+
+    // A runtime of the same version that was built from other sources does not find what this program has made.
+    let mut runtime = fs::read(BASE).unwrap();
+    let made_as = b"web files 1";
+    let at = runtime.windows(made_as.len()).position(|window| window == made_as).unwrap();
+    runtime[at + made_as.len() - 1] = b'0';
+    workspace.write("runtime", &runtime);
+    fs::set_permissions(workspace.path("runtime"), Permissions::from_mode(0o755)).unwrap();
+    let before = fs::read(workspace.path("shop")).unwrap();
+    let refused = workspace.run(&["ship", "exe", "--shape", "tab", "--base", "runtime"]);
+    assert!(refused.starts_with("exit code: 1") && refused.contains("`runtime` does not run this app"), "{refused}");
+    assert!(refused.contains("build the runtime and `isomer` from the same sources"), "{refused}");
+    assert!(fs::read(workspace.path("shop")).unwrap() == before, "the old file was replaced");
+}
+
+#[test]
+fn a_program_contains_its_software_bill_of_materials() {
+    let workspace = Workspace::ping_pong(SHAPES);
+    ship(&workspace, "tennis", &[]);
+    let printed = program(&workspace, &workspace.path("tennis"), &["--sbom"]).output().unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let sbom: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(sbom["bomFormat"], "CycloneDX");
+    let names: Vec<_> = sbom["components"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"ping") && names.contains(&"pong"), "{names:?}");
+}
+
 #[test]
 fn only_runtimes_are_bases() {
     let workspace = Workspace::ping_pong("");
@@ -339,7 +435,9 @@ fn units_and_images_are_made_from_programs() {
     for line in [
         &format!("# table-tennis 1.2.3 as a service, release {release}."),
         "ExecStart=/usr/local/bin/table-tennis --listen 0.0.0.0:80 --json",
-        "StateDirectory=table-tennis",
+        "StateDirectory=isomer-table-tennis",
+        "EnvironmentFile=-/etc/isomer-table-tennis.env",
+        "#   install -m 0644 isomer-table-tennis.service /etc/systemd/system/isomer-table-tennis.service",
         "AmbientCapabilities=CAP_NET_BIND_SERVICE",
         "DynamicUser=true",
     ] {
@@ -353,4 +451,36 @@ fn units_and_images_are_made_from_programs() {
     let refused = workspace.run(&["ship", "image", "tennis"]);
     assert!(refused.contains("`tennis` needs shared libraries") && refused.contains("hint: "), "{refused}");
     assert!(!workspace.path("table-tennis.tar").exists());
+    let refused = workspace.run(&["ship", "image", "tennis", "--port", "0"]);
+    assert!(refused.starts_with("exit code: 2") && refused.contains("--port"), "{refused}");
+    let refused = workspace.run(&["ship", "unit", "/dev/zero"]);
+    assert!(refused.contains("it is not a file"), "{refused}");
+}
+
+/// The user of the service exists only while the service runs, and sees the machine's folders read-only.
+#[test]
+fn units_are_made_only_for_programs_that_start_as_a_service() {
+    let manifest = |name: &str, more: &str| {
+        format!(
+            "[app]\nname = \"{name}\"\nversion = \"1.0.0\"\n\n[components.web]\nwasm = \"web.wasm\"\nroutes = [\"/...\"]\n{more}"
+        )
+    };
+    let workspace = Workspace::new();
+    workspace.guest("http-hello", "web.wasm");
+    let unit = |more: &str| {
+        workspace.write("isomer.toml", manifest("backup", more));
+        ship(&workspace, "backup", &[]);
+        workspace.run(&["ship", "unit", "backup", "--json"])
+    };
+    let made = unit("");
+    // `backup` is a user of Debian, with files of its own.
+    assert!(made.starts_with("exit code: 0") && made.contains("\"name\": \"isomer-backup.service\""), "{made}");
+    let refused = unit("grants.dirs = [{ host = \"/srv/up\", guest = \"/up\", write = true }]\n");
+    assert!(
+        refused.contains("component `web` is granted the folder `/srv/up`, to which the service cannot write"),
+        "{refused}"
+    );
+    let refused = unit("[secrets]\nkey = { file = \"key.txt\" }\n");
+    assert!(refused.contains("the secret `key` comes from the file `key.txt`"), "{refused}");
+    assert!(refused.contains("write `key = { env = \"NAME\" }`"), "{refused}");
 }

@@ -30,6 +30,18 @@ pub enum Machine {
     Aarch64,
 }
 
+impl Machine {
+    /// Returns the architecture of this program; `None` if no code can be compiled for it.
+    #[must_use]
+    pub fn of_this_program() -> Option<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Self::X86_64),
+            "aarch64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+}
+
 /// The reason why a file is not the base of a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

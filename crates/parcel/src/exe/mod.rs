@@ -21,10 +21,12 @@ mod base;
 mod index;
 mod locator;
 mod payload;
+mod program;
 mod writer;
 
 pub use base::{Base, BaseError, Machine};
 pub use index::{CodeEntry, ExeIndex, InvalidIndex, PartPlace};
 pub use locator::{InvalidLocator, LOCATOR_BYTES, Locator, SECTION, SECTION_BYTES};
-pub use payload::{Payload, PayloadError, ProgramError};
+pub use payload::{Payload, PayloadError};
+pub use program::{ProgramError, VerifiedProgram};
 pub use writer::{ExeContents, ShippedCodePart, write_exe};

@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 
+use bytes::Bytes;
 use isomer_ids::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::base::{Base, BaseError};
 use super::index::{ExeIndex, InvalidIndex, PartPlace};
 use super::locator::Locator;
 
@@ -21,9 +20,36 @@ const PART_BYTES_MAX: u64 = 1 << 30;
 /// The payload of a program, with its verified index.
 #[derive(Debug)]
 pub struct Payload {
-    file: File,
+    source: Source,
     locator: Locator,
     index: ExeIndex,
+}
+
+/// Where the bytes of a program are read from.
+#[derive(Debug)]
+pub(super) enum Source {
+    File(File),
+    Memory(Bytes),
+}
+
+impl Source {
+    fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(into, offset),
+            Self::Memory(bytes) => {
+                let found = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)?.get(..into.len()));
+                into.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The reason why a payload, or a part of it, cannot be used.
@@ -44,6 +70,12 @@ pub enum PayloadError {
     Altered {
         /// The changed part.
         what: String,
+    },
+    /// The index does not list the part.
+    #[error("the app has no part `{digest}`")]
+    Missing {
+        /// The digest of the part.
+        digest: Digest,
     },
     /// The index cannot be parsed.
     #[error("the index of the app cannot be read")]
@@ -68,54 +100,30 @@ pub enum PayloadError {
     },
 }
 
-/// The reason why a file is not a usable shipped program.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProgramError {
-    /// The file is not a runtime.
-    #[error(transparent)]
-    Base(#[from] BaseError),
-    /// The file is a runtime without an app.
-    #[error("it is a runtime without an app")]
-    NoPayload,
-    /// The payload cannot be used.
-    #[error(transparent)]
-    Payload(#[from] PayloadError),
-}
-
 impl Payload {
     /// Opens the payload of the program in `file`, and verifies its index.
     ///
     /// # Errors
     /// If the payload is not there, is incomplete, or was changed.
     pub fn open(file: File, locator: Locator) -> Result<Self, PayloadError> {
-        let length = file.metadata().map_err(|source| PayloadError::Read { source })?.len();
+        Self::of(Source::File(file), locator)
+    }
+
+    pub(super) fn of(source: Source, locator: Locator) -> Result<Self, PayloadError> {
+        let length = source.len().map_err(|source| PayloadError::Read { source })?;
         if length <= locator.offset {
             return Err(PayloadError::Lost);
         }
         if length < locator.end() {
             return Err(PayloadError::Truncated { missing: locator.end() - length });
         }
-        let bytes = read(&file, locator.offset + locator.parts_bytes(), locator.index_bytes)?;
+        let bytes = read(&source, locator.offset + locator.parts_bytes(), locator.index_bytes)?;
         if <[u8; 32]>::from(Sha256::digest(&bytes)) != locator.index_digest {
             return Err(PayloadError::Altered { what: "the index of the app".to_owned() });
         }
         let index: ExeIndex = serde_json::from_slice(&bytes).map_err(|source| PayloadError::Unreadable { source })?;
         index.check(locator.parts_bytes())?;
-        Ok(Self { file, locator, index })
-    }
-
-    /// Opens the payload of the program in the file at `path`, and verifies its index. Returns the payload, and the program
-    /// without it.
-    ///
-    /// # Errors
-    /// If the file is not a shipped program, or if its payload is incomplete or was changed.
-    pub fn of_program(path: &Path) -> Result<(Self, Base), ProgramError> {
-        let bytes = std::fs::read(path).map_err(|source| PayloadError::Read { source })?;
-        let base = Base::parse(bytes)?;
-        let locator = base.payload().ok_or(ProgramError::NoPayload)?;
-        let file = File::open(path).map_err(|source| PayloadError::Read { source })?;
-        Ok((Self::open(file, locator)?, base))
+        Ok(Self { source, locator, index })
     }
 
     /// Returns the index.
@@ -130,7 +138,7 @@ impl Payload {
     /// If the part does not exist, cannot be read, or was changed.
     pub fn read(&self, digest: &Digest) -> Result<Vec<u8>, PayloadError> {
         let PartPlace { offset, bytes } = self.place(digest)?;
-        let content = read(&self.file, self.locator.offset + offset, bytes)?;
+        let content = read(&self.source, self.locator.offset + offset, bytes)?;
         if digest_of(Sha256::new_with_prefix(&content)) != *digest {
             return Err(altered(digest));
         }
@@ -148,7 +156,7 @@ impl Payload {
         while at < end {
             let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
             let read = &mut chunk[..wanted];
-            self.file.read_exact_at(read, at).map_err(|source| PayloadError::Read { source })?;
+            self.source.read_exact_at(read, at).map_err(|source| PayloadError::Read { source })?;
             hasher.update(&*read);
             sink.write_all(read).map_err(|source| PayloadError::Write { source })?;
             at += wanted as u64;
@@ -165,7 +173,7 @@ impl Payload {
     }
 
     fn place(&self, digest: &Digest) -> Result<PartPlace, PayloadError> {
-        self.index.parts.get(digest).copied().ok_or_else(|| altered(digest))
+        self.index.parts.get(digest).copied().ok_or_else(|| PayloadError::Missing { digest: digest.clone() })
     }
 }
 
@@ -177,10 +185,10 @@ fn digest_of(hasher: Sha256) -> Digest {
     Digest::from(<[u8; 32]>::from(hasher.finalize()))
 }
 
-fn read(file: &File, offset: u64, bytes: u64) -> Result<Vec<u8>, PayloadError> {
+fn read(from: &Source, offset: u64, bytes: u64) -> Result<Vec<u8>, PayloadError> {
     let too_large = || io::Error::new(io::ErrorKind::InvalidData, "a part is too large to be read into memory");
     let length = usize::try_from(bytes).ok().filter(|_| bytes <= PART_BYTES_MAX);
     let mut content = vec![0; length.ok_or_else(|| PayloadError::Read { source: too_large() })?];
-    file.read_exact_at(&mut content, offset).map_err(|source| PayloadError::Read { source })?;
+    from.read_exact_at(&mut content, offset).map_err(|source| PayloadError::Read { source })?;
     Ok(content)
 }

@@ -13,7 +13,7 @@ mod dotenv;
 mod manifest_text;
 mod value_file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,8 @@ use isomer_manifest::App;
 use config_value::{ConfigValue, assign, read_config};
 use manifest_text::{ConfigOverrides, with_values};
 use value_file::{parse_variables, read};
+
+use crate::paths::shown;
 
 pub use config_value::toml_to_json;
 pub use value_file::ENV_FILE;
@@ -39,6 +41,9 @@ pub struct ValueSources {
     /// Files of variables, which are read instead of the app's `.env`. Values of later files replace values of earlier
     /// ones.
     pub env_files: Vec<PathBuf>,
+    /// Whether the app's `.env` is not read. It has values of this machine, which must not be in a file for other machines
+    /// unless a flag names it.
+    pub without_own_env: bool,
 }
 
 /// The path of a file of variables, and its variables.
@@ -93,6 +98,7 @@ impl ValueSources {
         let mut values = AppValues::default();
         let mut chosen = ConfigOverrides::new();
         let mut of_variables = BTreeMap::new();
+        values.warnings.extend(self.unused_variables(dir, app)?);
         for (path, variables) in self.variables(Some(dir), &mut values.files)? {
             for (name, component) in &app.components {
                 for key in component.grants.config.keys().filter(|key| variables.contains_key(*key)) {
@@ -178,6 +184,26 @@ impl ValueSources {
         arguments
     }
 
+    /// Returns a warning if the app's `.env` has config values and is not read.
+    fn unused_variables(&self, dir: &Path, app: &App) -> Result<Option<Diagnostic>, CliError> {
+        let own = dir.join(ENV_FILE);
+        if !self.without_own_env || !self.env_files.is_empty() || !own.is_file() {
+            return Ok(None);
+        }
+        let variables = parse_variables(&own, &read(&own)?)?;
+        let keys = app.components.values().flat_map(|component| component.grants.config.keys());
+        let keys: BTreeSet<_> = keys.filter(|key| variables.contains_key(*key)).map(|key| format!("`{key}`")).collect();
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let keys = Vec::from_iter(keys).join(", ");
+        let warning = Diagnostic::warning(format!("{} has values for {keys}, which are not used", shown(&own)))
+            .code("unused-variables")
+            .note("all users of the shipped file can read its config values, so the `.env` of this machine is not read")
+            .hint(format!("to use these values: --env-file {}", shown(&own)));
+        Ok(Some(warning))
+    }
+
     /// Reads the variables of each file, in the order of increasing precedence.
     fn variables(&self, dir: Option<&Path>, files: &mut Vec<PathBuf>) -> Result<Vec<FileVariables>, CliError> {
         if !self.env_files.is_empty() {
@@ -188,7 +214,8 @@ impl ValueSources {
                 .map(|path| Ok((path.clone(), parse_variables(path, &read(path)?)?)))
                 .collect();
         }
-        let Some(own) = dir.map(|dir| dir.join(ENV_FILE)) else { return Ok(Vec::new()) };
+        let own = dir.filter(|_| !self.without_own_env).map(|dir| dir.join(ENV_FILE));
+        let Some(own) = own else { return Ok(Vec::new()) };
         files.push(own.clone());
         // A missing file, and a folder called `.env`, have no variables.
         if !own.is_file() {
@@ -251,6 +278,24 @@ mod tests {
 
     fn message(error: &CliError) -> String {
         error.render(&isomer_diagnostics::Renderer::plain()).0
+    }
+
+    #[test]
+    fn values_of_this_machine_stay_on_it() {
+        let mut case = Case::new();
+        let own = case.file(".env", "LEVEL=local\nOTHER=1\n");
+        assert_eq!(case.of("one", "LEVEL"), "local");
+        case.flags.without_own_env = true;
+        assert_eq!(case.of("one", "LEVEL"), "manifest");
+        assert!(case.environment().is_empty());
+        let (_, values) = case.values().unwrap_or_else(|error| panic!("{}", message(&error)));
+        let [warning] = values.warnings.as_slice() else { panic!("{:?}", values.warnings) };
+        assert!(warning.message.contains(".env has values for `LEVEL`, which are not used"), "{warning:?}");
+        // A file that a flag names is meant.
+        case.flags.env_files = vec![own];
+        assert_eq!(case.of("one", "LEVEL"), "local");
+        let (_, values) = case.values().unwrap_or_else(|error| panic!("{}", message(&error)));
+        assert!(values.warnings.is_empty(), "{:?}", values.warnings);
     }
 
     #[test]

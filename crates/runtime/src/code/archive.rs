@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use wasmtime::component::Component;
 
 use super::cache::CodeError;
@@ -67,7 +68,7 @@ impl CodeArchive {
         if let Some(code) = self.loaded.get(engine, key) {
             return Ok(Some(code));
         }
-        let Some(file) = self.sealed(key).map_err(|source| CodeError::Shipped { source })? else { return Ok(None) };
+        let Some(file) = self.sealed(key)? else { return Ok(None) };
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         #[expect(unsafe_code, reason = "compiled code is run as it is")]
         // SAFETY: `deserialize_file` must be given only bytes that `Engine::precompile_component` returned. The contract of
@@ -81,20 +82,48 @@ impl CodeArchive {
     }
 
     /// Returns the code under `key` as a file in memory whose content can no longer change.
-    fn sealed(&self, key: &Key) -> io::Result<Option<File>> {
-        let mut file =
-            File::from(rustix::fs::memfd_create(c"isomer-code", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-        if !self.code.copy_code(key, &mut file)? {
+    fn sealed(&self, key: &Key) -> Result<Option<File>, CodeError> {
+        let mut file = memory_file().map_err(|source| CodeError::Memory { source })?;
+        if !self.code.copy_code(key, &mut file).map_err(|source| CodeError::Shipped { source })? {
             return Ok(None);
         }
         let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-        rustix::fs::fcntl_add_seals(&file, seals)?;
+        rustix::fs::fcntl_add_seals(&file, seals).map_err(|error| CodeError::Memory { source: error.into() })?;
         Ok(Some(file))
+    }
+}
+
+/// Creates an empty file in memory that can be sealed. The file is never executed as a program, and says so: with the setting
+/// `vm.memfd_noexec=2`, the kernel refuses any other file. Mapping its pages as executable remains possible.
+fn memory_file() -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match rustix::fs::memfd_create(c"isomer-code", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know the flag.
+        Err(Errno::INVAL) => Ok(rustix::fs::memfd_create(c"isomer-code", flags)?.into()),
+        created => Ok(created?.into()),
     }
 }
 
 impl fmt::Debug for CodeArchive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CodeArchive").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// The kernel removes the permission to execute the file, and prevents that it is added again. So a machine that refuses
+    /// memory files that can be executed accepts this one.
+    #[test]
+    fn a_memory_file_is_not_a_program() {
+        let file = memory_file().unwrap();
+        let knows_flag = rustix::fs::memfd_create(c"test", MemfdFlags::NOEXEC_SEAL).is_ok();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o111 == 0, knows_flag, "{mode:o}");
+        rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
     }
 }

@@ -58,6 +58,12 @@ pub enum CodeError {
         /// Why the code cannot be read.
         source: io::Error,
     },
+    /// The system gives no memory for code of a shipped app, or memory that cannot be sealed.
+    #[error("cannot create memory for the app's compiled code")]
+    Memory {
+        /// The system's error.
+        source: io::Error,
+    },
     /// Code of a shipped app was made for another machine.
     #[error("the app's compiled code does not run on this machine")]
     Incompatible {

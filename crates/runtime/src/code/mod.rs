@@ -14,7 +14,6 @@
 //! limit. A folder of deployed apps ([`CodeCache::open_kept`]) is cleaned up only by [`CodeCache::sweep`], which gets a
 //! list of the needed entries. Its files are synced, so that they survive a loss of power. Removing code that is mapped
 //! is harmless.
-
 //!
 //! A shipped app has its code with it: [`CodeArchive`]. A [`CodeSource`] is a cache or an archive.
 

@@ -7,6 +7,7 @@
 //! cart ──► open ──► gate "cart" ──► stores ──► wasi:filesystem
 //! cart ──► wasi:config, isomer:secrets, wasi:logging ──► platform of `cart` ──► wasi:cli/stderr, …
 //! cart ──► wasi:cli/environment (constants)      cart ──► wasi:filesystem/preopens (an empty list)
+//! cart ──► wasi:http/client (refuses requests)
 //! ```
 //!
 //! - **stores** is one instance, so that components can pass its handles to each other. It cannot tell who calls. So each
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 use isomer_ids::ComponentName;
 use isomer_plan::{InterfaceId, PlannedGroup, StandaloneImport, StandalonePlan, Supply};
 
+use self::constants::{NO_CLIENT, NO_OUTGOING_HANDLER};
 use crate::composition::{self, ComposedPart, Composer, HostImport, HostKeys};
 use crate::error::SeamError;
 use crate::host_imports::HostImports;
@@ -216,6 +218,13 @@ impl Building<'_> {
                     let key = key.ok_or_else(|| unmet(part.name, name))?.clone();
                     self.no_folders(key, &origin.name)?
                 }
+                Supply::NoHttp => {
+                    let request = interface.uses().find(|origin| origin.name.ends_with("request"));
+                    let types = &request.ok_or_else(|| unmet(part.name, name))?.interface;
+                    let key = self.keys.get(&(part.name.clone(), types.clone()));
+                    let key = key.ok_or_else(|| unmet(part.name, name))?.clone();
+                    self.no_http(key, if id.interface == "client" { &NO_CLIENT } else { &NO_OUTGOING_HANDLER })?
+                }
             };
             self.composer.inside.insert((part.name.clone(), name.to_owned()), instance);
         }
@@ -249,6 +258,27 @@ impl Building<'_> {
         let items =
             [(descriptor.to_owned(), Item::Type(resource)), ("get-directories".to_owned(), Item::Function(list))];
         let instance = self.composer.output.instance_of("no-folders", &items);
+        self.constants.insert(constant, instance);
+        Ok(instance)
+    }
+
+    /// Returns an instance of an interface for outgoing requests that refuses all of them, for the imported types with this
+    /// key.
+    fn no_http(&mut self, types: String, refusal: &constants::NoHttp) -> Result<u32, SeamError> {
+        let constant = (refusal.function.to_owned(), Some(types));
+        if let Some(instance) = self.constants.get(&constant) {
+            return Ok(*instance);
+        }
+        let types = self.composer.host_instances[constant.1.as_deref().unwrap_or_default()];
+        let mut type_of = |name: &'static str| (name, Item::Type(self.composer.output.exported_type(types, name)));
+        let payloads: Vec<_> = constants::HTTP_PAYLOADS.into_iter().map(&mut type_of).collect();
+        let own: Vec<_> = refusal.types.iter().copied().map(&mut type_of).collect();
+        let arguments: Vec<_> = payloads.into_iter().chain(own.iter().copied()).collect();
+        let generated = self.generated("no-http", &refusal.component(), &arguments)?;
+        let function = self.composer.output.exported_function(generated, refusal.function);
+        let mut items: Vec<_> = own.into_iter().map(|(name, item)| (name.to_owned(), item)).collect();
+        items.push((refusal.function.to_owned(), Item::Function(function)));
+        let instance = self.composer.output.instance_of("no-http", &items);
         self.constants.insert(constant, instance);
         Ok(instance)
     }

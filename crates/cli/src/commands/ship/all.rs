@@ -17,7 +17,9 @@ use isomer_signing::{SigningKey, Statement, sign};
 use serde_json::{Value, json};
 
 use super::wasm;
+use crate::app_source::AppSource;
 use crate::commands::push::pack;
+use crate::remote::registry::RegistryFlags;
 use crate::shipping::{
     Cpu, DATA, ExeOptions, ImageOptions, Program, UnitOptions, ship_exe, ship_image, unit, write_file,
 };
@@ -94,9 +96,7 @@ impl Release<'_> {
         }
         let referrers = Attachments::of_built(app, contents)?.referrers(key, &[])?;
         let file = format!("{}.tar", self.name);
-        write_file(&self.folder.join(&file), DATA, |out| {
-            write_archive(out, contents, &referrers, Some(&self.index.version)).map_err(std::io::Error::other)
-        })?;
+        write_file(&self.folder.join(&file), DATA, |out| write_archive(out, contents, &referrers, Some(&self.index.version)).map_err(std::io::Error::other), |_| Ok(()))?;
         self.add(Form::Archive, &file)?;
         Ok(())
     }
@@ -111,16 +111,17 @@ impl Release<'_> {
         }
         let path = self.folder.join(self.name);
         let options = ExeOptions {
-            path: &self.arguments.path,
+            source: AppSource::Path(self.arguments.path.clone()),
+            registry: &RegistryFlags::default(),
             shape: &self.arguments.shape,
             output: Some(&path),
             base: self.arguments.base.as_deref(),
             cpu: self.arguments.cpu,
-            values: ValueFlags::default().sources(),
+            values: ValueFlags::default().shipped(),
         };
         let shipped = ship_exe(&options, self.console)?;
-        let Program { index, base, .. } = Program::open(&path)?;
-        if AppArtifact::of(&index.release)?.digest != artifact.digest {
+        let program = Program::open(&path)?.file;
+        if AppArtifact::of(&program.index.release)?.digest != artifact.digest {
             return Err(CliError::failed(
                 "the program would have other config values than the archive",
                 "remove config values from the `.env` file in the app's folder: they are set where the app runs",
@@ -132,13 +133,13 @@ impl Release<'_> {
         if !self.is_left_out(Form::Unit) {
             let listen = ([127, 0, 0, 1], 8080).into();
             let unit = unit(&UnitOptions { program: &path, installed_as: None, listen })?;
-            write_file(&self.folder.join(&unit.name), DATA, |out| out.write_all(unit.text.as_bytes()))?;
+            write_file(&self.folder.join(&unit.name), DATA, |out| out.write_all(unit.text.as_bytes()), |_| Ok(()))?;
             self.add(Form::Unit, &unit.name)?;
         }
         if self.is_left_out(Form::Image) {
             return Ok(());
         }
-        if !base.is_static() {
+        if !program.base.is_static() {
             self.leave_out(
                 Form::Image,
                 "the runtime needs shared libraries; the `isomer-runtime` of the release tarball does not (`--base`)",
@@ -168,9 +169,9 @@ impl Release<'_> {
             }
             Err(error) => return Err(error),
         };
-        let fused = wasm::fuse(app, &plan, &components, self.console)?;
+        let fused = wasm::fuse(app, &plan, &components, &wasm::migrations(app, &app.dir)?, self.console)?;
         let file = format!("{}.wasm", self.name);
-        write_file(&self.folder.join(&file), DATA, |out| out.write_all(&fused.bytes))?;
+        write_file(&self.folder.join(&file), DATA, |out| out.write_all(&fused.bytes), |_| Ok(()))?;
         self.add(Form::Wasm, &file)?.shape = Some(MONOLITH.to_owned());
         Ok(())
     }
@@ -180,9 +181,9 @@ impl Release<'_> {
         let bytes = self.index.to_bytes();
         if let Some(key) = key {
             let bundle = sign(&Statement::signature(&sha256(&bytes)), key)?;
-            write_file(&self.folder.join(INDEX_SIGNATURE_FILE), DATA, |out| out.write_all(bundle.as_bytes()))?;
+            write_file(&self.folder.join(INDEX_SIGNATURE_FILE), DATA, |out| out.write_all(bundle.as_bytes()), |_| Ok(()))?;
         }
-        write_file(&self.folder.join(INDEX_FILE), DATA, |out| out.write_all(&bytes))?;
+        write_file(&self.folder.join(INDEX_FILE), DATA, |out| out.write_all(&bytes), |_| Ok(()))?;
         Ok(bytes)
     }
 

@@ -9,15 +9,19 @@ use isomer_manifest::MONOLITH;
 use isomer_project::shown;
 use serde_json::json;
 
+use crate::app_source::AppSource;
+use crate::remote::registry::RegistryFlags;
 use crate::shipping::{Cpu, ExeOptions, ShippedExe, ship_exe};
 
 /// Build an app, and write it as one program that needs nothing else.
 ///
 /// The program contains a runtime, the app's components and their compiled code, granted folders, migrations and the
-/// manifest. The same app, runtime and options give the same file, byte for byte.
+/// manifest. The same app, runtime and options give the same file, byte for byte. The app's `.env` is not read: its values are
+/// those of this machine.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or a folder inside it), its isomer.toml, or the file of an HTTP component.
+    /// The app: its folder (or a folder inside it), its isomer.toml, the file of an HTTP component, or an app that was
+    /// built elsewhere: `oci://registry.example/team/shop:1.4.0`, or an archive (`shop.tar`).
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The shape in which the program runs the app. A shape with several processes starts the program several times.
@@ -35,6 +39,8 @@ pub(crate) struct Arguments {
     cpu: Cpu,
     #[command(flatten)]
     values: ValueFlags,
+    #[command(flatten)]
+    registry: RegistryFlags,
     /// Print the result as JSON on standard output.
     #[arg(long)]
     json: bool,
@@ -42,12 +48,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let options = ExeOptions {
-        path: &arguments.path,
+        source: AppSource::parse(&arguments.path)?,
+        registry: &arguments.registry,
         shape: &arguments.shape,
         output: arguments.output.as_deref(),
         base: arguments.base.as_deref(),
         cpu: arguments.cpu,
-        values: arguments.values.sources(),
+        values: arguments.values.shipped(),
     };
     let ShippedExe { file, bytes, base_bytes, release, target, base } = ship_exe(&options, console)?;
     if arguments.json {

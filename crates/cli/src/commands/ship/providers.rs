@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use isomer_console::{CliError, Console, print};
 use isomer_project::shown;
 use isomer_standalone::ProviderFiles;
-use isomer_toolchain::BuildProgress;
 
-use super::wasm::hinted;
+use super::wasm::{build_report, hinted};
 
 /// Compile the components that `isomer ship wasm` puts into an app's file.
 #[derive(clap::Args)]
@@ -19,10 +18,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let files = {
         let progress = console.progress();
-        let mut report = |step: BuildProgress<'_>| match step {
-            BuildProgress::Step(text) => progress.step(text),
-            BuildProgress::Output(text) => progress.line(text),
-        };
+        let mut report = build_report(&progress);
         ProviderFiles::build_into(&arguments.folder, &mut report).map_err(hinted)?
     };
     for file in files {

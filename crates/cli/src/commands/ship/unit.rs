@@ -10,8 +10,9 @@ use crate::shipping::{Unit, UnitOptions, unit};
 
 /// Write a systemd unit for a program of `isomer ship exe`.
 ///
-/// The service runs as a user of its own, keeps its data in `/var/lib/NAME`, reads secrets from `/etc/NAME.env` if that file
-/// exists, and has no rights that it does not need.
+/// The service is called `isomer-NAME`, so that it replaces no service of the system. It runs as a user of its own, keeps its
+/// data in `/var/lib/isomer-NAME`, reads secrets from `/etc/isomer-NAME.env` if that file exists, and has no rights that it
+/// does not need.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The program that `isomer ship exe` wrote.
