@@ -62,7 +62,7 @@ pub struct AppGateway {
     ended: Mutex<EndedSessions>,
     rates: Mutex<Rates>,
     revisions: Mutex<Vec<(PlanDigest, Weak<BrowserRevision>)>>,
-    /// What is charged for [`GATEWAY_BYTES_MAX`].
+    /// Holds the charge for [`GATEWAY_BYTES_MAX`] until the gateway is dropped.
     _memory: Option<Box<dyn Send + Sync>>,
 }
 
@@ -143,7 +143,8 @@ impl AppGateway {
         sessions.find(|session| !lock(&self.ended).contains(&session.identity()))
     }
 
-    /// Starts a session. Returns `None` if the client gets no further session now.
+    /// Starts a session. Returns `None` if the client network exceeds [`NEW_SESSION_RATE`], or if the system has no
+    /// random bytes.
     #[must_use]
     pub fn start_session(&self, client: &GatewayClient, time: RequestTime) -> Option<VisitorSession> {
         if let Some(network) = client.network {
@@ -198,7 +199,7 @@ impl AppGateway {
         }
     }
 
-    /// Returns the line of `Set-Cookie` that gives the client the token of a session.
+    /// Returns the `Set-Cookie` value that gives the client the token of a session.
     #[must_use]
     pub fn set_cookie(&self, session: &VisitorSession, scheme: &Scheme) -> HeaderValue {
         let secure = if *scheme == Scheme::HTTPS { "; Secure" } else { "" };
@@ -209,7 +210,7 @@ impl AppGateway {
         line
     }
 
-    /// Returns the line of `Set-Cookie` that removes the token of a session from the client.
+    /// Returns the `Set-Cookie` value that removes the token of a session from the client.
     pub(crate) fn remove_cookie(&self, scheme: &Scheme) -> HeaderValue {
         let secure = if *scheme == Scheme::HTTPS { "; Secure" } else { "" };
         let line = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}", self.cookie(scheme));

@@ -1,4 +1,4 @@
-//! The sessions that ended most recently, so that a copied token of such a session stops to work.
+//! The sessions that ended most recently, so that a copied token of such a session stops working.
 //!
 //! The set is in memory and has a maximum size. After a restart, or after that many later sessions have ended, a copied
 //! token is accepted again until it expires. An app that must prevent this removes the data of the identity.
