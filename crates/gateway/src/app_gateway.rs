@@ -198,7 +198,8 @@ impl AppGateway {
         lock(&self.ended).contains(&session.identity())
     }
 
-    /// Starts a session. Returns `None` if the client gets no further session now.
+    /// Starts a session. Returns `None` if the client network exceeds [`NEW_SESSION_RATE`], or if the system has no
+    /// random bytes.
     #[must_use]
     pub fn start_session(&self, client: &GatewayClient, time: RequestTime) -> Option<VisitorSession> {
         if let Some(network) = client.network {
@@ -284,7 +285,7 @@ impl AppGateway {
         line
     }
 
-    /// Returns the line of `Set-Cookie` that removes the token of a session from the client.
+    /// Returns the `Set-Cookie` value that removes the token of a session from the client.
     pub(crate) fn remove_cookie(&self, scheme: &Scheme) -> HeaderValue {
         let secure = if *scheme == Scheme::HTTPS { "; Secure" } else { "" };
         let line = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}", self.cookie(scheme));

@@ -35,7 +35,7 @@ pub struct BrowserParts {
     pub cookie: Option<String>,
     /// The maximum size of a call's arguments in bytes.
     pub image_bytes_max: usize,
-    /// What is charged for the memory of the files, until the revision leaves memory.
+    /// Holds the charge for the memory of the files until the revision is dropped.
     pub memory: Option<Box<dyn Send + Sync>>,
 }
 

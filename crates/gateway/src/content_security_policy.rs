@@ -1,5 +1,5 @@
 //! Adjusts a page's Content Security Policy, so that the page may run the registration script and the service worker
-//! (CSP level 3). Nothing else becomes possible: a policy without a directive for scripts or workers allows them
+//! (CSP level 3). The page gets no other permissions: a policy without a directive for scripts or workers allows them
 //! already, and otherwise the hash of the script, or `'self'` for workers, is added to the sources that apply.
 
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, HeaderName};
@@ -104,7 +104,7 @@ fn allows_own_origin(sources: &[&str]) -> bool {
 }
 
 /// Returns whether these sources allow every inline script. `'unsafe-inline'` is ignored if the list also has a hash, a
-/// nonce or `'strict-dynamic'`. If a hash were added to a list that allows every script, it would no longer do so.
+/// nonce or `'strict-dynamic'`. Adding a hash to a list with `'unsafe-inline'` would therefore block other scripts.
 fn allows_inline(sources: &[&str]) -> bool {
     let has = |prefix: &str| {
         let starts = |source: &&str| source.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));

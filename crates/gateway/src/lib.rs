@@ -2,8 +2,8 @@
 //!
 //! A tab is a hostile peer: whatever a page, an extension or a program sends, only the functions that the plan publishes
 //! run, and only for the session that sent the call. All decisions of the gateway are in this crate, as functions of
-//! heads, bytes and times. It knows no server and no engine: `front` reads requests and sends responses, and calls are
-//! executed by a [`Callee`](isomer_wire::Callee).
+//! heads, bytes and times. It contains no HTTP server and no engine: `front` reads requests and sends responses, and a
+//! [`Callee`](isomer_wire::Callee) executes calls.
 //!
 //! Sessions of visitors:
 //!

@@ -118,7 +118,7 @@ impl SiteGateway {
     }
 }
 
-/// Makes sure that no cache that several clients share stores a response with a session's cookie.
+/// Prevents shared caches from storing a response that sets a session's cookie.
 fn forbid_sharing(headers: &mut HeaderMap) {
     let targeted: Vec<_> = headers.keys().filter(|name| is_targeted(name)).cloned().collect();
     for name in targeted {
@@ -192,7 +192,8 @@ mod tests {
         SiteGateway { app: Arc::new(gateway()), revision: Arc::new(BrowserRevision::new(parts)) }
     }
 
-    /// Sends a request with `cookie`. Returns what the component receives, the response's head and the appended bytes.
+    /// Runs an exchange with these header fields. Returns the `Cookie` field that the component receives, the
+    /// response's head and the appended bytes.
     fn exchange(
         site: &SiteGateway,
         request: &[(&'static str, &str)],

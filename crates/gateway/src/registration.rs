@@ -1,8 +1,8 @@
 //! The script that registers the service worker, and the pages to which it is appended.
 //!
 //! The script is appended after the end of the document: HTML parsers run it as the last element of the body. So the
-//! page is sent as it arrives from the component, and no HTML is parsed. A response that is compressed, is a part, or
-//! must not be transformed is left unchanged.
+//! page is sent as it arrives from the component, and no HTML is parsed. A compressed or partial
+//! response, or one that must not be transformed, is left unchanged.
 
 use std::sync::LazyLock;
 
@@ -75,7 +75,7 @@ fn is_page(status: StatusCode, headers: &HeaderMap) -> bool {
     is_unencoded_page && can_register(headers) && headers.get_all(CONTENT_LENGTH).iter().count() < 2
 }
 
-/// Returns whether the content is HTML in an encoding that contains ASCII.
+/// Returns whether the content is HTML in an ASCII-compatible encoding.
 fn is_html(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(kind), None) = (types.next(), types.next()) else { return false };

@@ -39,7 +39,7 @@ pub fn check_origin(headers: &HeaderMap, scheme: &Scheme, authority: &Authority)
     if is_same_origin(origin, scheme, authority) { Ok(()) } else { Err(ForeignRequest::OtherOrigin) }
 }
 
-/// Returns whether the only content type of a request is exactly `content_type`, with or without parameters.
+/// Returns whether a request has exactly one content type, and it is `content_type`. Case and parameters are ignored.
 #[must_use]
 pub fn has_content_type(headers: &HeaderMap, content_type: &str) -> bool {
     let Ok(Some(value)) = single(headers, &CONTENT_TYPE) else { return false };
@@ -82,7 +82,7 @@ fn is_same_origin(origin: &[u8], scheme: &Scheme, authority: &Authority) -> bool
     let default = if *scheme == Scheme::HTTPS { 443 } else { 80 };
     let port = |authority: &Authority| match authority.port() {
         Some(port) => Some(port.as_u16()),
-        // A port that is not a number is no port.
+        // The port is empty, as in `host:`.
         None if authority.as_str().ends_with(':') => None,
         None => Some(default),
     };

@@ -1,9 +1,10 @@
 //! The session of a visitor: a random token in a cookie, and the identity that is derived from it.
 //!
-//! The server stores no sessions. A token contains a random number and the time at which it was issued, and a code that
-//! proves that this server issued it (HMAC-SHA256). The identity is another code, computed from the random number only.
-//! So an identity survives a restart and the renewal of its token, and it is no credential: no token can be computed
-//! from it. All codes use one key for each app, and a different label for each purpose.
+//! The server stores no sessions. A token contains a random number, the time at which it was issued, and a message
+//! authentication code (HMAC-SHA256) that proves that this server issued it. The identity is another code, computed
+//! from the random number only. So an identity survives a restart and the renewal of its token, and it is no
+//! credential: no token can be computed from it. All codes use one key for each app, and a different label for each
+//! purpose.
 //!
 //! A token without a valid code is treated as absent. If any value were accepted, a client could create sessions without
 //! being counted.

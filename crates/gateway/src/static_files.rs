@@ -72,7 +72,7 @@ pub enum InvalidFiles {
     /// There are too many files.
     #[error("the browser group has more than {FILES_MAX} files")]
     TooMany,
-    /// The files are too large together.
+    /// The total size of the files is too large.
     #[error("the files of the browser group have more than {} MiB", FILES_BYTES_MAX >> 20)]
     TooLarge,
     /// The digest, a name or a content type has characters that are not allowed in a path or a header.
