@@ -13,6 +13,7 @@ use bytes::Bytes;
 use isomer_front::gateway::static_files::FILES_BYTES_MAX;
 use isomer_front::gateway::{NewStaticFile, StaticFiles};
 use isomer_ids::{ComponentName, PlanDigest};
+use isomer_manifest::App;
 use isomer_plan::PlannedBrowser;
 use isomer_runtime::code::{CodeSource, Key};
 use isomer_runtime::engine::Engine;

@@ -96,7 +96,12 @@ impl Release<'_> {
         }
         let referrers = Attachments::of_built(app, contents)?.referrers(key, &[])?;
         let file = format!("{}.tar", self.name);
-        write_file(&self.folder.join(&file), DATA, |out| write_archive(out, contents, &referrers, Some(&self.index.version)).map_err(std::io::Error::other), |_| Ok(()))?;
+        write_file(
+            &self.folder.join(&file),
+            DATA,
+            |out| write_archive(out, contents, &referrers, Some(&self.index.version)).map_err(std::io::Error::other),
+            |_| Ok(()),
+        )?;
         self.add(Form::Archive, &file)?;
         Ok(())
     }
@@ -181,7 +186,12 @@ impl Release<'_> {
         let bytes = self.index.to_bytes();
         if let Some(key) = key {
             let bundle = sign(&Statement::signature(&sha256(&bytes)), key)?;
-            write_file(&self.folder.join(INDEX_SIGNATURE_FILE), DATA, |out| out.write_all(bundle.as_bytes()), |_| Ok(()))?;
+            write_file(
+                &self.folder.join(INDEX_SIGNATURE_FILE),
+                DATA,
+                |out| out.write_all(bundle.as_bytes()),
+                |_| Ok(()),
+            )?;
         }
         write_file(&self.folder.join(INDEX_FILE), DATA, |out| out.write_all(&bytes), |_| Ok(()))?;
         Ok(bytes)
