@@ -1,4 +1,4 @@
-//! An app from a registry or an archive, which runs without its sources: its files are written into a folder of its own.
+//! An app from a registry or an archive, which runs without its sources: its files are written into a separate folder.
 //!
 //! The folder belongs to the app, not to the release. So data and the folders that the app may write to are kept when a
 //! newer release is unpacked. A component may have created links in a folder that it may write to, so each path is
@@ -133,11 +133,12 @@ fn write_files(contents: &Contents, dir: &Dir, folder: &Path) -> Result<(), CliE
     let all: BTreeSet<&str> = earlier.iter().copied().chain(files.keys().copied()).collect();
     write(dir, &list, &json(&all)).with_context(|| format!("cannot write `{}`", named(LIST)))?;
     for path in earlier.iter().filter(|path| !files.contains_key(*path)) {
-        // A file that cannot be found inside the folder is not there, or behind a link that leads out of the folder.
+        // If the path cannot be resolved inside the folder, the file does not exist, or a link on its path leads out of
+        // the folder.
         if dir.symlink_metadata(path).is_ok() {
             dir.remove_file(path).with_context(|| format!("cannot remove `{}`", named(path)))?;
         }
-        // A folder whose last file is removed is removed too, because the release may now have a file of its name.
+        // Removes a folder if it is empty now, because the new release may have a file with this name.
         let mut above = Path::new(path).parent();
         while let Some(parent) = above.filter(|parent| dir.remove_dir(parent).is_ok()) {
             above = parent.parent();
@@ -158,7 +159,7 @@ fn write_files(contents: &Contents, dir: &Dir, folder: &Path) -> Result<(), CliE
     Ok(())
 }
 
-/// Writes a file under a temporary name and renames it, so that it is complete, and so that a link at its place is
+/// Writes a file under a temporary name and renames it. So the file is always complete, and a link with its name is
 /// replaced and not followed.
 fn write(dir: &Dir, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = PathBuf::from(AppDir::OWN_DIR).join(UNFINISHED);

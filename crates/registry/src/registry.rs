@@ -26,7 +26,7 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, applic
 /// The header field with the digest of a manifest or blob.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// The header field by which a registry confirms that it lists the referrers of a subject.
+/// The header field that confirms that the registry adds the manifest to the list of referrers of its subject.
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 /// A repository of a registry.
@@ -102,7 +102,8 @@ impl Registry {
         Ok(response.headers().contains_key(SUBJECT))
     }
 
-    /// Returns the registry's own list of the manifests that refer to a digest; `None` if it keeps no such lists.
+    /// Returns the registry's own list of the manifests that refer to a digest; `None` if the registry has no API for
+    /// referrers.
     pub(crate) async fn listed_referrers(&self, subject: &Digest) -> Result<Option<Bytes>, RegistryError> {
         let order = Order::new(Method::GET, "a request for signatures").header(ACCEPT, INDEX_TYPE);
         let url = self.url(&format!("referrers/sha256:{subject}"))?;
@@ -250,7 +251,7 @@ impl Registry {
     }
 }
 
-/// Why the existence of a blob is checked, which decides the rights that are requested.
+/// The reason for checking whether a blob exists. It determines the access that is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobAccess {
     /// The blob is uploaded if it does not exist.

@@ -72,7 +72,7 @@ pub enum PayloadError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {
-    /// The file is not a runtime.
+    /// The file is not a runtime of Isomer.
     #[error(transparent)]
     Base(#[from] BaseError),
     /// The file is a runtime without an app.
