@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     print(&format!("{pinned}\n"))
 }
 
-/// Pushes each component of an app under a tag of its own. Returns the references.
+/// Pushes each component of an app under a separate tag. Returns the references.
 async fn push_components(
     registry: &Registry,
     reference: &OciReference,

@@ -38,9 +38,9 @@ struct Finding {
     predicate_type: String,
     /// The trusted key that has signed it: its identifier and its file.
     signer: Option<(String, String)>,
-    /// The key that the statement claims, if no trusted key has signed it.
+    /// The key that the statement names, if no trusted key has signed it. It is not verified.
     claimed: Option<String>,
-    /// Whether it is about this app.
+    /// Whether the statement is about this app.
     is_about: bool,
 }
 

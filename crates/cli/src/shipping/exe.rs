@@ -89,7 +89,7 @@ fn shipped(GroupCode { key, note, code }: GroupCode) -> (String, ShippedCodePart
     (key.into(), ShippedCodePart { code: code.into(), note: note.into() })
 }
 
-/// Returns the folder of compiled code, which the next call uses again: that of `isomer run`.
+/// Returns the folder that caches compiled code. `isomer run` uses the same folder.
 fn code_folder(app: &AppDir, path: &Path) -> PathBuf {
     let of_user = user_dirs::cache().filter(|_| is_component(path)).map(|cache| cache.join("run"));
     of_user.unwrap_or_else(|| app.dir.join(AppDir::OWN_DIR).join("cache"))

@@ -29,8 +29,8 @@ pub(crate) fn output_path(named: Option<&Path>, default: &str) -> Result<PathBuf
     Ok(path)
 }
 
-/// Writes a file with `write` under a temporary name, and renames it when it is complete, so that the old file stays until
-/// then, and a program that runs from it is not disturbed. `mode` has the permission bits of the file.
+/// Writes a file with `write` under a temporary name, and renames it when it is complete. Until then, the old file
+/// stays, so a program that runs from it is not disturbed. `mode` has the permission bits of the file.
 ///
 /// # Errors
 /// If `write` fails, or if the file cannot be written.
