@@ -149,10 +149,10 @@ impl RegistryError {
                 )];
             }
             Self::Digest { .. } | Self::Artifact { source: ArtifactError::Mismatch, .. } => {
-                "the registry, or a proxy before it, has altered or damaged the content: do not use it"
+                "the registry, or a proxy in front of it, has altered or damaged the content: do not use it"
             }
             Self::Artifact { source: ArtifactError::Type { .. }, .. } => {
-                "name an app that `isomer push` has pushed, perhaps with a newer version of Isomer"
+                "name an app that `isomer push` has pushed; if a newer version of Isomer pushed it, use that version"
             }
             Self::Reference { .. } => "write it as `registry.example/team/shop:1.4.0`",
             _ => return Vec::new(),

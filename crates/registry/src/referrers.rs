@@ -158,7 +158,7 @@ impl Registry {
             {
                 Ok(())
             }
-            _ => Err(self.malformed("it does not keep the list of signatures; other clients may be changing it")),
+            _ => Err(self.malformed("it did not store the list of signatures; another client may be changing it")),
         }
     }
 

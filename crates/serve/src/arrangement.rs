@@ -315,8 +315,8 @@ impl ArrangementHome {
         Ok((plan, digest))
     }
 
-    /// Reports the metrics of this process and of its log, until [`Self::local()`] creates a tenancy, which reports them
-    /// itself.
+    /// Reports the metrics of this process and of its log, until [`Self::local()`] creates a tenancy, which reports
+    /// them itself.
     fn report_process(&mut self) {
         if self.local.is_none() && self.process_metrics.is_none() {
             let process = Arc::new(ProcessMetrics::default());

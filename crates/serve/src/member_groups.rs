@@ -256,7 +256,7 @@ fn members(
             name: (*group).to_owned(),
             // The arguments are only shown in the list of processes. The member reads its configuration from the task.
             arguments: arguments.into_iter().chain([source.dir.clone().into_os_string()]).collect(),
-            task: serde_json::to_vec(&task).expect("an task is plain data"),
+            task: serde_json::to_vec(&task).expect("a task is plain data"),
             has_front_door: *group == front,
             log: member_log(home, group, width),
             orders: home.traces.map(ServedTraces::orders).unwrap_or_default(),

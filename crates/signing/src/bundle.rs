@@ -103,8 +103,8 @@ pub fn verify(bundle: &str, keys: &[PublicKey]) -> Result<(Statement, usize), Bu
     Ok((statement, signer))
 }
 
-/// Returns the hint under which a bundle names its key, for messages about a key that is not trusted. Nothing proves
-/// that this key has signed the bundle.
+/// Returns the identifier of the key that a bundle names in its hint, for messages about a key that is not trusted. The
+/// hint is not signed, so another key may have signed the bundle.
 #[must_use]
 pub fn unverified_key(bundle: &str) -> Option<String> {
     let (_, hint) = parse(bundle).ok()?;

@@ -186,7 +186,7 @@ fn confirm(
             console.message(&format!("{name} imports interfaces for {} ({interfaces}); grants of these are written by hand: [components.{name}.grants] {}", kind.description(), kind.key()));
         } else if need.granted.is_empty() {
             let question = format!(
-                "{name} imports interfaces for {} ({interfaces}). Grant which, separated by commas? [none] ",
+                "{name} imports interfaces for {} ({interfaces}). Which should be granted? Separate them by commas. [none] ",
                 kind.description()
             );
             let answer = console.ask(&question).unwrap_or_default();
