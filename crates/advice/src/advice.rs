@@ -10,20 +10,20 @@ use crate::traffic::{SeamTraffic, Traffic, mode_name, number, without_version};
 /// The minimum number of requests, and of calls of a seam, for advice.
 const SAMPLES_MIN: u64 = 100;
 
-/// The number of requests and calls from which the confidence is high.
+/// The number of requests and calls at which advice gets high confidence.
 const SAMPLES_HIGH: u64 = 1000;
 
-/// The minimum time that fusing must save, as a part of the mean duration of a request.
+/// The minimum time that fusing must save, as a fraction of the mean duration of a request.
 const SAVING_PART_MIN: f64 = 0.01;
 
-/// The minimum number of faults, and their minimum part of the calls, for the advice to isolate a component.
+/// The minimum number of faults, and their minimum fraction of the calls, for the advice to isolate a component.
 const FAULTS_MIN: u64 = 10;
 const FAULT_PART_MIN: f64 = 0.01;
 
-/// The minimum part of the time of all requests that a component must use for the advice to move it.
+/// The minimum fraction of the time of all requests that a component must use for the advice to move it.
 const WORK_PART_MIN: f64 = 0.5;
 
-/// The maximum cost of remote calls, as a part of the component's own time, for the advice to move it.
+/// The maximum cost of remote calls, as a fraction of the component's own time, for the advice to move it.
 const MOVE_COST_PART_MAX: f64 = 0.02;
 
 /// The maximum number of pieces of advice.
@@ -39,8 +39,8 @@ struct Measured<'a> {
     per_request: f64,
 }
 
-/// Returns advice about an app that runs in this arrangement, from its traffic. Without processes for groups, there is no
-/// advice to move a component.
+/// Returns advice about an app that runs in this arrangement, based on its traffic. If the groups cannot run in
+/// processes of their own, there is no advice to move a component.
 #[must_use]
 pub fn advise(current: &Arrangement, traffic: &Traffic, placement: GroupPlacement) -> ShapeAdvice {
     let traffic = &traffic.clone().with_all_fused_calls(current);
@@ -124,7 +124,7 @@ fn mean_us(seam: &Measured<'_>) -> f64 {
     seam.traffic.call_us / number(seam.traffic.calls)
 }
 
-/// Returns the evidence that all advice has: how often the seam is called, and how long a call takes.
+/// Returns the evidence that is part of all advice: how often the seam is called, and how long a call takes.
 fn calls(seam: &Measured<'_>, requests: u64) -> Vec<String> {
     let Measured { seam: ArrangedSeam { importer, exporter, mode, .. }, traffic, per_request } = seam;
     let mode = mode_name(*mode);
@@ -204,8 +204,8 @@ fn isolate(measured: &Measured<'_>, requests: u64) -> Option<AdviceItem> {
     })
 }
 
-/// Returns the advice to move a component that does most of the work into its own process. There is no such advice if only
-/// a part of the calls was measured, because then the component's part of the work is not known.
+/// Returns the advice to move a component that does most of the work into its own process. Returns no advice if only
+/// some of the calls were measured, because the component's fraction of the work is then unknown.
 fn relocate(measured: &Measured<'_>, request_us: f64, requests: u64) -> Option<AdviceItem> {
     let ArrangedSeam { importer, exporter, mode, can_part, .. } = measured.seam;
     if measured.traffic.is_lower_bound {
@@ -239,7 +239,7 @@ fn relocate(measured: &Measured<'_>, request_us: f64, requests: u64) -> Option<A
     })
 }
 
-/// Returns a time for people. `us` is in microseconds.
+/// Formats a time. `us` is in microseconds.
 fn time(us: f64) -> String {
     match us {
         us if us >= 1e6 => format!("{:.2} s", us / 1e6),

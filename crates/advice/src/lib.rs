@@ -9,8 +9,7 @@
 //!
 //! The crate is pure logic: its input is a plan, a manifest and a report of metrics.
 //!
-//! Invariant: there is no advice without evidence. A seam that was not measured often enough is not the subject of
-//! advice.
+//! Invariant: there is no advice without evidence. A seam with too few measured calls gets no advice.
 
 #![forbid(unsafe_code)]
 

@@ -17,21 +17,21 @@ pub struct Traffic {
     pub request_us: f64,
     /// The measured calls, by the seam.
     pub seams: BTreeMap<SeamKey, SeamTraffic>,
-    /// What each composition with fused seams has served, by the name of its group.
+    /// The requests and calls that each composition with fused seams has served, by the name of its group.
     pub runs: BTreeMap<String, GroupRuns>,
 }
 
 /// The requests and calls that one composition has served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GroupRuns {
-    /// The number of those whose fused calls were measured.
+    /// The number of these requests and calls whose fused calls were measured.
     pub measured: u64,
-    /// The number of those whose fused calls were not measured.
+    /// The number of these requests and calls whose fused calls were not measured.
     pub unmeasured: u64,
 }
 
-/// A pair of components between which calls were measured, and the interface without its version, which metrics do not
-/// contain.
+/// A pair of components between which calls were measured, with the interface. The interface has no version, because
+/// metrics do not contain versions.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeamKey {
     /// The calling component; empty if it is not known, as for fused calls.
@@ -40,7 +40,7 @@ pub struct SeamKey {
     pub callee: String,
     /// The interface, without its version.
     pub interface: String,
-    /// The mode in which the calls ran. If the mode of a seam changes, calls in the earlier mode say nothing about the
+    /// The mode in which the calls ran. After a change of the seam's mode, calls in the earlier mode do not predict the
     /// duration of later calls.
     pub mode: String,
 }
@@ -54,7 +54,7 @@ pub struct SeamTraffic {
     pub call_us: f64,
     /// The number of calls that trapped or exceeded their deadline.
     pub faults: u64,
-    /// Whether some calls were only measured for sampled requests, so that there were more calls.
+    /// Whether some calls were measured only in sampled requests, so that the actual number of calls is higher.
     pub is_lower_bound: bool,
     /// The number of calls that were measured, if the other numbers are estimated from them.
     pub measured_calls: Option<u64>,
@@ -69,7 +69,7 @@ impl SeamTraffic {
 }
 
 impl Traffic {
-    /// Returns the traffic of the app `app` of `tenant`. An absent name matches everything.
+    /// Returns the traffic of the app `app` of `tenant`. `None` matches every name.
     #[must_use]
     pub fn of(report: &MetricsReport, tenant: Option<&str>, app: Option<&str>) -> Self {
         let is_wanted = |series: &&SeriesReport| {
@@ -131,9 +131,10 @@ impl Traffic {
         self
     }
 
-    /// Returns the traffic with estimates of all fused calls, instead of those that were measured. If a composition has
-    /// served ten requests, and the fused calls of two of them were measured, there were about five times as many calls.
-    /// `current` is the arrangement that was measured. Without a measured request, a number stays a lower bound.
+    /// Returns the traffic with an estimate of all fused calls instead of the measured ones. For example, if a
+    /// composition has served ten requests, and the fused calls of two of them were measured, the estimate is five
+    /// times the measured number. `current` is the arrangement that was measured. If no request was measured, the
+    /// number stays a lower bound.
     #[must_use]
     pub fn with_all_fused_calls(mut self, current: &Arrangement) -> Self {
         for (key, seam) in &mut self.seams {
@@ -214,15 +215,15 @@ pub fn mode_name(mode: SeamMode) -> &'static str {
     }
 }
 
-/// Returns what the composition of the component `callee` has served. A composition has the name of its group, or of
-/// one of its components if they are isolated from the rest of the group.
+/// Returns the requests and calls that the composition of the component `callee` has served. A composition has the name
+/// of its group, or of one of its components if they are isolated from the rest of the group.
 fn runs_of(runs: &BTreeMap<String, GroupRuns>, current: &Arrangement, callee: &str) -> Option<GroupRuns> {
     let composition = current.compositions.iter().find(|it| it.components.contains(callee))?;
     let by_component = composition.components.iter().find_map(|component| runs.get(component));
     by_component.or_else(|| runs.get(&composition.process)).copied()
 }
 
-/// Returns a number of things that was stored or estimated as a number with a fraction.
+/// Converts a stored or estimated count to a floating-point number.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are not negative")]
 fn whole(number: f64) -> u64 {
     number.round() as u64

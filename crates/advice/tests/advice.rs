@@ -175,7 +175,7 @@ fn a_fused_component_that_traps_should_be_isolated() {
     assert!(advise(&pinned, &traffic(2000, 1000.0, &calls)).items.is_empty(), "its handles cannot leave the store");
 }
 
-/// Returns the metric with what the group of the components has served: with and without measured fused calls.
+/// Returns the metric that counts the requests of the components' group, with and without measured fused calls.
 fn runs(group: &str, measured: f64, unmeasured: f64) -> MetricReport {
     let series = |sampled: &str, value| SeriesReport {
         labels: [("app", "shop"), ("group", group), ("sampled", sampled)]

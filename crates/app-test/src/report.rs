@@ -73,7 +73,7 @@ pub fn report_text(runs: &[ScriptRun<'_>], whole: bool) -> String {
             let _ = writeln!(out, "  {request}");
         }
     }
-    // If a shape fails in the same way as an earlier one, its log says the same, so only the first log is shown.
+    // If a shape fails in the same way as an earlier one, their logs are alike, so only the first log is shown.
     let mut shown: Vec<(&str, &str)> = Vec::new();
     for Failure { run, .. } in failures {
         if !run.log.is_empty() && !shown.contains(&(run.file(), run.shape)) {

@@ -27,9 +27,9 @@ pub(crate) struct FailedCase {
     pub(crate) transcript: Vec<String>,
 }
 
-/// Runs a script against the front door at `address`. After a failed case, the next cases still run, because their
-/// failures may help to find the cause. If `reference` is present, the responses are compared with the
-/// result of the script in another shape.
+/// Runs a script against the front door at `address`. The remaining cases also run after a failed case, because their
+/// failures may help to find the cause. If `reference` is set, the responses are compared with the result of the script
+/// in another shape.
 pub fn run_script(
     script: &Script,
     address: SocketAddr,

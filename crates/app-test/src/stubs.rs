@@ -1,8 +1,8 @@
 //! Stubs: responses that a script defines for external hosts. A small HTTP server on the loopback interface serves
 //! them.
 //!
-//! The app's process sends requests for these hosts to this server, without TLS. Even then, it first checks that the
-//! app has a grant for the host.
+//! The app's process sends requests for these hosts to this server, without TLS. It still checks first that the app has
+//! a grant for the host.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

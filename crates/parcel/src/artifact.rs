@@ -1,9 +1,9 @@
 //! An app as an artifact of an OCI registry: a manifest that lists a config and one layer for each component and file.
 //!
-//! The bytes of the manifest and the config follow from the release alone, except from its shape, host names, message
-//! and signatures. So an app has one digest in every registry and on every node, and a client that has the release can check a
-//! signature of the artifact without the registry. Nothing else is accepted: a manifest that does not equal the one
-//! that follows from its config is not an artifact of an app.
+//! The bytes of the manifest and the config depend only on the content of the release, not on its shape, host names,
+//! message or signatures. So an app has one digest in every registry and on every node, and a client that has the
+//! release can verify a signature of the artifact without the registry. A manifest is accepted as an app only if it
+//! equals the manifest that is computed from its config.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,10 +32,10 @@ pub const COMPONENT_TYPE: &str = "application/wasm";
 /// The media type of a file of an app.
 pub const FILE_TYPE: &str = "application/vnd.isomer.app.file.v1";
 
-/// The annotation under which other tools find the name of the file that a layer is.
+/// The annotation in which other tools find the file name of a layer.
 pub const TITLE: &str = "org.opencontainers.image.title";
 
-/// The maximum size of a manifest in bytes, which is also that of most registries.
+/// The maximum size of a manifest in bytes. Most registries have the same limit.
 pub const ARTIFACT_MANIFEST_BYTES_MAX: usize = 4 << 20;
 
 /// The maximum size of the config of an app in bytes.
@@ -51,7 +51,7 @@ pub struct Descriptor {
     pub digest: String,
     /// The size of the blob in bytes.
     pub size: u64,
-    /// The type of the artifact, in the list of referrers.
+    /// The type of the artifact; set only in lists of referrers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// Further information about the blob.
@@ -136,7 +136,7 @@ pub enum ArtifactError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The manifest does not follow from the config.
+    /// The manifest differs from the one that is computed from the config.
     #[error("the manifest of the artifact does not match its config")]
     Mismatch,
     /// A part is larger than its limit.
@@ -155,7 +155,7 @@ impl AppArtifact {
     /// Returns the artifact of a release.
     ///
     /// # Errors
-    /// If the app has so many or such long paths of files that the manifest is larger than registries accept.
+    /// If the app has too many files, or too long paths, so that the manifest is larger than registries accept.
     pub fn of(release: &Release) -> Result<Self, ArtifactError> {
         let config = AppConfig {
             manifest: release.manifest.clone(),
@@ -205,7 +205,7 @@ impl AppArtifact {
     /// no host names, message and signatures.
     ///
     /// # Errors
-    /// If the config is not valid, or if the manifest is not the one that follows from the config.
+    /// If the config is not valid, or if the manifest differs from the one that is computed from the config.
     pub fn release(manifest: &[u8], config: &[u8], shape: &str) -> Result<Release, ArtifactError> {
         check("config", config.len(), ARTIFACT_CONFIG_BYTES_MAX)?;
         let parsed: AppConfig = serde_json::from_slice(config).map_err(|error| malformed("config", &error))?;
@@ -309,7 +309,7 @@ mod tests {
     fn an_app_and_its_artifact_follow_from_each_other() {
         let release = release();
         let artifact = AppArtifact::of(&release).unwrap();
-        // The digest is part of the format: signatures sign it, so it must not change.
+        // The digest is part of the format, because signatures contain it. It must not change.
         assert_eq!(artifact.digest.as_str(), DIGEST);
         let config = AppArtifact::config_of(&artifact.manifest).unwrap();
         assert_eq!(config.sha256().unwrap(), sha256(&artifact.config));

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::exe::Machine;
 
-/// The user and the group of the program: a number without a name, and without rights on the host.
+/// The id of the user and group that run the program. It has no name in the image, and no rights on the host.
 const USER: u64 = 65532;
 
 /// The path of the data directory in the image.

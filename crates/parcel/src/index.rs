@@ -109,7 +109,7 @@ pub enum IndexError {
     /// The index has another format.
     #[error("the index has the format {0}, which this version does not know")]
     Format(u32),
-    /// There are too many files, or the name of a file is not a plain name.
+    /// There are too many files, or a file name contains a path.
     #[error("the index names files that a release cannot have")]
     Names,
     /// A file cannot be read.
@@ -120,7 +120,7 @@ pub enum IndexError {
         /// The system's error.
         source: io::Error,
     },
-    /// A file is not the one that was released.
+    /// The content of a file differs from the index.
     #[error("`{0}` is not the file that was released: its content has changed")]
     Changed(String),
 }
@@ -187,7 +187,7 @@ impl ReleaseIndex {
     /// Verifies that the files in `folder` are those of the release.
     ///
     /// # Errors
-    /// If a file cannot be read, or has another content.
+    /// If a file cannot be read, or its content differs from the index.
     pub fn verify(&self, folder: &Path) -> Result<(), IndexError> {
         for shipped in &self.files {
             let (digest, bytes) = hashed(folder, &shipped.file)?;

@@ -1,7 +1,7 @@
 //! A list of the components of an app and of the crates in them, in the format CycloneDX 1.6.
 //!
-//! The crates of a component come from its bytes, if `cargo auditable` has built it, or from the lock file of its
-//! sources. The list contains neither times nor paths, so it follows from its inputs.
+//! The crates of a component come from its bytes, if it was built with `cargo auditable`, or from the lock file of its
+//! sources. The list contains neither times nor paths, so the same inputs always give the same list.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -41,7 +41,7 @@ pub struct SbomPackage {
     pub source: String,
 }
 
-/// The crates of a component, and where they are known from.
+/// The crates of a component, and the source of this information.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComponentPackages {
     /// The source of the list.
@@ -50,7 +50,7 @@ pub struct ComponentPackages {
     pub packages: Vec<SbomPackage>,
 }
 
-/// Where the crates of a component are known from.
+/// The source of the list of a component's crates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackageOrigin {
     /// The component's bytes contain them.
@@ -202,7 +202,8 @@ pub fn locked_packages(lock: &str, root: &str) -> Option<ComponentPackages> {
     }
     let lock: Lock = toml::from_str(lock).ok()?;
     let find = |wanted: &str| {
-        // `NAME`, `NAME VERSION` or `NAME VERSION (SOURCE)`, as far as it is necessary.
+        // The formats are `NAME`, `NAME VERSION` and `NAME VERSION (SOURCE)`. Cargo writes the shortest one that is
+        // unambiguous.
         let mut words = wanted.split(' ');
         let (name, version) = (words.next().unwrap_or_default(), words.next());
         lock.package
@@ -268,7 +269,7 @@ fn library(purl: &str, package: &SbomPackage) -> Value {
     library
 }
 
-/// Returns a UUID that follows from the digest (RFC 9562, version 8).
+/// Returns a UUID that is computed from the digest (RFC 9562, version 8).
 fn serial_number(digest: &str) -> String {
     let (first, second, third) = (&digest[..8], &digest[8..12], &digest[13..16]);
     format!("urn:uuid:{first}-{second}-8{third}-8{}-{}", &digest[17..20], &digest[20..32])

@@ -1,4 +1,4 @@
-//! Tests of the format of shipped programs: what is written is read again, and damaged files are refused.
+//! Tests of the format of shipped programs: written programs can be read again, and damaged files are refused.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
@@ -196,7 +196,7 @@ fn lost_and_truncated_payloads_are_told_apart() {
 }
 
 proptest! {
-    /// No change of a program's payload is overlooked, and none causes a panic.
+    /// Every change of a program's payload is detected, and none causes a panic.
     #[test]
     fn every_altered_byte_is_found(at in any::<prop::sample::Index>(), change in 1..=255_u8) {
         let mut file = written();

@@ -1,6 +1,6 @@
 //! Where an app comes from: the list of its components and crates, and the provenance of its build.
 //!
-//! Both contain neither secrets nor paths of the machine, so they can be published with the app.
+//! Neither contains secrets or paths of the machine, so they can be published with the app.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use crate::AppDir;
 use crate::registry_components::locked;
 
-/// The type of a statement about the build of an artifact.
+/// The predicate type of a statement about the build of an artifact.
 pub const PROVENANCE_PREDICATE: &str = "https://slsa.dev/provenance/v1";
 
-/// The type of a statement that contains a list of components.
+/// The predicate type of a statement that contains a list of components.
 pub const SBOM_PREDICATE: &str = "https://cyclonedx.org/bom";
 
 /// The type of the build, which defines the parameters in the provenance.
@@ -56,8 +56,8 @@ fn read(path: &Path) -> Option<String> {
     metadata.is_file().then(|| std::fs::read_to_string(path).ok()).flatten()
 }
 
-/// Returns the provenance of the app's build (SLSA, version 1): what was built from which sources, and with which
-/// programs.
+/// Returns the provenance of the app's build (SLSA, version 1): the sources, and the programs that built the app from
+/// them.
 #[must_use]
 pub fn provenance(app: &AppDir, contents: &Contents) -> Value {
     let mut sources = Vec::new();

@@ -52,8 +52,8 @@ struct LockedComponent {
     wasm: Digest,
 }
 
-/// Downloads the components that are missing in `dir`, the app's folder. Returns the app with the files of these components in
-/// place of their references; `None` if no component comes from a registry.
+/// Downloads the components that are missing in `dir`, the app's folder. Returns the app with each reference replaced
+/// by the path of the downloaded file; `None` if no component comes from a registry.
 ///
 /// # Errors
 /// If a component cannot be downloaded, or if the lock file is not valid or cannot be written.
@@ -102,7 +102,7 @@ pub(crate) fn resolve(dir: &Path, app: &App, console: &Console) -> Result<Option
     Ok(Some(resolved))
 }
 
-/// Pulls a component, on a thread of its own, because the caller may be a task of an executor.
+/// Pulls a component on a separate thread, because the caller may be a task of an executor.
 ///
 /// # Errors
 /// If the component cannot be downloaded.

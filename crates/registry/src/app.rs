@@ -94,7 +94,7 @@ pub fn app_descriptor(artifact: &AppArtifact) -> Descriptor {
     Descriptor { artifact_type: Some(APP_TYPE.to_owned()), ..descriptor(MANIFEST_TYPE, &artifact.manifest) }
 }
 
-/// Pulls an app. The digest of a reference decides, if it has one, and not the tag.
+/// Pulls an app. If the reference has a digest, its tag is ignored.
 ///
 /// # Errors
 /// If the registry cannot be reached or does not have the app, or if the artifact is not an app or is damaged.
@@ -137,7 +137,7 @@ pub async fn pull_app(
     Ok(PulledApp { digest, contents: Contents { release, parts } })
 }
 
-/// Returns the manifest that a reference names. A manifest with a known digest may come from the cache.
+/// Returns the manifest that a reference names. If the reference has a digest, the manifest may come from the cache.
 pub(crate) async fn manifest_of(
     registry: &Registry,
     reference: &OciReference,

@@ -1,9 +1,9 @@
 //! An app with its signatures as one file, for machines without a network: an OCI image layout in a tar archive (image
 //! specification 1.1, "Image Layout").
 //!
-//! The archive follows from its content: entries are ordered, and have neither times nor owners. An archive from
-//! elsewhere is hostile: only entries with the names of a layout are read, their sizes are limited, and each blob is used
-//! only with its digest.
+//! An archive is reproducible: its entries are sorted, and have neither times nor owners. An archive that is read is
+//! untrusted: entries that do not belong to an OCI image layout are ignored, the sizes of the others are limited, and
+//! each blob must have the digest in its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -46,7 +46,7 @@ pub enum ArchiveError {
     /// The archive is not an OCI image layout with one app.
     #[error("the archive is not an app: {0}")]
     Malformed(String),
-    /// A blob of the archive has another digest than its name.
+    /// The digest of a blob in the archive differs from the digest in its name.
     #[error("the archive is damaged: the digest of a blob is `sha256:{found}`, not `sha256:{expected}`")]
     Digest {
         /// The digest in the blob's name.
@@ -179,7 +179,7 @@ struct Entries {
 impl Entries {
     fn read(input: impl Read) -> Result<Self, ArchiveError> {
         let mut found = Self::default();
-        // The largest app, its manifest and config, and what refers to it.
+        // The maximum total size: the largest app, its manifest and config, and its referrers.
         let mut left = APP_BYTES_MAX + (64 << 20);
         let mut archive = Archive::new(input);
         // Raw entries: names and sizes in extension headers would be read into memory without a limit. The names of a layout

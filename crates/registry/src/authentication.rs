@@ -1,4 +1,4 @@
-//! The response to a registry's challenge (RFC 9110, section 11; the token protocol of Docker's registry).
+//! Authentication after a registry's challenge (RFC 9110, section 11; the token protocol of Docker's registry).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +16,7 @@ use crate::error::RegistryError;
 /// The maximum size of the response of a token service in bytes.
 const TOKEN_BYTES_MAX: usize = 256 << 10;
 
-/// What a client wants to do with a repository.
+/// The access to a repository that a client requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Access {
     Pull,
@@ -62,7 +62,8 @@ pub(crate) async fn authorize(
     }
 }
 
-/// The scope follows from the operation, and not from the registry's challenge, which could ask for more.
+/// Returns the scope of a token. It depends only on the operation: the scope in the registry's challenge could be
+/// wider.
 fn scope(repository: &str, access: Access) -> String {
     match access {
         Access::Pull => format!("repository:{repository}:pull"),

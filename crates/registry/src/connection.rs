@@ -1,4 +1,4 @@
-//! Requests to one registry and to the servers to which it redirects: TLS, redirects, and the limits of time and size.
+//! Requests to one registry and to the servers to which it redirects: TLS, redirects, and limits on time and size.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,7 +89,7 @@ pub(crate) struct Connection {
     base: Url,
 }
 
-/// A request without its URL and credentials. The body is repeated if the request has to be sent again.
+/// A request without its URL and credentials. The body is kept, so that the request can be sent again.
 #[derive(Clone)]
 pub(crate) struct Order {
     pub(crate) method: Method,
@@ -117,7 +117,7 @@ impl Order {
 
 impl Connection {
     pub(crate) fn new(registry: &str, options: &RegistryOptions) -> Result<Self, RegistryError> {
-        // Docker's own registry has another host for its API than for references.
+        // References to Docker Hub contain the host `docker.io`, but its API is at another host.
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
         let reference = |_| RegistryError::Reference { problem: format!("`{registry}` is not a host") };
         let base = Url::parse(&format!("https://{host}/")).map_err(reference)?;
@@ -126,7 +126,7 @@ impl Connection {
             TransportSecurity::Tls => false,
             TransportSecurity::TlsExceptLoopback => is_loopback(&base),
         };
-        // `Url::set_scheme` would drop port 443 instead of keeping it.
+        // `Url::set_scheme` would drop port 443, because it is the default port of `https`.
         let base = if is_plain { Url::parse(&format!("http://{host}/")).map_err(reference)? } else { base };
         let mut http = HttpConnector::new();
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -305,12 +305,13 @@ pub(crate) fn is_same_origin(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin()
 }
 
-/// Returns the scheme, host and port of a URL, for errors. The rest of a URL may contain a signature of the server.
+/// Returns the scheme, host and port of a URL, for errors. The rest of the URL is left out, because it may contain a
+/// secret, such as the signature of a presigned URL.
 pub(crate) fn server(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// Returns a text from a server for people.
+/// Returns a text from a server in a form that can be displayed: escaped, and truncated if it is long.
 pub(crate) fn shown(text: &str) -> String {
     escaped(&cut(text.to_owned(), SHOWN_BYTES_MAX))
 }

@@ -1,4 +1,4 @@
-//! The credentials in Docker's configuration: in the file itself, or in a program that the file names.
+//! Credentials from Docker's configuration file, or from a credential helper that the file names.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,16 +18,16 @@ use crate::error::RegistryError;
 /// The maximum size of the configuration in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
-/// The maximum size of a program's output in bytes.
+/// The maximum size in bytes of the output of a credential helper.
 const OUTPUT_BYTES_MAX: u64 = 64 << 10;
 
-/// The maximum time that a program may take.
+/// The maximum time that a credential helper may take.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The key of Docker's own registry.
+/// The key of Docker Hub in the configuration.
 const DOCKER_KEY: &str = "https://index.docker.io/v1/";
 
-/// The user name with which a program returns a token instead of a password.
+/// The user name that a credential helper returns with a token instead of a password.
 const TOKEN_USER: &str = "<token>";
 
 /// The credentials of a user at a registry.
@@ -50,7 +50,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Where credentials are found.
+/// The place from which credentials are read.
 #[derive(Debug, Clone, Default)]
 pub struct CredentialSource {
     /// The folder of Docker's configuration; `None` if there is none.
@@ -93,7 +93,7 @@ impl CredentialSource {
     /// Returns the credentials for a registry; `None` if there are none.
     ///
     /// # Errors
-    /// If the configuration cannot be read, or a program that it names fails.
+    /// If the configuration cannot be read, or a credential helper that it names fails.
     pub async fn credentials(&self, registry: &str) -> Result<Option<Credentials>, RegistryError> {
         let Some(folder) = &self.docker_config else { return Ok(None) };
         let path = folder.join("config.json");
@@ -104,7 +104,7 @@ impl CredentialSource {
             Err(error) => return Err(problem(format!("`{}`: {error}", path.display()))),
         };
         let config: DockerConfig = serde_json::from_slice(&bytes).map_err(|error| {
-            // The message of the error does not quote the file, which contains passwords.
+            // The message of the parser is left out, because it can quote the file, which contains passwords.
             let (line, column) = (error.line(), error.column());
             problem(format!("`{}` is not valid at line {line}, column {column}", path.display()))
         })?;
@@ -126,7 +126,7 @@ impl CredentialSource {
     }
 }
 
-/// Returns the keys under which the configuration may contain a registry.
+/// Returns the keys under which the configuration may contain the credentials for a registry.
 fn keys(registry: &str) -> Vec<String> {
     if registry == "docker.io" {
         return vec![DOCKER_KEY.to_owned(), registry.to_owned(), "index.docker.io".to_owned()];
@@ -150,7 +150,7 @@ impl Auth {
         if let Some(auth) = self.auth.as_ref().filter(|auth| !auth.is_empty()) {
             let decoded = String::from_utf8(STANDARD.decode(auth.trim()).ok()?).ok()?;
             let (user, password) = decoded.split_once(':')?;
-            // Docker pads passwords with zeros.
+            // The password may be padded with NUL bytes.
             let password = password.trim_end_matches('\0');
             return Some(Credentials::Basic { user: user.to_owned(), password: password.to_owned() });
         }
@@ -158,7 +158,7 @@ impl Auth {
     }
 }
 
-/// Runs the program `docker-credential-NAME`, and returns the credentials that it prints.
+/// Runs the credential helper `docker-credential-NAME`, and returns the credentials that it prints.
 async fn helper_credentials(name: &str, key: &str) -> Result<Option<Credentials>, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || !name.bytes().all(is_plain) {
@@ -192,7 +192,7 @@ async fn run_helper(program: &Path, key: &str) -> std::io::Result<(bool, Vec<u8>
     command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn()?;
     if let Some(mut input) = child.stdin.take() {
-        // A program that needs no input closes it.
+        // Writing fails if the helper closes its standard input without reading it.
         let _closed = input.write_all(format!("{key}\n").as_bytes()).await;
     }
     let mut output = Vec::new();

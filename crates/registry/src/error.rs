@@ -1,4 +1,4 @@
-//! The errors of a registry's client, and how to correct them.
+//! The errors of the registry client, with hints for the user.
 
 use std::io;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub enum RegistryError {
         /// The message in the response, with control characters escaped.
         message: Option<String>,
     },
-    /// A redirect, an upload or a token service leads to a server to which the client must not send the request.
+    /// A redirect, an upload or a token service uses a server to which the client must not send the request.
     #[error("`{server}` refers to `{target}`, which is refused: {reason}")]
     Redirect {
         /// The scheme, host and port.
@@ -68,7 +68,7 @@ pub enum RegistryError {
         /// The rule that the URL breaks.
         reason: &'static str,
     },
-    /// A response is larger than it may be.
+    /// A response exceeds a size limit.
     #[error("{what} from `{server}` is larger than {max}")]
     TooLarge {
         /// The scheme, host and port.
@@ -78,7 +78,7 @@ pub enum RegistryError {
         /// The limit.
         max: String,
     },
-    /// The bytes have another digest than the requested one.
+    /// The digest of the received bytes differs from the requested digest.
     #[error("{what} from `{server}` has the digest `sha256:{found}`, not `sha256:{expected}`")]
     Digest {
         /// The scheme, host and port.
@@ -106,7 +106,7 @@ pub enum RegistryError {
         /// The reason.
         source: ArtifactError,
     },
-    /// Docker's configuration, or a program that it names, does not give credentials.
+    /// Credentials cannot be read from Docker's configuration or from a credential helper.
     #[error("cannot read the credentials for `{registry}`: {problem}")]
     Credentials {
         /// The registry's host.
@@ -114,7 +114,7 @@ pub enum RegistryError {
         /// What failed.
         problem: String,
     },
-    /// A file of the cache, or with certificates, cannot be used.
+    /// A file of the cache, or a file of certificate authorities, cannot be used.
     #[error("cannot use `{}`", path.display())]
     File {
         /// The path.
@@ -155,10 +155,10 @@ impl RegistryError {
                 )];
             }
             Self::Digest { .. } | Self::Artifact { source: ArtifactError::Mismatch, .. } => {
-                "the registry, or a proxy before it, has altered or damaged the content: do not use it"
+                "the registry, or a proxy in front of it, has altered or damaged the content: do not use it"
             }
             Self::Artifact { source: ArtifactError::Type { .. }, .. } => {
-                "name an app that `isomer push` has pushed, perhaps with a newer version of Isomer"
+                "name an app that `isomer push` has pushed; if a newer version of Isomer pushed it, use that version"
             }
             Self::Reference { .. } => "write it as `registry.example/team/shop:1.4.0`",
             _ => return Vec::new(),

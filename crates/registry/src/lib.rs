@@ -13,9 +13,9 @@
 //! | `cache` | downloaded blobs on disk, by digest ([`BlobCache`]) |
 //! | `error` | the errors and their hints ([`RegistryError`]) |
 //!
-//! A registry is hostile, and so is every server to which it redirects:
+//! A registry, and every server to which it redirects, is treated as hostile:
 //!
-//! - The size of each response is known or limited before it is read, and the time for it is limited.
+//! - The size of each response is known or limited before it is read, and the time to read it is limited.
 //! - Bytes are hashed while they arrive, and are used only if the digest is the expected one.
 //! - Redirects keep the scheme, so `https` never becomes `http`. Credentials are sent only to the registry that they
 //!   belong to and to the token service that this registry names.

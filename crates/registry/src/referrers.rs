@@ -1,5 +1,6 @@
-//! Artifacts that refer to another one: signatures, provenance, lists of components (OCI distribution specification 1.1,
-//! "Referrers"). A registry that does not list them itself gets the list under a tag that follows from the digest.
+//! Artifacts that refer to another one: signatures, provenance, lists of components (OCI distribution specification
+//! 1.1, "Referrers"). If the registry has no API for referrers, the client stores the list of referrers under a tag
+//! that contains the digest of the other artifact.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,8 @@ pub(crate) const CONTENT_BYTES_MAX: u64 = 16 << 20;
 /// The maximum size in bytes of all referrers of an artifact.
 const TOTAL_BYTES_MAX: u64 = 64 << 20;
 
-/// The number of attempts to add an entry to the list, which another client may replace at the same time.
+/// The maximum number of attempts to add an entry to the list. An attempt fails if another client replaces the list at
+/// the same time.
 const ATTEMPTS: usize = 4;
 
 /// The annotation with the type of a statement in a Sigstore bundle, as `cosign` writes it.
@@ -125,8 +127,8 @@ impl Registry {
         Ok((found, false))
     }
 
-    /// Returns the artifact of an entry of [`Registry::referrers`]. Returns `None` if it refers to another artifact, or
-    /// if it is not an artifact of one blob.
+    /// Returns the artifact that an entry of [`Registry::referrers`] names. Returns `None` if this artifact does not
+    /// refer to the subject, or does not consist of one blob.
     ///
     /// # Errors
     /// If the registry cannot be reached or does not have it, or if its content is too large.
@@ -176,7 +178,7 @@ impl Registry {
             {
                 Ok(())
             }
-            _ => Err(self.malformed("it does not keep the list of signatures; other clients may be changing it")),
+            _ => Err(self.malformed("it did not store the list of signatures; another client may be changing it")),
         }
     }
 

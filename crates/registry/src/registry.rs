@@ -26,7 +26,7 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, applic
 /// The header field with the digest of a manifest or blob.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// The header field by which a registry confirms that it lists the referrers of a subject.
+/// The header field that confirms that the registry adds the manifest to the list of referrers of its subject.
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 /// A repository of a registry.

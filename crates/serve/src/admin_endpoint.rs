@@ -1,9 +1,9 @@
 //! The admin API of a process that serves one app: a listener on a loopback address, and the files through which
 //! commands in the app's folder find it.
 //!
-//! The token is new for each process, so that the token of an earlier process grants no access, even if another program
-//! receives it by listening on the earlier address. Both files are in the data directory, which only its owner can
-//! read, and are removed when the process stops.
+//! Each process creates a new token. So the token of an earlier process grants no access, even if another program
+//! listens on the earlier address and receives that token. Both files are in the data directory, which only its owner
+//! can read, and are removed when the process stops.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -28,7 +28,7 @@ use crate::start_error::{StartAttempt, revision_error};
 /// The maximum time from the end of the last request until the stores of an arrangement in this process are closed.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
-/// The parts of the serving process that every arrangement uses. They survive a change of the shape.
+/// The parts of the serving process that every arrangement uses. They are kept when the shape changes.
 pub(crate) struct ArrangementHome {
     pub(crate) context: ServeContext,
     pub(crate) socket: FrontSocket,
@@ -42,7 +42,7 @@ pub(crate) struct ArrangementHome {
     pub(crate) app: Option<Arc<ServedApp>>,
     /// The parts that only arrangements in this process use. Created for the first of them.
     pub(crate) local: Option<LocalHome>,
-    /// Reports the metrics of this process as long as it has only run members.
+    /// Reports the metrics of this process until this process runs groups itself.
     pub(crate) process_metrics: Option<Arc<ProcessMetrics>>,
 }
 
@@ -133,15 +133,15 @@ impl Arrangement {
         }
     }
 
-    /// Ends requests that have not finished in a pause. The requests in this process are cut off later, when the
-    /// arrangement retires.
+    /// Ends requests that have not finished during a pause, by killing the members. Requests in this process are ended
+    /// later, when the arrangement retires.
     pub(crate) fn cut_off(&self) {
         if let Self::Members(groups) = self {
             groups.set_goal(Goal::Kill);
         }
     }
 
-    /// Sets whether another arrangement is about to take over. Meanwhile, a failure of this arrangement does not end the
+    /// Sets whether another arrangement is about to take over. If so, a failure of the members does not end the
     /// process.
     pub(crate) fn set_being_replaced(&self, is_being_replaced: bool) {
         if let Self::Members(groups) = self {
@@ -149,7 +149,7 @@ impl Arrangement {
         }
     }
 
-    /// Returns the processes of the arrangement, if they are other processes than this one.
+    /// Returns the member processes; empty if this process runs all groups.
     pub(crate) fn processes(&self) -> Vec<ReadyMember> {
         match self {
             Self::Local(_) => Vec::new(),
@@ -195,10 +195,11 @@ impl ArrangementHome {
         Ok(PreparedArrangement::Members(groups, Box::new(plan), digest))
     }
 
-    /// Opens the stores and starts the instances. If this fails, all that was started has ended.
+    /// Opens the stores and starts the instances. If this fails, everything that was started has ended when the
+    /// function returns.
     ///
     /// # Errors
-    /// If a store cannot be opened, an instance does not start, the health check fails, or all this takes longer than
+    /// If a store cannot be opened, an instance does not start, the health check fails, or the start takes longer than
     /// `max`.
     pub(crate) async fn start(
         &mut self,
@@ -260,7 +261,7 @@ impl ArrangementHome {
         }
     }
 
-    /// Starts the task of a front door that serves from this process. It is closed at first.
+    /// Starts the task of a front door that serves from this process. Initially, the front door is closed.
     ///
     /// # Errors
     /// If the process shuts down, or if the engine cannot be created.
@@ -315,7 +316,8 @@ impl ArrangementHome {
         Ok((plan, digest))
     }
 
-    /// Reports the metrics of this process and of its log, if no app in this process does.
+    /// Reports the metrics of this process and of its log, until [`Self::local()`] creates a tenancy, which reports
+    /// them itself.
     fn report_process(&mut self) {
         if self.local.is_none() && self.process_metrics.is_none() {
             let process = Arc::new(ProcessMetrics::default());
@@ -358,10 +360,10 @@ impl ArrangementHome {
     }
 }
 
-/// Waits for a step of an arrangement that is prepared or started.
+/// Waits for a step of the preparation or the start of an arrangement.
 ///
 /// # Errors
-/// The error of the step; or that it takes longer than `max`.
+/// The error of the step, or an error if the step takes longer than `max`.
 async fn within<T>(max: Duration, step: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let late = |_| {
         let error = format!("the groups of the app were not ready within {} s", max.as_secs());

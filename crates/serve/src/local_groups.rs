@@ -18,7 +18,7 @@ pub(crate) struct LocalHome {
     pub(crate) connections: Connections,
 }
 
-/// The groups of the app in this process. Their front door is closed at first.
+/// The groups of the app in this process. Initially, their front door is closed.
 #[derive(Clone)]
 pub(crate) struct LocalGroups {
     goal: watch::Sender<GateGoal>,

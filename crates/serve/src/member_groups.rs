@@ -47,7 +47,7 @@ pub(crate) struct MemberHome<'a> {
 /// The groups of the app in member processes.
 pub(crate) struct MemberGroups {
     handle: MembersHandle,
-    /// The failure because of which the members ended.
+    /// Receives the failure that ended the members.
     failure: oneshot::Receiver<MemberFailure>,
     private_dir: Arc<PrivateDir>,
     console: Console,
@@ -151,7 +151,7 @@ impl MemberGroups {
 
     /// Shuts the process down if these members fail from now on, unless another arrangement takes over from them.
     pub(crate) fn shut_down_on_failure(&mut self, tasks: &ArrangementTasks) {
-        // The receiver that remains is never used again.
+        // The receiver that replaces `failure` is never used.
         let (_, unused) = oneshot::channel();
         let failure = std::mem::replace(&mut self.failure, unused);
         let (tasks, console, shape) = (tasks.clone(), self.console, self.shape.clone());
@@ -257,7 +257,7 @@ fn members(
             name: (*group).to_owned(),
             // The arguments are only shown in the list of processes. The member reads its configuration from the task.
             arguments: arguments.into_iter().chain([source.dir.clone().into_os_string()]).collect(),
-            task: serde_json::to_vec(&task).expect("an task is plain data"),
+            task: serde_json::to_vec(&task).expect("a task is plain data"),
             has_front_door: *group == front,
             log: member_log(home, group, width),
             orders: home.traces.map(ServedTraces::orders).unwrap_or_default(),

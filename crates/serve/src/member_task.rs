@@ -24,8 +24,8 @@ pub(crate) struct MemberTask {
     pub(crate) origin: AppOrigin,
     /// The manifest's file name for messages, and the manifest's text.
     pub(crate) manifest: (String, String),
-    /// The values of the secrets that the group's components were granted. The supervisor has read them when the revision
-    /// started for the first time, so a member that is started again has the same values.
+    /// The values of the secrets that the group's components were granted. The supervisor reads them once for each
+    /// revision, so a restarted member has the same values.
     pub(crate) secrets: BTreeMap<String, String>,
     /// The files of the components, by component name. The content of the files never changes.
     pub(crate) components: BTreeMap<String, PathBuf>,

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 pub struct ReshapeOrder {
     /// The name of the shape.
     pub(crate) shape: String,
-    /// Reports that the order is executed. Its receiver is dropped when the client no longer waits for the order.
+    /// Sends a message when the execution of the order starts. The receiver is dropped if the client no longer waits.
     pub(crate) started: oneshot::Sender<()>,
     pub(crate) reply: oneshot::Sender<Result<DeployReport, ApiProblem>>,
 }
@@ -40,7 +40,7 @@ impl ReshapeOrders {
     }
 }
 
-/// Passes the order to reshape the app into `shape` on, and returns the reply. If the future is dropped before the
+/// Sends an order to reshape the app into `shape`, and waits for the reply. If the future is dropped before the
 /// execution has started, the order is discarded.
 pub(crate) async fn order(sender: mpsc::Sender<ReshapeOrder>, shape: String) -> Result<DeployReport, ApiProblem> {
     order_within(WAIT_MAX, sender, shape).await

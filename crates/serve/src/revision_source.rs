@@ -77,7 +77,8 @@ impl RevisionSource {
         Self { dir: files, origin: AppOrigin::Program, ..self }
     }
 
-    /// Plans the app in `shape`. Returns `None` if one process runs all groups; the plan is then made with the package.
+    /// Plans the app in `shape`. Returns `None` if one process runs all groups: its plan is made together with its
+    /// package.
     ///
     /// # Errors
     /// If the app has no such shape, or if the plan refuses the app.
@@ -128,18 +129,18 @@ impl RevisionSource {
         !own.0.is_disjoint(&others.0) || !own.1.is_disjoint(&others.1)
     }
 
-    /// Returns this source with the stores as they are: no migrations are applied to them. Used to start a revision again
-    /// that has already applied its migrations. The files of the migrations may have changed since then, and an edited
-    /// migration would prevent the start.
+    /// Returns this source without migrations, so that they are not applied to the stores. Used to restart a revision
+    /// that has already applied its migrations. Their files may have been edited since then, and an edited migration
+    /// would prevent the start.
     pub(crate) fn without_migrations(&self) -> Self {
         let mut source = self.clone();
         source.app.sql.values_mut().for_each(|settings| settings.migrations = None);
         source
     }
 
-    /// Reads the secrets that components were granted, if they were not read before. All processes of the revision get
-    /// these values, in each shape and after each restart. So a revision that serves can be started again although a file
-    /// of a secret was changed or removed, and all its processes have the same values.
+    /// Reads the secrets that components were granted, unless they were already read. All processes of the revision get
+    /// these values, in each shape and after each restart. So all of them have the same values, and a restart succeeds
+    /// even if the file of a secret was changed or removed.
     ///
     /// # Errors
     /// If a secret has no value, or if its value cannot be read.

@@ -1,5 +1,5 @@
-//! Serving an app: revisions are created one after the other, and each replaces the previous one. A revision runs in this
-//! process, or in member processes, as its shape requires.
+//! Serving an app: each new revision replaces the previous one. A revision runs in this process or in member processes,
+//! depending on its shape.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub struct AppServer {
     pub revisions: RevisionStarter,
 }
 
-/// Where a process that serves an app finds compiled code.
+/// The place where a process that serves an app finds compiled code.
 #[derive(Debug)]
 pub enum ServedCode {
     /// In the folder that [`ServeResources`] names.
@@ -155,12 +155,12 @@ impl RevisionStarter {
         Ok(())
     }
 
-    /// Executes an order to reshape the app: starts the revision that serves in another shape, and reports the result
-    /// to the user and to the client that gave the order. If the process then serves nothing, it shuts down.
+    /// Executes an order to reshape the app: starts the serving revision again in another shape, and reports the result
+    /// to the user and to the client that gave the order. If no revision serves afterwards, the process shuts down.
     pub async fn reshape(&mut self, order: ReshapeOrder) {
         let ReshapeOrder { shape, started, reply } = order;
         if started.send(()).is_err() {
-            // The client has disconnected, or was told that its order waited too long.
+            // The client has disconnected, or has received the response that its order waited too long.
             return;
         }
         let (began, previous) = (Instant::now(), self.revision().map(|revision| revision.digest));

@@ -44,7 +44,7 @@ pub(crate) struct ServedApp {
     /// The parts of the process that count requests, instances and connections; `None` while member processes run all
     /// groups.
     counters: Mutex<Option<(Arc<Tenancy>, Connections)>>,
-    /// The receiver of orders to reshape the app; unset in a process that runs only one group of a shape.
+    /// The sender of orders to reshape the app; unset in a process that runs only one group of a shape.
     orders: OnceLock<mpsc::Sender<ReshapeOrder>>,
 }
 
@@ -99,7 +99,7 @@ impl ServedApp {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
     }
 
-    /// Sets the receiver of orders to reshape the app.
+    /// Sets the sender of orders to reshape the app.
     pub(crate) fn set_orders(&self, orders: mpsc::Sender<ReshapeOrder>) {
         let _ = self.orders.set(orders);
     }

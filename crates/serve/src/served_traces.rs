@@ -19,7 +19,7 @@ use isomer_traces::{FollowFilter, InvalidTraceKey, TraceKey, TraceLimits, TraceS
 pub(crate) struct ServedTraces {
     store: TraceStore,
     tracer: Tracer,
-    /// The orders whose requests were not all traced yet. The member with the front door receives them.
+    /// The orders for which some requests have not been traced yet. The member with the front door receives them.
     orders: TraceOrders,
     /// The receiver that exports the traces.
     export: Option<Arc<dyn TraceSink>>,
@@ -86,13 +86,13 @@ impl ServedTraces {
     pub(crate) fn order(&self, order: TraceOrderRequest) {
         let TraceOrderRequest { path, requests } = order;
         let order = NextTraces { path, requests };
-        // Without a front door in this process, its tracer samples no requests, and so fills no order.
+        // If this process has no front door, its tracer samples no requests, so it never fulfils an order.
         self.tracer.order(trace_order(&order));
         self.orders.add(order);
     }
 
-    /// Gives the rest of the orders to this process's tracer if this process serves the front door, and takes them away
-    /// from it otherwise. Called after the front door has moved.
+    /// If this process serves the front door, passes the remaining orders to its tracer; otherwise, removes all orders
+    /// from its tracer. Called after the front door has moved to or from this process.
     pub(crate) fn move_orders(&self, is_local: bool) {
         let rest = if is_local { self.orders.rest() } else { Vec::new() };
         self.tracer.set_orders(rest.iter().map(trace_order));
@@ -113,7 +113,7 @@ fn sink(store: impl TraceSink, orders: &TraceOrders, export: Option<Arc<dyn Trac
     }
 }
 
-/// Counts the sampled requests that orders asked for, and passes their traces on.
+/// Counts the requests that were sampled because of orders, and passes all traces on.
 struct CountedTraces<S> {
     orders: TraceOrders,
     next: S,

@@ -1,4 +1,4 @@
-//! What serves requests: an arrangement, and the revision that it runs.
+//! The state of a serving process: the arrangement that serves requests, and its revision.
 
 use std::sync::Arc;
 

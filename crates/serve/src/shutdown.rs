@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::service_manager;
 use crate::stop_signals::StopSignals;
 
-/// Whether the process shuts down.
+/// The level to which the process shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ShutdownLevel {
     /// The process serves.
@@ -22,8 +22,8 @@ pub(crate) enum ShutdownLevel {
     Now,
 }
 
-/// The front door's listening socket. The process has it from its start until it shuts down, whichever arrangement
-/// accepts connections. Clones refer to the same socket.
+/// The front door's listening socket. It stays open from the start of the process until it shuts down, even if another
+/// arrangement takes over. Clones refer to the same socket.
 #[derive(Clone)]
 pub(crate) struct FrontSocket(Arc<Mutex<Option<TcpListener>>>);
 
@@ -56,8 +56,8 @@ pub(crate) struct ArrangementTasks {
 }
 
 impl ArrangementTasks {
-    /// Spawns `work`, which runs an arrangement until the arrangement has ended. Calls `shut_down` with each level
-    /// that the process reaches. Does nothing if the process shuts down already; the arrangement then never serves.
+    /// Spawns `work`, which runs an arrangement until the arrangement has ended. Calls `shut_down` each time the
+    /// shutdown level rises. Does nothing if the process shuts down already; the arrangement then never serves.
     pub(crate) fn spawn(
         &self,
         work: impl Future<Output = ()> + Send + 'static,
@@ -72,7 +72,7 @@ impl ArrangementTasks {
                     () = &mut work => break,
                     changed = level.changed() => match changed {
                         Ok(()) => shut_down(*level.borrow_and_update()),
-                        // Without the sender, the process exits.
+                        // The sender is dropped only when the process exits.
                         Err(_) => break,
                     },
                 }

@@ -5,10 +5,10 @@ use isomer_manifest::App;
 
 /// Prepares an app's stores before a revision starts. `isomer dev` applies migrations that are still edited.
 pub trait StorePreparation {
-    /// Whether [`StorePreparation::prepare`] does something.
+    /// Whether [`StorePreparation::prepare`] has an effect.
     const IS_NEEDED: bool = true;
 
-    /// Prepares the stores of `app`, and changes `app` if it cannot start otherwise. No other process has the stores
+    /// Prepares the stores of `app`. Changes `app` if it could not start otherwise. No other process has the stores
     /// open.
     fn prepare(&mut self, app: &mut App, stores: &StoreAccess<'_>) -> impl Future<Output = ()>;
 }

@@ -110,8 +110,8 @@ impl Takeover {
             (PrepareNew, true, _) | (StopOld, true, OldArrangement::HoldsStores) => Ok(StartNew),
             (StartNew, true, _) => Ok(Accept),
             (Accept, true, OldArrangement::Compatible) => Ok(StopOld),
-            // A compatible old arrangement stops when the new one serves already, so the take-over is complete even if
-            // the old arrangement ended badly.
+            // A compatible old arrangement stops after the new one has started to serve. So the take-over is complete,
+            // even if stopping the old arrangement failed.
             (Accept, true, _) | (StopOld, _, OldArrangement::None | OldArrangement::Compatible) => Err(TakenOver),
             (PauseOld, false, _) => Ok(ResumeOld),
             (PrepareNew | StopOld | StartNew | Accept, false, _) | (ResumeOld, _, _) => Ok(DiscardNew),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     impl World {
-        /// Executes a step. A step that fails may have had any part of its effect, so the worst case is assumed.
+        /// Executes a step. A failed step may have taken effect partly, so the test assumes the worst case.
         fn execute(&mut self, step: TakeoverStep, succeeds: bool) {
             match step {
                 TakeoverStep::PrepareNew => self.new = State::Prepared,

@@ -13,11 +13,11 @@ use crate::store_preparation::{StoreAccess, StorePreparation};
 use crate::takeover::{OldArrangement, Takeover, TakeoverOutcome, TakeoverStep};
 
 /// The maximum time that new connections wait until the old arrangement has finished its requests. If it takes longer,
-/// the old arrangement goes on.
+/// the old arrangement continues to serve.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// The maximum time that new connections wait if `isomer dev` has built the app again. Then the open connections are cut
-/// off. Otherwise, a page that keeps a stream open would prevent each new revision.
+/// The maximum time that new connections wait if `isomer dev` has rebuilt the app. Then the open connections are
+/// closed. Without this limit, a page that keeps a stream open would prevent each new revision.
 const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// The maximum time in which a new arrangement prepares. Includes compiling; the old arrangement serves meanwhile.
@@ -42,7 +42,7 @@ pub(crate) struct TakeoverSteps<'a> {
     pub(crate) is_reshape: bool,
 }
 
-/// The new arrangement, as far as it has come.
+/// The state of the new arrangement.
 enum NewArrangement {
     Absent,
     Prepared(PreparedArrangement),
@@ -50,8 +50,8 @@ enum NewArrangement {
 }
 
 impl TakeoverSteps<'_> {
-    /// Replaces `current` by a revision of `source` in `shape`. Returns what serves afterwards, and the error if this is
-    /// not the new revision.
+    /// Replaces `current` by a revision of `source` in `shape`. Returns the arrangement that serves afterwards, and the
+    /// error if the take-over failed.
     pub(crate) async fn run(
         self,
         current: Option<Serving>,
@@ -63,7 +63,7 @@ impl TakeoverSteps<'_> {
             Ok(plan) => plan,
             Err(error) => return (current, Err(error)),
         };
-        // Printed before the processes start, because they may fail.
+        // The warnings are printed before the processes start, because the start may fail.
         if let Some(plan) = &plan {
             source.print_warnings(plan, self.warnings, &self.home.context.console);
         }
@@ -198,7 +198,8 @@ impl<P: StorePreparation> Execution<'_, P> {
             TakeoverStep::StartNew => {
                 let has_changed = prepare_stores(home, source, self.stores).await?;
                 if P::IS_NEEDED {
-                    // If the old arrangement has other stores open in this process, they do not close.
+                    // The stores of an old arrangement that still runs in this process do not close, so this wait is
+                    // bounded.
                     home.local_stores_closed().await;
                 }
                 let mut prepared = std::mem::replace(&mut self.new, NewArrangement::Absent);

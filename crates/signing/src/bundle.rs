@@ -13,7 +13,8 @@ use crate::statement::Statement;
 /// The media type of a bundle.
 pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-/// The maximum size of a bundle in bytes. A bundle with a list of all components and their crates is a hundredth of it.
+/// The maximum size of a bundle in bytes. A bundle with the list of all components and crates of an app usually has
+/// about a hundredth of this size.
 pub const BUNDLE_BYTES_MAX: usize = 16 << 20;
 
 /// The number of signatures in the envelope of a bundle, as the specification of the bundle demands.
@@ -43,7 +44,7 @@ struct PublicKeyHint {
     hint: String,
 }
 
-/// The reason why a bundle proves nothing.
+/// The reason why a bundle cannot be verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
     /// The text is not a bundle, or contains another kind of signature.
@@ -91,7 +92,7 @@ pub fn verify(bundle: &str, keys: &[PublicKey]) -> Result<(Statement, usize), Bu
     let signatures: Vec<_> = envelope.signatures.iter().filter_map(|one| STANDARD.decode(&one.sig).ok()).collect();
     let has_signed = |key: &PublicKey| signatures.iter().any(|signature| key.verifies(&bytes, signature));
     let signer = keys.iter().position(has_signed).ok_or(BundleError::Untrusted)?;
-    // The statement is parsed only now, because only signed bytes are trusted.
+    // The statement is parsed only after its signature is verified.
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(BundleError::Malformed("it does not contain an in-toto statement".to_owned()));
     }
@@ -103,8 +104,8 @@ pub fn verify(bundle: &str, keys: &[PublicKey]) -> Result<(Statement, usize), Bu
     Ok((statement, signer))
 }
 
-/// Returns the hint under which a bundle names its key, for messages about a key that is not trusted. Nothing proves
-/// that this key has signed the bundle.
+/// Returns the identifier of the key that a bundle names in its hint, for messages about a key that is not trusted. The
+/// hint is not signed, so another key may have signed the bundle.
 #[must_use]
 pub fn unverified_key(bundle: &str) -> Option<KeyId> {
     let (_, hint) = parse(bundle).ok()?;

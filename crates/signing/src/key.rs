@@ -32,10 +32,11 @@ const SPKI_PREFIX: [u8; 26] = [
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// The size in bytes of an uncompressed point.
+/// The size in bytes of a P-256 public key as an uncompressed point.
 const POINT_BYTES: usize = 65;
 
-/// The parameters with which a passphrase is hashed: 32 MiB of memory and about a tenth of a second.
+/// The base-2 logarithm of scrypt's cost parameter N. Hashing a passphrase needs 32 MiB of memory and about a tenth of
+/// a second.
 const SCRYPT_LOG_N: u8 = 15;
 
 /// The reason why a key cannot be used.
@@ -76,7 +77,7 @@ pub struct PublicKey {
     point: [u8; POINT_BYTES],
 }
 
-/// The SHA-256 of a public key, by which people and bundles name it.
+/// The SHA-256 of a public key, which identifies it in messages and bundles.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyId(pub(crate) Digest);
 

@@ -7,8 +7,9 @@
 //! | `envelope` | the signed bytes of a statement (DSSE) |
 //! | `bundle` | a statement with its signature, as one JSON text ([`sign`], [`verify`]) |
 //!
-//! A bundle comes from a registry or from the client of a node, so it is hostile until a signature is verified. Nothing
-//! in its statement is used before that. Only keys that the caller trusts count: a bundle names its key only as a hint.
+//! A bundle comes from a registry or from the client of a node, so it is untrusted until a signature is verified.
+//! Nothing in its statement is used before that. Only the keys that the caller trusts are accepted: the key that a
+//! bundle names is only a hint.
 //!
 //! The keys are ECDSA P-256 with SHA-256, as those of `cosign`. Private keys are PKCS #8, unlike those of `cosign generate-key-pair`. The crate does no I/O.
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 /// The type of a statement.
 pub(crate) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
-/// The type of a statement that says no more than that the key's owner signs the artifact. `cosign sign` creates the
-/// same.
+/// The predicate type of a statement that claims only that the key's owner signs the artifact. `cosign sign` creates
+/// the same statement.
 pub const SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// The maximum number of subjects of a statement.
@@ -24,14 +24,14 @@ pub struct Statement {
     kind: String,
     /// The artifacts.
     pub subject: Vec<Subject>,
-    /// What the statement says: the type of `predicate`.
+    /// The type of `predicate`, which determines the meaning of the statement.
     pub predicate_type: String,
     /// The content of the statement.
     #[serde(default)]
     pub predicate: Value,
 }
 
-/// An artifact, as a statement names it.
+/// An artifact that a statement is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// A name for people, which is not checked.
@@ -54,7 +54,7 @@ impl Statement {
         }
     }
 
-    /// Creates the statement that the key's owner signs an artifact.
+    /// Creates a statement that only signs an artifact: see [`SIGNATURE_PREDICATE`].
     #[must_use]
     pub fn signature(digest: &Digest) -> Self {
         Self::new("", digest, SIGNATURE_PREDICATE, Value::Object(serde_json::Map::new()))

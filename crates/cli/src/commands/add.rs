@@ -106,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let path = dir.join(MANIFEST_FILE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let source = SourceFile::new(shown(&path), text);
-    // The manifest is checked first, so that its own mistakes are not reported as those of the component.
+    // The manifest is checked first, so that its errors are not reported as errors of the component.
     let before = isomer_manifest::parse(&source).map_err(CliError::Findings)?.app;
     let name = name_of(arguments)?;
     if before.components.contains_key(&name) {
@@ -153,8 +153,8 @@ fn needs_of(ty: &ComponentType) -> Vec<GrantNeed> {
     interfaces.into_iter().map(|(kind, interfaces)| GrantNeed { kind, interfaces, granted: Vec::new() }).collect()
 }
 
-/// Decides what is granted: what the flags name, and what the user confirms. Without a terminal, nothing is granted
-/// that the flags do not name, and `--yes` has to confirm this.
+/// Returns the grants that the flags name or that the user confirms. Without a terminal, only the grants of the flags
+/// are given, and `--yes` is required.
 fn confirm(
     mut needs: Vec<GrantNeed>,
     name: &ComponentName,
@@ -191,7 +191,7 @@ fn confirm(
             console.message(&format!("{name} imports interfaces for {} ({interfaces}); grants of these are written by hand: [components.{name}.grants] {}", kind.description(), kind.key()));
         } else if need.granted.is_empty() {
             let question = format!(
-                "{name} imports interfaces for {} ({interfaces}). Grant which, separated by commas? [none] ",
+                "{name} imports interfaces for {} ({interfaces}). Which should be granted? Separate them by commas. [none] ",
                 kind.description()
             );
             let answer = console.ask(&question).unwrap_or_default();
@@ -236,7 +236,7 @@ fn with_component(
 
 /// Replaces the manifest by one rename, so that it is never incomplete.
 fn replace(path: &Path, text: &str) -> Result<(), CliError> {
-    // A manifest that is a link stays a link.
+    // If the manifest is a symbolic link, its target is replaced.
     let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
     let cannot_write = || format!("cannot write `{}`", path.display());
     let permissions = std::fs::metadata(&path).with_context(cannot_write)?.permissions();

@@ -93,7 +93,7 @@ fn parse_attribute(text: &str) -> Result<String, String> {
     }
 }
 
-/// What a trace shows.
+/// The kind of operation that a trace shows.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Kind {
     Request,

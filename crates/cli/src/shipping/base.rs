@@ -10,7 +10,7 @@ use isomer_runtime::engine::CodeTarget;
 /// The name of the runtime without compiler and commands.
 const RUNTIME: &str = "isomer-runtime";
 
-/// The file of this program, even if another file has its name by now.
+/// The executable file of this process, even if the file at its path was replaced.
 const OWN_FILE: &str = "/proc/self/exe";
 
 /// A level of 64-bit x86 processors.
@@ -30,8 +30,8 @@ pub(crate) struct FoundBase {
     pub(crate) file: PathBuf,
 }
 
-/// Reads the runtime `named`, or the default one: `isomer-runtime` next to this program, or this program. This program always
-/// works, but it is larger.
+/// Reads the runtime `named`, or the default one: `isomer-runtime` next to this program if it exists, and otherwise
+/// this program, which is larger.
 ///
 /// # Errors
 /// If the file cannot be read, or is not a runtime of this version.

@@ -125,7 +125,7 @@ impl Candidate<'_> {
         let LaunchSpec { package, place, log, access, tracer, .. } = self.spec;
         let place = place.for_candidate(folder, folders);
         let (log, access, tracer) = (log.clone(), access.clone(), tracer.clone());
-        // The health check of a candidate is not worth the probed code.
+        // A candidate serves only the health check, so compiling its probed code is not worthwhile.
         let spec = LaunchSpec { package: package.clone(), place, log, access, tracer, probes: None };
         self.copy_snapshot(node, folder).await.map_err(CandidateError::Preparation)?;
         if folders == CandidateFolders::Copied {

@@ -74,7 +74,7 @@ impl Node {
 /// Returns the number of bytes that a revision uses on disk in addition to its parts. (The revision's files are hard
 /// links to the parts, so the files themselves use no further space.)
 fn bytes_of(release: &Release, folders: usize, contents: &Contents) -> u64 {
-    // The database stores a large value in a page of its own. The size of a page is a power of two.
+    // The database stores a large value in a separate page. The size of a page is a power of two.
     let in_state = |bytes: u64| bytes.next_power_of_two().max(PAGE_BYTES);
     let digests = contents.blobs.len() as u64 * DIGEST_BYTES;
     let names = release.files.keys().map(|path| name_of(path).len() as u64 + ENTRY_BYTES).sum::<u64>();

@@ -104,7 +104,7 @@ impl Node {
             self.store_trace(&tenant, &app, &revision, fragment).await;
         }
         if let Some(drain) = drain {
-            // Requests may run for long, and must not keep the node in memory.
+            // Requests may run for a long time, and must not keep the node in memory.
             let node = Arc::downgrade(self);
             tokio::spawn(async move {
                 if let (Some(fragment), Some(node)) = (drain.drained().await, node.upgrade()) {

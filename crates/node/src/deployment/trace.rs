@@ -1,9 +1,10 @@
 //! The trace of a deployment: one span for each of its steps. It is stored with the traces of the app.
 //!
-//! A step has no span of its own type: the time between two completed [`ChangeStep`]s is the duration of the second one.
+//! The node reports only the completion of a step ([`ChangeStep`]). So the span of a step starts when the previous step
+//! is completed.
 //!
-//! The revision that leaves service finishes its requests after the deployment has ended. Its span is a fragment of its
-//! own, which is stored when the revision has drained.
+//! The revision that is replaced finishes its requests after the deployment has ended. Its span is a separate fragment,
+//! which is stored when the revision has drained.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -103,7 +104,7 @@ impl DeploymentTrace {
         }
     }
 
-    /// Names the step in progress, if another step follows than usual.
+    /// Changes the expected step of the span in progress. Used if the step that follows is not the usual one.
     pub(super) fn expect(&self, step: ChangeStep) {
         let mut spans = lock(&self.spans);
         match &mut spans.current {

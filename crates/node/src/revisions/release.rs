@@ -193,7 +193,7 @@ pub(crate) fn lay_out(
     }
     let goal = revisions.join(revision.as_str());
     if goal.is_dir() {
-        // Mark the folder as used: an unreferenced folder is removed only some time after its last use.
+        // Mark the folder as used. The sweep removes an unreferenced folder only some time after its last use.
         return File::open(&goal)?.set_modified(SystemTime::now());
     }
     let temporary = create_unique_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;

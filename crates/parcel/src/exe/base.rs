@@ -17,7 +17,7 @@ pub struct Base {
     is_static: bool,
     payload: Option<Locator>,
     isomer: String,
-    /// The place of the locator in `bytes`.
+    /// The byte range of the locator in `bytes`.
     locator: Range<usize>,
 }
 
@@ -61,8 +61,8 @@ pub enum BaseError {
 }
 
 impl Base {
-    /// Parses a program. If the program has a payload, the base is the program without the payload, whose place
-    /// [`Base::payload`] returns.
+    /// Parses a program. If the program has a payload, the base is the program without it, and [`Base::payload`]
+    /// returns the place of the payload.
     ///
     /// # Errors
     /// If the program is not a runtime of this version of Isomer.
@@ -111,13 +111,13 @@ impl Base {
         self.bytes.len() as u64
     }
 
-    /// Returns whether the program is empty, which no program is.
+    /// Returns whether the program has no bytes. Always `false` for a parsed program.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Returns the program with `locator` in place of its empty locator.
+    /// Returns the program with its empty locator replaced by `locator`.
     pub(super) fn with_locator(&self, locator: &Locator) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         if let Some(place) = bytes.get_mut(self.locator.clone()) {
@@ -152,7 +152,7 @@ fn read(bytes: &[u8]) -> Result<Program, BaseError> {
         EM_AARCH64 => Machine::Aarch64,
         other => return Err(BaseError::Machine(other)),
     };
-    // A program with shared libraries names the loader that loads them.
+    // Only programs with shared libraries have a segment that names the dynamic loader.
     let segments = header.program_headers(endian, bytes).map_err(|_| BaseError::NotElf)?;
     let is_static = segments.iter().all(|segment| segment.p_type(endian) != PT_INTERP);
     let sections = header.sections(endian, bytes).map_err(|_| BaseError::NoLocator)?;

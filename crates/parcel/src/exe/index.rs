@@ -18,7 +18,7 @@ const CODE_MAX: usize = 10_000;
 pub struct ExeIndex {
     /// The version of Isomer that wrote the file.
     pub isomer: String,
-    /// The kind of machine that the compiled code is for.
+    /// The target for which the code is compiled.
     pub target: String,
     /// The digest of the release.
     pub digest: ReleaseDigest,
@@ -39,7 +39,7 @@ pub struct ExeIndex {
 pub struct CodeEntry {
     /// The part that contains the code.
     pub code: Digest,
-    /// The part that contains what the runtime needs to know about the code.
+    /// The part that contains the note: the metadata that the runtime needs to load the code.
     pub note: Digest,
 }
 
@@ -59,7 +59,7 @@ pub struct PartPlace {
 pub struct InvalidIndex(&'static str);
 
 impl ExeIndex {
-    /// Checks that all parts are there, and lie within the first `parts_bytes` bytes of the payload.
+    /// Checks that all parts exist, and lie within the first `parts_bytes` bytes of the payload.
     ///
     /// # Errors
     /// If the index contradicts itself, or exceeds a limit.

@@ -25,7 +25,7 @@ pub struct Locator {
     pub offset: u64,
     /// The length of the payload in bytes, including the index.
     pub bytes: u64,
-    /// The length of the index in bytes. The index is the end of the payload.
+    /// The length of the index in bytes. The index is at the end of the payload.
     pub index_bytes: u64,
     /// The SHA-256 of the index.
     pub index_digest: [u8; 32],
@@ -51,7 +51,7 @@ impl Locator {
     /// Returns the section of a program without a payload. `version` is the version of the runtime.
     ///
     /// # Panics
-    /// If the version has more bytes than fit. It is a constant, so the program does not compile then.
+    /// If `version` is too long. The function is evaluated at compile time, so this is a compiler error.
     #[must_use]
     pub const fn section(version: &str) -> [u8; SECTION_BYTES] {
         let mut bytes = [0; SECTION_BYTES];
@@ -82,7 +82,7 @@ impl Locator {
     /// Parses a locator. Returns `None` for the locator of a program without a payload.
     ///
     /// # Errors
-    /// If the bytes are not a locator of this version, or if the payload could not be in any file.
+    /// If the bytes are not a locator of this version, or contain an impossible offset or length.
     pub fn parse(bytes: &[u8; LOCATOR_BYTES]) -> Result<Option<Self>, InvalidLocator> {
         if *bytes == Self::EMPTY {
             return Ok(None);

@@ -7,15 +7,16 @@
 //!               the index: JSON that names each part by the SHA-256 of its bytes
 //! ```
 //!
-//! The [`Locator`] contains the place of the payload and the SHA-256 of the index. It is a part of the program's own data, so
-//! the running program knows whether it was shipped with an app, even if the payload was lost: `strip` keeps the section,
-//! but drops bytes that no section contains. Bytes that another program appends to the file do no harm.
+//! The [`Locator`] contains the place of the payload and the SHA-256 of the index. It is in a section of the program,
+//! so the running program knows whether it was shipped with an app, even if the payload was removed: `strip` keeps the
+//! section, but drops bytes that belong to no section. Bytes that another program appends to the file are ignored.
 //!
-//! A trailer at the end of the file, in place of the locator, was rejected: a program without its trailer is a valid program
-//! of another kind, so a lost payload could not be reported, and a single appended byte would hide the payload.
+//! A trailer at the end of the file, in place of the locator, was rejected. Without its trailer, the program would be a
+//! valid runtime without an app, so a missing payload could not be reported. A single appended byte would hide the
+//! payload.
 //!
-//! The digests are a checksum against damage and mix-ups, not a signature: the author of a changed file can also change the
-//! locator. Such a file is another program.
+//! The digests detect damage and mix-ups. They are not a signature: anyone who changes the payload can also change the
+//! locator.
 
 mod base;
 mod index;

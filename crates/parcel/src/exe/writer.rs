@@ -23,7 +23,7 @@ pub struct ExeContents {
     pub contents: Contents,
     /// The version of Isomer.
     pub isomer: String,
-    /// The kind of machine that the code is for.
+    /// The target for which the code is compiled.
     pub target: String,
     /// The compiled code, by key.
     pub code: BTreeMap<String, ShippedCodePart>,

@@ -45,7 +45,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine>
                     .to_owned(),
             ));
         }
-        // The rest of the file from the value on, because the value may span several lines.
+        // All text after the `=`, because the value may span several lines.
         let value = rest.split_once('=').map_or("", |(_, value)| value).trim_start_matches([' ', '\t']);
         let (value, below) = match value.chars().next() {
             Some(quote @ ('"' | '\'')) => quoted(value, quote).map_err(|problem| invalid(problem.to_owned()))?,

@@ -99,7 +99,7 @@ fn entries_that_are_not_part_of_a_layout_are_ignored() {
     bytes.truncate(bytes.len() - 1024);
     bytes.extend(archive());
     assert_eq!(read_archive(bytes.as_slice(), "monolith").unwrap().0.contents.parts, shop().parts);
-    // A header that claims more than an app may have.
+    // A header with a size that exceeds the limit for an app.
     let mut header = Header::new_ustar();
     header.set_path("index.json").unwrap();
     header.set_size(1 << 40);

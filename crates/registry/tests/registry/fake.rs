@@ -1,4 +1,4 @@
-//! A registry that responds as a test wants: it counts requests, and may send anything.
+//! A fake registry for tests: it records requests, and sends the responses that a test defines.
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpListener;
@@ -95,7 +95,7 @@ impl Reply {
     }
 }
 
-/// Returns the response of an honest registry that has the app.
+/// Returns the response of a correct registry that has the app.
 pub(crate) fn honest(contents: &Contents, request: &Received) -> Reply {
     let artifact = AppArtifact::of(&contents.release).unwrap();
     let digest = |bytes: &[u8]| isomer_parcel::artifact::sha256(bytes).to_string();
@@ -114,7 +114,7 @@ fn serve(stream: impl Read + Write, log: &Mutex<Vec<Received>>, reply: &dyn Fn(&
     let mut stream = BufReader::new(stream);
     let Some(request) = read(&mut stream) else { return };
     log.lock().unwrap().push(request.clone());
-    // Writing fails if the client has seen enough and closes the connection.
+    // Writing fails if the client closes the connection early.
     let _closed = match reply(&request) {
         Reply::Whole(status, fields, body) => {
             let head =

@@ -1,4 +1,5 @@
-//! A hostile registry: what it sends is refused, in bounded time and memory, and it learns no credentials of others.
+//! Tests with a hostile registry: its responses are refused in bounded time and memory, and it receives no credentials
+//! for other servers.
 
 use std::sync::Arc;
 
@@ -53,14 +54,14 @@ async fn altered_bytes_are_refused_and_not_cached() {
     let error = pull_app(&registry, &fake.reference(), &cache, "monolith").await.unwrap_err();
     assert!(matches!(&error, RegistryError::Digest { expected, .. } if *expected == component()), "{error}");
     assert!(!folder.path().join("sha256").join(component()).exists());
-    // A manifest that was requested by its digest.
+    // A wrong manifest for a request by digest.
     let digest = AppArtifact::of(&shop().release).unwrap().digest;
     let other = Fake::start(|_| Reply::ok(b"{}"));
     let registry = open(&other, &CredentialSource::default()).await;
     let pinned = other.reference().with_digest(digest);
     let error = pull_app(&registry, &pinned, &BlobCache::disabled(), "monolith").await.unwrap_err();
     assert!(matches!(error, RegistryError::Digest { what: "the manifest", .. }), "{error}");
-    // A manifest that differs from the digest in the response's own header.
+    // A manifest whose digest differs from the one in the response's header.
     let damaged = Fake::start(|request| match honest(&shop(), request) {
         Reply::Whole(status, _, body) if request.target.contains("/manifests/") => {
             Reply::Whole(status, format!("docker-content-digest: sha256:{}\r\n", component()), body)
@@ -151,7 +152,7 @@ async fn redirects_are_followed_without_credentials() {
     assert!(fake.received().iter().any(|request| request.authorization.is_some()));
     let leaked: Vec<_> = content.received().into_iter().filter(|request| request.authorization.is_some()).collect();
     assert!(!content.received().is_empty() && leaked.is_empty(), "{leaked:?}");
-    // A server to which the registry redirects may not demand credentials.
+    // A server to which the registry redirects must not receive credentials, even if it demands them.
     let asking = Arc::new(Fake::start(|_| Reply::with(401, "www-authenticate: Basic realm=\"r\"")));
     let target = format!("http://{}/x", asking.address);
     let fake = Fake::start(move |_| Reply::with(302, &format!("location: {target}")));

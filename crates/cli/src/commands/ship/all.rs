@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
 /// A release that is being written.
 struct Release<'a> {
     folder: &'a Path,
-    /// The beginning of the names of its files.
+    /// The prefix of the file names.
     name: &'a str,
     index: ReleaseIndex,
     arguments: &'a Arguments,

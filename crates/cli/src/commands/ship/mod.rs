@@ -1,4 +1,4 @@
-//! `isomer ship`: writes an app in a form in which it leaves this machine.
+//! `isomer ship`: writes an app in a form that runs on other machines.
 
 mod all;
 mod exe;
