@@ -36,10 +36,15 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let all = arguments.output.is_some().then(ReferrerFilter::default);
     let pulled = block_on(ShippedApp::pull(reference, &arguments.registry, all, console))?;
     if let Some(output) = &arguments.output {
-        write_file(output, DATA, |out| {
-            let written = write_archive(out, &pulled.contents, &pulled.referrers, reference.tag());
-            written.map_err(std::io::Error::other)
-        })?;
+        write_file(
+            output,
+            DATA,
+            |out| {
+                let written = write_archive(out, &pulled.contents, &pulled.referrers, reference.tag());
+                written.map_err(std::io::Error::other)
+            },
+            |_| Ok(()),
+        )?;
     }
     let pinned = reference.with_digest(pulled.digest.clone());
     let release = &pulled.contents.release;

@@ -359,7 +359,7 @@ fn files_of_secrets_are_not_pushed() {
         setup.workspace.write("isomer.toml", format!("{manifest}{secrets}"));
         for command in [&["push", &reference][..], &["ship", "exe"]] {
             let refused = setup.refused(command);
-            assert!(refused.contains("the file of secret `k` is in a granted folder"), "{file} {command:?}: {refused}");
+            assert!(refused.contains("of the secret `k` is in a granted folder"), "{file} {command:?}: {refused}");
         }
     }
     // Nothing was pushed.

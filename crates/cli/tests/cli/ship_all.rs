@@ -41,7 +41,7 @@ fn a_release_has_all_forms_under_one_signature() {
     let index: Value = serde_json::from_slice(&fs::read(workspace.path("out/release.json")).unwrap()).unwrap();
     assert_eq!(shipped["index"], index);
     assert_eq!(each(&index, "form"), ["archive", "program", "unit", "wasm"]);
-    assert_eq!(each(&index, "file"), ["small-0.1.0.tar", "small-0.1.0", "small.service", "small-0.1.0.wasm"]);
+    assert_eq!(each(&index, "file"), ["small-0.1.0.tar", "small-0.1.0", "isomer-small.service", "small-0.1.0.wasm"]);
     assert_eq!(index["left_out"][0]["form"], "image", "the runtime of the tests needs shared libraries");
     // The artifact is the one that a registry would have, and the archive is signed too.
     let verified = json(&workspace, &["verify", "out/small-0.1.0.tar", "--key", "release.pub", "--json"]);

@@ -355,7 +355,7 @@ fn a_program_serves_the_files_of_its_browser_group() {
 
     // A runtime of the same version that was built from other sources does not find what this program has made.
     let mut runtime = fs::read(BASE).unwrap();
-    let made_as = b"web files 1";
+    let made_as = b"web files 2";
     let at = runtime.windows(made_as.len()).position(|window| window == made_as).unwrap();
     runtime[at + made_as.len() - 1] = b'0';
     workspace.write("runtime", &runtime);
